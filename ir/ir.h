@@ -1,0 +1,444 @@
+/* The intermediate representation: modules, storage, graphs, nodes, kernels.
+ *
+ * A module is what one model file means: a header, storage (`@name`) and graphs. A graph is SSA:
+ * a node has one result, static shapes, and the source position that it came from. After `fuse`
+ * the nodes are grouped into kernels; after `memory` every value has a place. Everything lives in
+ * the module's pool and is freed with it. */
+#ifndef NINC_IR_H
+#define NINC_IR_H
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "ops.h"
+#include "tensor.h"
+
+/* ---- memory and text ---- */
+
+/* A pool frees all at once. Running out of memory prints one line and exits 1. */
+typedef struct Pool Pool;
+
+/* A growing string; data is always NUL-terminated (NULL when nothing was ever appended). */
+typedef struct Text {
+    char *data;
+    size_t length, capacity;
+} Text;
+
+/* ---- positions and diagnostics ---- */
+
+typedef struct Loc {
+    const char *file; /* NULL: nowhere */
+    int line, column; /* from 1 */
+} Loc;
+
+typedef struct Diagnostic {
+    Loc loc;
+    int width; /* columns to underline, at least 1 */
+    char *message;
+} Diagnostic;
+
+enum { MAX_DIAGNOSTICS = 20 };
+
+/* The user's faults, collected in order of discovery; the frontend prints them. */
+typedef struct Diagnostics {
+    Pool *pool;
+    Diagnostic list[MAX_DIAGNOSTICS];
+    int count; /* stored */
+    int total; /* found; more than count when there were too many */
+} Diagnostics;
+
+/* ---- ops and attributes ---- */
+
+typedef enum Op {
+#define X(id, text, lo, hi, attr, expr) OP_##id,
+    IR_OPS(X)
+#undef X
+        OP_COUNT
+} Op;
+
+typedef enum AttrClass { ATTR_NONE, ATTR_WINDOW, ATTR_IMAGE, ATTR_FACTOR, ATTR_ADAM } AttrClass;
+
+/* Kernel, stride and padding in rows (h) and columns (w). Printed
+ * {kernel=3x3 stride=2x2 padding=1x1 ceil}; stride 1x1, padding 0x0 and floor are left out. */
+typedef struct Window {
+    int kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w;
+    bool ceil_mode;
+} Window;
+
+enum { MAX_IMAGE_CHANNELS = 16 };
+
+/* Printed {mode=bilinear mean=[0.5] std=[0.5]}; `mode` only on resize, mean and std where they
+ * are not all 0 and all 1. One number a channel. */
+typedef struct ImageAttr {
+    int channels;
+    double mean[MAX_IMAGE_CHANNELS], std[MAX_IMAGE_CHANNELS];
+} ImageAttr;
+
+typedef struct AdamAttr {
+    double beta1, beta2, eps; /* {beta1=0.9 beta2=0.999 eps=1e-08} */
+} AdamAttr;
+
+typedef union Attr {
+    Window window;
+    ImageAttr image;
+    double factor; /* {factor=0.9} */
+    AdamAttr adam;
+} Attr;
+
+/* ---- storage: what outlives a step ---- */
+
+#define IR_ROLES(X) X(WEIGHT, "weight") X(BIAS, "bias") X(MOMENT, "moment")
+
+typedef enum Role {
+#define X(id, text) ROLE_##id,
+    IR_ROLES(X)
+#undef X
+        ROLE_COUNT
+} Role;
+
+typedef struct Storage {
+    const char *name; /* state_dict key; a moment is named PARAMETER.m, .v or .momentum */
+    Tensor tensor;    /* weight OIHW, bias [O], moment as its parameter */
+    Role role;
+    int fan_in, fan_out; /* of the convolution, for initialisation; 0 for moments */
+    const char *of;      /* moments: the parameter's name; else NULL */
+    Loc loc;
+    int64_t offset;      /* bytes from the start of the state region; -1 before `memory` */
+} Storage;
+
+/* ---- nodes ---- */
+
+/* Where a value lies at run time. Offsets are bytes from the start of the region.
+ *   shared  one for all workers; a value with one row an image holds the whole batch
+ *   worker  one for each worker; holds the images of one chunk
+ *   partial shared, one copy for each partial (weight gradients), `bytes` apart */
+#define IR_REGIONS(X) X(NONE, "none") X(STATE, "state") X(SHARED, "shared") X(WORKER, "worker") \
+    X(PARTIAL, "partial")
+
+typedef enum Region {
+#define X(id, text) REGION_##id,
+    IR_REGIONS(X)
+#undef X
+        REGION_COUNT
+} Region;
+
+typedef struct Place {
+    Region region;
+    int64_t offset, bytes; /* bytes: of one copy */
+} Place;
+
+/* Register tile of a contraction: output pixels (columns) x output vectors of 16 channels for a
+ * convolution; filter run x output vectors for a weight gradient. 0: not scheduled. */
+typedef struct Tile {
+    int pixels, vectors;
+} Tile;
+
+enum { MAX_OPERANDS = 5 };
+
+typedef struct Node Node;
+typedef struct Kernel Kernel;
+typedef struct Graph Graph;
+
+struct Node {
+    Op op;
+    Tensor tensor; /* of the result; of the storage for `state` and `update` */
+    int arity;
+    Node *in[MAX_OPERANDS];
+    Attr attr; /* the member that op_attr(op) names */
+    Loc loc;
+    const char *name;  /* input: its name without %; else NULL */
+    Storage *storage;  /* state, update; else NULL */
+    int id;            /* index in graph->node; -1 for `state` */
+    Kernel *kernel;    /* NULL before `fuse` and for leaves */
+    Tile tile;
+    Place place;
+};
+
+/* ---- kernels ---- */
+
+#define IR_KERNEL_CLASSES(X)                                                                     \
+    X(GENERIC, "generic")                   /* plain loops over one op, any layout */            \
+    X(IMAGE, "image")                       /* u8 image -> padded f32 map */                     \
+    X(ROWS, "rows")                         /* row ops of no named pattern */                    \
+    X(CONV_FORWARD, "conv_forward")         /* conv + epilogue */                                \
+    X(MLPCONV_FORWARD, "mlpconv_forward")   /* conv and 1x1 convs strip by strip (+ gap) */      \
+    X(POOL_FORWARD, "pool_forward")                                                              \
+    X(HEAD, "head")                         /* softmax, loss, accuracy, logits gradient */       \
+    X(CONV_BACKWARD, "conv_backward")                                                            \
+    X(MLPCONV_BACKWARD, "mlpconv_backward") /* (pool gather,) masks, dgrads, wgrads */           \
+    X(FILTER, "filter")                     /* transposed filters of all layers */               \
+    X(METRICS, "metrics")                   /* loss and correct count of the step */             \
+    X(UPDATE, "update")                     /* ordered reduction and optimizer, all parameters */
+
+typedef enum KernelClass {
+#define X(id, text) KERNEL_##id,
+    IR_KERNEL_CLASSES(X)
+#undef X
+        KERNEL_CLASS_COUNT
+} KernelClass;
+
+/* A step is three lists: before the images, for each chunk of images, after them. */
+#define IR_PHASES(X) X(BEFORE, "before") X(CHUNK, "chunk") X(AFTER, "after")
+
+typedef enum Phase {
+#define X(id, text) PHASE_##id,
+    IR_PHASES(X)
+#undef X
+        PHASE_COUNT
+} Phase;
+
+struct Kernel {
+    const char *name; /* a C identifier, unique in the graph: conv_0_0_forward */
+    KernelClass class;
+    Phase phase;
+    int strip; /* rows of output a strip; 0: the whole map at once */
+    Node **node;
+    int node_count;
+    Node **in; /* leaves and values of other kernels that it reads, in order of first use */
+    int in_count;
+    Node **out; /* its values that others read or the graph returns, and its updates */
+    int out_count;
+};
+
+/* ---- graphs and modules ---- */
+
+#define IR_STAGES(X)                                                                             \
+    X(FORWARD, "forward")   /* built by the frontend: forward ops and the loss */                \
+    X(TRAINING, "training") /* after autodiff (the eval graph: after simplify) */                \
+    X(KERNELS, "kernels")   /* after fuse: every node in a kernel */                             \
+    X(SCHEDULED, "scheduled") /* tiles, strips, chunk */                                         \
+    X(LAID_OUT, "laid_out") /* physical layouts */                                               \
+    X(PLANNED, "planned")   /* places */
+
+typedef enum Stage {
+#define X(id, text) STAGE_##id,
+    IR_STAGES(X)
+#undef X
+        STAGE_COUNT
+} Stage;
+
+#define IR_TARGETS(X) X(ANY, "any") X(CPU, "cpu") X(CUDA, "cuda")
+
+typedef enum Target {
+#define X(id, text) TARGET_##id,
+    IR_TARGETS(X)
+#undef X
+        TARGET_COUNT
+} Target;
+
+typedef struct Output {
+    const char *name; /* loss, correct */
+    Node *node;
+} Output;
+
+enum { MAX_OUTPUTS = 4, MAX_PARTIALS = 8 };
+
+struct Graph {
+    struct Module *module;
+    const char *name; /* train, eval */
+    Target target;
+    Stage stage;
+    int batch;        /* images a step */
+    int chunk;        /* images a chunk; 0 before `schedule` */
+    int partials;     /* copies of each weight gradient, at most MAX_PARTIALS; 0 before */
+    Node **node;      /* definitions before uses; leaves `input` first; no `state` nodes */
+    int node_count, node_capacity;
+    Node **state;     /* one `state` node for each storage read, in order of first read */
+    int state_count, state_capacity;
+    Kernel **kernel;  /* in execution order, phase by phase */
+    int kernel_count, kernel_capacity;
+    Output output[MAX_OUTPUTS];
+    int output_count;
+    int64_t shared_bytes, worker_bytes;         /* 0 before `memory`; partials are in shared */
+    int64_t shared_bound, worker_bound;         /* largest sum of live values, in this order */
+};
+
+#define IR_OPTIMIZERS(X) X(SGD, "sgd") X(ADAM, "adam")
+
+typedef enum OptimizerKind {
+#define X(id, text) OPTIMIZER_##id,
+    IR_OPTIMIZERS(X)
+#undef X
+        OPTIMIZER_COUNT
+} OptimizerKind;
+
+typedef struct Optimizer {
+    OptimizerKind kind;
+    double lr, momentum, weight_decay, beta1, beta2, eps;
+} Optimizer;
+
+#define IR_INITS(X)                                                                            \
+    X(PYTORCH, "pytorch") X(XAVIER_UNIFORM, "xavier_uniform") X(KAIMING_NORMAL, "kaiming_normal") \
+    X(NORMAL, "normal")
+
+typedef enum InitKind {
+#define X(id, text) INIT_##id,
+    IR_INITS(X)
+#undef X
+        INIT_COUNT
+} InitKind;
+
+typedef struct TrainSettings {
+    int batch_size, epochs, log_every, checkpoint_every;
+    InitKind init;
+    double init_std; /* normal */
+} TrainSettings;
+
+typedef struct Module {
+    Pool *pool;
+    const char *name;     /* the model's; a C identifier after dots become _ */
+    const char *dataset;  /* fashion-mnist, mnist, idx */
+    int image_h, image_w, image_c; /* of the data set's u8 images */
+    int classes;
+    Optimizer optimizer;
+    TrainSettings train;
+    Storage **storage;
+    int storage_count, storage_capacity;
+    Graph **graph;
+    int graph_count, graph_capacity;
+    int64_t state_bytes; /* of the state region; 0 before `memory` */
+} Module;
+
+/* ---- ir/pool.c ---- */
+
+Pool *pool_new(void);
+void pool_free(Pool *pool);
+void *pool_alloc(Pool *pool, size_t bytes); /* zeroed, 16-byte aligned */
+char *pool_format(Pool *pool, const char *format, ...) __attribute__((format(printf, 2, 3)));
+char *pool_strdup(Pool *pool, const char *text);
+/* Appends one pointer to a pool array that grows: PUSH(pool, g->node, g->node_count,
+ * g->node_capacity, n). */
+void *pool_grow(Pool *pool, void *array, int count, int *capacity, size_t item);
+#define POOL_PUSH(pool, array, count, capacity, item)                                         \
+    ((array) = pool_grow((pool), (array), (count), &(capacity), sizeof *(array)),             \
+     (array)[(count)++] = (item))
+
+void text_append(Text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void text_append_v(Text *text, const char *format, va_list ap);
+void text_write(Text *text, const char *data, size_t length);
+void text_free(Text *text);
+/* The shortest decimal that reads back as the same double: 0.001, 1e-08, 3. `out` of 32 bytes. */
+const char *format_double(double value, char *out);
+
+/* malloc, realloc, strdup that print one line and exit 1 when memory runs out. */
+void *xmalloc(size_t bytes);
+void *xrealloc(void *p, size_t bytes);
+
+/* ---- ir/diagnostics.c ---- */
+
+void diagnostics_init(Diagnostics *d, Pool *pool);
+void diagnostics_add(Diagnostics *d, Loc loc, int width, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* A fault of ours: prints "ninc: internal error: FUNCTION: message" and exits 1. */
+#define internal_error(...) internal_error_at(__func__, __VA_ARGS__)
+_Noreturn void internal_error_at(const char *function, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* ---- ir/build.c ---- */
+
+const char *op_name(Op op);
+int op_min_operands(Op op);
+int op_max_operands(Op op);
+AttrClass op_attr(Op op);
+const char *op_scalar(Op op); /* "" if not pointwise */
+bool op_is_pointwise(Op op);
+
+Module *module_new(Pool *pool, const char *name);
+Storage *module_add_storage(Module *m, const char *name, Shape shape, Role role, Loc loc);
+Storage *module_find_storage(const Module *m, const char *name); /* NULL if there is none */
+Graph *module_add_graph(Module *m, const char *name, int batch);
+Graph *module_find_graph(const Module *m, const char *name, Target target);
+/* A deep copy of nodes, kernels and outputs into the same module's storage; appended. */
+Graph *graph_clone(Graph *g, const char *name, Target target);
+
+/* Appends a node. The result's dtype and shape are inferred from op, operands and attributes
+ * (infer_type) unless `type` is given. */
+Node *graph_add(Graph *g, Op op, int arity, Node *const *in, const Attr *attr, Loc loc);
+Node *graph_add_typed(Graph *g, Op op, int arity, Node *const *in, const Attr *attr,
+                      const Tensor *type, Loc loc);
+Node *graph_input(Graph *g, const char *name, DType dtype, Shape shape, Loc loc);
+Node *graph_find_input(const Graph *g, const char *name);
+/* The `state` node that reads `s`, made on first use. */
+Node *graph_state(Graph *g, Storage *s);
+Node *graph_update(Graph *g, Storage *s, Node *value, Loc loc);
+void graph_output(Graph *g, const char *name, Node *node);
+Node *graph_find_output(const Graph *g, const char *name);
+
+/* Replaces every use of `old` (operands, outputs) by `new`. */
+void graph_replace(Graph *g, Node *old, Node *new);
+/* Drops nodes that no output or update needs (inputs stay), and state nodes nobody reads. */
+void graph_remove_dead(Graph *g);
+/* Sorts nodes so that definitions come before uses, keeping the order otherwise; renumbers. */
+void graph_sort(Graph *g);
+void graph_renumber(Graph *g);
+/* Number of operands (counted with repetition), outputs and updates that use each node, by id;
+ * the caller owns the pool array of node_count entries. */
+int *graph_use_counts(const Graph *g, Pool *pool);
+
+Shape shape_of(int rank, int d0, int d1, int d2, int d3);
+bool is_per_image(const Graph *g, const Node *n); /* first dimension is the batch */
+
+/* ---- ir/shape.c ---- */
+
+/* Output extent of one axis of a convolution or pool with PyTorch's rules (torch.nn.Conv2d,
+ * MaxPool2d: with ceil_mode the last window must start inside the input or its left padding).
+ * <= 0 when the window does not fit. */
+int window_extent(int input, int kernel, int stride, int padding, bool ceil_mode);
+
+/* Infers dtype and shape of op's result (layout plain). On a fault adds a diagnostic at loc that
+ * names the shapes and says what to do, and returns false. Ops whose result shape does not follow
+ * from the operands (conv2d_dgrad, conv2d_wgrad, pool gradients, gap_grad, flatten_grad, input,
+ * resize) leave *out as given and check that it fits. */
+bool infer_type(Diagnostics *d, Op op, int arity, Node *const *in, const Attr *attr, Loc loc,
+                Tensor *out);
+
+/* ---- ir/verify.c ---- */
+
+/* Checks everything that the module's stage promises; each fault names graph, node and rule.
+ * Returns true when sound. Faults in a module that a pass made are ours; the caller decides. */
+bool module_verify(const Module *m, Diagnostics *d);
+
+/* ---- ir/print.c ---- */
+
+/* The IR text of the whole module; round trips through module_parse to equal text. */
+void module_print(const Module *m, Text *out);
+void graph_print(const Graph *g, Text *out);
+/* One node as it stands in the text, without indentation and newline, without `loc`. */
+void node_print(const Graph *g, const Node *n, Text *out);
+/* A kernel with its nodes, as in the text; `prefix` starts each line (a comment leader). */
+void kernel_print(const Graph *g, const Kernel *k, const char *prefix, Text *out);
+void module_print_dot(const Module *m, Text *out);
+
+/* ---- ir/parse.c ---- */
+
+/* Parses IR text (length bytes at text; `file` for positions). NULL after diagnostics. The result
+ * is verified. */
+Module *module_parse(Pool *pool, Diagnostics *d, const char *file, const char *text,
+                     size_t length);
+
+/* ---- ir/eval.c: the naive evaluator, in double; the oracle ---- */
+
+/* Values of one graph: value[node->id] and state[i] for module->storage[i], logical row-major,
+ * as doubles whatever the dtype (labels, codes and counts are exact). */
+typedef struct Eval {
+    const Graph *graph;
+    int batch;      /* images evaluated: per-image values have this first extent, not graph->batch */
+    double **value; /* NULL until set or computed */
+    double **state;
+} Eval;
+
+/* `batch` <= graph->batch images (0: all). State is zero. */
+Eval *eval_new(const Graph *g, int batch);
+void eval_free(Eval *e);
+int64_t eval_elements(const Eval *e, const Node *n);
+/* The array of a node's value or of a storage, allocated (zeroed) on first use. */
+double *eval_value(Eval *e, const Node *n);
+double *eval_state(Eval *e, const Storage *s);
+/* Computes one node from its operands' values (which must be set); updates write the state. */
+void eval_node(Eval *e, const Node *n);
+/* Computes all nodes but inputs in order. */
+void eval_run(Eval *e);
+
+#endif

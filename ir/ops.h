@@ -1,0 +1,57 @@
+/* The op table: one line an op. Everyone who must know every op expands a column of it, or
+ * switches over Op without a default, so that a new op does not compile until it is complete.
+ *
+ * X(id, text, min operands, max operands, attribute class, scalar expression)
+ *
+ * The scalar expression is that of a pointwise op, in C, over its operands a, b, c, d, e (already
+ * of the computing type), the attribute `k` (ATTR_FACTOR) or `adam` (ATTR_ADAM), and MAX-free
+ * functions SQRT and POW; "" for ops that are not pointwise. A rank-0 operand is broadcast. */
+#ifndef NINC_OPS_H
+#define NINC_OPS_H
+
+#define IR_OPS(X)                                                                                  \
+    /* leaves; `state` reads an @name and is printed as that name, never as a line */              \
+    X(INPUT, "input", 0, 0, NONE, "")                                                              \
+    X(STATE, "state", 0, 0, NONE, "")                                                              \
+    /* image u8[N,h,w,C] -> f32[N,H,W,C], (u8/255 - mean)/std; resize also interpolates */         \
+    X(NORMALIZE, "normalize", 1, 1, IMAGE, "")                                                     \
+    X(RESIZE, "resize", 1, 1, IMAGE, "")                                                           \
+    /* forward: conv2d x, filter OIHW[, bias]; the rest take x */                                  \
+    X(CONV2D, "conv2d", 2, 3, WINDOW, "")                                                          \
+    X(RELU, "relu", 1, 1, NONE, "a <= 0 ? 0 : a")                                                  \
+    X(MAXPOOL, "maxpool", 1, 1, WINDOW, "")                                                        \
+    X(MAXPOOL_CODE, "maxpool_code", 1, 1, WINDOW, "") /* u8: kh*KW + kw of the first maximum */    \
+    X(AVGPOOL, "avgpool", 1, 1, WINDOW, "")                                                        \
+    X(GAP, "gap", 1, 1, NONE, "")         /* [N,H,W,C] -> [N,1,1,C], mean over the map */          \
+    X(FLATTEN, "flatten", 1, 1, NONE, "") /* [N,H,W,C] -> [N,C*H*W], in PyTorch's order c,h,w */   \
+    X(ADD, "add", 2, 2, NONE, "a + b")                                                             \
+    /* loss, by row n; rows from valid on count nothing */                                         \
+    X(CROSS_ENTROPY, "cross_entropy", 2, 2, NONE, "") /* logits[N,K], label[N] -> nll[N] */        \
+    X(CORRECT, "correct", 2, 2, NONE, "") /* logits, label -> i32[N]: first argmax is the label */ \
+    X(MEAN_VALID, "mean_valid", 2, 2, NONE, "")   /* f32[N], valid -> f32[] */                     \
+    X(COUNT_VALID, "count_valid", 2, 2, NONE, "") /* i32[N], valid -> i32[] */                     \
+    /* backward */                                                                                 \
+    X(CROSS_ENTROPY_GRAD, "cross_entropy_grad", 3, 3, NONE, "") /* logits, label, valid */         \
+    X(CONV2D_DGRAD, "conv2d_dgrad", 2, 2, WINDOW, "")           /* dy, filter -> dx */             \
+    X(CONV2D_WGRAD, "conv2d_wgrad", 2, 2, WINDOW, "")           /* x, dy -> dfilter */             \
+    X(BIAS_GRAD, "bias_grad", 1, 1, NONE, "")                   /* dy -> [C], sum over N,H,W */    \
+    X(RELU_GRAD, "relu_grad", 2, 2, NONE, "b > 0 ? a : 0")      /* dy, y */                        \
+    X(MAXPOOL_GRAD, "maxpool_grad", 2, 2, WINDOW, "")           /* dy, code -> dx */               \
+    X(AVGPOOL_GRAD, "avgpool_grad", 1, 1, WINDOW, "")           /* dy -> dx */                     \
+    X(GAP_GRAD, "gap_grad", 1, 1, NONE, "")                     /* dy[N,1,1,C] -> dx */            \
+    X(FLATTEN_GRAD, "flatten_grad", 1, 1, NONE, "")             /* dy[N,C*H*W] -> dx */            \
+    /* OIHW -> IOHW with both kernel axes reversed: a stride-1 dgrad is conv2d by this filter */   \
+    X(FILTER_TRANSPOSE, "filter_transpose", 1, 1, NONE, "")                                        \
+    /* optimizer: PyTorch's SGD and Adam spelled out */                                            \
+    X(WEIGHT_DECAY, "weight_decay", 2, 2, FACTOR, "a + k * b") /* gradient, parameter */           \
+    X(MOMENTUM, "momentum", 2, 2, FACTOR, "k * a + b")         /* velocity, gradient */            \
+    X(SGD_STEP, "sgd_step", 3, 3, NONE, "a - c * b")           /* parameter, direction, lr */      \
+    X(ADAM_M, "adam_m", 2, 2, FACTOR, "k * a + (1 - k) * b")   /* m, gradient */                   \
+    X(ADAM_V, "adam_v", 2, 2, FACTOR, "k * a + (1 - k) * b * b") /* v, gradient */                 \
+    /* parameter, m, v, lr, step (f32 and i32 scalars; step counts from 1) */                      \
+    X(ADAM_STEP, "adam_step", 5, 5, ADAM,                                                          \
+      "a - d / (1 - POW(adam_beta1, e)) * b / (SQRT(c) / SQRT(1 - POW(adam_beta2, e)) + adam_eps)")\
+    /* writes its operand to an @name in place; printed `@name : type = update %value` */          \
+    X(UPDATE, "update", 1, 1, NONE, "")
+
+#endif

@@ -1,0 +1,45 @@
+/* Passes: one file, one public function each. pipeline.c calls them in order, verifies and dumps
+ * between them. A pass that can fault for the user's reason takes Diagnostics and returns false. */
+#ifndef NINC_PASSES_H
+#define NINC_PASSES_H
+
+#include "../ir/ir.h"
+
+typedef struct PipelineOptions {
+    int level;              /* 0, 1, 2 */
+    bool cpu, cuda;         /* targets wanted */
+    const char *dump;       /* comma list of pass names, or "all"; NULL: none */
+    const char *dump_dir;   /* NULL: dumps go to stdout */
+    const char *disable;    /* comma list of optional passes; NULL: none */
+    const char *stop_after; /* NULL: run all */
+    bool time;              /* print seconds a pass to stderr */
+} PipelineOptions;
+
+/* ---- pipeline.c ---- */
+
+/* Brings the module to stage `planned`, starting from the stage that it has. Returns false after
+ * diagnostics (user's faults, unknown pass names). */
+bool pipeline_run(Module *m, const PipelineOptions *options, Diagnostics *d);
+/* One line a pass: name, optional or not, what it does. */
+void pipeline_list(FILE *out);
+
+/* ---- simplify.c: requires forward; whole-map avgpool -> gap, identities, CSE, dead nodes ---- */
+void pass_simplify(Module *m);
+/* ---- autodiff.c: requires forward; makes `train` whole (backward, updates) and `eval` ---- */
+void pass_autodiff(Module *m);
+/* ---- target.c: requires training; one train and one eval graph a wanted target ---- */
+void pass_target(Module *m, const PipelineOptions *options);
+/* ---- dgrad.c: CPU; stride-1 conv2d_dgrad -> conv2d by the transposed filter ---- */
+void pass_dgrad(Module *m);
+/* ---- fuse.c: groups all nodes into kernels ---- */
+void pass_fuse(Module *m, int level);
+/* ---- schedule.c: chunk, partials, strips, tiles ---- */
+void pass_schedule(Module *m, int level);
+/* ---- layout.c: physical layout of every value and storage ---- */
+void pass_layout(Module *m, int level);
+/* ---- order.c: order of kernels within each phase ---- */
+void pass_order(Module *m);
+/* ---- memory.c: places; sets shared_bytes, worker_bytes, state_bytes and the bounds ---- */
+void pass_memory(Module *m);
+
+#endif

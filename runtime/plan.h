@@ -1,0 +1,110 @@
+/* What a compiled model is at run time: the types of the data in the emitted plan.c and of the
+ * kernels in the emitted MODEL.c. Emitted text carries a copy of this header (and of
+ * ir/tensor.h), so it includes nothing else of ours. */
+#ifndef NINC_PLAN_H
+#define NINC_PLAN_H
+
+#include "tensor.h"
+
+#include <stddef.h>
+
+enum { NINC_MAX_PARTIALS = 8, NINC_MAX_OUTPUTS = 4 };
+
+/* What a kernel is asked to do. */
+typedef struct NincRange {
+    int first_image; /* chunk kernels: index in the batch of the chunk's first image */
+    int images;      /* chunk kernels: images in this chunk, at most NincProgram.chunk */
+    int accumulate;  /* 0: weight gradients are stored; 1: added to the partial */
+    int slice;       /* before and after: do part `slice` of `slices` equal parts */
+    int slices;
+} NincRange;
+
+/* arg[i] points at the i-th argument of the launch, already moved to the chunk and partial. */
+typedef void NincKernelFn(void *const *arg, const NincRange *range);
+
+typedef enum NincRegion {
+    NINC_REGION_NONE,
+    NINC_REGION_STATE,   /* parameters and moments: outlives the step */
+    NINC_REGION_SHARED,  /* one for all workers */
+    NINC_REGION_WORKER,  /* one for each worker */
+    NINC_REGION_PARTIAL, /* in shared: one copy for each partial */
+} NincRegion;
+
+/* Address = start of region + offset + (shared: first_image * per_image)
+ *         + (partial, in chunk kernels: partial * per_partial). */
+typedef struct NincArg {
+    NincRegion region;
+    int64_t offset, per_image, per_partial; /* bytes */
+} NincArg;
+
+typedef struct NincLaunch {
+    const char *name;  /* of the kernel */
+    int kernel;        /* index in NincCpuLevel.kernel */
+    const NincArg *arg;
+    int args;
+    int slices;        /* before and after: parts that may run in parallel; chunk: 1 */
+} NincLaunch;
+
+/* A named scalar or per-image value that the host writes or reads. */
+typedef struct NincPort {
+    const char *name; /* image, label, valid, lr, step; loss, correct */
+    Tensor tensor;
+    NincArg at;
+} NincPort;
+
+typedef struct NincProgram {
+    const char *name; /* train, eval */
+    int batch, chunk, partials;
+    int64_t shared_bytes, worker_bytes;
+    const NincLaunch *before, *chunked, *after;
+    int befores, chunkeds, afters;
+    const NincPort *input, *output;
+    int inputs, outputs;
+} NincProgram;
+
+typedef enum NincRole { NINC_ROLE_WEIGHT, NINC_ROLE_BIAS, NINC_ROLE_MOMENT } NincRole;
+
+typedef struct NincStorage {
+    const char *name; /* state_dict key; moments: PARAMETER.m, .v, .momentum */
+    const char *of;   /* moments: the parameter */
+    Tensor tensor;    /* logical OIHW or [O], and the physical form of the master copy */
+    NincRole role;
+    int fan_in, fan_out;
+    int64_t offset; /* bytes from the start of the state region */
+} NincStorage;
+
+typedef enum NincInit {
+    NINC_INIT_PYTORCH,
+    NINC_INIT_XAVIER_UNIFORM,
+    NINC_INIT_KAIMING_NORMAL,
+    NINC_INIT_NORMAL,
+} NincInit;
+
+typedef struct NincModel {
+    const char *name, *dataset;
+    int image_h, image_w, image_c, classes; /* of the u8 images of the data set */
+    double lr;
+    int epochs, log_every, checkpoint_every;
+    NincInit init;
+    double init_std;
+    int64_t state_bytes;
+    const NincStorage *storage;
+    int storages;
+    NincProgram train, eval;
+} NincModel;
+
+/* The kernels of both programs compiled for one instruction set. */
+typedef struct NincCpuLevel {
+    const char *name; /* avx512, avx2, baseline, neon */
+    NincKernelFn *const *kernel;
+} NincCpuLevel;
+
+/* Defined by plan.c. */
+extern const NincModel ninc_model;
+/* Best first, NULL at the end; the last one runs on any CPU of the architecture. */
+extern const NincCpuLevel *const ninc_cpu_levels[];
+/* The final IR, the very text of MODEL.ir. */
+extern const char ninc_ir_text[];
+extern const size_t ninc_ir_length;
+
+#endif
