@@ -378,7 +378,18 @@ void graph_renumber(Graph *g);
 int *graph_use_counts(const Graph *g, Pool *pool);
 
 Shape shape_of(int rank, int d0, int d1, int d2, int d3);
-bool is_per_image(const Graph *g, const Node *n); /* first dimension is the batch */
+/* True where the first dimension of n counts images (decided from the ops, not from the extent). */
+bool is_per_image(const Graph *g, const Node *n);
+
+/* Fills k->in and k->out from k->node; the nodes' `kernel` must be set in the whole graph. */
+void kernel_derive_io(Graph *g, Kernel *k);
+/* The same for all kernels of the graph, in one pass over it. */
+void graph_derive_io(Graph *g);
+/* The tensor as it lies in memory: a per-image value in the worker region holds one chunk, so its
+ * first dimension is g->chunk. State and updates: the storage's tensor. */
+Tensor placed_tensor(const Graph *g, const Node *n);
+/* Bytes of one copy of a value in its place, halo and padding lanes included. */
+int64_t value_bytes(const Graph *g, const Node *n);
 
 /* ---- ir/shape.c ---- */
 

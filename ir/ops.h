@@ -21,6 +21,7 @@
     X(RELU, "relu", 1, 1, NONE, "a <= 0 ? 0 : a")                                                  \
     X(MAXPOOL, "maxpool", 1, 1, WINDOW, "")                                                        \
     X(MAXPOOL_CODE, "maxpool_code", 1, 1, WINDOW, "") /* u8: kh*KW + kw of the first maximum */    \
+    /* avgpool divides by the part of the window inside the padded input (count_include_pad) */    \
     X(AVGPOOL, "avgpool", 1, 1, WINDOW, "")                                                        \
     X(GAP, "gap", 1, 1, NONE, "")         /* [N,H,W,C] -> [N,1,1,C], mean over the map */          \
     X(FLATTEN, "flatten", 1, 1, NONE, "") /* [N,H,W,C] -> [N,C*H*W], in PyTorch's order c,h,w */   \
