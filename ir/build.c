@@ -1,0 +1,578 @@
+/* Building and editing graphs: every node is made here. */
+#include "ir.h"
+
+#include <string.h>
+
+/* ---- the op table ---- */
+
+typedef struct OpInfo {
+    const char *name;
+    int lo, hi;
+    AttrClass attr;
+    const char *scalar;
+} OpInfo;
+
+static const OpInfo op_table[] = {
+#define X(id, text, lo, hi, attr, expr) {text, lo, hi, ATTR_##attr, expr},
+    IR_OPS(X)
+#undef X
+};
+
+const char *op_name(Op op)
+{
+    return op_table[op].name;
+}
+
+int op_min_operands(Op op)
+{
+    return op_table[op].lo;
+}
+
+int op_max_operands(Op op)
+{
+    return op_table[op].hi;
+}
+
+AttrClass op_attr(Op op)
+{
+    return op_table[op].attr;
+}
+
+const char *op_scalar(Op op)
+{
+    return op_table[op].scalar;
+}
+
+bool op_is_pointwise(Op op)
+{
+    return op_table[op].scalar[0] != '\0';
+}
+
+Shape shape_of(int rank, int d0, int d1, int d2, int d3)
+{
+    const int dim[TENSOR_MAX_RANK] = {d0, d1, d2, d3};
+    Shape s = {.rank = rank};
+    for (int i = 0; i < rank; i++)
+        s.dim[i] = dim[i];
+    return s;
+}
+
+/* ---- modules ---- */
+
+Module *module_new(Pool *pool, const char *name)
+{
+    Module *m = pool_alloc(pool, sizeof *m);
+    m->pool = pool;
+    m->name = pool_strdup(pool, name);
+    m->dataset = "idx";
+    m->optimizer = (Optimizer){OPTIMIZER_SGD, 0.01, 0, 0, 0.9, 0.999, 1e-8};
+    return m;
+}
+
+Storage *module_add_storage(Module *m, const char *name, Shape shape, Role role, Loc loc)
+{
+    Storage *s = pool_alloc(m->pool, sizeof *s);
+    s->name = pool_strdup(m->pool, name);
+    s->tensor = (Tensor){.dtype = DT_F32, .shape = shape};
+    s->role = role;
+    s->loc = loc;
+    s->offset = -1;
+    POOL_PUSH(m->pool, m->storage, m->storage_count, m->storage_capacity, s);
+    return s;
+}
+
+Storage *module_find_storage(const Module *m, const char *name)
+{
+    for (int i = 0; i < m->storage_count; i++)
+        if (strcmp(m->storage[i]->name, name) == 0)
+            return m->storage[i];
+    return NULL;
+}
+
+Graph *module_add_graph(Module *m, const char *name, int batch)
+{
+    Graph *g = pool_alloc(m->pool, sizeof *g);
+    g->module = m;
+    g->name = pool_strdup(m->pool, name);
+    g->batch = batch;
+    POOL_PUSH(m->pool, m->graph, m->graph_count, m->graph_capacity, g);
+    return g;
+}
+
+Graph *module_find_graph(const Module *m, const char *name, Target target)
+{
+    for (int i = 0; i < m->graph_count; i++)
+        if (m->graph[i]->target == target && strcmp(m->graph[i]->name, name) == 0)
+            return m->graph[i];
+    return NULL;
+}
+
+/* ---- nodes ---- */
+
+static Node *node_new(Graph *g, Op op, Loc loc)
+{
+    Node *n = pool_alloc(g->module->pool, sizeof *n);
+    n->op = op;
+    n->loc = loc;
+    n->id = -1;
+    return n;
+}
+
+static void node_append(Graph *g, Node *n)
+{
+    n->id = g->node_count;
+    POOL_PUSH(g->module->pool, g->node, g->node_count, g->node_capacity, n);
+}
+
+/* A node whose result type is `given` (checked against the operands) or inferred. */
+static Node *node_make(Graph *g, Op op, int arity, Node *const *in, const Attr *attr,
+                       const Tensor *given, Loc loc)
+{
+    Node *n = node_new(g, op, loc);
+    Diagnostics d;
+    diagnostics_init(&d, g->module->pool);
+    n->arity = arity;
+    if (arity < 0 || arity > MAX_OPERANDS)
+        internal_error("%s with %d operands", op_name(op), arity);
+    for (int i = 0; i < arity; i++)
+        n->in[i] = in[i];
+    if (attr)
+        n->attr = *attr;
+    if (given)
+        n->tensor = *given;
+    if (!infer_type(&d, op, arity, n->in, &n->attr, loc, &n->tensor))
+        internal_error("%s", d.list[0].message);
+    if (given && (given->dtype != n->tensor.dtype ||
+                  !shape_equal(&given->shape, &n->tensor.shape)))
+        internal_error("%s: the type given is not the type inferred", op_name(op));
+    if (given)
+        n->tensor = *given;
+    return n;
+}
+
+static bool has_free_shape(Op op)
+{
+    return op == OP_INPUT || op == OP_STATE || op == OP_RESIZE || op == OP_CONV2D_DGRAD ||
+           op == OP_CONV2D_WGRAD || op == OP_MAXPOOL_GRAD || op == OP_AVGPOOL_GRAD ||
+           op == OP_GAP_GRAD || op == OP_FLATTEN_GRAD;
+}
+
+Node *graph_add(Graph *g, Op op, int arity, Node *const *in, const Attr *attr, Loc loc)
+{
+    if (has_free_shape(op))
+        internal_error("the type of %s does not follow from its operands", op_name(op));
+    return graph_add_typed(g, op, arity, in, attr, NULL, loc);
+}
+
+Node *graph_add_typed(Graph *g, Op op, int arity, Node *const *in, const Attr *attr,
+                      const Tensor *type, Loc loc)
+{
+    Node *n = node_make(g, op, arity, in, attr, type, loc);
+    node_append(g, n);
+    return n;
+}
+
+Node *graph_input(Graph *g, const char *name, DType dtype, Shape shape, Loc loc)
+{
+    Node *n = node_new(g, OP_INPUT, loc);
+    n->tensor = (Tensor){.dtype = dtype, .shape = shape};
+    n->name = pool_strdup(g->module->pool, name);
+    int first = 0;
+    while (first < g->node_count && g->node[first]->op == OP_INPUT)
+        first++;
+    node_append(g, n);
+    memmove(g->node + first + 1, g->node + first,
+            (size_t)(g->node_count - 1 - first) * sizeof *g->node);
+    g->node[first] = n;
+    if (first != g->node_count - 1)
+        graph_renumber(g);
+    return n;
+}
+
+Node *graph_find_input(const Graph *g, const char *name)
+{
+    for (int i = 0; i < g->node_count && g->node[i]->op == OP_INPUT; i++)
+        if (strcmp(g->node[i]->name, name) == 0)
+            return g->node[i];
+    return NULL;
+}
+
+Node *graph_state(Graph *g, Storage *s)
+{
+    for (int i = 0; i < g->state_count; i++)
+        if (g->state[i]->storage == s)
+            return g->state[i];
+    Node *n = node_new(g, OP_STATE, s->loc);
+    n->tensor = s->tensor;
+    n->storage = s;
+    POOL_PUSH(g->module->pool, g->state, g->state_count, g->state_capacity, n);
+    return n;
+}
+
+Node *graph_update(Graph *g, Storage *s, Node *value, Loc loc)
+{
+    Node *n = node_make(g, OP_UPDATE, 1, &value, NULL, NULL, loc);
+    if (n->tensor.dtype != s->tensor.dtype || !shape_equal(&n->tensor.shape, &s->tensor.shape))
+        internal_error("update of @%s by a value of another type", s->name);
+    n->tensor = s->tensor;
+    n->storage = s;
+    node_append(g, n);
+    return n;
+}
+
+void graph_output(Graph *g, const char *name, Node *node)
+{
+    if (g->output_count == MAX_OUTPUTS)
+        internal_error("more than %d outputs", MAX_OUTPUTS);
+    g->output[g->output_count++] = (Output){pool_strdup(g->module->pool, name), node};
+}
+
+Node *graph_find_output(const Graph *g, const char *name)
+{
+    for (int i = 0; i < g->output_count; i++)
+        if (strcmp(g->output[i].name, name) == 0)
+            return g->output[i].node;
+    return NULL;
+}
+
+/* ---- copies ---- */
+
+/* Maps nodes of one graph to their copies; state nodes go by storage. */
+typedef struct Copy {
+    Graph *to;
+    Node **node; /* by id of the original */
+} Copy;
+
+static Node *copy_of(const Copy *copy, const Node *n)
+{
+    return n->op == OP_STATE ? graph_state(copy->to, n->storage) : copy->node[n->id];
+}
+
+static Node **copy_list(const Copy *copy, Node *const *list, int count)
+{
+    Node **out = pool_alloc(copy->to->module->pool, (size_t)count * sizeof *out);
+    for (int i = 0; i < count; i++)
+        out[i] = copy_of(copy, list[i]);
+    return out;
+}
+
+static Kernel *copy_kernel(const Copy *copy, const Kernel *k)
+{
+    Kernel *c = pool_alloc(copy->to->module->pool, sizeof *c);
+    *c = *k;
+    c->node = copy_list(copy, k->node, k->node_count);
+    c->in = copy_list(copy, k->in, k->in_count);
+    c->out = copy_list(copy, k->out, k->out_count);
+    for (int i = 0; i < c->node_count; i++)
+        c->node[i]->kernel = c;
+    return c;
+}
+
+static void copy_header(Graph *to, const Graph *from)
+{
+    to->stage = from->stage;
+    to->chunk = from->chunk;
+    to->partials = from->partials;
+    to->shared_bytes = from->shared_bytes;
+    to->worker_bytes = from->worker_bytes;
+    to->shared_bound = from->shared_bound;
+    to->worker_bound = from->worker_bound;
+}
+
+Graph *graph_clone(Graph *g, const char *name, Target target)
+{
+    Module *m = g->module;
+    Graph *c = module_add_graph(m, name, g->batch);
+    Copy copy = {c, pool_alloc(m->pool, (size_t)g->node_count * sizeof(Node *))};
+    copy_header(c, g);
+    c->target = target;
+    graph_renumber(g);
+    for (int i = 0; i < g->state_count; i++)
+        *graph_state(c, g->state[i]->storage) = *g->state[i];
+    for (int i = 0; i < g->node_count; i++) {
+        Node *n = pool_alloc(m->pool, sizeof *n);
+        *n = *g->node[i];
+        for (int k = 0; k < n->arity; k++)
+            n->in[k] = copy_of(&copy, n->in[k]);
+        copy.node[i] = n;
+        node_append(c, n);
+    }
+    for (int i = 0; i < g->kernel_count; i++)
+        POOL_PUSH(m->pool, c->kernel, c->kernel_count, c->kernel_capacity,
+                  copy_kernel(&copy, g->kernel[i]));
+    for (int i = 0; i < g->output_count; i++)
+        graph_output(c, g->output[i].name, copy_of(&copy, g->output[i].node));
+    return c;
+}
+
+/* ---- edits ---- */
+
+void graph_renumber(Graph *g)
+{
+    for (int i = 0; i < g->node_count; i++)
+        g->node[i]->id = i;
+}
+
+void graph_replace(Graph *g, Node *old, Node *new)
+{
+    for (int i = 0; i < g->node_count; i++)
+        for (int k = 0; k < g->node[i]->arity; k++)
+            if (g->node[i]->in[k] == old)
+                g->node[i]->in[k] = new;
+    for (int i = 0; i < g->output_count; i++)
+        if (g->output[i].node == old)
+            g->output[i].node = new;
+}
+
+/* Nodes still to be visited; each is pushed once. */
+typedef struct Worklist {
+    Node **item;
+    int count;
+    bool *seen; /* by id */
+} Worklist;
+
+static void worklist_push(Worklist *w, Node *n)
+{
+    if (n->id < 0 || w->seen[n->id])
+        return;
+    w->seen[n->id] = true;
+    w->item[w->count++] = n;
+}
+
+/* By id: whether an output or an update needs the node; inputs always. */
+static bool *find_live(Graph *g, Pool *pool)
+{
+    Worklist w = {pool_alloc(pool, (size_t)g->node_count * sizeof(Node *)), 0,
+                  pool_alloc(pool, (size_t)g->node_count)};
+    for (int i = 0; i < g->output_count; i++)
+        worklist_push(&w, g->output[i].node);
+    for (int i = 0; i < g->node_count; i++)
+        if (g->node[i]->op == OP_INPUT || g->node[i]->op == OP_UPDATE)
+            worklist_push(&w, g->node[i]);
+    while (w.count > 0) {
+        Node *n = w.item[--w.count];
+        for (int k = 0; k < n->arity; k++)
+            worklist_push(&w, n->in[k]);
+    }
+    return w.seen;
+}
+
+static int keep_live(Node **node, int count, const bool *live)
+{
+    int kept = 0;
+    for (int i = 0; i < count; i++)
+        if (live[node[i]->id])
+            node[kept++] = node[i];
+    return kept;
+}
+
+static bool reads(const Graph *g, const Node *state)
+{
+    for (int i = 0; i < g->node_count; i++)
+        for (int k = 0; k < g->node[i]->arity; k++)
+            if (g->node[i]->in[k] == state)
+                return true;
+    for (int i = 0; i < g->output_count; i++)
+        if (g->output[i].node == state)
+            return true;
+    return false;
+}
+
+void graph_remove_dead(Graph *g)
+{
+    Pool *pool = pool_new();
+    graph_renumber(g);
+    bool *live = find_live(g, pool);
+    int kernels = 0, states = 0;
+    for (int i = 0; i < g->kernel_count; i++) {
+        Kernel *k = g->kernel[i];
+        k->node_count = keep_live(k->node, k->node_count, live);
+        if (k->node_count > 0)
+            g->kernel[kernels++] = k;
+    }
+    g->kernel_count = kernels;
+    g->node_count = keep_live(g->node, g->node_count, live);
+    graph_renumber(g);
+    for (int i = 0; i < g->state_count; i++)
+        if (reads(g, g->state[i]))
+            g->state[states++] = g->state[i];
+    g->state_count = states;
+    pool_free(pool);
+}
+
+/* A stable depth-first order: operands that are not placed yet come right before their user. An
+ * update waits for the readers of its storage that stand behind it. */
+typedef struct Sort {
+    Graph *graph;
+    Node **order, **stack;
+    int placed, depth;
+    char *mark; /* by id: 0 new, 1 on the stack, 2 placed */
+} Sort;
+
+static bool state_is_unread(const Sort *s, const Storage *storage)
+{
+    for (int i = 0; i < s->graph->node_count; i++) {
+        const Node *n = s->graph->node[i];
+        for (int k = 0; s->mark[i] != 2 && k < n->arity; k++)
+            if (n->in[k]->storage == storage && n->in[k]->op == OP_STATE)
+                return false;
+    }
+    return true;
+}
+
+static Node *unplaced_operand(const Sort *s, const Node *n)
+{
+    for (int k = 0; k < n->arity; k++)
+        if (n->in[k]->id >= 0 && s->mark[n->in[k]->id] != 2)
+            return n->in[k];
+    return NULL;
+}
+
+static void place(Sort *s, Node *root)
+{
+    if (s->mark[root->id])
+        return;
+    s->stack[s->depth++] = root;
+    s->mark[root->id] = 1;
+    while (s->depth > 0) {
+        Node *n = s->stack[s->depth - 1];
+        Node *operand = unplaced_operand(s, n);
+        if (operand && s->mark[operand->id] == 1)
+            internal_error("graph %s has a cycle through %s", s->graph->name, op_name(n->op));
+        if (operand) {
+            s->mark[operand->id] = 1;
+            s->stack[s->depth++] = operand;
+            continue;
+        }
+        s->depth--;
+        s->mark[n->id] = 2;
+        s->order[s->placed++] = n;
+    }
+}
+
+void graph_sort(Graph *g)
+{
+    size_t count = (size_t)g->node_count;
+    Pool *pool = pool_new();
+    Sort s = {.graph = g, .order = pool_alloc(pool, count * sizeof(Node *)),
+              .stack = pool_alloc(pool, count * sizeof(Node *)), .mark = pool_alloc(pool, count)};
+    graph_renumber(g);
+    for (int i = 0; i < g->node_count; i++)
+        if (g->node[i]->op == OP_INPUT)
+            place(&s, g->node[i]);
+    for (int i = 0; i < g->node_count; i++)
+        if (g->node[i]->op != OP_UPDATE || state_is_unread(&s, g->node[i]->storage))
+            place(&s, g->node[i]);
+    for (int i = 0; i < g->node_count; i++)
+        place(&s, g->node[i]);
+    if (count > 0)
+        memcpy(g->node, s.order, count * sizeof(Node *));
+    graph_renumber(g);
+    pool_free(pool);
+}
+
+int *graph_use_counts(const Graph *g, Pool *pool)
+{
+    int *uses = pool_alloc(pool, (size_t)g->node_count * sizeof *uses);
+    for (int i = 0; i < g->node_count; i++)
+        for (int k = 0; k < g->node[i]->arity; k++)
+            if (g->node[i]->in[k]->id >= 0)
+                uses[g->node[i]->in[k]->id]++;
+    for (int i = 0; i < g->output_count; i++)
+        if (g->output[i].node->id >= 0)
+            uses[g->output[i].node->id]++;
+    return uses;
+}
+
+/* ---- kernels ---- */
+
+/* By id: whether another kernel reads the node or the graph returns it. */
+static bool *find_escaping(const Graph *g, Pool *pool)
+{
+    bool *escapes = pool_alloc(pool, (size_t)g->node_count);
+    for (int i = 0; i < g->node_count; i++)
+        for (int k = 0; k < g->node[i]->arity; k++) {
+            const Node *operand = g->node[i]->in[k];
+            if (operand->id >= 0 && operand->kernel != g->node[i]->kernel)
+                escapes[operand->id] = true;
+        }
+    for (int i = 0; i < g->output_count; i++)
+        if (g->output[i].node->id >= 0)
+            escapes[g->output[i].node->id] = true;
+    return escapes;
+}
+
+static void add_once(Node **list, int *count, Node *n)
+{
+    for (int i = 0; i < *count; i++)
+        if (list[i] == n)
+            return;
+    list[(*count)++] = n;
+}
+
+static void derive_io(Graph *g, Kernel *k, const bool *escapes)
+{
+    size_t count = (size_t)k->node_count;
+    k->in = pool_alloc(g->module->pool, count * MAX_OPERANDS * sizeof *k->in);
+    k->out = pool_alloc(g->module->pool, count * sizeof *k->out);
+    k->in_count = k->out_count = 0;
+    for (int i = 0; i < k->node_count; i++) {
+        Node *n = k->node[i];
+        for (int j = 0; j < n->arity; j++)
+            if (n->in[j]->kernel != k)
+                add_once(k->in, &k->in_count, n->in[j]);
+        if (n->op == OP_UPDATE || escapes[n->id])
+            k->out[k->out_count++] = n;
+    }
+}
+
+void kernel_derive_io(Graph *g, Kernel *k)
+{
+    Pool *pool = pool_new();
+    graph_renumber(g);
+    derive_io(g, k, find_escaping(g, pool));
+    pool_free(pool);
+}
+
+void graph_derive_io(Graph *g)
+{
+    Pool *pool = pool_new();
+    graph_renumber(g);
+    bool *escapes = find_escaping(g, pool);
+    for (int i = 0; i < g->kernel_count; i++)
+        derive_io(g, g->kernel[i], escapes);
+    pool_free(pool);
+}
+
+/* ---- placed values ---- */
+
+/* A parameter may have as many channels as the batch has images, so the ops decide. */
+bool is_per_image(const Graph *g, const Node *n)
+{
+    while (op_is_pointwise(n->op)) {
+        int k = 0;
+        while (k + 1 < n->arity && n->in[k]->tensor.shape.rank == 0)
+            k++;
+        n = n->in[k];
+    }
+    if (n->op == OP_STATE || n->op == OP_UPDATE || n->op == OP_CONV2D_WGRAD ||
+        n->op == OP_BIAS_GRAD || n->op == OP_FILTER_TRANSPOSE)
+        return false;
+    return n->tensor.shape.rank > 0 && n->tensor.shape.dim[0] == g->batch;
+}
+
+Tensor placed_tensor(const Graph *g, const Node *n)
+{
+    if (n->storage)
+        return n->storage->tensor;
+    Tensor t = n->tensor;
+    if (n->place.region == REGION_WORKER && is_per_image(g, n))
+        t.shape.dim[0] = g->chunk;
+    return t;
+}
+
+int64_t value_bytes(const Graph *g, const Node *n)
+{
+    Tensor t = placed_tensor(g, n);
+    return tensor_elements(&t) * dtype_bytes(t.dtype);
+}
