@@ -1,0 +1,130 @@
+# ninc: builds the compiler, the runtime that every trainer links, and the tests. GNU make.
+#
+#   make          ./ninc                         make test     all tests
+#   make demo     train on Fashion-MNIST         make asan     the same tests under sanitizers
+#   make deps     install what is missing        make bench    ninc beside PyTorch
+#
+# `make SANITIZE=1 BUILD=build/asan` is the same build with the sanitizers on.
+
+CC       = gcc
+AR       = ar
+PREFIX   = /usr/local
+BUILD    = build
+PYTHON   = /usr/bin/python3
+CFLAGS   = -O2 -g
+WARNINGS = -Wall -Wextra -Wswitch-enum -Wshadow -pedantic
+
+ifdef SANITIZE
+SANITIZERS = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+NINC       = $(BUILD)/ninc
+else
+NINC       = ninc
+endif
+
+STANDARD = -std=c11 -D_GNU_SOURCE $(WARNINGS) $(SANITIZERS)
+
+# Static where the library is installed so, that what we build runs where only libc is.
+library = $(if $(filter /%,$(shell $(CC) -print-file-name=lib$(1).a)),-l:lib$(1).a,-l$(1))
+
+OPENMP  = $(call library,gomp) -lpthread -ldl -lm
+
+SOURCES         = $(wildcard frontend/*.c passes/*.c codegen/*.c codegen/cpu/*.c)
+IR_OBJECTS      = $(patsubst %.c,$(BUILD)/%.o,$(wildcard ir/*.c))
+RUNTIME_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(wildcard runtime/*.c))
+EMBED_OBJECTS   = $(patsubst %.S,$(BUILD)/%.o,$(wildcard codegen/*.S))
+NINC_OBJECTS    = $(patsubst %.c,$(BUILD)/%.o,$(SOURCES)) $(EMBED_OBJECTS)
+LIBRARY_OBJECTS = $(filter-out $(BUILD)/frontend/main.o,$(NINC_OBJECTS))
+RUNTIME         = $(BUILD)/libninc_runtime.a
+LIBRARY         = $(BUILD)/libninc.a
+TESTS           = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
+TOOLS           = $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/*_tool.c))
+# Compiled into ninc as data: the runtime, and the headers that emitted code carries along.
+EMBEDDED        = $(RUNTIME) ir/tensor.h runtime/plan.h $(wildcard codegen/cpu/*.h)
+
+all: $(NINC)
+
+$(NINC): $(NINC_OBJECTS) $(IR_OBJECTS)
+	$(CC) $(SANITIZERS) $(LDFLAGS) -o $@ $^ $(call library,yaml) $(OPENMP)
+
+# An archive is made afresh, so that the object of a deleted source does not stay in it.
+$(RUNTIME): $(RUNTIME_OBJECTS) $(IR_OBJECTS)
+	rm -f $@ && $(AR) rcs $@ $^
+
+$(LIBRARY): $(LIBRARY_OBJECTS)
+	rm -f $@ && $(AR) rcs $@ $^
+
+$(BUILD)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(STANDARD) -fopenmp $(DEFINES) $(CFLAGS) -Iir -MMD -MP -c -o $@ $<
+
+# A trainer must be linked with the sanitizers that its runtime was compiled with.
+$(BUILD)/codegen/build.o: DEFINES = -DNINC_TRAINER_FLAGS='"$(SANITIZERS)"'
+
+$(BUILD)/codegen/%.o: codegen/%.S $(EMBEDDED) Makefile
+	@mkdir -p $(@D)
+	$(CC) -DRUNTIME_ARCHIVE='"$(RUNTIME)"' -Wa,-I. -c -o $@ $<
+
+# ---- tests ----
+
+TEST_LIBRARIES = $(LIBRARY) $(RUNTIME) -lcheck -lsubunit $(call library,yaml) \
+                 $(call library,jansson) $(call library,z) -lrt $(OPENMP)
+
+$(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(LIBRARY) $(RUNTIME)
+	$(CC) $(SANITIZERS) $(LDFLAGS) -o $@ $< $(TEST_LIBRARIES)
+
+$(BUILD)/%_tool: $(BUILD)/tests/%_tool.o $(LIBRARY) $(RUNTIME)
+	$(CC) $(SANITIZERS) $(LDFLAGS) -o $@ $< $(TEST_LIBRARIES)
+
+tests: $(NINC) $(TESTS) $(TOOLS)
+
+test: deps
+	@$(MAKE) tests
+	@NINC=./$(NINC) BUILD=$(BUILD) tests/run.sh
+
+asan: deps
+	@$(MAKE) SANITIZE=1 BUILD=build/asan tests
+	@NINC=./build/asan/ninc BUILD=build/asan tests/run.sh
+
+# ---- using it ----
+
+demo: deps
+	@$(MAKE) all
+	@NINC=./$(NINC) tests/demo.sh
+
+bench: all
+	@command -v $(PYTHON) >/dev/null || { echo "SKIP: make bench needs python3"; exit 0; }; \
+	    $(PYTHON) bench/bench.py $(BENCH_OPTIONS)
+
+# Debian's packages, and what each is for.
+PACKAGES = gcc libc6-dev libyaml-dev libjansson-dev zlib1g-dev check libsubunit-dev \
+           dataset-fashion-mnist
+
+deps:
+	@PACKAGES="$(PACKAGES)" tests/deps.sh
+
+install: all
+	install -D -m 755 ninc $(DESTDIR)$(PREFIX)/bin/ninc
+	install -d $(DESTDIR)$(PREFIX)/share/ninc/models
+	install -m 644 models/*.yaml $(DESTDIR)$(PREFIX)/share/ninc/models
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/ninc
+	rm -rf $(DESTDIR)$(PREFIX)/share/ninc
+
+clean:
+	rm -rf build ninc
+
+format:
+	clang-format -i $(FORMATTED)
+
+tidy:
+	clang-tidy --quiet $(filter %.c,$(FORMATTED)) -- -std=c11 -D_GNU_SOURCE -Iir
+
+FORMATTED = $(wildcard frontend/*.[ch] ir/*.[ch] passes/*.[ch] codegen/*.[ch] codegen/cpu/*.[ch] \
+                       runtime/*.[ch] tests/*.[ch])
+
+.PHONY: all tests test asan demo bench deps install uninstall clean format tidy
+.SECONDARY:
+.DELETE_ON_ERROR:
+
+-include $(wildcard $(BUILD)/*/*.d $(BUILD)/codegen/cpu/*.d)
