@@ -1,0 +1,65 @@
+/* Dgrad: on the CPU a stride-1 data gradient is run by the forward convolution's kernels.
+ *
+ * Requires stage training. With stride 1,
+ *     dx[ih] = sum over o, kh of dy[ih + p - kh] filter[o,i,kh]
+ *            = conv2d(dy, filter_transpose(filter)) with padding k - 1 - p,
+ * which needs p <= k - 1 on both axes. The transposed filters depend on parameters alone and are
+ * computed at the start of the step, before any image. Other gradients stay conv2d_dgrad. */
+#include "passes.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static bool is_convolution(const Node *n)
+{
+    const Window *w = &n->attr.window;
+    return n->op == OP_CONV2D_DGRAD && w->stride_h == 1 && w->stride_w == 1
+           && w->padding_h < w->kernel_h && w->padding_w < w->kernel_w;
+}
+
+/* The transposed filter, made once for all its users; `from` is the first node that may be one. */
+static Node *transposed(Graph *g, Node *filter, int from, Loc loc)
+{
+    for (int i = from; i < g->node_count; i++)
+        if (g->node[i]->in[0] == filter)
+            return g->node[i];
+    return graph_add(g, OP_FILTER_TRANSPOSE, 1, &filter, NULL, loc);
+}
+
+static void rewrite(Graph *g, Node *n, int from)
+{
+    Window *w = &n->attr.window;
+    n->op = OP_CONV2D;
+    n->in[1] = transposed(g, n->in[1], from, n->loc);
+    w->padding_h = w->kernel_h - 1 - w->padding_h;
+    w->padding_w = w->kernel_w - 1 - w->padding_w;
+}
+
+/* Moves the nodes from index `from` on to right behind the inputs. */
+static void move_to_start(Graph *g, int from)
+{
+    int inputs = 0, moved = g->node_count - from;
+    while (inputs < from && g->node[inputs]->op == OP_INPUT)
+        inputs++;
+    Node **tail = xmalloc((size_t)moved * sizeof *tail + 1);
+    memcpy(tail, g->node + from, (size_t)moved * sizeof *tail);
+    memmove(g->node + inputs + moved, g->node + inputs, (size_t)(from - inputs) * sizeof *tail);
+    memcpy(g->node + inputs, tail, (size_t)moved * sizeof *tail);
+    free(tail);
+    graph_renumber(g);
+}
+
+/* Rewrites the stride-1 data gradients of all CPU graphs at stage training. */
+void pass_dgrad(Module *m)
+{
+    for (int k = 0; k < m->graph_count; k++) {
+        Graph *g = m->graph[k];
+        int count = g->node_count;
+        if (g->target != TARGET_CPU || g->stage != STAGE_TRAINING)
+            continue;
+        for (int i = 0; i < count; i++)
+            if (is_convolution(g->node[i]) && g->node[i]->in[1]->op == OP_STATE)
+                rewrite(g, g->node[i], count);
+        move_to_start(g, count);
+    }
+}

@@ -1,0 +1,18 @@
+/* Target: from here on each target has its own graphs. Requires stage training; replaces each
+ * graph for any target by one copy for each wanted target. All copies share the storage. */
+#include "passes.h"
+
+/* Clones each any-target graph for the wanted targets (today: the CPU) and drops the original. */
+void pass_target(Module *m, const PipelineOptions *options)
+{
+    int count = m->graph_count, kept = 0;
+    for (int i = 0; i < count; i++) {
+        Graph *g = m->graph[i];
+        if (g->target == TARGET_ANY && options->cpu)
+            graph_clone(g, g->name, TARGET_CPU);
+    }
+    for (int i = 0; i < m->graph_count; i++)
+        if (m->graph[i]->target != TARGET_ANY)
+            m->graph[kept++] = m->graph[i];
+    m->graph_count = kept;
+}
