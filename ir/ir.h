@@ -391,6 +391,35 @@ Tensor placed_tensor(const Graph *g, const Node *n);
 /* Bytes of one copy of a value in its place, halo and padding lanes included. */
 int64_t value_bytes(const Graph *g, const Node *n);
 
+/* ---- ir/kernel.c: how a kernel of row ops is executed ---- */
+
+/* One call of the device library: an op with the pointwise op that finishes it, if any. Statements
+ * of one segment run strip by strip (kernel->strip rows); a segment ends where an op needs rows
+ * that the strip does not hold. */
+typedef struct Statement {
+    Node *op;
+    Node *epilogue; /* relu or relu_grad of op, whose own value never reaches memory; or NULL */
+    int segment;
+} Statement;
+
+/* Kernels of row ops; the others execute node by node over whole values. */
+bool kernel_is_rows(const Kernel *k);
+bool op_is_rows(const Node *n);
+/* Pointwise over the map, or a 1x1 convolution without padding and stride. */
+bool window_is_pointwise(const Window *w);
+Node *statement_result(const Statement *s);
+/* Rows over which the statement runs: of its result, or of the operand that it reduces. */
+int statement_height(const Statement *s);
+/* Fills out (room for k->node_count) and returns the number of statements. */
+int kernel_statements(const Kernel *k, Statement *out);
+/* The statement list as a pool array. */
+Statement *kernel_statement_list(Pool *pool, const Kernel *k, int *count);
+bool kernel_returns(const Kernel *k, const Node *n);
+/* The value is finished by a pointwise op in its kernel and never reaches memory. */
+bool value_is_folded(const Node *n);
+/* The value is used in its own segment only, so a strip of it suffices. */
+bool value_is_strip(const Node *n);
+
 /* ---- ir/shape.c ---- */
 
 /* Output extent of one axis of a convolution or pool with PyTorch's rules (torch.nn.Conv2d,

@@ -1,0 +1,205 @@
+/* How a kernel of row ops is executed: statements and segments. Derived from the nodes alone, so
+ * that the passes and the emitters agree without keeping a second list. */
+#include "ir.h"
+
+#include <stdlib.h>
+
+bool kernel_is_rows(const Kernel *k)
+{
+    switch (k->class) {
+    case KERNEL_ROWS:
+    case KERNEL_CONV_FORWARD:
+    case KERNEL_MLPCONV_FORWARD:
+    case KERNEL_POOL_FORWARD:
+    case KERNEL_CONV_BACKWARD:
+    case KERNEL_MLPCONV_BACKWARD:
+        return true;
+    case KERNEL_GENERIC:
+    case KERNEL_IMAGE:
+    case KERNEL_HEAD:
+    case KERNEL_FILTER:
+    case KERNEL_METRICS:
+    case KERNEL_UPDATE:
+    case KERNEL_CLASS_COUNT:
+        break;
+    }
+    return false;
+}
+
+bool op_is_rows(const Node *n)
+{
+    switch ((int)n->op) {
+    case OP_RELU:
+    case OP_ADD:
+    case OP_RELU_GRAD:
+        return n->tensor.shape.rank == 4;
+    case OP_CONV2D:
+    case OP_CONV2D_WGRAD:
+    case OP_BIAS_GRAD:
+    case OP_MAXPOOL:
+    case OP_MAXPOOL_CODE:
+    case OP_MAXPOOL_GRAD:
+    case OP_AVGPOOL:
+    case OP_AVGPOOL_GRAD:
+    case OP_GAP:
+    case OP_GAP_GRAD:
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool window_is_pointwise(const Window *w)
+{
+    return w->kernel_h == 1 && w->kernel_w == 1 && w->stride_h == 1 && w->stride_w == 1 &&
+           w->padding_h == 0 && w->padding_w == 0;
+}
+
+bool kernel_returns(const Kernel *k, const Node *n)
+{
+    for (int i = 0; i < k->out_count; i++)
+        if (k->out[i] == n)
+            return true;
+    return false;
+}
+
+/* The only node of n's kernel that uses n; NULL when there are more, or none. */
+static Node *only_user(const Node *n)
+{
+    Node *user = NULL;
+    const Kernel *k = n->kernel;
+    for (int i = 0; i < k->node_count; i++)
+        for (int j = 0; j < k->node[i]->arity; j++)
+            if (k->node[i]->in[j] == n) {
+                if (user)
+                    return NULL;
+                user = k->node[i];
+            }
+    return user;
+}
+
+static Node *epilogue_of(const Node *n)
+{
+    bool forward = n->op == OP_CONV2D;
+    bool backward = n->op == OP_CONV2D || n->op == OP_MAXPOOL_GRAD || n->op == OP_AVGPOOL_GRAD ||
+                    n->op == OP_GAP_GRAD;
+    if (!backward || !n->kernel || !kernel_is_rows(n->kernel) || kernel_returns(n->kernel, n))
+        return NULL;
+    Node *user = only_user(n);
+    if (!user || user->in[0] != n)
+        return NULL;
+    if ((user->op == OP_RELU && forward) || user->op == OP_RELU_GRAD)
+        return user;
+    return NULL;
+}
+
+Node *statement_result(const Statement *s)
+{
+    return s->epilogue ? s->epilogue : s->op;
+}
+
+int statement_height(const Statement *s)
+{
+    const Node *rows = s->op;
+    if (s->op->op == OP_BIAS_GRAD || s->op->op == OP_GAP)
+        rows = s->op->in[0];
+    if (s->op->op == OP_CONV2D_WGRAD)
+        rows = s->op->in[1];
+    return rows->tensor.shape.rank == 4 ? rows->tensor.shape.dim[1] : 1;
+}
+
+/* Whether the op reads other rows of operand `in` than those that it works on. */
+static bool reads_other_rows(const Node *n, int in)
+{
+    switch ((int)n->op) {
+    case OP_CONV2D:
+    case OP_CONV2D_WGRAD:
+        return in == 0 && !window_is_pointwise(&n->attr.window);
+    case OP_MAXPOOL:
+    case OP_MAXPOOL_CODE:
+    case OP_MAXPOOL_GRAD:
+    case OP_AVGPOOL:
+    case OP_AVGPOOL_GRAD:
+    case OP_GAP_GRAD:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Whether s can run strip by strip in the segment of the statements from `begin` on. */
+static bool joins(const Statement *list, int begin, int at)
+{
+    const Node *n = list[at].op;
+    if (statement_height(&list[begin]) != statement_height(&list[at]))
+        return false;
+    bool contraction = n->op == OP_CONV2D || n->op == OP_CONV2D_WGRAD;
+    bool begun_by_wgrad = list[begin].op->op == OP_CONV2D_WGRAD &&
+                          !window_is_pointwise(&list[begin].op->attr.window);
+    if (begun_by_wgrad || (contraction && !window_is_pointwise(&n->attr.window)))
+        return false;
+    for (int i = begin; i < at; i++)
+        for (int k = 0; k < n->arity; k++)
+            if (n->in[k] == statement_result(&list[i]) &&
+                (reads_other_rows(n, k) || list[i].op->op == OP_GAP))
+                return false;
+    return true;
+}
+
+int kernel_statements(const Kernel *k, Statement *out)
+{
+    int count = 0;
+    for (int i = 0; i < k->node_count; i++) {
+        Node *n = k->node[i];
+        if (epilogue_of(n))
+            continue;
+        Node *first = n->arity > 0 && n->in[0]->kernel == k ? n->in[0] : NULL;
+        bool finishes = first && epilogue_of(first) == n;
+        out[count++] = (Statement){finishes ? first : n, finishes ? n : NULL, 0};
+    }
+    for (int i = 1, begin = 0; i < count; i++) {
+        bool same = joins(out, begin, i);
+        begin = same ? begin : i;
+        out[i].segment = out[i - 1].segment + !same;
+    }
+    return count;
+}
+
+Statement *kernel_statement_list(Pool *pool, const Kernel *k, int *count)
+{
+    Statement *list = pool_alloc(pool, (size_t)(k->node_count + 1) * sizeof *list);
+    *count = kernel_statements(k, list);
+    return list;
+}
+
+bool value_is_folded(const Node *n)
+{
+    return n->kernel && epilogue_of(n) != NULL;
+}
+
+static bool statement_uses(const Statement *s, const Node *n)
+{
+    for (int i = 0; i < s->op->arity; i++)
+        if (s->op->in[i] == n)
+            return true;
+    return s->epilogue && s->epilogue->in[s->epilogue->arity - 1] == n;
+}
+
+bool value_is_strip(const Node *n)
+{
+    const Kernel *k = n->kernel;
+    if (!k || !kernel_is_rows(k) || k->strip == 0 || kernel_returns(k, n) || value_is_folded(n) ||
+        n->tensor.shape.rank != 4 || n->op == OP_GAP)
+        return false;
+    Statement *list = xmalloc((size_t)k->node_count * sizeof *list);
+    int count = kernel_statements(k, list), segment = -1;
+    bool strip = true;
+    for (int i = 0; i < count; i++)
+        if (statement_result(&list[i]) == n)
+            segment = list[i].segment;
+    for (int i = 0; i < count; i++)
+        if (statement_uses(&list[i], n) && list[i].segment != segment)
+            strip = false;
+    free(list);
+    return strip;
+}
