@@ -1,7 +1,6 @@
 /* Types: the one place that says which operands an op takes and what it gives. */
 #include "ir.h"
 
-#include <string.h>
 
 /* One call of infer_type. `out` holds the given type where the op cannot infer it. */
 typedef struct Infer {

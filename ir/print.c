@@ -1,0 +1,531 @@
+/* The IR text: what ir/parse.c reads. Every field that a stage has set stands in it. */
+#include "ir.h"
+
+#include <string.h>
+
+/* Alignment stops at these widths; a longer cell pushes its own row only. */
+enum { NAME_COLUMNS = 10, STORAGE_COLUMNS = 40, TYPE_COLUMNS = 40, BODY_COLUMNS = 96,
+       LINE_COLUMNS = 100 };
+
+#define X(id, text) text,
+static const char *const role_names[] = {IR_ROLES(X)};
+static const char *const region_names[] = {IR_REGIONS(X)};
+static const char *const class_names[] = {IR_KERNEL_CLASSES(X)};
+static const char *const phase_names[] = {IR_PHASES(X)};
+static const char *const stage_names[] = {IR_STAGES(X)};
+static const char *const target_names[] = {IR_TARGETS(X)};
+static const char *const optimizer_names[] = {IR_OPTIMIZERS(X)};
+static const char *const init_names[] = {IR_INITS(X)};
+#undef X
+
+/* ---- names ---- */
+
+/* The text's numbers: nodes but inputs and updates, in order. */
+typedef struct Numbers {
+    const Graph *graph;
+    int *number; /* by node id */
+} Numbers;
+
+static Numbers number_nodes(const Graph *g, Pool *pool)
+{
+    Numbers numbers = {g, pool_alloc(pool, (size_t)g->node_count * sizeof(int))};
+    int next = 0;
+    for (int i = 0; i < g->node_count; i++)
+        if (g->node[i]->op != OP_INPUT && g->node[i]->op != OP_UPDATE)
+            numbers.number[i] = next++;
+    return numbers;
+}
+
+static void print_name(const Numbers *numbers, const Node *n, Text *out)
+{
+    if (n->storage)
+        text_append(out, "@%s", n->storage->name);
+    else if (n->op == OP_INPUT)
+        text_append(out, "%%%s", n->name);
+    else if (n->id >= 0 && n->id < numbers->graph->node_count &&
+             numbers->graph->node[n->id] == n)
+        text_append(out, "%%%d", numbers->number[n->id]);
+    else
+        text_append(out, "%%?"); /* not in the graph: the verifier says so */
+}
+
+/* ---- types ---- */
+
+static void print_pair(Text *out, const char *key, int h, int w)
+{
+    text_append(out, " %s=%dx%d", key, h, w);
+}
+
+static void print_layout(const Layout *l, Text *out)
+{
+    if (l->kind == LAYOUT_PLAIN && !l->halo_h && !l->halo_w && !l->strip)
+        return;
+    switch (l->kind) {
+    case LAYOUT_PLAIN:
+    case LAYOUT_COUNT:
+        text_append(out, " {plain");
+        break;
+    case LAYOUT_NHWC:
+        text_append(out, " {nhwc");
+        break;
+    case LAYOUT_NCHWC:
+        text_append(out, " {nchw%dc", l->block);
+        break;
+    case LAYOUT_FILTER:
+        text_append(out, " {filter c%d o%d", l->block, l->out_block);
+        break;
+    case LAYOUT_VECTOR:
+        text_append(out, " {vector %d", l->block);
+        break;
+    }
+    if (l->halo_h != l->halo_w)
+        print_pair(out, "halo", l->halo_h, l->halo_w);
+    else if (l->halo_h)
+        text_append(out, " halo=%d", l->halo_h);
+    if (l->strip)
+        text_append(out, " strip=%d", l->strip);
+    text_append(out, "}");
+}
+
+static void print_type(const Tensor *t, Text *out)
+{
+    text_append(out, "%s[", dtype_name(t->dtype));
+    for (int i = 0; i < t->shape.rank; i++)
+        text_append(out, "%s%d", i ? "," : "", t->shape.dim[i]);
+    text_append(out, "]");
+    print_layout(&t->layout, out);
+}
+
+/* ---- positions ---- */
+
+/* Other characters are written in quotes. */
+static bool is_bare(const char *file)
+{
+    for (const char *p = file; *p; p++)
+        if (!((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') ||
+              strchr("_./+-<>", *p)))
+            return false;
+    return *file != '\0';
+}
+
+static void print_quoted(const char *text, Text *out)
+{
+    text_append(out, "\"");
+    for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
+        if (*p < ' ' || *p == '"' || *p == '\\' || *p == 127)
+            text_append(out, "\\x%02x", *p);
+        else
+            text_append(out, "%c", *p);
+    }
+    text_append(out, "\"");
+}
+
+static void print_loc(Loc loc, Text *out)
+{
+    if (!loc.file)
+        return;
+    text_append(out, "loc ");
+    if (is_bare(loc.file))
+        text_append(out, "%s", loc.file);
+    else
+        print_quoted(loc.file, out);
+    text_append(out, ":%d:%d", loc.line, loc.column);
+}
+
+/* ---- attributes ---- */
+
+static void print_number(const char *key, double value, Text *out)
+{
+    char digits[32];
+    text_append(out, "%s=%s", key, format_double(value, digits));
+}
+
+static void print_window(const Window *w, Text *out)
+{
+    text_append(out, " {kernel=%dx%d", w->kernel_h, w->kernel_w);
+    if (w->stride_h != 1 || w->stride_w != 1)
+        print_pair(out, "stride", w->stride_h, w->stride_w);
+    if (w->padding_h || w->padding_w)
+        print_pair(out, "padding", w->padding_h, w->padding_w);
+    text_append(out, w->ceil_mode ? " ceil}" : "}");
+}
+
+static bool all_equal(const double *list, int count, double value)
+{
+    for (int i = 0; i < count; i++)
+        if (list[i] != value)
+            return false;
+    return true;
+}
+
+static void print_list(const char *key, const double *list, int count, Text *out)
+{
+    char digits[32];
+    text_append(out, "%s=[", key);
+    for (int i = 0; i < count; i++)
+        text_append(out, "%s%s", i ? "," : "", format_double(list[i], digits));
+    text_append(out, "]");
+}
+
+static void print_image(Op op, const ImageAttr *image, Text *out)
+{
+    bool plain = all_equal(image->mean, image->channels, 0) &&
+                 all_equal(image->std, image->channels, 1);
+    if (op == OP_RESIZE)
+        text_append(out, plain ? " {mode=bilinear}" : " {mode=bilinear ");
+    else if (!plain)
+        text_append(out, " {");
+    if (plain)
+        return;
+    print_list("mean", image->mean, image->channels, out);
+    text_append(out, " ");
+    print_list("std", image->std, image->channels, out);
+    text_append(out, "}");
+}
+
+static void print_attr(const Node *n, Text *out)
+{
+    switch (op_attr(n->op)) {
+    case ATTR_NONE:
+        return;
+    case ATTR_WINDOW:
+        print_window(&n->attr.window, out);
+        return;
+    case ATTR_IMAGE:
+        print_image(n->op, &n->attr.image, out);
+        return;
+    case ATTR_FACTOR:
+        text_append(out, " {");
+        print_number("factor", n->attr.factor, out);
+        text_append(out, "}");
+        return;
+    case ATTR_ADAM:
+        text_append(out, " {");
+        print_number("beta1", n->attr.adam.beta1, out);
+        print_number(" beta2", n->attr.adam.beta2, out);
+        print_number(" eps", n->attr.adam.eps, out);
+        text_append(out, "}");
+        return;
+    }
+}
+
+/* ---- rows: name : type = body  loc ---- */
+
+typedef struct Row {
+    char *name, *type, *body, *loc;
+} Row;
+
+typedef struct Widths {
+    int name, type, body; /* columns to pad to */
+} Widths;
+
+/* Moves what was printed into the pool, and makes the scratch text empty. */
+static char *take(Text *scratch, Pool *pool)
+{
+    char *copy = pool_strdup(pool, scratch->length ? scratch->data : "");
+    text_free(scratch);
+    return copy;
+}
+
+static void print_body(const Numbers *numbers, const Node *n, Text *out)
+{
+    text_append(out, "%s", op_name(n->op));
+    for (int i = 0; i < n->arity; i++) {
+        text_append(out, i ? ", " : " ");
+        print_name(numbers, n->in[i], out);
+    }
+    print_attr(n, out);
+    if (n->tile.pixels || n->tile.vectors)
+        print_pair(out, "tile", n->tile.pixels, n->tile.vectors);
+    if (n->place.region != REGION_NONE && n->place.region != REGION_STATE)
+        text_append(out, " at %s+%lld:%lld", region_names[n->place.region],
+                    (long long)n->place.offset, (long long)n->place.bytes);
+}
+
+static Row node_row(const Numbers *numbers, const Node *n, Pool *pool)
+{
+    Row row;
+    Text text = {0};
+    print_name(numbers, n, &text);
+    row.name = take(&text, pool);
+    print_type(&n->tensor, &text);
+    row.type = take(&text, pool);
+    print_body(numbers, n, &text);
+    row.body = take(&text, pool);
+    print_loc(n->loc, &text);
+    row.loc = take(&text, pool);
+    return row;
+}
+
+static void widen(int *width, const char *cell, int limit)
+{
+    int columns = (int)strlen(cell);
+    if (columns > *width && columns <= limit)
+        *width = columns;
+}
+
+static Widths measure(const Row *row, int count, int name_columns)
+{
+    Widths w = {0};
+    for (int i = 0; i < count; i++) {
+        widen(&w.name, row[i].name, name_columns);
+        widen(&w.type, row[i].type, TYPE_COLUMNS);
+        widen(&w.body, row[i].body, BODY_COLUMNS);
+    }
+    return w;
+}
+
+static void print_row(const Row *row, const Widths *w, bool with_loc, Text *out)
+{
+    text_append(out, "%-*s : %-*s = ", w->name, row->name, w->type, row->type);
+    if (with_loc && row->loc[0])
+        text_append(out, "%-*s  %s\n", w->body, row->body, row->loc);
+    else
+        text_append(out, "%s\n", row->body);
+}
+
+/* ---- graphs ---- */
+
+/* What printing a graph needs: each node's cells, by id, and their widths. */
+typedef struct GraphText {
+    Pool *pool;
+    Numbers numbers;
+    Row *row;
+    Widths widths;
+} GraphText;
+
+static GraphText graph_text(const Graph *g)
+{
+    GraphText t = {.pool = pool_new()};
+    t.numbers = number_nodes(g, t.pool);
+    t.row = pool_alloc(t.pool, (size_t)g->node_count * sizeof *t.row);
+    for (int i = 0; i < g->node_count; i++)
+        t.row[i] = node_row(&t.numbers, g->node[i], t.pool);
+    t.widths = measure(t.row, g->node_count, NAME_COLUMNS);
+    return t;
+}
+
+/* A list of names in parentheses, broken before the line gets too long. */
+static void print_names(const Numbers *numbers, Node *const *list, int count, const char *prefix,
+                        size_t *line_start, Text *out)
+{
+    text_append(out, "(");
+    for (int i = 0; i < count; i++) {
+        size_t before = out->length;
+        text_append(out, i ? ", " : "");
+        print_name(numbers, list[i], out);
+        if (out->length - *line_start <= LINE_COLUMNS || i == 0)
+            continue;
+        out->length = before;
+        text_append(out, ",\n");
+        *line_start = out->length;
+        text_append(out, "%s    ", prefix);
+        print_name(numbers, list[i], out);
+    }
+    text_append(out, ")");
+}
+
+static void print_kernel(const GraphText *t, const Kernel *k, const char *prefix, bool with_loc,
+                         Text *out)
+{
+    size_t line_start = out->length;
+    text_append(out, "%skernel %s %s %s", prefix, k->name, class_names[k->class],
+                phase_names[k->phase]);
+    if (k->strip)
+        text_append(out, " strip=%d", k->strip);
+    text_append(out, " ");
+    print_names(&t->numbers, k->in, k->in_count, prefix, &line_start, out);
+    text_append(out, " -> ");
+    print_names(&t->numbers, k->out, k->out_count, prefix, &line_start, out);
+    text_append(out, " {\n");
+    for (int i = 0; i < k->node_count; i++) {
+        text_append(out, "%s  ", prefix);
+        if (k->node[i]->id >= 0)
+            print_row(&t->row[k->node[i]->id], &t->widths, with_loc, out);
+    }
+    text_append(out, "%s}\n", prefix);
+}
+
+static void print_bytes(const char *key, int64_t value, Text *out)
+{
+    if (value)
+        text_append(out, " %s=%lld", key, (long long)value);
+}
+
+static void print_graph_header(const Graph *g, Text *out)
+{
+    text_append(out, "graph %s.%s batch=%d stage=%s target=%s", g->module->name, g->name,
+                g->batch, stage_names[g->stage], target_names[g->target]);
+    print_bytes("chunk", g->chunk, out);
+    print_bytes("partials", g->partials, out);
+    print_bytes("shared", g->shared_bytes, out);
+    print_bytes("worker", g->worker_bytes, out);
+    print_bytes("shared_bound", g->shared_bound, out);
+    print_bytes("worker_bound", g->worker_bound, out);
+    text_append(out, " {\n");
+}
+
+void graph_print(const Graph *g, Text *out)
+{
+    GraphText t = graph_text(g);
+    print_graph_header(g, out);
+    for (int i = 0; i < g->node_count; i++) {
+        if (g->node[i]->kernel)
+            continue;
+        text_append(out, "  ");
+        print_row(&t.row[i], &t.widths, true, out);
+    }
+    for (int i = 0; i < g->kernel_count; i++)
+        print_kernel(&t, g->kernel[i], "  ", true, out);
+    if (g->output_count > 0)
+        text_append(out, "  return ");
+    for (int i = 0; i < g->output_count; i++) {
+        text_append(out, "%s%s=", i ? ", " : "", g->output[i].name);
+        print_name(&t.numbers, g->output[i].node, out);
+    }
+    text_append(out, g->output_count > 0 ? "\n}\n" : "}\n");
+    pool_free(t.pool);
+}
+
+void node_print(const Graph *g, const Node *n, Text *out)
+{
+    Pool *pool = pool_new();
+    Numbers numbers = number_nodes(g, pool);
+    Row row = node_row(&numbers, n, pool);
+    text_append(out, "%s : %s = %s", row.name, row.type, row.body);
+    pool_free(pool);
+}
+
+/* Positions are left out: the text goes into emitted code, which must not depend on them. */
+void kernel_print(const Graph *g, const Kernel *k, const char *prefix, Text *out)
+{
+    GraphText t = {.pool = pool_new()};
+    t.numbers = number_nodes(g, t.pool);
+    t.row = pool_alloc(t.pool, (size_t)g->node_count * sizeof *t.row);
+    Row *rows = pool_alloc(t.pool, (size_t)k->node_count * sizeof *rows);
+    for (int i = 0; i < k->node_count; i++) {
+        rows[i] = node_row(&t.numbers, k->node[i], t.pool);
+        t.row[k->node[i]->id] = rows[i];
+    }
+    t.widths = measure(rows, k->node_count, NAME_COLUMNS);
+    print_kernel(&t, k, prefix, false, out);
+    pool_free(t.pool);
+}
+
+/* ---- modules ---- */
+
+static void print_header(const Module *m, Text *out)
+{
+    const Optimizer *o = &m->optimizer;
+    const TrainSettings *t = &m->train;
+    text_append(out, "module %s {\n", m->name);
+    text_append(out, "  dataset %s image=%dx%dx%d classes=%d\n", m->dataset, m->image_h,
+                m->image_w, m->image_c, m->classes);
+    text_append(out, "  optimizer %s", optimizer_names[o->kind]);
+    print_number(" lr", o->lr, out);
+    if (o->kind == OPTIMIZER_ADAM) {
+        print_number(" beta1", o->beta1, out);
+        print_number(" beta2", o->beta2, out);
+        print_number(" eps", o->eps, out);
+    } else {
+        print_number(" momentum", o->momentum, out);
+    }
+    print_number(" weight_decay", o->weight_decay, out);
+    text_append(out, "\n  train batch_size=%d epochs=%d log_every=%d checkpoint_every=%d init=%s",
+                t->batch_size, t->epochs, t->log_every, t->checkpoint_every, init_names[t->init]);
+    if (t->init == INIT_NORMAL)
+        print_number(" std", t->init_std, out);
+    if (m->state_bytes)
+        text_append(out, "\n  state bytes=%lld", (long long)m->state_bytes);
+    text_append(out, "\n}\n");
+}
+
+static Row storage_row(const Storage *s, Pool *pool)
+{
+    Row row;
+    Text text = {0};
+    row.name = pool_format(pool, "@%s", s->name);
+    print_type(&s->tensor, &text);
+    row.type = take(&text, pool);
+    text_append(&text, "%s", role_names[s->role]);
+    if (s->of)
+        text_append(&text, " {of=@%s}", s->of);
+    else if (s->fan_in || s->fan_out)
+        text_append(&text, " {fan_in=%d fan_out=%d}", s->fan_in, s->fan_out);
+    if (s->offset >= 0)
+        text_append(&text, " at %lld", (long long)s->offset);
+    row.body = take(&text, pool);
+    print_loc(s->loc, &text);
+    row.loc = take(&text, pool);
+    return row;
+}
+
+static void print_storage(const Module *m, Text *out)
+{
+    Pool *pool = pool_new();
+    Row *row = pool_alloc(pool, (size_t)m->storage_count * sizeof *row);
+    for (int i = 0; i < m->storage_count; i++)
+        row[i] = storage_row(m->storage[i], pool);
+    Widths w = measure(row, m->storage_count, STORAGE_COLUMNS);
+    for (int i = 0; i < m->storage_count; i++)
+        print_row(&row[i], &w, true, out);
+    pool_free(pool);
+}
+
+void module_print(const Module *m, Text *out)
+{
+    print_header(m, out);
+    if (m->storage_count > 0)
+        text_append(out, "\n");
+    print_storage(m, out);
+    for (int i = 0; i < m->graph_count; i++) {
+        text_append(out, "\n");
+        graph_print(m->graph[i], out);
+    }
+}
+
+/* ---- dot ---- */
+
+static void print_dot_node(const Graph *g, int index, const Node *n, const Row *row, Text *out)
+{
+    text_append(out, "    n%d_%d [label=\"%s\\n%s\"%s];\n", index, n->id,
+                n->op == OP_INPUT || n->op == OP_UPDATE ? row->name : op_name(n->op), row->type,
+                n->op == OP_UPDATE ? " shape=box3d" : n->op == OP_INPUT ? " shape=oval" : "");
+    for (int i = 0; i < n->arity; i++) {
+        if (n->in[i]->id >= 0)
+            text_append(out, "    n%d_%d -> n%d_%d;\n", index, n->in[i]->id, index, n->id);
+        for (int s = 0; s < g->state_count && n->in[i]->id < 0; s++)
+            if (g->state[s] == n->in[i])
+                text_append(out, "    s%d_%d -> n%d_%d;\n", index, s, index, n->id);
+    }
+}
+
+static void print_dot_graph(const Graph *g, int index, Text *out)
+{
+    GraphText t = graph_text(g);
+    text_append(out, "  subgraph cluster_%d {\n    label=\"%s.%s %s\";\n", index, g->module->name,
+                g->name, target_names[g->target]);
+    for (int i = 0; i < g->state_count; i++)
+        text_append(out, "    s%d_%d [label=\"@%s\" shape=cylinder];\n", index, i,
+                    g->state[i]->storage->name);
+    for (int i = 0; i < g->node_count; i++)
+        print_dot_node(g, index, g->node[i], &t.row[i], out);
+    for (int i = 0; i < g->kernel_count; i++) {
+        const Kernel *k = g->kernel[i];
+        text_append(out, "    subgraph cluster_%d_%d { label=\"%s\"; style=dashed;", index, i,
+                    k->name);
+        for (int j = 0; j < k->node_count; j++)
+            text_append(out, " n%d_%d;", index, k->node[j]->id);
+        text_append(out, " }\n");
+    }
+    text_append(out, "  }\n");
+    pool_free(t.pool);
+}
+
+void module_print_dot(const Module *m, Text *out)
+{
+    text_append(out, "digraph \"%s\" {\n  node [shape=box fontname=\"monospace\"];\n", m->name);
+    for (int i = 0; i < m->graph_count; i++)
+        print_dot_graph(m->graph[i], i, out);
+    text_append(out, "}\n");
+}
