@@ -2,7 +2,6 @@
  *
  *     avgpool over the whole map            -> gap
  *     gap of a 1x1 map; 1x1 stride-1 pool   -> its operand
- *     flatten of a rank-2 value             -> its operand
  *     relu of relu                          -> the inner relu
  *     two equal nodes                       -> the first one
  *
@@ -99,7 +98,6 @@ static bool is_identity(const Node *n)
     case OP_MAXPOOL:
     case OP_AVGPOOL: return is_unit_pool(&n->attr.window);
     case OP_GAP: return has_one_pixel(n->in[0]);
-    case OP_FLATTEN: return n->in[0]->tensor.shape.rank == 2;
     case OP_RELU: return n->in[0]->op == OP_RELU;
     default: return false;
     }
