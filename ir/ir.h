@@ -419,6 +419,9 @@ bool kernel_returns(const Kernel *k, const Node *n);
 bool value_is_folded(const Node *n);
 /* The value is used in its own segment only, so a strip of it suffices. */
 bool value_is_strip(const Node *n);
+/* A network input of fewer than 16 channels that only convolutions in kernels of row ops read: it
+ * stays NHWC, so that a filter row is one contiguous run of columns x channels. */
+bool value_is_thin_image(const Graph *g, const Node *n);
 
 /* ---- ir/shape.c ---- */
 

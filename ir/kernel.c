@@ -203,3 +203,18 @@ bool value_is_strip(const Node *n)
     free(list);
     return strip;
 }
+
+bool value_is_thin_image(const Graph *g, const Node *n)
+{
+    if ((n->op != OP_RESIZE && n->op != OP_NORMALIZE) || n->tensor.shape.dim[3] >= 16 ||
+        n->kernel->class != KERNEL_IMAGE)
+        return false;
+    for (int i = 0; i < g->node_count; i++) {
+        const Node *user = g->node[i];
+        for (int k = 0; k < user->arity; k++)
+            if (user->in[k] == n && ((user->op != OP_CONV2D && user->op != OP_CONV2D_WGRAD) ||
+                                     !kernel_is_rows(user->kernel)))
+                return false;
+    }
+    return true;
+}

@@ -57,7 +57,8 @@ static void schedule_conv(Node *n)
 static void schedule_wgrad(const Graph *g, Node *n)
 {
     const int32_t *filter = n->tensor.shape.dim;
-    int channels = filter[1] < 16 ? filter[1] : 16, run = filter[3] * channels, vectors = 0;
+    int channels = value_is_thin_image(g, n->in[0]) ? filter[1] : 16;
+    int run = filter[3] * channels, vectors = 0;
     for (int i = 0; i < g->node_count; i++) {
         const Node *c = g->node[i];
         if (c->op == OP_CONV2D && c->in[0] == n->in[0] &&

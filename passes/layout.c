@@ -1,0 +1,143 @@
+/* layout: the physical form of every value and storage.
+ *
+ * Requires stage scheduled; brings it to laid_out. Maps become blocks of 16 channels with the halo
+ * that their convolutions read; filters are packed for their convolution's tile; a gradient or a
+ * moment lies as its parameter does, so that the optimizer runs over flat arrays. At level 0
+ * activations stay in logical order. */
+#include "passes.h"
+
+#include <string.h>
+
+enum { CHANNEL_BLOCK = 16 };
+
+static bool is_map(const Graph *g, const Node *n)
+{
+    return n->tensor.shape.rank == 4 && is_per_image(g, n);
+}
+
+static int larger(int a, int b)
+{
+    return a > b ? a : b;
+}
+
+/* The zero border that the convolutions reading n (and their weight gradients) need. */
+static void widen_halo(const Graph *g, const Node *n, Layout *layout)
+{
+    for (int i = 0; i < g->node_count; i++) {
+        const Node *user = g->node[i];
+        if ((user->op != OP_CONV2D && user->op != OP_CONV2D_WGRAD) || user->in[0] != n ||
+            !kernel_is_rows(user->kernel))
+            continue;
+        layout->halo_h = larger(layout->halo_h, user->attr.window.padding_h);
+        layout->halo_w = larger(layout->halo_w, user->attr.window.padding_w);
+    }
+}
+
+static Layout map_layout(const Graph *g, const Node *n)
+{
+    Layout layout = {.kind = LAYOUT_NCHWC, .block = CHANNEL_BLOCK};
+    if (value_is_strip(n)) {
+        layout.strip = n->kernel->strip;
+        return layout;
+    }
+    if (value_is_thin_image(g, n))
+        layout = (Layout){.kind = LAYOUT_NHWC};
+    widen_halo(g, n, &layout);
+    return layout;
+}
+
+/* A filter as its convolution c walks it. */
+static Layout filter_layout(const Node *c)
+{
+    const int32_t *filter = c->in[1]->tensor.shape.dim;
+    if (!kernel_is_rows(c->kernel))
+        return (Layout){.kind = LAYOUT_FILTER, .block = filter[1], .out_block = filter[0]};
+    bool thin = c->in[0]->tensor.layout.kind == LAYOUT_NHWC;
+    return (Layout){.kind = LAYOUT_FILTER, .block = thin ? filter[1] : CHANNEL_BLOCK,
+                    .out_block = CHANNEL_BLOCK * c->tile.vectors};
+}
+
+static void lay_out_maps(Graph *g, int level)
+{
+    for (int i = 0; i < g->node_count; i++) {
+        Node *n = g->node[i];
+        if (level > 0 && n->op != OP_INPUT && is_map(g, n))
+            n->tensor.layout = map_layout(g, n);
+    }
+}
+
+static void lay_out_filters(Graph *g)
+{
+    for (int i = 0; i < g->node_count; i++) {
+        Node *n = g->node[i];
+        if (n->op != OP_CONV2D)
+            continue;
+        if (n->in[1]->op == OP_STATE)
+            n->in[1]->storage->tensor.layout = filter_layout(n);
+        else
+            n->in[1]->tensor.layout = filter_layout(n);
+    }
+}
+
+static void lay_out_storage(Module *m, int level)
+{
+    for (int i = 0; i < m->storage_count; i++) {
+        Storage *s = m->storage[i];
+        if (s->role == ROLE_BIAS && level > 0)
+            s->tensor.layout = (Layout){.kind = LAYOUT_VECTOR, .block = CHANNEL_BLOCK};
+    }
+    for (int i = 0; i < m->storage_count; i++) {
+        Storage *s = m->storage[i];
+        if (s->role == ROLE_MOMENT)
+            s->tensor.layout = module_find_storage(m, s->of)->tensor.layout;
+    }
+}
+
+/* A weight gradient lies as the filter of the convolution with the same input and shape. */
+static Layout wgrad_layout(const Graph *g, const Node *n)
+{
+    for (int i = 0; i < g->node_count; i++) {
+        const Node *c = g->node[i];
+        if (c->op == OP_CONV2D && c->in[0] == n->in[0] && c->in[1]->op == OP_STATE &&
+            shape_equal(&c->in[1]->tensor.shape, &n->tensor.shape))
+            return c->in[1]->storage->tensor.layout;
+    }
+    return (Layout){.kind = LAYOUT_PLAIN};
+}
+
+/* Values outside the maps: gradients as their parameter, pointwise results as their operand. */
+static void lay_out_parameters(Graph *g, int level)
+{
+    for (int i = 0; i < g->state_count; i++)
+        g->state[i]->tensor = g->state[i]->storage->tensor;
+    for (int i = 0; i < g->node_count; i++) {
+        Node *n = g->node[i];
+        if (n->op == OP_UPDATE)
+            n->tensor = n->storage->tensor;
+        else if (n->op == OP_CONV2D_WGRAD)
+            n->tensor.layout = wgrad_layout(g, n);
+        else if (n->op == OP_BIAS_GRAD && level > 0)
+            n->tensor.layout = (Layout){.kind = LAYOUT_VECTOR, .block = CHANNEL_BLOCK};
+        else if (op_is_pointwise(n->op) && !is_per_image(g, n))
+            n->tensor.layout = n->in[0]->tensor.layout;
+    }
+}
+
+void pass_layout(Module *m, int level)
+{
+    for (int i = 0; i < m->graph_count; i++) {
+        Graph *g = m->graph[i];
+        if (g->target == TARGET_ANY)
+            continue;
+        lay_out_maps(g, level);
+        lay_out_filters(g);
+    }
+    lay_out_storage(m, level);
+    for (int i = 0; i < m->graph_count; i++) {
+        Graph *g = m->graph[i];
+        if (g->target == TARGET_ANY)
+            continue;
+        lay_out_parameters(g, level);
+        g->stage = STAGE_LAID_OUT;
+    }
+}

@@ -1,0 +1,240 @@
+/* memory: a place for every value and storage.
+ *
+ * Requires stage laid_out; brings it to planned. A value lives from the kernel that makes it to
+ * the last that reads it; values that are alive at one time must not overlap. In the shared region
+ * the whole chunk phase is one moment, because chunks run in any order and at once. */
+#include "passes.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { ALIGNMENT = 64 };
+
+typedef struct Item {
+    Node *node;
+    int begin, end; /* first and last moment, inclusive */
+    int64_t bytes;  /* aligned, all copies */
+    int64_t offset;
+} Item;
+
+typedef struct Items {
+    Item *list;
+    int count;
+} Items;
+
+static int64_t align(int64_t bytes)
+{
+    return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+/* ---- regions ---- */
+
+static bool is_read_after(const Graph *g, const Node *n)
+{
+    for (int i = 0; i < g->output_count; i++)
+        if (g->output[i].node == n)
+            return true;
+    for (int i = 0; i < g->kernel_count; i++) {
+        const Kernel *k = g->kernel[i];
+        for (int j = 0; j < k->in_count && k->phase == PHASE_AFTER; j++)
+            if (k->in[j] == n)
+                return true;
+    }
+    return false;
+}
+
+/* Values of an update kernel that nobody else reads stay in registers. */
+static bool is_in_registers(const Node *n)
+{
+    return n->op == OP_UPDATE || value_is_folded(n) ||
+           (n->kernel->class == KERNEL_UPDATE && !kernel_returns(n->kernel, n));
+}
+
+static Region region_of(const Graph *g, const Node *n)
+{
+    if (n->op == OP_INPUT)
+        return REGION_SHARED;
+    if (is_in_registers(n))
+        return REGION_NONE;
+    if (n->kernel->phase != PHASE_CHUNK)
+        return REGION_SHARED;
+    if (n->op == OP_CONV2D_WGRAD || n->op == OP_BIAS_GRAD)
+        return REGION_PARTIAL;
+    return is_read_after(g, n) ? REGION_SHARED : REGION_WORKER;
+}
+
+/* ---- lifetimes ---- */
+
+/* The moment of a kernel in the worker's time (its index) or in shared time, where the chunk phase
+ * is the moment of its first kernel. */
+static int moment(const Graph *g, const Kernel *k, bool shared)
+{
+    int first_chunk = -1;
+    for (int i = 0; i < g->kernel_count; i++) {
+        if (first_chunk < 0 && g->kernel[i]->phase == PHASE_CHUNK)
+            first_chunk = i;
+        if (g->kernel[i] == k)
+            return shared && k->phase == PHASE_CHUNK ? first_chunk : i;
+    }
+    internal_error("kernel %s is not in its graph", k->name);
+}
+
+static void find_lifetimes(const Graph *g, Items *items, bool shared)
+{
+    int *index = xmalloc((size_t)(g->node_count + 1) * sizeof *index);
+    for (int i = 0; i < g->node_count; i++)
+        index[i] = -1;
+    for (int i = 0; i < items->count; i++) {
+        Item *it = &items->list[i];
+        index[it->node->id] = i;
+        it->begin = it->node->kernel ? moment(g, it->node->kernel, shared) : 0;
+        it->end = it->node->kernel ? it->begin : g->kernel_count;
+    }
+    for (int i = 0; i < g->kernel_count; i++) {
+        int now = moment(g, g->kernel[i], shared);
+        for (int j = 0; j < g->kernel[i]->in_count; j++) {
+            const Node *in = g->kernel[i]->in[j];
+            if (in->id >= 0 && index[in->id] >= 0 && items->list[index[in->id]].end < now)
+                items->list[index[in->id]].end = now;
+        }
+    }
+    for (int i = 0; i < g->output_count; i++)
+        if (index[g->output[i].node->id] >= 0)
+            items->list[index[g->output[i].node->id]].end = g->kernel_count;
+    free(index);
+}
+
+/* ---- offsets ---- */
+
+static bool meet(const Item *a, const Item *b)
+{
+    return a->begin <= b->end && b->begin <= a->end;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    const Item *x = a, *y = b;
+    if (x->bytes != y->bytes)
+        return x->bytes < y->bytes ? 1 : -1;
+    return x->node->id - y->node->id;
+}
+
+static int by_begin(const void *a, const void *b)
+{
+    const Item *x = a, *y = b;
+    return x->begin != y->begin ? x->begin - y->begin : by_size(a, b);
+}
+
+static int by_length(const void *a, const void *b)
+{
+    const Item *x = a, *y = b;
+    int lx = x->end - x->begin, ly = y->end - y->begin;
+    return lx != ly ? ly - lx : by_size(a, b);
+}
+
+/* The lowest offset at which item `at` fits between the placed items before it. */
+static int64_t lowest_fit(const Item *list, int at)
+{
+    int64_t offset = 0;
+    for (bool moved = true; moved;) {
+        moved = false;
+        for (int i = 0; i < at; i++)
+            if (meet(&list[i], &list[at]) && list[i].offset < offset + list[at].bytes &&
+                offset < list[i].offset + list[i].bytes) {
+                offset = list[i].offset + list[i].bytes;
+                moved = true;
+            }
+    }
+    return offset;
+}
+
+static int64_t place_in_order(Items *items, int (*order)(const void *, const void *))
+{
+    int64_t end = 0;
+    qsort(items->list, (size_t)items->count, sizeof *items->list, order);
+    for (int i = 0; i < items->count; i++) {
+        Item *it = &items->list[i];
+        it->offset = lowest_fit(items->list, i);
+        end = it->offset + it->bytes > end ? it->offset + it->bytes : end;
+    }
+    return end;
+}
+
+/* Offsets by the best of three greedy orders; returns the bytes of the region. */
+static int64_t place_items(Items *items)
+{
+    int (*const orders[])(const void *, const void *) = {by_size, by_begin, by_length};
+    int best = 0;
+    int64_t least = -1;
+    for (int i = 0; i < 3; i++) {
+        int64_t end = place_in_order(items, orders[i]);
+        if (least < 0 || end < least) {
+            least = end;
+            best = i;
+        }
+    }
+    place_in_order(items, orders[best]);
+    for (int i = 0; i < items->count; i++)
+        items->list[i].node->place.offset = items->list[i].offset;
+    return least;
+}
+
+/* The largest sum of live bytes at any moment. */
+static int64_t lower_bound(const Items *items, int moments)
+{
+    int64_t most = 0;
+    for (int t = 0; t <= moments; t++) {
+        int64_t live = 0;
+        for (int i = 0; i < items->count; i++)
+            if (items->list[i].begin <= t && t <= items->list[i].end)
+                live += items->list[i].bytes;
+        most = live > most ? live : most;
+    }
+    return most;
+}
+
+/* ---- the pass ---- */
+
+static int64_t place_region(Graph *g, bool shared, int64_t *bound)
+{
+    Items items = {xmalloc((size_t)(g->node_count + 1) * sizeof(Item)), 0};
+    for (int i = 0; i < g->node_count; i++) {
+        Node *n = g->node[i];
+        bool here = shared ? n->place.region == REGION_SHARED || n->place.region == REGION_PARTIAL
+                           : n->place.region == REGION_WORKER;
+        if (!here)
+            continue;
+        int64_t copies = n->place.region == REGION_PARTIAL ? g->partials : 1;
+        items.list[items.count++] = (Item){.node = n, .bytes = align(n->place.bytes * copies)};
+    }
+    find_lifetimes(g, &items, shared);
+    int64_t bytes = place_items(&items);
+    *bound = lower_bound(&items, g->kernel_count);
+    free(items.list);
+    return bytes;
+}
+
+static void place_graph(Graph *g)
+{
+    for (int i = 0; i < g->node_count; i++) {
+        Node *n = g->node[i];
+        n->place = (Place){.region = region_of(g, n)};
+        n->place.bytes = n->place.region == REGION_NONE ? 0 : value_bytes(g, n);
+    }
+    g->shared_bytes = place_region(g, true, &g->shared_bound);
+    g->worker_bytes = place_region(g, false, &g->worker_bound);
+    g->stage = STAGE_PLANNED;
+}
+
+void pass_memory(Module *m)
+{
+    m->state_bytes = 0;
+    for (int i = 0; i < m->storage_count; i++) {
+        Storage *s = m->storage[i];
+        s->offset = m->state_bytes;
+        m->state_bytes += align(tensor_elements(&s->tensor) * dtype_bytes(s->tensor.dtype));
+    }
+    for (int i = 0; i < m->graph_count; i++)
+        if (m->graph[i]->target != TARGET_ANY)
+            place_graph(m->graph[i]);
+}
