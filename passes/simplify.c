@@ -108,13 +108,11 @@ static Node *simplified(Table *t, Node *n)
 {
     if (n->op == OP_INPUT || n->op == OP_UPDATE)
         return n;
-    if (is_identity(n))
-        return n->in[0];
     if (n->op == OP_AVGPOOL && covers_map(n)) {
         n->op = OP_GAP;
         n->attr = (Attr){.factor = 0};
     }
-    return first_equal(t, n);
+    return is_identity(n) ? n->in[0] : first_equal(t, n);
 }
 
 static void simplify_graph(Graph *g)
