@@ -1,0 +1,467 @@
+/* The CPU as a device. A step is three lists: `before` and `after` launches run slice by slice
+ * over all threads, with a barrier between launches; the chunks of images are divided among the
+ * program's partials, whose number is a constant of the plan. A thread takes whole partials and
+ * runs their chunks in order, so no sum depends on the number of threads. */
+#include "../ir/ir.h"
+#include "runtime.h"
+
+#include <errno.h>
+#include <math.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+enum { HUGE_PAGE = 2 << 20, LINE = 64, MAX_THREADS = 1024 };
+
+struct Device {
+    const NincModel *model;
+    const NincCpuLevel *level;
+    int threads, workers;
+    void *map;
+    size_t map_bytes;
+    char *state, *shared, *worker; /* worker 0; the others follow, worker_stride apart */
+    int64_t worker_stride, arena_bytes;
+    void **args; /* args_each pointers a thread */
+    int args_each;
+    Metrics metrics;
+    char description[96];
+};
+
+static int64_t round_up(int64_t n, int64_t multiple)
+{
+    return (n + multiple - 1) / multiple * multiple;
+}
+
+/* ---- instruction sets ---- */
+
+static bool level_supported(const char *name)
+{
+#if defined(__x86_64__)
+    if (strcmp(name, "avx512") == 0)
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+               __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    if (strcmp(name, "avx2") == 0)
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#endif
+    return strcmp(name, "baseline") == 0 || strcmp(name, "neon") == 0;
+}
+
+static const NincCpuLevel *forced_level(const char *wanted)
+{
+    char names[128] = "", text[32];
+    for (const NincCpuLevel *const *l = ninc_cpu_levels; *l; l++) {
+        if (strcmp((*l)->name, wanted) == 0) {
+            if (level_supported(wanted))
+                return *l;
+            fault("NINC_CPU_LEVEL=%s: this CPU does not have it; unset NINC_CPU_LEVEL", wanted);
+            return NULL;
+        }
+        size_t at = strlen(names);
+        snprintf(names + at, sizeof names - at, "%s%s", at ? ", " : "", (*l)->name);
+    }
+    fault("NINC_CPU_LEVEL=%s is not in this trainer; it has %s",
+          printable(wanted, text, sizeof text), names);
+    return NULL;
+}
+
+static const NincCpuLevel *choose_level(void)
+{
+    const char *wanted = getenv("NINC_CPU_LEVEL");
+    if (wanted && *wanted)
+        return forced_level(wanted);
+    for (const NincCpuLevel *const *l = ninc_cpu_levels; *l; l++)
+        if (level_supported((*l)->name))
+            return *l;
+    fault("this CPU runs none of the trainer's variants; compile the model on this machine");
+    return NULL;
+}
+
+/* ---- threads ---- */
+
+static int processors(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0)
+        return CPU_COUNT(&set);
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 ? (int)n : 1;
+}
+
+static int thread_number(void)
+{
+#ifdef _OPENMP
+    return omp_get_thread_num();
+#else
+    return 0;
+#endif
+}
+
+/* ---- opening ---- */
+
+static bool uses_partials(const NincProgram *p)
+{
+    for (int i = 0; i < p->chunkeds; i++)
+        for (int k = 0; k < p->chunked[i].args; k++)
+            if (p->chunked[i].arg[k].region == NINC_REGION_PARTIAL)
+                return true;
+    return false;
+}
+
+static int chunks_of(const NincProgram *p)
+{
+    return p->chunk > 0 ? (p->batch + p->chunk - 1) / p->chunk : 0;
+}
+
+/* Runs of chunks that must stay in order: one a partial, or every chunk by itself. */
+static int runs_of(const NincProgram *p)
+{
+    return uses_partials(p) ? p->partials : chunks_of(p);
+}
+
+static void check_program(const NincProgram *p)
+{
+    if (p->batch < 1 || (p->chunkeds > 0 && p->chunk < 1))
+        internal_error("program %s has batch %d, chunk %d", p->name, p->batch, p->chunk);
+    if (uses_partials(p) && (p->partials < 1 || p->partials > NINC_MAX_PARTIALS ||
+                             p->partials > chunks_of(p)))
+        internal_error("program %s has %d partials for %d chunks", p->name, p->partials,
+                       chunks_of(p));
+}
+
+static void most_args(const NincLaunch *launch, int count, int *most)
+{
+    for (int i = 0; i < count; i++)
+        if (launch[i].args > *most)
+            *most = launch[i].args;
+}
+
+static int args_of(const NincModel *m)
+{
+    int most = 1;
+    for (const NincProgram *p = &m->train;; p = &m->eval) {
+        most_args(p->before, p->befores, &most);
+        most_args(p->chunked, p->chunkeds, &most);
+        most_args(p->after, p->afters, &most);
+        if (p == &m->eval)
+            return most;
+    }
+}
+
+/* One mapping, aligned to huge pages: state, shared, workers. */
+static int map_arena(Device *d, int64_t state, int64_t shared)
+{
+    d->arena_bytes = state + shared + d->worker_stride * d->workers;
+    d->map_bytes = (size_t)round_up(d->arena_bytes, HUGE_PAGE) + HUGE_PAGE;
+    d->map = mmap(NULL, d->map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (d->map == MAP_FAILED) {
+        d->map = NULL;
+        return fault("cannot get %.1f MB of memory for model %s on %d threads: %s; free memory, "
+                     "use fewer --threads, or compile with a smaller --batch",
+                     (double)d->arena_bytes / 1e6, d->model->name, d->workers, strerror(errno));
+    }
+    uintptr_t start = (uintptr_t)d->map, aligned = (start + HUGE_PAGE - 1) & -(uintptr_t)HUGE_PAGE;
+    d->state = (char *)d->map + (aligned - start);
+    if (d->arena_bytes >= HUGE_PAGE)
+        madvise(d->state, (size_t)round_up(d->arena_bytes, HUGE_PAGE), MADV_HUGEPAGE);
+    d->shared = d->state + state;
+    d->worker = d->shared + shared;
+    return 0;
+}
+
+static int allocate(Device *d, bool with_train)
+{
+    const NincProgram *train = &d->model->train, *eval = &d->model->eval;
+    int64_t shared = eval->shared_bytes, worker = eval->worker_bytes;
+    if (with_train && train->shared_bytes > shared)
+        shared = train->shared_bytes;
+    if (with_train && train->worker_bytes > worker)
+        worker = train->worker_bytes;
+    d->worker_stride = round_up(worker, LINE);
+    if (map_arena(d, round_up(d->model->state_bytes, LINE), round_up(shared, LINE)) < 0)
+        return -1;
+    d->args_each = args_of(d->model);
+    d->args = malloc((size_t)d->threads * (size_t)d->args_each * sizeof *d->args);
+    return d->args ? 0 : fault("no memory for the arguments of %d threads", d->threads);
+}
+
+static void cpu_close(Device *d)
+{
+    if (!d)
+        return;
+    if (d->map)
+        munmap(d->map, d->map_bytes);
+    free(d->args);
+    free(d);
+}
+
+static Device *cpu_open(const NincModel *model, const DeviceOptions *options)
+{
+    const NincCpuLevel *level = choose_level();
+    if (!level)
+        return NULL;
+    check_program(&model->train);
+    check_program(&model->eval);
+    Device *d = xmalloc(sizeof *d);
+    *d = (Device){.model = model, .level = level};
+    d->threads = options->threads > 0 ? options->threads : processors();
+    if (d->threads > MAX_THREADS)
+        d->threads = MAX_THREADS;
+    int runs = runs_of(options->with_train ? &model->train : &model->eval);
+    d->workers = runs < NINC_MAX_PARTIALS ? runs : NINC_MAX_PARTIALS;
+    if (d->workers > d->threads)
+        d->workers = d->threads;
+    if (d->workers < 1)
+        d->workers = 1;
+    if (allocate(d, options->with_train) < 0) {
+        cpu_close(d);
+        return NULL;
+    }
+    snprintf(d->description, sizeof d->description, "cpu, %s, %d thread%s", level->name,
+             d->threads, d->threads == 1 ? "" : "s");
+    return d;
+}
+
+static const char *cpu_describe(Device *d)
+{
+    return d->description;
+}
+
+static int64_t cpu_arena_bytes(Device *d)
+{
+    return d->arena_bytes;
+}
+
+/* ---- state ---- */
+
+static int check_state(const Device *d, int64_t offset, int64_t count)
+{
+    if (offset < 0 || count < 0 || offset + count > d->model->state_bytes)
+        internal_error("bytes %lld to %lld of a state region of %lld", (long long)offset,
+                       (long long)(offset + count), (long long)d->model->state_bytes);
+    return 0;
+}
+
+static int cpu_write_state(Device *d, int64_t offset, const void *bytes, int64_t count)
+{
+    check_state(d, offset, count);
+    memcpy(d->state + offset, bytes, (size_t)count);
+    return 0;
+}
+
+static int cpu_read_state(Device *d, int64_t offset, void *bytes, int64_t count)
+{
+    check_state(d, offset, count);
+    memcpy(bytes, d->state + offset, (size_t)count);
+    return 0;
+}
+
+/* ---- addresses and launches ---- */
+
+static void *address_of(const Device *d, const NincArg *at, int worker, int first_image,
+                        int partial)
+{
+    switch (at->region) {
+    case NINC_REGION_STATE:
+        return d->state + at->offset;
+    case NINC_REGION_SHARED:
+        return d->shared + at->offset + first_image * at->per_image;
+    case NINC_REGION_WORKER:
+        return d->worker + worker * d->worker_stride + at->offset;
+    case NINC_REGION_PARTIAL:
+        return d->shared + at->offset + partial * at->per_partial;
+    case NINC_REGION_NONE:
+        break;
+    }
+    return NULL;
+}
+
+static void *cpu_address(Device *d, NincArg at, int first_image, int partial)
+{
+    return address_of(d, &at, 0, first_image, partial);
+}
+
+typedef struct Site {
+    int thread, worker, partial;
+} Site;
+
+static void run_launch(const Device *d, const NincLaunch *launch, const NincRange *range,
+                       Site site)
+{
+    void **arg = d->args + (size_t)site.thread * (size_t)d->args_each;
+    for (int i = 0; i < launch->args; i++)
+        arg[i] = address_of(d, &launch->arg[i], site.worker, range->first_image, site.partial);
+    d->level->kernel[launch->kernel](arg, range);
+}
+
+static int cpu_launch(Device *d, const NincProgram *program, const NincLaunch *launch,
+                      const NincRange *range, int partial)
+{
+    (void)program;
+    run_launch(d, launch, range, (Site){.partial = partial});
+    return 0;
+}
+
+/* ---- a step ---- */
+
+/* Called by every thread of the team; ends with a barrier. */
+static void run_sliced(const Device *d, const NincLaunch *launch, int count)
+{
+    for (int i = 0; i < count; i++) {
+        int slices = launch[i].slices > 0 ? launch[i].slices : 1;
+#pragma omp for schedule(dynamic, 1)
+        for (int s = 0; s < slices; s++) {
+            NincRange range = {.slice = s, .slices = slices};
+            run_launch(d, &launch[i], &range, (Site){.thread = thread_number()});
+        }
+    }
+}
+
+/* Chunks p*n/P to (p+1)*n/P of partial p, in order. */
+static void run_partial(const Device *d, const NincProgram *program, int runs, Site site)
+{
+    int64_t chunks = chunks_of(program);
+    int first = (int)(site.partial * chunks / runs);
+    int last = (int)((site.partial + 1) * chunks / runs);
+    for (int c = first; c < last; c++) {
+        NincRange range = {.first_image = c * program->chunk, .images = program->chunk,
+                           .accumulate = c > first, .slices = 1};
+        if (range.images > program->batch - range.first_image)
+            range.images = program->batch - range.first_image;
+        for (int i = 0; i < program->chunkeds; i++)
+            run_launch(d, &program->chunked[i], &range, site);
+    }
+}
+
+static void run_program(const Device *d, const NincProgram *program)
+{
+    int runs = program->chunkeds > 0 ? runs_of(program) : 0;
+    atomic_int next = 0;
+#pragma omp parallel num_threads(d->threads)
+    {
+        int thread = thread_number();
+        run_sliced(d, program->before, program->befores);
+        /* Only as many threads as there are worker regions take partials. */
+        if (thread < d->workers)
+            for (int p; (p = atomic_fetch_add(&next, 1)) < runs;)
+                run_partial(d, program, runs,
+                            (Site){.thread = thread, .worker = thread, .partial = p});
+#pragma omp barrier
+        run_sliced(d, program->after, program->afters);
+    }
+}
+
+/* ---- ports ---- */
+
+static const NincPort *find_port(const NincPort *port, int count, const char *name)
+{
+    for (int i = 0; i < count; i++)
+        if (strcmp(port[i].name, name) == 0)
+            return &port[i];
+    return NULL;
+}
+
+/* The host's address of an input or output that may be absent. */
+static void *port_address(const Device *d, const NincPort *port)
+{
+    return port ? address_of(d, &port->at, 0, 0, 0) : NULL;
+}
+
+static void *input_address(const Device *d, const NincProgram *p, const char *name)
+{
+    return port_address(d, find_port(p->input, p->inputs, name));
+}
+
+static void *output_address(const Device *d, const NincProgram *p, const char *name)
+{
+    return port_address(d, find_port(p->output, p->outputs, name));
+}
+
+static void write_inputs(const Device *d, const NincProgram *p, const StepInput *input)
+{
+    const Dataset *data = input->data;
+    size_t bytes = (size_t)data->h * (size_t)data->w * (size_t)data->c;
+    uint8_t *image = input_address(d, p, "image");
+    int32_t *label = input_address(d, p, "label"), *valid = input_address(d, p, "valid");
+    float *lr = input_address(d, p, "lr");
+    int32_t *step = input_address(d, p, "step");
+    for (int i = 0; i < p->batch; i++) {
+        bool real = i < input->valid;
+        if (image && real)
+            memcpy(image + (size_t)i * bytes, data->image + (size_t)input->index[i] * bytes, bytes);
+        else if (image)
+            memset(image + (size_t)i * bytes, 0, bytes);
+        if (label)
+            label[i] = real ? data->label[input->index[i]] : 0;
+    }
+    if (valid)
+        *valid = input->valid;
+    if (lr)
+        *lr = input->lr;
+    if (step)
+        *step = input->step;
+}
+
+static bool logits_zero(const Device *d, const NincProgram *p, int valid)
+{
+    const NincPort *port = find_port(p->output, p->outputs, "logits");
+    const float *value = port_address(d, port);
+    if (!value || port->tensor.layout.kind != LAYOUT_PLAIN)
+        return false;
+    int64_t count = shape_elements(&port->tensor.shape) / p->batch * valid;
+    for (int64_t i = 0; i < count; i++)
+        if (value[i] != 0)
+            return false;
+    return true;
+}
+
+static void add_metrics(Device *d, const NincProgram *p, int valid)
+{
+    const float *loss = output_address(d, p, "loss");
+    const int32_t *correct = output_address(d, p, "correct");
+    if (loss)
+        d->metrics.loss += (double)*loss * valid;
+    if (correct)
+        d->metrics.correct += *correct;
+    d->metrics.images += valid;
+    if (logits_zero(d, p, valid))
+        d->metrics.all_logits_zero = true;
+}
+
+static int cpu_step(Device *d, const NincProgram *program, const StepInput *input)
+{
+    if (input->valid < 1 || input->valid > program->batch)
+        internal_error("%d valid images in a batch of %d", input->valid, program->batch);
+    write_inputs(d, program, input);
+    run_program(d, program);
+    add_metrics(d, program, input->valid);
+    return 0;
+}
+
+static int cpu_read_metrics(Device *d, Metrics *out)
+{
+    *out = d->metrics;
+    d->metrics = (Metrics){0};
+    return 0;
+}
+
+const DeviceTable ninc_cpu_device = {
+    .name = "cpu",
+    .open = cpu_open,
+    .close = cpu_close,
+    .describe = cpu_describe,
+    .write_state = cpu_write_state,
+    .read_state = cpu_read_state,
+    .step = cpu_step,
+    .read_metrics = cpu_read_metrics,
+    .address = cpu_address,
+    .launch = cpu_launch,
+    .arena_bytes = cpu_arena_bytes,
+};

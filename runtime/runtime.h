@@ -1,0 +1,173 @@
+/* The map of the runtime: what every trainer links. The emitted plan.c is data; all that happens
+ * in a training run is here. Functions that return int give 0, or -1 after printing one line that
+ * names the file or setting at fault and says what to do. */
+#ifndef NINC_RUNTIME_H
+#define NINC_RUNTIME_H
+
+#include "device.h"
+
+#include <stdio.h>
+
+/* ---- fault.c ---- */
+
+/* Prints "trainer: error: ..." to stderr; always -1. */
+int fault(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Prints "trainer: ..." to stderr. */
+void notice(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Copies at most size-1 bytes of `text`, control characters as '?', for use in messages. */
+const char *printable(const char *text, char *out, size_t size);
+
+/* ---- random.c: Philox4x32-10 (Salmon et al., SC 2011) ---- */
+
+void philox4x32_10(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
+
+/* A stream of random numbers: the key is the seed, the upper half of the counter the stream. */
+typedef struct Random {
+    uint32_t key[2], counter[4], block[4];
+    int used; /* of block */
+} Random;
+
+/* Each purpose has its own streams; the number is added to these. */
+#define STREAM_INIT ((uint64_t)1 << 32)   /* + index of the storage */
+#define STREAM_EPOCH ((uint64_t)2 << 32)  /* + epoch */
+#define STREAM_DATA ((uint64_t)3 << 32)   /* + 0 training, 1 test images */
+#define STREAM_VERIFY ((uint64_t)4 << 32) /* + index of the value */
+
+Random random_stream(uint64_t seed, uint64_t stream);
+uint32_t random_u32(Random *r);
+/* Uniform in 0..n-1 without bias (Lemire's method), n > 0. */
+uint32_t random_below(Random *r, uint32_t n);
+/* Uniform in [-1, 1), in steps of 2^-23. */
+float random_symmetric(Random *r);
+/* Standard normal (Box-Muller). */
+double random_normal(Random *r);
+/* A permutation of 0..count-1 (Fisher-Yates). */
+void random_permutation(Random *r, int32_t *order, int count);
+
+/* ---- files.c ---- */
+
+/* A file that is written beside its place and renamed when it is whole. */
+typedef struct OutFile {
+    FILE *file;
+    char *path, *temporary; /* temporary NULL: path is a device or pipe, written in place */
+} OutFile;
+
+/* Whether `path` can be written at all: its directory exists and lets us. */
+int outfile_check(const char *path);
+int outfile_open(OutFile *out, const char *path);
+/* Flushes to the disk and renames. On failure nothing is left behind. */
+int outfile_commit(OutFile *out);
+void outfile_abandon(OutFile *out);
+
+/* ---- data.c ---- */
+
+enum { RANDOM_TRAIN_IMAGES = 1024, RANDOM_TEST_IMAGES = 256 };
+
+typedef enum Split { SPLIT_TRAIN, SPLIT_TEST } Split;
+
+/* Reads one split of the model's data set. `data` is --data's value: a directory, "random", or
+ * NULL to search $NINC_DATA/<dataset> and /usr/share/datasets/<dataset>. */
+int dataset_read(const NincModel *model, const char *data, uint64_t seed, Split split,
+                 Dataset *out);
+void dataset_free(Dataset *d);
+
+/* ---- weights.c ---- */
+
+/* Parameters in host memory: value[i] is model->storage[i] in logical order (OIHW or [O]), NULL
+ * for moments. */
+typedef struct Weights {
+    const NincModel *model;
+    float **value;
+} Weights;
+
+/* All zero; NULL after an error line. */
+Weights *weights_new(const NincModel *model);
+void weights_free(Weights *w);
+/* Packs the parameters into the device's state region and zeroes the moments. */
+int weights_to_device(const Weights *w, const DeviceTable *table, Device *device);
+int weights_from_device(Weights *w, const DeviceTable *table, Device *device);
+/* What the parameters' role, fan and the model's `init` say; one Philox stream a storage. */
+void weights_init(Weights *w, uint64_t seed);
+
+/* ---- safetensors.c ---- */
+
+/* Reads a file whose tensors are exactly the model's parameters; checks every claim of the
+ * header. */
+int safetensors_read(const char *path, Weights *w);
+/* Writes all parameters, F32, under their state_dict names. */
+int safetensors_write(const char *path, const Weights *w);
+
+/* ---- log.c ---- */
+
+/* What a log line tells: means over the images since the last line. */
+typedef struct LogEntry {
+    int64_t step; /* from 1 */
+    int epoch;
+    double loss, accuracy, lr, images_per_second; /* the last two: training only */
+} LogEntry;
+
+/* JSON lines and plain lines; a bar on a terminal. */
+typedef struct Log {
+    FILE *json; /* NULL: none */
+    const char *path;
+    bool bar;   /* draw a progress bar on stdout */
+    bool drawn; /* the bar stands on the terminal's last line */
+} Log;
+
+typedef struct Progress {
+    int64_t step, steps; /* of the run */
+    double loss, accuracy, images_per_second, seconds_left;
+} Progress;
+
+int log_open(Log *log, const char *path, bool bar);
+int log_train(Log *log, const LogEntry *entry);
+int log_eval(Log *log, const LogEntry *entry);
+void log_progress(Log *log, const Progress *progress);
+/* Takes the bar off the terminal before other text is printed. */
+void log_clear(Log *log);
+int log_close(Log *log);
+/* The text of a JSON number: `null` when it is not finite. `out` of 32 bytes. */
+const char *json_number(double value, char *out);
+
+/* ---- train.c ---- */
+
+typedef struct TrainOptions {
+    const char *data, *init, *save, *checkpoint_dir, *log;
+    int device_threads;    /* 0: one a processor */
+    int epochs;            /* -1: the model's */
+    int64_t max_steps;     /* -1: no limit */
+    uint64_t seed;
+    double lr;             /* < 0: the model's */
+    int checkpoint_every, log_every; /* -1: the model's */
+    bool no_shuffle, no_eval, no_progress;
+} TrainOptions;
+
+/* Trains; returns the exit status (128 + the signal's number after SIGINT or SIGTERM). */
+int train(const NincModel *model, const DeviceTable *table, const TrainOptions *options);
+
+typedef struct EvalOptions {
+    const char *data, *weights;
+    int device_threads;
+    uint64_t seed; /* of --data random */
+} EvalOptions;
+
+/* Prints loss and accuracy on the test images; returns the exit status. */
+int evaluate(const NincModel *model, const DeviceTable *table, const EvalOptions *options);
+
+/* ---- verify.c ---- */
+
+typedef struct VerifyOptions {
+    int device_threads;
+    uint64_t seed;
+    bool full;
+} VerifyOptions;
+
+/* Compares every kernel with the naive evaluator; returns the exit status. */
+int verify(const NincModel *model, const DeviceTable *table, const VerifyOptions *options);
+
+/* ---- info.c ---- */
+
+/* Prints the model, its parameters, its memory plan and the device; returns the exit status. */
+int info(const NincModel *model, const DeviceTable *table, int threads);
+
+#endif

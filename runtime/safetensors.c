@@ -1,0 +1,372 @@
+/* The safetensors format: u64 little-endian header length, a JSON object of tensors, the data.
+ * Nothing in the header is believed before it is checked. */
+#include "../ir/ir.h"
+#include "runtime.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { MAX_HEADER = 100 << 20, MAX_NAMED = 10, MAX_NAME = 80 };
+
+typedef struct Reader {
+    const char *path;
+    FILE *file;
+    json_t *header;
+    int64_t data_start, data_bytes;
+    const NincModel *model;
+    int faults; /* of the model's tensors, found so far */
+} Reader;
+
+typedef struct Entry {
+    const char *name;
+    json_t *info;
+    int64_t begin, end; /* in the data */
+} Entry;
+
+static int little_endian(void)
+{
+    const uint16_t one = 1;
+    return *(const uint8_t *)&one == 1;
+}
+
+/* ---- header ---- */
+
+static int read_length(Reader *r, size_t *length)
+{
+    struct stat s;
+    uint8_t raw[8];
+    uint64_t value = 0;
+    if (fstat(fileno(r->file), &s) != 0 || !S_ISREG(s.st_mode))
+        return fault("%s is not a regular file; give a .safetensors file", r->path);
+    if (fread(raw, 1, 8, r->file) != 8)
+        return fault("%s is truncated: %lld bytes are too few for a safetensors file", r->path,
+                     (long long)s.st_size);
+    for (int i = 7; i >= 0; i--)
+        value = value << 8 | raw[i];
+    if (value > MAX_HEADER || (int64_t)value > s.st_size - 8)
+        return fault("%s: its header claims %llu bytes, the file has %lld; it is truncated or "
+                     "not a safetensors file", r->path, (unsigned long long)value,
+                     (long long)s.st_size);
+    *length = (size_t)value;
+    r->data_start = 8 + (int64_t)value;
+    r->data_bytes = s.st_size - r->data_start;
+    return 0;
+}
+
+static int read_header(Reader *r)
+{
+    size_t length = 0;
+    json_error_t error;
+    char text[MAX_NAME];
+    if (read_length(r, &length) < 0)
+        return -1;
+    char *raw = malloc(length + 1);
+    if (!raw)
+        return fault("%s: no memory for its header of %zu bytes", r->path, length);
+    if (fread(raw, 1, length, r->file) != length) {
+        free(raw);
+        return fault("cannot read %s: %s", r->path, strerror(errno));
+    }
+    r->header = json_loadb(raw, length, JSON_REJECT_DUPLICATES, &error);
+    free(raw);
+    if (!r->header)
+        return fault("%s: its header is not valid JSON: %s (byte %d); the file is corrupt",
+                     r->path, printable(error.text, text, sizeof text), error.position);
+    if (!json_is_object(r->header))
+        return fault("%s: its header is not a JSON object; the file is corrupt", r->path);
+    return 0;
+}
+
+/* ---- every tensor's claim: inside the file, no gap, no overlap, the size that its shape has ---- */
+
+/* Bytes of one element of a safetensors dtype; 0 when unknown. */
+static int element_bytes(const char *dtype)
+{
+    static const struct {
+        const char *name;
+        int bytes;
+    } known[] = {{"F64", 8}, {"I64", 8}, {"U64", 8},  {"F32", 4}, {"I32", 4}, {"U32", 4},
+                 {"F16", 2}, {"BF16", 2}, {"I16", 2}, {"U16", 2}, {"I8", 1},  {"U8", 1},
+                 {"BOOL", 1}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(dtype, known[i].name) == 0)
+            return known[i].bytes;
+    return 0;
+}
+
+static bool shape_bytes(const json_t *shape, int element, int64_t *bytes)
+{
+    *bytes = element;
+    for (size_t i = 0; i < json_array_size(shape); i++) {
+        const json_t *d = json_array_get(shape, i);
+        if (!json_is_integer(d) || json_integer_value(d) < 0 ||
+            __builtin_mul_overflow(*bytes, (int64_t)json_integer_value(d), bytes))
+            return false;
+    }
+    return true;
+}
+
+static int check_claim(Reader *r, Entry *e)
+{
+    char name[MAX_NAME];
+    const json_t *dtype = json_object_get(e->info, "dtype");
+    const json_t *shape = json_object_get(e->info, "shape");
+    const json_t *range = json_object_get(e->info, "data_offsets");
+    printable(e->name, name, sizeof name);
+    if (!json_is_string(dtype) || !json_is_array(shape) || !json_is_array(range) ||
+        json_array_size(range) != 2 || !json_is_integer(json_array_get(range, 0)) ||
+        !json_is_integer(json_array_get(range, 1)))
+        return fault("%s: tensor %s lacks a dtype, a shape or two data_offsets; the file is "
+                     "corrupt", r->path, name);
+    e->begin = json_integer_value(json_array_get(range, 0));
+    e->end = json_integer_value(json_array_get(range, 1));
+    if (e->begin < 0 || e->end < e->begin || e->end > r->data_bytes)
+        return fault("%s: tensor %s claims bytes %lld to %lld of %lld; the file is truncated or "
+                     "corrupt", r->path, name, (long long)e->begin, (long long)e->end,
+                     (long long)r->data_bytes);
+    int element = element_bytes(json_string_value(dtype));
+    int64_t bytes;
+    if (element && (!shape_bytes(shape, element, &bytes) || bytes != e->end - e->begin))
+        return fault("%s: tensor %s has %lld bytes of data, which is not what its shape and "
+                     "dtype need; the file is corrupt", r->path, name,
+                     (long long)(e->end - e->begin));
+    return 0;
+}
+
+static int by_begin(const void *a, const void *b)
+{
+    const Entry *x = a, *y = b;
+    if (x->begin != y->begin)
+        return x->begin < y->begin ? -1 : 1;
+    return (x->end > y->end) - (x->end < y->end);
+}
+
+static int check_cover(const Reader *r, Entry *entry, int count)
+{
+    int64_t at = 0;
+    char name[MAX_NAME];
+    qsort(entry, (size_t)count, sizeof *entry, by_begin);
+    for (int i = 0; i < count; i++) {
+        if (entry[i].begin != at)
+            return fault("%s: the data of tensor %s %s; the file is corrupt", r->path,
+                         printable(entry[i].name, name, sizeof name),
+                         entry[i].begin < at ? "overlaps another's" : "leaves a gap before it");
+        at = entry[i].end;
+    }
+    if (at != r->data_bytes)
+        return fault("%s has %lld bytes after its last tensor; the file is corrupt", r->path,
+                     (long long)(r->data_bytes - at));
+    return 0;
+}
+
+static int check_claims(Reader *r)
+{
+    const char *name;
+    json_t *info;
+    int count = 0, status = 0;
+    Entry *entry = malloc((json_object_size(r->header) + 1) * sizeof *entry);
+    if (!entry)
+        return fault("%s: no memory for its header", r->path);
+    json_object_foreach(r->header, name, info) {
+        if (strcmp(name, "__metadata__") == 0)
+            continue;
+        entry[count] = (Entry){.name = name, .info = info};
+        if ((status = check_claim(r, &entry[count++])) < 0)
+            break;
+    }
+    if (status == 0)
+        status = check_cover(r, entry, count);
+    free(entry);
+    return status;
+}
+
+/* ---- do the tensors fit the model? ---- */
+
+static void shape_text(const json_t *shape, char *out, size_t size)
+{
+    size_t at = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < json_array_size(shape) && at + 24 < size; i++)
+        at += (size_t)snprintf(out + at, size - at, "%s%lld", i ? "x" : "",
+                               (long long)json_integer_value(json_array_get(shape, i)));
+    if (json_array_size(shape) == 0)
+        snprintf(out, size, "a scalar");
+}
+
+static void model_shape_text(const Shape *shape, char *out, size_t size)
+{
+    size_t at = 0;
+    out[0] = '\0';
+    for (int i = 0; i < shape->rank; i++)
+        at += (size_t)snprintf(out + at, size - at, "%s%d", i ? "x" : "", shape->dim[i]);
+}
+
+static bool same_shape(const Shape *shape, const json_t *array)
+{
+    if (json_array_size(array) != (size_t)shape->rank)
+        return false;
+    for (int i = 0; i < shape->rank; i++)
+        if (json_integer_value(json_array_get(array, (size_t)i)) != shape->dim[i])
+            return false;
+    return true;
+}
+
+static bool may_name(Reader *r)
+{
+    return ++r->faults <= MAX_NAMED;
+}
+
+static void check_parameter(Reader *r, const NincStorage *s)
+{
+    char have[128], want[64];
+    const json_t *info = json_object_get(r->header, s->name);
+    model_shape_text(&s->tensor.shape, want, sizeof want);
+    if (!info) {
+        if (may_name(r))
+            fault("%s: tensor %s (%s) is missing", r->path, s->name, want);
+        return;
+    }
+    const char *dtype = json_string_value(json_object_get(info, "dtype"));
+    const json_t *shape = json_object_get(info, "shape");
+    shape_text(shape, have, sizeof have);
+    if (!same_shape(&s->tensor.shape, shape)) {
+        if (may_name(r))
+            fault("%s: tensor %s has shape %s, the model needs %s", r->path, s->name, have, want);
+    } else if (strcmp(dtype, "F32") != 0 && may_name(r)) {
+        fault("%s: tensor %s has dtype %s, F32 is needed", r->path, s->name,
+              printable(dtype, have, sizeof have));
+    }
+}
+
+static bool is_parameter(const NincModel *model, const char *name)
+{
+    for (int i = 0; i < model->storages; i++)
+        if (model->storage[i].role != NINC_ROLE_MOMENT &&
+            strcmp(model->storage[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+static int check_fit(Reader *r)
+{
+    const char *name;
+    json_t *info;
+    char text[MAX_NAME];
+    for (int i = 0; i < r->model->storages; i++)
+        if (r->model->storage[i].role != NINC_ROLE_MOMENT)
+            check_parameter(r, &r->model->storage[i]);
+    json_object_foreach(r->header, name, info) {
+        if (strcmp(name, "__metadata__") == 0 || is_parameter(r->model, name))
+            continue;
+        if (may_name(r))
+            fault("%s: tensor %s is not in the model", r->path,
+                  printable(name, text, sizeof text));
+    }
+    if (r->faults == 0)
+        return 0;
+    if (r->faults > MAX_NAMED)
+        fault("%s: and %d more tensors do not fit", r->path, r->faults - MAX_NAMED);
+    return fault("%s does not hold the parameters of model %s; give the weights of this model, "
+                 "or compile the model that they belong to", r->path, r->model->name);
+}
+
+static int read_tensors(Reader *r, Weights *w)
+{
+    for (int i = 0; i < r->model->storages; i++) {
+        const NincStorage *s = &r->model->storage[i];
+        if (!w->value[i])
+            continue;
+        json_t *range = json_object_get(json_object_get(r->header, s->name), "data_offsets");
+        int64_t at = r->data_start + json_integer_value(json_array_get(range, 0));
+        size_t count = (size_t)shape_elements(&s->tensor.shape);
+        if (fseeko(r->file, at, SEEK_SET) != 0 ||
+            fread(w->value[i], sizeof(float), count, r->file) != count)
+            return fault("cannot read tensor %s of %s: %s", s->name, r->path,
+                         ferror(r->file) ? strerror(errno) : "the file ended");
+    }
+    return 0;
+}
+
+int safetensors_read(const char *path, Weights *w)
+{
+    Reader r = {.path = path, .model = w->model};
+    if (!little_endian())
+        return fault("safetensors files need a little-endian machine");
+    r.file = fopen(path, "rb");
+    if (!r.file)
+        return fault("cannot read %s: %s; give an existing .safetensors file", path,
+                     strerror(errno));
+    int status = read_header(&r);
+    if (status == 0)
+        status = check_claims(&r);
+    if (status == 0)
+        status = check_fit(&r);
+    if (status == 0)
+        status = read_tensors(&r, w);
+    json_decref(r.header);
+    fclose(r.file);
+    return status;
+}
+
+/* ---- writing ---- */
+
+/* The JSON header, padded with spaces so that the data starts at a multiple of 8. */
+static char *make_header(const NincModel *model, size_t *length)
+{
+    json_t *header = json_pack("{s:{s:s, s:s}}", "__metadata__", "format", "pt", "model",
+                               model->name);
+    int64_t at = 0;
+    for (int i = 0; header && i < model->storages; i++) {
+        const NincStorage *s = &model->storage[i];
+        if (s->role == NINC_ROLE_MOMENT)
+            continue;
+        json_t *shape = json_array();
+        for (int k = 0; k < s->tensor.shape.rank; k++)
+            json_array_append_new(shape, json_integer(s->tensor.shape.dim[k]));
+        int64_t end = at + shape_elements(&s->tensor.shape) * (int64_t)sizeof(float);
+        json_object_set_new(header, s->name,
+                            json_pack("{s:s, s:o, s:[I, I]}", "dtype", "F32", "shape", shape,
+                                      "data_offsets", (json_int_t)at, (json_int_t)end));
+        at = end;
+    }
+    char *text = header ? json_dumps(header, JSON_COMPACT) : NULL;
+    json_decref(header);
+    if (!text)
+        return NULL;
+    size_t bytes = strlen(text), padded = (bytes + 7) / 8 * 8;
+    char *out = xmalloc(padded);
+    memset(out, ' ', padded);
+    memcpy(out, text, bytes);
+    free(text);
+    *length = padded;
+    return out;
+}
+
+int safetensors_write(const char *path, const Weights *w)
+{
+    OutFile out;
+    size_t length;
+    uint8_t raw[8];
+    if (!little_endian())
+        return fault("safetensors files need a little-endian machine");
+    char *header = make_header(w->model, &length);
+    if (!header)
+        return fault("no memory for the header of %s", path);
+    if (outfile_open(&out, path) < 0) {
+        free(header);
+        return -1;
+    }
+    for (int i = 0; i < 8; i++)
+        raw[i] = (uint8_t)((uint64_t)length >> (8 * i));
+    fwrite(raw, 1, 8, out.file);
+    fwrite(header, 1, length, out.file);
+    free(header);
+    for (int i = 0; i < w->model->storages; i++)
+        if (w->value[i])
+            fwrite(w->value[i], sizeof(float),
+                   (size_t)shape_elements(&w->model->storage[i].tensor.shape), out.file);
+    return outfile_commit(&out);
+}

@@ -1,0 +1,139 @@
+/* Parameters between host and device: logical order here, the plan's physical form there. */
+#include "../ir/ir.h"
+#include "runtime.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+Weights *weights_new(const NincModel *model)
+{
+    Weights *w = xmalloc(sizeof *w);
+    w->model = model;
+    w->value = xmalloc((size_t)(model->storages + 1) * sizeof *w->value);
+    for (int i = 0; i < model->storages; i++)
+        w->value[i] = NULL;
+    for (int i = 0; i < model->storages; i++) {
+        const NincStorage *s = &model->storage[i];
+        size_t count = (size_t)shape_elements(&s->tensor.shape);
+        if (s->role == NINC_ROLE_MOMENT)
+            continue;
+        w->value[i] = calloc(count, sizeof(float));
+        if (!w->value[i]) {
+            fault("no memory for %s (%zu bytes); free some memory or use a smaller model",
+                  s->name, count * sizeof(float));
+            weights_free(w);
+            return NULL;
+        }
+    }
+    return w;
+}
+
+void weights_free(Weights *w)
+{
+    if (!w)
+        return;
+    for (int i = 0; i < w->model->storages; i++)
+        free(w->value[i]);
+    free(w->value);
+    free(w);
+}
+
+static size_t physical_bytes(const Tensor *t)
+{
+    return (size_t)tensor_elements(t) * (size_t)dtype_bytes(t->dtype);
+}
+
+/* A buffer that holds the physical form of any storage. */
+static void *staging_buffer(const NincModel *model)
+{
+    size_t most = 1;
+    for (int i = 0; i < model->storages; i++)
+        if (physical_bytes(&model->storage[i].tensor) > most)
+            most = physical_bytes(&model->storage[i].tensor);
+    return xmalloc(most);
+}
+
+int weights_to_device(const Weights *w, const DeviceTable *table, Device *device)
+{
+    void *physical = staging_buffer(w->model);
+    int status = 0;
+    for (int i = 0; i < w->model->storages && status == 0; i++) {
+        const NincStorage *s = &w->model->storage[i];
+        size_t bytes = physical_bytes(&s->tensor);
+        if (w->value[i])
+            tensor_pack(&s->tensor, w->value[i], physical);
+        else
+            memset(physical, 0, bytes);
+        status = table->write_state(device, s->offset, physical, (int64_t)bytes);
+    }
+    free(physical);
+    return status;
+}
+
+int weights_from_device(Weights *w, const DeviceTable *table, Device *device)
+{
+    void *physical = staging_buffer(w->model);
+    int status = 0;
+    for (int i = 0; i < w->model->storages && status == 0; i++) {
+        const NincStorage *s = &w->model->storage[i];
+        if (!w->value[i])
+            continue;
+        status = table->read_state(device, s->offset, physical,
+                                   (int64_t)physical_bytes(&s->tensor));
+        if (status == 0)
+            tensor_unpack(&s->tensor, physical, w->value[i]);
+    }
+    free(physical);
+    return status;
+}
+
+static void fill_uniform(Random *r, float *value, int64_t count, double bound)
+{
+    for (int64_t i = 0; i < count; i++)
+        value[i] = (float)bound * random_symmetric(r);
+}
+
+static void fill_normal(Random *r, float *value, int64_t count, double std)
+{
+    for (int64_t i = 0; i < count; i++)
+        value[i] = (float)(std * random_normal(r));
+}
+
+/* torch.nn.Conv2d's default is kaiming_uniform_(a=sqrt(5)), whose bound is
+ * sqrt(6 / ((1 + 5) fan_in)) = 1 / sqrt(fan_in), for weights and biases alike. */
+static void init_storage(const NincModel *model, const NincStorage *s, Random *r, float *value)
+{
+    int64_t count = shape_elements(&s->tensor.shape);
+    double fan_in = s->fan_in > 0 ? s->fan_in : 1, fan_out = s->fan_out > 0 ? s->fan_out : 1;
+    if (model->init == NINC_INIT_PYTORCH) {
+        fill_uniform(r, value, count, 1.0 / sqrt(fan_in));
+        return;
+    }
+    if (s->role != NINC_ROLE_WEIGHT) {
+        memset(value, 0, (size_t)count * sizeof *value);
+        return;
+    }
+    switch (model->init) {
+    case NINC_INIT_PYTORCH:
+        break;
+    case NINC_INIT_XAVIER_UNIFORM:
+        fill_uniform(r, value, count, sqrt(6.0 / (fan_in + fan_out)));
+        break;
+    case NINC_INIT_KAIMING_NORMAL:
+        fill_normal(r, value, count, sqrt(2.0 / fan_in));
+        break;
+    case NINC_INIT_NORMAL:
+        fill_normal(r, value, count, model->init_std);
+        break;
+    }
+}
+
+void weights_init(Weights *w, uint64_t seed)
+{
+    for (int i = 0; i < w->model->storages; i++) {
+        Random r = random_stream(seed, STREAM_INIT + (uint64_t)i);
+        if (w->value[i])
+            init_storage(w->model, &w->model->storage[i], &r, w->value[i]);
+    }
+}
