@@ -1,0 +1,365 @@
+/* Typed values out of the YAML tree: tables of fields, number syntax, names, "did you mean". */
+#include "frontend.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LONGEST_WORD = 32 };
+
+void reader_fault(Reader *r, const Tree *at, const char *format, ...)
+{
+    Text text = {0};
+    va_list ap;
+
+    va_start(ap, format);
+    text_append_v(&text, format, ap);
+    va_end(ap);
+    diagnostics_add(r->d, at->loc, at->width, "%s", text.data);
+    text_free(&text);
+}
+
+const char *reader_quote(Reader *r, const Tree *t)
+{
+    size_t end = t->length < 40 ? t->length : 40;
+
+    if (t->kind != TREE_SCALAR)
+        return t->kind == TREE_SEQUENCE ? "a list" : "a mapping";
+    if (tree_is_null(t))
+        return "nothing";
+    while (end < t->length && end > 0 && ((unsigned char)t->text[end] & 0xc0) == 0x80)
+        end--;
+    return pool_format(r->pool, "'%.*s%s'", (int)end, t->text, end < t->length ? "..." : "");
+}
+
+/* ---- did you mean ---- */
+
+static int smaller(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+/* Edits (insert, delete, replace, swap of neighbours) between two short words; source: the
+ * restricted Damerau-Levenshtein distance. */
+static int edit_distance(const char *a, const char *b)
+{
+    int row[LONGEST_WORD + 1][LONGEST_WORD + 1];
+    int n = (int)strlen(a), m = (int)strlen(b);
+
+    if (n > LONGEST_WORD || m > LONGEST_WORD)
+        return LONGEST_WORD;
+    for (int i = 0; i <= n; i++) {
+        for (int j = 0; j <= m; j++) {
+            if (i == 0 || j == 0) {
+                row[i][j] = i + j;
+                continue;
+            }
+            row[i][j] = smaller(smaller(row[i - 1][j], row[i][j - 1]) + 1,
+                                row[i - 1][j - 1] + (a[i - 1] != b[j - 1]));
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                row[i][j] = smaller(row[i][j], row[i - 2][j - 2] + 1);
+        }
+    }
+    return row[n][m];
+}
+
+const char *nearest_word(const char *word, const void *words, int count, size_t stride)
+{
+    const char *best = NULL;
+    int best_distance = 1 + (int)strlen(word) / 3;
+
+    for (int i = 0; i < count; i++) {
+        const char *candidate = *(const char *const *)((const char *)words + (size_t)i * stride);
+        int distance = edit_distance(word, candidate);
+
+        if (distance <= best_distance && distance < (int)strlen(candidate)) {
+            best_distance = distance - 1;
+            best = candidate;
+        }
+    }
+    return best;
+}
+
+/* ---- numbers ---- */
+
+static size_t digits(const char *p)
+{
+    size_t n = 0;
+
+    while (isdigit((unsigned char)p[n]))
+        n++;
+    return n;
+}
+
+static bool is_whole(const char *p)
+{
+    p += *p == '-' || *p == '+';
+    return digits(p) > 0 && p[digits(p)] == '\0';
+}
+
+/* Decimal numbers with point and exponent; no hexadecimal, no .inf, no .nan. */
+static bool is_decimal(const char *p)
+{
+    size_t before, after = 0;
+
+    p += *p == '-' || *p == '+';
+    before = digits(p);
+    p += before;
+    if (*p == '.') {
+        after = digits(p + 1);
+        p += 1 + after;
+    }
+    if (before + after == 0)
+        return false;
+    if (*p == 'e' || *p == 'E') {
+        p++;
+        p += *p == '-' || *p == '+';
+        if (digits(p) == 0)
+            return false;
+        p += digits(p);
+    }
+    return *p == '\0';
+}
+
+static bool wrong_type(Reader *r, const Tree *value, const Field *f, const char *wanted)
+{
+    bool number = value->kind == TREE_SCALAR && strlen(value->text) == value->length &&
+                  is_decimal(value->text);
+
+    if (value->kind == TREE_SCALAR && value->quoted && number)
+        reader_fault(r, value, "%s is a number; write it without quotes, as in %s", f->key,
+                     f->example);
+    else
+        reader_fault(r, value, "%s must be %s, not %s; for example %s", f->key, wanted,
+                     reader_quote(r, value), f->example);
+    return false;
+}
+
+static bool out_of_bounds(Reader *r, const Tree *value, const Field *f)
+{
+    char low[32], high[32];
+
+    reader_fault(r, value, "%s must be between %s and %s, not %s", f->key,
+                 format_double(f->low, low), format_double(f->high, high),
+                 reader_quote(r, value));
+    return false;
+}
+
+static bool is_plain(const Tree *t)
+{
+    return t->kind == TREE_SCALAR && !t->quoted && strlen(t->text) == t->length;
+}
+
+bool read_int(Reader *r, const Tree *value, const Field *f, int *out)
+{
+    long long number;
+
+    if (!is_plain(value) || !is_whole(value->text))
+        return wrong_type(r, value, f, "a whole number");
+    errno = 0;
+    number = strtoll(value->text, NULL, 10);
+    if (errno != 0 || !((double)number >= f->low && (double)number <= f->high))
+        return out_of_bounds(r, value, f);
+    *out = (int)number;
+    return true;
+}
+
+bool read_real(Reader *r, const Tree *value, const Field *f, double *out)
+{
+    double number;
+
+    if (!is_plain(value) || !is_decimal(value->text))
+        return wrong_type(r, value, f, "a number");
+    number = strtod(value->text, NULL);
+    if (!(number >= f->low && number <= f->high))
+        return out_of_bounds(r, value, f);
+    *out = number;
+    return true;
+}
+
+static bool read_bool(Reader *r, const Tree *value, const Field *f, bool *out)
+{
+    bool yes = tree_is(value, "true"), no = tree_is(value, "false");
+
+    if (!is_plain(value) || (!yes && !no))
+        return wrong_type(r, value, f, "true or false");
+    *out = yes;
+    return true;
+}
+
+static bool read_size(Reader *r, const Tree *value, const Field *f, int out[2])
+{
+    if (value->kind == TREE_SEQUENCE && value->count == 2)
+        return read_int(r, value->item[0], f, &out[0]) & read_int(r, value->item[1], f, &out[1]);
+    if (value->kind != TREE_SCALAR)
+        return wrong_type(r, value, f, "a whole number or [height, width]");
+    if (!read_int(r, value, f, &out[0]))
+        return false;
+    out[1] = out[0];
+    return true;
+}
+
+static bool read_field(Reader *r, const Tree *value, const Field *f, void *out)
+{
+    void *at = (char *)out + f->offset;
+
+    switch (f->kind) {
+    case FIELD_INT:
+        return read_int(r, value, f, at);
+    case FIELD_REAL:
+        return read_real(r, value, f, at);
+    case FIELD_BOOL:
+        return read_bool(r, value, f, at);
+    case FIELD_SIZE:
+        return read_size(r, value, f, at);
+    case FIELD_TREE:
+        *(const Tree **)at = value;
+        return true;
+    }
+    internal_error("a field of kind %d", (int)f->kind);
+}
+
+/* ---- mappings ---- */
+
+static const char *list_keys(Reader *r, const Field *fields, int count)
+{
+    Text text = {0};
+    const char *list;
+
+    for (int i = 0; i < count; i++)
+        text_append(&text, "%s%s", i == 0 ? "" : i + 1 < count ? ", " : " and ", fields[i].key);
+    list = pool_strdup(r->pool, text.data);
+    text_free(&text);
+    return list;
+}
+
+static bool unknown_key(Reader *r, const Tree *key, const char *what, const Field *fields,
+                        int count)
+{
+    const char *near = nearest_word(key->text, fields, count, sizeof *fields);
+
+    if (near)
+        reader_fault(r, key, "%s has no key %s; did you mean '%s'?", what, reader_quote(r, key),
+                     near);
+    else if (count == 1)
+        reader_fault(r, key, "%s has no key %s; its only key is %s", what, reader_quote(r, key),
+                     fields[0].key);
+    else
+        reader_fault(r, key, "%s has no key %s; its keys are %s", what, reader_quote(r, key),
+                     list_keys(r, fields, count));
+    return false;
+}
+
+static bool check_keys(Reader *r, const Tree *mapping, const char *what, const Field *fields,
+                       int count)
+{
+    bool sound = true;
+
+    for (int i = 0; i < mapping->count; i++) {
+        const Tree *key = mapping->key[i];
+        int f = 0;
+
+        while (f < count && !tree_is(key, fields[f].key))
+            f++;
+        if (f == count && strncmp(key->text, "x-", 2) != 0)
+            sound = unknown_key(r, key, what, fields, count);
+    }
+    return sound;
+}
+
+bool read_fields(Reader *r, const Tree *mapping, const char *what, const Field *fields, int count,
+                 void *out)
+{
+    bool sound;
+
+    if (mapping->kind != TREE_MAPPING && !tree_is_null(mapping)) {
+        reader_fault(r, mapping, "%s must be a mapping of keys to values, not %s", what,
+                     reader_quote(r, mapping));
+        return false;
+    }
+    sound = check_keys(r, mapping, what, fields, count);
+    for (int i = 0; i < count; i++) {
+        const Tree *value = tree_find(mapping, fields[i].key);
+
+        if (value && tree_is_null(value) && fields[i].kind != FIELD_TREE) {
+            sound = wrong_type(r, value, &fields[i], "a value");
+        } else if (value) {
+            sound &= read_field(r, value, &fields[i], out);
+        } else if (fields[i].required) {
+            reader_fault(r, mapping, "%s needs the key '%s'; for example %s", what, fields[i].key,
+                         fields[i].example);
+            sound = false;
+        }
+    }
+    return sound;
+}
+
+bool read_choice(Reader *r, const Tree *t, const char *what, const Tree **word,
+                 const Tree **settings)
+{
+    Tree *none;
+    int chosen = -1, words = 0;
+
+    if (t->kind == TREE_SCALAR && !tree_is_null(t)) {
+        *word = t;
+    } else {
+        for (int i = 0; t->kind == TREE_MAPPING && i < t->count; i++) {
+            if (strncmp(t->key[i]->text, "x-", 2) == 0)
+                continue;
+            chosen = words++ == 0 ? i : chosen;
+        }
+        if (words != 1) {
+            reader_fault(r, t, "%s must be one word, or one word with its settings: "
+                               "{word: {key: value}}%s", what,
+                         words > 1 ? "; are the settings indented less than they should be?" : "");
+            return false;
+        }
+        *word = t->key[chosen];
+        if (!tree_is_null(t->item[chosen])) {
+            *settings = t->item[chosen];
+            return true;
+        }
+    }
+    none = pool_alloc(r->pool, sizeof *none);
+    *none = **word;
+    none->text = "";
+    none->length = 0;
+    none->quoted = false;
+    *settings = none;
+    return true;
+}
+
+/* ---- names ---- */
+
+static bool is_name(const char *p)
+{
+    do {
+        size_t n = 0;
+
+        while (isalnum((unsigned char)p[n]) || p[n] == '_')
+            n++;
+        if (n == 0)
+            return false;
+        p += n;
+    } while (*p++ == '.');
+    return p[-1] == '\0';
+}
+
+bool read_name(Reader *r, const Tree *value, const char *what, const char **out)
+{
+    if (value->kind != TREE_SCALAR || tree_is_null(value) || strlen(value->text) != value->length ||
+        !is_name(value->text)) {
+        reader_fault(r, value, "%s must be letters, digits and _, in parts joined by dots, not %s",
+                     what, reader_quote(r, value));
+        return false;
+    }
+    if (value->length > MAX_NAME) {
+        reader_fault(r, value, "%s has %zu characters; at most %d are allowed", what,
+                     value->length, (int)MAX_NAME);
+        return false;
+    }
+    *out = value->text;
+    return true;
+}

@@ -1,0 +1,208 @@
+/* The front end: from the command line and a YAML model to the IR, and from the IR to what the
+ * user reads. One header for the folder: types first, then the prototypes by file.
+ *
+ *   source.c -> yaml.c -> override.c (--set) -> model.c, layers.c -> the passes
+ *   render.c prints diagnostics; summary.c and memory.c print tables; main.c ties it together. */
+#ifndef NINC_FRONTEND_H
+#define NINC_FRONTEND_H
+
+#include "../ir/ir.h"
+#include "../passes/passes.h"
+
+enum {
+    MAX_YAML_BYTES = 1 << 20,
+    MAX_IR_BYTES = 64 << 20,
+    MAX_NESTING = 64,
+    MAX_TREE_NODES = 100000, /* aliases expanded */
+    MAX_ANCHORS = 1000,
+    MAX_KEYS = 1000, /* of one mapping */
+    MAX_LAYERS = 1000,
+    MAX_NAME = 64,
+    MAX_SETS = 64
+};
+
+/* ---- texts ---- */
+
+/* A text that diagnostics may point into; `name` is what Loc.file holds. */
+typedef struct Source Source;
+struct Source {
+    const char *name;
+    const char *text; /* NUL-terminated; NULL when it could not be read */
+    size_t length;
+    Source *next;
+};
+
+/* ---- YAML tree ---- */
+
+typedef enum TreeKind { TREE_SCALAR, TREE_SEQUENCE, TREE_MAPPING } TreeKind;
+
+/* A node of the YAML tree. An alias is a copy of the anchored node that stands at the alias's own
+ * place and shares the children. */
+typedef struct Tree Tree;
+struct Tree {
+    TreeKind kind;
+    Loc loc;
+    int width; /* columns to underline */
+    const char *text; /* scalar; NUL-terminated, but may hold NULs of its own */
+    size_t length;
+    bool quoted;
+    Tree **item; /* sequence: the items; mapping: the values */
+    Tree **key;  /* mapping: the keys, scalars */
+    int count, item_capacity, key_capacity;
+    int expanded; /* nodes from here down, aliases counted as often as they are used */
+    bool open;    /* its end has not been read yet */
+};
+
+/* ---- reading typed values ---- */
+
+typedef struct Reader {
+    Pool *pool;
+    Diagnostics *d;
+} Reader;
+
+typedef enum FieldKind {
+    FIELD_INT,  /* int */
+    FIELD_REAL, /* double */
+    FIELD_BOOL, /* bool */
+    FIELD_SIZE, /* int[2]: one number or [h, w] */
+    FIELD_TREE  /* const Tree *, for the caller to read */
+} FieldKind;
+
+/* One key of a mapping: where its value goes in the caller's struct, and what it may be. */
+typedef struct Field {
+    const char *key;
+    FieldKind kind;
+    bool required;
+    double low, high; /* bounds, inclusive */
+    size_t offset;
+    const char *example; /* "stride: 2", for messages */
+} Field;
+
+/* ---- command line ---- */
+
+typedef enum EmitKind {
+    EMIT_ARTEFACTS,
+    EMIT_IR,
+    EMIT_DOT,
+    EMIT_C,
+    EMIT_PLAN,
+    EMIT_SUMMARY
+} EmitKind;
+
+typedef enum ColorMode { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER } ColorMode;
+
+typedef struct Options {
+    Pool *pool;
+    const char *input; /* "-": standard input */
+    const char *output; /* NULL: not given */
+    EmitKind emit;
+    PipelineOptions pipeline;
+    const char *set[MAX_SETS]; /* KEY=VALUE or, from --batch=N, train.batch_size=N */
+    const char *set_text[MAX_SETS]; /* the option as the user wrote it */
+    int set_count;
+    bool check, memory_report, verbose, quiet;
+    ColorMode color;
+} Options;
+
+/* What option parsing decided: go on, or leave with this exit code. */
+typedef enum OptionsResult { OPTIONS_RUN = -1, OPTIONS_DONE = 0, OPTIONS_WRONG = 1,
+                             OPTIONS_USAGE = 2 } OptionsResult;
+
+/* ---- source.c ---- */
+
+/* Reads a file of at most `limit` bytes ("-": standard input). Always returns a source; after a
+ * diagnostic at 1:1 its text is NULL. */
+Source *source_read(Pool *pool, Diagnostics *d, const char *path, size_t limit);
+/* The place of line `line` (from 1) in the text, without its line break; false past the end. */
+bool source_line(const Source *s, int line, const char **start, size_t *length);
+/* The place of byte `offset`, with YAML's line breaks and columns in characters. */
+Loc source_place(const Source *s, size_t offset);
+/* Adds a diagnostic and returns false when the text cannot be YAML: empty, NUL, not UTF-8,
+ * control characters. */
+bool source_check_text(const Source *s, Diagnostics *d);
+/* Length in bytes (1 to 4) of the UTF-8 character at p, its code point in *code; 0 if it is not
+ * valid within `left` bytes. */
+int utf8_decode(const char *p, size_t left, uint32_t *code);
+
+/* ---- yaml.c ---- */
+
+/* Parses one YAML document. NULL after a diagnostic. Duplicate keys add diagnostics only. */
+Tree *yaml_parse(Pool *pool, Diagnostics *d, const Source *source);
+/* The value of `key` in a mapping, or NULL. */
+Tree *tree_find(const Tree *mapping, const char *key);
+/* True if the scalar is exactly `text`. */
+bool tree_is(const Tree *scalar, const char *text);
+/* True for an empty plain scalar, ~ or null. */
+bool tree_is_null(const Tree *t);
+void tree_append(Pool *pool, Tree *container, Tree *key, Tree *item);
+
+/* ---- override.c ---- */
+
+/* Applies the --set options to a copy of the path they name; NULL after a diagnostic. The source
+ * "<command-line>" holds one option a line. */
+Tree *override_apply(Pool *pool, Diagnostics *d, Tree *root, const Options *o, Source **sources);
+
+/* ---- fields.c ---- */
+
+void reader_fault(Reader *r, const Tree *at, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* 'text' for a message, cut to a readable length. */
+const char *reader_quote(Reader *r, const Tree *scalar);
+/* Reads every field of a mapping into the struct at `out`; absent ones keep their value. Unknown
+ * keys, missing ones and wrong values add diagnostics. `what` names the mapping in messages; `at`
+ * is where a missing key is reported. A null tree reads as {}. */
+bool read_fields(Reader *r, const Tree *mapping, const char *what, const Field *fields, int count,
+                 void *out);
+/* One value, as read_fields does it. */
+bool read_int(Reader *r, const Tree *value, const Field *f, int *out);
+bool read_real(Reader *r, const Tree *value, const Field *f, double *out);
+/* A name of the form [A-Za-z0-9_]+(\.[A-Za-z0-9_]+)* of at most MAX_NAME characters. */
+bool read_name(Reader *r, const Tree *value, const char *what, const char **out);
+/* `word`, or a mapping of one word to its settings; *settings is a null tree where there are
+ * none. `what` names the thing chosen. */
+bool read_choice(Reader *r, const Tree *t, const char *what, const Tree **word,
+                 const Tree **settings);
+/* The nearest of `count` words, `stride` bytes apart, by edit distance; NULL if none is near. */
+const char *nearest_word(const char *word, const void *words, int count, size_t stride);
+
+/* ---- model.c ---- */
+
+/* Builds the module of a model file: graph "train" at stage forward. NULL after diagnostics. */
+Module *model_build(Pool *pool, Diagnostics *d, const Tree *root);
+
+/* ---- layers.c ---- */
+
+/* Adds the layers of the sequence behind the map `x` f32[N,H,W,C] and returns the logits
+ * f32[N,classes]; NULL after diagnostics. With x == NULL only keys and values are checked. */
+Node *layers_build(Reader *r, Graph *g, const Tree *layers, Node *x);
+/* False after a diagnostic for a tensor of 2^31 elements or more. `what` names it. */
+bool check_elements(Reader *r, const Tree *at, const char *what, const int64_t extent[4]);
+
+/* ---- options.c ---- */
+
+/* Reads the command line; prints help, lists and usage errors itself. */
+OptionsResult options_parse(Options *o, Pool *pool, int argc, char **argv);
+
+/* ---- render.c ---- */
+
+/* Prints the diagnostics to `out`, sorted by place, each with its line and a caret. */
+void render_diagnostics(FILE *out, Diagnostics *d, const Source *sources, bool color);
+
+/* ---- summary.c ---- */
+
+/* One line a layer: output shape, parameters, MFLOP an image, kernel; and totals. With `kernels`
+ * also one line a kernel. The module is at stage planned. */
+void summary_print(const Module *m, bool kernels, Text *out);
+/* Digits grouped by commas; out of 32 bytes. */
+const char *format_count(int64_t value, char *out);
+
+/* ---- memory.c ---- */
+
+/* State, shared and worker bytes of each program, the bounds, the largest values with the kernels
+ * between which they live. */
+void memory_print(const Module *m, Text *out);
+/* Bytes that a training run needs with one worker a processor, data set not counted. */
+int64_t memory_total(const Module *m, int workers);
+int memory_workers(void);
+
+#endif

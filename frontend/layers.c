@@ -1,0 +1,392 @@
+/* The layers of the model file -> forward nodes of the graph. mlpconv is spelled out in primitive
+ * ops here; the fusion pass finds the blocks again. */
+#include "frontend.h"
+
+#include <string.h>
+
+enum { MAX_SIZE = 4096, MAX_CHANNELS = 65536, MLPCONV_CONVOLUTIONS = 3 };
+
+typedef struct LayerSpec {
+    const Tree *name, *out_channels;
+    int kernel[2], stride[2], padding[2];
+    bool bias, ceil_mode;
+} LayerSpec;
+
+typedef enum LayerKind {
+    LAYER_MLPCONV,
+    LAYER_CONV2D,
+    LAYER_RELU,
+    LAYER_MAXPOOL,
+    LAYER_AVGPOOL,
+    LAYER_GAP,
+    LAYER_FLATTEN
+} LayerKind;
+
+typedef struct LayerType {
+    const char *word; /* first, for nearest_word */
+    LayerKind kind;
+    Op op;
+    const Field *fields;
+    int field_count;
+} LayerType;
+
+#define AT(member) offsetof(LayerSpec, member)
+
+static const Field conv_fields[] = {
+    {"name", FIELD_TREE, true, 0, 0, AT(name), "name: conv.0"},
+    {"out_channels", FIELD_TREE, true, 1, MAX_CHANNELS, AT(out_channels), "out_channels: 96"},
+    {"kernel_size", FIELD_SIZE, true, 1, MAX_SIZE, AT(kernel), "kernel_size: 3"},
+    {"stride", FIELD_SIZE, false, 1, MAX_SIZE, AT(stride), "stride: 2"},
+    {"padding", FIELD_SIZE, false, 0, MAX_SIZE, AT(padding), "padding: 1"},
+    {"bias", FIELD_BOOL, false, 0, 0, AT(bias), "bias: false"}, /* conv2d only */
+};
+
+static const Field pool_fields[] = {
+    {"name", FIELD_TREE, false, 0, 0, AT(name), "name: pool.1"},
+    {"kernel_size", FIELD_SIZE, true, 1, MAX_SIZE, AT(kernel), "kernel_size: 3"},
+    {"stride", FIELD_SIZE, false, 1, MAX_SIZE, AT(stride), "stride: 2"},
+    {"padding", FIELD_SIZE, false, 0, MAX_SIZE, AT(padding), "padding: 1"},
+    {"ceil_mode", FIELD_BOOL, false, 0, 0, AT(ceil_mode), "ceil_mode: true"},
+};
+
+static const Field plain_fields[] = {
+    {"name", FIELD_TREE, false, 0, 0, AT(name), "name: relu.1"},
+};
+
+static const LayerType layer_types[] = {
+    {"mlpconv", LAYER_MLPCONV, OP_CONV2D, conv_fields, 5},
+    {"conv2d", LAYER_CONV2D, OP_CONV2D, conv_fields, 6},
+    {"relu", LAYER_RELU, OP_RELU, plain_fields, 1},
+    {"maxpool", LAYER_MAXPOOL, OP_MAXPOOL, pool_fields, 5},
+    {"avgpool", LAYER_AVGPOOL, OP_AVGPOOL, pool_fields, 5},
+    {"gap", LAYER_GAP, OP_GAP, plain_fields, 1},
+    {"flatten", LAYER_FLATTEN, OP_FLATTEN, plain_fields, 1},
+};
+
+enum { LAYER_TYPES = sizeof layer_types / sizeof *layer_types };
+
+/* Where the building of the graph stands. */
+typedef struct Builder {
+    Reader *r;
+    Graph *graph;
+    Node *x;        /* the last node; NULL when its shape is not known */
+    const Tree *at; /* the layer */
+    const Tree *name[MAX_LAYERS];
+    int names, parameters;
+    bool sound;
+} Builder;
+
+/* ---- nodes ---- */
+
+static void give_up(Builder *b)
+{
+    b->sound = false;
+    b->x = NULL;
+}
+
+bool check_elements(Reader *r, const Tree *at, const char *what, const int64_t extent[4])
+{
+    if (extent[0] * extent[1] * extent[2] * extent[3] < INT64_C(1) << 31)
+        return true;
+    reader_fault(r, at, "%s would have %lld x %lld x %lld x %lld elements; the limit is 2^31; "
+                        "make it smaller", what, (long long)extent[0], (long long)extent[1],
+                 (long long)extent[2], (long long)extent[3]);
+    return false;
+}
+
+/* Appends a node that reads b->x and, for convolutions, parameters. */
+static void add_node(Builder *b, Op op, int arity, Node *const *in, const Attr *attr)
+{
+    Diagnostics *d = b->r->d;
+    int before = d->count;
+    Tensor type = {0};
+
+    if (infer_type(d, op, arity, in, attr, b->at->loc, &type)) {
+        b->x = graph_add(b->graph, op, arity, in, attr, b->at->loc);
+        return;
+    }
+    for (int i = before; i < d->count; i++)
+        d->list[i].width = b->at->width;
+    give_up(b);
+}
+
+static Storage *add_parameter(Builder *b, const char *name, Shape shape, Role role,
+                              const Shape *filter)
+{
+    Module *m = b->graph->module;
+    int taps = filter->dim[2] * filter->dim[3];
+    Storage *s;
+
+    if (module_find_storage(m, name)) {
+        reader_fault(b->r, b->at, "two layers have a parameter '%s'; rename one of them", name);
+        return NULL;
+    }
+    s = module_add_storage(m, name, shape, role, b->at->loc);
+    s->fan_in = filter->dim[1] * taps;
+    s->fan_out = filter->dim[0] * taps;
+    b->parameters++;
+    return s;
+}
+
+/* The map with its padding, and the filter in blocks of 16 channels, must stay below 2^31. */
+static bool check_window_size(Builder *b, const Window *w, int channels)
+{
+    const int32_t *x = b->x->tensor.shape.dim;
+    int64_t map[4] = {x[0], (int64_t)x[1] + 2 * w->padding_h, (int64_t)x[2] + 2 * w->padding_w,
+                      x[3]};
+    int64_t filter[4] = {(channels + 15) / 16 * 16, (x[3] + 15) / 16 * 16, w->kernel_h,
+                         w->kernel_w};
+
+    return check_elements(b->r, b->at, "the padded input", map) &&
+           (channels == 0 || check_elements(b->r, b->at, "the filter", filter));
+}
+
+static bool wants_map(Builder *b, const char *what)
+{
+    if (b->x->tensor.shape.rank == 4)
+        return true;
+    reader_fault(b->r, b->at, "%s works on a map, but a flatten stands before it; move the "
+                              "flatten behind it", what);
+    return false;
+}
+
+static void add_conv(Builder *b, const char *name, int channels, const Window *w, bool bias)
+{
+    Pool *pool = b->r->pool;
+    Attr attr = {.window = *w};
+    Storage *weight, *offset = NULL;
+    Node *in[3];
+    Shape filter;
+
+    if (!wants_map(b, "a convolution") || !check_window_size(b, w, channels)) {
+        give_up(b);
+        return;
+    }
+    filter = shape_of(4, channels, b->x->tensor.shape.dim[3], w->kernel_h, w->kernel_w);
+    weight = add_parameter(b, pool_format(pool, "%s.weight", name), filter, ROLE_WEIGHT, &filter);
+    if (bias)
+        offset = add_parameter(b, pool_format(pool, "%s.bias", name),
+                               shape_of(1, channels, 0, 0, 0), ROLE_BIAS, &filter);
+    if (!weight || (bias && !offset)) {
+        give_up(b);
+        return;
+    }
+    in[0] = b->x;
+    in[1] = graph_state(b->graph, weight);
+    in[2] = bias ? graph_state(b->graph, offset) : NULL;
+    add_node(b, OP_CONV2D, bias ? 3 : 2, in, &attr);
+}
+
+/* k x k convolution, ReLU, then twice 1x1 convolution and ReLU (Lin, Chen, Yan 2013, section
+ * 3.1), named NAME.0, NAME.2, NAME.4 as in a torch.nn.Sequential. */
+static void add_mlpconv(Builder *b, const char *name, const int *channels, const Window *w)
+{
+    static const Window one = {1, 1, 1, 1, 0, 0, false};
+
+    for (int i = 0; i < MLPCONV_CONVOLUTIONS && b->x; i++) {
+        add_conv(b, pool_format(b->r->pool, "%s.%d", name, 2 * i), channels[i], i == 0 ? w : &one,
+                 true);
+        if (b->x)
+            add_node(b, OP_RELU, 1, &b->x, NULL);
+    }
+}
+
+static void add_pool(Builder *b, const LayerType *type, const Window *w)
+{
+    Attr attr = {.window = *w};
+
+    if (wants_map(b, type->word) && check_window_size(b, w, 0))
+        add_node(b, type->op, 1, &b->x, &attr);
+    else
+        give_up(b);
+}
+
+static void add_layer(Builder *b, const LayerType *type, const LayerSpec *spec,
+                      const int *channels)
+{
+    Window w = {spec->kernel[0], spec->kernel[1],  spec->stride[0],
+                spec->stride[1], spec->padding[0], spec->padding[1], spec->ceil_mode};
+
+    switch (type->kind) {
+    case LAYER_MLPCONV:
+        add_mlpconv(b, spec->name->text, channels, &w);
+        return;
+    case LAYER_CONV2D:
+        add_conv(b, spec->name->text, channels[0], &w, spec->bias);
+        return;
+    case LAYER_MAXPOOL:
+    case LAYER_AVGPOOL:
+        add_pool(b, type, &w);
+        return;
+    case LAYER_RELU:
+        add_node(b, OP_RELU, 1, &b->x, NULL);
+        return;
+    case LAYER_GAP:
+        if (wants_map(b, "gap"))
+            add_node(b, OP_GAP, 1, &b->x, NULL);
+        else
+            give_up(b);
+        return;
+    case LAYER_FLATTEN:
+        if (b->x->tensor.shape.rank == 4)
+            add_node(b, OP_FLATTEN, 1, &b->x, NULL);
+        return;
+    }
+}
+
+/* ---- keys and values of a layer ---- */
+
+static const LayerType *find_type(Reader *r, const Tree *word)
+{
+    const char *near;
+
+    for (int i = 0; i < LAYER_TYPES; i++)
+        if (tree_is(word, layer_types[i].word))
+            return &layer_types[i];
+    near = nearest_word(word->text, layer_types, LAYER_TYPES, sizeof *layer_types);
+    if (near)
+        reader_fault(r, word, "there is no layer %s; did you mean '%s'?", reader_quote(r, word),
+                     near);
+    else
+        reader_fault(r, word, "there is no layer %s; the layers are mlpconv, conv2d, relu, "
+                              "maxpool, avgpool, gap and flatten", reader_quote(r, word));
+    return NULL;
+}
+
+static bool check_name(Builder *b, const Tree *name)
+{
+    const char *text;
+
+    if (!read_name(b->r, name, "name", &text))
+        return false;
+    for (int i = 0; i < b->names; i++) {
+        if (strcmp(b->name[i]->text, text) != 0)
+            continue;
+        reader_fault(b->r, name, "the name '%s' is taken by the layer in line %d; names must "
+                                 "differ", text, b->name[i]->loc.line);
+        return false;
+    }
+    b->name[b->names++] = name;
+    return true;
+}
+
+/* One number for all convolutions or, for an mlpconv, a list of three. */
+static bool read_channels(Reader *r, const LayerType *type, const Tree *value, int *channels)
+{
+    const Field *f = &conv_fields[1];
+    bool sound = true;
+
+    if (value->kind == TREE_SEQUENCE && type->kind == LAYER_MLPCONV) {
+        if (value->count != MLPCONV_CONVOLUTIONS) {
+            reader_fault(r, value, "out_channels must be one number or three, not a list of %d",
+                         value->count);
+            return false;
+        }
+        for (int i = 0; i < MLPCONV_CONVOLUTIONS; i++)
+            sound &= read_int(r, value->item[i], f, &channels[i]);
+        return sound;
+    }
+    sound = read_int(r, value, f, &channels[0]);
+    channels[1] = channels[2] = channels[0];
+    return sound;
+}
+
+static bool check_pool(Reader *r, const LayerType *type, const Tree *settings,
+                       const LayerSpec *spec)
+{
+    const Tree *padding = tree_find(settings, "padding");
+
+    if (padding && (2 * spec->padding[0] > spec->kernel[0] ||
+                    2 * spec->padding[1] > spec->kernel[1])) {
+        reader_fault(r, padding, "padding must be at most half of kernel_size %dx%d",
+                     spec->kernel[0], spec->kernel[1]);
+        return false;
+    }
+    if (type->kind == LAYER_MAXPOOL && spec->kernel[0] * spec->kernel[1] > 256) {
+        reader_fault(r, tree_find(settings, "kernel_size"),
+                     "maxpool's window of %dx%d holds more than 256 values; use a smaller one",
+                     spec->kernel[0], spec->kernel[1]);
+        return false;
+    }
+    return true;
+}
+
+/* Reads the settings; on return the strides are set. */
+static bool read_layer(Builder *b, const LayerType *type, const Tree *settings, LayerSpec *spec,
+                       int *channels)
+{
+    bool pool = type->kind == LAYER_MAXPOOL || type->kind == LAYER_AVGPOOL;
+    bool sound = read_fields(b->r, settings, type->word, type->fields, type->field_count, spec);
+
+    if (spec->name)
+        sound &= check_name(b, spec->name);
+    if (spec->out_channels)
+        sound &= read_channels(b->r, type, spec->out_channels, channels);
+    for (int i = 0; i < 2; i++)
+        if (spec->stride[i] == 0)
+            spec->stride[i] = pool ? spec->kernel[i] : 1;
+    return sound && (!pool || check_pool(b->r, type, settings, spec));
+}
+
+static void build_layer(Builder *b, const Tree *layer)
+{
+    LayerSpec spec = {.bias = true};
+    int channels[MLPCONV_CONVOLUTIONS] = {0};
+    const Tree *word, *settings;
+    const LayerType *type;
+
+    b->at = layer;
+    if (!read_choice(b->r, layer, "a layer", &word, &settings) ||
+        !(type = find_type(b->r, word)) || !read_layer(b, type, settings, &spec, channels))
+        give_up(b);
+    else if (b->x)
+        add_layer(b, type, &spec, channels);
+}
+
+/* ---- the end of the network ---- */
+
+static void finish(Builder *b)
+{
+    const Module *m = b->graph->module;
+    const Shape *s = &b->x->tensor.shape;
+
+    if (b->parameters == 0) {
+        reader_fault(b->r, b->at, "no layer has parameters, so there is nothing to train; add an "
+                                  "mlpconv or a conv2d");
+        give_up(b);
+    } else if (s->rank == 4 && (s->dim[1] != 1 || s->dim[2] != 1)) {
+        reader_fault(b->r, b->at, "the last layer gives a map of %dx%d with %d channels, but the "
+                                  "loss needs one value for each of the %d classes; end with gap "
+                                  "or with a pool over the whole map", s->dim[1], s->dim[2],
+                     s->dim[3], m->classes);
+        give_up(b);
+    } else if (s->dim[s->rank - 1] != m->classes) {
+        reader_fault(b->r, b->at, "the last layer gives %d values an image, but %s has %d "
+                                  "classes; the last convolution needs out_channels: %d",
+                     s->dim[s->rank - 1], m->dataset, m->classes, m->classes);
+        give_up(b);
+    } else if (s->rank == 4) {
+        add_node(b, OP_FLATTEN, 1, &b->x, NULL);
+    }
+}
+
+Node *layers_build(Reader *r, Graph *g, const Tree *layers, Node *x)
+{
+    Builder *b = pool_alloc(r->pool, sizeof *b);
+
+    *b = (Builder){.r = r, .graph = g, .x = x, .sound = true};
+    if (layers->kind != TREE_SEQUENCE || layers->count == 0) {
+        reader_fault(r, layers, "layers must be a list with one layer or more, not %s",
+                     layers->kind == TREE_SEQUENCE ? "an empty list" : reader_quote(r, layers));
+        return NULL;
+    }
+    if (layers->count > MAX_LAYERS) {
+        reader_fault(r, layers->item[MAX_LAYERS], "more than %d layers", (int)MAX_LAYERS);
+        return NULL;
+    }
+    for (int i = 0; i < layers->count; i++)
+        build_layer(b, layers->item[i]);
+    if (b->x)
+        finish(b);
+    return b->sound ? b->x : NULL;
+}

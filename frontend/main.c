@@ -1,0 +1,256 @@
+/* ninc: from a model file to the program that trains it. */
+#include "frontend.h"
+
+#include "../codegen/codegen.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+typedef struct Compile {
+    const Options *options;
+    Pool *pool;
+    Diagnostics d;
+    Source *sources;
+} Compile;
+
+static bool wants_color(ColorMode mode)
+{
+    const char *no_color = getenv("NO_COLOR");
+
+    if (mode == COLOR_AUTO)
+        return isatty(STDERR_FILENO) && !(no_color && *no_color);
+    return mode == COLOR_ALWAYS;
+}
+
+static int report(Compile *c)
+{
+    fflush(stdout);
+    render_diagnostics(stderr, &c->d, c->sources, wants_color(c->options->color));
+    return 1;
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t a = strlen(text), b = strlen(end);
+
+    return a >= b && strcmp(text + a - b, end) == 0;
+}
+
+/* IR text by its suffix; standard input by its first word. */
+static bool is_ir(const char *path, const Source *s)
+{
+    if (strcmp(path, "-") != 0)
+        return ends_with(path, ".ir");
+    return s->text && strncmp(s->text, "module", 6) == 0 && (s->text[6] == ' ' ||
+                                                             s->text[6] == '\n');
+}
+
+static Module *load_ir(Compile *c)
+{
+    if (c->options->set_count > 0) {
+        diagnostics_add(&c->d, (Loc){c->sources->name, 1, 1}, 1,
+                        "--set and --batch change a YAML model, not IR text");
+        return NULL;
+    }
+    return module_parse(c->pool, &c->d, c->sources->name, c->sources->text, c->sources->length);
+}
+
+static Module *load_yaml(Compile *c)
+{
+    Tree *root;
+
+    if (c->sources->length > MAX_YAML_BYTES) {
+        diagnostics_add(&c->d, (Loc){c->sources->name, 1, 1}, 1,
+                        "the file is larger than 1 MB, too large for a model; is it the right "
+                        "file?");
+        return NULL;
+    }
+    root = yaml_parse(c->pool, &c->d, c->sources);
+    if (root)
+        root = override_apply(c->pool, &c->d, root, c->options, &c->sources);
+    return root ? model_build(c->pool, &c->d, root) : NULL;
+}
+
+static Module *load(Compile *c)
+{
+    const char *path = c->options->input;
+    size_t limit = strcmp(path, "-") == 0 || ends_with(path, ".ir") ? MAX_IR_BYTES
+                                                                    : MAX_YAML_BYTES;
+
+    c->sources = source_read(c->pool, &c->d, path, limit);
+    if (!c->sources->text)
+        return NULL;
+    return is_ir(path, c->sources) ? load_ir(c) : load_yaml(c);
+}
+
+static void emit(Compile *c, const Module *m, Text *out)
+{
+    switch (c->options->emit) {
+    case EMIT_IR:
+        module_print(m, out);
+        return;
+    case EMIT_DOT:
+        module_print_dot(m, out);
+        return;
+    case EMIT_C:
+        emit_cpu(m, out);
+        return;
+    case EMIT_PLAN:
+        emit_plan(m, out);
+        return;
+    case EMIT_SUMMARY:
+        summary_print(m, c->options->verbose, out);
+        return;
+    case EMIT_ARTEFACTS:
+        break;
+    }
+    internal_error("nothing to emit");
+}
+
+static int write_failed(const char *path)
+{
+    fprintf(stderr, "ninc: cannot write %s: %s\n", path, strerror(errno));
+    return 1;
+}
+
+/* Writes beside and renames, so that the file is never half there. */
+static int write_file(Pool *pool, const char *path, const Text *text)
+{
+    char *beside = pool_format(pool, "%s.%ld.tmp", path, (long)getpid());
+    FILE *f = fopen(beside, "w");
+    bool written;
+
+    if (!f)
+        return write_failed(path);
+    written = fwrite(text->data, 1, text->length, f) == text->length;
+    written = fclose(f) == 0 && written;
+    if (written && rename(beside, path) == 0)
+        return 0;
+    write_failed(path);
+    unlink(beside);
+    return 1;
+}
+
+static int write_stdout(const Text *text)
+{
+    if (text->length > 0 && fwrite(text->data, 1, text->length, stdout) != text->length)
+        return write_failed("standard output");
+    return fflush(stdout) == 0 ? 0 : write_failed("standard output");
+}
+
+/* A device or a pipe cannot be replaced by a file; it is written to. */
+static bool is_special(const char *path)
+{
+    struct stat info;
+
+    return stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
+}
+
+static int write_special(const char *path, const Text *text)
+{
+    FILE *f = fopen(path, "w");
+    bool written;
+
+    if (!f)
+        return write_failed(path);
+    written = fwrite(text->data, 1, text->length, f) == text->length;
+    return fclose(f) == 0 && written ? 0 : write_failed(path);
+}
+
+static int emit_text(Compile *c, const Module *m)
+{
+    const char *path = c->options->output;
+    Text text = {0};
+    int code;
+
+    emit(c, m, &text);
+    if (!path || strcmp(path, "-") == 0)
+        code = write_stdout(&text);
+    else if (is_special(path))
+        code = write_special(path, &text);
+    else
+        code = write_file(c->pool, path, &text);
+    text_free(&text);
+    return code;
+}
+
+static double seconds(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int build(Compile *c, const Module *m)
+{
+    const Options *o = c->options;
+    const char *directory = o->output ? o->output : pool_format(c->pool, "%s_kernels", m->name);
+    BuildOptions build_options = {directory, o->verbose, o->pipeline.time};
+    double start = seconds();
+    Text text = {0};
+    int code;
+
+    if (!o->quiet)
+        fprintf(stderr, "ninc: compiling the kernels into %s\n", directory);
+    if (build_artefacts(m, &build_options) != 0)
+        return 1;
+    if (o->quiet)
+        return 0;
+    summary_print(m, o->verbose, &text);
+    code = write_stdout(&text);
+    text_free(&text);
+    fprintf(stderr, "ninc: wrote %s in %.1f s; next: %s/trainer train\n", directory,
+            seconds() - start, directory);
+    return code;
+}
+
+static int report_memory(const Module *m)
+{
+    Text text = {0};
+    int code;
+
+    memory_print(m, &text);
+    code = write_stdout(&text);
+    text_free(&text);
+    return code;
+}
+
+static int compile(Compile *c)
+{
+    const Options *o = c->options;
+    Module *m = load(c);
+
+    if (!m)
+        return report(c);
+    if (o->check)
+        return module_verify(m, &c->d) ? 0 : report(c);
+    if (!pipeline_run(m, &o->pipeline, &c->d))
+        return report(c);
+    if (o->memory_report) {
+        int code = report_memory(m);
+
+        if (code != 0)
+            return code;
+    }
+    return o->emit == EMIT_ARTEFACTS ? build(c, m) : emit_text(c, m);
+}
+
+int main(int argc, char **argv)
+{
+    Options options;
+    Compile c = {.options = &options, .pool = pool_new()};
+    int result = options_parse(&options, c.pool, argc, argv);
+
+    diagnostics_init(&c.d, c.pool);
+    if (result == OPTIONS_RUN)
+        result = compile(&c);
+    if (fflush(stdout) != 0 && result == 0)
+        result = write_failed("standard output");
+    pool_free(c.pool);
+    return result;
+}

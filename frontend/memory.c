@@ -1,0 +1,135 @@
+/* The memory report: what the programs need, how near that is to the bound, and for what. */
+#include "frontend.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { LARGEST_VALUES = 8 };
+
+static const char *const region_names[] = {
+#define X(id, text) text,
+    IR_REGIONS(X)
+#undef X
+};
+
+int memory_workers(void)
+{
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+
+    return processors > 0 ? (int)processors : 1;
+}
+
+static int64_t larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+int64_t memory_total(const Module *m, int workers)
+{
+    int64_t shared = 0, worker = 0;
+
+    for (int i = 0; i < m->graph_count; i++) {
+        const Graph *g = m->graph[i];
+
+        if (g->target != TARGET_CPU)
+            continue;
+        shared = larger(shared, g->shared_bytes);
+        worker = larger(worker, g->worker_bytes);
+    }
+    return m->state_bytes + shared + worker * workers;
+}
+
+/* The last kernel that reads the value: its own where none does. */
+static const Kernel *last_reader(const Graph *g, const Node *n)
+{
+    const Kernel *last = n->kernel;
+
+    for (int i = 0; i < g->kernel_count; i++)
+        for (int j = 0; j < g->kernel[i]->in_count; j++)
+            if (g->kernel[i]->in[j] == n)
+                last = g->kernel[i];
+    return last;
+}
+
+static int64_t all_copies(const Graph *g, const Node *n)
+{
+    return n->place.region == REGION_PARTIAL ? n->place.bytes * g->partials : n->place.bytes;
+}
+
+/* One line: bytes, region, "%12 : f32[...]" as the IR text has it, and its lifetime. */
+static void print_value(const Graph *g, const Node *n, Text *out)
+{
+    Text line = {0};
+    char bytes[32];
+    const Kernel *last = last_reader(g, n);
+
+    node_print(g, n, &line);
+    text_append(out, "  %15s  %-7s  %-34.*s  %s to %s\n", format_count(all_copies(g, n), bytes),
+                region_names[n->place.region], (int)strcspn(line.data, "="), line.data,
+                n->kernel ? n->kernel->name : "the host", last ? last->name : "the end");
+    text_free(&line);
+}
+
+/* The `limit` values with the most bytes, largest first; the earlier one first among equals. */
+static int find_largest(const Graph *g, const Node **out, int limit)
+{
+    int count = 0;
+
+    for (int i = 0; i < g->node_count; i++) {
+        const Node *n = g->node[i];
+        int at;
+
+        if (n->place.region == REGION_NONE || n->place.region == REGION_STATE)
+            continue;
+        for (at = count; at > 0 && all_copies(g, out[at - 1]) < all_copies(g, n); at--)
+            if (at < limit)
+                out[at] = out[at - 1];
+        if (at < limit)
+            out[at] = n;
+        count += count < limit;
+    }
+    return count;
+}
+
+static void print_bytes(Text *out, const char *what, int64_t bytes, int64_t bound)
+{
+    char text[32];
+
+    text_append(out, "  %-20s %15s", what, format_count(bytes, text));
+    if (bound > 0)
+        text_append(out, "   bound %15s, +%.1f %%", format_count(bound, text),
+                    100.0 * (double)(bytes - bound) / (double)bound);
+    text_append(out, "\n");
+}
+
+static void print_program(const Graph *g, int workers, Text *out)
+{
+    const Node *largest[LARGEST_VALUES];
+    int count = find_largest(g, largest, LARGEST_VALUES);
+
+    text_append(out, "%s: batch %d, chunks of %d, %d partials of each weight gradient\n", g->name,
+                g->batch, g->chunk, g->partials);
+    print_bytes(out, "shared", g->shared_bytes, g->shared_bound);
+    print_bytes(out, "each worker", g->worker_bytes, g->worker_bound);
+    print_bytes(out, "shared and workers", g->shared_bytes + workers * g->worker_bytes,
+                g->shared_bound + workers * g->worker_bound);
+    text_append(out, "  the largest values, with the kernels between which they live:\n");
+    for (int i = 0; i < count; i++)
+        print_value(g, largest[i], out);
+}
+
+void memory_print(const Module *m, Text *out)
+{
+    int workers = memory_workers();
+    char text[32];
+
+    text_append(out, "memory of %s in bytes, %d worker%s\n", m->name, workers,
+                workers == 1 ? "" : "s");
+    print_bytes(out, "state", m->state_bytes, 0);
+    for (int i = 0; i < m->graph_count; i++)
+        if (m->graph[i]->target == TARGET_CPU)
+            print_program(m->graph[i], workers, out);
+    text_append(out, "total %s: state, and the larger of the programs\n",
+                format_count(memory_total(m, workers), text));
+}

@@ -1,0 +1,408 @@
+/* The model file -> a module with one graph, `train`, at stage forward. */
+#include "frontend.h"
+
+#include <string.h>
+
+enum { MAX_EXTENT = 65536, MAX_CLASSES = 65536, MAX_BATCH = 1 << 20 };
+
+typedef struct ModelSpec {
+    const Tree *model, *input, *layers, *loss, *optimizer, *train;
+} ModelSpec;
+
+typedef struct InputSpec {
+    const Tree *dataset, *shape, *resize, *mean, *std, *data_shape, *classes_at;
+    const char *dataset_name;
+    int classes;
+    int data[3], net[3]; /* c, h, w of the images of the data set and of the network's input */
+    ImageAttr image;
+} InputSpec;
+
+typedef struct TrainSpec {
+    const Tree *init;
+    TrainSettings settings;
+} TrainSpec;
+
+typedef struct DatasetType {
+    const char *word; /* first, for nearest_word */
+    int shape[3], classes; /* 0: the model file says it */
+} DatasetType;
+
+static const DatasetType dataset_types[] = {
+    {"fashion-mnist", {1, 28, 28}, 10},
+    {"mnist", {1, 28, 28}, 10},
+    {"idx", {0, 0, 0}, 0},
+};
+
+static const char *const optimizer_words[] = {
+#define X(id, text) text,
+    IR_OPTIMIZERS(X)
+#undef X
+};
+
+static const char *const init_words[] = {
+#define X(id, text) text,
+    IR_INITS(X)
+#undef X
+};
+
+#define ROOT_FIELD(key, example) {#key, FIELD_TREE, true, 0, 0, offsetof(ModelSpec, key), example}
+
+static const Field root_fields[] = {
+    ROOT_FIELD(model, "model: nin"),
+    ROOT_FIELD(input, "input: {dataset: fashion-mnist, shape: [1, 28, 28]}"),
+    ROOT_FIELD(layers, "layers: [...]"),
+    ROOT_FIELD(loss, "loss: cross_entropy"),
+    ROOT_FIELD(optimizer, "optimizer: {adam: {lr: 0.001}}"),
+    ROOT_FIELD(train, "train: {batch_size: 16, epochs: 3}"),
+};
+
+#define INPUT_FIELD(key, member, required, example) \
+    {key, FIELD_TREE, required, 0, 0, offsetof(InputSpec, member), example}
+
+static const Field input_fields[] = {
+    INPUT_FIELD("dataset", dataset, true, "dataset: fashion-mnist"),
+    INPUT_FIELD("shape", shape, true, "shape: [1, 28, 28]"),
+    INPUT_FIELD("resize", resize, false, "resize: bilinear"),
+    INPUT_FIELD("mean", mean, false, "mean: [0.5]"),
+    INPUT_FIELD("std", std, false, "std: [0.5]"),
+    INPUT_FIELD("classes", classes_at, false, "classes: 10"),
+    INPUT_FIELD("data_shape", data_shape, false, "data_shape: [3, 32, 32]"),
+};
+
+static const Field extent_field = {"shape", FIELD_INT, true, 1, MAX_EXTENT, 0,
+                                   "shape: [1, 28, 28]"};
+static const Field channel_field = {"the number of channels", FIELD_INT, true, 1,
+                                    MAX_IMAGE_CHANNELS, 0, "shape: [1, 28, 28]"};
+static const Field classes_field = {"classes", FIELD_INT, true, 1, MAX_CLASSES, 0, "classes: 10"};
+static const Field mean_field = {"mean", FIELD_REAL, false, -1e6, 1e6, 0, "mean: [0.5]"};
+static const Field std_field = {"std", FIELD_REAL, false, 1e-6, 1e6, 0, "std: [0.5]"};
+
+#define TRAIN_FIELD(key, required, low, high, example) \
+    {#key, FIELD_INT, required, low, high, offsetof(TrainSpec, settings.key), example}
+
+static const Field train_fields[] = {
+    TRAIN_FIELD(batch_size, true, 1, MAX_BATCH, "batch_size: 16"),
+    TRAIN_FIELD(epochs, true, 1, 1000000, "epochs: 3"),
+    TRAIN_FIELD(log_every, false, 1, 1000000000, "log_every: 100"),
+    TRAIN_FIELD(checkpoint_every, false, 1, 1000000000, "checkpoint_every: 1000"),
+    {"init", FIELD_TREE, false, 0, 0, offsetof(TrainSpec, init), "init: pytorch"},
+};
+
+/* A beta of 1 would never forget. */
+static const Field beta_field = {"betas", FIELD_REAL, false, 0, 1 - 1e-9, 0,
+                                 "betas: [0.9, 0.999]"};
+
+typedef struct OptimizerSpec {
+    const Tree *betas;
+    Optimizer settings;
+} OptimizerSpec;
+
+#define OPTIMIZER_FIELD(key, required, high, example) \
+    {#key, FIELD_REAL, required, 0, high, offsetof(OptimizerSpec, settings.key), example}
+
+static const Field sgd_fields[] = {
+    OPTIMIZER_FIELD(lr, true, 1e6, "lr: 0.01"),
+    OPTIMIZER_FIELD(momentum, false, 1e6, "momentum: 0.9"),
+    OPTIMIZER_FIELD(weight_decay, false, 1e6, "weight_decay: 0.0001"),
+};
+
+static const Field adam_fields[] = {
+    OPTIMIZER_FIELD(lr, false, 1e6, "lr: 0.001"),
+    {"betas", FIELD_TREE, false, 0, 0, offsetof(OptimizerSpec, betas), "betas: [0.9, 0.999]"},
+    OPTIMIZER_FIELD(eps, false, 1e6, "eps: 1.0e-8"),
+    OPTIMIZER_FIELD(weight_decay, false, 1e6, "weight_decay: 0.0001"),
+};
+
+#define COUNT(array) (int)(sizeof(array) / sizeof *(array))
+
+/* The index of the scalar among the words, `stride` bytes apart; -1 after a diagnostic. */
+static int find_word(Reader *r, const Tree *t, const char *what, const void *words, int count,
+                     size_t stride)
+{
+    const char *near;
+    Text list = {0};
+
+    for (int i = 0; i < count; i++) {
+        const char *word = *(const char *const *)((const char *)words + (size_t)i * stride);
+
+        if (tree_is(t, word))
+            return i;
+        text_append(&list, "%s%s", i == 0 ? "" : i + 1 < count ? ", " : " or ", word);
+    }
+    near = t->kind == TREE_SCALAR ? nearest_word(t->text, words, count, stride) : NULL;
+    if (near)
+        reader_fault(r, t, "%s cannot be %s; did you mean '%s'?", what, reader_quote(r, t), near);
+    else
+        reader_fault(r, t, "%s must be %s, not %s", what, list.data, reader_quote(r, t));
+    text_free(&list);
+    return -1;
+}
+
+/* ---- input ---- */
+
+static bool read_shape(Reader *r, const Tree *t, int out[3])
+{
+    bool sound = true;
+
+    if (t->kind != TREE_SEQUENCE || t->count != 3) {
+        reader_fault(r, t, "a shape is [channels, height, width]; for example [1, 28, 28]");
+        return false;
+    }
+    sound &= read_int(r, t->item[0], &channel_field, &out[0]);
+    sound &= read_int(r, t->item[1], &extent_field, &out[1]);
+    return sound & read_int(r, t->item[2], &extent_field, &out[2]);
+}
+
+/* mean or std: one number for all channels, or a list of one number a channel. */
+static bool read_per_channel(Reader *r, const Tree *t, const Field *f, int channels, double *out)
+{
+    bool sound = true;
+
+    if (!t)
+        return true;
+    if (t->kind != TREE_SEQUENCE)
+        sound = read_real(r, t, f, &out[0]);
+    else if (t->count == 0 || (t->count != 1 && t->count != channels) ||
+             t->count > MAX_IMAGE_CHANNELS) {
+        reader_fault(r, t, "%s has %d numbers for %d channel%s; give one number, or one for each "
+                           "channel", f->key, t->count, channels, channels == 1 ? "" : "s");
+        return false;
+    } else {
+        for (int i = 0; i < t->count; i++)
+            sound &= read_real(r, t->item[i], f, &out[i]);
+        if (t->count > 1)
+            return sound;
+    }
+    for (int i = 1; i < channels; i++)
+        out[i] = out[0];
+    return sound;
+}
+
+/* What an idx data set says of itself in the model file; the known ones may not. */
+static bool read_data(Reader *r, const DatasetType *type, InputSpec *in)
+{
+    bool sound = true;
+
+    if (type->classes > 0) {
+        const Tree *wrong = in->classes_at ? in->classes_at : in->data_shape;
+
+        memcpy(in->data, type->shape, sizeof in->data);
+        in->classes = type->classes;
+        if (wrong)
+            reader_fault(r, wrong, "%s is only for dataset: idx; %s is known, remove the key",
+                         in->classes_at ? "classes" : "data_shape", type->word);
+        return !wrong;
+    }
+    if (in->classes_at)
+        sound = read_int(r, in->classes_at, &classes_field, &in->classes);
+    else
+        reader_fault(r, in->dataset, "dataset: idx needs the key 'classes'; for example "
+                                     "classes: 10");
+    if (in->data_shape)
+        return read_shape(r, in->data_shape, in->data) & sound & (in->classes_at != NULL);
+    in->data[0] = in->resize ? 1 : in->net[0];
+    in->data[1] = in->resize ? 28 : in->net[1];
+    in->data[2] = in->resize ? 28 : in->net[2];
+    return sound && in->classes_at;
+}
+
+static bool check_shapes(Reader *r, const InputSpec *in)
+{
+    const int *data = in->data, *net = in->net;
+
+    if (net[0] != data[0]) {
+        reader_fault(r, in->shape, "shape has %d channel%s, but the images of %s have %d", net[0],
+                     net[0] == 1 ? "" : "s", in->dataset_name, data[0]);
+        return false;
+    }
+    if (!in->resize && (net[1] != data[1] || net[2] != data[2])) {
+        reader_fault(r, in->shape, "shape is %dx%d, but the images of %s are %dx%d; add "
+                                   "resize: bilinear or change the shape", net[1], net[2],
+                     in->dataset_name, data[1], data[2]);
+        return false;
+    }
+    return true;
+}
+
+static bool read_input(Reader *r, const Tree *t, InputSpec *in)
+{
+    static const char *const resize_words[] = {"bilinear"};
+    int dataset = -1;
+    bool sound, shaped;
+
+    for (int i = 0; i < MAX_IMAGE_CHANNELS; i++)
+        in->image.std[i] = 1;
+    sound = read_fields(r, t, "input", input_fields, COUNT(input_fields), in);
+    if (in->dataset)
+        dataset = find_word(r, in->dataset, "dataset", dataset_types, COUNT(dataset_types),
+                            sizeof *dataset_types);
+    if (in->resize && find_word(r, in->resize, "resize", resize_words, 1, sizeof(char *)) < 0)
+        sound = false;
+    shaped = in->shape && read_shape(r, in->shape, in->net);
+    in->image.channels = shaped ? in->net[0] : 1;
+    if (shaped) {
+        sound &= read_per_channel(r, in->mean, &mean_field, in->net[0], in->image.mean);
+        sound &= read_per_channel(r, in->std, &std_field, in->net[0], in->image.std);
+    }
+    if (dataset < 0)
+        return false;
+    in->dataset_name = dataset_types[dataset].word;
+    return shaped && read_data(r, &dataset_types[dataset], in) && check_shapes(r, in) && sound;
+}
+
+/* ---- optimizer and training ---- */
+
+static bool read_betas(Reader *r, const Tree *t, Optimizer *o)
+{
+    if (!t)
+        return true;
+    if (t->kind != TREE_SEQUENCE || t->count != 2) {
+        reader_fault(r, t, "betas must be two numbers; for example betas: [0.9, 0.999]");
+        return false;
+    }
+    return read_real(r, t->item[0], &beta_field, &o->beta1) &
+           read_real(r, t->item[1], &beta_field, &o->beta2);
+}
+
+static bool read_optimizer(Reader *r, const Tree *t, Optimizer *out)
+{
+    OptimizerSpec spec = {NULL, {.lr = 0.001, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8}};
+    const Tree *word, *settings;
+    bool sound;
+    int kind;
+
+    if (!read_choice(r, t, "optimizer", &word, &settings))
+        return false;
+    kind = find_word(r, word, "optimizer", optimizer_words, OPTIMIZER_COUNT, sizeof(char *));
+    if (kind < 0)
+        return false;
+    sound = kind == OPTIMIZER_SGD
+                ? read_fields(r, settings, "sgd", sgd_fields, COUNT(sgd_fields), &spec)
+                : read_fields(r, settings, "adam", adam_fields, COUNT(adam_fields), &spec);
+    spec.settings.kind = (OptimizerKind)kind;
+    sound &= read_betas(r, spec.betas, &spec.settings);
+    *out = spec.settings;
+    return sound;
+}
+
+static bool read_init(Reader *r, const Tree *t, TrainSettings *out)
+{
+    static const Field normal_fields[] = {
+        {"std", FIELD_REAL, true, 0, 1e6, offsetof(TrainSettings, init_std), "std: 0.05"},
+    };
+    const Tree *word, *settings;
+    int kind;
+
+    if (!t)
+        return true;
+    if (!read_choice(r, t, "init", &word, &settings))
+        return false;
+    kind = find_word(r, word, "init", init_words, INIT_COUNT, sizeof(char *));
+    if (kind < 0)
+        return false;
+    out->init = (InitKind)kind;
+    if (kind == INIT_NORMAL)
+        return read_fields(r, settings, "normal", normal_fields, 1, out);
+    if (settings->kind == TREE_SCALAR && tree_is_null(settings))
+        return true;
+    if (settings->kind == TREE_MAPPING && settings->count == 0)
+        return true;
+    reader_fault(r, settings, "init %s has no settings; write init: %s", init_words[kind],
+                 init_words[kind]);
+    return false;
+}
+
+static bool read_train(Reader *r, const Tree *t, TrainSettings *out)
+{
+    TrainSpec spec = {NULL, {.log_every = 100, .checkpoint_every = 1000, .init = INIT_PYTORCH}};
+    bool sound = read_fields(r, t, "train", train_fields, COUNT(train_fields), &spec);
+
+    sound &= read_init(r, spec.init, &spec.settings);
+    *out = spec.settings;
+    return sound;
+}
+
+/* ---- the graph ---- */
+
+/* image, label, valid, and the network's input f32[N,H,W,C]; NULL after a diagnostic. */
+static Node *build_input(Reader *r, Graph *g, const Tree *at, const InputSpec *in)
+{
+    const int *data = in->data, *net = in->net;
+    int64_t images[4] = {g->batch, data[1], data[2], data[0]};
+    int64_t maps[4] = {g->batch, net[1], net[2], net[0]};
+    Attr attr = {.image = in->image};
+    bool resize = data[1] != net[1] || data[2] != net[2];
+    Node *image;
+
+    if (!check_elements(r, at, "the batch of images", images) ||
+        !check_elements(r, at, "the input", maps))
+        return NULL;
+    image = graph_input(g, "image", DT_U8, shape_of(4, g->batch, data[1], data[2], data[0]),
+                        at->loc);
+    graph_input(g, "label", DT_I32, shape_of(1, g->batch, 0, 0, 0), at->loc);
+    graph_input(g, "valid", DT_I32, shape_of(0, 0, 0, 0, 0), at->loc);
+    if (resize) {
+        Tensor type = {.dtype = DT_F32, .shape = shape_of(4, g->batch, net[1], net[2], net[0])};
+
+        return graph_add_typed(g, OP_RESIZE, 1, &image, &attr, &type, at->loc);
+    }
+    return graph_add(g, OP_NORMALIZE, 1, &image, &attr, at->loc);
+}
+
+static void build_loss(Graph *g, Node *logits, Loc loc)
+{
+    Node *valid = graph_find_input(g, "valid");
+    Node *in[2] = {logits, graph_find_input(g, "label")};
+    Node *loss = graph_add(g, OP_CROSS_ENTROPY, 2, in, NULL, loc);
+    Node *correct = graph_add(g, OP_CORRECT, 2, in, NULL, loc);
+
+    graph_output(g, "loss", graph_add(g, OP_MEAN_VALID, 2, (Node *[]){loss, valid}, NULL, loc));
+    graph_output(g, "correct",
+                 graph_add(g, OP_COUNT_VALID, 2, (Node *[]){correct, valid}, NULL, loc));
+}
+
+static Module *new_module(Pool *pool, const char *name, const InputSpec *in,
+                          const Optimizer *optimizer, const TrainSettings *train)
+{
+    Module *m = module_new(pool, name);
+
+    m->dataset = in->dataset_name;
+    m->image_c = in->data[0];
+    m->image_h = in->data[1];
+    m->image_w = in->data[2];
+    m->classes = in->classes;
+    m->optimizer = *optimizer;
+    m->train = *train;
+    return m;
+}
+
+Module *model_build(Pool *pool, Diagnostics *d, const Tree *root)
+{
+    static const char *const loss_words[] = {"cross_entropy"};
+    Reader r = {pool, d};
+    ModelSpec spec = {0};
+    InputSpec input = {0};
+    Optimizer optimizer = {0};
+    TrainSettings train = {0};
+    const char *name = NULL;
+    Module *m;
+    Graph *g;
+    Node *x = NULL;
+    bool sound = read_fields(&r, root, "the model file", root_fields, COUNT(root_fields), &spec);
+    bool shaped = spec.input && read_input(&r, spec.input, &input);
+
+    sound &= spec.model && read_name(&r, spec.model, "model", &name);
+    sound &= spec.loss && find_word(&r, spec.loss, "loss", loss_words, 1, sizeof(char *)) == 0;
+    sound &= spec.optimizer && read_optimizer(&r, spec.optimizer, &optimizer);
+    sound &= spec.train && read_train(&r, spec.train, &train);
+    m = new_module(pool, name ? name : "unnamed", &input, &optimizer, &train);
+    g = module_add_graph(m, "train", train.batch_size > 0 ? train.batch_size : 1);
+    if (shaped)
+        x = build_input(&r, g, spec.input, &input);
+    if (spec.layers)
+        x = layers_build(&r, g, spec.layers, x);
+    if (!sound || !x || d->total > 0)
+        return NULL;
+    build_loss(g, x, spec.loss->loc);
+    return m;
+}

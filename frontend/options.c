@@ -1,0 +1,302 @@
+/* The command line of ninc. */
+#include "frontend.h"
+
+#include <getopt.h>
+#include <string.h>
+
+#ifndef NINC_VERSION
+#define NINC_VERSION "0.1.0"
+#endif
+
+enum {
+    OPTION_EMIT = 256,
+    OPTION_TARGET,
+    OPTION_PRECISION,
+    OPTION_BATCH,
+    OPTION_SET,
+    OPTION_DUMP,
+    OPTION_DUMP_DIR,
+    OPTION_DISABLE_PASS,
+    OPTION_TIME_PASSES,
+    OPTION_MEMORY_REPORT,
+    OPTION_LIST_PASSES,
+    OPTION_LIST_OPS,
+    OPTION_CHECK,
+    OPTION_COLOR,
+    OPTION_HELP,
+    OPTION_USAGE,
+    OPTION_VERSION
+};
+
+static const struct option long_options[] = {
+    {"output", required_argument, NULL, 'o'},
+    {"emit", required_argument, NULL, OPTION_EMIT},
+    {"target", required_argument, NULL, OPTION_TARGET},
+    {"precision", required_argument, NULL, OPTION_PRECISION},
+    {"batch", required_argument, NULL, OPTION_BATCH},
+    {"set", required_argument, NULL, OPTION_SET},
+    {"dump", required_argument, NULL, OPTION_DUMP},
+    {"dump-dir", required_argument, NULL, OPTION_DUMP_DIR},
+    {"disable-pass", required_argument, NULL, OPTION_DISABLE_PASS},
+    {"time-passes", no_argument, NULL, OPTION_TIME_PASSES},
+    {"memory-report", no_argument, NULL, OPTION_MEMORY_REPORT},
+    {"list-passes", no_argument, NULL, OPTION_LIST_PASSES},
+    {"list-ops", no_argument, NULL, OPTION_LIST_OPS},
+    {"check", no_argument, NULL, OPTION_CHECK},
+    {"verbose", no_argument, NULL, 'v'},
+    {"quiet", no_argument, NULL, 'q'},
+    {"color", required_argument, NULL, OPTION_COLOR},
+    {"help", no_argument, NULL, OPTION_HELP},
+    {"usage", no_argument, NULL, OPTION_USAGE},
+    {"version", no_argument, NULL, OPTION_VERSION},
+    {NULL, 0, NULL, 0},
+};
+
+static const char usage_text[] =
+    "Usage: ninc [-o DIR] [--emit=KIND] [--target=cpu|all] [--precision=fp32]\n"
+    "            [--batch=N] [--set=KEY=VALUE] [-O0|-O1|-O2] [--dump=PASS[,PASS]|all]\n"
+    "            [--dump-dir=DIR] [--disable-pass=PASS] [--time-passes] [--memory-report]\n"
+    "            [--list-passes] [--list-ops] [--check] [-v] [-q] [--color=WHEN]\n"
+    "            [--help] [--usage] [--version] MODEL.yaml|GRAPH.ir|-\n";
+
+static const char help_text[] =
+    "Usage: ninc [options] MODEL.yaml|GRAPH.ir|-\n"
+    "Compiles the description of a convolutional classifier into a program that trains it.\n"
+    "\n"
+    "  -o, --output=DIR       directory of the artefacts (default MODEL_kernels)\n"
+    "      --emit=KIND        print to stdout (or to -o FILE) instead: ir, dot, c, plan, summary\n"
+    "      --target=TARGET    which code to emit: cpu or all (default all)\n"
+    "      --precision=TYPE   compute precision: fp32\n"
+    "      --batch=N          overrides the model's batch size\n"
+    "      --set=KEY=VALUE    overrides one value of the YAML, as in --set train.epochs=1\n"
+    "                         or --set layers.0.mlpconv.stride=2\n"
+    "  -O0 -O1 -O2            optimisation level (default -O2); -O0: one kernel an op\n"
+    "\n"
+    "      --dump=PASS,...    print the IR after these passes (all: after each)\n"
+    "      --dump-dir=DIR     write the dumps as numbered files instead\n"
+    "      --disable-pass=PASS,...  leave optional passes out\n"
+    "      --time-passes      print the seconds that each pass takes\n"
+    "      --memory-report    print what memory the programs need, and for which values\n"
+    "      --list-passes      print the passes and what they do\n"
+    "      --list-ops         print the ops of the IR\n"
+    "      --check            check the model and stop\n"
+    "\n"
+    "  -v, --verbose          say more\n"
+    "  -q, --quiet            print errors only\n"
+    "      --color=WHEN       colour messages: auto, always or never (default auto)\n"
+    "      --help --usage --version\n"
+    "\n"
+    "Data goes to stdout, messages to stderr. The exit code is 0 when done, 1 when the input is\n"
+    "wrong or a step failed, 2 when the command line is wrong.\n";
+
+static OptionsResult usage_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static OptionsResult usage_error(const char *format, ...)
+{
+    va_list ap;
+
+    va_start(ap, format);
+    fprintf(stderr, "ninc: ");
+    vfprintf(stderr, format, ap);
+    fprintf(stderr, "\nTry 'ninc --help'.\n");
+    va_end(ap);
+    return OPTIONS_USAGE;
+}
+
+static void list_ops(void)
+{
+    for (int op = 0; op < OP_COUNT; op++) {
+        int low = op_min_operands((Op)op), high = op_max_operands((Op)op);
+        char operands[32];
+
+        snprintf(operands, sizeof operands, low == high ? "%d" : "%d to %d", low, high);
+        printf("%-20s %-7s %s\n", op_name((Op)op), operands, op_scalar((Op)op));
+    }
+}
+
+/* The index of `value` in a NULL-terminated list; -1 if it is not there. */
+static int find_value(const char *const *list, const char *value)
+{
+    for (int i = 0; list[i]; i++)
+        if (strcmp(list[i], value) == 0)
+            return i;
+    return -1;
+}
+
+static OptionsResult parse_emit(Options *o, const char *value)
+{
+    static const char *const kinds[] = {"ir", "dot", "c", "plan", "summary", NULL};
+    int kind = find_value(kinds, value);
+
+    if (strcmp(value, "cuda") == 0) {
+        fprintf(stderr, "ninc: this build has no CUDA target yet; use --emit=c\n");
+        return OPTIONS_WRONG;
+    }
+    if (kind < 0)
+        return usage_error("--emit must be ir, dot, c, plan or summary, not '%s'", value);
+    o->emit = (EmitKind)(EMIT_IR + kind);
+    return OPTIONS_RUN;
+}
+
+static OptionsResult parse_target(const char *value)
+{
+    static const char *const targets[] = {"all", "cpu", "cuda", NULL};
+    int target = find_value(targets, value);
+
+    if (target < 0)
+        return usage_error("--target must be cpu, cuda or all, not '%s'", value);
+    if (target < 2)
+        return OPTIONS_RUN;
+    fprintf(stderr, "ninc: this build has no CUDA target yet; use --target=cpu\n");
+    return OPTIONS_WRONG;
+}
+
+static OptionsResult parse_precision(const char *value)
+{
+    static const char *const precisions[] = {"fp32", "tf32", "bf16", NULL};
+    int precision = find_value(precisions, value);
+
+    if (precision < 0)
+        return usage_error("--precision must be fp32, tf32 or bf16, not '%s'", value);
+    if (precision == 0)
+        return OPTIONS_RUN;
+    fprintf(stderr, "ninc: precision %s is not built yet; use --precision=fp32\n", value);
+    return OPTIONS_WRONG;
+}
+
+static OptionsResult parse_color(Options *o, const char *value)
+{
+    static const char *const modes[] = {"auto", "always", "never", NULL};
+    int mode = find_value(modes, value);
+
+    if (mode < 0)
+        return usage_error("--color must be auto, always or never, not '%s'", value);
+    o->color = (ColorMode)mode;
+    return OPTIONS_RUN;
+}
+
+static OptionsResult parse_level(Options *o, const char *value)
+{
+    if (value[0] < '0' || value[0] > '2' || value[1] != '\0')
+        return usage_error("the optimisation level must be -O0, -O1 or -O2, not '-O%s'", value);
+    o->pipeline.level = value[0] - '0';
+    return OPTIONS_RUN;
+}
+
+static OptionsResult add_set(Options *o, const char *set, const char *text)
+{
+    if (o->set_count == MAX_SETS)
+        return usage_error("more than %d values set on the command line", (int)MAX_SETS);
+    o->set[o->set_count] = set;
+    o->set_text[o->set_count++] = text;
+    return OPTIONS_RUN;
+}
+
+static OptionsResult parse_batch(Options *o, const char *value)
+{
+    size_t digits = strspn(value, "0123456789");
+
+    if (digits == 0 || value[digits] != '\0' || digits > 9 || strspn(value, "0") == digits)
+        return usage_error("--batch must be a whole number of at least 1, not '%s'", value);
+    return add_set(o, pool_format(o->pool, "train.batch_size=%s", value),
+                   pool_format(o->pool, "--set=train.batch_size=%s", value));
+}
+
+/* The last of several --dump or --disable-pass options does not replace the ones before. */
+static const char *add_to_list(Pool *pool, const char *list, const char *value)
+{
+    return list ? pool_format(pool, "%s,%s", list, value) : value;
+}
+
+static OptionsResult show(const char *text)
+{
+    fputs(text, stdout);
+    return OPTIONS_DONE;
+}
+
+static OptionsResult parse_one(Options *o, int option, char **argv)
+{
+    switch (option) {
+    case 'o':
+        o->output = optarg;
+        return *optarg ? OPTIONS_RUN : usage_error("--output needs a name");
+    case 'O':
+        return parse_level(o, optarg);
+    case 'v':
+        o->verbose = true;
+        return OPTIONS_RUN;
+    case 'q':
+        o->quiet = true;
+        return OPTIONS_RUN;
+    case OPTION_EMIT:
+        return parse_emit(o, optarg);
+    case OPTION_TARGET:
+        return parse_target(optarg);
+    case OPTION_PRECISION:
+        return parse_precision(optarg);
+    case OPTION_BATCH:
+        return parse_batch(o, optarg);
+    case OPTION_SET:
+        return add_set(o, optarg, pool_format(o->pool, "--set=%s", optarg));
+    case OPTION_DUMP:
+        o->pipeline.dump = add_to_list(o->pool, o->pipeline.dump, optarg);
+        return OPTIONS_RUN;
+    case OPTION_DUMP_DIR:
+        o->pipeline.dump_dir = optarg;
+        return OPTIONS_RUN;
+    case OPTION_DISABLE_PASS:
+        o->pipeline.disable = add_to_list(o->pool, o->pipeline.disable, optarg);
+        return OPTIONS_RUN;
+    case OPTION_TIME_PASSES:
+        o->pipeline.time = true;
+        return OPTIONS_RUN;
+    case OPTION_MEMORY_REPORT:
+        o->memory_report = true;
+        return OPTIONS_RUN;
+    case OPTION_CHECK:
+        o->check = true;
+        return OPTIONS_RUN;
+    case OPTION_COLOR:
+        return parse_color(o, optarg);
+    case OPTION_LIST_PASSES:
+        pipeline_list(stdout);
+        return OPTIONS_DONE;
+    case OPTION_LIST_OPS:
+        list_ops();
+        return OPTIONS_DONE;
+    case OPTION_HELP:
+        return show(help_text);
+    case OPTION_USAGE:
+        return show(usage_text);
+    case OPTION_VERSION:
+        return show("ninc " NINC_VERSION "\n");
+    case ':':
+        return usage_error("the option '%s' needs a value", argv[optind - 1]);
+    default:
+        return usage_error("there is no option '%s'", argv[optind - 1]);
+    }
+}
+
+OptionsResult options_parse(Options *o, Pool *pool, int argc, char **argv)
+{
+    int option;
+
+    *o = (Options){.pool = pool, .pipeline = {.level = 2, .cpu = true}};
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, ":o:O:vq", long_options, NULL)) != -1) {
+        OptionsResult result = parse_one(o, option, argv);
+
+        if (result != OPTIONS_RUN)
+            return result;
+    }
+    if (optind == argc)
+        return usage_error("name a model file");
+    if (optind + 1 < argc)
+        return usage_error("one model file at a time; '%s' is one too many", argv[optind + 1]);
+    if (o->verbose && o->quiet)
+        return usage_error("--verbose and --quiet contradict each other");
+    if (o->check && o->emit != EMIT_ARTEFACTS)
+        return usage_error("--check and --emit contradict each other");
+    o->input = argv[optind];
+    return OPTIONS_RUN;
+}

@@ -1,0 +1,281 @@
+/* The table of layers: from the IR alone, so that it says what was compiled, whatever the model
+ * file said. */
+#include "frontend.h"
+
+#include <string.h>
+
+static const char *const class_names[] = {
+#define X(id, text) text,
+    IR_KERNEL_CLASSES(X)
+#undef X
+};
+
+static const char *const phase_names[] = {
+#define X(id, text) text,
+    IR_PHASES(X)
+#undef X
+};
+
+/* One layer: the forward nodes that came from one place of the model file. */
+typedef struct Row {
+    Loc loc;
+    const char *layer, *op;
+    const Node *last;
+    const Kernel *kernel;
+    int convolutions;
+    int64_t parameters;
+    double flop; /* an image, forward */
+} Row;
+
+typedef struct Table {
+    Row *row;
+    int count, capacity;
+    int64_t parameters;
+    double flop;
+} Table;
+
+const char *format_count(int64_t value, char *out)
+{
+    char digits[24];
+    int length = snprintf(digits, sizeof digits, "%lld", (long long)value), used = 0;
+
+    for (int i = 0; i < length; i++) {
+        if (i > 0 && (length - i) % 3 == 0 && digits[i - 1] != '-')
+            out[used++] = ',';
+        out[used++] = digits[i];
+    }
+    out[used] = '\0';
+    return out;
+}
+
+/* Multiplications and additions of one image; a comparison counts as an addition. */
+static double node_flop(const Node *n)
+{
+    const Shape *s = &n->tensor.shape;
+    double outputs = s->rank > 0 ? (double)shape_elements(s) / s->dim[0] : 0;
+
+    switch (n->op) {
+    case OP_CONV2D: {
+        const Shape *filter = &n->in[1]->tensor.shape;
+        double taps = (double)filter->dim[1] * filter->dim[2] * filter->dim[3];
+
+        return outputs * (2 * taps + (n->arity == 3 ? 0 : -1));
+    }
+    case OP_MAXPOOL:
+    case OP_AVGPOOL:
+        return outputs * n->attr.window.kernel_h * n->attr.window.kernel_w;
+    case OP_GAP:
+        return (double)shape_elements(&n->in[0]->tensor.shape) / s->dim[0];
+    case OP_RESIZE:
+        return outputs * 8;
+    case OP_NORMALIZE:
+        return outputs * 2;
+    case OP_RELU:
+    case OP_ADD:
+        return outputs;
+    default:
+        return 0;
+    }
+}
+
+/* Marks what the outputs need: in the training graph that is the forward pass and the loss. */
+static void mark_forward(const Node *n, bool *forward)
+{
+    if (n->id < 0 || forward[n->id])
+        return;
+    forward[n->id] = true;
+    for (int i = 0; i < n->arity; i++)
+        mark_forward(n->in[i], forward);
+}
+
+static bool is_loss(Op op)
+{
+    return op == OP_CROSS_ENTROPY || op == OP_CORRECT || op == OP_MEAN_VALID ||
+           op == OP_COUNT_VALID;
+}
+
+static bool same_place(const Loc *a, const Loc *b)
+{
+    return a->file && b->file && strcmp(a->file, b->file) == 0 && a->line == b->line &&
+           a->column == b->column;
+}
+
+/* "conv.0" of conv.0.2.weight, or "conv.0.2" when parts is 1. */
+static const char *layer_name(Pool *pool, const char *parameter, int parts)
+{
+    size_t length = strlen(parameter);
+
+    while (parts-- > 0)
+        while (length > 0 && parameter[--length] != '.')
+            ;
+    return pool_format(pool, "%.*s", (int)length, parameter);
+}
+
+static void add_parameters(Row *row, const Node *n, bool *counted, const Module *m)
+{
+    for (int i = 0; i < n->arity; i++) {
+        const Storage *s = n->in[i]->op == OP_STATE ? n->in[i]->storage : NULL;
+
+        for (int j = 0; s && j < m->storage_count; j++) {
+            if (m->storage[j] != s || counted[j])
+                continue;
+            counted[j] = true;
+            row->parameters += shape_elements(&s->tensor.shape);
+        }
+    }
+}
+
+static void add_to_row(Row *row, const Node *n, Pool *pool)
+{
+    if (n->op == OP_CONV2D && n->in[1]->op == OP_STATE) {
+        row->convolutions++;
+        row->layer = layer_name(pool, n->in[1]->storage->name, row->convolutions > 1 ? 2 : 1);
+        row->op = row->convolutions > 1 ? "mlpconv" : op_name(OP_CONV2D);
+    }
+    row->last = n;
+    if (n->kernel)
+        row->kernel = n->kernel;
+    row->flop += node_flop(n);
+}
+
+static Row *row_for(Table *t, const Node *n, Pool *pool)
+{
+    Row *last = t->count > 0 ? &t->row[t->count - 1] : NULL;
+    bool loss = is_loss(n->op);
+    Row new = {.loc = n->loc, .layer = "", .op = loss ? "loss" : op_name(n->op)};
+
+    if (last && (loss ? strcmp(last->op, "loss") == 0 : same_place(&last->loc, &n->loc)))
+        return last;
+    if (n->op == OP_NORMALIZE || n->op == OP_RESIZE)
+        new.layer = "input";
+    POOL_PUSH(pool, t->row, t->count, t->capacity, new);
+    return &t->row[t->count - 1];
+}
+
+static Table make_table(const Graph *g)
+{
+    Pool *pool = g->module->pool;
+    bool *forward = pool_alloc(pool, (size_t)g->node_count + 1);
+    bool *counted = pool_alloc(pool, (size_t)g->module->storage_count + 1);
+    Table t = {0};
+
+    for (int i = 0; i < g->output_count; i++)
+        mark_forward(g->output[i].node, forward);
+    for (int i = 0; i < g->node_count; i++) {
+        const Node *n = g->node[i];
+        Row *row;
+
+        if (!forward[i] || n->op == OP_INPUT)
+            continue;
+        row = row_for(&t, n, pool);
+        add_to_row(row, n, pool);
+        add_parameters(row, n, counted, g->module);
+    }
+    for (int i = 0; i < t.count; i++) {
+        t.parameters += t.row[i].parameters;
+        t.flop += t.row[i].flop;
+    }
+    return t;
+}
+
+/* Extents of one image, 55x55x96, in the IR's order: height, width, channels. */
+static const char *image_shape(const Shape *s, char *out, size_t size)
+{
+    size_t used = 0;
+
+    out[0] = '\0';
+    for (int i = 1; i < s->rank && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, "%s%d", i > 1 ? "x" : "", s->dim[i]);
+    return out;
+}
+
+static int longest_layer(const Table *t)
+{
+    int longest = (int)strlen("layer");
+
+    for (int i = 0; i < t->count; i++)
+        if ((int)strlen(t->row[i].layer) > longest)
+            longest = (int)strlen(t->row[i].layer);
+    return longest;
+}
+
+static void print_rows(const Table *t, Text *out)
+{
+    int width = longest_layer(t);
+    char shape[64], count[32];
+
+    text_append(out, "%-*s  %-9s  %-12s  %12s  %9s  %s\n", width, "layer", "op", "output",
+                "parameters", "MFLOP", "kernel");
+    for (int i = 0; i < t->count; i++) {
+        const Row *row = &t->row[i];
+
+        text_append(out, "%-*s  %-9s  %-12s  %12s  %9.2f  ", width, row->layer, row->op,
+                    image_shape(&row->last->tensor.shape, shape, sizeof shape),
+                    format_count(row->parameters, count), row->flop / 1e6);
+        if (row->kernel)
+            text_append(out, "%s (%s)", row->kernel->name, class_names[row->kernel->class]);
+        text_append(out, "\n");
+    }
+    text_append(out, "%-*s  %-9s  %-12s  %12s  %9.2f\n", width, "total", "", "",
+                format_count(t->parameters, count), t->flop / 1e6);
+}
+
+/* Bytes of the values that the kernel writes. */
+static int64_t kernel_bytes(const Kernel *k)
+{
+    int64_t bytes = 0;
+
+    for (int i = 0; i < k->out_count; i++)
+        bytes += k->out[i]->place.bytes;
+    return bytes;
+}
+
+static void print_tiles(const Kernel *k, Text *out)
+{
+    int tiles = 0;
+
+    for (int i = 0; i < k->node_count; i++)
+        if (k->node[i]->tile.pixels > 0)
+            text_append(out, "%s%dx%d", tiles++ ? "," : "", k->node[i]->tile.pixels,
+                        k->node[i]->tile.vectors);
+    if (tiles == 0)
+        text_append(out, "-");
+}
+
+static void print_kernels(const Graph *g, Text *out)
+{
+    char count[32];
+
+    text_append(out, "\nkernels of %s, in order\n%-28s  %-16s  %-6s  %5s  %15s  %s\n", g->name,
+                "name", "class", "phase", "strip", "bytes written", "tiles");
+    for (int i = 0; i < g->kernel_count; i++) {
+        const Kernel *k = g->kernel[i];
+
+        text_append(out, "%-28s  %-16s  %-6s  %5d  %15s  ", k->name, class_names[k->class],
+                    phase_names[k->phase], k->strip, format_count(kernel_bytes(k), count));
+        print_tiles(k, out);
+        text_append(out, "\n");
+    }
+}
+
+void summary_print(const Module *m, bool kernels, Text *out)
+{
+    const Graph *train = module_find_graph(m, "train", TARGET_CPU);
+    int workers = memory_workers();
+    Table t;
+
+    if (!train)
+        internal_error("the module has no training graph for the CPU");
+    t = make_table(train);
+    text_append(out, "%s on %s, %d classes, batch %d\n", m->name, m->dataset, m->classes,
+                train->batch);
+    print_rows(&t, out);
+    text_append(out, "MFLOP of one image, forward; training takes about three times as many. "
+                     "Outputs are height x width x channels.\n");
+    text_append(out, "training needs %.1f MB with %d worker%s: %.1f MB of parameters and moments, "
+                     "the rest for values\n", (double)memory_total(m, workers) / 1e6, workers,
+                workers == 1 ? "" : "s", (double)m->state_bytes / 1e6);
+    for (int i = 0; kernels && i < m->graph_count; i++)
+        if (m->graph[i]->target == TARGET_CPU)
+            print_kernels(m->graph[i], out);
+}
