@@ -201,8 +201,9 @@ const char *format_count(int64_t value, char *out);
 /* State, shared and worker bytes of each program, the bounds, the largest values with the kernels
  * between which they live. */
 void memory_print(const Module *m, Text *out);
-/* Bytes that a training run needs with one worker a processor, data set not counted. */
+/* Bytes that a training run needs with this many workers, data set not counted. */
 int64_t memory_total(const Module *m, int workers);
+/* The workers that a trainer has on this machine: one a processor, at most MAX_PARTIALS. */
 int memory_workers(void);
 
 #endif

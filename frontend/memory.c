@@ -17,6 +17,8 @@ int memory_workers(void)
 {
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
 
+    if (processors > MAX_PARTIALS)
+        return MAX_PARTIALS;
     return processors > 0 ? (int)processors : 1;
 }
 

@@ -115,26 +115,45 @@ static const Field adam_fields[] = {
 
 #define COUNT(array) (int)(sizeof(array) / sizeof *(array))
 
-/* The index of the scalar among the words, `stride` bytes apart; -1 after a diagnostic. */
-static int find_word(Reader *r, const Tree *t, const char *what, const void *words, int count,
-                     size_t stride)
+typedef struct Words {
+    const void *list; /* each entry starts with a const char * */
+    int count;
+    size_t stride;
+} Words;
+
+#define WORDS(array) ((Words){array, COUNT(array), sizeof *(array)})
+
+static const char *word_at(Words words, int i)
+{
+    return *(const char *const *)((const char *)words.list + (size_t)i * words.stride);
+}
+
+static const char *list_words(Pool *pool, Words words)
+{
+    const char *list = word_at(words, 0);
+
+    for (int i = 1; i < words.count; i++)
+        list = pool_format(pool, "%s%s%s", list, i + 1 < words.count ? ", " : " or ",
+                           word_at(words, i));
+    return list;
+}
+
+/* The index of the scalar among the words; -1 after a diagnostic. */
+static int find_word(Reader *r, const Tree *t, const char *what, Words words)
 {
     const char *near;
-    Text list = {0};
 
-    for (int i = 0; i < count; i++) {
-        const char *word = *(const char *const *)((const char *)words + (size_t)i * stride);
-
-        if (tree_is(t, word))
+    for (int i = 0; i < words.count; i++)
+        if (tree_is(t, word_at(words, i)))
             return i;
-        text_append(&list, "%s%s", i == 0 ? "" : i + 1 < count ? ", " : " or ", word);
-    }
-    near = t->kind == TREE_SCALAR ? nearest_word(t->text, words, count, stride) : NULL;
+    near = t->kind == TREE_SCALAR
+               ? nearest_word(t->text, words.list, words.count, words.stride)
+               : NULL;
     if (near)
         reader_fault(r, t, "%s cannot be %s; did you mean '%s'?", what, reader_quote(r, t), near);
     else
-        reader_fault(r, t, "%s must be %s, not %s", what, list.data, reader_quote(r, t));
-    text_free(&list);
+        reader_fault(r, t, "%s must be %s, not %s", what, list_words(r->pool, words),
+                     reader_quote(r, t));
     return -1;
 }
 
@@ -234,9 +253,8 @@ static bool read_input(Reader *r, const Tree *t, InputSpec *in)
         in->image.std[i] = 1;
     sound = read_fields(r, t, "input", input_fields, COUNT(input_fields), in);
     if (in->dataset)
-        dataset = find_word(r, in->dataset, "dataset", dataset_types, COUNT(dataset_types),
-                            sizeof *dataset_types);
-    if (in->resize && find_word(r, in->resize, "resize", resize_words, 1, sizeof(char *)) < 0)
+        dataset = find_word(r, in->dataset, "dataset", WORDS(dataset_types));
+    if (in->resize && find_word(r, in->resize, "resize", WORDS(resize_words)) < 0)
         sound = false;
     shaped = in->shape && read_shape(r, in->shape, in->net);
     in->image.channels = shaped ? in->net[0] : 1;
@@ -273,7 +291,7 @@ static bool read_optimizer(Reader *r, const Tree *t, Optimizer *out)
 
     if (!read_choice(r, t, "optimizer", &word, &settings))
         return false;
-    kind = find_word(r, word, "optimizer", optimizer_words, OPTIMIZER_COUNT, sizeof(char *));
+    kind = find_word(r, word, "optimizer", WORDS(optimizer_words));
     if (kind < 0)
         return false;
     sound = kind == OPTIMIZER_SGD
@@ -297,7 +315,7 @@ static bool read_init(Reader *r, const Tree *t, TrainSettings *out)
         return true;
     if (!read_choice(r, t, "init", &word, &settings))
         return false;
-    kind = find_word(r, word, "init", init_words, INIT_COUNT, sizeof(char *));
+    kind = find_word(r, word, "init", WORDS(init_words));
     if (kind < 0)
         return false;
     out->init = (InitKind)kind;
@@ -392,7 +410,7 @@ Module *model_build(Pool *pool, Diagnostics *d, const Tree *root)
     bool shaped = spec.input && read_input(&r, spec.input, &input);
 
     sound &= spec.model && read_name(&r, spec.model, "model", &name);
-    sound &= spec.loss && find_word(&r, spec.loss, "loss", loss_words, 1, sizeof(char *)) == 0;
+    sound &= spec.loss && find_word(&r, spec.loss, "loss", WORDS(loss_words)) == 0;
     sound &= spec.optimizer && read_optimizer(&r, spec.optimizer, &optimizer);
     sound &= spec.train && read_train(&r, spec.train, &train);
     m = new_module(pool, name ? name : "unnamed", &input, &optimizer, &train);

@@ -48,44 +48,42 @@ const char *format_count(int64_t value, char *out)
     return out;
 }
 
+static double conv_flop(const Node *n, double outputs)
+{
+    const Shape *filter = &n->in[1]->tensor.shape;
+    double taps = (double)filter->dim[1] * filter->dim[2] * filter->dim[3];
+
+    return outputs * (2 * taps - (n->arity == 3 ? 0 : 1));
+}
+
 /* Multiplications and additions of one image; a comparison counts as an addition. */
 static double node_flop(const Node *n)
 {
     const Shape *s = &n->tensor.shape;
     double outputs = s->rank > 0 ? (double)shape_elements(s) / s->dim[0] : 0;
 
-    switch (n->op) {
-    case OP_CONV2D: {
-        const Shape *filter = &n->in[1]->tensor.shape;
-        double taps = (double)filter->dim[1] * filter->dim[2] * filter->dim[3];
-
-        return outputs * (2 * taps + (n->arity == 3 ? 0 : -1));
-    }
-    case OP_MAXPOOL:
-    case OP_AVGPOOL:
+    if (n->op == OP_CONV2D)
+        return conv_flop(n, outputs);
+    if (n->op == OP_MAXPOOL || n->op == OP_AVGPOOL)
         return outputs * n->attr.window.kernel_h * n->attr.window.kernel_w;
-    case OP_GAP:
+    if (n->op == OP_GAP)
         return (double)shape_elements(&n->in[0]->tensor.shape) / s->dim[0];
-    case OP_RESIZE:
-        return outputs * 8;
-    case OP_NORMALIZE:
+    if (n->op == OP_RESIZE)
+        return outputs * 8; /* three interpolations, the normalisation */
+    if (n->op == OP_NORMALIZE)
         return outputs * 2;
-    case OP_RELU:
-    case OP_ADD:
-        return outputs;
-    default:
-        return 0;
-    }
+    return n->op == OP_RELU || n->op == OP_ADD ? outputs : 0;
 }
 
 /* Marks what the outputs need: in the training graph that is the forward pass and the loss. */
-static void mark_forward(const Node *n, bool *forward)
+static void mark_forward(const Graph *g, bool *forward)
 {
-    if (n->id < 0 || forward[n->id])
-        return;
-    forward[n->id] = true;
-    for (int i = 0; i < n->arity; i++)
-        mark_forward(n->in[i], forward);
+    for (int i = 0; i < g->output_count; i++)
+        forward[g->output[i].node->id] = true;
+    for (int i = g->node_count - 1; i >= 0; i--)
+        for (int j = 0; forward[i] && j < g->node[i]->arity; j++)
+            if (g->node[i]->in[j]->id >= 0)
+                forward[g->node[i]->in[j]->id] = true;
 }
 
 static bool is_loss(Op op)
@@ -159,8 +157,7 @@ static Table make_table(const Graph *g)
     bool *counted = pool_alloc(pool, (size_t)g->module->storage_count + 1);
     Table t = {0};
 
-    for (int i = 0; i < g->output_count; i++)
-        mark_forward(g->output[i].node, forward);
+    mark_forward(g, forward);
     for (int i = 0; i < g->node_count; i++) {
         const Node *n = g->node[i];
         Row *row;
