@@ -1,0 +1,53 @@
+#!/bin/bash
+# Golden files: an input beside what must come out. UPDATE=1 writes the expected files instead.
+#   tests/golden/frontend/X.yaml + X.err    the diagnostics of `ninc --check`, exit 1
+#   tests/golden/frontend/X.yaml + X.ir     the IR of `ninc --emit=ir -O0`
+#   tests/golden/passes/X.PASS.ir + X.PASS.expected    the IR before and after one pass
+. tests/lib.sh
+
+# same EXPECTED GOT
+same() {
+    if [ -n "${UPDATE:-}" ]; then
+        cp "$2" "$1"
+    else
+        diff -u "$1" "$2"
+    fi
+}
+
+diagnostics() {
+    "$NINC" --check --color=never "$1.yaml" >"$work/stdout" 2>"$work/stderr"
+    local status=$?
+    same "$1.err" "$work/stderr" && [ ! -s "$work/stdout" ] && {
+        [ $status -eq 1 ] || { echo "exit status $status, not 1"; false; }
+    }
+}
+
+text() {
+    "$NINC" --emit=ir -O0 "$1.yaml" >"$work/stdout" && same "$1.ir" "$work/stdout"
+}
+
+accepted() {
+    "$NINC" --check --color=never "$1.yaml"
+}
+
+one_pass() {
+    "$BUILD/pass_tool" "$2" <"$1.ir" >"$work/stdout" && same "$1.expected" "$work/stdout"
+}
+
+for input in tests/golden/frontend/*.yaml; do
+    name=${input%.yaml}
+    if [ -e "$name.err" ]; then
+        check "diagnostics ${name##*/}" diagnostics "$name"
+    elif [ -e "$name.ir" ]; then
+        check "text ${name##*/}" text "$name"
+    elif [ -e "$input" ]; then
+        check "accepted ${name##*/}" accepted "$name"
+    fi
+done
+
+for input in tests/golden/passes/*.*.ir; do
+    [ -e "$input" ] || continue
+    name=${input%.ir}
+    check "pass ${name##*/}" one_pass "$name" "${name##*.}"
+done
+finish

@@ -1,0 +1,40 @@
+# What the test scripts share: sourced from the repository's root. Each check prints one line
+# that starts with `ok`, `not ok` or `skip`; tests/run.sh counts them.
+# shellcheck shell=bash
+
+NINC=${NINC:-./ninc}
+BUILD=${BUILD:-build}
+failures=0
+work=$(mktemp -d "${TMPDIR:-/tmp}/ninc-test-XXXXXX")
+trap 'rm -rf "$work"' EXIT
+
+pass() {
+    echo "ok $1"
+}
+
+# fail NAME [FILE]: FILE holds what went wrong; its first lines are shown.
+fail() {
+    failures=$((failures + 1))
+    echo "not ok $1"
+    [ -z "${2:-}" ] || head -n 30 "$2" | sed 's/^/    /'
+}
+
+skip() {
+    echo "skip $1: $2"
+}
+
+# check NAME COMMAND...: passes when the command does; its output is shown when it does not.
+check() {
+    local name=$1
+    shift
+    if "$@" >"$work/output" 2>&1; then
+        pass "$name"
+    else
+        fail "$name" "$work/output"
+    fi
+}
+
+# The last line of a test script.
+finish() {
+    [ "$failures" -eq 0 ]
+}

@@ -1,0 +1,84 @@
+#!/bin/bash
+# PyTorch parity: each case of tests/pytorch, trained by ninc at -O0 and -O2 from the same weights
+# on the same images, against committed float64 values of real PyTorch. Then that a small error
+# would be seen, and that neither the number of threads nor the instruction set matters.
+# $NINC and $BUILD name the compiler and the build directory; $QUICK leaves out the seed network.
+. tests/lib.sh
+
+cases=tests/pytorch
+tool=$BUILD/parity_tool
+
+# compile CASE LEVEL -> $work/CASE-LEVEL/trainer
+compile() {
+    [ -x "$work/$1-O$2/trainer" ] || "$NINC" -q "-O$2" -o "$work/$1-O$2" "$cases/$1.yaml"
+}
+
+# train CASE LEVEL STEPS [WEIGHTS] -> $work/log.jsonl, $work/saved.safetensors
+train() {
+    [ -d "$work/$1-data" ] || {
+        mkdir -p "$work/$1-data"
+        "$tool" data "$cases/$1.json" "$work/$1-data" || return 1
+        "$tool" init "$cases/$1.json" "$work/$1.safetensors" || return 1
+    }
+    rm -f "$work/log.jsonl" "$work/saved.safetensors"
+    "$work/$1-O$2/trainer" train --data "$work/$1-data" --init "${4:-$work/$1.safetensors}" \
+        --no-shuffle --no-eval --no-progress --max-steps "$3" --log-every 1 \
+        --log "$work/log.jsonl" --save "$work/saved.safetensors" >/dev/null
+}
+
+# parity CASE LEVEL STEPS
+parity() {
+    compile "$1" "$2" && train "$1" "$2" "$3" &&
+        "$tool" compare "$cases/$1.json" "$work/log.jsonl" "$work/saved.safetensors"
+}
+
+small="strides pools flatten blocks"
+for case in $small; do
+    for level in 0 2; do
+        check "parity $case sgd -O$level, 20 steps" parity "${case}_sgd" $level 20
+        check "parity $case adam -O$level, 3 steps" parity "${case}_adam" $level 3
+    done
+done
+if [ -z "${QUICK:-}" ]; then
+    check "parity nin sgd -O2, 8 steps" parity nin_sgd 2 8
+    check "parity nin adam -O2, 3 steps" parity nin_adam 2 3
+    check "parity nin sgd -O0, 1 step" parity nin_sgd 0 1
+fi
+
+# A kernel that is 1 % off at one tap must not pass.
+planted() {
+    "$tool" init "$cases/$1.json" "$work/planted.safetensors" "$2" &&
+        train "$1" 2 "$3" "$work/planted.safetensors" || return 1
+    ! "$tool" compare "$cases/$1.json" "$work/log.jsonl" "$work/saved.safetensors"
+}
+check "1 % at one tap of blocks is seen" planted blocks_sgd b.0.weight 20
+check "1 % at one tap of strides is seen" planted strides_sgd b.weight 20
+if [ -z "${QUICK:-}" ]; then
+    check "1 % at one tap of nin is seen" planted nin_sgd conv.2.0.weight 1
+fi
+
+# The same bits with any number of threads.
+threads() {
+    local n
+    for n in 1 2 3 8; do
+        "$work/$1-O2/trainer" train --data "$work/$1-data" --seed 7 --no-eval --no-progress \
+            --max-steps 7 --threads $n --save "$work/threads-$n.safetensors" >/dev/null &&
+            cmp "$work/threads-1.safetensors" "$work/threads-$n.safetensors" || return 1
+    done
+}
+check "threads 1, 2, 3, 8 give the same bits: blocks" threads blocks_sgd
+check "threads 1, 2, 3, 8 give the same bits: pools" threads pools_adam
+
+# Every instruction set in the trainer that this machine has.
+for level in avx512 avx2 baseline; do
+    export NINC_CPU_LEVEL=$level
+    if ! "$work/blocks_sgd-O2/trainer" info >/dev/null 2>&1; then
+        skip "kernels for $level" "this machine or build does not have it"
+        continue
+    fi
+    for case in $small; do
+        check "parity $case sgd, kernels for $level" parity "${case}_sgd" 2 20
+    done
+done
+unset NINC_CPU_LEVEL
+finish

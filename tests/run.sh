@@ -1,0 +1,73 @@
+#!/bin/bash
+# Runs every test and prints, as the last line, `N passed, N failed, N skipped`. Exit 1 when one
+# failed. $NINC and $BUILD name the compiler and the build directory; $QUICK leaves out the tests
+# that take long in an instrumented build. Arguments: names of suites to run (default: all).
+cd "$(dirname "$0")/.." || exit 1
+export NINC=${NINC:-./ninc} BUILD=${BUILD:-build}
+passed=0 failed=0 skipped=0
+output=$(mktemp)
+trap 'rm -f "$output"' EXIT
+
+wanted() {
+    [ ${#suites[@]} -eq 0 ] || [[ " ${suites[*]} " == *" $1 "* ]]
+}
+
+report() {
+    printf '%-22s %4d passed %3d failed %3d skipped  %3ds\n' "$1" "$2" "$3" "$4" "$5"
+    passed=$((passed + $2)) failed=$((failed + $3)) skipped=$((skipped + $4))
+}
+
+# A Check program: its own summary lines are counted.
+run_program() {
+    local name=${1##*/} start=$SECONDS status checks bad
+    "$1" >"$output" 2>&1 </dev/null
+    status=$?
+    checks=$(sed -n 's/^[0-9]*%: Checks: \([0-9]*\),.*/\1/p' "$output" | paste -sd+ | bc_sum)
+    bad=$(sed -n 's/.*Failures: \([0-9]*\), Errors: \([0-9]*\)$/\1+\2/p' "$output" |
+        paste -sd+ | bc_sum)
+    if [ $status -ne 0 ] && [ "$bad" -eq 0 ]; then
+        bad=1 checks=$((checks + 1)) # it died
+    elif [ "$checks" -eq 0 ]; then
+        bad=1 checks=1 # it tested nothing
+    fi
+    [ "$bad" -eq 0 ] || grep -v ':P:' "$output" | tail -n 40
+    report "$name" $((checks - bad)) "$bad" 0 $((SECONDS - start))
+}
+
+# Adds up "1+2+3" from stdin; 0 where there is nothing.
+bc_sum() {
+    local sum
+    read -r sum
+    echo $((${sum:-0}))
+}
+
+# A script that prints ok, not ok and skip lines.
+run_script() {
+    local name=${1##*/} start=$SECONDS status good bad left
+    name=${name%.sh}
+    "$1" >"$output" 2>&1 </dev/null
+    status=$?
+    good=$(grep -c '^ok ' "$output")
+    bad=$(grep -c '^not ok ' "$output")
+    left=$(grep -c '^skip ' "$output")
+    [ $((good + bad + left)) -gt 0 ] || status=1
+    if [ $status -ne 0 ] && [ "$bad" -eq 0 ]; then
+        bad=1
+        tail -n 20 "$output"
+    else
+        grep -v '^ok ' "$output"
+    fi
+    report "$name" "$good" "$bad" "$left" $((SECONDS - start))
+}
+
+suites=("$@")
+for program in "$BUILD"/tests/test_*; do
+    [[ -x $program && -f $program && $program != *.[od] ]] || continue
+    wanted "${program##*/}" && run_program "$program"
+done
+for script in golden roundtrip test_badinput test_cli kernels parity test_faults; do
+    [ -x "tests/$script.sh" ] && wanted $script && run_script "tests/$script.sh"
+done
+
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
