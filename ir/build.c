@@ -366,16 +366,31 @@ static int keep_live(Node **node, int count, const bool *live)
     return kept;
 }
 
-static bool reads(const Graph *g, const Node *state)
+static void keep_state(Graph *g, Node *const *state, int count, const Node *n)
 {
+    if (n->op != OP_STATE)
+        return;
+    for (int i = 0; i < g->state_count; i++)
+        if (g->state[i] == n)
+            return;
+    for (int i = 0; i < count; i++)
+        if (state[i] == n)
+            g->state[g->state_count++] = state[i];
+}
+
+/* Drops state nodes that nobody reads; the others come in order of first read. */
+static void order_states(Graph *g, Pool *pool)
+{
+    int count = g->state_count;
+    Node **state = pool_alloc(pool, (size_t)count * sizeof *state);
+    for (int i = 0; i < count; i++)
+        state[i] = g->state[i];
+    g->state_count = 0;
     for (int i = 0; i < g->node_count; i++)
         for (int k = 0; k < g->node[i]->arity; k++)
-            if (g->node[i]->in[k] == state)
-                return true;
+            keep_state(g, state, count, g->node[i]->in[k]);
     for (int i = 0; i < g->output_count; i++)
-        if (g->output[i].node == state)
-            return true;
-    return false;
+        keep_state(g, state, count, g->output[i].node);
 }
 
 void graph_remove_dead(Graph *g)
@@ -383,7 +398,7 @@ void graph_remove_dead(Graph *g)
     Pool *pool = pool_new();
     graph_renumber(g);
     bool *live = find_live(g, pool);
-    int kernels = 0, states = 0;
+    int kernels = 0;
     for (int i = 0; i < g->kernel_count; i++) {
         Kernel *k = g->kernel[i];
         k->node_count = keep_live(k->node, k->node_count, live);
@@ -393,10 +408,7 @@ void graph_remove_dead(Graph *g)
     g->kernel_count = kernels;
     g->node_count = keep_live(g->node, g->node_count, live);
     graph_renumber(g);
-    for (int i = 0; i < g->state_count; i++)
-        if (reads(g, g->state[i]))
-            g->state[states++] = g->state[i];
-    g->state_count = states;
+    order_states(g, pool);
     pool_free(pool);
 }
 
@@ -468,6 +480,7 @@ void graph_sort(Graph *g)
     if (count > 0)
         memcpy(g->node, s.order, count * sizeof(Node *));
     graph_renumber(g);
+    order_states(g, pool);
     pool_free(pool);
 }
 
@@ -486,8 +499,7 @@ int *graph_use_counts(const Graph *g, Pool *pool)
 
 /* ---- kernels ---- */
 
-/* By id: whether another kernel reads the node or the graph returns it. */
-static bool *find_escaping(const Graph *g, Pool *pool)
+bool *graph_escapes(const Graph *g, Pool *pool)
 {
     bool *escapes = pool_alloc(pool, (size_t)g->node_count);
     for (int i = 0; i < g->node_count; i++)
@@ -530,7 +542,7 @@ void kernel_derive_io(Graph *g, Kernel *k)
 {
     Pool *pool = pool_new();
     graph_renumber(g);
-    derive_io(g, k, find_escaping(g, pool));
+    derive_io(g, k, graph_escapes(g, pool));
     pool_free(pool);
 }
 
@@ -538,7 +550,7 @@ void graph_derive_io(Graph *g)
 {
     Pool *pool = pool_new();
     graph_renumber(g);
-    bool *escapes = find_escaping(g, pool);
+    bool *escapes = graph_escapes(g, pool);
     for (int i = 0; i < g->kernel_count; i++)
         derive_io(g, g->kernel[i], escapes);
     pool_free(pool);

@@ -368,7 +368,8 @@ Node *graph_find_output(const Graph *g, const char *name);
 
 /* Replaces every use of `old` (operands, outputs) by `new`. */
 void graph_replace(Graph *g, Node *old, Node *new);
-/* Drops nodes that no output or update needs (inputs stay), and state nodes nobody reads. */
+/* Drops nodes that no output or update needs (inputs stay), and state nodes nobody reads; the
+ * state nodes left come in order of first read. */
 void graph_remove_dead(Graph *g);
 /* Sorts nodes so that definitions come before uses, keeping the order otherwise; renumbers. */
 void graph_sort(Graph *g);
@@ -385,6 +386,8 @@ bool is_per_image(const Graph *g, const Node *n);
 void kernel_derive_io(Graph *g, Kernel *k);
 /* The same for all kernels of the graph, in one pass over it. */
 void graph_derive_io(Graph *g);
+/* By node id: whether another kernel reads the node or the graph returns it. */
+bool *graph_escapes(const Graph *g, Pool *pool);
 /* The tensor as it lies in memory: a per-image value in the worker region holds one chunk, so its
  * first dimension is g->chunk. State and updates: the storage's tensor. */
 Tensor placed_tensor(const Graph *g, const Node *n);
@@ -467,7 +470,7 @@ Module *module_parse(Pool *pool, Diagnostics *d, const char *file, const char *t
  * as doubles whatever the dtype (labels, codes and counts are exact). */
 typedef struct Eval {
     const Graph *graph;
-    int batch;      /* images evaluated: per-image values have this first extent, not graph->batch */
+    int batch;      /* images evaluated: the first extent of per-image values here */
     double **value; /* NULL until set or computed */
     double **state;
 } Eval;
