@@ -9,11 +9,13 @@
 #include <sys/stat.h>
 #include <zlib.h>
 
-enum { MAX_PATH = 4096, IDX_U8 = 0x08 };
+/* Deflate compresses at most 1032 to 1, so a header that says more lies. */
+enum { MAX_PATH = 4096, IDX_U8 = 0x08, DEFLATE_RATIO = 1032 };
 
 typedef struct IdxFile {
     gzFile gz;
     char path[MAX_PATH];
+    uint64_t size; /* of the file, in bytes */
     uint32_t dim[4];
     int rank;
 } IdxFile;
@@ -83,6 +85,7 @@ static int idx_open(IdxFile *f, const char *directory, const char *name)
     }
     if (!S_ISREG(s.st_mode))
         return fault("cannot read %s: it is not a file", f->path);
+    f->size = (uint64_t)s.st_size;
     f->gz = gzopen(f->path, "rb");
     if (!f->gz)
         return fault("cannot read %s: %s", f->path, errno ? strerror(errno) : "no memory");
@@ -162,6 +165,10 @@ static int idx_end(IdxFile *f)
 static int idx_items(IdxFile *f, size_t item, uint8_t **out)
 {
     size_t bytes = f->dim[0] * item;
+    if (bytes / DEFLATE_RATIO > f->size)
+        return fault("%s is truncated: its header says %u items (%zu bytes), more than a file of "
+                     "%llu bytes can hold; get the file again", f->path, f->dim[0], bytes,
+                     (unsigned long long)f->size);
     *out = malloc(bytes);
     if (!*out)
         return fault("%s: its header says %u items, which need %zu bytes of memory; that is not "

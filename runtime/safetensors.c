@@ -80,7 +80,7 @@ static int read_header(Reader *r)
     return 0;
 }
 
-/* ---- every tensor's claim: inside the file, no gap, no overlap, the size that its shape has ---- */
+/* ---- claims: inside the file, no gap, no overlap, the size that the shape has ---- */
 
 /* Bytes of one element of a safetensors dtype; 0 when unknown. */
 static int element_bytes(const char *dtype)

@@ -37,6 +37,7 @@ typedef struct Run {
     double lr;
     char *checkpoint;            /* path of the checkpoint file; NULL: none */
     bool warned_stall, warned_finite;
+    bool unlearnable;            /* random labels */
 } Run;
 
 static volatile sig_atomic_t stop_signal;
@@ -103,12 +104,13 @@ static void check_stall(Run *r)
     double chance = log(r->model->classes), loss = mean(r->stall.loss, r->stall.images);
     double accuracy = mean((double)r->stall.correct, r->stall.images);
     r->stall = (Sums){0};
-    if (r->warned_stall || !(loss >= 0.99 * chance) || !(accuracy <= 1.2 / r->model->classes))
+    if (r->warned_stall || r->unlearnable || !(loss >= 0.99 * chance) || !(accuracy <= 1.2 / r->model->classes))
         return;
     log_clear(&r->log);
-    notice("not learning: over the last %d steps the loss stayed at ln %d = %.4f (mean %.4f, "
-           "accuracy %.4f); the network is probably dead, try another --seed, a smaller --lr or "
-           "another init in the model", STALL_STEPS, r->model->classes, chance, loss, accuracy);
+    notice("not learning: over the last %d steps the loss was no better than chance, ln %d = %.4f "
+           "(mean %.4f, accuracy %.4f); the network is probably dead: try another --seed, a "
+           "smaller --lr or another init in the model", STALL_STEPS, r->model->classes, chance,
+           loss, accuracy);
     r->warned_stall = true;
 }
 
@@ -337,6 +339,7 @@ static void settle_counts(Run *r)
     r->checkpoint_every =
         o->checkpoint_every >= 0 ? o->checkpoint_every : r->model->checkpoint_every;
     r->lr = o->lr >= 0 ? o->lr : r->model->lr;
+    r->unlearnable = o->data && strcmp(o->data, "random") == 0;
     int batch = r->model->train.batch;
     r->steps = (int64_t)r->epochs * ((r->train.count + batch - 1) / batch);
     if (o->max_steps >= 0 && o->max_steps < r->steps)

@@ -1,0 +1,91 @@
+/* What the trainer is: the model, its parameters, its memory plan, the device it would run on. */
+#include "../ir/ir.h"
+#include "runtime.h"
+
+static void print_shape(const Shape *shape, char *out, size_t size)
+{
+    size_t at = 0;
+    out[0] = '\0';
+    for (int i = 0; i < shape->rank; i++)
+        at += (size_t)snprintf(out + at, size - at, "%s%d", i ? "x" : "", shape->dim[i]);
+}
+
+static void print_parameters(const NincModel *m)
+{
+    int64_t parameters = 0;
+    char shape[64];
+    printf("\n%-40s %-18s %12s\n", "parameter", "shape", "elements");
+    for (int i = 0; i < m->storages; i++) {
+        const NincStorage *s = &m->storage[i];
+        if (s->role == NINC_ROLE_MOMENT)
+            continue;
+        int64_t count = shape_elements(&s->tensor.shape);
+        print_shape(&s->tensor.shape, shape, sizeof shape);
+        printf("%-40s %-18s %12lld\n", s->name, shape, (long long)count);
+        parameters += count;
+    }
+    printf("%-40s %-18s %12lld\n", "all", "", (long long)parameters);
+}
+
+/* One row: what the plan takes and, where the IR says it, the lower bound for its order. */
+static void print_region(const char *program, const char *region, int64_t bytes, int64_t bound)
+{
+    printf("%-8s %-24s %14lld %14lld\n", program, region, (long long)bytes, (long long)bound);
+}
+
+static void print_program(const Module *ir, const NincProgram *p)
+{
+    const Graph *g = module_find_graph(ir, p->name, TARGET_CPU);
+    print_region(p->name, "shared", p->shared_bytes, g ? g->shared_bound : p->shared_bytes);
+    print_region(p->name, "each worker", p->worker_bytes, g ? g->worker_bound : p->worker_bytes);
+}
+
+static void print_launches(const NincProgram *p)
+{
+    printf("%-8s batch %d, chunks of %d, %d partials; kernels: %d before, %d a chunk, %d after\n",
+           p->name, p->batch, p->chunk, p->partials, p->befores, p->chunkeds, p->afters);
+}
+
+static const Module *parse_plan(Pool *pool)
+{
+    Diagnostics d;
+    diagnostics_init(&d, pool);
+    const Module *m = module_parse(pool, &d, "the plan's IR", ninc_ir_text, ninc_ir_length);
+    if (!m)
+        internal_error("the plan's IR does not parse: %s", d.count ? d.list[0].message : "?");
+    return m;
+}
+
+static void print_memory(const NincModel *model)
+{
+    Pool *pool = pool_new();
+    const Module *ir = parse_plan(pool);
+    printf("\n%-8s %-24s %14s %14s\n", "memory", "region", "bytes", "lower bound");
+    print_region("both", "state", model->state_bytes, model->state_bytes);
+    print_program(ir, &model->train);
+    print_program(ir, &model->eval);
+    pool_free(pool);
+}
+
+int info(const NincModel *model, const DeviceTable *table, int threads)
+{
+    DeviceOptions options = {.threads = threads, .with_train = true};
+    Device *device = table->open(model, &options);
+    if (!device)
+        return 1;
+    printf("model %s: data set %s, images %dx%dx%d, %d classes, %d epochs, learning rate %g\n",
+           model->name, model->dataset, model->image_h, model->image_w, model->image_c,
+           model->classes, model->epochs, model->lr);
+    print_parameters(model);
+    print_memory(model);
+    printf("\n");
+    print_launches(&model->train);
+    print_launches(&model->eval);
+    printf("\ndevice %s: training takes %.1f MB\n", table->describe(device),
+           (double)table->arena_bytes(device) / 1e6);
+    table->close(device);
+    if (fflush(stdout) == 0)
+        return 0;
+    fault("cannot write to standard output");
+    return 1;
+}

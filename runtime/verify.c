@@ -1,0 +1,568 @@
+/* Every kernel of the compiled model against the naive evaluator, on fresh random data. The IR
+ * text that the plan carries says what each kernel computes and where its values lie. */
+#include "../ir/ir.h"
+#include "runtime.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { POISON = 0xFF, DEFAULT_IMAGES = 2, STEP = 3 };
+
+static const double KERNEL_BOUND = 1e-5, LOSS_BOUND = 1e-4, STATE_BOUND = 1e-3;
+static const double LEARNING_RATE = 0.01f; /* as the device sees it */
+
+typedef struct Verify {
+    const NincModel *model;
+    const DeviceTable *table;
+    Device *device;
+    bool full;
+    uint64_t seed;
+    Random random;
+    int checked, failed;
+} Verify;
+
+/* What one kernel is run on. */
+typedef struct Trial {
+    const Graph *graph;
+    const NincProgram *program;
+    const Kernel *kernel;
+    Eval *eval;
+    int images; /* rows of every per-image value */
+} Trial;
+
+typedef struct Worst {
+    double error;       /* norm-relative */
+    const Node *node;   /* that has it */
+    int64_t dirty;      /* halo and padding elements that are not zero, over all outputs */
+} Worst;
+
+/* ---- random values that make sense ---- */
+
+static int below(Random *r, int n)
+{
+    return (int)random_below(r, (uint32_t)n);
+}
+
+/* A parameter at a scale that keeps activations near 1; a moment small, Adam's v not negative. */
+static double storage_value(const Storage *s, Random *r)
+{
+    double x = random_symmetric(r);
+    size_t length = strlen(s->name);
+    switch (s->role) {
+    case ROLE_WEIGHT:
+        return (float)(2.4 * x / sqrt(s->fan_in > 0 ? s->fan_in : 1));
+    case ROLE_BIAS:
+        return (float)(0.1 * x);
+    case ROLE_MOMENT:
+        if (length > 2 && strcmp(s->name + length - 2, ".v") == 0)
+            return (float)(0.01 * fabs(x) + 0.001);
+        return (float)(0.1 * x);
+    case ROLE_COUNT:
+        break;
+    }
+    return 0;
+}
+
+/* A code of a window that starts at row h, column w of the output and lies inside the input. */
+static double pool_code(const Node *n, int h, int w, Random *r)
+{
+    const Window *p = &n->attr.window;
+    const Shape *in = &n->in[0]->tensor.shape;
+    for (;;) {
+        int kh = below(r, p->kernel_h), kw = below(r, p->kernel_w);
+        int y = h * p->stride_h - p->padding_h + kh, x = w * p->stride_w - p->padding_w + kw;
+        if (y >= 0 && y < in->dim[1] && x >= 0 && x < in->dim[2])
+            return kh * p->kernel_w + kw;
+    }
+}
+
+static void fill_codes(const Node *n, int64_t count, double *out, Random *r)
+{
+    const Shape *s = &n->tensor.shape;
+    for (int64_t i = 0; i < count; i++) {
+        int64_t pixel = i / s->dim[3];
+        out[i] = pool_code(n, (int)(pixel / s->dim[2] % s->dim[1]), (int)(pixel % s->dim[2]), r);
+    }
+}
+
+static double input_value(const Verify *v, const Trial *t, const Node *n, Random *r)
+{
+    if (strcmp(n->name, "valid") == 0)
+        return t->images < DEFAULT_IMAGES || v->full ? t->images : DEFAULT_IMAGES;
+    if (strcmp(n->name, "label") == 0)
+        return below(r, v->model->classes);
+    if (strcmp(n->name, "lr") == 0)
+        return LEARNING_RATE;
+    if (strcmp(n->name, "step") == 0)
+        return STEP;
+    return n->tensor.dtype == DT_U8 ? below(r, 256) : random_symmetric(r);
+}
+
+static double computed_value(const Node *n, Random *r)
+{
+    if (n->tensor.dtype != DT_F32)
+        return below(r, 2);
+    float x = (float)random_normal(r);
+    return n->op == OP_RELU && x < 0 ? 0 : x;
+}
+
+static void fill_value(Verify *v, const Trial *t, const Node *n, int64_t count, double *out)
+{
+    Random *r = &v->random;
+    if (n->op == OP_MAXPOOL_CODE) {
+        fill_codes(n, count, out, r);
+        return;
+    }
+    for (int64_t i = 0; i < count; i++)
+        out[i] = n->op == OP_STATE   ? storage_value(n->storage, r)
+                 : n->op == OP_INPUT ? input_value(v, t, n, r)
+                                     : computed_value(n, r);
+}
+
+/* ---- between doubles in logical order and the device's physical form ---- */
+
+static void to_typed(DType dtype, const double *from, int64_t count, void *to)
+{
+    for (int64_t i = 0; i < count; i++) {
+        if (dtype == DT_F32)
+            ((float *)to)[i] = (float)from[i];
+        else if (dtype == DT_I32)
+            ((int32_t *)to)[i] = (int32_t)from[i];
+        else if (dtype == DT_U8)
+            ((uint8_t *)to)[i] = (uint8_t)from[i];
+        else
+            internal_error("no conversion to dtype %s", dtype_name(dtype));
+    }
+}
+
+static void from_typed(DType dtype, const void *from, int64_t count, double *to)
+{
+    for (int64_t i = 0; i < count; i++) {
+        if (dtype == DT_F32)
+            to[i] = ((const float *)from)[i];
+        else if (dtype == DT_I32)
+            to[i] = ((const int32_t *)from)[i];
+        else if (dtype == DT_U8)
+            to[i] = ((const uint8_t *)from)[i];
+        else
+            internal_error("no conversion from dtype %s", dtype_name(dtype));
+    }
+}
+
+static size_t tensor_bytes(const Tensor *t)
+{
+    return (size_t)tensor_elements(t) * (size_t)dtype_bytes(t->dtype);
+}
+
+static void pack_doubles(const Tensor *t, const double *from, void *physical)
+{
+    int64_t count = shape_elements(&t->shape);
+    void *logical = xmalloc((size_t)count * (size_t)dtype_bytes(t->dtype) + 1);
+    to_typed(t->dtype, from, count, logical);
+    tensor_pack(t, logical, physical);
+    free(logical);
+}
+
+static bool is_nonzero(DType dtype, const char *p)
+{
+    float f;
+    if (dtype == DT_F32) {
+        memcpy(&f, p, sizeof f);
+        return !(f == 0);
+    }
+    for (int i = 0; i < dtype_bytes(dtype); i++)
+        if (p[i])
+            return true;
+    return false;
+}
+
+/* Unpacks into doubles; returns how many halo and padding elements are not zero. */
+static int64_t unpack_doubles(const Tensor *t, const char *physical, double *to)
+{
+    int64_t count = shape_elements(&t->shape), dirty = 0;
+    size_t item = (size_t)dtype_bytes(t->dtype), bytes = tensor_bytes(t);
+    void *logical = xmalloc((size_t)count * item + 1);
+    char *clean = xmalloc(bytes + 1);
+    tensor_unpack(t, physical, logical);
+    tensor_pack(t, logical, clean);
+    for (size_t i = 0; i < bytes; i += item)
+        if (memcmp(clean + i, physical + i, item) != 0 && is_nonzero(t->dtype, physical + i))
+            dirty++;
+    from_typed(t->dtype, logical, count, to);
+    free(logical);
+    free(clean);
+    return dirty;
+}
+
+static bool is_stored(const Node *n)
+{
+    return n->op == OP_STATE || n->op == OP_UPDATE;
+}
+
+/* The value's type with the rows that the trial has. */
+static Tensor tensor_in(const Trial *t, const Node *n)
+{
+    Tensor tensor = is_stored(n) ? n->storage->tensor : n->tensor;
+    if (!is_stored(n) && is_per_image(t->graph, n))
+        tensor.shape.dim[0] = t->images;
+    return tensor;
+}
+
+static void *place_of(const Verify *v, const Node *n, int partial)
+{
+    static const NincRegion regions[] = {
+        [REGION_NONE] = NINC_REGION_NONE,     [REGION_STATE] = NINC_REGION_STATE,
+        [REGION_SHARED] = NINC_REGION_SHARED, [REGION_WORKER] = NINC_REGION_WORKER,
+        [REGION_PARTIAL] = NINC_REGION_PARTIAL,
+    };
+    NincArg at = {.region = regions[n->place.region], .offset = n->place.offset,
+                  .per_partial = n->place.bytes};
+    if (is_stored(n))
+        at = (NincArg){.region = NINC_REGION_STATE, .offset = n->storage->offset};
+    void *address = v->table->address(v->device, at, 0, partial);
+    if (!address)
+        internal_error("node %d (%s) has no place", n->id, op_name(n->op));
+    return address;
+}
+
+/* ---- one kernel ---- */
+
+static double *value_in(const Trial *t, const Node *n)
+{
+    return is_stored(n) ? eval_state(t->eval, n->storage) : eval_value(t->eval, n);
+}
+
+/* Partials get random parts each; the evaluator sees their sum in order. */
+static void place_input(Verify *v, const Trial *t, const Node *n)
+{
+    Tensor tensor = tensor_in(t, n);
+    int64_t count = shape_elements(&tensor.shape);
+    int copies = n->place.region == REGION_PARTIAL && !is_stored(n) ? t->graph->partials : 1;
+    double *sum = value_in(t, n), *part = xmalloc((size_t)count * sizeof *part + 1);
+    for (int p = 0; p < copies; p++) {
+        fill_value(v, t, n, count, part);
+        pack_doubles(&tensor, part, place_of(v, n, p));
+        for (int64_t i = 0; i < count; i++)
+            sum[i] += part[i];
+    }
+    free(part);
+}
+
+/* Every byte that the kernel does not get as an input is NaN. */
+static void poison(const Verify *v, const NincProgram *p)
+{
+    NincArg shared = {.region = NINC_REGION_SHARED}, worker = {.region = NINC_REGION_WORKER};
+    memset(v->table->address(v->device, shared, 0, 0), POISON, (size_t)p->shared_bytes);
+    memset(v->table->address(v->device, worker, 0, 0), POISON, (size_t)p->worker_bytes);
+}
+
+/* ||got - want|| / ||want||; NaN when got has one. Integers: infinite unless equal. */
+static double relative_error(DType dtype, const double *got, const double *want, int64_t count)
+{
+    double difference = 0, norm = 0;
+    for (int64_t i = 0; i < count; i++) {
+        difference += (got[i] - want[i]) * (got[i] - want[i]);
+        norm += want[i] * want[i];
+    }
+    if (dtype != DT_F32)
+        return difference == 0 ? 0 : INFINITY;
+    return norm > 0 ? sqrt(difference / norm) : sqrt(difference);
+}
+
+static void compare_output(const Verify *v, const Trial *t, const Node *n, Worst *worst)
+{
+    Tensor tensor = tensor_in(t, n);
+    int64_t count = shape_elements(&tensor.shape);
+    double *got = xmalloc((size_t)count * sizeof *got + 1);
+    worst->dirty += unpack_doubles(&tensor, place_of(v, n, 0), got);
+    double error = relative_error(tensor.dtype, got, value_in(t, n), count);
+    if (!worst->node || !(error <= worst->error)) {
+        worst->error = error;
+        worst->node = n;
+    }
+    free(got);
+}
+
+static const NincLaunch *find_launch(const NincProgram *p, const Kernel *k)
+{
+    const NincLaunch *list = k->phase == PHASE_BEFORE  ? p->before
+                             : k->phase == PHASE_CHUNK ? p->chunked
+                                                       : p->after;
+    int count = k->phase == PHASE_BEFORE  ? p->befores
+                : k->phase == PHASE_CHUNK ? p->chunkeds
+                                          : p->afters;
+    for (int i = 0; i < count; i++)
+        if (strcmp(list[i].name, k->name) == 0)
+            return &list[i];
+    internal_error("the plan has no launch of kernel %s", k->name);
+}
+
+static int launch_kernel(const Verify *v, const Trial *t)
+{
+    const NincLaunch *launch = find_launch(t->program, t->kernel);
+    bool chunk = t->kernel->phase == PHASE_CHUNK;
+    int slices = chunk || launch->slices < 1 ? 1 : launch->slices, status = 0;
+    for (int s = 0; s < slices && status == 0; s++) {
+        NincRange range = {.images = chunk ? t->images : 0, .slice = s, .slices = slices};
+        status = v->table->launch(v->device, t->program, launch, &range, 0);
+    }
+    return status;
+}
+
+static void report(Verify *v, const Trial *t, const Worst *w)
+{
+    bool ok = w->error <= KERNEL_BOUND && w->dirty == 0;
+    Text node = {0};
+    node_print(t->graph, w->node, &node);
+    v->checked++;
+    v->failed += !ok;
+    printf("%-5s %-6s %-40s %9.2e  %s", ok ? "ok" : "WRONG", t->graph->name, t->kernel->name,
+           w->error, op_name(w->node->op == OP_UPDATE ? w->node->in[0]->op : w->node->op));
+    if (w->dirty)
+        printf("  %lld halo or padding elements are not zero", (long long)w->dirty);
+    printf("\n");
+    if (!ok)
+        printf("      in %s\n", node.data ? node.data : "");
+    fflush(stdout);
+    text_free(&node);
+}
+
+static int verify_kernel(Verify *v, const Graph *g, const NincProgram *p, const Kernel *k)
+{
+    int images = k->phase != PHASE_CHUNK                   ? g->batch
+                 : v->full || g->chunk < DEFAULT_IMAGES ? g->chunk
+                                                           : DEFAULT_IMAGES;
+    Trial t = {.graph = g, .program = p, .kernel = k, .images = images,
+               .eval = eval_new(g, images)};
+    Worst worst = {0};
+    poison(v, p);
+    for (int i = 0; i < k->in_count; i++)
+        place_input(v, &t, k->in[i]);
+    int status = launch_kernel(v, &t);
+    if (status == 0) {
+        for (int i = 0; i < k->node_count; i++)
+            eval_node(t.eval, k->node[i]);
+        for (int i = 0; i < k->out_count; i++)
+            compare_output(v, &t, k->out[i], &worst);
+        if (worst.node)
+            report(v, &t, &worst);
+    }
+    eval_free(t.eval);
+    return status;
+}
+
+static int verify_kernels(Verify *v, const Graph *g, const NincProgram *p)
+{
+    for (int i = 0; i < g->kernel_count; i++)
+        if (verify_kernel(v, g, p, g->kernel[i]) < 0)
+            return -1;
+    return 0;
+}
+
+/* ---- a whole step ---- */
+
+static void check_number(Verify *v, const Graph *g, const char *what, double error, double bound)
+{
+    bool ok = error <= bound;
+    v->checked++;
+    v->failed += !ok;
+    printf("%-5s %-6s %-40s %9.2e  whole step\n", ok ? "ok" : "WRONG", g->name, what, error);
+}
+
+/* Random state on both sides. The copy is what movements are measured from. */
+static int place_state(Verify *v, const Module *m, Eval *e)
+{
+    int status = 0;
+    for (int i = 0; i < m->storage_count && status == 0; i++) {
+        const Storage *s = m->storage[i];
+        int64_t count = shape_elements(&s->tensor.shape);
+        double *value = eval_state(e, s);
+        for (int64_t k = 0; k < count; k++)
+            value[k] = storage_value(s, &v->random);
+        size_t bytes = tensor_bytes(&s->tensor);
+        void *physical = xmalloc(bytes + 1);
+        pack_doubles(&s->tensor, value, physical);
+        status = v->table->write_state(v->device, s->offset, physical, (int64_t)bytes);
+        free(physical);
+    }
+    return status;
+}
+
+/* 1 when a padding lane of the storage is not zero. */
+static int read_storage(const Verify *v, const Storage *s, double *out)
+{
+    size_t bytes = tensor_bytes(&s->tensor);
+    char *physical = xmalloc(bytes + 1);
+    int status = v->table->read_state(v->device, s->offset, physical, (int64_t)bytes);
+    if (status == 0 && unpack_doubles(&s->tensor, physical, out) > 0) {
+        printf("WRONG padding of %s is not zero\n", s->name);
+        status = 1;
+    }
+    free(physical);
+    return status;
+}
+
+/* The worst error of all storage, relative to how far each moved. */
+static int compare_state(Verify *v, const Graph *g, Eval *e, double *const *before)
+{
+    const Module *m = g->module;
+    double worst = 0;
+    int status = 0;
+    for (int i = 0; i < m->storage_count && status >= 0; i++) {
+        const Storage *s = m->storage[i];
+        int64_t count = shape_elements(&s->tensor.shape);
+        double *got = xmalloc((size_t)count * sizeof *got + 1), *want = eval_state(e, s);
+        double difference = 0, moved = 0;
+        status = read_storage(v, s, got);
+        v->failed += status > 0;
+        for (int64_t k = 0; k < count; k++) {
+            difference += (got[k] - want[k]) * (got[k] - want[k]);
+            moved += (want[k] - before[i][k]) * (want[k] - before[i][k]);
+        }
+        double error = moved > 0 ? sqrt(difference / moved) : sqrt(difference);
+        if (!(error <= worst))
+            worst = error;
+        free(got);
+    }
+    if (status >= 0)
+        check_number(v, g, "parameters and moments", worst, STATE_BOUND);
+    return status < 0 ? -1 : 0;
+}
+
+static double **copy_state(const Module *m, Eval *e)
+{
+    double **copy = xmalloc(((size_t)m->storage_count + 1) * sizeof *copy);
+    for (int i = 0; i < m->storage_count; i++) {
+        size_t bytes = (size_t)shape_elements(&m->storage[i]->tensor.shape) * sizeof **copy;
+        copy[i] = memcpy(xmalloc(bytes + 1), eval_state(e, m->storage[i]), bytes);
+    }
+    return copy;
+}
+
+static void free_state(const Module *m, double **copy)
+{
+    for (int i = 0; i < m->storage_count; i++)
+        free(copy[i]);
+    free(copy);
+}
+
+/* Sets the evaluator's inputs to what the device is given. */
+static void set_inputs(const Graph *g, Eval *e, const StepInput *input)
+{
+    for (int i = 0; i < g->node_count; i++) {
+        const Node *n = g->node[i];
+        if (n->op != OP_INPUT)
+            continue;
+        int64_t count = eval_elements(e, n);
+        double *value = eval_value(e, n);
+        for (int64_t k = 0; k < count; k++)
+            value[k] = strcmp(n->name, "image") == 0   ? input->data->image[k]
+                       : strcmp(n->name, "label") == 0 ? input->data->label[k]
+                       : strcmp(n->name, "valid") == 0 ? input->valid
+                       : strcmp(n->name, "lr") == 0    ? (double)input->lr
+                                                       : input->step;
+    }
+}
+
+static void compare_metrics(Verify *v, const Graph *g, Eval *e, int valid)
+{
+    Metrics m;
+    const Node *loss = graph_find_output(g, "loss"), *correct = graph_find_output(g, "correct");
+    if (v->table->read_metrics(v->device, &m) < 0)
+        return;
+    if (loss) {
+        double want = *eval_value(e, loss), got = m.loss / valid;
+        check_number(v, g, "loss", fabs(got - want) / fmax(fabs(want), 1e-30), LOSS_BOUND);
+    }
+    if (correct)
+        check_number(v, g, "correct", fabs((double)m.correct - *eval_value(e, correct)), 0);
+}
+
+/* A small batch, so that the masking of rows past `valid` is checked too. */
+static int verify_step(Verify *v, const Graph *g, const NincProgram *p, const Dataset *data)
+{
+    int32_t order[DEFAULT_IMAGES];
+    int valid = p->batch < DEFAULT_IMAGES ? p->batch : DEFAULT_IMAGES;
+    for (int i = 0; i < valid; i++)
+        order[i] = i;
+    StepInput input = {.data = data, .index = order, .valid = valid, .lr = (float)LEARNING_RATE,
+                       .step = STEP};
+    Metrics discarded;
+    Eval *e = eval_new(g, valid);
+    int status = place_state(v, g->module, e);
+    double **before = copy_state(g->module, e);
+    set_inputs(g, e, &input);
+    poison(v, p);
+    if (status == 0)
+        status = v->table->read_metrics(v->device, &discarded);
+    if (status == 0)
+        status = v->table->step(v->device, p, &input);
+    if (status == 0) {
+        eval_run(e);
+        compare_metrics(v, g, e, valid);
+        status = compare_state(v, g, e, before);
+    }
+    free_state(g->module, before);
+    eval_free(e);
+    return status;
+}
+
+/* ---- all of it ---- */
+
+static Module *parse_plan(Pool *pool)
+{
+    Diagnostics d;
+    diagnostics_init(&d, pool);
+    Module *m = module_parse(pool, &d, "the plan's IR", ninc_ir_text, ninc_ir_length);
+    if (!m)
+        internal_error("the plan's IR does not parse: line %d: %s",
+                       d.count ? d.list[0].loc.line : 0, d.count ? d.list[0].message : "?");
+    return m;
+}
+
+static const Graph *graph_of(const Module *m, const char *name)
+{
+    const Graph *g = module_find_graph(m, name, TARGET_CPU);
+    if (!g)
+        internal_error("the plan's IR has no graph %s for the CPU", name);
+    return g;
+}
+
+static int verify_module(Verify *v, const Module *m)
+{
+    const Graph *train_graph = graph_of(m, "train"), *eval_graph = graph_of(m, "eval");
+    Dataset data;
+    if (verify_kernels(v, train_graph, &v->model->train) < 0 ||
+        verify_kernels(v, eval_graph, &v->model->eval) < 0)
+        return -1;
+    if (!v->full)
+        return 0;
+    if (dataset_read(v->model, "random", v->seed, SPLIT_TEST, &data) < 0)
+        return -1;
+    int status = verify_step(v, train_graph, &v->model->train, &data);
+    if (status == 0)
+        status = verify_step(v, eval_graph, &v->model->eval, &data);
+    dataset_free(&data);
+    return status;
+}
+
+int verify(const NincModel *model, const DeviceTable *table, const VerifyOptions *options)
+{
+    DeviceOptions device_options = {.threads = options->device_threads, .with_train = true};
+    Verify v = {.model = model, .table = table, .full = options->full, .seed = options->seed,
+                .random = random_stream(options->seed, STREAM_VERIFY)};
+    v.device = table->open(model, &device_options);
+    if (!v.device)
+        return 1;
+    printf("model %s on %s, seed %llu, bound %.0e\n", model->name, table->describe(v.device),
+           (unsigned long long)options->seed, KERNEL_BOUND);
+    Pool *pool = pool_new();
+    int status = verify_module(&v, parse_plan(pool));
+    pool_free(pool);
+    table->close(v.device);
+    if (status < 0)
+        return 1;
+    printf("%d of %d checks are within bounds\n", v.checked - v.failed, v.checked);
+    return v.failed ? 1 : 0;
+}

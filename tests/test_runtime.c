@@ -1,0 +1,747 @@
+/* The runtime by itself, on a plan written by hand: random numbers, data files, safetensors, logs,
+ * the CPU device and the training loop. */
+#include "../ir/ir.h"
+#include "../runtime/runtime.h"
+#include "tiny_plan.h"
+
+#include <check.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+static char directory[] = "/tmp/ninc-test-XXXXXX";
+static char path_text[4200];
+
+/* A path in the test's own directory, valid until the next call. */
+static const char *at(const char *name)
+{
+    snprintf(path_text, sizeof path_text, "%s/%s", directory, name);
+    return path_text;
+}
+
+static void write_file(const char *name, const void *bytes, size_t count)
+{
+    FILE *f = fopen(at(name), "wb");
+    ck_assert_ptr_nonnull(f);
+    ck_assert_uint_eq(fwrite(bytes, 1, count, f), count);
+    ck_assert_int_eq(fclose(f), 0);
+}
+
+/* The bytes of a file, NUL-terminated; the caller frees them. */
+static char *read_file(const char *name, size_t *count)
+{
+    FILE *f = fopen(at(name), "rb");
+    ck_assert_ptr_nonnull(f);
+    char *bytes = xmalloc(1 << 20);
+    *count = fread(bytes, 1, (1 << 20) - 1, f);
+    bytes[*count] = '\0';
+    fclose(f);
+    return bytes;
+}
+
+static const char *const ERRORS = "errors";
+static int kept_stderr;
+
+/* Sends messages to a file, so that tests can read them. */
+static void catch_errors(void)
+{
+    fflush(stderr);
+    kept_stderr = dup(STDERR_FILENO);
+    int fd = open(at(ERRORS), O_CREAT | O_TRUNC | O_WRONLY, 0600);
+    ck_assert_int_ge(fd, 0);
+    dup2(fd, STDERR_FILENO);
+    close(fd);
+}
+
+static void expect_error(const char *wanted)
+{
+    size_t count;
+    fflush(stderr);
+    dup2(kept_stderr, STDERR_FILENO);
+    close(kept_stderr);
+    char *text = read_file(ERRORS, &count);
+    ck_assert_msg(strstr(text, wanted), "expected '%s' in: %s", wanted, text);
+    free(text);
+}
+
+/* ---- random ---- */
+
+/* Known answers of Random123's kat_vectors, philox4x32 with 10 rounds. */
+START_TEST(test_philox_vectors)
+{
+    static const struct {
+        uint32_t counter[4], key[2], out[4];
+    } known[] = {
+        {{0, 0, 0, 0}, {0, 0}, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
+        {{0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff},
+         {0xffffffff, 0xffffffff},
+         {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
+        {{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344},
+         {0xa4093822, 0x299f31d0},
+         {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        uint32_t out[4];
+        philox4x32_10(known[i].counter, known[i].key, out);
+        ck_assert_mem_eq(out, known[i].out, sizeof out);
+    }
+}
+END_TEST
+
+START_TEST(test_streams_differ)
+{
+    Random a = random_stream(7, 1), b = random_stream(7, 2), c = random_stream(8, 1);
+    Random again = random_stream(7, 1);
+    uint32_t first = random_u32(&a);
+    ck_assert_uint_eq(first, random_u32(&again));
+    ck_assert_uint_ne(first, random_u32(&b));
+    ck_assert_uint_ne(first, random_u32(&c));
+}
+END_TEST
+
+START_TEST(test_below_and_symmetric)
+{
+    Random r = random_stream(1, 1);
+    int seen[3] = {0};
+    double sum = 0;
+    for (int i = 0; i < 3000; i++)
+        seen[random_below(&r, 3)]++;
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_gt(seen[i], 850);
+    for (int i = 0; i < 4000; i++) {
+        float x = random_symmetric(&r);
+        ck_assert(x >= -1 && x < 1);
+        sum += x;
+    }
+    ck_assert(fabs(sum / 4000) < 0.05);
+}
+END_TEST
+
+START_TEST(test_permutation)
+{
+    enum { N = 1000 };
+    int32_t a[N], b[N];
+    int seen[N] = {0}, fixed = 0;
+    Random first = random_stream(3, STREAM_EPOCH), second = random_stream(3, STREAM_EPOCH + 1);
+    random_permutation(&first, a, N);
+    random_permutation(&second, b, N);
+    for (int i = 0; i < N; i++) {
+        seen[a[i]]++;
+        fixed += a[i] == i;
+    }
+    for (int i = 0; i < N; i++)
+        ck_assert_int_eq(seen[i], 1);
+    ck_assert_int_lt(fixed, 10);
+    ck_assert_mem_ne(a, b, sizeof a);
+}
+END_TEST
+
+/* ---- init ---- */
+
+static void check_spread(const float *value, int64_t count, double bound, double std)
+{
+    double sum = 0, square = 0;
+    for (int64_t i = 0; i < count; i++) {
+        ck_assert(!(fabs(value[i]) > bound));
+        sum += value[i];
+        square += (double)value[i] * value[i];
+    }
+    ck_assert(fabs(sum / (double)count) < 0.1 * std);
+    ck_assert(fabs(sqrt(square / (double)count) / std - 1) < 0.05);
+}
+
+START_TEST(test_init_ranges)
+{
+    static const NincStorage storage[] = {
+        {"w", NULL, {DT_F32, {4, {64, 4, 3, 3}}, {0}}, NINC_ROLE_WEIGHT, 36, 576, 0},
+        {"b", NULL, {DT_F32, {1, {64}}, {0}}, NINC_ROLE_BIAS, 36, 576, 9216},
+        {"w.m", "w", {DT_F32, {4, {64, 4, 3, 3}}, {0}}, NINC_ROLE_MOMENT, 0, 0, 9472},
+    };
+    NincModel model = {.storage = storage, .storages = 3, .init_std = 0.05};
+    Weights *w = weights_new(&model);
+    ck_assert_ptr_null(w->value[2]);
+    model.init = NINC_INIT_PYTORCH;
+    weights_init(w, 1);
+    check_spread(w->value[0], 2304, 1.0 / 6, 1.0 / 6 / sqrt(3));
+    for (int i = 0; i < 64; i++)
+        ck_assert(fabs(w->value[1][i]) <= 1.0 / 6);
+    ck_assert(w->value[1][0] != 0);
+    model.init = NINC_INIT_XAVIER_UNIFORM;
+    weights_init(w, 1);
+    check_spread(w->value[0], 2304, sqrt(6.0 / 612), sqrt(2.0 / 612));
+    ck_assert(w->value[1][5] == 0);
+    model.init = NINC_INIT_KAIMING_NORMAL;
+    weights_init(w, 1);
+    check_spread(w->value[0], 2304, 7 * sqrt(2.0 / 36), sqrt(2.0 / 36));
+    model.init = NINC_INIT_NORMAL;
+    weights_init(w, 1);
+    check_spread(w->value[0], 2304, 0.35, 0.05);
+    weights_free(w);
+}
+END_TEST
+
+/* ---- data ---- */
+
+/* An IDX file in memory. */
+typedef struct Idx {
+    uint8_t bytes[4096];
+    size_t count;
+} Idx;
+
+static void put_u32(Idx *f, uint32_t value)
+{
+    for (int shift = 24; shift >= 0; shift -= 8)
+        f->bytes[f->count++] = (uint8_t)(value >> shift);
+}
+
+static Idx make_images(uint32_t count, uint32_t side)
+{
+    Idx f = {.count = 0};
+    put_u32(&f, 0x0803);
+    put_u32(&f, count);
+    put_u32(&f, side);
+    put_u32(&f, side);
+    for (uint32_t i = 0; i < count * side * side; i++)
+        f.bytes[f.count++] = (uint8_t)(i * 7);
+    return f;
+}
+
+static Idx make_labels(uint32_t count)
+{
+    Idx f = {.count = 0};
+    put_u32(&f, 0x0801);
+    put_u32(&f, count);
+    for (uint32_t i = 0; i < count; i++)
+        f.bytes[f.count++] = (uint8_t)(i % TINY_CLASSES);
+    return f;
+}
+
+static void write_split(const char *part, const Idx *images, const Idx *labels)
+{
+    char name[64];
+    snprintf(name, sizeof name, "%s-images-idx3-ubyte", part);
+    write_file(name, images->bytes, images->count);
+    snprintf(name, sizeof name, "%s-labels-idx1-ubyte", part);
+    write_file(name, labels->bytes, labels->count);
+}
+
+static void write_train(const Idx *images, const Idx *labels)
+{
+    write_split("train", images, labels);
+}
+
+static void expect_data_fault(const char *wanted)
+{
+    Dataset d;
+    catch_errors();
+    int status = dataset_read(&ninc_model, directory, 1, SPLIT_TRAIN, &d);
+    expect_error(wanted);
+    ck_assert_int_eq(status, -1);
+    ck_assert_ptr_null(d.image);
+}
+
+START_TEST(test_idx_reads)
+{
+    Idx images = make_images(10, TINY_SIDE), labels = make_labels(10);
+    Dataset d;
+    write_train(&images, &labels);
+    ck_assert_int_eq(dataset_read(&ninc_model, directory, 1, SPLIT_TRAIN, &d), 0);
+    ck_assert_int_eq(d.count, 10);
+    ck_assert_int_eq(d.image[17], 17 * 7);
+    ck_assert_int_eq(d.label[5], 2);
+    dataset_free(&d);
+}
+END_TEST
+
+START_TEST(test_idx_gzip)
+{
+    Idx images = make_images(10, TINY_SIDE), labels = make_labels(10);
+    Dataset d;
+    write_train(&images, &labels);
+    unlink(at("train-images-idx3-ubyte"));
+    gzFile gz = gzopen(at("train-images-idx3-ubyte.gz"), "wb");
+    ck_assert_int_eq(gzwrite(gz, images.bytes, (unsigned)images.count), (int)images.count);
+    gzclose(gz);
+    ck_assert_int_eq(dataset_read(&ninc_model, directory, 1, SPLIT_TRAIN, &d), 0);
+    ck_assert_int_eq(d.image[17], 17 * 7);
+    dataset_free(&d);
+
+    size_t count;
+    char *bytes = read_file("train-images-idx3-ubyte.gz", &count);
+    write_file("train-images-idx3-ubyte.gz", bytes, count - 12);
+    expect_data_fault("train-images-idx3-ubyte.gz is");
+    bytes[count - 6] ^= 1; /* in the check sum */
+    write_file("train-images-idx3-ubyte.gz", bytes, count);
+    expect_data_fault("corrupt");
+    free(bytes);
+    unlink(at("train-images-idx3-ubyte.gz"));
+}
+END_TEST
+
+START_TEST(test_idx_faults)
+{
+    Idx images = make_images(10, TINY_SIDE), labels = make_labels(10), bad;
+    bad = images;
+    bad.count -= 3;
+    write_train(&bad, &labels);
+    expect_data_fault("truncated");
+    bad = images;
+    bad.count = 6;
+    write_train(&bad, &labels);
+    expect_data_fault("truncated");
+    bad = images;
+    bad.count++;
+    write_train(&bad, &labels);
+    expect_data_fault("bytes after its 10 items");
+    bad = images;
+    bad.bytes[2] = 9;
+    write_train(&bad, &labels);
+    expect_data_fault("bad magic number 00000903");
+    bad = make_images(10, 5);
+    write_train(&bad, &labels);
+    expect_data_fault("5x5x1");
+    bad = images;
+    bad.bytes[4] = bad.bytes[5] = 0xff;
+    write_train(&bad, &labels);
+    expect_data_fault("items");
+    bad = images;
+    bad.bytes[4] = 0x7f;
+    write_train(&bad, &labels);
+    expect_data_fault("train-images-idx3-ubyte");
+    bad = make_images(0, TINY_SIDE);
+    write_train(&bad, &labels);
+    expect_data_fault("says 0 items");
+    bad = make_labels(9);
+    write_train(&images, &bad);
+    expect_data_fault("9 labels for 10 images");
+    bad = labels;
+    bad.bytes[bad.count - 1] = TINY_CLASSES;
+    write_train(&images, &bad);
+    expect_data_fault("label 3 of item 9 is out of range");
+    unlink(at("train-labels-idx1-ubyte"));
+    expect_data_fault("train-labels-idx1-ubyte.gz: No such file");
+    mkdir(at("train-labels-idx1-ubyte"), 0700);
+    expect_data_fault("is not a file");
+    rmdir(at("train-labels-idx1-ubyte"));
+}
+END_TEST
+
+START_TEST(test_data_search)
+{
+    Dataset d;
+    catch_errors();
+    int status = dataset_read(&ninc_model, "/nonexistent", 1, SPLIT_TRAIN, &d);
+    expect_error("--data /nonexistent is not a directory");
+    ck_assert_int_eq(status, -1);
+    NincModel fashion = ninc_model;
+    fashion.dataset = "fashion-mnist";
+    catch_errors();
+    dataset_read(&fashion, "/nonexistent", 1, SPLIT_TRAIN, &d);
+    expect_error("apt install dataset-fashion-mnist");
+    setenv("NINC_DATA", directory, 1);
+    catch_errors();
+    dataset_read(&ninc_model, NULL, 1, SPLIT_TRAIN, &d);
+    expect_error("/idx and /usr/share/datasets/idx");
+    mkdir(at("idx"), 0700);
+    catch_errors();
+    dataset_read(&ninc_model, NULL, 1, SPLIT_TRAIN, &d);
+    expect_error("/idx/train-images-idx3-ubyte");
+    rmdir(at("idx"));
+    unsetenv("NINC_DATA");
+}
+END_TEST
+
+START_TEST(test_random_data)
+{
+    Dataset a, b;
+    ck_assert_int_eq(dataset_read(&ninc_model, "random", 5, SPLIT_TRAIN, &a), 0);
+    ck_assert_int_eq(dataset_read(&ninc_model, "random", 5, SPLIT_TRAIN, &b), 0);
+    ck_assert_int_eq(a.count, RANDOM_TRAIN_IMAGES);
+    ck_assert_mem_eq(a.image, b.image, (size_t)a.count * TINY_PIXELS);
+    for (int i = 0; i < a.count; i++)
+        ck_assert(a.label[i] >= 0 && a.label[i] < TINY_CLASSES);
+    dataset_free(&a);
+    dataset_free(&b);
+}
+END_TEST
+
+/* ---- safetensors ---- */
+
+static Weights *random_weights(uint64_t seed)
+{
+    Weights *w = weights_new(&ninc_model);
+    weights_init(w, seed);
+    return w;
+}
+
+START_TEST(test_safetensors_round_trip)
+{
+    Weights *w = random_weights(3), *back = weights_new(&ninc_model);
+    size_t count;
+    w->value[0][1] = NAN;
+    ck_assert_int_eq(safetensors_write(at("w.safetensors"), w), 0);
+    ck_assert_int_eq(safetensors_read(at("w.safetensors"), back), 0);
+    ck_assert_mem_eq(w->value[0], back->value[0], TINY_CLASSES * TINY_PIXELS * 4);
+    ck_assert_mem_eq(w->value[1], back->value[1], TINY_CLASSES * 4);
+    char *bytes = read_file("w.safetensors", &count);
+    ck_assert_int_eq((uint8_t)bytes[0] % 8, 0);
+    ck_assert_ptr_nonnull(strstr(bytes + 8, "\"fc.weight\":{\"dtype\":\"F32\",\"shape\":[3,1,4,4]"));
+    free(bytes);
+    weights_free(w);
+    weights_free(back);
+}
+END_TEST
+
+/* A file of this header (any length field) and this much data. */
+static void expect_tensor_fault(const char *header, uint64_t length, size_t data,
+                                const char *wanted)
+{
+    Weights *w = weights_new(&ninc_model);
+    char bytes[8192] = {0};
+    size_t text = strlen(header);
+    for (int i = 0; i < 8; i++)
+        bytes[i] = (char)(length >> (8 * i));
+    memcpy(bytes + 8, header, text);
+    write_file("bad.safetensors", bytes, 8 + text + data);
+    catch_errors();
+    int status = safetensors_read(at("bad.safetensors"), w);
+    expect_error(wanted);
+    ck_assert_int_eq(status, -1);
+    weights_free(w);
+}
+
+static void expect_header_fault(const char *header, size_t data, const char *wanted)
+{
+    expect_tensor_fault(header, strlen(header), data, wanted);
+}
+
+#define WEIGHT(shape, from, to) \
+    "\"fc.weight\":{\"dtype\":\"F32\",\"shape\":" shape ",\"data_offsets\":[" from "," to "]}"
+#define BIAS(dtype, from, to) \
+    "\"fc.bias\":{\"dtype\":\"" dtype "\",\"shape\":[3],\"data_offsets\":[" from "," to "]}"
+
+START_TEST(test_safetensors_lies)
+{
+    expect_tensor_fault("{}", UINT64_MAX, 0, "claims 18446744073709551615 bytes");
+    expect_tensor_fault("{}", 3, 0, "claims 3 bytes");
+    expect_header_fault("{", 0, "not valid JSON");
+    expect_header_fault("[]", 0, "not a JSON object");
+    expect_header_fault("{\"fc.weight\":7}", 0, "lacks a dtype");
+    expect_header_fault("{" WEIGHT("[3,1,4,4]", "0", "192") "," BIAS("F32", "192", "204") "}", 200,
+                        "claims bytes 192 to 204 of 200");
+    expect_header_fault("{" WEIGHT("[3,1,4,4]", "0", "192") "," BIAS("F32", "192", "204") "}", 208,
+                        "4 bytes after its last tensor");
+    expect_header_fault("{" WEIGHT("[3,1,4,4]", "0", "192") "," BIAS("F32", "188", "200") "}", 200,
+                        "overlaps");
+    expect_header_fault("{" WEIGHT("[3,1,4,4]", "0", "192") "," BIAS("F32", "196", "208") "}", 208,
+                        "gap");
+    expect_header_fault("{" WEIGHT("[3,1,4,4]", "0", "100") "," BIAS("F32", "100", "112") "}", 112,
+                        "not what its shape");
+    expect_header_fault("{" WEIGHT("[3,1,4,4]", "-8", "184") "}", 184, "claims bytes -8");
+    expect_header_fault("{" WEIGHT("[4611686018427387904,4]", "0", "0") "}", 0,
+                        "not what its shape");
+    expect_header_fault("{" WEIGHT("[3,1,4,4]", "0", "99999999999999999999") "}", 0,
+                        "not valid JSON");
+}
+END_TEST
+
+START_TEST(test_safetensors_misfits)
+{
+    expect_header_fault("{" WEIGHT("[3,1,4,4]", "0", "192") "}", 192,
+                        "tensor fc.bias (3) is missing");
+    expect_header_fault("{" WEIGHT("[3,16]", "0", "192") "," BIAS("F32", "192", "204") "}", 204,
+                        "has shape 3x16, the model needs 3x1x4x4");
+    expect_header_fault("{" WEIGHT("[3,1,4,4]", "0", "192") "," BIAS("BF16", "192", "198") "}", 198,
+                        "dtype BF16");
+    expect_header_fault("{" WEIGHT("[3,1,4,4]", "0", "192") "," BIAS("F32", "192", "204")
+                        ",\"x\\u001b[2J\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[204,205]}}",
+                        205, "tensor x?[2J is not in the model");
+    Weights *w = weights_new(&ninc_model);
+    catch_errors();
+    ck_assert_int_eq(safetensors_read(at("nothing"), w), -1);
+    expect_error("No such file");
+    catch_errors();
+    ck_assert_int_eq(safetensors_read(directory, w), -1);
+    expect_error(directory);
+    weights_free(w);
+}
+END_TEST
+
+START_TEST(test_write_faults)
+{
+    Weights *w = random_weights(3);
+    catch_errors();
+    ck_assert_int_eq(safetensors_write(directory, w), -1);
+    expect_error("it is a directory");
+    catch_errors();
+    ck_assert_int_eq(safetensors_write(at("none/w.safetensors"), w), -1);
+    expect_error("No such file or directory");
+    if (access("/dev/full", W_OK) == 0) {
+        catch_errors();
+        ck_assert_int_eq(safetensors_write("/dev/full", w), -1);
+        expect_error("No space left");
+    }
+    write_file("target", "x", 1);
+    ck_assert_int_eq(symlink("target", at("link")), 0);
+    ck_assert_int_eq(safetensors_write(at("link"), w), 0);
+    struct stat s;
+    ck_assert_int_eq(lstat(at("link"), &s), 0);
+    ck_assert(S_ISLNK(s.st_mode));
+    ck_assert_int_eq(safetensors_read(at("target"), w), 0);
+    weights_free(w);
+}
+END_TEST
+
+/* ---- log ---- */
+
+START_TEST(test_json_lines)
+{
+    Log log;
+    size_t count;
+    char number[32];
+    LogEntry e = {.step = 100, .epoch = 0, .loss = NAN, .accuracy = 0.25, .lr = 0.001,
+                  .images_per_second = INFINITY};
+    ck_assert_str_eq(json_number(0.1, number), "0.1");
+    ck_assert_str_eq(json_number(-INFINITY, number), "null");
+    ck_assert_int_eq(log_open(&log, at("log.jsonl"), false), 0);
+    ck_assert_int_eq(log_train(&log, &e), 0);
+    char *text = read_file("log.jsonl", &count); /* before closing: flushed a line */
+    ck_assert_str_eq(text, "{\"event\":\"train\",\"step\":100,\"epoch\":0,\"loss\":null,"
+                           "\"accuracy\":0.25,\"lr\":0.001,\"images_per_second\":null}\n");
+    free(text);
+    e.loss = 2;
+    ck_assert_int_eq(log_eval(&log, &e), 0);
+    ck_assert_int_eq(log_close(&log), 0);
+    text = read_file("log.jsonl", &count);
+    ck_assert_ptr_nonnull(strstr(text, "\n{\"event\":\"eval\",\"step\":100,\"epoch\":0,\"loss\":2,"
+                                       "\"accuracy\":0.25}\n"));
+    free(text);
+}
+END_TEST
+
+/* ---- device and loop ---- */
+
+START_TEST(test_state_border)
+{
+    DeviceOptions options = {.threads = 1, .with_train = true};
+    Device *d = ninc_cpu_device.open(&ninc_model, &options);
+    Weights *w = random_weights(9), *back = weights_new(&ninc_model);
+    float physical[TINY_LANES];
+    ck_assert_int_eq(weights_to_device(w, &ninc_cpu_device, d), 0);
+    ck_assert_int_eq(weights_from_device(back, &ninc_cpu_device, d), 0);
+    ck_assert_mem_eq(w->value[0], back->value[0], TINY_CLASSES * TINY_PIXELS * 4);
+    ninc_cpu_device.read_state(d, 0, physical, sizeof physical);
+    ck_assert(physical[1] == w->value[0][TINY_PIXELS]); /* output channel 1, pixel 0 */
+    ck_assert(physical[TINY_CLASSES] == 0);
+    weights_free(w);
+    weights_free(back);
+    ninc_cpu_device.close(d);
+}
+END_TEST
+
+/* Loss of one step over `valid` images; the rows past them must count nothing. */
+static double step_loss(int threads, int valid, Weights *after)
+{
+    DeviceOptions options = {.threads = threads, .with_train = true};
+    Device *d = ninc_cpu_device.open(&ninc_model, &options);
+    Weights *w = random_weights(9);
+    Dataset data;
+    int32_t index[TINY_BATCH] = {40, 3, 17, 90, 6, 25, 14};
+    Metrics m;
+    StepInput input = {.data = &data, .index = index, .valid = valid, .lr = 0.5f, .step = 1};
+    ck_assert_int_eq(dataset_read(&ninc_model, "random", 5, SPLIT_TEST, &data), 0);
+    ck_assert_int_eq(weights_to_device(w, &ninc_cpu_device, d), 0);
+    ck_assert_int_eq(ninc_cpu_device.step(d, &ninc_model.train, &input), 0);
+    ck_assert_int_eq(ninc_cpu_device.read_metrics(d, &m), 0);
+    ck_assert_int_eq(m.images, valid);
+    ck_assert_int_eq(weights_from_device(after, &ninc_cpu_device, d), 0);
+    dataset_free(&data);
+    weights_free(w);
+    ninc_cpu_device.close(d);
+    return m.loss / valid;
+}
+
+/* The same step by definition. */
+static double reference_loss(int valid, Weights *w)
+{
+    static const int index[TINY_BATCH] = {40, 3, 17, 90, 6, 25, 14};
+    Dataset data;
+    double loss = 0, gradient[TINY_CLASSES][TINY_PIXELS] = {{0}};
+    ck_assert_int_eq(dataset_read(&ninc_model, "random", 5, SPLIT_TEST, &data), 0);
+    for (int n = 0; n < valid; n++) {
+        const uint8_t *image = data.image + index[n] * TINY_PIXELS;
+        double logit[TINY_CLASSES], sum = 0;
+        for (int k = 0; k < TINY_CLASSES; k++) {
+            logit[k] = w->value[1][k];
+            for (int p = 0; p < TINY_PIXELS; p++)
+                logit[k] += w->value[0][k * TINY_PIXELS + p] * image[p] / 255.0;
+            sum += exp(logit[k]);
+        }
+        loss += (log(sum) - logit[data.label[index[n]]]) / valid;
+        for (int k = 0; k < TINY_CLASSES; k++)
+            for (int p = 0; p < TINY_PIXELS; p++)
+                gradient[k][p] += (exp(logit[k]) / sum - (k == data.label[index[n]])) / valid *
+                                  image[p] / 255.0;
+    }
+    for (int k = 0; k < TINY_CLASSES; k++)
+        for (int p = 0; p < TINY_PIXELS; p++)
+            w->value[0][k * TINY_PIXELS + p] -= (float)(0.5 * gradient[k][p]);
+    dataset_free(&data);
+    return loss;
+}
+
+START_TEST(test_step)
+{
+    for (int valid = 1; valid <= TINY_BATCH; valid++) {
+        Weights *want = random_weights(9), *got = weights_new(&ninc_model);
+        double loss = step_loss(1, valid, got), wanted = reference_loss(valid, want);
+        ck_assert(fabs(loss - wanted) <= 1e-6 * wanted);
+        for (int i = 0; i < TINY_CLASSES * TINY_PIXELS; i++)
+            ck_assert(fabs(got->value[0][i] - want->value[0][i]) <= 1e-6);
+        weights_free(want);
+        weights_free(got);
+    }
+}
+END_TEST
+
+START_TEST(test_threads_do_not_matter)
+{
+    Weights *one = weights_new(&ninc_model), *many = weights_new(&ninc_model);
+    double loss = step_loss(1, TINY_BATCH, one);
+    for (int threads = 2; threads <= 5; threads++) {
+        double again = step_loss(threads, TINY_BATCH, many);
+        ck_assert_mem_eq(&loss, &again, sizeof loss);
+        ck_assert_mem_eq(one->value[0], many->value[0], TINY_CLASSES * TINY_PIXELS * 4);
+    }
+    weights_free(one);
+    weights_free(many);
+}
+END_TEST
+
+START_TEST(test_forced_level)
+{
+    DeviceOptions options = {.threads = 1};
+    setenv("NINC_CPU_LEVEL", "avx9", 1);
+    catch_errors();
+    ck_assert_ptr_null(ninc_cpu_device.open(&ninc_model, &options));
+    expect_error("it has baseline");
+    unsetenv("NINC_CPU_LEVEL");
+}
+END_TEST
+
+static TrainOptions quiet_options(void)
+{
+    return (TrainOptions){.data = directory, .epochs = -1, .max_steps = -1, .lr = -1,
+                          .checkpoint_every = -1, .log_every = -1, .seed = 1,
+                          .device_threads = 1, .no_progress = true};
+}
+
+/* Runs with stdout thrown away. */
+static int train_quietly(const TrainOptions *options)
+{
+    fflush(stdout);
+    int kept = dup(STDOUT_FILENO), null = open("/dev/null", O_WRONLY);
+    dup2(null, STDOUT_FILENO);
+    close(null);
+    int status = train(&ninc_model, &ninc_cpu_device, options);
+    fflush(stdout);
+    dup2(kept, STDOUT_FILENO);
+    close(kept);
+    return status;
+}
+
+/* 10 images in batches of 7: steps of 7 and 3 images, each counted exactly. */
+START_TEST(test_loop)
+{
+    Idx images = make_images(10, TINY_SIDE), labels = make_labels(10);
+    char log_path[4200], save[4200];
+    size_t count;
+    TrainOptions o = quiet_options();
+    write_train(&images, &labels);
+    write_split("t10k", &images, &labels);
+    o.log = strcpy(log_path, at("loop.jsonl"));
+    o.save = strcpy(save, at("loop.safetensors"));
+    o.log_every = 1;
+    ck_assert_int_eq(train_quietly(&o), 0);
+    char *text = read_file("loop.jsonl", &count);
+    int lines = 0;
+    for (char *p = text; (p = strchr(p, '\n')); p++)
+        lines++;
+    ck_assert_int_eq(lines, 2 * (2 + 1));
+    ck_assert_ptr_nonnull(strstr(text, "{\"event\":\"eval\",\"step\":4,\"epoch\":2,"));
+    free(text);
+    ck_assert_int_eq(access(save, R_OK), 0);
+}
+END_TEST
+
+START_TEST(test_max_steps_and_checkpoint)
+{
+    char init[4200], save[4200], checkpoints[4200];
+    size_t a, b;
+    TrainOptions o = quiet_options();
+    o.data = "random";
+    o.no_eval = true;
+    o.max_steps = 0;
+    o.save = strcpy(save, at("zero.safetensors"));
+    ck_assert_int_eq(train_quietly(&o), 0);
+    o.init = strcpy(init, save);
+    o.seed = 99;
+    o.save = strcpy(save, at("same.safetensors"));
+    ck_assert_int_eq(train_quietly(&o), 0);
+    char *x = read_file("zero.safetensors", &a), *y = read_file("same.safetensors", &b);
+    ck_assert_uint_eq(a, b);
+    ck_assert_mem_eq(x, y, a);
+    free(x);
+    free(y);
+    o.max_steps = 41;
+    o.checkpoint_dir = strcpy(checkpoints, at("checkpoints"));
+    ck_assert_int_eq(train_quietly(&o), 0);
+    x = read_file("checkpoints/model.safetensors", &a);
+    y = read_file("same.safetensors", &b);
+    ck_assert_mem_eq(x, y, a);
+    free(x);
+    free(y);
+    o.no_shuffle = true;
+    ck_assert_int_eq(train_quietly(&o), 0);
+}
+END_TEST
+
+static Suite *runtime_suite(void)
+{
+    const TTest *const tests[] = {
+        test_philox_vectors, test_streams_differ, test_below_and_symmetric, test_permutation,
+        test_init_ranges, test_idx_reads, test_idx_gzip, test_idx_faults, test_data_search,
+        test_random_data, test_safetensors_round_trip, test_safetensors_lies,
+        test_safetensors_misfits, test_write_faults, test_json_lines, test_state_border, test_step,
+        test_threads_do_not_matter, test_forced_level, test_loop, test_max_steps_and_checkpoint};
+    Suite *s = suite_create("runtime");
+    TCase *c = tcase_create("runtime");
+    for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
+        tcase_add_test(c, tests[i]);
+    suite_add_tcase(s, c);
+    return s;
+}
+
+static void remove_directory(void)
+{
+    char command[4200];
+    snprintf(command, sizeof command, "rm -rf '%s'", directory);
+    if (system(command) != 0)
+        fprintf(stderr, "%s is left over\n", directory);
+}
+
+int main(void)
+{
+    if (!mkdtemp(directory)) {
+        perror(directory);
+        return 1;
+    }
+    SRunner *runner = srunner_create(runtime_suite());
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    remove_directory();
+    return failed ? 1 : 0;
+}

@@ -1,0 +1,172 @@
+/* A plan written by hand: a linear classifier of 4x4 images, trained by plain SGD. It stands for
+ * the emitted plan.c where the runtime is tested by itself. Include it in one file only. */
+#ifndef NINC_TINY_PLAN_H
+#define NINC_TINY_PLAN_H
+
+#include "../runtime/plan.h"
+
+#include <math.h>
+#include <string.h>
+
+enum {
+    TINY_SIDE = 4,
+    TINY_PIXELS = TINY_SIDE * TINY_SIDE,
+    TINY_CLASSES = 3,
+    TINY_BATCH = 7,
+    TINY_CHUNK = 2,
+    TINY_PARTIALS = 3,
+    TINY_LANES = 16, /* both layouts are padded to 16 output channels */
+    /* bytes in the shared region */
+    TINY_IMAGE = 0,
+    TINY_LABEL = 128,
+    TINY_VALID = 192,
+    TINY_LR = 196,
+    TINY_LOSS = 200,
+    TINY_CORRECT = 204,
+    TINY_ROW_LOSS = 256,
+    TINY_ROW_CORRECT = 320,
+    TINY_GRADIENT = 384,
+    TINY_GRADIENT_BYTES = (TINY_PIXELS + 1) * TINY_LANES * 4,
+    TINY_SHARED = TINY_GRADIENT + TINY_PARTIALS * TINY_GRADIENT_BYTES,
+    TINY_WORKER = TINY_LANES * 4,
+    TINY_BIAS = TINY_PIXELS * TINY_LANES * 4,
+    TINY_STATE = TINY_BIAS + TINY_LANES * 4,
+};
+
+/* image, label, valid, weight, bias, row loss, row correct, logits (worker)[, gradient] */
+static void tiny_rows(void *const *arg, const NincRange *range, float *gradient)
+{
+    const unsigned char *image = arg[0];
+    const int32_t *label = arg[1], *valid = arg[2];
+    const float *weight = arg[3], *bias = arg[4];
+    float *loss = arg[5], *logit = arg[7];
+    int32_t *correct = arg[6];
+    if (gradient && !range->accumulate)
+        memset(gradient, 0, TINY_GRADIENT_BYTES);
+    for (int n = 0; n < range->images; n++) {
+        float sum = 0;
+        int best = 0;
+        for (int k = 0; k < TINY_CLASSES; k++) {
+            logit[k] = bias[k];
+            for (int p = 0; p < TINY_PIXELS; p++)
+                logit[k] += weight[p * TINY_LANES + k] * (float)image[n * TINY_PIXELS + p] / 255;
+            sum += expf(logit[k]);
+            best = logit[k] > logit[best] ? k : best;
+        }
+        loss[n] = logf(sum) - logit[label[n]];
+        correct[n] = best == label[n];
+        if (!gradient || range->first_image + n >= *valid)
+            continue;
+        for (int k = 0; k < TINY_CLASSES; k++) {
+            float g = (expf(logit[k]) / sum - (k == label[n])) / (float)*valid;
+            for (int p = 0; p < TINY_PIXELS; p++)
+                gradient[p * TINY_LANES + k] += g * (float)image[n * TINY_PIXELS + p] / 255;
+            gradient[TINY_PIXELS * TINY_LANES + k] += g;
+        }
+    }
+}
+
+static void tiny_train(void *const *arg, const NincRange *range)
+{
+    tiny_rows(arg, range, arg[8]);
+}
+
+static void tiny_eval(void *const *arg, const NincRange *range)
+{
+    tiny_rows(arg, range, NULL);
+}
+
+/* row loss, row correct, valid, loss, correct */
+static void tiny_metrics(void *const *arg, const NincRange *range)
+{
+    const float *row_loss = arg[0];
+    const int32_t *row_correct = arg[1], *valid = arg[2];
+    float loss = 0;
+    int32_t correct = 0;
+    (void)range;
+    for (int n = 0; n < *valid; n++) {
+        loss += row_loss[n];
+        correct += row_correct[n];
+    }
+    *(float *)arg[3] = loss / (float)*valid;
+    *(int32_t *)arg[4] = correct;
+}
+
+/* weight (the bias follows it), gradient of the first partial, lr */
+static void tiny_update(void *const *arg, const NincRange *range)
+{
+    float *weight = arg[0];
+    const float *gradient = arg[1], *lr = arg[2];
+    int count = (TINY_PIXELS + 1) * TINY_LANES;
+    for (int i = range->slice * count / range->slices;
+         i < (range->slice + 1) * count / range->slices; i++) {
+        float sum = 0;
+        for (int p = 0; p < TINY_PARTIALS; p++)
+            sum += gradient[p * count + i];
+        weight[i] -= *lr * sum;
+    }
+}
+
+#define TINY_AT(where, each) {NINC_REGION_SHARED, where, each, 0}
+#define TINY_ROW_ARGS                                                                            \
+    TINY_AT(TINY_IMAGE, TINY_PIXELS), TINY_AT(TINY_LABEL, 4), TINY_AT(TINY_VALID, 0),            \
+        {NINC_REGION_STATE, 0, 0, 0}, {NINC_REGION_STATE, TINY_BIAS, 0, 0},                      \
+        TINY_AT(TINY_ROW_LOSS, 4), TINY_AT(TINY_ROW_CORRECT, 4), {NINC_REGION_WORKER, 0, 0, 0}
+
+static const NincArg tiny_train_args[] = {
+    TINY_ROW_ARGS, {NINC_REGION_PARTIAL, TINY_GRADIENT, 0, TINY_GRADIENT_BYTES}};
+static const NincArg tiny_eval_args[] = {TINY_ROW_ARGS};
+static const NincArg tiny_metrics_args[] = {
+    TINY_AT(TINY_ROW_LOSS, 4), TINY_AT(TINY_ROW_CORRECT, 4), TINY_AT(TINY_VALID, 0),
+    TINY_AT(TINY_LOSS, 0), TINY_AT(TINY_CORRECT, 0)};
+static const NincArg tiny_update_args[] = {
+    {NINC_REGION_STATE, 0, 0, 0},
+    {NINC_REGION_PARTIAL, TINY_GRADIENT, 0, TINY_GRADIENT_BYTES},
+    TINY_AT(TINY_LR, 0)};
+
+static const NincLaunch tiny_train_chunk[] = {{"rows", 0, tiny_train_args, 9, 1}};
+static const NincLaunch tiny_eval_chunk[] = {{"rows", 1, tiny_eval_args, 8, 1}};
+static const NincLaunch tiny_train_after[] = {{"metrics", 2, tiny_metrics_args, 5, 1},
+                                              {"update", 3, tiny_update_args, 3, 4}};
+static const NincLaunch tiny_eval_after[] = {{"metrics", 2, tiny_metrics_args, 5, 1}};
+
+#define TINY_SCALAR(name, type, where) \
+    {name, {.dtype = type, .shape = {0, {0}}}, TINY_AT(where, 0)}
+static const NincPort tiny_inputs[] = {
+    {"image", {.dtype = DT_U8, .shape = {4, {TINY_BATCH, TINY_SIDE, TINY_SIDE, 1}}},
+     TINY_AT(TINY_IMAGE, TINY_PIXELS)},
+    {"label", {.dtype = DT_I32, .shape = {1, {TINY_BATCH}}}, TINY_AT(TINY_LABEL, 4)},
+    TINY_SCALAR("valid", DT_I32, TINY_VALID),
+    TINY_SCALAR("lr", DT_F32, TINY_LR)};
+static const NincPort tiny_outputs[] = {TINY_SCALAR("loss", DT_F32, TINY_LOSS),
+                                        TINY_SCALAR("correct", DT_I32, TINY_CORRECT)};
+
+static const NincStorage tiny_storage[] = {
+    {"fc.weight", NULL,
+     {DT_F32, {4, {TINY_CLASSES, 1, TINY_SIDE, TINY_SIDE}},
+      {.kind = LAYOUT_FILTER, .block = 1, .out_block = TINY_LANES}},
+     NINC_ROLE_WEIGHT, TINY_PIXELS, TINY_CLASSES * TINY_PIXELS, 0},
+    {"fc.bias", NULL,
+     {DT_F32, {1, {TINY_CLASSES}}, {.kind = LAYOUT_VECTOR, .block = TINY_LANES}},
+     NINC_ROLE_BIAS, TINY_PIXELS, TINY_CLASSES * TINY_PIXELS, TINY_BIAS}};
+
+#define TINY_PROGRAM(title, steps, tail, tails)                                                   \
+    {.name = title, .batch = TINY_BATCH, .chunk = TINY_CHUNK, .partials = TINY_PARTIALS,          \
+     .shared_bytes = TINY_SHARED, .worker_bytes = TINY_WORKER, .chunked = steps, .chunkeds = 1,   \
+     .after = tail, .afters = tails, .input = tiny_inputs, .inputs = 4, .output = tiny_outputs,   \
+     .outputs = 2}
+
+const NincModel ninc_model = {
+    .name = "tiny", .dataset = "idx", .image_h = TINY_SIDE, .image_w = TINY_SIDE, .image_c = 1,
+    .classes = TINY_CLASSES, .lr = 0.5, .epochs = 2, .log_every = 10, .checkpoint_every = 20,
+    .init = NINC_INIT_PYTORCH, .state_bytes = TINY_STATE, .storage = tiny_storage, .storages = 2,
+    .train = TINY_PROGRAM("train", tiny_train_chunk, tiny_train_after, 2),
+    .eval = TINY_PROGRAM("eval", tiny_eval_chunk, tiny_eval_after, 1)};
+
+static NincKernelFn *const tiny_kernels[] = {tiny_train, tiny_eval, tiny_metrics, tiny_update};
+static const NincCpuLevel tiny_level = {"baseline", tiny_kernels};
+const NincCpuLevel *const ninc_cpu_levels[] = {&tiny_level, NULL};
+const char ninc_ir_text[] = "";
+const size_t ninc_ir_length = 0;
+
+#endif
