@@ -275,13 +275,29 @@ static Widths measure(const Row *row, int count, int name_columns)
     return w;
 }
 
+/* Spaces up to `column` of the line that began at `start`; none when it is reached already. */
+static void pad_to(Text *out, size_t start, int column)
+{
+    int missing = column - (int)(out->length - start);
+    if (missing > 0)
+        text_append(out, "%*s", missing, "");
+}
+
 static void print_row(const Row *row, const Widths *w, bool with_loc, Text *out)
 {
-    text_append(out, "%-*s : %-*s = ", w->name, row->name, w->type, row->type);
-    if (with_loc && row->loc[0])
-        text_append(out, "%-*s  %s\n", w->body, row->body, row->loc);
-    else
-        text_append(out, "%s\n", row->body);
+    enum { COLON = 3, EQUALS = 3, GAP = 2 };
+    size_t start = out->length;
+    int equals = w->name + COLON + w->type;
+    text_append(out, "%s", row->name);
+    pad_to(out, start, w->name);
+    text_append(out, " : %s", row->type);
+    pad_to(out, start, equals);
+    text_append(out, " = %s", row->body);
+    if (with_loc && row->loc[0]) {
+        pad_to(out, start, equals + EQUALS + w->body);
+        text_append(out, "%*s%s", GAP, "", row->loc);
+    }
+    text_append(out, "\n");
 }
 
 /* ---- graphs ---- */
@@ -339,9 +355,11 @@ static void print_kernel(const GraphText *t, const Kernel *k, const char *prefix
     print_names(&t->numbers, k->out, k->out_count, prefix, &line_start, out);
     text_append(out, " {\n");
     for (int i = 0; i < k->node_count; i++) {
+        const Node *n = k->node[i];
+        if (n->id < 0 || n->id >= t->numbers.graph->node_count)
+            internal_error("kernel %s holds a node that is not in its graph", k->name);
         text_append(out, "%s  ", prefix);
-        if (k->node[i]->id >= 0)
-            print_row(&t->row[k->node[i]->id], &t->widths, with_loc, out);
+        print_row(&t->row[n->id], &t->widths, with_loc, out);
     }
     text_append(out, "%s}\n", prefix);
 }
