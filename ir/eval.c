@@ -160,10 +160,10 @@ static void eval_image(Eval *e, const Node *node)
                 double across;
                 bilinear_axis(w, x.w, y.w, &left, &right, &across);
                 for (int c = 0; c < y.c; c++) {
-                    double above = map_at(&x, n, top, left)[c] * (1 - across)
-                                   + map_at(&x, n, top, right)[c] * across;
-                    double below = map_at(&x, n, bottom, left)[c] * (1 - across)
-                                   + map_at(&x, n, bottom, right)[c] * across;
+                    double above = map_at(&x, n, top, left)[c] * (1 - across) +
+                                   map_at(&x, n, top, right)[c] * across;
+                    double below = map_at(&x, n, bottom, left)[c] * (1 - across) +
+                                   map_at(&x, n, bottom, right)[c] * across;
                     double pixel = (above * (1 - down) + below * down) / 255;
                     map_at(&y, n, h, w)[c] = (pixel - image->mean[c]) / image->std[c];
                 }
@@ -231,8 +231,7 @@ static void eval_conv2d(Eval *e, const Node *node)
 {
     Map x = map_of(e, node->in[0]), y = map_of(e, node);
     const double *bias = node->arity > 2 ? eval_value(e, node->in[2]) : NULL;
-    double *by_tap =
-        filter_by_tap(eval_value(e, node->in[1]), &node->in[1]->tensor.shape, false);
+    double *by_tap = filter_by_tap(eval_value(e, node->in[1]), &node->in[1]->tensor.shape, false);
     PARALLEL_FOR
     for (int row = 0; row < y.n * y.h; row++) {
         int n = row / y.h, oh = row % y.h;
@@ -407,8 +406,8 @@ static void eval_maxpool(Eval *e, const Node *node)
         for (int ow = 0; ow < y.w; ow++)
             for (int c = 0; c < y.c; c++) {
                 int code;
-                double best = window_maximum(&x, k, n, row_span(k, oh, &x), column_span(k, ow, &x),
-                                             c, &code);
+                double best =
+                    window_maximum(&x, k, n, row_span(k, oh, &x), column_span(k, ow, &x), c, &code);
                 map_at(&y, n, oh, ow)[c] = node->op == OP_MAXPOOL_CODE ? code : best;
             }
     }

@@ -119,8 +119,8 @@ static void seed(Autodiff *a)
     const Node *nll = loss->in[0];
     Node *logits = nll->in[0], *in[] = {logits, nll->in[1], loss->in[1]};
     if (needs_gradient(a, logits))
-        accumulate(a, logits,
-                   graph_add(a->graph, OP_CROSS_ENTROPY_GRAD, 3, in, NULL, nll->loc), nll->loc);
+        accumulate(a, logits, graph_add(a->graph, OP_CROSS_ENTROPY_GRAD, 3, in, NULL, nll->loc),
+                   nll->loc);
 }
 
 /* Moves each maxpool_code to right after its maxpool, which reads the same window. */
@@ -153,8 +153,7 @@ typedef struct Step {
 
 static Node *optimizer_op(const Step *s, Op op, Node *x, Node *y, double factor)
 {
-    return graph_add(s->graph, op, 2, (Node *[]){x, y}, &(Attr){.factor = factor},
-                     s->storage->loc);
+    return graph_add(s->graph, op, 2, (Node *[]){x, y}, &(Attr){.factor = factor}, s->storage->loc);
 }
 
 /* New storage PARAMETER.suffix, of the parameter's type. */
@@ -177,8 +176,8 @@ static void sgd_update(const Step *s, const Optimizer *o)
     Storage *velocity = NULL;
     if (o->momentum != 0) {
         velocity = add_moment(s, "momentum");
-        direction = optimizer_op(s, OP_MOMENTUM, graph_state(s->graph, velocity), direction,
-                                 o->momentum);
+        direction =
+            optimizer_op(s, OP_MOMENTUM, graph_state(s->graph, velocity), direction, o->momentum);
     }
     Node *in[] = {s->parameter, direction, s->lr};
     Node *next = graph_add(s->graph, OP_SGD_STEP, 3, in, NULL, s->storage->loc);
@@ -239,7 +238,9 @@ void pass_autodiff(Module *m)
     Node *lr = scalar_input(g, "lr", DT_F32), *step = scalar_input(g, "step", DT_I32);
     Pool *pool = pool_new();
     size_t count = (size_t)g->node_count, storages = (size_t)m->storage_count;
-    Autodiff a = {.graph = g, .pool = pool, .forward_count = g->node_count,
+    Autodiff a = {.graph = g,
+                  .pool = pool,
+                  .forward_count = g->node_count,
                   .needs = pool_alloc(pool, count * sizeof(bool)),
                   .grad = pool_alloc(pool, count * sizeof(Node *)),
                   .code = pool_alloc(pool, count * sizeof(Node *)),

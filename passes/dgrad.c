@@ -13,8 +13,8 @@
 static bool is_convolution(const Node *n)
 {
     const Window *w = &n->attr.window;
-    return n->op == OP_CONV2D_DGRAD && w->stride_h == 1 && w->stride_w == 1
-           && w->padding_h < w->kernel_h && w->padding_w < w->kernel_w;
+    return n->op == OP_CONV2D_DGRAD && w->stride_h == 1 && w->stride_w == 1 &&
+           w->padding_h < w->kernel_h && w->padding_w < w->kernel_w;
 }
 
 /* The transposed filter, made once for all its users; `from` is the first node that may be one. */

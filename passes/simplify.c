@@ -10,9 +10,9 @@
 
 static bool window_equal(const Window *a, const Window *b)
 {
-    return a->kernel_h == b->kernel_h && a->kernel_w == b->kernel_w && a->stride_h == b->stride_h
-           && a->stride_w == b->stride_w && a->padding_h == b->padding_h
-           && a->padding_w == b->padding_w && a->ceil_mode == b->ceil_mode;
+    return a->kernel_h == b->kernel_h && a->kernel_w == b->kernel_w && a->stride_h == b->stride_h &&
+           a->stride_w == b->stride_w && a->padding_h == b->padding_h &&
+           a->padding_w == b->padding_w && a->ceil_mode == b->ceil_mode;
 }
 
 static bool image_equal(const ImageAttr *a, const ImageAttr *b)
@@ -37,8 +37,8 @@ static bool attr_equal(const Node *a, const Node *b)
 
 static bool node_equal(const Node *a, const Node *b)
 {
-    if (a->op != b->op || a->arity != b->arity || a->tensor.dtype != b->tensor.dtype
-        || !shape_equal(&a->tensor.shape, &b->tensor.shape))
+    if (a->op != b->op || a->arity != b->arity || a->tensor.dtype != b->tensor.dtype ||
+        !shape_equal(&a->tensor.shape, &b->tensor.shape))
         return false;
     for (int k = 0; k < a->arity; k++)
         if (a->in[k] != b->in[k])
@@ -73,8 +73,8 @@ static Node *first_equal(Table *t, Node *n)
 
 static bool is_unit_pool(const Window *w)
 {
-    return w->kernel_h == 1 && w->kernel_w == 1 && w->stride_h == 1 && w->stride_w == 1
-           && w->padding_h == 0 && w->padding_w == 0;
+    return w->kernel_h == 1 && w->kernel_w == 1 && w->stride_h == 1 && w->stride_w == 1 &&
+           w->padding_h == 0 && w->padding_w == 0;
 }
 
 static bool has_one_pixel(const Node *n)
@@ -87,8 +87,8 @@ static bool covers_map(const Node *n)
 {
     const Window *w = &n->attr.window;
     const int32_t *dim = n->in[0]->tensor.shape.dim;
-    return w->kernel_h == dim[1] && w->kernel_w == dim[2] && w->padding_h == 0
-           && w->padding_w == 0 && has_one_pixel(n);
+    return w->kernel_h == dim[1] && w->kernel_w == dim[2] && w->padding_h == 0 &&
+           w->padding_w == 0 && has_one_pixel(n);
 }
 
 /* True where n's value is that of its operand. */

@@ -54,9 +54,9 @@ typedef struct Pass {
 } Pass;
 
 static const Pass passes[] = {
-    {"none", run_none},         {"simplify", run_simplify},   {"autodiff", run_autodiff},
-    {"target", run_target},     {"dgrad", run_dgrad},         {"fuse", pass_fuse},
-    {"schedule", pass_schedule}, {"layout", pass_layout},     {"order", run_order},
+    {"none", run_none},          {"simplify", run_simplify}, {"autodiff", run_autodiff},
+    {"target", run_target},      {"dgrad", run_dgrad},       {"fuse", pass_fuse},
+    {"schedule", pass_schedule}, {"layout", pass_layout},    {"order", run_order},
     {"memory", run_memory},
 };
 

@@ -107,8 +107,8 @@ static void expect_values(Fixture *f, const Node *n, int count, const double *wa
         expect_near(value(f, n)[i], want[i], 1e-12, op_name(n->op));
 }
 
-#define EXPECT(f, n, ...)                                                                          \
-    expect_values(f, n, (int)(sizeof((double[])__VA_ARGS__) / sizeof(double)),                     \
+#define EXPECT(f, n, ...) \
+    expect_values(f, n, (int)(sizeof((double[])__VA_ARGS__) / sizeof(double)), \
                   (const double[])__VA_ARGS__)
 #define SET(f, n, ...) set(f, n, (const double[])__VA_ARGS__)
 
@@ -157,8 +157,8 @@ static Window random_window(Fixture *f, int h, int w, bool pool)
         k.padding_h = random_int(f, 0, pool ? k.kernel_h / 2 : k.kernel_h);
         k.padding_w = random_int(f, 0, pool ? k.kernel_w / 2 : k.kernel_w);
         k.ceil_mode = pool && random_int(f, 0, 1);
-    } while (window_extent(h, k.kernel_h, k.stride_h, k.padding_h, k.ceil_mode) < 1
-             || window_extent(w, k.kernel_w, k.stride_w, k.padding_w, k.ceil_mode) < 1);
+    } while (window_extent(h, k.kernel_h, k.stride_h, k.padding_h, k.ceil_mode) < 1 ||
+             window_extent(w, k.kernel_w, k.stride_w, k.padding_w, k.ceil_mode) < 1);
     return k;
 }
 
@@ -214,8 +214,8 @@ static double conv2d_at(Fixture *f, const Node *x, const Node *filter, const Win
                 int h = oh * k->stride_h + kh - k->padding_h;
                 int w = ow * k->stride_w + kw - k->padding_w;
                 if (h >= 0 && w >= 0 && h < dx[1] && w < dx[2])
-                    sum += value(f, x)[((n * dx[1] + h) * dx[2] + w) * dx[3] + i]
-                           * value(f, filter)[((o * df[1] + i) * df[2] + kh) * df[3] + kw];
+                    sum += value(f, x)[((n * dx[1] + h) * dx[2] + w) * dx[3] + i] *
+                           value(f, filter)[((o * df[1] + i) * df[2] + kh) * df[3] + kw];
             }
     return sum;
 }
@@ -596,8 +596,9 @@ START_TEST(optimizer_ops)
     EXPECT(&f, first, {13, 5});
     EXPECT(&f, second, {16, 19});
     /* corrections 1 - 0.25 and 1 - 0.5625 */
-    EXPECT(&f, next, {1 - 0.5 / 0.75 * 4 / (4 / sqrt(0.4375) + 0.25),
-                      -2 - 0.5 / 0.75 * 8 / (2 / sqrt(0.4375) + 0.25)});
+    EXPECT(&f, next,
+           {1 - 0.5 / 0.75 * 4 / (4 / sqrt(0.4375) + 0.25),
+            -2 - 0.5 / 0.75 * 8 / (2 / sqrt(0.4375) + 0.25)});
     fixture_free(&f);
 }
 END_TEST
