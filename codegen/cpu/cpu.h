@@ -1,0 +1,61 @@
+/* Emission of CPU kernels: one function a kernel of the IR, made of calls of ninc_cpu.h and plain
+ * loops. Nothing is decided here; everything follows from the IR. */
+#ifndef NINC_CODEGEN_CPU_H
+#define NINC_CODEGEN_CPU_H
+
+#include "../emit.h"
+
+/* Register tiles that the module's kernels use, each emitted once. */
+typedef struct TileUse {
+    bool wgrad;
+    int positions, vectors, step;
+} TileUse;
+
+typedef struct TileSet {
+    TileUse *use;
+    int count, capacity;
+} TileSet;
+
+typedef struct CpuEmitter {
+    Pool *pool;
+    const Module *module;
+    const Graph *graph;
+    const Kernel *kernel;
+    KernelArgs args;
+    const int *number; /* by node id: the N of %N */
+    TileSet *tiles;
+    Text *out;    /* body of the function */
+    Text *tables; /* constants before the function */
+    int indent;
+} CpuEmitter;
+
+/* ---- emit.c ---- */
+
+/* One indented line. */
+void emit_line(CpuEmitter *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void emit_open(CpuEmitter *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void emit_block(CpuEmitter *e); /* opens a bare block */
+void emit_close(CpuEmitter *e);
+/* The C name of a node's memory (or local variable): v12, image, conv_0_0_weight. */
+const char *value_name(const CpuEmitter *e, const Node *n);
+/* Elements from one image of a per-image value to the next. */
+int64_t image_elements(const Node *n);
+
+/* ---- generic.c ---- */
+
+/* Plain loops for one node, over whole values in any layout. */
+void emit_generic(CpuEmitter *e, const Node *n);
+
+/* ---- rows.c ---- */
+
+/* A kernel of row ops: segments, strips, calls of the row functions. */
+void emit_rows(CpuEmitter *e);
+
+/* ---- update.c ---- */
+
+/* The optimizer kernel: one loop a parameter over its flat arrays. */
+void emit_update(CpuEmitter *e);
+/* Transposed filters of all layers. */
+void emit_filters(CpuEmitter *e);
+
+#endif

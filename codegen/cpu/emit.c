@@ -1,0 +1,217 @@
+/* MODEL.c: the kernels of all CPU graphs, after a copy of the headers that they need. */
+#include "../codegen.h"
+#include "../embed.h"
+#include "cpu.h"
+
+#include <string.h>
+
+void emit_line(CpuEmitter *e, const char *format, ...)
+{
+    va_list ap;
+    text_append(e->out, "%*s", 4 * e->indent, "");
+    va_start(ap, format);
+    text_append_v(e->out, format, ap);
+    va_end(ap);
+    text_append(e->out, "\n");
+}
+
+void emit_open(CpuEmitter *e, const char *format, ...)
+{
+    va_list ap;
+    text_append(e->out, "%*s", 4 * e->indent, "");
+    va_start(ap, format);
+    text_append_v(e->out, format, ap);
+    va_end(ap);
+    text_append(e->out, " {\n");
+    e->indent++;
+}
+
+void emit_block(CpuEmitter *e)
+{
+    emit_line(e, "{");
+    e->indent++;
+}
+
+void emit_close(CpuEmitter *e)
+{
+    e->indent--;
+    emit_line(e, "}");
+}
+
+const char *value_name(const CpuEmitter *e, const Node *n)
+{
+    if (n->storage)
+        return c_identifier(e->pool, n->storage->name);
+    if (n->op == OP_INPUT)
+        return n->name;
+    return pool_format(e->pool, "v%d", e->number[n->id]);
+}
+
+int64_t image_elements(const Node *n)
+{
+    Tensor t = n->tensor;
+    if (t.shape.rank > 0)
+        t.shape.dim[0] = 1;
+    return tensor_elements(&t);
+}
+
+static int *number_values(const Graph *g, Pool *pool)
+{
+    int *number = pool_alloc(pool, (size_t)(g->node_count + 1) * sizeof *number), next = 0;
+    for (int i = 0; i < g->node_count; i++)
+        if (g->node[i]->op != OP_INPUT && g->node[i]->op != OP_UPDATE)
+            number[i] = next++;
+    return number;
+}
+
+/* ---- one kernel ---- */
+
+static const char *c_type(DType dtype)
+{
+    switch (dtype) {
+    case DT_F32:
+        return "float";
+    case DT_BF16:
+        return "uint16_t";
+    case DT_I32:
+        return "int32_t";
+    case DT_U8:
+        return "uint8_t";
+    case DT_COUNT:
+        break;
+    }
+    internal_error("dtype %d", (int)dtype);
+}
+
+static bool is_written(const Kernel *k, const Node *n)
+{
+    for (int i = 0; i < k->out_count; i++)
+        if (n->storage && k->out[i]->storage == n->storage)
+            return true;
+    return !n->storage && n->kernel == k;
+}
+
+static void emit_arguments(CpuEmitter *e)
+{
+    for (int i = 0; i < e->args.count; i++) {
+        const Node *n = e->args.node[i];
+        emit_line(e, "%s%s *const restrict %s = arg[%d];", is_written(e->kernel, n) ? "" : "const ",
+                  c_type(n->tensor.dtype), value_name(e, n), i);
+    }
+}
+
+static void emit_body(CpuEmitter *e)
+{
+    if (kernel_is_rows(e->kernel)) {
+        emit_rows(e);
+        return;
+    }
+    if (e->kernel->class == KERNEL_UPDATE) {
+        emit_update(e);
+        return;
+    }
+    if (e->kernel->class == KERNEL_FILTER) {
+        emit_filters(e);
+        return;
+    }
+    for (int i = 0; i < e->kernel->node_count; i++)
+        emit_generic(e, e->kernel->node[i]);
+}
+
+static void emit_kernel(CpuEmitter *e, const Kernel *k, Text *to)
+{
+    Text body = {0}, tables = {0};
+    e->kernel = k;
+    e->args = kernel_args(e->pool, k);
+    e->out = &body;
+    e->tables = &tables;
+    e->indent = 1;
+    emit_arguments(e);
+    emit_line(e, "(void)range;");
+    emit_body(e);
+    text_append(to, "\n/*\n");
+    kernel_print(e->graph, k, " * ", to);
+    text_append(to, " */\n");
+    if (tables.length)
+        text_write(to, tables.data, tables.length);
+    text_append(to, "static void %s(void *const *arg, const NincRange *range)\n{\n", k->name);
+    text_write(to, body.data, body.length);
+    text_append(to, "}\n");
+    text_free(&body);
+    text_free(&tables);
+}
+
+/* ---- the file ---- */
+
+static void emit_tiles(const TileSet *tiles, Text *out)
+{
+    text_append(out, "\n/* Register tiles: positions x vectors of 16 channels. */\n");
+    for (int i = 0; i < tiles->count; i++) {
+        const TileUse *u = &tiles->use[i];
+        if (u->wgrad)
+            text_append(out, "WGRAD_TILE(wgrad_tile_%dx%d, %d, %d)\n", u->positions, u->vectors,
+                        u->positions, u->vectors);
+        else
+            text_append(out, "CONV_TILE(conv_tile_%dx%d_step%d, %d, %d, %d)\n", u->positions,
+                        u->vectors, u->step, u->positions, u->vectors, u->step);
+    }
+}
+
+static void emit_table(const Module *m, Text *out)
+{
+    const Graph *g;
+    const Kernel *k;
+    text_append(out, "\nstatic NincKernelFn *const kernels[] = {\n");
+    for (int i = 0; (k = cpu_kernel(m, i, &g)); i++)
+        text_append(out, "    %s,\n", k->name);
+    text_append(out, "};\n\n"
+                     "#ifndef NINC_LEVEL\n"
+                     "#define NINC_LEVEL baseline\n"
+                     "#endif\n"
+                     "#define NINC_TEXT_(x) #x\n"
+                     "#define NINC_TEXT(x) NINC_TEXT_(x)\n"
+                     "#define NINC_JOIN_(a, b) a##b\n"
+                     "#define NINC_JOIN(a, b) NINC_JOIN_(a, b)\n"
+                     "const NincCpuLevel NINC_JOIN(ninc_cpu_, NINC_LEVEL) = {\n"
+                     "    NINC_TEXT(NINC_LEVEL), kernels};\n");
+}
+
+/* A header's text without its includes of ours. */
+void emit_header(const Embedded *header, Text *out)
+{
+    static const char include[] = "#include \"";
+    const char *p = header->data, *end = p + header->length;
+    while (p < end) {
+        const char *newline = memchr(p, '\n', (size_t)(end - p));
+        const char *next = newline ? newline + 1 : end;
+        if ((size_t)(end - p) < sizeof include || memcmp(p, include, sizeof include - 1) != 0)
+            text_write(out, p, (size_t)(next - p));
+        p = next;
+    }
+}
+
+void emit_cpu(const Module *m, Text *out)
+{
+    Pool *pool = pool_new();
+    TileSet tiles = {0};
+    Text kernels = {0};
+    CpuEmitter e = {.pool = pool, .module = m, .tiles = &tiles};
+    const Kernel *k;
+    const Graph *g = NULL;
+    for (int i = 0; (k = cpu_kernel(m, i, &g)); i++) {
+        if (g != e.graph)
+            e.number = number_values(g, pool);
+        e.graph = g;
+        emit_kernel(&e, k, &kernels);
+    }
+    text_append(out, "/* The CPU kernels of model %s, made by ninc. Compile with GNU C. */\n",
+                m->name);
+    emit_header(&embedded_tensor_h, out);
+    emit_header(&embedded_plan_h, out);
+    emit_header(&embedded_cpu_h, out);
+    emit_tiles(&tiles, out);
+    text_write(out, kernels.data, kernels.length);
+    emit_table(m, out);
+    text_free(&kernels);
+    pool_free(pool);
+}

@@ -1,0 +1,590 @@
+/* Plain loops for one node, straight from the op's definition, over values in any layout. This is
+ * every kernel at -O0, and the small ones at any level. */
+#include "cpu.h"
+
+#include <string.h>
+
+/* Loop variables: activations use n, h, w, c (output side) and y, x, i (input side). */
+
+static int dim(const Node *n, int axis)
+{
+    const Shape *s = &n->tensor.shape;
+    if (s->rank == 4)
+        return s->dim[axis];
+    if (axis == 0)
+        return s->rank > 0 ? s->dim[0] : 1;
+    return axis == 3 && s->rank > 1 ? s->dim[s->rank - 1] : 1;
+}
+
+/* ---- addresses ---- */
+
+/* `x / block` and `x % block` where x is known to be below extent. */
+static const char *quotient(const CpuEmitter *e, const char *x, int block, int extent)
+{
+    return extent <= block ? "0" : pool_format(e->pool, "%s / %d", x, block);
+}
+
+static const char *remainder_of(const CpuEmitter *e, const char *x, int block, int extent)
+{
+    return extent <= block ? x : pool_format(e->pool, "%s %% %d", x, block);
+}
+
+static int blocks_of(int extent, int block)
+{
+    return (extent + block - 1) / block;
+}
+
+static const char *map_index(const CpuEmitter *e, const Node *v, const char *n, const char *h,
+                             const char *w, const char *c)
+{
+    const Layout *l = &v->tensor.layout;
+    int rows = dim(v, 1) + 2 * l->halo_h, cols = dim(v, 2) + 2 * l->halo_w, channels = dim(v, 3);
+    const char *image = pool_format(e->pool, "(ptrdiff_t)(%s) * %lld", n,
+                                    (long long)image_elements(v));
+    if (l->kind == LAYOUT_NCHWC)
+        return pool_format(e->pool, "%s + ((%s) * %d + (%s) + %d) * %d + ((%s) + %d) * %d + %s",
+                           image, quotient(e, c, l->block, channels), rows, h, l->halo_h,
+                           cols * l->block, w, l->halo_w, l->block,
+                           remainder_of(e, c, l->block, channels));
+    return pool_format(e->pool, "%s + ((%s) + %d) * %d + ((%s) + %d) * %d + %s", image, h,
+                       l->halo_h, cols * channels, w, l->halo_w, channels, c);
+}
+
+static const char *filter_index(const CpuEmitter *e, const Node *v, const char *o, const char *i,
+                                const char *kh, const char *kw)
+{
+    const Layout *l = &v->tensor.layout;
+    const int32_t *d = v->tensor.shape.dim;
+    if (l->kind != LAYOUT_FILTER)
+        return pool_format(e->pool, "(((ptrdiff_t)(%s) * %d + %s) * %d + %s) * %d + %s", o, d[1],
+                           i, d[2], kh, d[3], kw);
+    const char *tile = pool_format(
+        e->pool, "((((ptrdiff_t)(%s) * %d + %s) * %d + %s) * %d + %s)",
+        quotient(e, o, l->out_block, d[0]), blocks_of(d[1], l->block),
+        quotient(e, i, l->block, d[1]), d[2], kh, d[3], kw);
+    return pool_format(e->pool, "(%s * %d + %s) * %d + %s", tile, l->block,
+                       remainder_of(e, i, l->block, d[1]), l->out_block,
+                       remainder_of(e, o, l->out_block, d[0]));
+}
+
+/* A read of v at an index; what the chunk phase left as partials is summed. */
+static const char *read_at(const CpuEmitter *e, const Node *v, const char *index)
+{
+    if (v->place.region == REGION_PARTIAL && e->kernel->phase == PHASE_AFTER)
+        return pool_format(e->pool, "sum_partials(%s + %s, %d, %lld)", value_name(e, v), index,
+                           e->graph->partials,
+                           (long long)(v->place.bytes / dtype_bytes(v->tensor.dtype)));
+    return pool_format(e->pool, "%s[%s]", value_name(e, v), index);
+}
+
+static const char *read_map(const CpuEmitter *e, const Node *v, const char *n, const char *h,
+                            const char *w, const char *c)
+{
+    return read_at(e, v, map_index(e, v, n, h, w, c));
+}
+
+/* ---- loops ---- */
+
+static void open_loop(CpuEmitter *e, const char *variable, int extent)
+{
+    emit_open(e, "for (int %s = 0; %s < %d; %s++)", variable, variable, extent, variable);
+}
+
+static void open_images(CpuEmitter *e)
+{
+    if (e->kernel->phase == PHASE_CHUNK)
+        emit_open(e, "for (int n = 0; n < range->images; n++)");
+    else
+        emit_open(e, "for (int n = 0; n < %d; n++)", e->graph->batch);
+}
+
+static void close_loops(CpuEmitter *e, int count)
+{
+    while (count-- > 0)
+        emit_close(e);
+}
+
+/* n, h, w over the pixels of v. */
+static void open_pixels(CpuEmitter *e, const Node *v)
+{
+    open_images(e);
+    open_loop(e, "h", dim(v, 1));
+    open_loop(e, "w", dim(v, 2));
+}
+
+/* Window taps of output pixel h, w: kh, kw with input pixel y, x inside the map of `input`. */
+static void open_taps(CpuEmitter *e, const Window *k, const Node *input)
+{
+    open_loop(e, "kh", k->kernel_h);
+    emit_line(e, "const int y = h * %d + kh - %d;", k->stride_h, k->padding_h);
+    emit_line(e, "if (y < 0 || y >= %d)", dim(input, 1));
+    emit_line(e, "    continue;");
+    open_loop(e, "kw", k->kernel_w);
+    emit_line(e, "const int x = w * %d + kw - %d;", k->stride_w, k->padding_w);
+    emit_line(e, "if (x < 0 || x >= %d)", dim(input, 2));
+    emit_line(e, "    continue;");
+}
+
+/* Windows that cover input pixel h, w: taps kh, kw of output pixel y, x of `output`. */
+static void open_windows(CpuEmitter *e, const Window *k, const Node *output)
+{
+    open_loop(e, "kh", k->kernel_h);
+    emit_line(e, "const int top = h + %d - kh, y = top / %d;", k->padding_h, k->stride_h);
+    emit_line(e, "if (top < 0 || top %% %d != 0 || y >= %d)", k->stride_h, dim(output, 1));
+    emit_line(e, "    continue;");
+    open_loop(e, "kw", k->kernel_w);
+    emit_line(e, "const int left = w + %d - kw, x = left / %d;", k->padding_w, k->stride_w);
+    emit_line(e, "if (left < 0 || left %% %d != 0 || x >= %d)", k->stride_w, dim(output, 2));
+    emit_line(e, "    continue;");
+}
+
+/* Halo and padding lanes are zero before the values are written. */
+static void emit_clear(CpuEmitter *e, const Node *v)
+{
+    if (v->tensor.layout.kind == LAYOUT_PLAIN)
+        return;
+    const char *images = e->kernel->phase == PHASE_CHUNK && is_per_image(e->graph, v)
+                             ? " * (size_t)range->images"
+                             : "";
+    int64_t bytes = value_bytes(e->graph, v);
+    if (*images)
+        bytes = image_elements(v) * dtype_bytes(v->tensor.dtype);
+    emit_line(e, "memset(%s, 0, (size_t)%lld%s);", value_name(e, v), (long long)bytes, images);
+}
+
+/* Weight gradients start from zero or from the partial so far. */
+static void emit_clear_partial(CpuEmitter *e, const Node *v)
+{
+    emit_line(e, "if (!range->accumulate)");
+    emit_line(e, "    memset(%s, 0, %lld);", value_name(e, v), (long long)v->place.bytes);
+}
+
+/* ---- convolutions ---- */
+
+static void emit_conv(CpuEmitter *e, const Node *n)
+{
+    const Node *x = n->in[0], *filter = n->in[1];
+    int channels = dim(n, 3);
+    open_pixels(e, n);
+    emit_line(e, "float sum[%d];", channels);
+    emit_line(e, "for (int c = 0; c < %d; c++)", channels);
+    emit_line(e, "    sum[c] = %s;", n->arity > 2 ? read_at(e, n->in[2], "c") : "0");
+    open_taps(e, &n->attr.window, x);
+    open_loop(e, "i", dim(x, 3));
+    emit_line(e, "const float v = %s;", read_map(e, x, "n", "y", "x", "i"));
+    emit_line(e, "for (int c = 0; c < %d; c++)", channels);
+    emit_line(e, "    sum[c] += v * %s;",
+              read_at(e, filter, filter_index(e, filter, "c", "i", "kh", "kw")));
+    close_loops(e, 3);
+    emit_line(e, "for (int c = 0; c < %d; c++)", channels);
+    emit_line(e, "    %s = sum[c];", read_map(e, n, "n", "h", "w", "c"));
+    close_loops(e, 3);
+}
+
+static void emit_dgrad(CpuEmitter *e, const Node *n)
+{
+    const Node *dy = n->in[0], *filter = n->in[1];
+    int channels = dim(n, 3);
+    open_pixels(e, n);
+    emit_line(e, "float sum[%d] = {0};", channels);
+    open_windows(e, &n->attr.window, dy);
+    open_loop(e, "o", dim(dy, 3));
+    emit_line(e, "const float v = %s;", read_map(e, dy, "n", "y", "x", "o"));
+    emit_line(e, "for (int c = 0; c < %d; c++)", channels);
+    emit_line(e, "    sum[c] += v * %s;",
+              read_at(e, filter, filter_index(e, filter, "o", "c", "kh", "kw")));
+    close_loops(e, 3);
+    emit_line(e, "for (int c = 0; c < %d; c++)", channels);
+    emit_line(e, "    %s = sum[c];", read_map(e, n, "n", "h", "w", "c"));
+    close_loops(e, 3);
+}
+
+static void emit_wgrad(CpuEmitter *e, const Node *n)
+{
+    const Node *x = n->in[0], *dy = n->in[1];
+    const Window *k = &n->attr.window;
+    emit_clear_partial(e, n);
+    open_loop(e, "kh", k->kernel_h);
+    open_loop(e, "kw", k->kernel_w);
+    open_pixels(e, dy);
+    emit_line(e, "const int y = h * %d + kh - %d, x = w * %d + kw - %d;", k->stride_h,
+              k->padding_h, k->stride_w, k->padding_w);
+    emit_line(e, "if (y < 0 || y >= %d || x < 0 || x >= %d)", dim(x, 1), dim(x, 2));
+    emit_line(e, "    continue;");
+    open_loop(e, "i", dim(x, 3));
+    emit_line(e, "const float v = %s;", read_map(e, x, "n", "y", "x", "i"));
+    emit_line(e, "for (int c = 0; c < %d; c++)", dim(dy, 3));
+    emit_line(e, "    %s += v * %s;", read_at(e, n, filter_index(e, n, "c", "i", "kh", "kw")),
+              read_map(e, dy, "n", "h", "w", "c"));
+    close_loops(e, 6);
+}
+
+static void emit_bias_grad(CpuEmitter *e, const Node *n)
+{
+    emit_clear_partial(e, n);
+    open_pixels(e, n->in[0]);
+    open_loop(e, "c", dim(n->in[0], 3));
+    emit_line(e, "%s += %s;", read_at(e, n, "c"), read_map(e, n->in[0], "n", "h", "w", "c"));
+    close_loops(e, 4);
+}
+
+static void emit_transpose(CpuEmitter *e, const Node *n)
+{
+    const int32_t *d = n->in[0]->tensor.shape.dim;
+    open_loop(e, "o", d[0]);
+    open_loop(e, "i", d[1]);
+    open_loop(e, "kh", d[2]);
+    open_loop(e, "kw", d[3]);
+    emit_line(e, "%s =",
+              read_at(e, n, filter_index(e, n, "i", "o", pool_format(e->pool, "(%d - kh)", d[2] - 1),
+                                         pool_format(e->pool, "(%d - kw)", d[3] - 1))));
+    emit_line(e, "    %s;", read_at(e, n->in[0], filter_index(e, n->in[0], "o", "i", "kh", "kw")));
+    close_loops(e, 4);
+}
+
+/* ---- pools ---- */
+
+/* The maximum or its code: the first window tap that nothing before it exceeds; NaN wins. */
+static void emit_maxpool(CpuEmitter *e, const Node *n)
+{
+    const Node *x = n->in[0];
+    const Window *k = &n->attr.window;
+    open_pixels(e, n);
+    open_loop(e, "c", dim(n, 3));
+    emit_line(e, "float best = 0;");
+    emit_line(e, "int code = -1;");
+    open_taps(e, k, x);
+    emit_line(e, "const float v = %s;", read_map(e, x, "n", "y", "x", "c"));
+    emit_open(e, "if (code < 0 || v > best || v != v)");
+    emit_line(e, "best = v;");
+    emit_line(e, "code = kh * %d + kw;", k->kernel_w);
+    close_loops(e, 3);
+    if (n->op == OP_MAXPOOL)
+        emit_line(e, "%s = best;", read_map(e, n, "n", "h", "w", "c"));
+    else
+        emit_line(e, "%s = (uint8_t)code;", read_map(e, n, "n", "h", "w", "c"));
+    emit_line(e, "(void)best;");
+    close_loops(e, 4);
+}
+
+static void emit_maxpool_grad(CpuEmitter *e, const Node *n)
+{
+    const Node *dy = n->in[0], *code = n->in[1];
+    open_pixels(e, n);
+    open_loop(e, "c", dim(n, 3));
+    emit_line(e, "float sum = 0;");
+    open_windows(e, &n->attr.window, dy);
+    emit_line(e, "if (%s == kh * %d + kw)", read_map(e, code, "n", "y", "x", "c"),
+              n->attr.window.kernel_w);
+    emit_line(e, "    sum += %s;", read_map(e, dy, "n", "y", "x", "c"));
+    close_loops(e, 2);
+    emit_line(e, "%s = sum;", read_map(e, n, "n", "h", "w", "c"));
+    close_loops(e, 4);
+}
+
+/* Pixels of the average window of output pixel h, w that lie inside the padded input. */
+static void emit_window_pixels(CpuEmitter *e, const Window *k, const Node *input, const char *h,
+                               const char *w)
+{
+    emit_line(e, "const int rows = smaller(%s * %d + %d, %d) - %s * %d;", h, k->stride_h,
+              k->kernel_h, dim(input, 1) + 2 * k->padding_h, h, k->stride_h);
+    emit_line(e, "const int cols = smaller(%s * %d + %d, %d) - %s * %d;", w, k->stride_w,
+              k->kernel_w, dim(input, 2) + 2 * k->padding_w, w, k->stride_w);
+}
+
+static void emit_avgpool(CpuEmitter *e, const Node *n)
+{
+    const Node *x = n->in[0];
+    open_pixels(e, n);
+    emit_window_pixels(e, &n->attr.window, x, "h", "w");
+    open_loop(e, "c", dim(n, 3));
+    emit_line(e, "float sum = 0;");
+    open_taps(e, &n->attr.window, x);
+    emit_line(e, "sum += %s;", read_map(e, x, "n", "y", "x", "c"));
+    close_loops(e, 2);
+    emit_line(e, "%s = sum / (float)(rows * cols);", read_map(e, n, "n", "h", "w", "c"));
+    close_loops(e, 4);
+}
+
+static void emit_avgpool_grad(CpuEmitter *e, const Node *n)
+{
+    const Node *dy = n->in[0];
+    open_pixels(e, n);
+    open_loop(e, "c", dim(n, 3));
+    emit_line(e, "float sum = 0;");
+    open_windows(e, &n->attr.window, dy);
+    emit_window_pixels(e, &n->attr.window, n, "y", "x");
+    emit_line(e, "sum += %s / (float)(rows * cols);", read_map(e, dy, "n", "y", "x", "c"));
+    close_loops(e, 2);
+    emit_line(e, "%s = sum;", read_map(e, n, "n", "h", "w", "c"));
+    close_loops(e, 4);
+}
+
+static void emit_gap(CpuEmitter *e, const Node *n)
+{
+    const Node *x = n->in[0];
+    open_images(e);
+    open_loop(e, "c", dim(n, 3));
+    emit_line(e, "float sum = 0;");
+    open_loop(e, "h", dim(x, 1));
+    open_loop(e, "w", dim(x, 2));
+    emit_line(e, "sum += %s;", read_map(e, x, "n", "h", "w", "c"));
+    close_loops(e, 2);
+    emit_line(e, "%s = sum / %d;", read_map(e, n, "n", "0", "0", "c"), dim(x, 1) * dim(x, 2));
+    close_loops(e, 2);
+}
+
+static void emit_gap_grad(CpuEmitter *e, const Node *n)
+{
+    open_pixels(e, n);
+    open_loop(e, "c", dim(n, 3));
+    emit_line(e, "%s = %s / %d;", read_map(e, n, "n", "h", "w", "c"),
+              read_map(e, n->in[0], "n", "0", "0", "c"), dim(n, 1) * dim(n, 2));
+    close_loops(e, 4);
+}
+
+/* Between the map and PyTorch's order c, h, w. */
+static void emit_flatten(CpuEmitter *e, const Node *n)
+{
+    bool forward = n->op == OP_FLATTEN;
+    const Node *map = forward ? n->in[0] : n, *flat = forward ? n : n->in[0];
+    const char *at = pool_format(e->pool, "(c * %d + h) * %d + w", dim(map, 1), dim(map, 2));
+    const char *in_map = read_map(e, map, "n", "h", "w", "c");
+    const char *in_flat = read_map(e, flat, "n", "0", "0", at);
+    open_pixels(e, map);
+    open_loop(e, "c", dim(map, 3));
+    emit_line(e, "%s = %s;", forward ? in_flat : in_map, forward ? in_map : in_flat);
+    close_loops(e, 4);
+}
+
+/* ---- loss ---- */
+
+static void open_logits(CpuEmitter *e, const Node *n)
+{
+    const char *logit = read_map(e, n->in[0], "n", "0", "0", "k");
+    open_images(e);
+    emit_line(e, "float top = %s;", read_map(e, n->in[0], "n", "0", "0", "0"));
+    emit_line(e, "float sum = 0;");
+    emit_line(e, "for (int k = 1; k < %d; k++)", dim(n->in[0], 3));
+    emit_line(e, "    top = %s > top ? %s : top;", logit, logit);
+    emit_line(e, "for (int k = 0; k < %d; k++)", dim(n->in[0], 3));
+    emit_line(e, "    sum += expf(%s - top);", logit);
+}
+
+static void emit_cross_entropy(CpuEmitter *e, const Node *n)
+{
+    open_logits(e, n);
+    emit_line(e, "%s[n] = logf(sum) + top - %s;", value_name(e, n),
+              read_map(e, n->in[0], "n", "0", "0",
+                       pool_format(e->pool, "%s[n]", value_name(e, n->in[1]))));
+    close_loops(e, 1);
+}
+
+static void emit_cross_entropy_grad(CpuEmitter *e, const Node *n)
+{
+    const char *valid = value_name(e, n->in[2]);
+    const char *first = e->kernel->phase == PHASE_CHUNK ? "range->first_image + " : "";
+    open_logits(e, n);
+    emit_line(e, "const float scale = %sn < %s[0] ? 1.0f / (float)%s[0] : 0;", first, valid, valid);
+    open_loop(e, "k", dim(n, 3));
+    emit_line(e, "const float softmax = expf(%s - top) / sum;",
+              read_map(e, n->in[0], "n", "0", "0", "k"));
+    emit_line(e, "%s = scale > 0 ? (softmax - (k == %s[n])) * scale : 0;",
+              read_map(e, n, "n", "0", "0", "k"), value_name(e, n->in[1]));
+    close_loops(e, 2);
+}
+
+static void emit_correct(CpuEmitter *e, const Node *n)
+{
+    const char *logits = value_name(e, n->in[0]);
+    open_images(e);
+    emit_line(e, "int best = 0;");
+    emit_line(e, "for (int k = 1; k < %d; k++)", dim(n->in[0], 3));
+    emit_line(e, "    if (%s > %s)", read_map(e, n->in[0], "n", "0", "0", "k"),
+              read_map(e, n->in[0], "n", "0", "0", "best"));
+    emit_line(e, "        best = k;");
+    emit_line(e, "%s[n] = best == %s[n];", value_name(e, n), value_name(e, n->in[1]));
+    emit_line(e, "(void)%s;", logits);
+    close_loops(e, 1);
+}
+
+static void emit_over_valid(CpuEmitter *e, const Node *n)
+{
+    bool mean = n->op == OP_MEAN_VALID;
+    const char *rows = value_name(e, n->in[0]), *valid = value_name(e, n->in[1]);
+    emit_block(e);
+    emit_line(e, "%s sum = 0;", mean ? "double" : "int32_t");
+    emit_line(e, "for (int n = 0; n < %s[0]; n++)", valid);
+    emit_line(e, "    sum += %s[n];", rows);
+    if (mean)
+        emit_line(e, "%s[0] = (float)(sum / %s[0]);", value_name(e, n), valid);
+    else
+        emit_line(e, "%s[0] = sum;", value_name(e, n));
+    emit_close(e);
+}
+
+/* ---- images ---- */
+
+static void emit_list(CpuEmitter *e, const ImageAttr *image, bool shift)
+{
+    text_append(e->tables, "{");
+    for (int i = 0; i < image->channels; i++) {
+        double scale = 1 / (255 * image->std[i]);
+        text_append(e->tables, "%s%.9g", i ? ", " : "",
+                    shift ? -image->mean[i] / image->std[i] : scale);
+    }
+    text_append(e->tables, "}");
+}
+
+static void emit_image(CpuEmitter *e, const Node *n)
+{
+    const Node *image = n->in[0];
+    const Layout *l = &n->tensor.layout;
+    bool blocked = l->kind == LAYOUT_NCHWC;
+    int channels = dim(n, 3), lanes = blocked ? l->block : channels;
+    int row = (dim(n, 2) + 2 * l->halo_w) * lanes, rows = dim(n, 1) + 2 * l->halo_h;
+    text_append(e->tables, "static const Image %s_image = {%d, %d, %d, %d, %d, %d, ",
+                e->kernel->name, dim(image, 1), dim(image, 2), dim(n, 1), dim(n, 2), channels,
+                lanes);
+    emit_list(e, &n->attr.image, false);
+    text_append(e->tables, ", ");
+    emit_list(e, &n->attr.image, true);
+    text_append(e->tables, "};\n\n");
+    if (n->op == OP_RESIZE)
+        emit_line(e, "float lines[%d];", 2 * dim(n, 2) * channels);
+    open_images(e);
+    emit_line(e, "const Map y = {%s + (ptrdiff_t)n * %lld + %d, %d, %d, 0};", value_name(e, n),
+              (long long)image_elements(n), l->halo_h * row + l->halo_w * lanes, row, rows * row);
+    emit_line(e, "const uint8_t *pixels = %s + (ptrdiff_t)n * %lld;", value_name(e, image),
+              (long long)image_elements(image));
+    if (n->op == OP_RESIZE)
+        emit_line(e, "resize_image(&%s_image, pixels, lines, y);", e->kernel->name);
+    else
+        emit_line(e, "normalize_image(&%s_image, pixels, y);", e->kernel->name);
+    emit_close(e);
+}
+
+/* ---- pointwise ---- */
+
+static const char *operand(const CpuEmitter *e, const Node *n, const Node *in)
+{
+    const Shape *s = &in->tensor.shape;
+    if (s->rank == 0)
+        return read_at(e, in, "0");
+    if (is_per_image(e->graph, n))
+        return read_map(e, in, "n", "h", "w", "c");
+    return read_at(e, in, "i");
+}
+
+/* Per-image values go by their coordinates; parameters, whose operands all lie alike, flat. */
+static void emit_pointwise(CpuEmitter *e, const Node *n)
+{
+    char digits[32];
+    bool images = is_per_image(e->graph, n);
+    int loops = images ? 4 : 1;
+    if (images) {
+        open_pixels(e, n);
+        open_loop(e, "c", dim(n, 3));
+    } else {
+        emit_open(e, "for (ptrdiff_t i = 0; i < %lld; i++)", (long long)tensor_elements(&n->tensor));
+    }
+    for (int k = 0; k < n->arity; k++)
+        emit_line(e, "const %s %c = %s;", n->in[k]->tensor.dtype == DT_F32 ? "float" : "int",
+                  'a' + k, operand(e, n, n->in[k]));
+    if (op_attr(n->op) == ATTR_FACTOR)
+        emit_line(e, "const double k = %s;", format_double(n->attr.factor, digits));
+    if (op_attr(n->op) == ATTR_ADAM) {
+        emit_line(e, "const double adam_beta1 = %s;", format_double(n->attr.adam.beta1, digits));
+        emit_line(e, "const double adam_beta2 = %s;", format_double(n->attr.adam.beta2, digits));
+        emit_line(e, "const double adam_eps = %s;", format_double(n->attr.adam.eps, digits));
+    }
+    emit_line(e, "%s = (float)(%s);",
+              images ? read_map(e, n, "n", "h", "w", "c") : read_at(e, n, "i"), op_scalar(n->op));
+    close_loops(e, loops);
+}
+
+void emit_generic(CpuEmitter *e, const Node *n)
+{
+    bool clears = n->op != OP_UPDATE && n->op != OP_CONV2D_WGRAD && n->op != OP_BIAS_GRAD &&
+                  (!op_is_pointwise(n->op) || is_per_image(e->graph, n));
+    if (clears)
+        emit_clear(e, n);
+    switch (n->op) {
+    case OP_NORMALIZE:
+    case OP_RESIZE:
+        emit_image(e, n);
+        return;
+    case OP_CONV2D:
+        emit_conv(e, n);
+        return;
+    case OP_CONV2D_DGRAD:
+        emit_dgrad(e, n);
+        return;
+    case OP_CONV2D_WGRAD:
+        emit_wgrad(e, n);
+        return;
+    case OP_BIAS_GRAD:
+        emit_bias_grad(e, n);
+        return;
+    case OP_FILTER_TRANSPOSE:
+        emit_transpose(e, n);
+        return;
+    case OP_MAXPOOL:
+    case OP_MAXPOOL_CODE:
+        emit_maxpool(e, n);
+        return;
+    case OP_MAXPOOL_GRAD:
+        emit_maxpool_grad(e, n);
+        return;
+    case OP_AVGPOOL:
+        emit_avgpool(e, n);
+        return;
+    case OP_AVGPOOL_GRAD:
+        emit_avgpool_grad(e, n);
+        return;
+    case OP_GAP:
+        emit_gap(e, n);
+        return;
+    case OP_GAP_GRAD:
+        emit_gap_grad(e, n);
+        return;
+    case OP_FLATTEN:
+    case OP_FLATTEN_GRAD:
+        emit_flatten(e, n);
+        return;
+    case OP_CROSS_ENTROPY:
+        emit_cross_entropy(e, n);
+        return;
+    case OP_CROSS_ENTROPY_GRAD:
+        emit_cross_entropy_grad(e, n);
+        return;
+    case OP_CORRECT:
+        emit_correct(e, n);
+        return;
+    case OP_MEAN_VALID:
+    case OP_COUNT_VALID:
+        emit_over_valid(e, n);
+        return;
+    case OP_RELU:
+    case OP_RELU_GRAD:
+    case OP_ADD:
+    case OP_WEIGHT_DECAY:
+    case OP_MOMENTUM:
+    case OP_SGD_STEP:
+    case OP_ADAM_M:
+    case OP_ADAM_V:
+    case OP_ADAM_STEP:
+        emit_pointwise(e, n);
+        return;
+    case OP_UPDATE:
+        emit_line(e, "for (ptrdiff_t i = 0; i < %lld; i++)",
+                  (long long)tensor_elements(&n->tensor));
+        emit_line(e, "    %s[i] = %s;", value_name(e, n), read_at(e, n->in[0], "i"));
+        return;
+    case OP_INPUT:
+    case OP_STATE:
+    case OP_COUNT:
+        break;
+    }
+    internal_error("no loops for %s", op_name(n->op));
+}

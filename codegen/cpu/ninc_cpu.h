@@ -1,0 +1,698 @@
+/* The CPU device library: what emitted C is composed of. ninc puts a copy of this text at the top
+ * of every MODEL.c, which is compiled once for each instruction set (NINC_LEVEL).
+ *
+ * Maps are blocked: [image][block of 16 channels][row][column][16], with a zero halo where a
+ * convolution pads, or [image][row][column][channel] for the first layer's few channels. Filters
+ * are packed [output group][input block][row][run][vectors][16]: a `run` is one filter row,
+ * columns x channels of a block, which is contiguous in a map too. So every contraction is: over
+ * input blocks, filter rows and the run, broadcast one input, multiply by `vectors` vectors.
+ * Register tiles after LIBXSMM (arXiv 1906.06440): all accumulators stay in registers. */
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+enum { VECTOR_BYTES = 64, TILE_VECTORS = 4, TILE_PIXELS = 28, TILE_ACCUMULATORS = 28 };
+#elif defined(__AVX2__)
+enum { VECTOR_BYTES = 32, TILE_VECTORS = 1, TILE_PIXELS = 6, TILE_ACCUMULATORS = 12 };
+#elif defined(__aarch64__)
+enum { VECTOR_BYTES = 16, TILE_VECTORS = 1, TILE_PIXELS = 6, TILE_ACCUMULATORS = 24 };
+#else
+enum { VECTOR_BYTES = 16, TILE_VECTORS = 1, TILE_PIXELS = 3, TILE_ACCUMULATORS = 12 };
+#endif
+/* LANES channels a block everywhere; PARTS machine vectors make up one block. */
+enum { LANES = 16, PARTS = 64 / VECTOR_BYTES, LANES_A_PART = VECTOR_BYTES / 4 };
+
+typedef float Vector __attribute__((vector_size(VECTOR_BYTES)));
+typedef int32_t Mask __attribute__((vector_size(VECTOR_BYTES)));
+typedef uint8_t Codes __attribute__((vector_size(LANES_A_PART)));
+
+#define INLINE static inline __attribute__((always_inline, unused))
+#define SHARED static __attribute__((noinline, unused))
+#define UNROLL _Pragma("GCC unroll 32")
+
+INLINE Vector load(const float *p)
+{
+    return *(const Vector *)p;
+}
+
+INLINE void store(float *p, Vector v)
+{
+    *(Vector *)p = v;
+}
+
+INLINE Vector splat(float x)
+{
+    return (Vector){0} + x;
+}
+
+INLINE Vector keep_where(Mask m, Vector a)
+{
+    return (Vector)((Mask)a & m);
+}
+
+INLINE int smaller(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+INLINE int larger(int a, int b)
+{
+    return a > b ? a : b;
+}
+
+/* One image of a map: data is logical row `first`, column 0 (so halo lies before it); row and
+ * block are in elements. */
+typedef struct Map {
+    float *data;
+    ptrdiff_t row, block;
+    int first;
+} Map;
+
+typedef struct CodeMap {
+    uint8_t *data;
+    ptrdiff_t row, block;
+    int first;
+} CodeMap;
+
+INLINE float *map_row(Map m, int row)
+{
+    return m.data + (row - m.first) * m.row;
+}
+
+INLINE uint8_t *code_row(CodeMap m, int row)
+{
+    return m.data + (row - m.first) * m.row;
+}
+
+/* ---- convolution ---- */
+
+enum { EPILOGUE_RELU = 1, EPILOGUE_MASK = 2 }; /* MASK: zero where the mask map is not > 0 */
+
+/* What a register tile of one output row needs. */
+typedef struct ConvTile {
+    const float *x, *filter, *bias, *mask;
+    float *y;
+    ptrdiff_t x_block, x_row, y_block, mask_block;
+    int in_blocks, kernel_h, run, epilogue;
+} ConvTile;
+
+typedef void ConvTileFn(const ConvTile *t);
+
+INLINE Vector conv_epilogue(const ConvTile *t, Vector v, const float *mask)
+{
+    if (t->epilogue & EPILOGUE_RELU)
+        v = (Vector)((Mask)v & ~(Mask)(v <= (Vector){0}));
+    if (t->epilogue & EPILOGUE_MASK)
+        v = keep_where((Mask)(load(mask) > (Vector){0}), v);
+    return v;
+}
+
+/* PIXELS x VECTORS blocks of output, starting at pixel p and vector v of the tile; the filter is
+ * packed for FILTER_VECTORS vectors, neighbouring pixels read inputs STEP elements apart. */
+INLINE void conv_part(const ConvTile *t, int p, const int PIXELS, int v, const int VECTORS,
+                      const int FILTER_VECTORS, const int STEP)
+{
+    Vector acc[TILE_ACCUMULATORS];
+    UNROLL for (int i = 0; i < PIXELS; i++)
+        UNROLL for (int j = 0; j < VECTORS * PARTS; j++)
+            acc[i * VECTORS * PARTS + j] =
+                t->bias ? load(t->bias + v * LANES + j * LANES_A_PART) : (Vector){0};
+    const float *filter = t->filter + v * LANES;
+    const float *block = t->x + (ptrdiff_t)p * STEP;
+    for (int b = 0; b < t->in_blocks; b++, block += t->x_block) {
+        const float *row = block;
+        for (int k = 0; k < t->kernel_h; k++, row += t->x_row) {
+            const float *x = row;
+            for (int r = t->run; r > 0; r--, x++, filter += FILTER_VECTORS * LANES) {
+                Vector w[TILE_VECTORS * PARTS];
+                UNROLL for (int j = 0; j < VECTORS * PARTS; j++)
+                    w[j] = load(filter + j * LANES_A_PART);
+                UNROLL for (int i = 0; i < PIXELS; i++) {
+                    const Vector s = splat(x[i * STEP]);
+                    UNROLL for (int j = 0; j < VECTORS * PARTS; j++)
+                        acc[i * VECTORS * PARTS + j] += s * w[j];
+                }
+            }
+        }
+    }
+    UNROLL for (int i = 0; i < PIXELS; i++)
+        UNROLL for (int j = 0; j < VECTORS * PARTS; j++) {
+            const ptrdiff_t at = (p + i) * LANES + j % PARTS * LANES_A_PART;
+            const Vector a = acc[i * VECTORS * PARTS + j];
+            store(t->y + (v + j / PARTS) * t->y_block + at,
+                  conv_epilogue(t, a, t->mask + (v + j / PARTS) * t->mask_block + at));
+        }
+}
+
+/* A tile of PIXELS x VECTORS cut into parts that fit this machine's registers. */
+INLINE void conv_tile(const ConvTile *t, const int PIXELS, const int VECTORS, const int STEP)
+{
+    const int vectors = VECTORS < TILE_VECTORS ? VECTORS : TILE_VECTORS;
+    const int parts = (PIXELS + TILE_PIXELS - 1) / TILE_PIXELS;
+    const int large = (PIXELS + parts - 1) / parts, larges = PIXELS - parts * (large - 1);
+    for (int v = 0; v < VECTORS; v += vectors) {
+        for (int i = 0; i < larges; i++)
+            conv_part(t, i * large, large, v, vectors, VECTORS, STEP);
+        for (int i = larges; i < parts; i++)
+            conv_part(t, larges * large + (i - larges) * (large - 1), large - 1, v, vectors,
+                      VECTORS, STEP);
+    }
+}
+
+#define CONV_TILE(NAME, PIXELS, VECTORS, STEP) \
+    SHARED void NAME(const ConvTile *t) { conv_tile(t, PIXELS, VECTORS, STEP); }
+
+/* A row of output is `larges` tiles of `large` pixels, then `smalls` of one pixel less. */
+typedef struct RowTiles {
+    ConvTileFn *large_tile, *small_tile;
+    int large, larges, smalls;
+} RowTiles;
+
+typedef struct Conv {
+    int in_blocks, kernel_h, run;  /* the filter walk */
+    int groups, vectors;           /* output channels: groups x vectors x 16 */
+    int stride_h, padding_h;
+    ptrdiff_t step, padding;       /* elements: from pixel to pixel, and left padding */
+    RowTiles tiles;
+} Conv;
+
+/* Output rows row0 to row1 - 1 of one image. bias may be NULL; mask.data is read with
+ * EPILOGUE_MASK only. */
+SHARED void conv_rows(const Conv *c, Map x, const float *filter, const float *bias, Map mask,
+                      Map y, int epilogue, int row0, int row1)
+{
+    const ptrdiff_t group = (ptrdiff_t)c->in_blocks * c->kernel_h * c->run * c->vectors * LANES;
+    ConvTile t = {.x_block = x.block, .x_row = x.row, .y_block = y.block,
+                  .mask_block = mask.block, .in_blocks = c->in_blocks, .kernel_h = c->kernel_h,
+                  .run = c->run, .epilogue = epilogue};
+    for (int g = 0; g < c->groups; g++) {
+        const ptrdiff_t channel = (ptrdiff_t)g * c->vectors;
+        t.filter = filter + g * group;
+        t.bias = bias ? bias + channel * LANES : NULL;
+        for (int row = row0; row < row1; row++) {
+            t.x = map_row(x, row * c->stride_h - c->padding_h) - c->padding;
+            t.y = map_row(y, row) + channel * y.block;
+            t.mask = epilogue & EPILOGUE_MASK ? map_row(mask, row) + channel * mask.block : t.y;
+            for (int i = 0; i < c->tiles.larges + c->tiles.smalls; i++) {
+                const int pixels = c->tiles.large - (i >= c->tiles.larges);
+                (i < c->tiles.larges ? c->tiles.large_tile : c->tiles.small_tile)(&t);
+                t.x += pixels * c->step;
+                t.y += (ptrdiff_t)pixels * LANES;
+                t.mask += (ptrdiff_t)pixels * LANES;
+            }
+        }
+    }
+}
+
+/* ---- weight gradient ---- */
+
+typedef struct WgradTile {
+    const float *x, *dy;
+    float *dw;
+    ptrdiff_t x_row, x_step, x_image, dy_row, dy_block, dy_image;
+    int rows, width, images, accumulate;
+} WgradTile;
+
+typedef void WgradTileFn(const WgradTile *t);
+
+/* COUNT entries of the run x VECTORS blocks of output channels, from entry i and vector v on;
+ * the reduction runs over all pixels. */
+INLINE void wgrad_part(const WgradTile *t, int i, const int COUNT, int v, const int VECTORS,
+                       const int FILTER_VECTORS)
+{
+    Vector acc[TILE_ACCUMULATORS];
+    float *dw = t->dw + ((ptrdiff_t)i * FILTER_VECTORS + v) * LANES;
+    UNROLL for (int k = 0; k < COUNT; k++)
+        UNROLL for (int j = 0; j < VECTORS * PARTS; j++)
+            acc[k * VECTORS * PARTS + j] =
+                t->accumulate ? load(dw + k * FILTER_VECTORS * LANES + j * LANES_A_PART)
+                              : (Vector){0};
+    for (int n = 0; n < t->images; n++)
+        for (int row = 0; row < t->rows; row++) {
+            const float *x = t->x + n * t->x_image + row * t->x_row + i;
+            const float *dy = t->dy + n * t->dy_image + row * t->dy_row + v * t->dy_block;
+            for (int p = t->width; p > 0; p--, x += t->x_step, dy += LANES) {
+                Vector d[TILE_VECTORS * PARTS];
+                UNROLL for (int j = 0; j < VECTORS * PARTS; j++)
+                    d[j] = load(dy + j / PARTS * t->dy_block + j % PARTS * LANES_A_PART);
+                UNROLL for (int k = 0; k < COUNT; k++) {
+                    const Vector s = splat(x[k]);
+                    UNROLL for (int j = 0; j < VECTORS * PARTS; j++)
+                        acc[k * VECTORS * PARTS + j] += s * d[j];
+                }
+            }
+        }
+    UNROLL for (int k = 0; k < COUNT; k++)
+        UNROLL for (int j = 0; j < VECTORS * PARTS; j++)
+            store(dw + k * FILTER_VECTORS * LANES + j * LANES_A_PART,
+                  acc[k * VECTORS * PARTS + j]);
+}
+
+INLINE void wgrad_tile(const WgradTile *t, const int COUNT, const int VECTORS)
+{
+    const int vectors = VECTORS < TILE_VECTORS ? VECTORS : TILE_VECTORS;
+    const int parts = (COUNT + TILE_PIXELS - 1) / TILE_PIXELS;
+    const int large = (COUNT + parts - 1) / parts, larges = COUNT - parts * (large - 1);
+    for (int v = 0; v < VECTORS; v += vectors) {
+        for (int i = 0; i < larges; i++)
+            wgrad_part(t, i * large, large, v, vectors, VECTORS);
+        for (int i = larges; i < parts; i++)
+            wgrad_part(t, larges * large + (i - larges) * (large - 1), large - 1, v, vectors,
+                       VECTORS);
+    }
+}
+
+#define WGRAD_TILE(NAME, COUNT, VECTORS) \
+    SHARED void NAME(const WgradTile *t) { wgrad_tile(t, COUNT, VECTORS); }
+
+typedef struct Wgrad {
+    int in_blocks, kernel_h, run, groups, vectors;
+    int stride_h, padding_h, width;
+    ptrdiff_t step, padding;
+    WgradTileFn *large_tile, *small_tile; /* the run is larges x large, then smalls x (large - 1) */
+    int large, larges, smalls;
+} Wgrad;
+
+/* Adds (or with accumulate = 0 stores) the products over rows row0 to row1 - 1 of dy of `images`
+ * images, which lie x_image and dy_image elements apart. */
+SHARED void wgrad_rows(const Wgrad *g, Map x, ptrdiff_t x_image, Map dy, ptrdiff_t dy_image,
+                       float *dw, int images, int accumulate, int row0, int row1)
+{
+    WgradTile t = {.x_row = x.row * g->stride_h, .x_step = g->step, .x_image = x_image,
+                   .dy_row = dy.row, .dy_block = dy.block, .dy_image = dy_image,
+                   .rows = row1 - row0, .width = g->width, .images = images,
+                   .accumulate = accumulate};
+    t.dw = dw;
+    for (int o = 0; o < g->groups; o++) {
+        t.dy = map_row(dy, row0) + (ptrdiff_t)o * g->vectors * dy.block;
+        for (int b = 0; b < g->in_blocks; b++)
+            for (int k = 0; k < g->kernel_h; k++) {
+                t.x = map_row(x, row0 * g->stride_h - g->padding_h + k) + b * x.block - g->padding;
+                for (int i = 0; i < g->larges + g->smalls; i++) {
+                    const int count = g->large - (i >= g->larges);
+                    (i < g->larges ? g->large_tile : g->small_tile)(&t);
+                    t.x += count;
+                    t.dw += (ptrdiff_t)count * g->vectors * LANES;
+                }
+            }
+    }
+}
+
+/* Bias gradient: the sum of dy over rows row0 to row1 - 1 of one image, by channel. */
+SHARED void bias_grad_rows(Map dy, float *db, int blocks, int width, int accumulate, int row0,
+                           int row1)
+{
+    for (int b = 0; b < blocks; b++)
+        for (int j = 0; j < PARTS; j++) {
+            float *out = db + b * LANES + j * LANES_A_PART;
+            Vector sum = accumulate ? load(out) : (Vector){0};
+            for (int row = row0; row < row1; row++) {
+                const float *p = map_row(dy, row) + b * dy.block + j * LANES_A_PART;
+                for (int w = 0; w < width; w++)
+                    sum += load(p + w * LANES);
+            }
+            store(out, sum);
+        }
+}
+
+/* ---- pools ---- */
+
+typedef struct Pool {
+    int kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w;
+    int height, width;         /* of the input */
+    int out_height, out_width; /* of the output */
+    int blocks;
+} Pool;
+
+/* The part of window `out` that lies inside an input axis. */
+INLINE int window_begin(int out, int stride, int padding)
+{
+    return larger(out * stride - padding, 0);
+}
+
+INLINE int window_end(int out, int stride, int padding, int kernel, int extent)
+{
+    return smaller(out * stride - padding + kernel, extent);
+}
+
+/* Output rows of max pooling, and of the codes (kh * KW + kw of the first maximum) where
+ * codes.data is not NULL. NaN wins, as in PyTorch. */
+SHARED void maxpool_rows(const Pool *g, Map x, Map y, CodeMap codes, int row0, int row1)
+{
+    for (int b = 0; b < g->blocks; b++)
+        for (int row = row0; row < row1; row++) {
+            const int h0 = window_begin(row, g->stride_h, g->padding_h);
+            const int h1 = window_end(row, g->stride_h, g->padding_h, g->kernel_h, g->height);
+            for (int col = 0; col < g->out_width; col++) {
+                const int w0 = window_begin(col, g->stride_w, g->padding_w);
+                const int w1 = window_end(col, g->stride_w, g->padding_w, g->kernel_w, g->width);
+                const int base = (row * g->stride_h - g->padding_h) * g->kernel_w +
+                                 col * g->stride_w - g->padding_w;
+                for (int j = 0; j < PARTS; j++) {
+                    const ptrdiff_t lane = b * x.block + j * LANES_A_PART;
+                    Vector best = load(map_row(x, h0) + lane + w0 * LANES);
+                    Mask code = (Mask){0} + (h0 * g->kernel_w + w0 - base);
+                    for (int h = h0; h < h1; h++)
+                        for (int w = w0; w < w1; w++) {
+                            const Vector v = load(map_row(x, h) + lane + w * LANES);
+                            const Mask wins = (Mask)(v > best) | (Mask)(v != v);
+                            best = (Vector)(((Mask)v & wins) | ((Mask)best & ~wins));
+                            code = (((Mask){0} + (h * g->kernel_w + w - base)) & wins) |
+                                   (code & ~wins);
+                        }
+                    store(map_row(y, row) + b * y.block + col * LANES + j * LANES_A_PART, best);
+                    if (codes.data)
+                        *(Codes *)(code_row(codes, row) + b * codes.block + col * LANES +
+                                   j * LANES_A_PART) = __builtin_convertvector(code, Codes);
+                }
+            }
+        }
+}
+
+/* Input rows of the max pool's gradient, gathered from the windows that cover each pixel and, with
+ * EPILOGUE_MASK, zeroed where mask is not > 0. */
+SHARED void maxpool_grad_rows(const Pool *g, Map dy, CodeMap codes, Map mask, Map dx, int epilogue,
+                              int row0, int row1)
+{
+    for (int b = 0; b < g->blocks; b++)
+        for (int h = row0; h < row1; h++) {
+            const int top = h + g->padding_h, first = top - g->kernel_h + 1;
+            const int o0 = first > 0 ? (first + g->stride_h - 1) / g->stride_h : 0;
+            const int o1 = smaller(top / g->stride_h, g->out_height - 1);
+            for (int w = 0; w < g->width; w++) {
+                const int left = w + g->padding_w, start = left - g->kernel_w + 1;
+                const int q0 = start > 0 ? (start + g->stride_w - 1) / g->stride_w : 0;
+                const int q1 = smaller(left / g->stride_w, g->out_width - 1);
+                for (int j = 0; j < PARTS; j++) {
+                    const ptrdiff_t lane = j * LANES_A_PART;
+                    Vector sum = {0};
+                    for (int o = o0; o <= o1; o++)
+                        for (int q = q0; q <= q1; q++) {
+                            const int tap = (top - o * g->stride_h) * g->kernel_w + left -
+                                            q * g->stride_w;
+                            const Codes *code = (const Codes *)(code_row(codes, o) +
+                                                                b * codes.block + q * LANES + lane);
+                            const Mask is_tap = __builtin_convertvector(*code, Mask) == tap;
+                            sum += keep_where(is_tap,
+                                          load(map_row(dy, o) + b * dy.block + q * LANES + lane));
+                        }
+                    if (epilogue & EPILOGUE_MASK)
+                        sum = keep_where((Mask)(load(map_row(mask, h) + b * mask.block + w * LANES +
+                                                 lane) > (Vector){0}),
+                                     sum);
+                    store(map_row(dx, h) + b * dx.block + w * LANES + lane, sum);
+                }
+            }
+        }
+}
+
+/* 1 / pixels of an average window: it counts padding, but not what lies past it (PyTorch's
+ * count_include_pad with ceil_mode). */
+INLINE float window_scale(const Pool *g, int row, int col)
+{
+    const int h = row * g->stride_h - g->padding_h, w = col * g->stride_w - g->padding_w;
+    const int rows = smaller(h + g->kernel_h, g->height + g->padding_h) - h;
+    const int cols = smaller(w + g->kernel_w, g->width + g->padding_w) - w;
+    return 1.0f / (float)(rows * cols);
+}
+
+SHARED void avgpool_rows(const Pool *g, Map x, Map y, int row0, int row1)
+{
+    for (int b = 0; b < g->blocks; b++)
+        for (int row = row0; row < row1; row++)
+            for (int col = 0; col < g->out_width; col++) {
+                const int h0 = window_begin(row, g->stride_h, g->padding_h);
+                const int h1 = window_end(row, g->stride_h, g->padding_h, g->kernel_h, g->height);
+                const int w0 = window_begin(col, g->stride_w, g->padding_w);
+                const int w1 = window_end(col, g->stride_w, g->padding_w, g->kernel_w, g->width);
+                for (int j = 0; j < PARTS; j++) {
+                    Vector sum = {0};
+                    for (int h = h0; h < h1; h++)
+                        for (int w = w0; w < w1; w++)
+                            sum += load(map_row(x, h) + b * x.block + w * LANES +
+                                        j * LANES_A_PART);
+                    store(map_row(y, row) + b * y.block + col * LANES + j * LANES_A_PART,
+                          sum * window_scale(g, row, col));
+                }
+            }
+}
+
+SHARED void avgpool_grad_rows(const Pool *g, Map dy, Map mask, Map dx, int epilogue, int row0,
+                              int row1)
+{
+    for (int b = 0; b < g->blocks; b++)
+        for (int h = row0; h < row1; h++) {
+            const int top = h + g->padding_h, first = top - g->kernel_h + 1;
+            const int o0 = first > 0 ? (first + g->stride_h - 1) / g->stride_h : 0;
+            const int o1 = smaller(top / g->stride_h, g->out_height - 1);
+            for (int w = 0; w < g->width; w++) {
+                const int left = w + g->padding_w, start = left - g->kernel_w + 1;
+                const int q0 = start > 0 ? (start + g->stride_w - 1) / g->stride_w : 0;
+                const int q1 = smaller(left / g->stride_w, g->out_width - 1);
+                for (int j = 0; j < PARTS; j++) {
+                    const ptrdiff_t lane = j * LANES_A_PART;
+                    Vector sum = {0};
+                    for (int o = o0; o <= o1; o++)
+                        for (int q = q0; q <= q1; q++)
+                            sum += load(map_row(dy, o) + b * dy.block + q * LANES + lane) *
+                                   window_scale(g, o, q);
+                    if (epilogue & EPILOGUE_MASK)
+                        sum = keep_where((Mask)(load(map_row(mask, h) + b * mask.block + w * LANES +
+                                                 lane) > (Vector){0}),
+                                     sum);
+                    store(map_row(dx, h) + b * dx.block + w * LANES + lane, sum);
+                }
+            }
+        }
+}
+
+/* Adds rows row0 to row1 - 1 to the mean over a map of height x width; y holds one pixel. */
+SHARED void gap_rows(Map x, float *y, int blocks, int height, int width, int row0, int row1)
+{
+    const float scale = 1.0f / ((float)height * (float)width);
+    for (int b = 0; b < blocks; b++)
+        for (int j = 0; j < PARTS; j++) {
+            float *out = y + b * LANES + j * LANES_A_PART;
+            Vector sum = {0};
+            for (int row = row0; row < row1; row++) {
+                const float *p = map_row(x, row) + b * x.block + j * LANES_A_PART;
+                for (int w = 0; w < width; w++)
+                    sum += load(p + w * LANES);
+            }
+            store(out, (row0 > 0 ? load(out) : (Vector){0}) + sum * scale);
+        }
+}
+
+SHARED void gap_grad_rows(const float *dy, Map mask, Map dx, int epilogue, int blocks, int height,
+                          int width, int row0, int row1)
+{
+    const float scale = 1.0f / ((float)height * (float)width);
+    for (int b = 0; b < blocks; b++)
+        for (int j = 0; j < PARTS; j++) {
+            const ptrdiff_t lane = j * LANES_A_PART;
+            const Vector v = load(dy + b * LANES + lane) * scale;
+            for (int row = row0; row < row1; row++)
+                for (int w = 0; w < width; w++) {
+                    const float *m = map_row(mask, row) + b * mask.block + w * LANES + lane;
+                    store(map_row(dx, row) + b * dx.block + w * LANES + lane,
+                          epilogue & EPILOGUE_MASK ? keep_where((Mask)(load(m) > (Vector){0}), v) : v);
+                }
+        }
+}
+
+/* ---- pointwise ---- */
+
+SHARED void relu_rows(Map x, Map y, int blocks, int width, int row0, int row1)
+{
+    for (int b = 0; b < blocks; b++)
+        for (int row = row0; row < row1; row++) {
+            const float *in = map_row(x, row) + b * x.block;
+            float *out = map_row(y, row) + b * y.block;
+            for (int i = 0; i < width * LANES; i++)
+                out[i] = in[i] <= 0 ? 0 : in[i];
+        }
+}
+
+SHARED void relu_grad_rows(Map dy, Map y, Map dx, int blocks, int width, int row0, int row1)
+{
+    for (int b = 0; b < blocks; b++)
+        for (int row = row0; row < row1; row++) {
+            const float *d = map_row(dy, row) + b * dy.block;
+            const float *m = map_row(y, row) + b * y.block;
+            float *out = map_row(dx, row) + b * dx.block;
+            for (int i = 0; i < width * LANES; i++)
+                out[i] = m[i] > 0 ? d[i] : 0;
+        }
+}
+
+SHARED void add_rows(Map a, Map b, Map y, int blocks, int width, int row0, int row1)
+{
+    for (int k = 0; k < blocks; k++)
+        for (int row = row0; row < row1; row++) {
+            const float *p = map_row(a, row) + k * a.block, *q = map_row(b, row) + k * b.block;
+            float *out = map_row(y, row) + k * y.block;
+            for (int i = 0; i < width * LANES; i++)
+                out[i] = p[i] + q[i];
+        }
+}
+
+/* Zeroes the halo of one image of a map: halo_h rows above and below, halo_w columns left and
+ * right of height x width pixels of `lanes` elements. */
+SHARED void zero_halo(Map m, int blocks, int height, int width, int halo_h, int halo_w, int lanes)
+{
+    const size_t side = (size_t)halo_w * (size_t)lanes * sizeof(float);
+    const size_t line = (size_t)(width + 2 * halo_w) * (size_t)lanes * sizeof(float);
+    for (int b = 0; b < blocks; b++)
+        for (int row = -halo_h; row < height + halo_h; row++) {
+            float *left = m.data + b * m.block + row * m.row - halo_w * lanes;
+            if (row < 0 || row >= height) {
+                memset(left, 0, line);
+            } else {
+                memset(left, 0, side);
+                memset(left + (halo_w + width) * lanes, 0, side);
+            }
+        }
+}
+
+/* ---- images ---- */
+
+typedef struct Image {
+    int in_height, in_width, height, width, channels;
+    int block;               /* channels a block of the map: `channels` or 16 */
+    float scale[16], shift[16]; /* pixel = u8 * scale + shift, a channel */
+} Image;
+
+INLINE void image_store(const Image *g, Map y, int row, int col, int c, float value)
+{
+    map_row(y, row)[c / g->block * y.block + col * g->block + c % g->block] =
+        value * g->scale[c] + g->shift[c];
+}
+
+SHARED void normalize_image(const Image *g, const uint8_t *image, Map y)
+{
+    for (int row = 0; row < g->height; row++)
+        for (int col = 0; col < g->width; col++)
+            for (int c = 0; c < g->channels; c++)
+                image_store(g, y, row, col, c,
+                            (float)image[(row * g->width + col) * g->channels + c]);
+}
+
+/* Source position of a resized axis: F.interpolate(mode='bilinear', align_corners=False). */
+INLINE int source_position(int at, int in, int out, float *fraction)
+{
+    const float position = ((float)at + 0.5f) * ((float)in / (float)out) - 0.5f;
+    const int low = position > 0 ? smaller((int)position, in - 1) : 0;
+    *fraction = position > 0 && low < in - 1 ? position - (float)low : 0;
+    return low;
+}
+
+/* One source row, resized across; line has width * channels entries. */
+INLINE void resize_line(const Image *g, const uint8_t *source, float *line)
+{
+    for (int col = 0; col < g->width; col++) {
+        float f;
+        const int low = source_position(col, g->in_width, g->width, &f);
+        const int high = smaller(low + 1, g->in_width - 1);
+        for (int c = 0; c < g->channels; c++)
+            line[col * g->channels + c] =
+                (1 - f) * (float)source[low * g->channels + c] +
+                f * (float)source[high * g->channels + c];
+    }
+}
+
+/* lines: two rows of width * channels floats. */
+SHARED void resize_image(const Image *g, const uint8_t *image, float *lines, Map y)
+{
+    const int length = g->width * g->channels;
+    float *low_line = lines, *high_line = lines + length;
+    int have = -1;
+    for (int row = 0; row < g->height; row++) {
+        float f;
+        const int low = source_position(row, g->in_height, g->height, &f);
+        const int high = smaller(low + 1, g->in_height - 1);
+        if (low != have) {
+            resize_line(g, image + low * g->in_width * g->channels, low_line);
+            resize_line(g, image + high * g->in_width * g->channels, high_line);
+            have = low;
+        }
+        if (g->channels == 1 && g->block == 1) {
+            float *out = map_row(y, row);
+            for (int i = 0; i < length; i++)
+                out[i] = ((1 - f) * low_line[i] + f * high_line[i]) * g->scale[0] + g->shift[0];
+            continue;
+        }
+        for (int i = 0; i < length; i++)
+            image_store(g, y, row, i / g->channels, i % g->channels,
+                        (1 - f) * low_line[i] + f * high_line[i]);
+    }
+}
+
+/* ---- filters ---- */
+
+typedef struct Filter {
+    int outputs, inputs, kernel_h, kernel_w;
+    int block, out_block;         /* of the source, OIHW */
+    int to_block, to_out_block;   /* of the transposed filter, IOHW with both kernel axes reversed */
+} Filter;
+
+INLINE ptrdiff_t filter_at(int o, int i, int kh, int kw, int in_blocks, int kernel_h, int kernel_w,
+                           int block, int out_block)
+{
+    ptrdiff_t at = (ptrdiff_t)(o / out_block) * in_blocks + i / block;
+    at = (at * kernel_h + kh) * kernel_w + kw;
+    return (at * block + i % block) * out_block + o % out_block;
+}
+
+/* Transposes the 16 x 16 squares [slice, slice + 1) * squares / slices of a filter. */
+SHARED void transpose_filter(const Filter *g, const float *from, float *to, int slice, int slices)
+{
+    const int rows = (g->outputs + g->to_block - 1) / g->to_block;
+    const int cols = (g->inputs + g->to_out_block - 1) / g->to_out_block * g->to_out_block / LANES;
+    const int in_blocks = (g->inputs + g->block - 1) / g->block;
+    const int squares = rows * cols, taps = g->kernel_h * g->kernel_w;
+    for (int s = squares * slice / slices; s < squares * (slice + 1) / slices; s++) {
+        const int o0 = s / cols * g->to_block, i0 = s % cols * LANES;
+        for (int tap = 0; tap < taps; tap++) {
+            const int kh = tap / g->kernel_w, kw = tap % g->kernel_w;
+            float *out = to + filter_at(i0, o0, g->kernel_h - 1 - kh, g->kernel_w - 1 - kw, rows,
+                                        g->kernel_h, g->kernel_w, g->to_block, g->to_out_block);
+            for (int o = 0; o < g->to_block; o++)
+                for (int i = 0; i < LANES; i++)
+                    out[o * g->to_out_block + i] =
+                        o0 + o < g->outputs && i0 + i < g->inputs
+                            ? from[filter_at(o0 + o, i0 + i, kh, kw, in_blocks, g->kernel_h,
+                                             g->kernel_w, g->block, g->out_block)]
+                            : 0;
+        }
+    }
+}
+
+/* ---- optimizer ---- */
+
+/* The sum of `count` partials, `stride` elements apart, in order. */
+INLINE float sum_partials(const float *p, int count, ptrdiff_t stride)
+{
+    float sum = p[0];
+    UNROLL for (int i = 1; i < count; i++)
+        sum += p[i * stride];
+    return sum;
+}
+
+/* Adam (arXiv 1412.6980, algorithm 1), with PyTorch's order of operations. */
+typedef struct Adam {
+    float rate, correction, eps; /* lr / (1 - beta1^t), sqrt(1 - beta2^t) */
+} Adam;
+
+INLINE Adam adam_at(double lr, int step, double beta1, double beta2, double eps)
+{
+    const Adam a = {(float)(lr / (1 - pow(beta1, step))), (float)sqrt(1 - pow(beta2, step)),
+                    (float)eps};
+    return a;
+}
+
+INLINE float adam_step(Adam a, float p, float m, float v)
+{
+    return p - a.rate * m / (sqrtf(v) / a.correction + a.eps);
+}

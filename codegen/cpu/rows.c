@@ -1,0 +1,421 @@
+/* Kernels of row ops: for each segment, for each image, strip by strip, one call a statement. */
+#include "cpu.h"
+
+#include <string.h>
+
+/* A map's geometry, in elements. */
+typedef struct MapShape {
+    int height, width, channels, blocks, lanes;
+    int64_t row, block, image, origin; /* origin: from the buffer to logical row 0, column 0 */
+} MapShape;
+
+static MapShape map_shape(const Node *n)
+{
+    const Layout *l = &n->tensor.layout;
+    const int32_t *d = n->tensor.shape.dim;
+    MapShape s = {.height = d[1], .width = d[2], .channels = d[3]};
+    bool blocked = l->kind == LAYOUT_NCHWC;
+    s.lanes = blocked ? l->block : d[3];
+    s.blocks = blocked ? (d[3] + l->block - 1) / l->block : 1;
+    s.row = (int64_t)(d[2] + 2 * l->halo_w) * s.lanes;
+    s.block = (l->strip > 0 ? l->strip : d[1] + 2 * l->halo_h) * s.row;
+    s.image = l->strip > 0 ? 0 : image_elements(n);
+    s.origin = l->halo_h * s.row + (int64_t)l->halo_w * s.lanes;
+    return s;
+}
+
+static int blocks_of(int channels)
+{
+    return (channels + 15) / 16;
+}
+
+/* ---- tiles ---- */
+
+static void use_tile(CpuEmitter *e, bool wgrad, int positions, int vectors, int step)
+{
+    TileSet *t = e->tiles;
+    for (int i = 0; i < t->count; i++)
+        if (t->use[i].wgrad == wgrad && t->use[i].positions == positions &&
+            t->use[i].vectors == vectors && t->use[i].step == step)
+            return;
+    TileUse use = {wgrad, positions, vectors, step};
+    POOL_PUSH(e->pool, t->use, t->count, t->capacity, use);
+}
+
+/* extent = larges * large + smalls * (large - 1), with as few tiles as `most` allows. */
+typedef struct Split {
+    int large, larges, smalls;
+} Split;
+
+static Split split(int extent, int most)
+{
+    int tiles = (extent + most - 1) / most, large = (extent + tiles - 1) / tiles;
+    int larges = extent - tiles * (large - 1);
+    return (Split){large, larges, tiles - larges};
+}
+
+static const char *conv_tile(CpuEmitter *e, int pixels, int vectors, int step)
+{
+    use_tile(e, false, pixels, vectors, step);
+    return pool_format(e->pool, "conv_tile_%dx%d_step%d", pixels, vectors, step);
+}
+
+static const char *wgrad_tile(CpuEmitter *e, int count, int vectors)
+{
+    use_tile(e, true, count, vectors, 0);
+    return pool_format(e->pool, "wgrad_tile_%dx%d", count, vectors);
+}
+
+/* ---- constants of a statement ---- */
+
+static const char *table_name(const CpuEmitter *e, const Node *n)
+{
+    return pool_format(e->pool, "%s_v%d", e->kernel->name, e->number[n->id]);
+}
+
+static void table_conv(CpuEmitter *e, const Node *n)
+{
+    const Window *k = &n->attr.window;
+    const Layout *filter = &n->in[1]->tensor.layout;
+    MapShape x = map_shape(n->in[0]);
+    int vectors = filter->out_block / 16, step = k->stride_w * x.lanes;
+    int filters = n->tensor.shape.dim[3];
+    Split s = split(n->tensor.shape.dim[2], n->tile.pixels);
+    if (filter->kind != LAYOUT_FILTER || filter->block != x.lanes || vectors != n->tile.vectors)
+        internal_error("%s: the filter is not packed for its input", e->kernel->name);
+    const char *large = conv_tile(e, s.large, vectors, step);
+    const char *small = s.smalls ? conv_tile(e, s.large - 1, vectors, step) : large;
+    text_append(e->tables,
+                "static const Conv %s = {\n"
+                "    .in_blocks = %d, .kernel_h = %d, .run = %d, .groups = %d, .vectors = %d,\n"
+                "    .stride_h = %d, .padding_h = %d, .step = %d, .padding = %d,\n"
+                "    .tiles = {%s, %s, %d, %d, %d}};\n",
+                table_name(e, n), x.blocks, k->kernel_h, k->kernel_w * x.lanes,
+                (filters + filter->out_block - 1) / filter->out_block, vectors, k->stride_h,
+                k->padding_h, step, k->padding_w * x.lanes, large, small, s.large, s.larges,
+                s.smalls);
+}
+
+static void table_wgrad(CpuEmitter *e, const Node *n)
+{
+    const Window *k = &n->attr.window;
+    const Layout *filter = &n->tensor.layout;
+    MapShape x = map_shape(n->in[0]);
+    int vectors = filter->out_block / 16, filters = n->tensor.shape.dim[0];
+    Split s = split(k->kernel_w * x.lanes, n->tile.pixels);
+    if (filter->kind != LAYOUT_FILTER || filter->block != x.lanes || vectors != n->tile.vectors)
+        internal_error("%s: the gradient is not packed for its input", e->kernel->name);
+    const char *large = wgrad_tile(e, s.large, vectors);
+    const char *small = s.smalls ? wgrad_tile(e, s.large - 1, vectors) : large;
+    text_append(e->tables,
+                "static const Wgrad %s = {\n"
+                "    .in_blocks = %d, .kernel_h = %d, .run = %d, .groups = %d, .vectors = %d,\n"
+                "    .stride_h = %d, .padding_h = %d, .width = %d, .step = %d, .padding = %d,\n"
+                "    .large_tile = %s, .small_tile = %s,\n"
+                "    .large = %d, .larges = %d, .smalls = %d};\n",
+                table_name(e, n), x.blocks, k->kernel_h, k->kernel_w * x.lanes,
+                (filters + filter->out_block - 1) / filter->out_block, vectors, k->stride_h,
+                k->padding_h, n->in[1]->tensor.shape.dim[2], k->stride_w * x.lanes,
+                k->padding_w * x.lanes, large, small, s.large, s.larges, s.smalls);
+}
+
+/* input: the node whose shape is the pool's input; output likewise. */
+static void table_pool(CpuEmitter *e, const Node *n, const Node *input, const Node *output)
+{
+    const Window *k = &n->attr.window;
+    const int32_t *in = input->tensor.shape.dim, *out = output->tensor.shape.dim;
+    text_append(e->tables,
+                "static const Pool %s = {%d, %d, %d, %d, %d, %d, %d, %d, %d, %d, %d};\n",
+                table_name(e, n), k->kernel_h, k->kernel_w, k->stride_h, k->stride_w,
+                k->padding_h, k->padding_w, in[1], in[2], out[1], out[2], blocks_of(in[3]));
+}
+
+static void emit_table(CpuEmitter *e, const Node *n)
+{
+    switch ((int)n->op) {
+    case OP_CONV2D:
+        table_conv(e, n);
+        return;
+    case OP_CONV2D_WGRAD:
+        table_wgrad(e, n);
+        return;
+    case OP_MAXPOOL:
+    case OP_AVGPOOL:
+        table_pool(e, n, n->in[0], n);
+        return;
+    case OP_MAXPOOL_GRAD:
+    case OP_AVGPOOL_GRAD:
+        table_pool(e, n, n, n->in[0]);
+        return;
+    default:
+        return;
+    }
+}
+
+/* ---- maps ---- */
+
+static const char *map_name(const CpuEmitter *e, const Node *n)
+{
+    return pool_format(e->pool, "%s_map", value_name(e, n));
+}
+
+static bool is_map(const CpuEmitter *e, const Node *n)
+{
+    return n->tensor.shape.rank == 4 && n->op != OP_STATE && is_per_image(e->graph, n);
+}
+
+/* The Map of n for image `image`; strips begin at row r0. */
+static void emit_map(CpuEmitter *e, const Node *n, const char *image)
+{
+    MapShape s = map_shape(n);
+    bool codes = n->tensor.dtype == DT_U8, strip = n->tensor.layout.strip > 0;
+    const char *type = codes ? "CodeMap" : "Map";
+    /* Maps that are only read come as const arguments. */
+    emit_line(e, "const %s %s = {(%s *)%s + (ptrdiff_t)%s * %lld + %lld, %lld, %lld, %s};", type,
+              map_name(e, n), codes ? "uint8_t" : "float", value_name(e, n), image,
+              (long long)s.image, (long long)s.origin, (long long)s.row, (long long)s.block,
+              strip ? "r0" : "0");
+}
+
+/* Values that a segment's statements touch. */
+typedef struct Touched {
+    const Node **node;
+    int count;
+} Touched;
+
+static void touch(const CpuEmitter *e, Touched *t, const Node *n)
+{
+    if (!is_map(e, n) || value_is_folded(n))
+        return;
+    for (int i = 0; i < t->count; i++)
+        if (t->node[i] == n)
+            return;
+    t->node[t->count++] = n;
+}
+
+static Touched touched_by(const CpuEmitter *e, const Statement *s, int count)
+{
+    Touched t = {pool_alloc(e->pool, (size_t)count * (MAX_OPERANDS + 3) * sizeof *t.node), 0};
+    for (int i = 0; i < count; i++) {
+        for (int k = 0; k < s[i].op->arity; k++)
+            touch(e, &t, s[i].op->in[k]);
+        if (s[i].epilogue)
+            touch(e, &t, s[i].epilogue->in[s[i].epilogue->arity - 1]);
+        touch(e, &t, statement_result(&s[i]));
+    }
+    return t;
+}
+
+static void emit_halo(CpuEmitter *e, const Node *n)
+{
+    const Layout *l = &n->tensor.layout;
+    MapShape s = map_shape(n);
+    if (l->halo_h || l->halo_w)
+        emit_line(e, "zero_halo(%s, %d, %d, %d, %d, %d, %d);", map_name(e, n), s.blocks, s.height,
+                  s.width, l->halo_h, l->halo_w, s.lanes);
+}
+
+/* ---- statements ---- */
+
+/* The epilogue's flags and its mask map ("y" where there is none). */
+typedef struct Epilogue {
+    const char *flags, *mask;
+} Epilogue;
+
+static Epilogue epilogue_of(const CpuEmitter *e, const Statement *s)
+{
+    const char *result = map_name(e, statement_result(s));
+    if (!s->epilogue)
+        return (Epilogue){"0", result};
+    if (s->epilogue->op == OP_RELU)
+        return (Epilogue){"EPILOGUE_RELU", result};
+    return (Epilogue){"EPILOGUE_MASK", map_name(e, s->epilogue->in[1])};
+}
+
+/* Whether a reduction adds to what is there: not at the first image, strip and chunk. */
+static const char *accumulate(bool strips)
+{
+    return strips ? "range->accumulate || n > 0 || r0 > 0" : "range->accumulate || n > 0";
+}
+
+static const Node *codes_of(const CpuEmitter *e, const Node *pool)
+{
+    for (int i = 0; i < e->kernel->node_count; i++)
+        if (e->kernel->node[i]->op == OP_MAXPOOL_CODE)
+            return e->kernel->node[i];
+    (void)pool;
+    return NULL;
+}
+
+static void emit_conv(CpuEmitter *e, const Statement *s)
+{
+    const Node *n = s->op;
+    Epilogue p = epilogue_of(e, s);
+    emit_line(e, "conv_rows(&%s, %s, %s, %s, %s, %s, %s, r0, r1);", table_name(e, n),
+              map_name(e, n->in[0]), value_name(e, n->in[1]),
+              n->arity > 2 ? value_name(e, n->in[2]) : "NULL", p.mask,
+              map_name(e, statement_result(s)), p.flags);
+}
+
+static void emit_pool_grad(CpuEmitter *e, const Statement *s)
+{
+    const Node *n = s->op;
+    Epilogue p = epilogue_of(e, s);
+    const char *result = map_name(e, statement_result(s));
+    if (n->op == OP_MAXPOOL_GRAD)
+        emit_line(e, "maxpool_grad_rows(&%s, %s, %s, %s, %s, %s, r0, r1);", table_name(e, n),
+                  map_name(e, n->in[0]), map_name(e, n->in[1]), p.mask, result, p.flags);
+    else
+        emit_line(e, "avgpool_grad_rows(&%s, %s, %s, %s, %s, r0, r1);", table_name(e, n),
+                  map_name(e, n->in[0]), p.mask, result, p.flags);
+}
+
+static void emit_gap(CpuEmitter *e, const Statement *s)
+{
+    const Node *n = s->op, *map = n->op == OP_GAP ? n->in[0] : n;
+    const Node *pixel = n->op == OP_GAP ? n : n->in[0];
+    MapShape m = map_shape(map);
+    Epilogue p = epilogue_of(e, s);
+    const char *at = pool_format(e->pool, "%s_map.data", value_name(e, pixel));
+    if (n->op == OP_GAP)
+        emit_line(e, "gap_rows(%s, %s, %d, %d, %d, r0, r1);", map_name(e, map), at, m.blocks,
+                  m.height, m.width);
+    else
+        emit_line(e, "gap_grad_rows(%s, %s, %s, %s, %d, %d, %d, r0, r1);", at, p.mask,
+                  map_name(e, statement_result(s)), p.flags, m.blocks, m.height, m.width);
+}
+
+static void emit_bias_grad(CpuEmitter *e, const Node *n, bool strips)
+{
+    MapShape dy = map_shape(n->in[0]);
+    emit_line(e, "bias_grad_rows(%s, %s, %d, %d, %s, r0, r1);", map_name(e, n->in[0]),
+              value_name(e, n), dy.blocks, dy.width, accumulate(strips));
+}
+
+static void emit_wgrad(CpuEmitter *e, const Node *n, bool strips)
+{
+    emit_line(e, "wgrad_rows(&%s, %s, 0, %s, 0, %s, 1, %s, r0, r1);", table_name(e, n),
+              map_name(e, n->in[0]), map_name(e, n->in[1]), value_name(e, n), accumulate(strips));
+}
+
+static void emit_pointwise(CpuEmitter *e, const Node *n)
+{
+    MapShape m = map_shape(n);
+    if (n->op == OP_RELU)
+        emit_line(e, "relu_rows(%s, %s, %d, %d, r0, r1);", map_name(e, n->in[0]), map_name(e, n),
+                  m.blocks, m.width);
+    else
+        emit_line(e, "%s_rows(%s, %s, %s, %d, %d, r0, r1);",
+                  n->op == OP_ADD ? "add" : "relu_grad", map_name(e, n->in[0]),
+                  map_name(e, n->in[1]), map_name(e, n), m.blocks, m.width);
+}
+
+static void emit_statement(CpuEmitter *e, const Statement *s, bool strips)
+{
+    const Node *n = s->op, *codes;
+    switch ((int)n->op) {
+    case OP_CONV2D:
+        emit_conv(e, s);
+        return;
+    case OP_CONV2D_WGRAD:
+        emit_wgrad(e, n, strips);
+        return;
+    case OP_BIAS_GRAD:
+        emit_bias_grad(e, n, strips);
+        return;
+    case OP_MAXPOOL:
+        codes = codes_of(e, n);
+        emit_line(e, "maxpool_rows(&%s, %s, %s, %s, r0, r1);", table_name(e, n),
+                  map_name(e, n->in[0]), map_name(e, n),
+                  codes ? map_name(e, codes) : "(CodeMap){0}");
+        return;
+    case OP_MAXPOOL_CODE: /* with its maxpool */
+        return;
+    case OP_AVGPOOL:
+        emit_line(e, "avgpool_rows(&%s, %s, %s, r0, r1);", table_name(e, n),
+                  map_name(e, n->in[0]), map_name(e, n));
+        return;
+    case OP_MAXPOOL_GRAD:
+    case OP_AVGPOOL_GRAD:
+        emit_pool_grad(e, s);
+        return;
+    case OP_GAP:
+    case OP_GAP_GRAD:
+        emit_gap(e, s);
+        return;
+    case OP_RELU:
+    case OP_RELU_GRAD:
+    case OP_ADD:
+        emit_pointwise(e, n);
+        return;
+    default:
+        internal_error("%s in a kernel of row ops", op_name(n->op));
+    }
+}
+
+/* ---- segments ---- */
+
+/* A weight gradient alone runs over all images of the chunk, so that a tile is read and written
+ * once. */
+static void emit_wgrad_segment(CpuEmitter *e, const Node *n)
+{
+    const Node *x = n->in[0], *dy = n->in[1];
+    emit_block(e);
+    emit_map(e, x, "0");
+    emit_map(e, dy, "0");
+    emit_line(e, "wgrad_rows(&%s, %s, %lld, %s, %lld, %s, range->images, range->accumulate, 0, %d);",
+              table_name(e, n), map_name(e, x), (long long)map_shape(x).image, map_name(e, dy),
+              (long long)map_shape(dy).image, value_name(e, n), dy->tensor.shape.dim[1]);
+    emit_close(e);
+}
+
+static void emit_segment(CpuEmitter *e, const Statement *s, int count)
+{
+    int height = statement_height(&s[0]);
+    int strip = count > 1 && e->kernel->strip > 0 ? e->kernel->strip : height;
+    bool strips = strip < height;
+    Touched t = touched_by(e, s, count);
+    for (int i = 0; i < count; i++)
+        emit_table(e, s[i].op);
+    if (count == 1 && s[0].op->op == OP_CONV2D_WGRAD) {
+        emit_wgrad_segment(e, s[0].op);
+        return;
+    }
+    emit_open(e, "for (int n = 0; n < range->images; n++)");
+    for (int i = 0; i < t.count; i++)
+        if (t.node[i]->tensor.layout.strip == 0)
+            emit_map(e, t.node[i], "n");
+    for (int i = 0; i < count; i++)
+        if (is_map(e, statement_result(&s[i])) &&
+            statement_result(&s[i])->tensor.layout.strip == 0)
+            emit_halo(e, statement_result(&s[i]));
+    if (strips) {
+        emit_open(e, "for (int r0 = 0; r0 < %d; r0 += %d)", height, strip);
+        emit_line(e, "const int r1 = smaller(r0 + %d, %d);", strip, height);
+    } else {
+        emit_line(e, "const int r0 = 0, r1 = %d;", height);
+    }
+    for (int i = 0; i < t.count; i++)
+        if (t.node[i]->tensor.layout.strip > 0)
+            emit_map(e, t.node[i], "n");
+    for (int i = 0; i < count; i++)
+        emit_statement(e, &s[i], strips);
+    if (strips)
+        emit_close(e);
+    emit_close(e);
+}
+
+void emit_rows(CpuEmitter *e)
+{
+    int count;
+    Statement *s = kernel_statement_list(e->pool, e->kernel, &count);
+    for (int begin = 0; begin < count;) {
+        int end = begin;
+        while (end < count && s[end].segment == s[begin].segment)
+            end++;
+        emit_segment(e, s + begin, end - begin);
+        begin = end;
+    }
+    if (e->tables->length)
+        text_append(e->tables, "\n");
+}

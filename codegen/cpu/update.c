@@ -1,0 +1,172 @@
+/* The optimizer kernel and the transposed filters: loops over parameters, in slices that threads
+ * take. */
+#include "cpu.h"
+
+#include <string.h>
+
+/* ---- optimizer ---- */
+
+static bool is_element_wise(const Node *n)
+{
+    return n->tensor.shape.rank > 0;
+}
+
+/* The group of parameters' nodes that must share a loop: found by following operands, in-kernel
+ * values and storage, from one update. */
+static void mark_group(const Kernel *k, int *group, int at, int id)
+{
+    group[at] = id;
+    const Node *n = k->node[at];
+    for (int i = 0; i < k->node_count; i++) {
+        const Node *m = k->node[i];
+        bool linked = false;
+        for (int a = 0; a < n->arity; a++)
+            linked |= is_element_wise(n->in[a]) && n->in[a] == m;
+        for (int b = 0; b < m->arity; b++) {
+            linked |= is_element_wise(m->in[b]) && m->in[b] == n;
+            linked |= n->storage && m->in[b]->storage == n->storage;
+            for (int a = 0; a < n->arity; a++)
+                linked |= is_element_wise(m->in[b]) && m->in[b] == n->in[a];
+        }
+        if (linked && group[i] == 0)
+            mark_group(k, group, i, id);
+    }
+}
+
+/* A local for each operand read from memory: state before its update, summed gradients, scalars. */
+static void emit_reads(CpuEmitter *e, const int *group, int id)
+{
+    const Kernel *k = e->kernel;
+    for (int a = 0; a < e->args.count; a++) {
+        const Node *in = e->args.node[a];
+        bool used = false;
+        for (int i = 0; i < k->node_count; i++)
+            for (int b = 0; b < k->node[i]->arity; b++)
+                used |= group[i] == id && (k->node[i]->in[b] == in);
+        if (!used || !is_element_wise(in))
+            continue;
+        const char *name = value_name(e, in);
+        if (in->place.region == REGION_PARTIAL)
+            emit_line(e, "const float %s_i = sum_partials(%s + i, %d, %lld);", name, name,
+                      e->graph->partials, (long long)(in->place.bytes / 4));
+        else
+            emit_line(e, "const float %s_i = %s[i];", name, name);
+    }
+}
+
+static const char *local(const CpuEmitter *e, const Node *n)
+{
+    if (!is_element_wise(n))
+        return pool_format(e->pool, "%s[0]", value_name(e, n));
+    return pool_format(e->pool, "%s_i", value_name(e, n));
+}
+
+/* A double's float, as a C literal. */
+static const char *literal(const CpuEmitter *e, double x)
+{
+    return pool_format(e->pool, "(float)%.17g", x);
+}
+
+static void emit_element(CpuEmitter *e, const Node *n)
+{
+    const char *in[MAX_OPERANDS];
+    for (int i = 0; i < n->arity; i++)
+        in[i] = local(e, n->in[i]);
+    const char *to = pool_format(e->pool, "const float %s_i =", value_name(e, n));
+    const char *k = literal(e, n->attr.factor), *rest = literal(e, 1 - n->attr.factor);
+    switch ((int)n->op) {
+    case OP_ADD:
+        emit_line(e, "%s %s + %s;", to, in[0], in[1]);
+        break;
+    case OP_WEIGHT_DECAY:
+        emit_line(e, "%s %s + %s * %s;", to, in[0], k, in[1]);
+        break;
+    case OP_MOMENTUM:
+        emit_line(e, "%s %s * %s + %s;", to, k, in[0], in[1]);
+        break;
+    case OP_SGD_STEP:
+        emit_line(e, "%s %s - %s * %s;", to, in[0], in[2], in[1]);
+        break;
+    case OP_ADAM_M:
+        emit_line(e, "%s %s * %s + %s * %s;", to, k, in[0], rest, in[1]);
+        break;
+    case OP_ADAM_V:
+        emit_line(e, "%s %s * %s + %s * %s * %s;", to, k, in[0], rest, in[1], in[1]);
+        break;
+    case OP_ADAM_STEP:
+        /* With eps = 0 an untouched element, a padding lane for one, would be 0 / 0. */
+        emit_line(e, "%s %sadam_step(adam, %s, %s, %s);", to,
+                  n->attr.adam.eps > 0 ? ""
+                                       : pool_format(e->pool, "%s == 0 ? %s : ", in[1], in[0]),
+                  in[0], in[1], in[2]);
+        break;
+    case OP_UPDATE:
+        emit_line(e, "%s[i] = %s;", value_name(e, n), in[0]);
+        break;
+    default:
+        internal_error("%s in an update kernel", op_name(n->op));
+    }
+    if (n->op != OP_UPDATE && n->place.region != REGION_NONE)
+        emit_line(e, "%s[i] = %s_i;", value_name(e, n), value_name(e, n));
+}
+
+/* Scalars of Adam, once a loop: they depend on the step only. */
+static void emit_adam_scalars(CpuEmitter *e, const Node *n)
+{
+    char beta1[32], beta2[32], eps[32];
+    emit_line(e, "const Adam adam = adam_at(%s[0], %s[0], %s, %s, %s);", value_name(e, n->in[3]),
+              value_name(e, n->in[4]), format_double(n->attr.adam.beta1, beta1),
+              format_double(n->attr.adam.beta2, beta2), format_double(n->attr.adam.eps, eps));
+}
+
+static void emit_group(CpuEmitter *e, const int *group, int id, const Node *first)
+{
+    const Kernel *k = e->kernel;
+    long long lines = (tensor_elements(&first->tensor) + 15) / 16;
+    emit_block(e);
+    emit_line(e, "const ptrdiff_t begin = %lldLL * range->slice / range->slices * 16;", lines);
+    emit_line(e, "const ptrdiff_t end = range->slice + 1 == range->slices ? %lld :",
+              (long long)tensor_elements(&first->tensor));
+    emit_line(e, "    %lldLL * (range->slice + 1) / range->slices * 16;", lines);
+    for (int i = 0; i < k->node_count; i++)
+        if (group[i] == id && k->node[i]->op == OP_ADAM_STEP) {
+            emit_adam_scalars(e, k->node[i]);
+            break;
+        }
+    emit_open(e, "for (ptrdiff_t i = begin; i < end; i++)");
+    emit_reads(e, group, id);
+    for (int pass = 0; pass < 2; pass++) /* all reads of a state come before its update */
+        for (int i = 0; i < k->node_count; i++)
+            if (group[i] == id && (k->node[i]->op == OP_UPDATE) == (pass == 1))
+                emit_element(e, k->node[i]);
+    emit_close(e);
+    emit_close(e);
+}
+
+void emit_update(CpuEmitter *e)
+{
+    const Kernel *k = e->kernel;
+    int *group = pool_alloc(e->pool, (size_t)(k->node_count + 1) * sizeof *group), groups = 0;
+    for (int i = 0; i < k->node_count; i++)
+        if (group[i] == 0 && is_element_wise(k->node[i])) {
+            mark_group(k, group, i, ++groups);
+            emit_group(e, group, groups, k->node[i]);
+        }
+}
+
+/* ---- filters ---- */
+
+void emit_filters(CpuEmitter *e)
+{
+    for (int i = 0; i < e->kernel->node_count; i++) {
+        const Node *n = e->kernel->node[i], *from = n->in[0];
+        const int32_t *d = from->tensor.shape.dim;
+        const Layout *l = &from->tensor.layout, *to = &n->tensor.layout;
+        text_append(e->tables, "static const Filter %s_%d = {%d, %d, %d, %d, %d, %d, %d, %d};\n",
+                    e->kernel->name, i, d[0], d[1], d[2], d[3], l->block, l->out_block, to->block,
+                    to->out_block);
+        emit_line(e, "transpose_filter(&%s_%d, %s, %s, range->slice, range->slices);",
+                  e->kernel->name, i, value_name(e, from), value_name(e, n));
+    }
+    text_append(e->tables, "\n");
+}

@@ -1,0 +1,24 @@
+/* What the emitters share: argument lists of kernels, names in emitted code. */
+#ifndef NINC_EMIT_H
+#define NINC_EMIT_H
+
+#include "../ir/ir.h"
+
+/* The memory that a kernel touches, each place once: operands from outside, results, values kept
+ * inside. The launch list of plan.c and the kernels of MODEL.c follow this order. */
+typedef struct KernelArgs {
+    Node **node; /* for storage both read and written: the `state` node */
+    int count;
+} KernelArgs;
+
+/* ---- args.c ---- */
+
+KernelArgs kernel_args(Pool *pool, const Kernel *k);
+/* conv.0.0.weight -> conv_0_0_weight. */
+char *c_identifier(Pool *pool, const char *name);
+/* Kernels of the CPU graphs in table order: train, then eval. NULL past the end. */
+const Kernel *cpu_kernel(const Module *m, int index, const Graph **graph);
+/* The value holds rows of single images: its address moves with the chunk. */
+bool is_chunked(const Graph *g, const Node *n);
+
+#endif
