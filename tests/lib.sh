@@ -4,6 +4,7 @@
 
 NINC=${NINC:-./ninc}
 BUILD=${BUILD:-build}
+[ -x "$NINC" ] || { echo "not ok $NINC is not built"; exit 1; }
 failures=0
 work=$(mktemp -d "${TMPDIR:-/tmp}/ninc-test-XXXXXX")
 trap 'rm -rf "$work"' EXIT

@@ -55,7 +55,7 @@ run_script() {
         bad=1
         tail -n 20 "$output"
     else
-        grep -v '^ok ' "$output"
+        grep -v '^ok ' "$output" | head -n 80
     fi
     report "$name" "$good" "$bad" "$left" $((SECONDS - start))
 }
