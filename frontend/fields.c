@@ -9,6 +9,16 @@
 
 enum { LONGEST_WORD = 32 };
 
+/* What an alias repeats is read again, but its faults are told once. */
+static bool is_known_fault(const Diagnostics *d, const Tree *at, const char *message)
+{
+    for (int i = 0; i < d->count; i++)
+        if (d->list[i].loc.line == at->loc.line && d->list[i].loc.column == at->loc.column &&
+            d->list[i].loc.file == at->loc.file && strcmp(d->list[i].message, message) == 0)
+            return true;
+    return false;
+}
+
 void reader_fault(Reader *r, const Tree *at, const char *format, ...)
 {
     Text text = {0};
@@ -17,7 +27,8 @@ void reader_fault(Reader *r, const Tree *at, const char *format, ...)
     va_start(ap, format);
     text_append_v(&text, format, ap);
     va_end(ap);
-    diagnostics_add(r->d, at->loc, at->width, "%s", text.data);
+    if (!is_known_fault(r->d, at, text.data))
+        diagnostics_add(r->d, at->loc, at->width, "%s", text.data);
     text_free(&text);
 }
 
@@ -137,13 +148,19 @@ static bool wrong_type(Reader *r, const Tree *value, const Field *f, const char 
     return false;
 }
 
+static const char *bound(Reader *r, double value)
+{
+    char text[32];
+
+    if (value == floor(value) && fabs(value) < 1e15)
+        return pool_format(r->pool, "%.0f", value);
+    return pool_strdup(r->pool, format_double(value, text));
+}
+
 static bool out_of_bounds(Reader *r, const Tree *value, const Field *f)
 {
-    char low[32], high[32];
-
-    reader_fault(r, value, "%s must be between %s and %s, not %s", f->key,
-                 format_double(f->low, low), format_double(f->high, high),
-                 reader_quote(r, value));
+    reader_fault(r, value, "%s must be between %s and %s, not %s", f->key, bound(r, f->low),
+                 bound(r, f->high), reader_quote(r, value));
     return false;
 }
 
@@ -235,25 +252,30 @@ static const char *list_keys(Reader *r, const Field *fields, int count)
     return list;
 }
 
-static bool unknown_key(Reader *r, const Tree *key, const char *what, const Field *fields,
-                        int count)
+/* Reports a key that is not among the fields; returns the field that it was meant to be, or -1. */
+static int unknown_key(Reader *r, const Tree *key, const char *what, const Field *fields,
+                       int count)
 {
     const char *near = nearest_word(key->text, fields, count, sizeof *fields);
+    const char *quoted = reader_quote(r, key);
 
-    if (near)
-        reader_fault(r, key, "%s has no key %s; did you mean '%s'?", what, reader_quote(r, key),
-                     near);
-    else if (count == 1)
-        reader_fault(r, key, "%s has no key %s; its only key is %s", what, reader_quote(r, key),
-                     fields[0].key);
+    for (int i = 0; near && i < count; i++) {
+        if (fields[i].key != near)
+            continue;
+        reader_fault(r, key, "%s has no key %s; did you mean '%s'?", what, quoted, near);
+        return i;
+    }
+    if (count == 1)
+        reader_fault(r, key, "%s has no key %s; its only key is %s", what, quoted, fields[0].key);
     else
-        reader_fault(r, key, "%s has no key %s; its keys are %s", what, reader_quote(r, key),
+        reader_fault(r, key, "%s has no key %s; its keys are %s", what, quoted,
                      list_keys(r, fields, count));
-    return false;
+    return -1;
 }
 
+/* Reports unknown keys; *meant gets a bit for each field that one of them was meant to be. */
 static bool check_keys(Reader *r, const Tree *mapping, const char *what, const Field *fields,
-                       int count)
+                       int count, unsigned *meant)
 {
     bool sound = true;
 
@@ -263,15 +285,37 @@ static bool check_keys(Reader *r, const Tree *mapping, const char *what, const F
 
         while (f < count && !tree_is(key, fields[f].key))
             f++;
-        if (f == count && strncmp(key->text, "x-", 2) != 0)
-            sound = unknown_key(r, key, what, fields, count);
+        if (f < count || strncmp(key->text, "x-", 2) == 0)
+            continue;
+        sound = false;
+        f = unknown_key(r, key, what, fields, count);
+        if (f >= 0)
+            *meant |= 1u << f;
     }
     return sound;
+}
+
+static bool read_or_miss(Reader *r, const Tree *mapping, const char *what, const Field *f,
+                         void *out)
+{
+    const Tree *value = tree_find(mapping, f->key);
+
+    if (value && tree_is_null(value) && f->kind != FIELD_TREE) {
+        reader_fault(r, value, "%s has no value; for example %s", f->key, f->example);
+        return false;
+    }
+    if (value)
+        return read_field(r, value, f, out);
+    if (!f->required)
+        return true;
+    reader_fault(r, mapping, "%s needs the key '%s'; for example %s", what, f->key, f->example);
+    return false;
 }
 
 bool read_fields(Reader *r, const Tree *mapping, const char *what, const Field *fields, int count,
                  void *out)
 {
+    unsigned meant = 0;
     bool sound;
 
     if (mapping->kind != TREE_MAPPING && !tree_is_null(mapping)) {
@@ -279,43 +323,47 @@ bool read_fields(Reader *r, const Tree *mapping, const char *what, const Field *
                      reader_quote(r, mapping));
         return false;
     }
-    sound = check_keys(r, mapping, what, fields, count);
-    for (int i = 0; i < count; i++) {
-        const Tree *value = tree_find(mapping, fields[i].key);
-
-        if (value && tree_is_null(value) && fields[i].kind != FIELD_TREE) {
-            sound = wrong_type(r, value, &fields[i], "a value");
-        } else if (value) {
-            sound &= read_field(r, value, &fields[i], out);
-        } else if (fields[i].required) {
-            reader_fault(r, mapping, "%s needs the key '%s'; for example %s", what, fields[i].key,
-                         fields[i].example);
-            sound = false;
-        }
-    }
+    sound = check_keys(r, mapping, what, fields, count, &meant);
+    for (int i = 0; i < count; i++)
+        if (!(meant >> i & 1))
+            sound &= read_or_miss(r, mapping, what, &fields[i], out);
     return sound;
+}
+
+/* The key of a mapping's only entry, x- keys aside; -1 after a diagnostic. */
+static int only_word(Reader *r, const Tree *t, const char *what)
+{
+    int chosen = -1;
+
+    for (int i = 0; t->kind == TREE_MAPPING && i < t->count; i++) {
+        if (strncmp(t->key[i]->text, "x-", 2) == 0)
+            continue;
+        if (chosen >= 0) {
+            reader_fault(r, t, "%s has two words, %s and %s; keep one, or indent its settings "
+                               "deeper", what, reader_quote(r, t->key[chosen]),
+                         reader_quote(r, t->key[i]));
+            return -1;
+        }
+        chosen = i;
+    }
+    if (chosen < 0)
+        reader_fault(r, t, "%s must be one word, or one word with its settings, not %s", what,
+                     reader_quote(r, t));
+    return chosen;
 }
 
 bool read_choice(Reader *r, const Tree *t, const char *what, const Tree **word,
                  const Tree **settings)
 {
     Tree *none;
-    int chosen = -1, words = 0;
 
     if (t->kind == TREE_SCALAR && !tree_is_null(t)) {
         *word = t;
     } else {
-        for (int i = 0; t->kind == TREE_MAPPING && i < t->count; i++) {
-            if (strncmp(t->key[i]->text, "x-", 2) == 0)
-                continue;
-            chosen = words++ == 0 ? i : chosen;
-        }
-        if (words != 1) {
-            reader_fault(r, t, "%s must be one word, or one word with its settings: "
-                               "{word: {key: value}}%s", what,
-                         words > 1 ? "; are the settings indented less than they should be?" : "");
+        int chosen = only_word(r, t, what);
+
+        if (chosen < 0)
             return false;
-        }
         *word = t->key[chosen];
         if (!tree_is_null(t->item[chosen])) {
             *settings = t->item[chosen];

@@ -164,10 +164,10 @@ static void add_conv(Builder *b, const char *name, int channels, const Window *w
     }
     filter = shape_of(4, channels, b->x->tensor.shape.dim[3], w->kernel_h, w->kernel_w);
     weight = add_parameter(b, pool_format(pool, "%s.weight", name), filter, ROLE_WEIGHT, &filter);
-    if (bias)
+    if (weight && bias)
         offset = add_parameter(b, pool_format(pool, "%s.bias", name),
                                shape_of(1, channels, 0, 0, 0), ROLE_BIAS, &filter);
-    if (!weight || (bias && !offset)) {
+    if (!weight || bias != (offset != NULL)) {
         give_up(b);
         return;
     }

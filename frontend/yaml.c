@@ -126,8 +126,14 @@ static bool key_is_new(Builder *b, const Tree *mapping, const Tree *key)
     return true;
 }
 
+static bool fault_of(Builder *b, const Tree *t, const char *message)
+{
+    diagnostics_add(b->d, t->loc, t->width, "%s", message);
+    return false;
+}
+
 /* Adds a finished node to the innermost open container. */
-static bool attach(Builder *b, Tree *t, const yaml_event_t *e)
+static bool attach(Builder *b, Tree *t)
 {
     Frame *f;
 
@@ -138,17 +144,16 @@ static bool attach(Builder *b, Tree *t, const yaml_event_t *e)
     f = &b->frame[b->depth - 1];
     f->container->expanded += t->expanded;
     if (f->container->expanded > MAX_TREE_NODES)
-        return fault_at(b, &e->start_mark, 1,
-                        "the file grows past 100000 values when its aliases are expanded");
+        return fault_of(b, t, "the file grows past 100000 values when its aliases are expanded");
     if (f->container->kind == TREE_SEQUENCE) {
         tree_append(b->pool, f->container, NULL, t);
     } else if (!f->key) {
         if (t->kind != TREE_SCALAR)
-            return fault_at(b, &e->start_mark, 1, "a key must be one word, not a list or mapping");
+            return fault_of(b, t, "a key must be one word, not a list or mapping");
         f->key = t;
     } else {
         if (f->container->count == MAX_KEYS)
-            return fault_at(b, &e->start_mark, 1, "more than 1000 keys in one mapping");
+            return fault_of(b, f->key, "more than 1000 keys in one mapping");
         if (key_is_new(b, f->container, f->key))
             tree_append(b->pool, f->container, f->key, t);
         f->key = NULL;
@@ -166,7 +171,7 @@ static bool on_scalar(Builder *b, const yaml_event_t *e)
     t->length = e->data.scalar.length;
     t->quoted = e->data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
     return check_tag(b, e->data.scalar.tag, e) && set_anchor(b, e->data.scalar.anchor, t, e) &&
-           attach(b, t, e);
+           attach(b, t);
 }
 
 static bool on_start(Builder *b, const yaml_event_t *e)
@@ -245,7 +250,7 @@ static bool on_end(Builder *b, const yaml_event_t *e)
     set_container_width(t, e);
     if (t->kind == TREE_MAPPING && !merge_keys(b, t))
         return false;
-    return attach(b, t, e);
+    return attach(b, t);
 }
 
 static bool on_alias(Builder *b, const yaml_event_t *e)
@@ -269,7 +274,7 @@ static bool on_alias(Builder *b, const yaml_event_t *e)
     copy->loc = (Loc){b->source->name, (int)e->start_mark.line + 1,
                       (int)e->start_mark.column + 1};
     copy->width = event_width(e);
-    return attach(b, copy, e);
+    return attach(b, copy);
 }
 
 static bool on_event(Builder *b, const yaml_event_t *e)
@@ -309,6 +314,16 @@ static bool tab_stands_at(Builder *b, const yaml_mark_t *mark)
            line[mark->column] == '\t';
 }
 
+/* True if nothing but the last line break is behind the mark. */
+static bool ends_at(Builder *b, const yaml_mark_t *mark)
+{
+    const char *line;
+    size_t length;
+
+    return !source_line(b->source, (int)mark->line + 1, &line, &length) ||
+           line + length >= b->source->text + b->source->length;
+}
+
 /* Puts libyaml's own error into our words. */
 static bool parser_fault(Builder *b, const yaml_parser_t *p)
 {
@@ -323,6 +338,10 @@ static bool parser_fault(Builder *b, const yaml_parser_t *p)
     }
     if (tab_stands_at(b, &p->problem_mark))
         return fault_at(b, &p->problem_mark, 1, "YAML is not indented with tabs; use spaces");
+    if (p->context && ends_at(b, &p->problem_mark))
+        return fault_at(b, &p->context_mark, 1,
+                        pool_format(b->pool, "not valid YAML: %s, %s before the end of the text",
+                                    p->context, problem));
     if (p->context)
         return fault_at(b, &p->problem_mark, 1,
                         pool_format(b->pool, "not valid YAML: %s, %s (which starts in line %d)",

@@ -1,0 +1,107 @@
+#!/bin/bash
+# Model files that cannot stand in the repository as text: NUL bytes, bad UTF-8, deep nesting,
+# alias bombs, huge files, directories. Each must end quickly with a diagnostic and exit code 1.
+cd "$(dirname "$0")/.." || exit 1
+. tests/lib.sh
+
+# rejects NAME PLACE TEXT: ninc --check "$work/NAME.yaml" exits 1 within 5 seconds, and its first
+# line has that place and text.
+rejects() {
+    local file="$work/$1.yaml" line status
+    timeout 5 "$NINC" --check --color=never "$file" >"$work/stdout" 2>"$work/stderr"
+    status=$?
+    line=$(head -n 1 "$work/stderr")
+    if [ $status -ne 1 ] || [ -s "$work/stdout" ] ||
+        [[ $line != "$file:$2: error: "*"$3"* ]]; then
+        echo "exit status $status, expected '$2: error: ... $3'" >"$work/why"
+        head -n 5 "$work/stderr" >>"$work/why"
+        fail "$1" "$work/why"
+    else
+        pass "$1"
+    fi
+}
+
+# repeat COUNT TEXT
+repeat() {
+    head -c "$1" /dev/zero | sed "s/\x00/$2/g"
+}
+
+# The start of a sound model, for faults further down.
+head='model: small
+input: {dataset: mnist, shape: [1, 28, 28]}
+'
+tail='loss: cross_entropy
+optimizer: adam
+train: {batch_size: 4, epochs: 1}
+'
+
+printf '%sloss: a\0b\n' "$head" >"$work/nul.yaml"
+rejects nul 3:8 'NUL'
+printf '%sloss: \xff\xfe\n' "$head" >"$work/bad_byte.yaml"
+rejects bad_byte 3:7 '0xff is not valid UTF-8'
+printf '%s# \xc3\xa9 \xc3\x28\n' "$head" >"$work/cut_sequence.yaml"
+rejects cut_sequence 3:5 '0xc3 is not valid UTF-8'
+printf 'model: \xc0\xaf\n' >"$work/overlong.yaml"
+rejects overlong 1:8 'not valid UTF-8'
+printf 'model: \xed\xa0\x80\n' >"$work/surrogate.yaml"
+rejects surrogate 1:8 'not valid UTF-8'
+printf 'model: a\033[31m\n' >"$work/escape.yaml"
+rejects escape 1:9 'control character U+001B'
+printf '\xff\xfem\0o\0' >"$work/utf16.yaml"
+rejects utf16 1:1 'UTF-16'
+: >"$work/empty.yaml"
+rejects empty 1:1 'empty'
+printf '\xef\xbb\xbf' >"$work/only_mark.yaml"
+rejects only_mark 1:1 'empty'
+mkdir "$work/directory.yaml"
+rejects directory 1:1 'directory'
+rejects missing 1:1 'No such file'
+ln -s loop.yaml "$work/loop.yaml"
+rejects loop 1:1 'cannot read'
+head -c 2000000 /dev/urandom >"$work/large.yaml"
+rejects large 1:1 'larger than 1 MB'
+ln -s /dev/zero "$work/endless.yaml"
+rejects endless 1:1 'larger than 1 MB'
+
+repeat 100000 '[' >"$work/deep_flow.yaml"
+rejects deep_flow 1:65 'nested more than 64'
+repeat 100000 '{a: ' >"$work/deep_mapping.yaml"
+rejects deep_mapping 1:257 'nested more than 64'
+repeat 100000 '- ' >"$work/deep_block.yaml"
+rejects deep_block 1:129 'nested more than 64'
+repeat 100000 '? ' >"$work/deep_keys.yaml"
+rejects deep_keys 1:129 'nested more than 64'
+
+{
+    echo 'a0: &a0 [x, x, x, x, x, x, x, x, x, x]'
+    for i in 1 2 3 4 5 6 7 8 9; do
+        printf 'a%d: &a%d [' "$i" "$i"
+        printf "*a$((i - 1)),%.0s" 1 2 3 4 5 6 7 8 9 10
+        echo ']'
+    done
+} >"$work/alias_bomb.yaml"
+rejects alias_bomb 5:46 'grows past 100000 values'
+{
+    printf 'x-a: [&a b'
+    repeat 150000 ', *a'
+    echo ']'
+} >"$work/many_aliases.yaml"
+rejects many_aliases 1:400005 'grows past 100000 values'
+for i in $(seq 1001); do echo "x-$i: &a$i b"; done >"$work/many_anchors.yaml"
+rejects many_anchors 1001:9 'anchors'
+for i in $(seq 1001); do echo "x-$i: b"; done >"$work/many_keys.yaml"
+rejects many_keys 1001:1 'more than 1000 keys'
+{
+    printf '%slayers:\n' "$head"
+    repeat 1001 '- relu\n'
+    printf '%s' "$tail"
+} >"$work/many_layers.yaml"
+rejects many_layers 1004:3 'more than 1000 layers'
+{
+    printf 'model: '
+    repeat 900000 'n'
+} >"$work/long_name.yaml"
+rejects long_name 1:1 'the model file needs the key'
+repeat 900000 'n' >"$work/long_word.yaml"
+rejects long_word 1:1 'the model file must be a mapping'
+finish
