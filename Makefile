@@ -83,7 +83,7 @@ test: deps
 
 asan: deps
 	@$(MAKE) SANITIZE=1 BUILD=build/asan tests
-	@NINC=./build/asan/ninc BUILD=build/asan tests/run.sh
+	@QUICK=1 NINC=./build/asan/ninc BUILD=build/asan tests/run.sh
 
 # ---- using it ----
 

@@ -1,0 +1,99 @@
+#!/bin/bash
+# The command line of ninc: exit codes, where output goes, and what is left behind.
+. tests/lib.sh
+
+model=tests/pytorch/flatten_sgd.yaml
+
+# gives STATUS STDOUT-PATTERN STDERR-PATTERN COMMAND...: '' is an empty stream, '*' is anything.
+gives() {
+    local status=$1 out=$2 err=$3 got
+    shift 3
+    "$@" >"$work/out" 2>"$work/err" </dev/null
+    got=$?
+    [ $got -eq "$status" ] || { echo "exit status $got, not $status"; cat "$work/err"; return 1; }
+    # shellcheck disable=SC2053 # patterns
+    [[ $(<"$work/out") == $out ]] || { echo "stdout:"; head -n 5 "$work/out"; return 1; }
+    # shellcheck disable=SC2053
+    [[ $(<"$work/err") == $err ]] || { echo "stderr:"; head -n 5 "$work/err"; return 1; }
+}
+
+check "--version" gives 0 'ninc *' '' "$NINC" --version
+check "--help" gives 0 '*--output*' '' "$NINC" --help
+check "--usage" gives 0 '*' '' "$NINC" --usage
+check "--list-ops" gives 0 '*maxpool_code*' '' "$NINC" --list-ops
+check "--list-passes" gives 0 '*autodiff*' '' "$NINC" --list-passes
+check "--check" gives 0 '' '' "$NINC" --check "$model"
+check "no model" gives 2 '' '*ninc*' "$NINC"
+check "an unknown option" gives 2 '' '*--nonsense*' "$NINC" --nonsense "$model"
+check "an unknown kind to emit" gives 2 '' '*nonsense*' "$NINC" --emit=nonsense "$model"
+check "a missing file" gives 1 '' '*missing.yaml*' "$NINC" missing.yaml
+check "a directory" gives 1 '' '*models*' "$NINC" models
+check "an unknown pass" gives 1 '' '*nonsense*' "$NINC" --emit=ir --dump=nonsense "$model"
+check "an unknown key to set" gives 1 '' '*epoch*' "$NINC" --check --set=train.epoch=1 "$model"
+check "--set" gives 0 '*epochs=7*' '' "$NINC" --emit=ir --set=train.epochs=7 "$model"
+check "--batch" gives 0 '*batch=5*' '' "$NINC" --emit=ir --batch=5 "$model"
+check "bf16 is not built yet" gives 1 '' '*fp32*' "$NINC" --check --precision=bf16 "$model"
+
+standard_input() {
+    "$NINC" --emit=c "$model" >"$work/file.c" && "$NINC" --emit=c - <"$model" >"$work/stdin.c" &&
+        diff <(sed "s|loc [^ ]*||" "$work/file.c") <(sed "s|loc [^ ]*||" "$work/stdin.c")
+}
+check "a model from standard input" standard_input
+
+emit_to_file() {
+    "$NINC" --emit=ir -o "$work/emitted.ir" "$model" >"$work/out" && [ ! -s "$work/out" ] &&
+        "$NINC" --emit=ir "$model" | cmp - "$work/emitted.ir"
+}
+check "--emit to a file" emit_to_file
+
+artefacts() {
+    mkdir -p "$work/kept" && echo mine >"$work/kept/notes.txt" &&
+        "$NINC" -q -o "$work/kept" "$model" && ls "$work/kept" >"$work/listing" &&
+        [ "$(<"$work/kept/notes.txt")" = mine ] || return 1
+    diff "$work/listing" - <<END
+flatten_sgd.c
+flatten_sgd.ir
+notes.txt
+plan.c
+trainer
+END
+}
+check "artefacts, and no other file is touched" artefacts
+
+moved() {
+    cp "$work/kept/trainer" "$work/elsewhere" && rm -r "$work/kept" && "$work/elsewhere" info
+}
+check "the trainer runs alone, elsewhere" moved
+
+nothing_left() {
+    [ ! -e "$work/none" ] && [ -z "$(ls -A "$work/half" 2>/dev/null)" ]
+}
+
+no_compiler() {
+    gives 1 '*' '*nonexistent*' env CC=/nonexistent/cc "$NINC" -q -o "$work/none" "$model" &&
+        nothing_left
+}
+check "no C compiler: a clear error, nothing left" no_compiler
+
+broken_compiler() {
+    mkdir -p "$work/half" && gives 1 '*' '*' env CC=false "$NINC" -q -o "$work/half" "$model" &&
+        nothing_left
+}
+check "a C compiler that fails: nothing left" broken_compiler
+
+output_is_file() {
+    echo x >"$work/afile"
+    gives 1 '*' '*afile*' "$NINC" -q -o "$work/afile" "$model" && [ "$(<"$work/afile")" = x ]
+}
+check "an output directory that is a file" output_is_file
+check "a full disk" gives 1 '*' '*/dev/full*' "$NINC" --emit=ir -o /dev/full "$model"
+
+installed() {
+    make -s install PREFIX="$work/usr" >/dev/null && "$work/usr/bin/ninc" --check \
+        "$work/usr/share/ninc/models/nin.yaml" && make -s uninstall PREFIX="$work/usr" &&
+        [ -z "$(find "$work/usr" -type f)" ]
+}
+if [ "$BUILD" = build ]; then
+    check "make install and uninstall" installed
+fi
+finish
