@@ -59,3 +59,16 @@ bool is_chunked(const Graph *g, const Node *n)
 {
     return n->place.region == REGION_SHARED && !n->storage && is_per_image(g, n);
 }
+
+int64_t image_elements(const Node *n)
+{
+    Tensor t = n->tensor;
+    if (t.shape.rank > 0)
+        t.shape.dim[0] = 1;
+    return tensor_elements(&t);
+}
+
+int64_t image_bytes(const Node *n)
+{
+    return image_elements(n) * dtype_bytes(n->tensor.dtype);
+}

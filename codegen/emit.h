@@ -20,5 +20,8 @@ char *c_identifier(Pool *pool, const char *name);
 const Kernel *cpu_kernel(const Module *m, int index, const Graph **graph);
 /* The value holds rows of single images: its address moves with the chunk. */
 bool is_chunked(const Graph *g, const Node *n);
+/* From one image of a per-image value to the next. */
+int64_t image_elements(const Node *n);
+int64_t image_bytes(const Node *n);
 
 #endif

@@ -38,8 +38,6 @@ void emit_block(CpuEmitter *e); /* opens a bare block */
 void emit_close(CpuEmitter *e);
 /* The C name of a node's memory (or local variable): v12, image, conv_0_0_weight. */
 const char *value_name(const CpuEmitter *e, const Node *n);
-/* Elements from one image of a per-image value to the next. */
-int64_t image_elements(const Node *n);
 
 /* ---- generic.c ---- */
 

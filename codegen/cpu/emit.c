@@ -47,14 +47,6 @@ const char *value_name(const CpuEmitter *e, const Node *n)
     return pool_format(e->pool, "v%d", e->number[n->id]);
 }
 
-int64_t image_elements(const Node *n)
-{
-    Tensor t = n->tensor;
-    if (t.shape.rank > 0)
-        t.shape.dim[0] = 1;
-    return tensor_elements(&t);
-}
-
 static int *number_values(const Graph *g, Pool *pool)
 {
     int *number = pool_alloc(pool, (size_t)(g->node_count + 1) * sizeof *number), next = 0;

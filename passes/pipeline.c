@@ -1,0 +1,208 @@
+/* The pipeline: which passes run, in which order. After each one the verifier runs, and whoever
+ * asked for it gets the IR. */
+#include "passes.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+typedef struct PassInfo {
+    const char *name, *what;
+    Stage from, until; /* runs while the module's stage lies between these, inclusive */
+    bool optional;
+} PassInfo;
+
+static const PassInfo passes[] = {
+    {"shape", "dtype and shape of every value, checked against the op", STAGE_FORWARD,
+     STAGE_PLANNED, false},
+    {"simplify", "whole-map average pools to gap, identities, common subexpressions, dead nodes",
+     STAGE_FORWARD, STAGE_FORWARD, true},
+    {"autodiff", "the training step: backward ops and updates; the eval graph", STAGE_FORWARD,
+     STAGE_FORWARD, false},
+    {"target", "one train and one eval graph for each target", STAGE_TRAINING, STAGE_TRAINING,
+     false},
+    {"dgrad", "stride-1 data gradients to convolutions by the transposed filter", STAGE_TRAINING,
+     STAGE_TRAINING, true},
+    {"fuse", "kernels: mlpconv blocks, pools, head, optimizer", STAGE_TRAINING, STAGE_TRAINING,
+     true},
+    {"schedule", "chunk of images, partial sums, strips, register tiles", STAGE_KERNELS,
+     STAGE_KERNELS, false},
+    {"layout", "physical layout of every value and parameter", STAGE_SCHEDULED, STAGE_SCHEDULED,
+     false},
+    {"order", "kernel order within each phase", STAGE_LAID_OUT, STAGE_LAID_OUT, true},
+    {"memory", "lifetimes to offsets in one arena", STAGE_LAID_OUT, STAGE_LAID_OUT, false},
+};
+
+enum { PASS_COUNT = sizeof passes / sizeof *passes };
+
+void pipeline_list(FILE *out)
+{
+    for (int i = 0; i < PASS_COUNT; i++)
+        fprintf(out, "%-10s%-10s%s\n", passes[i].name, passes[i].optional ? "optional" : "",
+                passes[i].what);
+}
+
+/* ---- names in options ---- */
+
+static bool in_list(const char *list, const char *name)
+{
+    size_t length = strlen(name);
+    for (const char *p = list; p && *p;) {
+        const char *end = strchr(p, ',');
+        size_t n = end ? (size_t)(end - p) : strlen(p);
+        if (n == length && memcmp(p, name, n) == 0)
+            return true;
+        p = end ? end + 1 : NULL;
+    }
+    return false;
+}
+
+static const PassInfo *find_pass(const char *name, size_t length)
+{
+    for (int i = 0; i < PASS_COUNT; i++)
+        if (strlen(passes[i].name) == length && memcmp(passes[i].name, name, length) == 0)
+            return &passes[i];
+    return NULL;
+}
+
+/* Each name of a comma list must be a pass, and an optional one where `optional`. */
+static bool check_names(const char *list, const char *option, bool optional, Diagnostics *d)
+{
+    bool sound = true;
+    for (const char *p = list; p;) {
+        const char *end = strchr(p, ',');
+        size_t n = end ? (size_t)(end - p) : strlen(p);
+        const PassInfo *pass = find_pass(p, n);
+        const char *fault = !pass ? "there is no pass" : "cannot leave out pass";
+        if (!pass || (optional && !pass->optional)) {
+            diagnostics_add(d, (Loc){0}, 1, "%s: %s '%.*s'; --list-passes lists them%s", option,
+                            fault, (int)n, p, optional ? " and which are optional" : "");
+            sound = false;
+        }
+        p = end ? end + 1 : NULL;
+    }
+    return sound;
+}
+
+static bool check_options(const PipelineOptions *o, Diagnostics *d)
+{
+    bool all = o->dump && strcmp(o->dump, "all") == 0;
+    bool sound = all || check_names(o->dump, "--dump", false, d);
+    return check_names(o->disable, "--disable-pass", true, d) && sound;
+}
+
+/* ---- dumps ---- */
+
+static bool write_dump(const PipelineOptions *o, int number, const char *pass, const Text *text,
+                       Diagnostics *d)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%02d-%s.ir", o->dump_dir, number, pass);
+    if (mkdir(o->dump_dir, 0777) != 0 && errno != EEXIST) {
+        diagnostics_add(d, (Loc){0}, 1, "cannot make the directory %s: %s; give --dump-dir a "
+                        "directory that can be written", o->dump_dir, strerror(errno));
+        return false;
+    }
+    FILE *f = fopen(path, "w");
+    bool written = f && fwrite(text->data, 1, text->length, f) == text->length;
+    if (f && fclose(f) != 0)
+        written = false;
+    if (!written) {
+        diagnostics_add(d, (Loc){0}, 1, "cannot write %s: %s", path, strerror(errno));
+        if (f)
+            remove(path);
+    }
+    return written;
+}
+
+static bool dump(const Module *m, const PipelineOptions *o, int number, const char *pass,
+                 Diagnostics *d)
+{
+    if (!o->dump || (strcmp(o->dump, "all") != 0 && !in_list(o->dump, pass)))
+        return true;
+    Text text = {0};
+    bool done = true;
+    module_print(m, &text);
+    if (o->dump_dir)
+        done = write_dump(o, number, pass, &text, d);
+    else
+        printf("# after %s\n%s", pass, text.data);
+    text_free(&text);
+    return done;
+}
+
+/* ---- running ---- */
+
+static Stage module_stage(const Module *m)
+{
+    Stage stage = STAGE_PLANNED;
+    for (int i = 0; i < m->graph_count; i++)
+        if (m->graph[i]->stage < stage)
+            stage = m->graph[i]->stage;
+    return stage;
+}
+
+static void run_pass(const char *name, Module *m, const PipelineOptions *o)
+{
+    bool fuses = !in_list(o->disable, "fuse");
+    if (strcmp(name, "simplify") == 0)
+        pass_simplify(m);
+    else if (strcmp(name, "autodiff") == 0)
+        pass_autodiff(m);
+    else if (strcmp(name, "target") == 0)
+        pass_target(m, o);
+    else if (strcmp(name, "dgrad") == 0)
+        pass_dgrad(m);
+    else if (strcmp(name, "fuse") == 0)
+        pass_fuse(m, fuses ? o->level : 0);
+    else if (strcmp(name, "schedule") == 0)
+        pass_schedule(m, o->level);
+    else if (strcmp(name, "layout") == 0)
+        pass_layout(m, o->level);
+    else if (strcmp(name, "order") == 0)
+        pass_order(m);
+    else if (strcmp(name, "memory") == 0)
+        pass_memory(m);
+}
+
+static void verify(const Module *m, const char *pass)
+{
+    Diagnostics d;
+    diagnostics_init(&d, m->pool);
+    if (!module_verify(m, &d))
+        internal_error("after pass %s: %s", pass, d.count ? d.list[0].message : "not sound");
+}
+
+static double seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+bool pipeline_run(Module *m, const PipelineOptions *options, Diagnostics *d)
+{
+    if (!check_options(options, d))
+        return false;
+    for (int i = 0; i < PASS_COUNT; i++) {
+        const PassInfo *p = &passes[i];
+        Stage stage = module_stage(m);
+        bool left_out = in_list(options->disable, p->name) && strcmp(p->name, "fuse") != 0;
+        if (stage < p->from || stage > p->until || left_out)
+            continue;
+        double begin = seconds();
+        run_pass(p->name, m, options);
+        double ran = seconds();
+        verify(m, p->name);
+        if (options->time)
+            fprintf(stderr, "%-10s %8.3f ms  verify %8.3f ms\n", p->name, (ran - begin) * 1e3,
+                    (seconds() - ran) * 1e3);
+        if (!dump(m, options, i + 1, p->name, d))
+            return false;
+        if (options->stop_after && strcmp(options->stop_after, p->name) == 0)
+            break;
+    }
+    return true;
+}
