@@ -65,10 +65,12 @@ static void print_value(const Graph *g, const Node *n, Text *out)
     Text line = {0};
     char bytes[32];
     const Kernel *last = last_reader(g, n);
+    const char *end;
 
     node_print(g, n, &line);
-    text_append(out, "  %15s  %-7s  %-34.*s  %s to %s\n", format_count(all_copies(g, n), bytes),
-                region_names[n->place.region], (int)strcspn(line.data, "="), line.data,
+    end = strstr(line.data, " = ");
+    text_append(out, "  %15s  %-7s  %-44.*s  %s to %s\n", format_count(all_copies(g, n), bytes),
+                region_names[n->place.region], end ? (int)(end - line.data) : 44, line.data,
                 n->kernel ? n->kernel->name : "the host", last ? last->name : "the end");
     text_free(&line);
 }

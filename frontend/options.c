@@ -273,6 +273,10 @@ static OptionsResult parse_one(Options *o, int option, char **argv)
     case ':':
         return usage_error("the option '%s' needs a value", argv[optind - 1]);
     default:
+        if (optopt > OPTION_EMIT)
+            return usage_error("the option '%s' takes no value", argv[optind - 1]);
+        if (optopt > 0)
+            return usage_error("there is no option '-%c'", optopt);
         return usage_error("there is no option '%s'", argv[optind - 1]);
     }
 }

@@ -131,7 +131,7 @@ static void add_to_row(Row *row, const Node *n, Pool *pool)
         row->op = row->convolutions > 1 ? "mlpconv" : op_name(OP_CONV2D);
     }
     row->last = n;
-    if (n->kernel)
+    if (n->kernel && !(row->kernel && is_loss(n->op)))
         row->kernel = n->kernel;
     row->flop += node_flop(n);
 }
