@@ -208,8 +208,11 @@ static bool read_bool(Reader *r, const Tree *value, const Field *f, bool *out)
 
 static bool read_size(Reader *r, const Tree *value, const Field *f, int out[2])
 {
-    if (value->kind == TREE_SEQUENCE && value->count == 2)
-        return read_int(r, value->item[0], f, &out[0]) & read_int(r, value->item[1], f, &out[1]);
+    if (value->kind == TREE_SEQUENCE && value->count == 2) {
+        bool sound = read_int(r, value->item[0], f, &out[0]);
+
+        return read_int(r, value->item[1], f, &out[1]) && sound;
+    }
     if (value->kind != TREE_SCALAR)
         return wrong_type(r, value, f, "a whole number or [height, width]");
     if (!read_int(r, value, f, &out[0]))

@@ -169,7 +169,7 @@ static bool read_shape(Reader *r, const Tree *t, int out[3])
     }
     sound &= read_int(r, t->item[0], &channel_field, &out[0]);
     sound &= read_int(r, t->item[1], &extent_field, &out[1]);
-    return sound & read_int(r, t->item[2], &extent_field, &out[2]);
+    return read_int(r, t->item[2], &extent_field, &out[2]) && sound;
 }
 
 /* mean or std: one number for all channels, or a list of one number a channel. */
@@ -218,7 +218,7 @@ static bool read_data(Reader *r, const DatasetType *type, InputSpec *in)
         reader_fault(r, in->dataset, "dataset: idx needs the key 'classes'; for example "
                                      "classes: 10");
     if (in->data_shape)
-        return read_shape(r, in->data_shape, in->data) & sound & (in->classes_at != NULL);
+        return read_shape(r, in->data_shape, in->data) && sound && in->classes_at;
     in->data[0] = in->resize ? 1 : in->net[0];
     in->data[1] = in->resize ? 28 : in->net[1];
     in->data[2] = in->resize ? 28 : in->net[2];
@@ -272,14 +272,16 @@ static bool read_input(Reader *r, const Tree *t, InputSpec *in)
 
 static bool read_betas(Reader *r, const Tree *t, Optimizer *o)
 {
+    bool sound;
+
     if (!t)
         return true;
     if (t->kind != TREE_SEQUENCE || t->count != 2) {
         reader_fault(r, t, "betas must be two numbers; for example betas: [0.9, 0.999]");
         return false;
     }
-    return read_real(r, t->item[0], &beta_field, &o->beta1) &
-           read_real(r, t->item[1], &beta_field, &o->beta2);
+    sound = read_real(r, t->item[0], &beta_field, &o->beta1);
+    return read_real(r, t->item[1], &beta_field, &o->beta2) && sound;
 }
 
 static bool read_optimizer(Reader *r, const Tree *t, Optimizer *out)

@@ -1,115 +1,99 @@
 #!/bin/bash
-# The command line of ninc: exit codes, what goes to stdout, overrides, IR as input, failures to
-# write. Nothing here needs the C compiler.
-cd "$(dirname "$0")/.." || exit 1
+# The command line of ninc: exit codes, where output goes, and what is left behind.
 . tests/lib.sh
 
-model=models/nin_fashion.yaml
+model=tests/pytorch/flatten_sgd.yaml
 
-# exits CODE TEXT ARGUMENTS...: with nothing on stdout and TEXT in stderr.
-exits() {
-    local code=$1 text=$2
-    shift 2
-    "$NINC" --color=never "$@" >"$work/stdout" 2>"$work/stderr" </dev/null
-    local status=$?
-    cat "$work/stderr"
-    [ $status -eq "$code" ] || echo "exit status $status, not $code"
-    [ $status -eq "$code" ] && [ ! -s "$work/stdout" ] && grep -qF -- "$text" "$work/stderr"
+# gives STATUS STDOUT-PATTERN STDERR-PATTERN COMMAND...: '' is an empty stream, '*' is anything.
+gives() {
+    local status=$1 out=$2 err=$3 got
+    shift 3
+    "$@" >"$work/out" 2>"$work/err" </dev/null
+    got=$?
+    [ $got -eq "$status" ] || { echo "exit status $got, not $status"; cat "$work/err"; return 1; }
+    # shellcheck disable=SC2053 # patterns
+    [[ $(<"$work/out") == $out ]] || { echo "stdout:"; head -n 5 "$work/out"; return 1; }
+    # shellcheck disable=SC2053
+    [[ $(<"$work/err") == $err ]] || { echo "stderr:"; head -n 5 "$work/err"; return 1; }
 }
 
-check "no model" exits 2 "name a model file"
-check "two models" exits 2 "one too many" a b
-check "unknown option" exits 2 "'--foo'" --foo $model
-check "unknown short option" exits 2 "'-x'" -vx $model
-check "value missing" exits 2 "needs a value" --emit
-check "value too many" exits 2 "takes no value" --check=3 $model
-check "bad level" exits 2 "-O0, -O1 or -O2" -O3 $model
-check "bad emit" exits 2 "--emit must be" --emit=foo $model
-check "bad target" exits 2 "--target must be" --target=tpu $model
-check "bad precision" exits 2 "--precision must be" --precision=fp8 $model
-check "bad color" exits 2 "--color must be" --color=blue $model
-check "bad batch" exits 2 "--batch must be" --batch=0 $model
-check "quiet and verbose" exits 2 "contradict" -q -v $model
-check "check and emit" exits 2 "contradict" --check --emit=ir $model
-check "no CUDA target" exits 1 "no CUDA target yet" --target=cuda $model
-check "no CUDA text" exits 1 "no CUDA target yet" --emit=cuda $model
-check "no bf16" exits 1 "use --precision=fp32" --precision=bf16 $model
-check "unknown pass" exits 1 "no pass 'foo'" --dump=foo --emit=ir $model
-check "unknown pass to leave out" exits 1 "no pass 'foo'" --disable-pass=foo --emit=ir $model
-check "missing file" exits 1 "missing.yaml:1:1: error" "$work/missing.yaml"
-silent() {
-    "$NINC" --check $model >"$work/stdout" 2>&1 && [ ! -s "$work/stdout" ]
-}
-check "check says nothing" silent
+check "--version" gives 0 'ninc *' '' "$NINC" --version
+check "--help" gives 0 '*--output*' '' "$NINC" --help
+check "--usage" gives 0 '*' '' "$NINC" --usage
+check "--list-ops" gives 0 '*maxpool_code*' '' "$NINC" --list-ops
+check "--list-passes" gives 0 '*autodiff*' '' "$NINC" --list-passes
+check "--check" gives 0 '' '' "$NINC" --check "$model"
+check "no model" gives 2 '' '*ninc*' "$NINC"
+check "an unknown option" gives 2 '' '*--nonsense*' "$NINC" --nonsense "$model"
+check "an unknown kind to emit" gives 2 '' '*nonsense*' "$NINC" --emit=nonsense "$model"
+check "a missing file" gives 1 '' '*missing.yaml*' "$NINC" missing.yaml
+check "a directory" gives 1 '' '*models*' "$NINC" models
+check "an unknown pass" gives 1 '' '*nonsense*' "$NINC" --emit=ir --dump=nonsense "$model"
+check "an unknown key to set" gives 1 '' '*epoch*' "$NINC" --check --set=train.epoch=1 "$model"
+check "--set" gives 0 '*epochs=7*' '' "$NINC" --emit=ir --set=train.epochs=7 "$model"
+check "--batch" gives 0 '*batch=5*' '' "$NINC" --emit=ir --batch=5 "$model"
+check "bf16 is not built yet" gives 1 '' '*fp32*' "$NINC" --check --precision=bf16 "$model"
 
-# prints TEXT ARGUMENTS...: exits 0 with TEXT on stdout and nothing on stderr.
-prints() {
-    local text=$1
-    shift
-    "$NINC" "$@" >"$work/stdout" 2>"$work/stderr" </dev/null || return 1
-    cat "$work/stderr"
-    [ ! -s "$work/stderr" ] && grep -q -- "$text" "$work/stdout"
+standard_input() {
+    "$NINC" --emit=c "$model" >"$work/file.c" && "$NINC" --emit=c - <"$model" >"$work/stdin.c" &&
+        diff <(sed "s|loc [^ ]*||" "$work/file.c") <(sed "s|loc [^ ]*||" "$work/stdin.c")
+}
+check "a model from standard input" standard_input
+
+emit_to_file() {
+    "$NINC" --emit=ir -o "$work/emitted.ir" "$model" >"$work/out" && [ ! -s "$work/out" ] &&
+        "$NINC" --emit=ir "$model" | cmp - "$work/emitted.ir"
+}
+check "--emit to a file" emit_to_file
+
+artefacts() {
+    mkdir -p "$work/kept" && echo mine >"$work/kept/notes.txt" &&
+        "$NINC" -q -o "$work/kept" "$model" && ls "$work/kept" >"$work/listing" &&
+        [ "$(<"$work/kept/notes.txt")" = mine ] || return 1
+    diff "$work/listing" - <<END
+flatten_sgd.c
+flatten_sgd.ir
+notes.txt
+plan.c
+trainer
+END
+}
+check "artefacts, and no other file is touched" artefacts
+
+moved() {
+    cp "$work/kept/trainer" "$work/elsewhere" && rm -r "$work/kept" && "$work/elsewhere" info
+}
+check "the trainer runs alone, elsewhere" moved
+
+nothing_left() {
+    [ ! -e "$work/none" ] && [ -z "$(ls -A "$work/half" 2>/dev/null)" ]
 }
 
-check "help" prints "^Usage: ninc" --help
-check "usage" prints "^Usage: ninc" --usage
-check "version" prints "^ninc [0-9]" --version
-check "list of passes" prints "^autodiff" --list-passes
-check "list of ops" prints "^conv2d .*2 to 3" --list-ops
-check "summary" prints "^conv.0 .* 28x28x32 .* 3,872 " --emit=summary $model
-check "verbose summary" prints "^kernels of eval" -v --emit=summary $model
-check "memory report" prints "^total [0-9,]*: state" --memory-report --emit=summary $model
-check "dot" prints "^digraph" --emit=dot $model
-check "option after the model" prints "batch=4 " $model --emit=ir --batch=4
+no_compiler() {
+    gives 1 '*' '*nonexistent*' env CC=/nonexistent/cc "$NINC" -q -o "$work/none" "$model" &&
+        nothing_left
+}
+check "no C compiler: a clear error, nothing left" no_compiler
 
-# Overrides
-check "set of a given value" prints "epochs=7" --set=train.epochs=7 --emit=ir $model
-check "set of an absent value" prints "eps=0.5" --set optimizer.adam.eps=0.5 --emit=ir $model
-check "set of a list item" prints "f32\[24,1,5,5\]" \
-    --set 'layers.0.mlpconv.out_channels=[24,32,32]' --emit=ir $model
-check "set of a whole section" prints "optimizer sgd lr=0.1" \
-    --set 'optimizer={sgd: {lr: 0.1}}' --emit=ir $model
-check "set of an unknown key" exits 1 "did you mean 'epochs'" --set=train.epoch=1 $model
-check "set of a wrong value" exits 1 "<command-line>:1:20: error" --set=train.epochs=x $model
-check "set past the list" exits 1 "the list has the items 0 to 10" --set=layers.11=relu $model
-check "set without value" exits 1 "KEY=VALUE" --set=train $model
+broken_compiler() {
+    mkdir -p "$work/half" && gives 1 '*' '*' env CC=false "$NINC" -q -o "$work/half" "$model" &&
+        nothing_left
+}
+check "a C compiler that fails: nothing left" broken_compiler
 
-# Only the named place changes, though an anchor is shared: one pool of 3x3, one of 2x2.
-one_alias() {
-    "$NINC" -O0 --emit=ir --set layers.3.maxpool.kernel_size=2 $model >"$work/x.ir" &&
-        grep -q 'maxpool .*kernel=3x3' "$work/x.ir" && grep -q 'maxpool .*kernel=2x2' "$work/x.ir"
+output_is_file() {
+    echo x >"$work/afile"
+    gives 1 '*' '*afile*' "$NINC" -q -o "$work/afile" "$model" && [ "$(<"$work/afile")" = x ]
 }
-check "set in one alias leaves the other" one_alias
+check "an output directory that is a file" output_is_file
+check "a full disk" gives 1 '*' '*/dev/full*' "$NINC" --emit=ir -o /dev/full "$model"
 
-# IR text as input
-reads_ir() {
-    "$NINC" --emit=ir $model >"$work/a.ir" && "$NINC" --emit=ir "$work/a.ir" >"$work/b.ir" &&
-        cmp "$work/a.ir" "$work/b.ir" && "$NINC" --emit=ir - <"$work/a.ir" >"$work/c.ir" &&
-        cmp "$work/a.ir" "$work/c.ir"
+installed() {
+    make -s install PREFIX="$work/usr" >/dev/null && "$work/usr/bin/ninc" --check \
+        "$work/usr/share/ninc/models/nin.yaml" && make -s uninstall PREFIX="$work/usr" &&
+        [ -z "$(find "$work/usr" -type f)" ]
 }
-check "IR as input" reads_ir
-stdin_yaml() {
-    "$NINC" --check - <$model
-}
-check "YAML on standard input" stdin_yaml
-check "set with IR" exits 1 "change a YAML model" --batch=3 "$work/a.ir"
-printf 'module x {\n  nonsense\n' >"$work/broken.ir"
-check "broken IR" exits 1 "broken.ir:2:" "$work/broken.ir"
-
-# Writing
-writes() {
-    "$NINC" --emit=ir -o "$work/out.ir" $model && cmp "$work/a.ir" "$work/out.ir" &&
-        [ "$(find "$work" -name '*.tmp' | wc -l)" -eq 0 ]
-}
-check "emit into a file" writes
-check "no such directory" exits 1 "cannot write $work/none/x: No such" \
-    --emit=ir -o "$work/none/x" $model
-mkdir "$work/directory"
-check "file is a directory" exits 1 "cannot write $work/directory" \
-    --emit=ir -o "$work/directory" $model
-full() {
-    ! "$NINC" --emit=ir $model >/dev/full 2>"$work/stderr" && grep -q 'cannot write' "$work/stderr"
-}
-check "full disk" full
-check "full disk by name" exits 1 "cannot write /dev/full" --emit=ir -o /dev/full $model
+if [ "$BUILD" = build ]; then
+    check "make install and uninstall" installed
+fi
 finish
