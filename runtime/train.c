@@ -78,6 +78,16 @@ static double mean(double sum, int64_t count)
     return count > 0 ? sum / (double)count : NAN;
 }
 
+static void warn_dead(Run *r, const char *seen)
+{
+    if (r->warned_stall || r->unlearnable)
+        return;
+    log_clear(&r->log);
+    notice("not learning: %s; the network is probably dead: try another --seed, a smaller --lr or "
+           "another init in the model", seen);
+    r->warned_stall = true;
+}
+
 /* Takes the sums off the device into all windows. */
 static int collect(Run *r)
 {
@@ -89,6 +99,8 @@ static int collect(Run *r)
     add_sums(&r->logged, &m, seconds);
     add_sums(&r->stall, &m, seconds);
     add_sums(&r->shown, &m, seconds);
+    if (m.all_logits_zero)
+        warn_dead(r, "all logits of a batch were zero");
     if (!isfinite(m.loss) && m.images > 0 && !r->warned_finite) {
         log_clear(&r->log);
         notice("the loss is not finite any more at step %lld; a smaller learning rate "
@@ -101,17 +113,16 @@ static int collect(Run *r)
 /* A network whose last layer is a ReLU can start dead: all logits stay 0, the loss at ln K. */
 static void check_stall(Run *r)
 {
+    char seen[160];
     double chance = log(r->model->classes), loss = mean(r->stall.loss, r->stall.images);
     double accuracy = mean((double)r->stall.correct, r->stall.images);
     r->stall = (Sums){0};
-    if (r->warned_stall || r->unlearnable || !(loss >= 0.99 * chance) || !(accuracy <= 1.2 / r->model->classes))
+    if (!(loss >= 0.99 * chance) || !(accuracy <= 1.2 / r->model->classes))
         return;
-    log_clear(&r->log);
-    notice("not learning: over the last %d steps the loss was no better than chance, ln %d = %.4f "
-           "(mean %.4f, accuracy %.4f); the network is probably dead: try another --seed, a "
-           "smaller --lr or another init in the model", STALL_STEPS, r->model->classes, chance,
-           loss, accuracy);
-    r->warned_stall = true;
+    snprintf(seen, sizeof seen, "over the last %d steps the loss was no better than chance, "
+             "ln %d = %.4f (mean %.4f, accuracy %.4f)", STALL_STEPS, r->model->classes, chance,
+             loss, accuracy);
+    warn_dead(r, seen);
 }
 
 static int log_window(Run *r, int epoch)
@@ -352,9 +363,8 @@ static int set_up(Run *r)
 {
     const TrainOptions *o = r->options;
     bool bar = !o->no_progress && isatty(STDOUT_FILENO);
-    if ((o->save && outfile_check(o->save) < 0) || prepare_checkpoint(r) < 0 ||
-        load_data(r) < 0 || open_device(r) < 0 || load_weights(r) < 0 ||
-        log_open(&r->log, o->log, bar) < 0)
+    if ((o->save && outfile_check(o->save) < 0) || load_data(r) < 0 || open_device(r) < 0 ||
+        load_weights(r) < 0 || prepare_checkpoint(r) < 0 || log_open(&r->log, o->log, bar) < 0)
         return -1;
     settle_counts(r);
     printf("model %s on %s, %.1f MB; %d training images, batch %d, %lld steps\n", r->model->name,
