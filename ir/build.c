@@ -553,6 +553,7 @@ void graph_derive_io(Graph *g)
     bool *escapes = graph_escapes(g, pool);
     for (int i = 0; i < g->kernel_count; i++)
         derive_io(g, g->kernel[i], escapes);
+    order_states(g, pool);
     pool_free(pool);
 }
 

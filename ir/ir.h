@@ -384,7 +384,7 @@ bool is_per_image(const Graph *g, const Node *n);
 
 /* Fills k->in and k->out from k->node; the nodes' `kernel` must be set in the whole graph. */
 void kernel_derive_io(Graph *g, Kernel *k);
-/* The same for all kernels of the graph, in one pass over it. */
+/* The same for all kernels of the graph, in one pass over it; also orders the state nodes. */
 void graph_derive_io(Graph *g);
 /* By node id: whether another kernel reads the node or the graph returns it. */
 bool *graph_escapes(const Graph *g, Pool *pool);
