@@ -104,6 +104,8 @@ static double computed_value(const Node *n, Random *r)
     if (n->tensor.dtype != DT_F32)
         return below(r, 2);
     float x = (float)random_normal(r);
+    if (n->op == OP_ADAM_V)
+        return fabsf(x) + 0.001f;
     return n->op == OP_RELU && x < 0 ? 0 : x;
 }
 
