@@ -40,6 +40,23 @@ char *c_identifier(Pool *pool, const char *name)
     return id;
 }
 
+static bool same_identifier(const char *a, const char *b)
+{
+    for (; *a && *b; a++, b++)
+        if (*a != *b && (*a == '.' ? '_' : *a) != (*b == '.' ? '_' : *b))
+            return false;
+    return *a == *b;
+}
+
+char *c_storage_name(Pool *pool, const Module *m, const Storage *s)
+{
+    char *id = c_identifier(pool, s->name);
+    for (int i = 0; i < m->storage_count && m->storage[i] != s; i++)
+        if (same_identifier(m->storage[i]->name, s->name))
+            return pool_format(pool, "%s_%d", id, i);
+    return id;
+}
+
 const Kernel *cpu_kernel(const Module *m, int index, const Graph **graph)
 {
     static const char *const names[] = {"train", "eval"};

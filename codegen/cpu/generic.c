@@ -443,7 +443,7 @@ static void emit_image(CpuEmitter *e, const Node *n)
     bool blocked = l->kind == LAYOUT_NCHWC;
     int channels = dim(n, 3), lanes = blocked ? l->block : channels;
     int row = (dim(n, 2) + 2 * l->halo_w) * lanes, rows = dim(n, 1) + 2 * l->halo_h;
-    text_append(e->tables, "static const Image %s_image = {%d, %d, %d, %d, %d, %d, ",
+    text_append(e->tables, "static const Image %s_geometry = {%d, %d, %d, %d, %d, %d, ",
                 e->kernel->name, dim(image, 1), dim(image, 2), dim(n, 1), dim(n, 2), channels,
                 lanes);
     emit_list(e, &n->attr.image, false);
@@ -458,9 +458,9 @@ static void emit_image(CpuEmitter *e, const Node *n)
     emit_line(e, "const uint8_t *pixels = %s + (ptrdiff_t)n * %lld;", value_name(e, image),
               (long long)image_elements(image));
     if (n->op == OP_RESIZE)
-        emit_line(e, "resize_image(&%s_image, pixels, lines, y);", e->kernel->name);
+        emit_line(e, "resize_image(&%s_geometry, pixels, lines, y);", e->kernel->name);
     else
-        emit_line(e, "normalize_image(&%s_image, pixels, y);", e->kernel->name);
+        emit_line(e, "normalize_image(&%s_geometry, pixels, y);", e->kernel->name);
     emit_close(e);
 }
 

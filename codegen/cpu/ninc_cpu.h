@@ -31,6 +31,9 @@ typedef uint8_t Codes __attribute__((vector_size(LANES_A_PART)));
 #define INLINE static inline __attribute__((always_inline, unused))
 #define SHARED static __attribute__((noinline, unused))
 #define UNROLL _Pragma("GCC unroll 32")
+/* What the op table's scalar expressions call. */
+#define SQRT sqrt
+#define POW pow
 
 INLINE Vector load(const float *p)
 {
