@@ -446,6 +446,13 @@ bool infer_type(Diagnostics *d, Op op, int arity, Node *const *in, const Attr *a
  * Returns true when sound. Faults in a module that a pass made are ours; the caller decides. */
 bool module_verify(const Module *m, Diagnostics *d);
 
+/* ---- ir/program.c ---- */
+
+/* Whether a sound module can be compiled: train and eval graphs of one stage, with the inputs and
+ * outputs that the passes and the trainer rely on. Faults stand at loc. IR text from a user goes
+ * through this before the passes. */
+bool module_check_program(const Module *m, Diagnostics *d, Loc loc);
+
 /* ---- ir/print.c ---- */
 
 /* The IR text of the whole module; round trips through module_parse to equal text. */

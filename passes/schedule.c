@@ -93,7 +93,8 @@ static int64_t image_bytes(const Graph *g)
     for (int i = 0; i < g->node_count; i++) {
         const Node *n = g->node[i];
         const int32_t *d = n->tensor.shape.dim;
-        if (n->op == OP_INPUT || n->tensor.shape.rank != 4 || !is_per_image(g, n))
+        if (n->op == OP_INPUT || n->tensor.shape.rank != 4 || !is_per_image(g, n) ||
+            value_is_folded(n))
             continue;
         bytes += (int64_t)d[1] * d[2] * (ceil_div(d[3], 16) * 16) * dtype_bytes(n->tensor.dtype);
     }

@@ -249,6 +249,41 @@ START_TEST(an_update_comes_after_all_reads)
 }
 END_TEST
 
+/* Sound modules that are no programs. */
+static const Fault no_programs[] = {
+    {"= mean_valid %6, %valid at", "= mean_valid %6, %valid at", NULL},
+    {"%step     : i32[]                        = input at shared+5120:4",
+     "%pace     : i32[]                        = input at shared+5120:4", "no input %pace"},
+    {"loss=%20, correct=%21", "correct=%20, loss=%21", "loss must be mean_valid of cross"},
+    {"image=28x28x1", "image=28x27x1", "%image"},
+    {"classes=3", "classes=4", "loss must be mean_valid of cross_entropy of one logit a class"},
+    {"graph tiny.eval", "graph tiny.test", "graphs are named train and eval"},
+    {"tiny.eval batch=2 stage=planned target=cpu", "tiny.eval batch=2 stage=planned target=cuda",
+     "a target has both graphs"},
+    {"tiny.eval batch=2 stage=planned", "tiny.eval batch=2 stage=laid_out",
+     "it has not reached the stage of graph train"},
+    {"graph tiny.eval batch=2 stage=planned target=cpu",
+     "graph tiny.eval batch=2 stage=planned target=any", "kernels are made for a target"},
+};
+
+START_TEST(programs_are_whole)
+{
+    const Fault *f = &no_programs[_i];
+    Text text = read_file(planned_file), changed = edited(text.data, f->from, f->to);
+    Pool *pool = pool_new();
+    Diagnostics d;
+    diagnostics_init(&d, pool);
+    Module *m = module_parse(pool, &d, "x.ir", changed.data, changed.length);
+    bool good = m && module_check_program(m, &d, (Loc){"x.ir", 1, 1});
+    ck_assert_int_eq(good, f->message == NULL);
+    if (f->message)
+        ck_assert_msg(strstr(d.list[0].message, f->message) != NULL, "%s", d.list[0].message);
+    text_free(&text);
+    text_free(&changed);
+    pool_free(pool);
+}
+END_TEST
+
 /* ---- garbage ---- */
 
 static void parse_quietly(const char *text, size_t length)
@@ -729,6 +764,7 @@ static TCase *text_case(void)
     tcase_add_loop_test(tests, faults_are_named, 0, COUNT_OF(faults));
     tcase_add_test(tests, faults_have_places);
     tcase_add_test(tests, an_update_comes_after_all_reads);
+    tcase_add_loop_test(tests, programs_are_whole, 0, COUNT_OF(no_programs));
     tcase_add_test(tests, truncated_text_is_a_fault_or_whole);
     tcase_add_test(tests, mutated_text_never_crashes);
     return tests;

@@ -34,20 +34,46 @@ static int blocks_of(int extent, int block)
     return (extent + block - 1) / block;
 }
 
+/* Appends `+ (x + shift) * stride`, without what is zero or one. */
+static void add_term(Text *sum, const char *x, int shift, long long stride)
+{
+    bool plain = strchr(x, ' ') == NULL;
+    if (strcmp(x, "0") == 0 && shift == 0)
+        return;
+    text_append(sum, sum->length ? " + " : "");
+    if (strcmp(x, "0") == 0)
+        text_append(sum, "%lld", shift * stride);
+    else if (shift == 0 && (plain || stride == 1))
+        text_append(sum, "%s", x);
+    else if (shift == 0)
+        text_append(sum, "(%s)", x);
+    else
+        text_append(sum, "(%s + %d)", x, shift);
+    if (stride != 1 && strcmp(x, "0") != 0)
+        text_append(sum, " * %lld", stride);
+}
+
+static const char *finish_sum(const CpuEmitter *e, Text *sum)
+{
+    const char *index = pool_strdup(e->pool, sum->length ? sum->data : "0");
+    text_free(sum);
+    return index;
+}
+
 static const char *map_index(const CpuEmitter *e, const Node *v, const char *n, const char *h,
                              const char *w, const char *c)
 {
     const Layout *l = &v->tensor.layout;
-    int rows = dim(v, 1) + 2 * l->halo_h, cols = dim(v, 2) + 2 * l->halo_w, channels = dim(v, 3);
-    const char *image = pool_format(e->pool, "(ptrdiff_t)(%s) * %lld", n,
-                                    (long long)image_elements(v));
-    if (l->kind == LAYOUT_NCHWC)
-        return pool_format(e->pool, "%s + ((%s) * %d + (%s) + %d) * %d + ((%s) + %d) * %d + %s",
-                           image, quotient(e, c, l->block, channels), rows, h, l->halo_h,
-                           cols * l->block, w, l->halo_w, l->block,
-                           remainder_of(e, c, l->block, channels));
-    return pool_format(e->pool, "%s + ((%s) + %d) * %d + ((%s) + %d) * %d + %s", image, h,
-                       l->halo_h, cols * channels, w, l->halo_w, channels, c);
+    int channels = dim(v, 3), lanes = l->kind == LAYOUT_NCHWC ? l->block : channels;
+    int64_t row = (int64_t)(dim(v, 2) + 2 * l->halo_w) * lanes;
+    int64_t block = (dim(v, 1) + 2 * l->halo_h) * row;
+    Text sum = {0};
+    add_term(&sum, n, 0, image_elements(v));
+    add_term(&sum, quotient(e, c, lanes, channels), 0, block);
+    add_term(&sum, h, l->halo_h, row);
+    add_term(&sum, w, l->halo_w, lanes);
+    add_term(&sum, remainder_of(e, c, lanes, channels), 0, 1);
+    return finish_sum(e, &sum);
 }
 
 static const char *filter_index(const CpuEmitter *e, const Node *v, const char *o, const char *i,
@@ -58,13 +84,15 @@ static const char *filter_index(const CpuEmitter *e, const Node *v, const char *
     if (l->kind != LAYOUT_FILTER)
         return pool_format(e->pool, "(((ptrdiff_t)(%s) * %d + %s) * %d + %s) * %d + %s", o, d[1],
                            i, d[2], kh, d[3], kw);
-    const char *tile = pool_format(
-        e->pool, "((((ptrdiff_t)(%s) * %d + %s) * %d + %s) * %d + %s)",
-        quotient(e, o, l->out_block, d[0]), blocks_of(d[1], l->block),
-        quotient(e, i, l->block, d[1]), d[2], kh, d[3], kw);
-    return pool_format(e->pool, "(%s * %d + %s) * %d + %s", tile, l->block,
-                       remainder_of(e, i, l->block, d[1]), l->out_block,
-                       remainder_of(e, o, l->out_block, d[0]));
+    int64_t tap = (int64_t)l->block * l->out_block, line = d[3] * tap, square = d[2] * line;
+    Text sum = {0};
+    add_term(&sum, quotient(e, o, l->out_block, d[0]), 0, blocks_of(d[1], l->block) * square);
+    add_term(&sum, quotient(e, i, l->block, d[1]), 0, square);
+    add_term(&sum, kh, 0, line);
+    add_term(&sum, kw, 0, tap);
+    add_term(&sum, remainder_of(e, i, l->block, d[1]), 0, l->out_block);
+    add_term(&sum, remainder_of(e, o, l->out_block, d[0]), 0, 1);
+    return finish_sum(e, &sum);
 }
 
 /* A read of v at an index; what the chunk phase left as partials is summed. */
@@ -93,9 +121,9 @@ static void open_loop(CpuEmitter *e, const char *variable, int extent)
 static void open_images(CpuEmitter *e)
 {
     if (e->kernel->phase == PHASE_CHUNK)
-        emit_open(e, "for (int n = 0; n < range->images; n++)");
+        emit_open(e, "for (ptrdiff_t n = 0; n < range->images; n++)");
     else
-        emit_open(e, "for (int n = 0; n < %d; n++)", e->graph->batch);
+        emit_open(e, "for (ptrdiff_t n = 0; n < %d; n++)", e->graph->batch);
 }
 
 static void close_loops(CpuEmitter *e, int count)
@@ -348,13 +376,18 @@ static void emit_flatten(CpuEmitter *e, const Node *n)
 {
     bool forward = n->op == OP_FLATTEN;
     const Node *map = forward ? n->in[0] : n, *flat = forward ? n : n->in[0];
-    const char *at = pool_format(e->pool, "(c * %d + h) * %d + w", dim(map, 1), dim(map, 2));
-    const char *in_map = read_map(e, map, "n", "h", "w", "c");
+    bool pixel = dim(map, 1) == 1 && dim(map, 2) == 1;
+    const char *at = pixel ? "c" : pool_format(e->pool, "(c * %d + h) * %d + w", dim(map, 1),
+                                               dim(map, 2));
+    const char *in_map = read_map(e, map, "n", pixel ? "0" : "h", pixel ? "0" : "w", "c");
     const char *in_flat = read_map(e, flat, "n", "0", "0", at);
-    open_pixels(e, map);
+    if (pixel)
+        open_images(e);
+    else
+        open_pixels(e, map);
     open_loop(e, "c", dim(map, 3));
     emit_line(e, "%s = %s;", forward ? in_flat : in_map, forward ? in_map : in_flat);
-    close_loops(e, 4);
+    close_loops(e, pixel ? 2 : 4);
 }
 
 /* ---- loss ---- */
@@ -396,7 +429,6 @@ static void emit_cross_entropy_grad(CpuEmitter *e, const Node *n)
 
 static void emit_correct(CpuEmitter *e, const Node *n)
 {
-    const char *logits = value_name(e, n->in[0]);
     open_images(e);
     emit_line(e, "int best = 0;");
     emit_line(e, "for (int k = 1; k < %d; k++)", dim(n->in[0], 3));
@@ -404,7 +436,6 @@ static void emit_correct(CpuEmitter *e, const Node *n)
               read_map(e, n->in[0], "n", "0", "0", "best"));
     emit_line(e, "        best = k;");
     emit_line(e, "%s[n] = best == %s[n];", value_name(e, n), value_name(e, n->in[1]));
-    emit_line(e, "(void)%s;", logits);
     close_loops(e, 1);
 }
 

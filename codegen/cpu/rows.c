@@ -170,11 +170,14 @@ static void emit_map(CpuEmitter *e, const Node *n, const char *image)
     MapShape s = map_shape(n);
     bool codes = n->tensor.dtype == DT_U8, strip = n->tensor.layout.strip > 0;
     const char *type = codes ? "CodeMap" : "Map";
+    const char *first = strcmp(image, "0") == 0 || s.image == 0
+                            ? ""
+                            : pool_format(e->pool, " + %s * %lld", image, (long long)s.image);
+    const char *origin = s.origin ? pool_format(e->pool, " + %lld", (long long)s.origin) : "";
     /* Maps that are only read come as const arguments. */
-    emit_line(e, "const %s %s = {(%s *)%s + (ptrdiff_t)%s * %lld + %lld, %lld, %lld, %s};", type,
-              map_name(e, n), codes ? "uint8_t" : "float", value_name(e, n), image,
-              (long long)s.image, (long long)s.origin, (long long)s.row, (long long)s.block,
-              strip ? "r0" : "0");
+    emit_line(e, "const %s %s = {.data = (%s *)%s%s%s, .row = %lld, .block = %lld%s};", type,
+              map_name(e, n), codes ? "uint8_t" : "float", value_name(e, n), first, origin,
+              (long long)s.row, (long long)s.block, strip ? ", .first = r0" : "");
 }
 
 /* Values that a segment's statements touch. */
@@ -381,7 +384,7 @@ static void emit_segment(CpuEmitter *e, const Statement *s, int count)
         emit_wgrad_segment(e, s[0].op);
         return;
     }
-    emit_open(e, "for (int n = 0; n < range->images; n++)");
+    emit_open(e, "for (ptrdiff_t n = 0; n < range->images; n++)");
     for (int i = 0; i < t.count; i++)
         if (t.node[i]->tensor.layout.strip == 0)
             emit_map(e, t.node[i], "n");
