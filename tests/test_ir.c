@@ -257,13 +257,13 @@ static const Fault no_programs[] = {
     {"loss=%20, correct=%21", "correct=%20, loss=%21", "loss must be mean_valid of cross"},
     {"image=28x28x1", "image=28x27x1", "%image"},
     {"classes=3", "classes=4", "loss must be mean_valid of cross_entropy of one logit a class"},
-    {"graph tiny.eval", "graph tiny.test", "graphs are named train and eval"},
+    {"graph tiny.eval", "graph tiny.test", "a target has both graphs, train and eval"},
     {"tiny.eval batch=2 stage=planned target=cpu", "tiny.eval batch=2 stage=planned target=cuda",
      "a target has both graphs"},
     {"tiny.eval batch=2 stage=planned", "tiny.eval batch=2 stage=laid_out",
      "it has not reached the stage of graph train"},
-    {"graph tiny.eval batch=2 stage=planned target=cpu",
-     "graph tiny.eval batch=2 stage=planned target=any", "kernels are made for a target"},
+    {"graph tiny.train batch=2 stage=planned target=cpu",
+     "graph tiny.train batch=2 stage=planned target=any", "kernels are made for a target"},
 };
 
 START_TEST(programs_are_whole)
