@@ -51,12 +51,20 @@ static bool is_ir(const char *path, const Source *s)
 
 static Module *load_ir(Compile *c)
 {
+    Module *m;
+
     if (c->options->set_count > 0) {
         diagnostics_add(&c->d, (Loc){c->sources->name, 1, 1}, 1,
                         "--set and --batch change a YAML model, not IR text");
         return NULL;
     }
-    return module_parse(c->pool, &c->d, c->sources->name, c->sources->text, c->sources->length);
+    m = module_parse(c->pool, &c->d, c->sources->name, c->sources->text, c->sources->length);
+    if (m && strcmp(m->name, "plan") == 0) {
+        diagnostics_add(&c->d, (Loc){c->sources->name, 1, 1}, 1,
+                        "a model cannot be named 'plan', because its artefacts hold a plan.c");
+        return NULL;
+    }
+    return m;
 }
 
 static Module *load_yaml(Compile *c)

@@ -344,6 +344,18 @@ static bool read_train(Reader *r, const Tree *t, TrainSettings *out)
 
 /* ---- the graph ---- */
 
+/* The name of the artefacts: MODEL.c must not be plan.c. */
+static bool read_model_name(Reader *r, const Tree *t, const char **name)
+{
+    if (!read_name(r, t, "model", name))
+        return false;
+    if (strcmp(*name, "plan") != 0)
+        return true;
+    reader_fault(r, t, "a model cannot be named 'plan', because its artefacts hold a plan.c; "
+                       "choose another name");
+    return false;
+}
+
 /* image, label, valid, and the network's input f32[N,H,W,C]; NULL after a diagnostic. */
 static Node *build_input(Reader *r, Graph *g, const Tree *at, const InputSpec *in)
 {
@@ -411,7 +423,7 @@ Module *model_build(Pool *pool, Diagnostics *d, const Tree *root)
     bool sound = read_fields(&r, root, "the model file", root_fields, COUNT(root_fields), &spec);
     bool shaped = spec.input && read_input(&r, spec.input, &input);
 
-    sound &= spec.model && read_name(&r, spec.model, "model", &name);
+    sound &= spec.model && read_model_name(&r, spec.model, &name);
     sound &= spec.loss && find_word(&r, spec.loss, "loss", WORDS(loss_words)) == 0;
     sound &= spec.optimizer && read_optimizer(&r, spec.optimizer, &optimizer);
     sound &= spec.train && read_train(&r, spec.train, &train);
