@@ -130,8 +130,8 @@ static void check_program(const NincProgram *p)
 {
     if (p->batch < 1 || (p->chunkeds > 0 && p->chunk < 1))
         internal_error("program %s has batch %d, chunk %d", p->name, p->batch, p->chunk);
-    if (uses_partials(p) && (p->partials < 1 || p->partials > NINC_MAX_PARTIALS ||
-                             p->partials > chunks_of(p)))
+    if (uses_partials(p) &&
+        (p->partials < 1 || p->partials > NINC_MAX_PARTIALS || p->partials > chunks_of(p)))
         internal_error("program %s has %d partials for %d chunks", p->name, p->partials,
                        chunks_of(p));
 }
@@ -224,8 +224,8 @@ static Device *cpu_open(const NincModel *model, const DeviceOptions *options)
         cpu_close(d);
         return NULL;
     }
-    snprintf(d->description, sizeof d->description, "cpu, %s, %d thread%s", level->name,
-             d->threads, d->threads == 1 ? "" : "s");
+    snprintf(d->description, sizeof d->description, "cpu, %s, %d thread%s", level->name, d->threads,
+             d->threads == 1 ? "" : "s");
     return d;
 }
 
@@ -269,16 +269,11 @@ static void *address_of(const Device *d, const NincArg *at, int worker, int firs
                         int partial)
 {
     switch (at->region) {
-    case NINC_REGION_STATE:
-        return d->state + at->offset;
-    case NINC_REGION_SHARED:
-        return d->shared + at->offset + first_image * at->per_image;
-    case NINC_REGION_WORKER:
-        return d->worker + worker * d->worker_stride + at->offset;
-    case NINC_REGION_PARTIAL:
-        return d->shared + at->offset + partial * at->per_partial;
-    case NINC_REGION_NONE:
-        break;
+    case NINC_REGION_STATE: return d->state + at->offset;
+    case NINC_REGION_SHARED: return d->shared + at->offset + first_image * at->per_image;
+    case NINC_REGION_WORKER: return d->worker + worker * d->worker_stride + at->offset;
+    case NINC_REGION_PARTIAL: return d->shared + at->offset + partial * at->per_partial;
+    case NINC_REGION_NONE: break;
     }
     return NULL;
 }
@@ -292,8 +287,7 @@ typedef struct Site {
     int thread, worker, partial;
 } Site;
 
-static void run_launch(const Device *d, const NincLaunch *launch, const NincRange *range,
-                       Site site)
+static void run_launch(const Device *d, const NincLaunch *launch, const NincRange *range, Site site)
 {
     void **arg = d->args + (size_t)site.thread * (size_t)d->args_each;
     for (int i = 0; i < launch->args; i++)
@@ -331,8 +325,10 @@ static void run_partial(const Device *d, const NincProgram *program, int runs, S
     int first = (int)(site.partial * chunks / runs);
     int last = (int)((site.partial + 1) * chunks / runs);
     for (int c = first; c < last; c++) {
-        NincRange range = {.first_image = c * program->chunk, .images = program->chunk,
-                           .accumulate = c > first, .slices = 1};
+        NincRange range = {.first_image = c * program->chunk,
+                           .images = program->chunk,
+                           .accumulate = c > first,
+                           .slices = 1};
         if (range.images > program->batch - range.first_image)
             range.images = program->batch - range.first_image;
         for (int i = 0; i < program->chunkeds; i++)

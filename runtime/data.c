@@ -32,7 +32,8 @@ static int not_found(const char *dataset, const char *searched)
 {
     if (strcmp(dataset, "fashion-mnist") == 0)
         return fault("data set fashion-mnist not found (%s); install it with 'apt install "
-                     "dataset-fashion-mnist', or give its directory with --data DIR", searched);
+                     "dataset-fashion-mnist', or give its directory with --data DIR",
+                     searched);
     return fault("data set %s not found (%s); put train-images-idx3-ubyte, "
                  "train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte "
                  "(or these with .gz) into one directory and give it with --data DIR",
@@ -120,7 +121,8 @@ static int idx_bytes(IdxFile *f, void *out, size_t count, const char *what)
             return idx_broken(f);
         if (got == 0)
             return fault("%s is truncated: %s need %zu bytes and only %zu are there; get the "
-                         "file again", f->path, what, count, done);
+                         "file again",
+                         f->path, what, count, done);
         done += (size_t)got;
     }
     return 0;
@@ -134,8 +136,9 @@ static int idx_header(IdxFile *f, int rank)
         return -1;
     if (magic[0] || magic[1] || magic[2] != IDX_U8 || magic[3] != rank)
         return fault("%s: bad magic number %02x%02x%02x%02x, expected 0000%02x%02x (IDX, unsigned "
-                     "bytes, %d dimensions); it is not the file its name says", f->path, magic[0],
-                     magic[1], magic[2], magic[3], (unsigned)IDX_U8, (unsigned)rank, rank);
+                     "bytes, %d dimensions); it is not the file its name says",
+                     f->path, magic[0], magic[1], magic[2], magic[3], (unsigned)IDX_U8,
+                     (unsigned)rank, rank);
     if (idx_bytes(f, raw, 4 * (size_t)rank, "the sizes in the IDX header") < 0)
         return -1;
     f->rank = rank;
@@ -143,8 +146,8 @@ static int idx_header(IdxFile *f, int rank)
         f->dim[i] = (uint32_t)raw[4 * i] << 24 | (uint32_t)raw[4 * i + 1] << 16 |
                     (uint32_t)raw[4 * i + 2] << 8 | raw[4 * i + 3];
     if (f->dim[0] == 0 || f->dim[0] > INT32_MAX)
-        return fault("%s: its header says %u items; from 1 to %d are possible", f->path,
-                     f->dim[0], INT32_MAX);
+        return fault("%s: its header says %u items; from 1 to %d are possible", f->path, f->dim[0],
+                     INT32_MAX);
     return 0;
 }
 
@@ -167,12 +170,13 @@ static int idx_items(IdxFile *f, size_t item, uint8_t **out)
     size_t bytes = f->dim[0] * item;
     if (bytes / DEFLATE_RATIO > f->size)
         return fault("%s is truncated: its header says %u items (%zu bytes), more than a file of "
-                     "%llu bytes can hold; get the file again", f->path, f->dim[0], bytes,
-                     (unsigned long long)f->size);
+                     "%llu bytes can hold; get the file again",
+                     f->path, f->dim[0], bytes, (unsigned long long)f->size);
     *out = malloc(bytes);
     if (!*out)
         return fault("%s: its header says %u items, which need %zu bytes of memory; that is not "
-                     "to be had, or the header is wrong", f->path, f->dim[0], bytes);
+                     "to be had, or the header is wrong",
+                     f->path, f->dim[0], bytes);
     if (idx_bytes(f, *out, bytes, "the items that the header promises") < 0)
         return -1;
     return idx_end(f);
@@ -189,8 +193,9 @@ static int read_images(const NincModel *model, IdxFile *f, Dataset *out)
     if (f->dim[1] != (uint32_t)model->image_h || f->dim[2] != (uint32_t)model->image_w ||
         c != (uint32_t)model->image_c)
         return fault("%s holds images of %ux%ux%u (height, width, channels), the model was "
-                     "compiled for %dx%dx%d; use the data set %s", f->path, f->dim[1], f->dim[2],
-                     c, model->image_h, model->image_w, model->image_c, model->dataset);
+                     "compiled for %dx%dx%d; use the data set %s",
+                     f->path, f->dim[1], f->dim[2], c, model->image_h, model->image_w,
+                     model->image_c, model->dataset);
     out->h = model->image_h;
     out->w = model->image_w;
     out->c = model->image_c;
@@ -207,7 +212,8 @@ static int convert_labels(const NincModel *model, const IdxFile *f, const uint8_
     for (int i = 0; i < out->count; i++) {
         if (raw[i] >= model->classes)
             return fault("%s: label %d of item %d is out of range, the model has classes 0 to "
-                         "%d", f->path, raw[i], i, model->classes - 1);
+                         "%d",
+                         f->path, raw[i], i, model->classes - 1);
         out->label[i] = raw[i];
     }
     return 0;
@@ -267,8 +273,7 @@ static int make_random(const NincModel *model, uint64_t seed, Split split, Datas
     return 0;
 }
 
-int dataset_read(const NincModel *model, const char *data, uint64_t seed, Split split,
-                 Dataset *out)
+int dataset_read(const NincModel *model, const char *data, uint64_t seed, Split split, Dataset *out)
 {
     char directory[MAX_PATH];
     int status;

@@ -37,7 +37,8 @@ int outfile_check(const char *path)
     int status = 0;
     if (access(directory, W_OK | X_OK) != 0)
         status = fault("cannot write %s: directory %s: %s; choose a directory that exists and "
-                       "that you may write to", path, directory, strerror(errno));
+                       "that you may write to",
+                       path, directory, strerror(errno));
     free(directory);
     return status;
 }
@@ -50,8 +51,8 @@ static int open_beside(OutFile *out)
     out->file = fopen(out->temporary, "wbx");
     if (out->file)
         return 0;
-    int status = fault("cannot write %s: %s; choose another place", out->temporary,
-                       strerror(errno));
+    int status =
+        fault("cannot write %s: %s; choose another place", out->temporary, strerror(errno));
     outfile_abandon(out);
     return status;
 }
@@ -109,7 +110,8 @@ int outfile_commit(OutFile *out)
     int status = 0;
     if (!ok)
         status = fault("cannot write %s: %s; nothing was left there, make room or choose another "
-                       "place", out->path, strerror(error));
+                       "place",
+                       out->path, strerror(error));
     else if (out->temporary)
         sync_directory(out->path);
     if (ok) {

@@ -88,8 +88,8 @@ void log_progress(Log *log, const Progress *p)
     bar[WIDTH] = '\0';
     long left = p->seconds_left < 1e7 ? lround(p->seconds_left) : 9999999;
     printf("\r\033[K[%s] %lld/%lld  loss %.4f  accuracy %.4f  %.1f images/s  %ld:%02ld:%02ld left",
-           bar, (long long)p->step, (long long)p->steps, p->loss, p->accuracy,
-           p->images_per_second, left / 3600, left / 60 % 60, left % 60);
+           bar, (long long)p->step, (long long)p->steps, p->loss, p->accuracy, p->images_per_second,
+           left / 3600, left / 60 % 60, left % 60);
     fflush(stdout);
     log->drawn = true;
 }

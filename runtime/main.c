@@ -31,10 +31,29 @@ static const char usage[] =
 enum Command { TRAIN = 1, EVAL = 2, VERIFY = 4, INFO = 8, ANY = 15 };
 
 enum Flag {
-    FLAG_DATA = 1, FLAG_DEVICE, FLAG_EPOCHS, FLAG_MAX_STEPS, FLAG_SEED, FLAG_THREADS, FLAG_INIT,
-    FLAG_SAVE, FLAG_NO_SHUFFLE, FLAG_LR, FLAG_CHECKPOINT_DIR, FLAG_CHECKPOINT_EVERY, FLAG_LOG,
-    FLAG_LOG_EVERY, FLAG_NO_EVAL, FLAG_NO_PROGRESS, FLAG_WEIGHTS, FLAG_FULL, FLAG_HELP,
-    FLAG_RESUME, FLAG_KEEP, FLAG_TENSORBOARD, FLAG_COUNT
+    FLAG_DATA = 1,
+    FLAG_DEVICE,
+    FLAG_EPOCHS,
+    FLAG_MAX_STEPS,
+    FLAG_SEED,
+    FLAG_THREADS,
+    FLAG_INIT,
+    FLAG_SAVE,
+    FLAG_NO_SHUFFLE,
+    FLAG_LR,
+    FLAG_CHECKPOINT_DIR,
+    FLAG_CHECKPOINT_EVERY,
+    FLAG_LOG,
+    FLAG_LOG_EVERY,
+    FLAG_NO_EVAL,
+    FLAG_NO_PROGRESS,
+    FLAG_WEIGHTS,
+    FLAG_FULL,
+    FLAG_HELP,
+    FLAG_RESUME,
+    FLAG_KEEP,
+    FLAG_TENSORBOARD,
+    FLAG_COUNT
 };
 
 static const struct option long_options[] = {
@@ -68,18 +87,12 @@ static int commands_of(int flag)
     switch (flag) {
     case FLAG_DEVICE:
     case FLAG_THREADS:
-    case FLAG_HELP:
-        return ANY;
-    case FLAG_SEED:
-        return TRAIN | EVAL | VERIFY;
-    case FLAG_DATA:
-        return TRAIN | EVAL;
-    case FLAG_WEIGHTS:
-        return EVAL;
-    case FLAG_FULL:
-        return VERIFY;
-    default:
-        return TRAIN;
+    case FLAG_HELP: return ANY;
+    case FLAG_SEED: return TRAIN | EVAL | VERIFY;
+    case FLAG_DATA: return TRAIN | EVAL;
+    case FLAG_WEIGHTS: return EVAL;
+    case FLAG_FULL: return VERIFY;
+    default: return TRAIN;
     }
 }
 
@@ -94,8 +107,8 @@ typedef struct Options {
 static int usage_fault(const char *flag, const char *value, const char *wanted)
 {
     char text[80];
-    fault("--%s %s: %s is needed; try 'trainer --help'", flag,
-          printable(value, text, sizeof text), wanted);
+    fault("--%s %s: %s is needed; try 'trainer --help'", flag, printable(value, text, sizeof text),
+          wanted);
     return EXIT_USAGE;
 }
 
@@ -159,22 +172,15 @@ static int parse_device(const char *value)
 static int set_number(TrainOptions *o, int flag, const char *value)
 {
     switch (flag) {
-    case FLAG_EPOCHS:
-        return parse_count("epochs", value, 0, MAX_COUNT, &o->epochs);
-    case FLAG_MAX_STEPS:
-        return parse_integer("max-steps", value, 0, INT64_MAX, &o->max_steps);
-    case FLAG_SEED:
-        return parse_seed(value, &o->seed);
-    case FLAG_THREADS:
-        return parse_count("threads", value, 1, MAX_THREADS, &o->device_threads);
-    case FLAG_LR:
-        return parse_rate(value, &o->lr);
+    case FLAG_EPOCHS: return parse_count("epochs", value, 0, MAX_COUNT, &o->epochs);
+    case FLAG_MAX_STEPS: return parse_integer("max-steps", value, 0, INT64_MAX, &o->max_steps);
+    case FLAG_SEED: return parse_seed(value, &o->seed);
+    case FLAG_THREADS: return parse_count("threads", value, 1, MAX_THREADS, &o->device_threads);
+    case FLAG_LR: return parse_rate(value, &o->lr);
     case FLAG_CHECKPOINT_EVERY:
         return parse_count("checkpoint-every", value, 1, MAX_COUNT, &o->checkpoint_every);
-    case FLAG_LOG_EVERY:
-        return parse_count("log-every", value, 1, MAX_COUNT, &o->log_every);
-    default:
-        return EXIT_USAGE;
+    case FLAG_LOG_EVERY: return parse_count("log-every", value, 1, MAX_COUNT, &o->log_every);
+    default: return EXIT_USAGE;
     }
 }
 
@@ -200,8 +206,7 @@ static int set_flag(Options *o, int flag, const char *value)
         fault("--%s: not in this build; leave it out (--init and --save carry parameters over)",
               long_options[flag - 1].name);
         return EXIT_FAULT;
-    default:
-        return set_number(t, flag, value);
+    default: return set_number(t, flag, value);
     }
 }
 
@@ -250,8 +255,10 @@ static int find_command(const char *name)
 
 static int run_eval(const Options *o)
 {
-    EvalOptions e = {.data = o->train.data, .weights = o->weights,
-                     .device_threads = o->train.device_threads, .seed = o->train.seed};
+    EvalOptions e = {.data = o->train.data,
+                     .weights = o->weights,
+                     .device_threads = o->train.device_threads,
+                     .seed = o->train.seed};
     if (!e.weights) {
         fault("eval needs --weights FILE.safetensors; 'trainer train --save FILE' writes one");
         return EXIT_USAGE;
@@ -262,17 +269,13 @@ static int run_eval(const Options *o)
 static int run_command(int command, const Options *o)
 {
     const DeviceTable *table = &ninc_cpu_device;
-    VerifyOptions v = {.device_threads = o->train.device_threads, .seed = o->train.seed,
-                       .full = o->full};
+    VerifyOptions v = {
+        .device_threads = o->train.device_threads, .seed = o->train.seed, .full = o->full};
     switch (command) {
-    case TRAIN:
-        return train(&ninc_model, table, &o->train);
-    case EVAL:
-        return run_eval(o);
-    case VERIFY:
-        return verify(&ninc_model, table, &v);
-    default:
-        return info(&ninc_model, table, o->train.device_threads);
+    case TRAIN: return train(&ninc_model, table, &o->train);
+    case EVAL: return run_eval(o);
+    case VERIFY: return verify(&ninc_model, table, &v);
+    default: return info(&ninc_model, table, o->train.device_threads);
     }
 }
 
@@ -290,8 +293,12 @@ static int bad_command(const char *name)
 
 int main(int argc, char **argv)
 {
-    Options o = {.train = {.epochs = -1, .max_steps = -1, .lr = -1, .checkpoint_every = -1,
-                           .log_every = -1, .seed = 1}};
+    Options o = {.train = {.epochs = -1,
+                           .max_steps = -1,
+                           .lr = -1,
+                           .checkpoint_every = -1,
+                           .log_every = -1,
+                           .seed = 1}};
     if (argc < 2) {
         fputs(usage, stderr);
         return EXIT_USAGE;

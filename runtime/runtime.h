@@ -133,11 +133,11 @@ const char *json_number(double value, char *out);
 
 typedef struct TrainOptions {
     const char *data, *init, *save, *checkpoint_dir, *log;
-    int device_threads;    /* 0: one a processor */
-    int epochs;            /* -1: the model's */
-    int64_t max_steps;     /* -1: no limit */
+    int device_threads; /* 0: one a processor */
+    int epochs;         /* -1: the model's */
+    int64_t max_steps;  /* -1: no limit */
     uint64_t seed;
-    double lr;             /* < 0: the model's */
+    double lr;                       /* < 0: the model's */
     int checkpoint_every, log_every; /* -1: the model's */
     bool no_shuffle, no_eval, no_progress;
 } TrainOptions;

@@ -48,8 +48,8 @@ static int read_length(Reader *r, size_t *length)
         value = value << 8 | raw[i];
     if (value > MAX_HEADER || (int64_t)value > s.st_size - 8)
         return fault("%s: its header claims %llu bytes, the file has %lld; it is truncated or "
-                     "not a safetensors file", r->path, (unsigned long long)value,
-                     (long long)s.st_size);
+                     "not a safetensors file",
+                     r->path, (unsigned long long)value, (long long)s.st_size);
     *length = (size_t)value;
     r->data_start = 8 + (int64_t)value;
     r->data_bytes = s.st_size - r->data_start;
@@ -73,8 +73,8 @@ static int read_header(Reader *r)
     r->header = json_loadb(raw, length, JSON_REJECT_DUPLICATES, &error);
     free(raw);
     if (!r->header)
-        return fault("%s: its header is not valid JSON: %s (byte %d); the file is corrupt",
-                     r->path, printable(error.text, text, sizeof text), error.position);
+        return fault("%s: its header is not valid JSON: %s (byte %d); the file is corrupt", r->path,
+                     printable(error.text, text, sizeof text), error.position);
     if (!json_is_object(r->header))
         return fault("%s: its header is not a JSON object; the file is corrupt", r->path);
     return 0;
@@ -88,9 +88,9 @@ static int element_bytes(const char *dtype)
     static const struct {
         const char *name;
         int bytes;
-    } known[] = {{"F64", 8}, {"I64", 8}, {"U64", 8},  {"F32", 4}, {"I32", 4}, {"U32", 4},
-                 {"F16", 2}, {"BF16", 2}, {"I16", 2}, {"U16", 2}, {"I8", 1},  {"U8", 1},
-                 {"BOOL", 1}};
+    } known[] = {{"F64", 8}, {"I64", 8}, {"U64", 8},  {"F32", 4}, {"I32", 4},
+                 {"U32", 4}, {"F16", 2}, {"BF16", 2}, {"I16", 2}, {"U16", 2},
+                 {"I8", 1},  {"U8", 1},  {"BOOL", 1}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(dtype, known[i].name) == 0)
             return known[i].bytes;
@@ -120,19 +120,21 @@ static int check_claim(Reader *r, Entry *e)
         json_array_size(range) != 2 || !json_is_integer(json_array_get(range, 0)) ||
         !json_is_integer(json_array_get(range, 1)))
         return fault("%s: tensor %s lacks a dtype, a shape or two data_offsets; the file is "
-                     "corrupt", r->path, name);
+                     "corrupt",
+                     r->path, name);
     e->begin = json_integer_value(json_array_get(range, 0));
     e->end = json_integer_value(json_array_get(range, 1));
     if (e->begin < 0 || e->end < e->begin || e->end > r->data_bytes)
         return fault("%s: tensor %s claims bytes %lld to %lld of %lld; the file is truncated or "
-                     "corrupt", r->path, name, (long long)e->begin, (long long)e->end,
+                     "corrupt",
+                     r->path, name, (long long)e->begin, (long long)e->end,
                      (long long)r->data_bytes);
     int element = element_bytes(json_string_value(dtype));
     int64_t bytes;
     if (element && (!shape_bytes(shape, element, &bytes) || bytes != e->end - e->begin))
         return fault("%s: tensor %s has %lld bytes of data, which is not what its shape and "
-                     "dtype need; the file is corrupt", r->path, name,
-                     (long long)(e->end - e->begin));
+                     "dtype need; the file is corrupt",
+                     r->path, name, (long long)(e->end - e->begin));
     return 0;
 }
 
@@ -170,7 +172,8 @@ static int check_claims(Reader *r)
     Entry *entry = malloc((json_object_size(r->header) + 1) * sizeof *entry);
     if (!entry)
         return fault("%s: no memory for its header", r->path);
-    json_object_foreach(r->header, name, info) {
+    json_object_foreach(r->header, name, info)
+    {
         if (strcmp(name, "__metadata__") == 0)
             continue;
         entry[count] = (Entry){.name = name, .info = info};
@@ -244,8 +247,7 @@ static void check_parameter(Reader *r, const NincStorage *s)
 static bool is_parameter(const NincModel *model, const char *name)
 {
     for (int i = 0; i < model->storages; i++)
-        if (model->storage[i].role != NINC_ROLE_MOMENT &&
-            strcmp(model->storage[i].name, name) == 0)
+        if (model->storage[i].role != NINC_ROLE_MOMENT && strcmp(model->storage[i].name, name) == 0)
             return true;
     return false;
 }
@@ -258,19 +260,20 @@ static int check_fit(Reader *r)
     for (int i = 0; i < r->model->storages; i++)
         if (r->model->storage[i].role != NINC_ROLE_MOMENT)
             check_parameter(r, &r->model->storage[i]);
-    json_object_foreach(r->header, name, info) {
+    json_object_foreach(r->header, name, info)
+    {
         if (strcmp(name, "__metadata__") == 0 || is_parameter(r->model, name))
             continue;
         if (may_name(r))
-            fault("%s: tensor %s is not in the model", r->path,
-                  printable(name, text, sizeof text));
+            fault("%s: tensor %s is not in the model", r->path, printable(name, text, sizeof text));
     }
     if (r->faults == 0)
         return 0;
     if (r->faults > MAX_NAMED)
         fault("%s: and %d more tensors do not fit", r->path, r->faults - MAX_NAMED);
     return fault("%s does not hold the parameters of model %s; give the weights of this model, "
-                 "or compile the model that they belong to", r->path, r->model->name);
+                 "or compile the model that they belong to",
+                 r->path, r->model->name);
 }
 
 static int read_tensors(Reader *r, Weights *w)
@@ -316,8 +319,8 @@ int safetensors_read(const char *path, Weights *w)
 /* The JSON header, padded with spaces so that the data starts at a multiple of 8. */
 static char *make_header(const NincModel *model, size_t *length)
 {
-    json_t *header = json_pack("{s:{s:s, s:s}}", "__metadata__", "format", "pt", "model",
-                               model->name);
+    json_t *header =
+        json_pack("{s:{s:s, s:s}}", "__metadata__", "format", "pt", "model", model->name);
     int64_t at = 0;
     for (int i = 0; header && i < model->storages; i++) {
         const NincStorage *s = &model->storage[i];

@@ -26,18 +26,18 @@ typedef struct Run {
     Device *device;
     Weights *weights;
     Dataset train, test;
-    int32_t *order;     /* of the training images in this epoch */
+    int32_t *order; /* of the training images in this epoch */
     int32_t *test_order;
     Log log;
     Sums logged, stall, shown; /* since the last log line, stall check, drawing of the bar */
-    double collected_at;         /* seconds; when the device's metrics were last read */
+    double collected_at;       /* seconds; when the device's metrics were last read */
     double started_at, shown_at;
-    int64_t step, steps;         /* done; of the whole run */
+    int64_t step, steps; /* done; of the whole run */
     int epochs, log_every, checkpoint_every;
     double lr;
-    char *checkpoint;            /* path of the checkpoint file; NULL: none */
+    char *checkpoint; /* path of the checkpoint file; NULL: none */
     bool warned_stall, warned_finite;
-    bool unlearnable;            /* random labels */
+    bool unlearnable; /* random labels */
 } Run;
 
 static volatile sig_atomic_t stop_signal;
@@ -84,7 +84,8 @@ static void warn_dead(Run *r, const char *seen)
         return;
     log_clear(&r->log);
     notice("not learning: %s; the network is probably dead: try another --seed, a smaller --lr or "
-           "another init in the model", seen);
+           "another init in the model",
+           seen);
     r->warned_stall = true;
 }
 
@@ -104,7 +105,8 @@ static int collect(Run *r)
     if (!isfinite(m.loss) && m.images > 0 && !r->warned_finite) {
         log_clear(&r->log);
         notice("the loss is not finite any more at step %lld; a smaller learning rate "
-               "(--lr) or another --init may help", (long long)r->step);
+               "(--lr) or another --init may help",
+               (long long)r->step);
         r->warned_finite = true;
     }
     return 0;
@@ -119,9 +121,10 @@ static void check_stall(Run *r)
     r->stall = (Sums){0};
     if (!(loss >= 0.99 * chance) || !(accuracy <= 1.2 / r->model->classes))
         return;
-    snprintf(seen, sizeof seen, "over the last %d steps the loss was no better than chance, "
-             "ln %d = %.4f (mean %.4f, accuracy %.4f)", STALL_STEPS, r->model->classes, chance,
-             loss, accuracy);
+    snprintf(seen, sizeof seen,
+             "over the last %d steps the loss was no better than chance, "
+             "ln %d = %.4f (mean %.4f, accuracy %.4f)",
+             STALL_STEPS, r->model->classes, chance, loss, accuracy);
     warn_dead(r, seen);
 }
 
@@ -172,7 +175,8 @@ static int evaluate_set(const NincModel *model, const DeviceTable *table, Device
 {
     for (int at = 0; at < data->count && !stop_signal; at += model->eval.batch) {
         int left = data->count - at;
-        StepInput input = {.data = data, .index = order + at,
+        StepInput input = {.data = data,
+                           .index = order + at,
                            .valid = left < model->eval.batch ? left : model->eval.batch};
         if (table->step(device, &model->eval, &input) < 0)
             return -1;
@@ -185,13 +189,15 @@ static int evaluate_epoch(Run *r, int epochs_done)
     Metrics m;
     if (r->options->no_eval)
         return 0;
-    if (collect(r) < 0 || evaluate_set(r->model, r->table, r->device, &r->test, r->test_order,
-                                       &m) < 0)
+    if (collect(r) < 0 ||
+        evaluate_set(r->model, r->table, r->device, &r->test, r->test_order, &m) < 0)
         return -1;
     r->collected_at = now(); /* the speed of training does not count evaluation */
     if (stop_signal)
         return 0;
-    LogEntry entry = {.step = r->step, .epoch = epochs_done, .loss = mean(m.loss, m.images),
+    LogEntry entry = {.step = r->step,
+                      .epoch = epochs_done,
+                      .loss = mean(m.loss, m.images),
                       .accuracy = mean((double)m.correct, m.images)};
     return log_eval(&r->log, &entry);
 }
@@ -224,8 +230,8 @@ static int prepare_checkpoint(Run *r)
     if (!directory)
         return 0;
     if (mkdir(directory, 0777) != 0 && errno != EEXIST)
-        return fault("cannot make the checkpoint directory %s: %s; choose another place",
-                     directory, strerror(errno));
+        return fault("cannot make the checkpoint directory %s: %s; choose another place", directory,
+                     strerror(errno));
     size_t bytes = strlen(directory) + sizeof "/model.safetensors";
     r->checkpoint = xmalloc(bytes);
     snprintf(r->checkpoint, bytes, "%s/model.safetensors", directory);
@@ -263,9 +269,11 @@ static int train_epoch(Run *r, int epoch)
         random_permutation(&random, r->order, r->train.count);
     for (int at = 0; at < r->train.count && !finished(r); at += program->batch) {
         int left = r->train.count - at;
-        StepInput input = {.data = &r->train, .index = r->order + at,
+        StepInput input = {.data = &r->train,
+                           .index = r->order + at,
                            .valid = left < program->batch ? left : program->batch,
-                           .lr = (float)r->lr, .step = (int)(r->step + 1)};
+                           .lr = (float)r->lr,
+                           .step = (int)(r->step + 1)};
         if (r->table->step(r->device, program, &input) < 0)
             return -1;
         r->step++;

@@ -32,9 +32,9 @@ typedef struct Trial {
 } Trial;
 
 typedef struct Worst {
-    double error;       /* norm-relative */
-    const Node *node;   /* that has it */
-    int64_t dirty;      /* halo and padding elements that are not zero, over all outputs */
+    double error;     /* norm-relative */
+    const Node *node; /* that has it */
+    int64_t dirty;    /* halo and padding elements that are not zero, over all outputs */
 } Worst;
 
 /* ---- random values that make sense ---- */
@@ -50,16 +50,13 @@ static double storage_value(const Storage *s, Random *r)
     double x = random_symmetric(r);
     size_t length = strlen(s->name);
     switch (s->role) {
-    case ROLE_WEIGHT:
-        return (float)(2.4 * x / sqrt(s->fan_in > 0 ? s->fan_in : 1));
-    case ROLE_BIAS:
-        return (float)(0.1 * x);
+    case ROLE_WEIGHT: return (float)(2.4 * x / sqrt(s->fan_in > 0 ? s->fan_in : 1));
+    case ROLE_BIAS: return (float)(0.1 * x);
     case ROLE_MOMENT:
         if (length > 2 && strcmp(s->name + length - 2, ".v") == 0)
             return (float)(0.01 * fabs(x) + 0.001);
         return (float)(0.1 * x);
-    case ROLE_COUNT:
-        break;
+    case ROLE_COUNT: break;
     }
     return 0;
 }
@@ -214,11 +211,12 @@ static Tensor tensor_in(const Trial *t, const Node *n)
 static void *place_of(const Verify *v, const Node *n, int partial)
 {
     static const NincRegion regions[] = {
-        [REGION_NONE] = NINC_REGION_NONE,     [REGION_STATE] = NINC_REGION_STATE,
-        [REGION_SHARED] = NINC_REGION_SHARED, [REGION_WORKER] = NINC_REGION_WORKER,
+        [REGION_NONE] = NINC_REGION_NONE,       [REGION_STATE] = NINC_REGION_STATE,
+        [REGION_SHARED] = NINC_REGION_SHARED,   [REGION_WORKER] = NINC_REGION_WORKER,
         [REGION_PARTIAL] = NINC_REGION_PARTIAL,
     };
-    NincArg at = {.region = regions[n->place.region], .offset = n->place.offset,
+    NincArg at = {.region = regions[n->place.region],
+                  .offset = n->place.offset,
                   .per_partial = n->place.bytes};
     if (is_stored(n))
         at = (NincArg){.region = NINC_REGION_STATE, .offset = n->storage->offset};
@@ -335,11 +333,11 @@ static void report(Verify *v, const Trial *t, const Worst *w)
 
 static int verify_kernel(Verify *v, const Graph *g, const NincProgram *p, const Kernel *k)
 {
-    int images = k->phase != PHASE_CHUNK                   ? g->batch
+    int images = k->phase != PHASE_CHUNK                ? g->batch
                  : v->full || g->chunk < DEFAULT_IMAGES ? g->chunk
-                                                           : DEFAULT_IMAGES;
-    Trial t = {.graph = g, .program = p, .kernel = k, .images = images,
-               .eval = eval_new(g, images)};
+                                                        : DEFAULT_IMAGES;
+    Trial t = {
+        .graph = g, .program = p, .kernel = k, .images = images, .eval = eval_new(g, images)};
     Worst worst = {0};
     poison(v, p);
     for (int i = 0; i < k->in_count; i++)
@@ -491,8 +489,8 @@ static int verify_step(Verify *v, const Graph *g, const NincProgram *p, const Da
     int valid = p->batch < DEFAULT_IMAGES ? p->batch : DEFAULT_IMAGES;
     for (int i = 0; i < valid; i++)
         order[i] = i;
-    StepInput input = {.data = data, .index = order, .valid = valid, .lr = (float)LEARNING_RATE,
-                       .step = STEP};
+    StepInput input = {
+        .data = data, .index = order, .valid = valid, .lr = (float)LEARNING_RATE, .step = STEP};
     Metrics discarded;
     Eval *e = eval_new(g, valid);
     int status = place_state(v, g->module, e);
@@ -555,7 +553,10 @@ static int verify_module(Verify *v, const Module *m)
 int verify(const NincModel *model, const DeviceTable *table, const VerifyOptions *options)
 {
     DeviceOptions device_options = {.threads = options->device_threads, .with_train = true};
-    Verify v = {.model = model, .table = table, .full = options->full, .seed = options->seed,
+    Verify v = {.model = model,
+                .table = table,
+                .full = options->full,
+                .seed = options->seed,
                 .random = random_stream(options->seed, STREAM_VERIFY)};
     v.device = table->open(model, &device_options);
     if (!v.device)

@@ -20,8 +20,8 @@ Weights *weights_new(const NincModel *model)
             continue;
         w->value[i] = calloc(count, sizeof(float));
         if (!w->value[i]) {
-            fault("no memory for %s (%zu bytes); free some memory or use a smaller model",
-                  s->name, count * sizeof(float));
+            fault("no memory for %s (%zu bytes); free some memory or use a smaller model", s->name,
+                  count * sizeof(float));
             weights_free(w);
             return NULL;
         }
@@ -79,8 +79,8 @@ int weights_from_device(Weights *w, const DeviceTable *table, Device *device)
         const NincStorage *s = &w->model->storage[i];
         if (!w->value[i])
             continue;
-        status = table->read_state(device, s->offset, physical,
-                                   (int64_t)physical_bytes(&s->tensor));
+        status =
+            table->read_state(device, s->offset, physical, (int64_t)physical_bytes(&s->tensor));
         if (status == 0)
             tensor_unpack(&s->tensor, physical, w->value[i]);
     }
@@ -115,17 +115,12 @@ static void init_storage(const NincModel *model, const NincStorage *s, Random *r
         return;
     }
     switch (model->init) {
-    case NINC_INIT_PYTORCH:
-        break;
+    case NINC_INIT_PYTORCH: break;
     case NINC_INIT_XAVIER_UNIFORM:
         fill_uniform(r, value, count, sqrt(6.0 / (fan_in + fan_out)));
         break;
-    case NINC_INIT_KAIMING_NORMAL:
-        fill_normal(r, value, count, sqrt(2.0 / fan_in));
-        break;
-    case NINC_INIT_NORMAL:
-        fill_normal(r, value, count, model->init_std);
-        break;
+    case NINC_INIT_KAIMING_NORMAL: fill_normal(r, value, count, sqrt(2.0 / fan_in)); break;
+    case NINC_INIT_NORMAL: fill_normal(r, value, count, model->init_std); break;
     }
 }
 

@@ -213,7 +213,7 @@ memory_refused() {
     [ $status -eq 1 ] && grep -qi memory "$work/output"
 }
 
-if bash -c 'ulimit -v 4000000 && exec "$1" train --help' - "$trainer" >/dev/null 2>&1; then
+if bash -c 'ulimit -v 4000000; "$1" train --help; exit $?' - "$trainer" >/dev/null 2>&1; then
     check "memory refused" memory_refused
 else
     skip "memory refused" "the trainer is instrumented"

@@ -387,7 +387,8 @@ START_TEST(test_safetensors_round_trip)
     ck_assert_mem_eq(w->value[1], back->value[1], TINY_CLASSES * 4);
     char *bytes = read_file("w.safetensors", &count);
     ck_assert_int_eq((uint8_t)bytes[0] % 8, 0);
-    ck_assert_ptr_nonnull(strstr(bytes + 8, "\"fc.weight\":{\"dtype\":\"F32\",\"shape\":[3,1,4,4]"));
+    ck_assert_ptr_nonnull(
+        strstr(bytes + 8, "\"fc.weight\":{\"dtype\":\"F32\",\"shape\":[3,1,4,4]"));
     free(bytes);
     weights_free(w);
     weights_free(back);
@@ -455,9 +456,11 @@ START_TEST(test_safetensors_misfits)
                         "has shape 3x16, the model needs 3x1x4x4");
     expect_header_fault("{" WEIGHT("[3,1,4,4]", "0", "192") "," BIAS("BF16", "192", "198") "}", 198,
                         "dtype BF16");
-    expect_header_fault("{" WEIGHT("[3,1,4,4]", "0", "192") "," BIAS("F32", "192", "204")
-                        ",\"x\\u001b[2J\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[204,205]}}",
-                        205, "tensor x?[2J is not in the model");
+    expect_header_fault(
+        "{" WEIGHT("[3,1,4,4]", "0", "192") "," BIAS(
+            "F32", "192",
+            "204") ",\"x\\u001b[2J\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[204,205]}}",
+        205, "tensor x?[2J is not in the model");
     Weights *w = weights_new(&ninc_model);
     catch_errors();
     ck_assert_int_eq(safetensors_read(at("nothing"), w), -1);
@@ -501,7 +504,11 @@ START_TEST(test_json_lines)
     Log log;
     size_t count;
     char number[32];
-    LogEntry e = {.step = 100, .epoch = 0, .loss = NAN, .accuracy = 0.25, .lr = 0.001,
+    LogEntry e = {.step = 100,
+                  .epoch = 0,
+                  .loss = NAN,
+                  .accuracy = 0.25,
+                  .lr = 0.001,
                   .images_per_second = INFINITY};
     ck_assert_str_eq(json_number(0.1, number), "0.1");
     ck_assert_str_eq(json_number(-INFINITY, number), "null");
@@ -582,8 +589,8 @@ static double reference_loss(int valid, Weights *w)
         loss += (log(sum) - logit[data.label[index[n]]]) / valid;
         for (int k = 0; k < TINY_CLASSES; k++)
             for (int p = 0; p < TINY_PIXELS; p++)
-                gradient[k][p] += (exp(logit[k]) / sum - (k == data.label[index[n]])) / valid *
-                                  image[p] / 255.0;
+                gradient[k][p] +=
+                    (exp(logit[k]) / sum - (k == data.label[index[n]])) / valid * image[p] / 255.0;
     }
     for (int k = 0; k < TINY_CLASSES; k++)
         for (int p = 0; p < TINY_PIXELS; p++)
@@ -633,9 +640,15 @@ END_TEST
 
 static TrainOptions quiet_options(void)
 {
-    return (TrainOptions){.data = directory, .epochs = -1, .max_steps = -1, .lr = -1,
-                          .checkpoint_every = -1, .log_every = -1, .seed = 1,
-                          .device_threads = 1, .no_progress = true};
+    return (TrainOptions){.data = directory,
+                          .epochs = -1,
+                          .max_steps = -1,
+                          .lr = -1,
+                          .checkpoint_every = -1,
+                          .log_every = -1,
+                          .seed = 1,
+                          .device_threads = 1,
+                          .no_progress = true};
 }
 
 /* Runs with stdout thrown away. */
@@ -710,12 +723,27 @@ END_TEST
 
 static Suite *runtime_suite(void)
 {
-    const TTest *const tests[] = {
-        test_philox_vectors, test_streams_differ, test_below_and_symmetric, test_permutation,
-        test_init_ranges, test_idx_reads, test_idx_gzip, test_idx_faults, test_data_search,
-        test_random_data, test_safetensors_round_trip, test_safetensors_lies,
-        test_safetensors_misfits, test_write_faults, test_json_lines, test_state_border, test_step,
-        test_threads_do_not_matter, test_forced_level, test_loop, test_max_steps_and_checkpoint};
+    const TTest *const tests[] = {test_philox_vectors,
+                                  test_streams_differ,
+                                  test_below_and_symmetric,
+                                  test_permutation,
+                                  test_init_ranges,
+                                  test_idx_reads,
+                                  test_idx_gzip,
+                                  test_idx_faults,
+                                  test_data_search,
+                                  test_random_data,
+                                  test_safetensors_round_trip,
+                                  test_safetensors_lies,
+                                  test_safetensors_misfits,
+                                  test_write_faults,
+                                  test_json_lines,
+                                  test_state_border,
+                                  test_step,
+                                  test_threads_do_not_matter,
+                                  test_forced_level,
+                                  test_loop,
+                                  test_max_steps_and_checkpoint};
     Suite *s = suite_create("runtime");
     TCase *c = tcase_create("runtime");
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
