@@ -480,6 +480,19 @@ static bool check_kernels(const Verifier *v)
     return good;
 }
 
+/* Contractions of row kernels run in register tiles. */
+static bool check_tile(const Verifier *v, const Node *n)
+{
+    enum { MAX_TILE = 64 };
+    bool tiled = (n->op == OP_CONV2D || n->op == OP_CONV2D_WGRAD) && kernel_is_rows(n->kernel);
+    const Tile *t = &n->tile;
+    if (!tiled)
+        return true;
+    return (t->pixels >= 1 && t->vectors >= 1 && t->pixels <= MAX_TILE &&
+            t->vectors <= MAX_TILE) ||
+           node_fault(v, n, "its tile is missing or too large");
+}
+
 static bool check_schedule(const Verifier *v)
 {
     const Graph *g = v->g;
@@ -488,6 +501,9 @@ static bool check_schedule(const Verifier *v)
     if (g->partials < 1 || g->partials > MAX_PARTIALS)
         return fault(v, (Loc){0}, "there must be 1 to %d partials, not %d", MAX_PARTIALS,
                      g->partials);
+    for (int i = 0; i < g->node_count; i++)
+        if (!check_tile(v, g->node[i]))
+            return false;
     return true;
 }
 

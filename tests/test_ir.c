@@ -181,6 +181,8 @@ static const Fault faults[] = {
     {"batch=2 stage", "batch=3 stage", "its first extent is not the batch"},
     {"chunk=1 partials", "chunk=3 partials", "a chunk must hold 1 to 2 images, not 3"},
     {"partials=2 shared=5312", "partials=9 shared=5312", "there must be 1 to 8 partials"},
+    {" tile=7x1", "", "%1 (conv2d): its tile is missing or too large"},
+    {" tile=5x1", " tile=65x1", "%15 (conv2d_wgrad): its tile is missing or too large"},
     {"image image chunk", "image image before", "only values of one chunk lie in worker"},
     {"update update after", "update update chunk", "a sum over images before all images"},
     {"metrics metrics after (%6", "metrics metrics chunk (%6", "the phase after the images"},
