@@ -352,8 +352,8 @@ static bool choose(Parser *p, const char *what, const char *const *list, int cou
     if (!*text)
         return fail_at(p, loc, 1, "expected %s", what);
     if (guess)
-        return fail_at(p, loc, (int)strlen(text), "'%s' is not %s; did you mean '%s'?", text,
-                       what, guess);
+        return fail_at(p, loc, (int)strlen(text), "'%s' is not %s; did you mean '%s'?", text, what,
+                       guess);
     return fail_at(p, loc, (int)strlen(text), "'%s' is not %s", text, what);
 }
 
@@ -530,8 +530,7 @@ static bool parse_train(Parser *p)
         !CHOOSE(p, "an initialisation", init_names, &init))
         return false;
     t->init = (InitKind)init;
-    return (t->init != INIT_NORMAL || number_field(p, "std=", &t->init_std)) &&
-           expect_line_end(p);
+    return (t->init != INIT_NORMAL || number_field(p, "std=", &t->init_std)) && expect_line_end(p);
 }
 
 static bool parse_header(Parser *p)
@@ -681,12 +680,9 @@ static bool parse_image(Parser *p, Op op, const Operands *o, ImageAttr *image)
 static bool parse_attr(Parser *p, Op op, const Operands *o, Attr *attr)
 {
     switch (op_attr(op)) {
-    case ATTR_NONE:
-        return true;
-    case ATTR_WINDOW:
-        return parse_window(p, &attr->window);
-    case ATTR_IMAGE:
-        return parse_image(p, op, o, &attr->image);
+    case ATTR_NONE: return true;
+    case ATTR_WINDOW: return parse_window(p, &attr->window);
+    case ATTR_IMAGE: return parse_image(p, op, o, &attr->image);
     case ATTR_FACTOR:
         return expect(p, "{") && number_field(p, "factor=", &attr->factor) && expect(p, "}");
     case ATTR_ADAM:
@@ -766,8 +762,8 @@ static Node *make_update(Parser *p, const RowText *r)
 {
     Storage *s = table_find(&p->storage, r->name);
     if (!s || r->op != OP_UPDATE) {
-        fail_at(p, r->loc, (int)strlen(r->name) + 1, s ? "only update writes @%s"
-                : "@%s is not declared", r->name);
+        fail_at(p, r->loc, (int)strlen(r->name) + 1,
+                s ? "only update writes @%s" : "@%s is not declared", r->name);
         return NULL;
     }
     if (!same_type(&s->tensor, &r->type)) {
@@ -808,10 +804,9 @@ static Node *make_node(Parser *p, const RowText *r)
         fail_at(p, r->loc, (int)strlen(r->name) + 1, "%%%s is defined twice", r->name);
         return NULL;
     }
-    Node *n = r->op == OP_INPUT
-                  ? make_input(p, r)
-                  : graph_add_typed(p->graph, r->op, r->operands.count, r->operands.in, &r->attr,
-                                    &r->type, r->loc);
+    Node *n = r->op == OP_INPUT ? make_input(p, r)
+                                : graph_add_typed(p->graph, r->op, r->operands.count,
+                                                  r->operands.in, &r->attr, &r->type, r->loc);
     if (n)
         table_add(&p->value, p->pool, r->name, n);
     return n;
@@ -920,7 +915,7 @@ static bool parse_kernel(Parser *p)
     if (p->failed || !CHOOSE(p, "a class of kernels", class_names, &class) ||
         !CHOOSE(p, "a phase", phase_names, &phase) || !optional_int(p, "strip=", &k->strip))
         return false;
-    k->class = (KernelClass)class;
+    k->class = (KernelClass) class;
     k->phase = (Phase)phase;
     if (!parse_inputs(p, k) || !parse_results(p, &results) || !expect(p, "{"))
         return false;
@@ -942,8 +937,7 @@ static bool parse_graph_name(Parser *p, const char **out)
     if (p->failed)
         return false;
     *out = name + length + 1;
-    if (strncmp(name, p->module->name, length) == 0 && name[length] == '.' &&
-        !strchr(*out, '.'))
+    if (strncmp(name, p->module->name, length) == 0 && name[length] == '.' && !strchr(*out, '.'))
         return true;
     return fail_at(p, loc, (int)strlen(name), "expected %s.train or %s.eval", p->module->name,
                    p->module->name);
@@ -953,9 +947,9 @@ static bool parse_graph_header(Parser *p)
 {
     const char *name;
     int batch, stage, target;
-    if (!parse_graph_name(p, &name) || !int_field(p, "batch=", 1, &batch) ||
-        !expect(p, "stage=") || !CHOOSE(p, "a stage", stage_names, &stage) ||
-        !expect(p, "target=") || !CHOOSE(p, "a target", target_names, &target))
+    if (!parse_graph_name(p, &name) || !int_field(p, "batch=", 1, &batch) || !expect(p, "stage=") ||
+        !CHOOSE(p, "a stage", stage_names, &stage) || !expect(p, "target=") ||
+        !CHOOSE(p, "a target", target_names, &target))
         return false;
     if (module_find_graph(p->module, name, (Target)target))
         return fail(p, "there is a graph %s for target %s already", name, target_names[target]);
@@ -1005,9 +999,10 @@ static bool parse_graph(Parser *p)
     if (!p->failed && accept(p, "return ") && !parse_return(p))
         return false;
     skip_space(p);
-    return !p->failed && (accept(p, "}") || fail(p, "expected %s, return or '}'",
-                                                  p->graph->kernel_count ? "a kernel" : "a node"))
-           && expect_line_end(p);
+    return !p->failed &&
+           (accept(p, "}") || fail(p, "expected %s, return or '}'",
+                                   p->graph->kernel_count ? "a kernel" : "a node")) &&
+           expect_line_end(p);
 }
 
 static bool parse_module(Parser *p)
@@ -1036,11 +1031,10 @@ static bool verify_parsed(Parser *p)
     return good;
 }
 
-Module *module_parse(Pool *pool, Diagnostics *d, const char *file, const char *text,
-                     size_t length)
+Module *module_parse(Pool *pool, Diagnostics *d, const char *file, const char *text, size_t length)
 {
-    Parser p = {.pool = pool, .d = d, .at = text, .end = text + length, .line_start = text,
-                .line = 1};
+    Parser p = {
+        .pool = pool, .d = d, .at = text, .end = text + length, .line_start = text, .line = 1};
     p.file = pool_strdup(pool, file);
     if (!parse_module(&p) || !verify_parsed(&p))
         return NULL;

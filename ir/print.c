@@ -4,8 +4,13 @@
 #include <string.h>
 
 /* Alignment stops at these widths; a longer cell pushes its own row only. */
-enum { NAME_COLUMNS = 10, STORAGE_COLUMNS = 40, TYPE_COLUMNS = 40, BODY_COLUMNS = 96,
-       LINE_COLUMNS = 100 };
+enum {
+    NAME_COLUMNS = 10,
+    STORAGE_COLUMNS = 40,
+    TYPE_COLUMNS = 40,
+    BODY_COLUMNS = 96,
+    LINE_COLUMNS = 100
+};
 
 #define X(id, text) text,
 static const char *const role_names[] = {IR_ROLES(X)};
@@ -42,8 +47,7 @@ static void print_name(const Numbers *numbers, const Node *n, Text *out)
         text_append(out, "@%s", n->storage->name);
     else if (n->op == OP_INPUT)
         text_append(out, "%%%s", n->name);
-    else if (n->id >= 0 && n->id < numbers->graph->node_count &&
-             numbers->graph->node[n->id] == n)
+    else if (n->id >= 0 && n->id < numbers->graph->node_count && numbers->graph->node[n->id] == n)
         text_append(out, "%%%d", numbers->number[n->id]);
     else
         text_append(out, "%%?"); /* not in the graph: the verifier says so */
@@ -62,21 +66,11 @@ static void print_layout(const Layout *l, Text *out)
         return;
     switch (l->kind) {
     case LAYOUT_PLAIN:
-    case LAYOUT_COUNT:
-        text_append(out, " {plain");
-        break;
-    case LAYOUT_NHWC:
-        text_append(out, " {nhwc");
-        break;
-    case LAYOUT_NCHWC:
-        text_append(out, " {nchw%dc", l->block);
-        break;
-    case LAYOUT_FILTER:
-        text_append(out, " {filter c%d o%d", l->block, l->out_block);
-        break;
-    case LAYOUT_VECTOR:
-        text_append(out, " {vector %d", l->block);
-        break;
+    case LAYOUT_COUNT: text_append(out, " {plain"); break;
+    case LAYOUT_NHWC: text_append(out, " {nhwc"); break;
+    case LAYOUT_NCHWC: text_append(out, " {nchw%dc", l->block); break;
+    case LAYOUT_FILTER: text_append(out, " {filter c%d o%d", l->block, l->out_block); break;
+    case LAYOUT_VECTOR: text_append(out, " {vector %d", l->block); break;
     }
     if (l->halo_h != l->halo_w)
         print_pair(out, "halo", l->halo_h, l->halo_w);
@@ -169,8 +163,8 @@ static void print_list(const char *key, const double *list, int count, Text *out
 
 static void print_image(Op op, const ImageAttr *image, Text *out)
 {
-    bool plain = all_equal(image->mean, image->channels, 0) &&
-                 all_equal(image->std, image->channels, 1);
+    bool plain =
+        all_equal(image->mean, image->channels, 0) && all_equal(image->std, image->channels, 1);
     if (op == OP_RESIZE)
         text_append(out, plain ? " {mode=bilinear}" : " {mode=bilinear ");
     else if (!plain)
@@ -186,14 +180,9 @@ static void print_image(Op op, const ImageAttr *image, Text *out)
 static void print_attr(const Node *n, Text *out)
 {
     switch (op_attr(n->op)) {
-    case ATTR_NONE:
-        return;
-    case ATTR_WINDOW:
-        print_window(&n->attr.window, out);
-        return;
-    case ATTR_IMAGE:
-        print_image(n->op, &n->attr.image, out);
-        return;
+    case ATTR_NONE: return;
+    case ATTR_WINDOW: print_window(&n->attr.window, out); return;
+    case ATTR_IMAGE: print_image(n->op, &n->attr.image, out); return;
     case ATTR_FACTOR:
         text_append(out, " {");
         print_number("factor", n->attr.factor, out);
@@ -372,8 +361,8 @@ static void print_bytes(const char *key, int64_t value, Text *out)
 
 static void print_graph_header(const Graph *g, Text *out)
 {
-    text_append(out, "graph %s.%s batch=%d stage=%s target=%s", g->module->name, g->name,
-                g->batch, stage_names[g->stage], target_names[g->target]);
+    text_append(out, "graph %s.%s batch=%d stage=%s target=%s", g->module->name, g->name, g->batch,
+                stage_names[g->stage], target_names[g->target]);
     print_bytes("chunk", g->chunk, out);
     print_bytes("partials", g->partials, out);
     print_bytes("shared", g->shared_bytes, out);
@@ -437,8 +426,8 @@ static void print_header(const Module *m, Text *out)
     const Optimizer *o = &m->optimizer;
     const TrainSettings *t = &m->train;
     text_append(out, "module %s {\n", m->name);
-    text_append(out, "  dataset %s image=%dx%dx%d classes=%d\n", m->dataset, m->image_h,
-                m->image_w, m->image_c, m->classes);
+    text_append(out, "  dataset %s image=%dx%dx%d classes=%d\n", m->dataset, m->image_h, m->image_w,
+                m->image_c, m->classes);
     text_append(out, "  optimizer %s", optimizer_names[o->kind]);
     print_number(" lr", o->lr, out);
     if (o->kind == OPTIMIZER_ADAM) {
@@ -508,7 +497,9 @@ static void print_dot_node(const Graph *g, int index, const Node *n, const Row *
 {
     text_append(out, "    n%d_%d [label=\"%s\\n%s\"%s];\n", index, n->id,
                 n->op == OP_INPUT || n->op == OP_UPDATE ? row->name : op_name(n->op), row->type,
-                n->op == OP_UPDATE ? " shape=box3d" : n->op == OP_INPUT ? " shape=oval" : "");
+                n->op == OP_UPDATE  ? " shape=box3d"
+                : n->op == OP_INPUT ? " shape=oval"
+                                    : "");
     for (int i = 0; i < n->arity; i++) {
         if (n->in[i]->id >= 0)
             text_append(out, "    n%d_%d -> n%d_%d;\n", index, n->in[i]->id, index, n->id);

@@ -55,8 +55,7 @@ static bool check_inputs(const Check *c)
 /* A sum of rows that `op` makes from the logits and the labels. */
 static bool is_metric(const Check *c, const Node *n, Op sum, Op op)
 {
-    return n && n->op == sum && n->in[0]->op == op &&
-           n->in[1] == graph_find_input(c->g, "valid") &&
+    return n && n->op == sum && n->in[0]->op == op && n->in[1] == graph_find_input(c->g, "valid") &&
            n->in[0]->in[1] == graph_find_input(c->g, "label") &&
            n->in[0]->in[0]->tensor.shape.dim[1] == c->m->classes;
 }

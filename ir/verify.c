@@ -102,18 +102,13 @@ static bool is_sane_layout(const Tensor *t)
     if (l->strip < 0 || (l->strip > 0 && (t->shape.rank != 4 || l->strip > t->shape.dim[1])))
         return false;
     switch (l->kind) {
-    case LAYOUT_PLAIN:
-        return l->block == 0 && l->out_block == 0 && no_halo;
+    case LAYOUT_PLAIN: return l->block == 0 && l->out_block == 0 && no_halo;
     case LAYOUT_NHWC:
         return t->shape.rank == 4 && l->block == 0 && l->out_block == 0 && l->strip == 0;
-    case LAYOUT_NCHWC:
-        return blocked && (t->shape.rank == 4 || t->shape.rank == 2);
-    case LAYOUT_FILTER:
-        return is_sane_filter(t) && no_halo;
-    case LAYOUT_VECTOR:
-        return blocked && t->shape.rank == 1 && no_halo;
-    case LAYOUT_COUNT:
-        break;
+    case LAYOUT_NCHWC: return blocked && (t->shape.rank == 4 || t->shape.rank == 2);
+    case LAYOUT_FILTER: return is_sane_filter(t) && no_halo;
+    case LAYOUT_VECTOR: return blocked && t->shape.rank == 1 && no_halo;
+    case LAYOUT_COUNT: break;
     }
     return false;
 }
@@ -184,12 +179,9 @@ static bool check_storage(const Verifier *v, const Storage *s)
     switch (s->role) {
     case ROLE_WEIGHT:
         return t->shape.rank == 4 || fault(v, s->loc, "@%s: a weight is [O,I,KH,KW]", s->name);
-    case ROLE_BIAS:
-        return t->shape.rank == 1 || fault(v, s->loc, "@%s: a bias is [O]", s->name);
-    case ROLE_MOMENT:
-        return check_moment(v, s);
-    case ROLE_COUNT:
-        break;
+    case ROLE_BIAS: return t->shape.rank == 1 || fault(v, s->loc, "@%s: a bias is [O]", s->name);
+    case ROLE_MOMENT: return check_moment(v, s);
+    case ROLE_COUNT: break;
     }
     return fault(v, s->loc, "@%s: its role is unknown", s->name);
 }
@@ -265,8 +257,8 @@ static bool check_structure(const Verifier *v)
 {
     const Graph *g = v->g;
     for (int i = 0; i < g->state_count; i++)
-        if (!g->state[i]->storage || !same_tensor(&g->state[i]->tensor,
-                                                  &g->state[i]->storage->tensor))
+        if (!g->state[i]->storage ||
+            !same_tensor(&g->state[i]->tensor, &g->state[i]->storage->tensor))
             return node_fault(v, g->state[i], "its type is not that of its storage");
     for (int i = 0; i < g->node_count; i++) {
         const Node *n = g->node[i];
@@ -488,8 +480,7 @@ static bool check_tile(const Verifier *v, const Node *n)
     const Tile *t = &n->tile;
     if (!tiled)
         return true;
-    return (t->pixels >= 1 && t->vectors >= 1 && t->pixels <= MAX_TILE &&
-            t->vectors <= MAX_TILE) ||
+    return (t->pixels >= 1 && t->vectors >= 1 && t->pixels <= MAX_TILE && t->vectors <= MAX_TILE) ||
            node_fault(v, n, "its tile is missing or too large");
 }
 
@@ -534,8 +525,7 @@ static bool check_region_of(const Verifier *v, const Node *n, bool escapes)
         return (chunk && !sums) || node_fault(v, n, "only values of one chunk lie in worker");
     case REGION_PARTIAL:
         return (chunk && sums) || node_fault(v, n, "only sums over chunks lie in partial");
-    case REGION_COUNT:
-        break;
+    case REGION_COUNT: break;
     }
     return node_fault(v, n, "its region is unknown");
 }
@@ -577,8 +567,11 @@ static int *find_moments(const Verifier *v, bool shared)
 static Life life_of(const Graph *g, const Node *n)
 {
     int64_t copies = n->place.region == REGION_PARTIAL ? g->partials : 1;
-    return (Life){.node = n, .begin = 0, .end = n->op == OP_INPUT ? g->kernel_count : 0,
-                  .from = n->place.offset, .to = n->place.offset + n->place.bytes * copies};
+    return (Life){.node = n,
+                  .begin = 0,
+                  .end = n->op == OP_INPUT ? g->kernel_count : 0,
+                  .from = n->place.offset,
+                  .to = n->place.offset + n->place.bytes * copies};
 }
 
 /* The lives of one region's values; index by node id is -1 for others. */
