@@ -153,6 +153,7 @@ static Node *node_make(Graph *g, Op op, int arity, Node *const *in, const Attr *
 static bool has_free_shape(Op op)
 {
     return op == OP_INPUT || op == OP_STATE || op == OP_RESIZE || op == OP_CONV2D_DGRAD ||
+           op == OP_CONV2D_TRANSPOSE ||
            op == OP_CONV2D_WGRAD || op == OP_MAXPOOL_GRAD || op == OP_AVGPOOL_GRAD ||
            op == OP_GAP_GRAD || op == OP_FLATTEN_GRAD;
 }

@@ -255,11 +255,10 @@ static int window_position(int at, int k, int stride, int padding, int outputs)
 }
 
 /* dx[n,ih,iw,i] = sum over o,kh,kw of dy[n,oh,ow,o] filter[o,i,kh,kw], oh*s-p+kh = ih, ow alike */
-static void eval_conv2d_dgrad(Eval *e, const Node *node)
+static void dgrad_by_tap(Eval *e, const Node *node, const double *by_tap)
 {
     Map dy = map_of(e, node->in[0]), dx = map_of(e, node);
     const Window *k = &node->attr.window;
-    double *by_tap = filter_by_tap(eval_value(e, node->in[1]), &node->in[1]->tensor.shape, true);
     PARALLEL_FOR
     for (int row = 0; row < dx.n * dx.h; row++) {
         int n = row / dx.h, ih = row % dx.h;
@@ -278,6 +277,28 @@ static void eval_conv2d_dgrad(Eval *e, const Node *node)
             }
         }
     }
+}
+
+static void eval_conv2d_dgrad(Eval *e, const Node *node)
+{
+    double *by_tap = filter_by_tap(eval_value(e, node->in[1]), &node->in[1]->tensor.shape, true);
+    dgrad_by_tap(e, node, by_tap);
+    free(by_tap);
+}
+
+/* The filter comes as [I,O,KH,KW] with both kernel axes reversed. */
+static void eval_conv2d_transpose(Eval *e, const Node *node)
+{
+    const Shape *s = &node->in[1]->tensor.shape;
+    int64_t taps = (int64_t)s->dim[2] * s->dim[3], inputs = s->dim[0], outputs = s->dim[1];
+    const double *filter = eval_value(e, node->in[1]);
+    double *by_tap = xmalloc((size_t)(taps * inputs * outputs) * sizeof *by_tap);
+    for (int64_t i = 0; i < inputs; i++)
+        for (int64_t o = 0; o < outputs; o++)
+            for (int64_t t = 0; t < taps; t++)
+                by_tap[(t * outputs + o) * inputs + i] =
+                    filter[(i * outputs + o) * taps + taps - 1 - t];
+    dgrad_by_tap(e, node, by_tap);
     free(by_tap);
 }
 
@@ -660,6 +681,7 @@ void eval_node(Eval *e, const Node *n)
     case OP_RESIZE: eval_image(e, n); return;
     case OP_CONV2D: eval_conv2d(e, n); return;
     case OP_CONV2D_DGRAD: eval_conv2d_dgrad(e, n); return;
+    case OP_CONV2D_TRANSPOSE: eval_conv2d_transpose(e, n); return;
     case OP_CONV2D_WGRAD: eval_conv2d_wgrad(e, n); return;
     case OP_BIAS_GRAD: eval_bias_grad(e, n); return;
     case OP_FILTER_TRANSPOSE: eval_filter_transpose(e, n); return;

@@ -34,6 +34,7 @@ bool op_is_rows(const Node *n)
     case OP_RELU_GRAD:
         return n->tensor.shape.rank == 4;
     case OP_CONV2D:
+    case OP_CONV2D_TRANSPOSE:
     case OP_CONV2D_WGRAD:
     case OP_BIAS_GRAD:
     case OP_MAXPOOL:
@@ -81,8 +82,8 @@ static Node *only_user(const Node *n)
 static Node *epilogue_of(const Node *n)
 {
     bool forward = n->op == OP_CONV2D;
-    bool backward = n->op == OP_CONV2D || n->op == OP_MAXPOOL_GRAD || n->op == OP_AVGPOOL_GRAD ||
-                    n->op == OP_GAP_GRAD;
+    bool backward = n->op == OP_CONV2D || n->op == OP_CONV2D_TRANSPOSE ||
+                    n->op == OP_MAXPOOL_GRAD || n->op == OP_AVGPOOL_GRAD || n->op == OP_GAP_GRAD;
     if (!backward || !n->kernel || !kernel_is_rows(n->kernel) || kernel_returns(n->kernel, n))
         return NULL;
     Node *user = only_user(n);
@@ -115,6 +116,7 @@ static bool reads_other_rows(const Node *n, int in)
     case OP_CONV2D:
     case OP_CONV2D_WGRAD:
         return in == 0 && !window_is_pointwise(&n->attr.window);
+    case OP_CONV2D_TRANSPOSE:
     case OP_MAXPOOL:
     case OP_MAXPOOL_CODE:
     case OP_MAXPOOL_GRAD:
@@ -133,7 +135,8 @@ static bool joins(const Statement *list, int begin, int at)
     const Node *n = list[at].op;
     if (statement_height(&list[begin]) != statement_height(&list[at]))
         return false;
-    bool contraction = n->op == OP_CONV2D || n->op == OP_CONV2D_WGRAD;
+    bool contraction = n->op == OP_CONV2D || n->op == OP_CONV2D_WGRAD ||
+                       n->op == OP_CONV2D_TRANSPOSE;
     bool begun_by_wgrad = list[begin].op->op == OP_CONV2D_WGRAD &&
                           !window_is_pointwise(&list[begin].op->attr.window);
     if (begun_by_wgrad || (contraction && !window_is_pointwise(&n->attr.window)))

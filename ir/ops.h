@@ -41,6 +41,8 @@
     X(AVGPOOL_GRAD, "avgpool_grad", 1, 1, WINDOW, "")           /* dy -> dx */                     \
     X(GAP_GRAD, "gap_grad", 1, 1, NONE, "")                     /* dy[N,1,1,C] -> dx */            \
     X(FLATTEN_GRAD, "flatten_grad", 1, 1, NONE, "")             /* dy[N,C*H*W] -> dx */            \
+    /* dy, transposed filter IOHW -> dx: the same as conv2d_dgrad by the filter itself */          \
+    X(CONV2D_TRANSPOSE, "conv2d_transpose", 2, 2, WINDOW, "")                                      \
     /* OIHW -> IOHW with both kernel axes reversed: a stride-1 dgrad is conv2d by this filter */   \
     X(FILTER_TRANSPOSE, "filter_transpose", 1, 1, NONE, "")                                        \
     /* optimizer: PyTorch's SGD and Adam spelled out */                                            \

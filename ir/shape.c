@@ -229,19 +229,21 @@ static bool infer_conv2d(const Infer *f)
            give_map(f, DT_F32, x, out.h, out.w, filter[0]);
 }
 
-/* dy[N,P,Q,O], filter[O,I,KH,KW] -> dx[N,H,W,I], whose forward extent must be P x Q. */
-static bool infer_dgrad(const Infer *f)
+/* dy[N,P,Q,O], filter[O,I,KH,KW] -> dx[N,H,W,I], whose forward extent must be P x Q. The filter of
+ * conv2d_transpose has its first two axes the other way round. */
+static bool infer_dgrad(const Infer *f, bool transposed)
 {
+    int outputs = transposed, inputs = !transposed;
     Extent out;
     if (!expect_map(f, 0, "gradient") || !expect(f, 1, "filter", DT_F32, 4) ||
         !check_given(f, DT_F32, 4))
         return false;
     const int32_t *dy = dims(f, 0), *filter = dims(f, 1), *dx = f->out->shape.dim;
     return slide(f, dx[1], dx[2], &out) && check_filter(f, "filter", filter) &&
-           check_given_extent(f, 0, dy[0]) && check_given_extent(f, 3, filter[1]) &&
+           check_given_extent(f, 0, dy[0]) && check_given_extent(f, 3, filter[inputs]) &&
            expect_extent(f, 0, "the gradient", 1, out.h) &&
            expect_extent(f, 0, "the gradient", 2, out.w) &&
-           expect_extent(f, 0, "the gradient", 3, filter[0]);
+           expect_extent(f, 0, "the gradient", 3, filter[outputs]);
 }
 
 /* x[N,H,W,I], dy[N,P,Q,O] -> dfilter[O,I,KH,KW]. */
@@ -393,7 +395,8 @@ static bool infer(const Infer *f)
     case OP_CONV2D:
         return infer_conv2d(f);
     case OP_CONV2D_DGRAD:
-        return infer_dgrad(f);
+    case OP_CONV2D_TRANSPOSE:
+        return infer_dgrad(f, f->op == OP_CONV2D_TRANSPOSE);
     case OP_CONV2D_WGRAD:
         return infer_wgrad(f);
     case OP_MAXPOOL:

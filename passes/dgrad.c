@@ -1,10 +1,11 @@
-/* Dgrad: on the CPU a stride-1 data gradient is run by the forward convolution's kernels.
+/* Dgrad: on the CPU a data gradient is run by the forward convolution's register tiles.
  *
  * Requires stage training. With stride 1,
  *     dx[ih] = sum over o, kh of dy[ih + p - kh] filter[o,i,kh]
  *            = conv2d(dy, filter_transpose(filter)) with padding k - 1 - p,
- * which needs p <= k - 1 on both axes. The transposed filters depend on parameters alone and are
- * computed at the start of the step, before any image. Other gradients stay conv2d_dgrad. */
+ * which needs p <= k - 1 on both axes; other gradients become conv2d_transpose by that filter. The
+ * transposed filters depend on parameters alone and are computed at the start of the step, before
+ * any image. */
 #include "passes.h"
 
 #include <stdlib.h>
@@ -13,7 +14,7 @@
 static bool is_convolution(const Node *n)
 {
     const Window *w = &n->attr.window;
-    return n->op == OP_CONV2D_DGRAD && w->stride_h == 1 && w->stride_w == 1 &&
+    return w->stride_h == 1 && w->stride_w == 1 &&
            w->padding_h < w->kernel_h && w->padding_w < w->kernel_w;
 }
 
@@ -29,8 +30,11 @@ static Node *transposed(Graph *g, Node *filter, int from, Loc loc)
 static void rewrite(Graph *g, Node *n, int from)
 {
     Window *w = &n->attr.window;
-    n->op = OP_CONV2D;
+    bool convolution = is_convolution(n);
+    n->op = convolution ? OP_CONV2D : OP_CONV2D_TRANSPOSE;
     n->in[1] = transposed(g, n->in[1], from, n->loc);
+    if (!convolution)
+        return;
     w->padding_h = w->kernel_h - 1 - w->padding_h;
     w->padding_w = w->kernel_w - 1 - w->padding_w;
 }
@@ -49,7 +53,7 @@ static void move_to_start(Graph *g, int from)
     graph_renumber(g);
 }
 
-/* Rewrites the stride-1 data gradients of all CPU graphs at stage training. */
+/* Rewrites the data gradients of all CPU graphs at stage training. */
 void pass_dgrad(Module *m)
 {
     for (int k = 0; k < m->graph_count; k++) {
@@ -58,7 +62,7 @@ void pass_dgrad(Module *m)
         if (g->target != TARGET_CPU || g->stage != STAGE_TRAINING)
             continue;
         for (int i = 0; i < count; i++)
-            if (is_convolution(g->node[i]) && g->node[i]->in[1]->op == OP_STATE)
+            if (g->node[i]->op == OP_CONV2D_DGRAD && g->node[i]->in[1]->op == OP_STATE)
                 rewrite(g, g->node[i], count);
         move_to_start(g, count);
     }

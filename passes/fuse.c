@@ -247,7 +247,8 @@ static Node *forward_of(Fuser *f, const Node *n)
         return n->in[1];
     if (n->op == OP_CONV2D_WGRAD)
         return conv_of_wgrad(f, n);
-    if (n->op == OP_CONV2D && n->in[1]->op == OP_FILTER_TRANSPOSE)
+    if ((n->op == OP_CONV2D || n->op == OP_CONV2D_TRANSPOSE) &&
+        n->in[1]->op == OP_FILTER_TRANSPOSE)
         return conv_of_filter(f->g, n->in[1]->in[0]);
     if (n->op == OP_BIAS_GRAD) {
         for (int i = n->id + 1; i < f->g->node_count; i++)

@@ -20,16 +20,31 @@ static int larger(int a, int b)
     return a > b ? a : b;
 }
 
+/* How far past an edge of dy (extent `from`) the taps of dx (extent `to`) reach. */
+static int transpose_halo(int kernel, int stride, int padding, int from, int to)
+{
+    int before = (kernel - 1 - padding) / stride, after = (to - 1 + padding) / stride - (from - 1);
+    return larger(larger(before, after), 0);
+}
+
 /* The zero border that the convolutions reading n (and their weight gradients) need. */
 static void widen_halo(const Graph *g, const Node *n, Layout *layout)
 {
     for (int i = 0; i < g->node_count; i++) {
         const Node *user = g->node[i];
+        const Window *k = &user->attr.window;
+        const int32_t *to = user->tensor.shape.dim, *from = n->tensor.shape.dim;
+        if (user->op == OP_CONV2D_TRANSPOSE && user->in[0] == n && kernel_is_rows(user->kernel)) {
+            layout->halo_h = larger(layout->halo_h, transpose_halo(k->kernel_h, k->stride_h,
+                                                                   k->padding_h, from[1], to[1]));
+            layout->halo_w = larger(layout->halo_w, transpose_halo(k->kernel_w, k->stride_w,
+                                                                   k->padding_w, from[2], to[2]));
+        }
         if ((user->op != OP_CONV2D && user->op != OP_CONV2D_WGRAD) || user->in[0] != n ||
             !kernel_is_rows(user->kernel))
             continue;
-        layout->halo_h = larger(layout->halo_h, user->attr.window.padding_h);
-        layout->halo_w = larger(layout->halo_w, user->attr.window.padding_w);
+        layout->halo_h = larger(layout->halo_h, k->padding_h);
+        layout->halo_w = larger(layout->halo_w, k->padding_w);
     }
 }
 
@@ -70,7 +85,7 @@ static void lay_out_filters(Graph *g)
 {
     for (int i = 0; i < g->node_count; i++) {
         Node *n = g->node[i];
-        if (n->op != OP_CONV2D)
+        if (n->op != OP_CONV2D && n->op != OP_CONV2D_TRANSPOSE)
             continue;
         if (n->in[1]->op == OP_STATE)
             n->in[1]->storage->tensor.layout = filter_layout(n);

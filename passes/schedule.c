@@ -47,10 +47,12 @@ static Tile best_tile(int positions, int out_channels)
     return best;
 }
 
+/* A transposed convolution runs in phases of every stride-th pixel. */
 static void schedule_conv(Node *n)
 {
     const int32_t *d = n->tensor.shape.dim;
-    n->tile = best_tile(d[2], d[3]);
+    int spread = n->op == OP_CONV2D_TRANSPOSE ? n->attr.window.stride_w : 1;
+    n->tile = best_tile(ceil_div(d[2], spread), d[3]);
 }
 
 /* The gradient has its filter's packing, so its vectors are those of the filter's convolution. */
@@ -123,7 +125,7 @@ static void schedule_graph(Graph *g, int level)
             continue;
         k->strip = strip_rows(k);
         for (int j = 0; j < k->node_count; j++)
-            if (k->node[j]->op == OP_CONV2D)
+            if (k->node[j]->op == OP_CONV2D || k->node[j]->op == OP_CONV2D_TRANSPOSE)
                 schedule_conv(k->node[j]);
     }
     for (int i = 0; i < g->node_count; i++)

@@ -8,7 +8,7 @@
 /* Register tiles that the module's kernels use, each emitted once. */
 typedef struct TileUse {
     bool wgrad;
-    int positions, vectors, step;
+    int positions, vectors, step, spread;
 } TileUse;
 
 typedef struct TileSet {
@@ -46,6 +46,7 @@ void emit_generic(CpuEmitter *e, const Node *n);
 
 /* ---- rows.c ---- */
 
+const char *tile_name(Pool *pool, const TileUse *use);
 /* A kernel of row ops: segments, strips, calls of the row functions. */
 void emit_rows(CpuEmitter *e);
 

@@ -135,17 +135,17 @@ static void emit_kernel(CpuEmitter *e, const Kernel *k, Text *to)
 
 /* ---- the file ---- */
 
-static void emit_tiles(const TileSet *tiles, Text *out)
+static void emit_tiles(Pool *pool, const TileSet *tiles, Text *out)
 {
     text_append(out, "\n/* Register tiles: positions x vectors of 16 channels. */\n");
     for (int i = 0; i < tiles->count; i++) {
         const TileUse *u = &tiles->use[i];
         if (u->wgrad)
-            text_append(out, "WGRAD_TILE(wgrad_tile_%dx%d, %d, %d)\n", u->positions, u->vectors,
-                        u->positions, u->vectors);
+            text_append(out, "WGRAD_TILE(%s, %d, %d)\n", tile_name(pool, u), u->positions,
+                        u->vectors);
         else
-            text_append(out, "CONV_TILE(conv_tile_%dx%d_step%d, %d, %d, %d)\n", u->positions,
-                        u->vectors, u->step, u->positions, u->vectors, u->step);
+            text_append(out, "CONV_TILE(%s, %d, %d, %d, %d)\n", tile_name(pool, u), u->positions,
+                        u->vectors, u->step, u->spread);
     }
 }
 
@@ -201,7 +201,7 @@ void emit_cpu(const Module *m, Text *out)
     emit_header(&embedded_tensor_h, out);
     emit_header(&embedded_plan_h, out);
     emit_header(&embedded_cpu_h, out);
-    emit_tiles(&tiles, out);
+    emit_tiles(pool, &tiles, out);
     text_write(out, kernels.data, kernels.length);
     emit_table(m, out);
     text_free(&kernels);

@@ -212,15 +212,20 @@ static void emit_conv(CpuEmitter *e, const Node *n)
 static void emit_dgrad(CpuEmitter *e, const Node *n)
 {
     const Node *dy = n->in[0], *filter = n->in[1];
+    const Window *k = &n->attr.window;
     int channels = dim(n, 3);
+    const char *at = filter_index(e, filter, "o", "c", "kh", "kw");
+    if (n->op == OP_CONV2D_TRANSPOSE)
+        at = filter_index(e, filter, "c", "o",
+                          pool_format(e->pool, "(%d - kh)", k->kernel_h - 1),
+                          pool_format(e->pool, "(%d - kw)", k->kernel_w - 1));
     open_pixels(e, n);
     emit_line(e, "float sum[%d] = {0};", channels);
-    open_windows(e, &n->attr.window, dy);
+    open_windows(e, k, dy);
     open_loop(e, "o", dim(dy, 3));
     emit_line(e, "const float v = %s;", read_map(e, dy, "n", "y", "x", "o"));
     emit_line(e, "for (int c = 0; c < %d; c++)", channels);
-    emit_line(e, "    sum[c] += v * %s;",
-              read_at(e, filter, filter_index(e, filter, "o", "c", "kh", "kw")));
+    emit_line(e, "    sum[c] += v * %s;", read_at(e, filter, at));
     close_loops(e, 3);
     emit_line(e, "for (int c = 0; c < %d; c++)", channels);
     emit_line(e, "    %s = sum[c];", read_map(e, n, "n", "h", "w", "c"));
@@ -549,6 +554,7 @@ void emit_generic(CpuEmitter *e, const Node *n)
         emit_conv(e, n);
         return;
     case OP_CONV2D_DGRAD:
+    case OP_CONV2D_TRANSPOSE:
         emit_dgrad(e, n);
         return;
     case OP_CONV2D_WGRAD:

@@ -98,7 +98,8 @@ typedef struct ConvTile {
     const float *x, *filter, *bias, *mask;
     float *y;
     ptrdiff_t x_block, x_row, y_block, mask_block;
-    int in_blocks, kernel_h, run, epilogue;
+    ptrdiff_t filter_block, filter_row, filter_column; /* from tap to tap */
+    int in_blocks, kernel_h, kernel_w, run, epilogue;
 } ConvTile;
 
 typedef void ConvTileFn(const ConvTile *t);
@@ -113,36 +114,37 @@ INLINE Vector conv_epilogue(const ConvTile *t, Vector v, const float *mask)
 }
 
 /* PIXELS x VECTORS blocks of output, starting at pixel p and vector v of the tile; the filter is
- * packed for FILTER_VECTORS vectors, neighbouring pixels read inputs STEP elements apart. */
+ * packed for FILTER_VECTORS vectors, neighbouring pixels read inputs STEP elements apart and are
+ * written SPREAD pixels apart. A tap of the filter is kernel_w columns of LANES inputs, or with
+ * kernel_w = 1 one run of a whole filter row. */
 INLINE void conv_part(const ConvTile *t, int p, const int PIXELS, int v, const int VECTORS,
-                      const int FILTER_VECTORS, const int STEP)
+                      const int FILTER_VECTORS, const int STEP, const int SPREAD)
 {
     Vector acc[TILE_ACCUMULATORS];
     UNROLL for (int i = 0; i < PIXELS; i++)
         UNROLL for (int j = 0; j < VECTORS * PARTS; j++)
             acc[i * VECTORS * PARTS + j] =
                 t->bias ? load(t->bias + v * LANES + j * LANES_A_PART) : (Vector){0};
-    const float *filter = t->filter + v * LANES;
-    const float *block = t->x + (ptrdiff_t)p * STEP;
-    for (int b = 0; b < t->in_blocks; b++, block += t->x_block) {
-        const float *row = block;
-        for (int k = 0; k < t->kernel_h; k++, row += t->x_row) {
-            const float *x = row;
-            for (int r = t->run; r > 0; r--, x++, filter += FILTER_VECTORS * LANES) {
-                Vector w[TILE_VECTORS * PARTS];
-                UNROLL for (int j = 0; j < VECTORS * PARTS; j++)
-                    w[j] = load(filter + j * LANES_A_PART);
-                UNROLL for (int i = 0; i < PIXELS; i++) {
-                    const Vector s = splat(x[i * STEP]);
+    for (int b = 0; b < t->in_blocks; b++)
+        for (int k = 0; k < t->kernel_h; k++)
+            for (int q = 0; q < t->kernel_w; q++) {
+                const float *x = t->x + p * STEP + b * t->x_block + k * t->x_row + q * LANES;
+                const float *filter = t->filter + v * LANES + b * t->filter_block +
+                                      k * t->filter_row + q * t->filter_column;
+                for (int r = t->run; r > 0; r--, x++, filter += FILTER_VECTORS * LANES) {
+                    Vector w[TILE_VECTORS * PARTS];
                     UNROLL for (int j = 0; j < VECTORS * PARTS; j++)
-                        acc[i * VECTORS * PARTS + j] += s * w[j];
+                        w[j] = load(filter + j * LANES_A_PART);
+                    UNROLL for (int i = 0; i < PIXELS; i++) {
+                        const Vector s = splat(x[i * STEP]);
+                        UNROLL for (int j = 0; j < VECTORS * PARTS; j++)
+                            acc[i * VECTORS * PARTS + j] += s * w[j];
+                    }
                 }
             }
-        }
-    }
     UNROLL for (int i = 0; i < PIXELS; i++)
         UNROLL for (int j = 0; j < VECTORS * PARTS; j++) {
-            const ptrdiff_t at = (p + i) * LANES + j % PARTS * LANES_A_PART;
+            const ptrdiff_t at = (p + i) * SPREAD * LANES + j % PARTS * LANES_A_PART;
             const Vector a = acc[i * VECTORS * PARTS + j];
             store(t->y + (v + j / PARTS) * t->y_block + at,
                   conv_epilogue(t, a, t->mask + (v + j / PARTS) * t->mask_block + at));
@@ -150,22 +152,23 @@ INLINE void conv_part(const ConvTile *t, int p, const int PIXELS, int v, const i
 }
 
 /* A tile of PIXELS x VECTORS cut into parts that fit this machine's registers. */
-INLINE void conv_tile(const ConvTile *t, const int PIXELS, const int VECTORS, const int STEP)
+INLINE void conv_tile(const ConvTile *t, const int PIXELS, const int VECTORS, const int STEP,
+                      const int SPREAD)
 {
     const int vectors = VECTORS < TILE_VECTORS ? VECTORS : TILE_VECTORS;
     const int parts = (PIXELS + TILE_PIXELS - 1) / TILE_PIXELS;
     const int large = (PIXELS + parts - 1) / parts, larges = PIXELS - parts * (large - 1);
     for (int v = 0; v < VECTORS; v += vectors) {
         for (int i = 0; i < larges; i++)
-            conv_part(t, i * large, large, v, vectors, VECTORS, STEP);
+            conv_part(t, i * large, large, v, vectors, VECTORS, STEP, SPREAD);
         for (int i = larges; i < parts; i++)
             conv_part(t, larges * large + (i - larges) * (large - 1), large - 1, v, vectors,
-                      VECTORS, STEP);
+                      VECTORS, STEP, SPREAD);
     }
 }
 
-#define CONV_TILE(NAME, PIXELS, VECTORS, STEP) \
-    SHARED void NAME(const ConvTile *t) { conv_tile(t, PIXELS, VECTORS, STEP); }
+#define CONV_TILE(NAME, PIXELS, VECTORS, STEP, SPREAD) \
+    SHARED void NAME(const ConvTile *t) { conv_tile(t, PIXELS, VECTORS, STEP, SPREAD); }
 
 /* A row of output is `larges` tiles of `large` pixels, then `smalls` of one pixel less. */
 typedef struct RowTiles {
@@ -181,15 +184,30 @@ typedef struct Conv {
     RowTiles tiles;
 } Conv;
 
+/* The tiles of one row, from where t points; pixels lie `step` elements apart in x and `spread`
+ * pixels apart in y. */
+INLINE void run_row(ConvTile t, const RowTiles *tiles, ptrdiff_t step, ptrdiff_t spread)
+{
+    for (int i = 0; i < tiles->larges + tiles->smalls; i++) {
+        const int pixels = tiles->large - (i >= tiles->larges);
+        (i < tiles->larges ? tiles->large_tile : tiles->small_tile)(&t);
+        t.x += pixels * step;
+        t.y += pixels * spread * LANES;
+        t.mask += pixels * spread * LANES;
+    }
+}
+
 /* Output rows row0 to row1 - 1 of one image. bias may be NULL; mask.data is read with
  * EPILOGUE_MASK only. */
 SHARED void conv_rows(const Conv *c, Map x, const float *filter, const float *bias, Map mask,
                       Map y, int epilogue, int row0, int row1)
 {
-    const ptrdiff_t group = (ptrdiff_t)c->in_blocks * c->kernel_h * c->run * c->vectors * LANES;
+    const ptrdiff_t line = (ptrdiff_t)c->run * c->vectors * LANES;
+    const ptrdiff_t group = c->in_blocks * c->kernel_h * line;
     ConvTile t = {.x_block = x.block, .x_row = x.row, .y_block = y.block,
-                  .mask_block = mask.block, .in_blocks = c->in_blocks, .kernel_h = c->kernel_h,
-                  .run = c->run, .epilogue = epilogue};
+                  .mask_block = mask.block, .filter_block = c->kernel_h * line,
+                  .filter_row = line, .in_blocks = c->in_blocks, .kernel_h = c->kernel_h,
+                  .kernel_w = 1, .run = c->run, .epilogue = epilogue};
     for (int g = 0; g < c->groups; g++) {
         const ptrdiff_t channel = (ptrdiff_t)g * c->vectors;
         t.filter = filter + g * group;
@@ -198,15 +216,67 @@ SHARED void conv_rows(const Conv *c, Map x, const float *filter, const float *bi
             t.x = map_row(x, row * c->stride_h - c->padding_h) - c->padding;
             t.y = map_row(y, row) + channel * y.block;
             t.mask = epilogue & EPILOGUE_MASK ? map_row(mask, row) + channel * mask.block : t.y;
-            for (int i = 0; i < c->tiles.larges + c->tiles.smalls; i++) {
-                const int pixels = c->tiles.large - (i >= c->tiles.larges);
-                (i < c->tiles.larges ? c->tiles.large_tile : c->tiles.small_tile)(&t);
-                t.x += pixels * c->step;
-                t.y += (ptrdiff_t)pixels * LANES;
-                t.mask += (ptrdiff_t)pixels * LANES;
-            }
+            run_row(t, &c->tiles, c->step, 1);
         }
     }
+}
+
+/* ---- data gradient of a strided convolution ---- */
+
+/* The filter is transposed (outputs of the gradient first, kernel axes reversed). Pixels of dx
+ * that are `stride` apart see the same taps, so each such phase is a small convolution. */
+typedef struct ConvTranspose {
+    int in_blocks, kernel_h, kernel_w, groups, vectors;
+    int stride_h, stride_w, padding_h, padding_w;
+    int width;            /* of dx */
+    RowTiles more, fewer; /* for phases of ceil(width / stride) pixels, and of one less */
+} ConvTranspose;
+
+/* The taps that an output position sees: count of them, the first in the reversed filter (then
+ * every stride-th), and the position of dy that it meets. */
+typedef struct Taps {
+    int count, first, at;
+} Taps;
+
+INLINE Taps taps_of(int position, int kernel, int stride, int padding)
+{
+    const int phase = (position + padding) % stride;
+    const int count = phase < kernel ? (kernel - phase + stride - 1) / stride : 0;
+    const int last = phase + (count - 1) * stride;
+    const Taps t = {count, kernel - 1 - last, (position + padding - last) / stride};
+    return t;
+}
+
+SHARED void conv_transpose_rows(const ConvTranspose *c, Map dy, const float *filter, Map mask,
+                                Map dx, int epilogue, int row0, int row1)
+{
+    const ptrdiff_t tap = (ptrdiff_t)LANES * c->vectors * LANES;
+    const ptrdiff_t square = tap * c->kernel_h * c->kernel_w;
+    ConvTile t = {.x_block = dy.block, .x_row = dy.row, .y_block = dx.block,
+                  .mask_block = mask.block, .filter_block = square,
+                  .filter_row = tap * c->kernel_w * c->stride_h,
+                  .filter_column = tap * c->stride_w, .run = LANES, .epilogue = epilogue};
+    for (int g = 0; g < c->groups; g++)
+        for (int row = row0; row < row1; row++) {
+            const Taps h = taps_of(row, c->kernel_h, c->stride_h, c->padding_h);
+            for (int col = 0; col < smaller(c->stride_w, c->width); col++) {
+                const Taps w = taps_of(col, c->kernel_w, c->stride_w, c->padding_w);
+                const ptrdiff_t channel = (ptrdiff_t)g * c->vectors;
+                const ptrdiff_t at = (ptrdiff_t)col * LANES;
+                t.in_blocks = h.count > 0 && w.count > 0 ? c->in_blocks : 0;
+                t.kernel_h = h.count;
+                t.kernel_w = w.count;
+                t.filter = filter + g * c->in_blocks * square +
+                           ((ptrdiff_t)h.first * c->kernel_w + w.first) * tap;
+                t.x = map_row(dy, h.at) + (ptrdiff_t)w.at * LANES;
+                t.y = map_row(dx, row) + channel * dx.block + at;
+                t.mask = epilogue & EPILOGUE_MASK
+                             ? map_row(mask, row) + channel * mask.block + at
+                             : t.y;
+                run_row(t, col < (c->width - 1) % c->stride_w + 1 ? &c->more : &c->fewer, LANES,
+                        c->stride_w);
+            }
+        }
 }
 
 /* ---- weight gradient ---- */

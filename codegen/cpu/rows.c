@@ -31,14 +31,14 @@ static int blocks_of(int channels)
 
 /* ---- tiles ---- */
 
-static void use_tile(CpuEmitter *e, bool wgrad, int positions, int vectors, int step)
+static void use_tile(CpuEmitter *e, TileUse use)
 {
     TileSet *t = e->tiles;
     for (int i = 0; i < t->count; i++)
-        if (t->use[i].wgrad == wgrad && t->use[i].positions == positions &&
-            t->use[i].vectors == vectors && t->use[i].step == step)
+        if (t->use[i].wgrad == use.wgrad && t->use[i].positions == use.positions &&
+            t->use[i].vectors == use.vectors && t->use[i].step == use.step &&
+            t->use[i].spread == use.spread)
             return;
-    TileUse use = {wgrad, positions, vectors, step};
     POOL_PUSH(e->pool, t->use, t->count, t->capacity, use);
 }
 
@@ -54,16 +54,37 @@ static Split split(int extent, int most)
     return (Split){large, larges, tiles - larges};
 }
 
-static const char *conv_tile(CpuEmitter *e, int pixels, int vectors, int step)
+const char *tile_name(Pool *pool, const TileUse *use)
 {
-    use_tile(e, false, pixels, vectors, step);
-    return pool_format(e->pool, "conv_tile_%dx%d_step%d", pixels, vectors, step);
+    if (use->wgrad)
+        return pool_format(pool, "wgrad_tile_%dx%d", use->positions, use->vectors);
+    if (use->spread > 1)
+        return pool_format(pool, "conv_tile_%dx%d_step%d_spread%d", use->positions, use->vectors,
+                           use->step, use->spread);
+    return pool_format(pool, "conv_tile_%dx%d_step%d", use->positions, use->vectors, use->step);
+}
+
+static const char *tile(CpuEmitter *e, TileUse use)
+{
+    use_tile(e, use);
+    return tile_name(e->pool, &use);
+}
+
+/* A RowTiles initialiser for a row of `pixels`, in tiles of at most `most`. */
+static const char *row_tiles(CpuEmitter *e, int pixels, int most, int vectors, int step, int spread)
+{
+    if (pixels < 1)
+        return "{0}";
+    Split s = split(pixels, most);
+    const char *large = tile(e, (TileUse){false, s.large, vectors, step, spread}), *small = large;
+    if (s.smalls)
+        small = tile(e, (TileUse){false, s.large - 1, vectors, step, spread});
+    return pool_format(e->pool, "{%s, %s, %d, %d, %d}", large, small, s.large, s.larges, s.smalls);
 }
 
 static const char *wgrad_tile(CpuEmitter *e, int count, int vectors)
 {
-    use_tile(e, true, count, vectors, 0);
-    return pool_format(e->pool, "wgrad_tile_%dx%d", count, vectors);
+    return tile(e, (TileUse){true, count, vectors, 0, 1});
 }
 
 /* ---- constants of a statement ---- */
@@ -80,20 +101,37 @@ static void table_conv(CpuEmitter *e, const Node *n)
     MapShape x = map_shape(n->in[0]);
     int vectors = filter->out_block / 16, step = k->stride_w * x.lanes;
     int filters = n->tensor.shape.dim[3];
-    Split s = split(n->tensor.shape.dim[2], n->tile.pixels);
     if (filter->kind != LAYOUT_FILTER || filter->block != x.lanes || vectors != n->tile.vectors)
         internal_error("%s: the filter is not packed for its input", e->kernel->name);
-    const char *large = conv_tile(e, s.large, vectors, step);
-    const char *small = s.smalls ? conv_tile(e, s.large - 1, vectors, step) : large;
     text_append(e->tables,
                 "static const Conv %s = {\n"
                 "    .in_blocks = %d, .kernel_h = %d, .run = %d, .groups = %d, .vectors = %d,\n"
                 "    .stride_h = %d, .padding_h = %d, .step = %d, .padding = %d,\n"
-                "    .tiles = {%s, %s, %d, %d, %d}};\n",
+                "    .tiles = %s};\n",
                 table_name(e, n), x.blocks, k->kernel_h, k->kernel_w * x.lanes,
                 (filters + filter->out_block - 1) / filter->out_block, vectors, k->stride_h,
-                k->padding_h, step, k->padding_w * x.lanes, large, small, s.large, s.larges,
-                s.smalls);
+                k->padding_h, step, k->padding_w * x.lanes,
+                row_tiles(e, n->tensor.shape.dim[2], n->tile.pixels, vectors, step, 1));
+}
+
+static void table_transpose(CpuEmitter *e, const Node *n)
+{
+    const Window *k = &n->attr.window;
+    const Layout *filter = &n->in[1]->tensor.layout;
+    const int32_t *d = n->tensor.shape.dim;
+    int vectors = filter->out_block / 16, more = (d[2] + k->stride_w - 1) / k->stride_w;
+    if (filter->kind != LAYOUT_FILTER || filter->block != 16 || vectors != n->tile.vectors)
+        internal_error("%s: the filter is not packed for its input", e->kernel->name);
+    text_append(e->tables,
+                "static const ConvTranspose %s = {\n"
+                "    .in_blocks = %d, .kernel_h = %d, .kernel_w = %d, .groups = %d, .vectors = %d,\n"
+                "    .stride_h = %d, .stride_w = %d, .padding_h = %d, .padding_w = %d,\n"
+                "    .width = %d,\n    .more = %s,\n    .fewer = %s};\n",
+                table_name(e, n), map_shape(n->in[0]).blocks, k->kernel_h, k->kernel_w,
+                (d[3] + filter->out_block - 1) / filter->out_block, vectors, k->stride_h,
+                k->stride_w, k->padding_h, k->padding_w, d[2],
+                row_tiles(e, more, n->tile.pixels, vectors, 16, k->stride_w),
+                row_tiles(e, more - 1, n->tile.pixels, vectors, 16, k->stride_w));
 }
 
 static void table_wgrad(CpuEmitter *e, const Node *n)
@@ -135,6 +173,9 @@ static void emit_table(CpuEmitter *e, const Node *n)
     switch ((int)n->op) {
     case OP_CONV2D:
         table_conv(e, n);
+        return;
+    case OP_CONV2D_TRANSPOSE:
+        table_transpose(e, n);
         return;
     case OP_CONV2D_WGRAD:
         table_wgrad(e, n);
@@ -260,6 +301,14 @@ static void emit_conv(CpuEmitter *e, const Statement *s)
               map_name(e, statement_result(s)), p.flags);
 }
 
+static void emit_transpose(CpuEmitter *e, const Statement *s)
+{
+    Epilogue p = epilogue_of(e, s);
+    emit_line(e, "conv_transpose_rows(&%s, %s, %s, %s, %s, %s, r0, r1);", table_name(e, s->op),
+              map_name(e, s->op->in[0]), value_name(e, s->op->in[1]), p.mask,
+              map_name(e, statement_result(s)), p.flags);
+}
+
 static void emit_pool_grad(CpuEmitter *e, const Statement *s)
 {
     const Node *n = s->op;
@@ -319,6 +368,9 @@ static void emit_statement(CpuEmitter *e, const Statement *s, bool strips)
     switch ((int)n->op) {
     case OP_CONV2D:
         emit_conv(e, s);
+        return;
+    case OP_CONV2D_TRANSPOSE:
+        emit_transpose(e, s);
         return;
     case OP_CONV2D_WGRAD:
         emit_wgrad(e, n, strips);
