@@ -595,8 +595,12 @@ SHARED void relu_grad_rows(Map dy, Map y, Map dx, int blocks, int width, int row
             const float *d = map_row(dy, row) + b * dy.block;
             const float *m = map_row(y, row) + b * y.block;
             float *out = map_row(dx, row) + b * dx.block;
-            for (int i = 0; i < width * LANES; i++)
-                out[i] = m[i] > 0 ? d[i] : 0;
+            /* Loaded on either side of the condition: gcc 12 at -O3 -mavx2 makes masked loads of
+             * `m[i] > 0 ? d[i] : 0` and gives one of them another's mask. */
+            for (int i = 0; i < width * LANES; i++) {
+                const float gradient = d[i];
+                out[i] = m[i] > 0 ? gradient : 0;
+            }
         }
 }
 
