@@ -4,7 +4,7 @@
  *
  *   parity_tool data    CASE.json DIR            four IDX files
  *   parity_tool init    CASE.json FILE [NAME]    safetensors; NAME: first tap of it 1 % off
- *   parity_tool compare CASE.json LOG.jsonl WEIGHTS
+ *   parity_tool compare CASE.json LOG.jsonl WEIGHTS [NAME]    NAME: a parameter to leave out
  *
  * compare checks the losses in the log and, where the case has values after that many steps, the
  * weights; it prints the worst error as a fraction of its bound, exit 1 where one is over. */
@@ -319,7 +319,8 @@ static void compare_parameter(const json_t *c, const json_t *p, const json_t *af
     free(start);
 }
 
-static bool compare_weights(const json_t *c, const char *path, size_t steps, Worst *worst)
+static bool compare_weights(const json_t *c, const char *path, size_t steps, const char *but,
+                            Worst *worst)
 {
     unsigned char *data;
     size_t bytes, i, j;
@@ -328,7 +329,7 @@ static bool compare_weights(const json_t *c, const char *path, size_t steps, Wor
     json_array_foreach(json_object_get(c, "parameters"), i, p) {
         const float *got = find_weights(header, p, data, bytes);
         json_array_foreach(json_object_get(p, "after"), j, after) {
-            if ((size_t)integer(after, "step") != steps)
+            if ((size_t)integer(after, "step") != steps || (but && !strcmp(but, parameter_name(p))))
                 continue;
             compare_parameter(c, p, after, got, worst);
             compared = true;
@@ -339,11 +340,11 @@ static bool compare_weights(const json_t *c, const char *path, size_t steps, Wor
     return compared;
 }
 
-static int command_compare(const json_t *c, const char *log, const char *weights)
+static int command_compare(const json_t *c, const char *log, const char *weights, const char *but)
 {
     Worst loss = {0, "none"}, moved = {0, "none"};
     size_t steps = compare_losses(c, log, &loss);
-    bool compared = compare_weights(c, weights, steps, &moved);
+    bool compared = compare_weights(c, weights, steps, but, &moved);
     printf("%zu steps, worst loss %.3g of its bound (%s)", steps, loss.fraction, loss.where);
     if (compared)
         printf(", worst parameter %.3g (%s)", moved.fraction, moved.where);
@@ -360,8 +361,8 @@ int main(int argc, char **argv)
         status = command_data(c, argv[3]);
     else if (strcmp(command, "init") == 0)
         status = command_init(c, argv[3], argc > 4 ? argv[4] : NULL);
-    else if (strcmp(command, "compare") == 0 && argc == 5)
-        status = command_compare(c, argv[3], argv[4]);
+    else if (strcmp(command, "compare") == 0 && argc > 4)
+        status = command_compare(c, argv[3], argv[4], argc > 5 ? argv[5] : NULL);
     else
         fprintf(stderr, "usage: parity_tool data|init|compare CASE.json ARGUMENT...\n");
     json_decref(c);
