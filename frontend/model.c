@@ -391,6 +391,7 @@ static void build_loss(Graph *g, Node *logits, Loc loc)
     graph_output(g, "loss", graph_add(g, OP_MEAN_VALID, 2, (Node *[]){loss, valid}, NULL, loc));
     graph_output(g, "correct",
                  graph_add(g, OP_COUNT_VALID, 2, (Node *[]){correct, valid}, NULL, loc));
+    graph_output(g, "logits", logits); /* the trainer tells when all of a batch are zero */
 }
 
 static Module *new_module(Pool *pool, const char *name, const InputSpec *in,
