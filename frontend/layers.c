@@ -345,6 +345,12 @@ static void build_layer(Builder *b, const Tree *layer)
 
 /* ---- the end of the network ---- */
 
+/* Whether x is the flatten of a map that is more than one pixel. */
+static bool flattens_map(const Node *x)
+{
+    return x->op == OP_FLATTEN && x->in[0]->tensor.shape.dim[1] * x->in[0]->tensor.shape.dim[2] > 1;
+}
+
 static void finish(Builder *b)
 {
     const Module *m = b->graph->module;
@@ -359,6 +365,13 @@ static void finish(Builder *b)
                                   "loss needs one value for each of the %d classes; end with gap "
                                   "or with a pool over the whole map", s->dim[1], s->dim[2],
                      s->dim[3], m->classes);
+        give_up(b);
+    } else if (s->dim[s->rank - 1] != m->classes && flattens_map(b->x)) {
+        s = &b->x->in[0]->tensor.shape;
+        reader_fault(b->r, b->at, "flatten makes %d values of a map of %dx%d with %d "
+                                  "channels, but %s has %d classes; put gap or a pool over the "
+                                  "whole map before it", b->x->tensor.shape.dim[1], s->dim[1],
+                     s->dim[2], s->dim[3], m->dataset, m->classes);
         give_up(b);
     } else if (s->dim[s->rank - 1] != m->classes) {
         reader_fault(b->r, b->at, "the last layer gives %d values an image, but %s has %d "

@@ -28,28 +28,36 @@ static bool is_directory(const char *path)
 
 /* ---- where the files are ---- */
 
-static int not_found(const char *dataset, const char *searched)
+static int images_rank(const NincModel *model)
 {
+    return model->image_c == 1 ? 3 : 4;
+}
+
+static int not_found(const NincModel *model, const char *searched)
+{
+    const char *dataset = model->dataset;
+    int rank = images_rank(model);
     if (strcmp(dataset, "fashion-mnist") == 0)
         return fault("data set fashion-mnist not found (%s); install it with 'apt install "
                      "dataset-fashion-mnist', or give its directory with --data DIR",
                      searched);
-    return fault("data set %s not found (%s); put train-images-idx3-ubyte, "
-                 "train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte "
+    return fault("data set %s not found (%s); put train-images-idx%d-ubyte, "
+                 "train-labels-idx1-ubyte, t10k-images-idx%d-ubyte and t10k-labels-idx1-ubyte "
                  "(or these with .gz) into one directory and give it with --data DIR",
-                 dataset, searched);
+                 dataset, searched, rank, rank);
 }
 
 /* Finds the directory: --data, then $NINC_DATA/<dataset>, then where Debian puts it. */
-static int find_directory(const char *dataset, const char *data, char *out)
+static int find_directory(const NincModel *model, const char *data, char *out)
 {
+    const char *dataset = model->dataset;
     char searched[2 * MAX_PATH + 64], *root = getenv("NINC_DATA");
     if (data) {
         snprintf(out, MAX_PATH, "%s", data);
         if (is_directory(out))
             return 0;
         snprintf(searched, sizeof searched, "--data %s is not a directory", data);
-        return not_found(dataset, searched);
+        return not_found(model, searched);
     }
     char packaged[MAX_PATH];
     snprintf(packaged, sizeof packaged, "/usr/share/datasets/%s", dataset);
@@ -65,7 +73,7 @@ static int find_directory(const char *dataset, const char *data, char *out)
         snprintf(searched, sizeof searched, "looked in %s/%s and %s", root, dataset, packaged);
     else
         snprintf(searched, sizeof searched, "looked in %s; NINC_DATA is not set", packaged);
-    return not_found(dataset, searched);
+    return not_found(model, searched);
 }
 
 /* ---- one IDX file ---- */
@@ -186,7 +194,7 @@ static int idx_items(IdxFile *f, size_t item, uint8_t **out)
 
 static int read_images(const NincModel *model, IdxFile *f, Dataset *out)
 {
-    int rank = model->image_c == 1 ? 3 : 4;
+    int rank = images_rank(model);
     if (idx_header(f, rank) < 0)
         return -1;
     uint32_t c = rank == 4 ? f->dim[3] : 1;
@@ -238,7 +246,7 @@ static int read_idx(const NincModel *model, const char *directory, Split split, 
 {
     const char *part = split == SPLIT_TRAIN ? "train" : "t10k";
     char images[64], labels[64];
-    snprintf(images, sizeof images, "%s-images-idx%d-ubyte", part, model->image_c == 1 ? 3 : 4);
+    snprintf(images, sizeof images, "%s-images-idx%d-ubyte", part, images_rank(model));
     snprintf(labels, sizeof labels, "%s-labels-idx1-ubyte", part);
     IdxFile f = {0};
     int status = idx_open(&f, directory, images);
@@ -280,7 +288,7 @@ int dataset_read(const NincModel *model, const char *data, uint64_t seed, Split 
     *out = (Dataset){0};
     if (data && strcmp(data, "random") == 0)
         status = make_random(model, seed, split, out);
-    else if ((status = find_directory(model->dataset, data, directory)) == 0)
+    else if ((status = find_directory(model, data, directory)) == 0)
         status = read_idx(model, directory, split, out);
     if (status < 0)
         dataset_free(out);

@@ -340,6 +340,11 @@ START_TEST(test_data_search)
     catch_errors();
     dataset_read(&fashion, "/nonexistent", 1, SPLIT_TRAIN, &d);
     expect_error("apt install dataset-fashion-mnist");
+    NincModel color = ninc_model;
+    color.image_c = 3;
+    catch_errors();
+    dataset_read(&color, "/nonexistent", 1, SPLIT_TRAIN, &d);
+    expect_error("put train-images-idx4-ubyte");
     setenv("NINC_DATA", directory, 1);
     catch_errors();
     dataset_read(&ninc_model, NULL, 1, SPLIT_TRAIN, &d);
