@@ -64,6 +64,8 @@ static Module *load_ir(Compile *c)
                         "a model cannot be named 'plan', because its artefacts hold a plan.c");
         return NULL;
     }
+    if (m && !module_check_program(m, &c->d, (Loc){c->sources->name, 1, 1}))
+        return NULL;
     return m;
 }
 

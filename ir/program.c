@@ -64,14 +64,134 @@ static bool check_outputs(const Check *c)
 {
     const Node *loss = graph_find_output(c->g, "loss");
     const Node *correct = graph_find_output(c->g, "correct");
-    if (c->g->output_count != 2)
-        return fault(c, "it must return loss and correct, nothing else", "");
+    const Node *logits = graph_find_output(c->g, "logits");
+    if (c->g->output_count != 2 + (logits != NULL))
+        return fault(c, "it must return loss and correct, may return logits, and nothing else", "");
     if (!is_metric(c, loss, OP_MEAN_VALID, OP_CROSS_ENTROPY))
         return fault(c, "loss must be mean_valid of cross_entropy of one logit a class", "");
     if (!is_metric(c, correct, OP_COUNT_VALID, OP_CORRECT) ||
         correct->in[0]->in[0] != loss->in[0]->in[0])
         return fault(c, "correct must be count_valid of correct of the same logits", "");
+    if (logits && logits != loss->in[0]->in[0])
+        return fault(c, "logits must be the operand of cross_entropy", "");
     return true;
+}
+
+/* ---- images and parameters ---- */
+
+/* Whether operand k of n must have one row an image; scalars may stand anywhere. */
+static bool wants_images(const Graph *g, const Node *n, int k)
+{
+    if (op_is_pointwise(n->op))
+        return is_per_image(g, n);
+    if (n->op == OP_FILTER_TRANSPOSE || n->op == OP_UPDATE)
+        return false;
+    bool filtered = n->op == OP_CONV2D || n->op == OP_CONV2D_DGRAD || n->op == OP_CONV2D_TRANSPOSE;
+    return k == 0 || !filtered;
+}
+
+/* The part of a step in which a node can run: 0 before the images, 1 for each chunk of them, 2
+ * after them. */
+static int earliest_phase(const Graph *g, const Node *n, const char *phase)
+{
+    bool sums = n->op == OP_CONV2D_WGRAD || n->op == OP_BIAS_GRAD;
+    if (n->op == OP_STATE || n->op == OP_INPUT)
+        return 0;
+    if (sums || is_per_image(g, n))
+        return 1;
+    if (n->op == OP_FILTER_TRANSPOSE)
+        return n->in[0]->op == OP_STATE ? 0 : phase[n->in[0]->id];
+    return 2;
+}
+
+/* Sums over the images are whole after all of them. */
+static bool check_node_phase(const Check *c, const Node *n, char *phase)
+{
+    int now = earliest_phase(c->g, n, phase);
+    for (int k = 0; k < n->arity; k++) {
+        const Node *in = n->in[k];
+        bool sums = in->op == OP_CONV2D_WGRAD || in->op == OP_BIAS_GRAD;
+        if (in->op != OP_STATE && now < 2 && (sums || phase[in->id] > now)) {
+            diagnostics_add(c->d, n->loc.file ? n->loc : c->loc, 1,
+                            "graph %s: %s works on single images, but reads what is known after "
+                            "all of them",
+                            c->g->name, op_name(n->op));
+            return false;
+        }
+    }
+    phase[n->id] = (char)now;
+    return true;
+}
+
+static bool node_fault(const Check *c, const Node *n, const char *rule)
+{
+    diagnostics_add(c->d, n->loc.file ? n->loc : c->loc, 1, "graph %s: %s: %s", c->g->name,
+                    op_name(n->op), rule);
+    return false;
+}
+
+static bool check_operands(const Check *c, const Node *n)
+{
+    for (int k = 0; k < n->arity; k++)
+        if (n->in[k]->tensor.shape.rank > 0 &&
+            is_per_image(c->g, n->in[k]) != wants_images(c->g, n, k))
+            return node_fault(c, n, "images stand where a parameter must, or the other way round");
+    return true;
+}
+
+/* ---- before autodiff ---- */
+
+static bool is_forward(Op op)
+{
+    return op == OP_INPUT || op == OP_NORMALIZE || op == OP_RESIZE || op == OP_CONV2D ||
+           op == OP_RELU || op == OP_MAXPOOL || op == OP_AVGPOOL || op == OP_GAP ||
+           op == OP_FLATTEN || op == OP_ADD || op == OP_CROSS_ENTROPY || op == OP_CORRECT ||
+           op == OP_MEAN_VALID || op == OP_COUNT_VALID;
+}
+
+/* What autodiff can differentiate: forward ops, parameters read by convolutions alone. */
+static bool check_forward(const Check *c, const Node *n)
+{
+    if (!is_forward(n->op))
+        return node_fault(c, n, "before autodiff a graph has forward ops only");
+    if (n->op == OP_ADD && !shape_equal(&n->in[0]->tensor.shape, &n->in[1]->tensor.shape))
+        return node_fault(c, n, "before autodiff its operands have one shape");
+    for (int k = 0; k < n->arity; k++)
+        if ((n->in[k]->op == OP_STATE) != (n->op == OP_CONV2D && k > 0))
+            return node_fault(c, n, "filters and biases of convolutions are storage, and nothing "
+                                    "else reads storage before autodiff");
+    return true;
+}
+
+static bool check_nodes(const Check *c)
+{
+    const Graph *g = c->g;
+    Pool *pool = pool_new();
+    char *phase = pool_alloc(pool, (size_t)g->node_count + 1);
+    bool good = true;
+    for (int i = 0; good && i < g->node_count; i++) {
+        const Node *n = g->node[i];
+        good = (g->stage > STAGE_FORWARD || check_forward(c, n)) && check_operands(c, n) &&
+               (g->stage >= STAGE_KERNELS || check_node_phase(c, n, phase));
+    }
+    pool_free(pool);
+    return good;
+}
+
+/* Autodiff makes the moments. */
+static bool check_no_moments(const Check *c)
+{
+    static const char *const suffixes[] = {"m", "v", "momentum"};
+    const Module *m = c->m;
+    bool taken = false;
+    Pool *pool = pool_new();
+    for (int i = 0; i < m->storage_count; i++)
+        for (size_t k = 0; k < sizeof suffixes / sizeof *suffixes; k++) {
+            const char *name = pool_format(pool, "%s.%s", m->storage[i]->name, suffixes[k]);
+            taken |= module_find_storage(m, name) != NULL;
+        }
+    pool_free(pool);
+    return !taken || fault(c, "before autodiff no storage is named like an optimizer's moment", "");
 }
 
 static bool check_target(const Check *c)
@@ -93,7 +213,8 @@ static bool check_graph(const Check *c)
 {
     if (strcmp(c->g->name, "train") != 0 && strcmp(c->g->name, "eval") != 0)
         return fault(c, "graphs are named train and eval", "");
-    return check_target(c) && check_inputs(c) && check_outputs(c);
+    return check_target(c) && check_inputs(c) && check_outputs(c) && check_nodes(c) &&
+           (c->g->stage > STAGE_FORWARD || check_no_moments(c));
 }
 
 bool module_check_program(const Module *m, Diagnostics *d, Loc loc)
