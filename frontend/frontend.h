@@ -193,8 +193,6 @@ void render_diagnostics(FILE *out, Diagnostics *d, const Source *sources, bool c
 /* One line a layer: output shape, parameters, MFLOP an image, kernel; and totals. With `kernels`
  * also one line a kernel. The module is at stage planned. */
 void summary_print(const Module *m, bool kernels, Text *out);
-/* Digits grouped by commas; out of 32 bytes. */
-const char *format_count(int64_t value, char *out);
 
 /* ---- memory.c ---- */
 

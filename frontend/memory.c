@@ -7,12 +7,6 @@
 
 enum { LARGEST_VALUES = 8 };
 
-static const char *const region_names[] = {
-#define X(id, text) text,
-    IR_REGIONS(X)
-#undef X
-};
-
 int memory_workers(void)
 {
     long processors = sysconf(_SC_NPROCESSORS_ONLN);

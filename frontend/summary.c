@@ -4,18 +4,6 @@
 
 #include <string.h>
 
-static const char *const class_names[] = {
-#define X(id, text) text,
-    IR_KERNEL_CLASSES(X)
-#undef X
-};
-
-static const char *const phase_names[] = {
-#define X(id, text) text,
-    IR_PHASES(X)
-#undef X
-};
-
 /* One layer: the forward nodes that came from one place of the model file. */
 typedef struct Row {
     Loc loc;
@@ -33,20 +21,6 @@ typedef struct Table {
     int64_t parameters;
     double flop;
 } Table;
-
-const char *format_count(int64_t value, char *out)
-{
-    char digits[24];
-    int length = snprintf(digits, sizeof digits, "%lld", (long long)value), used = 0;
-
-    for (int i = 0; i < length; i++) {
-        if (i > 0 && (length - i) % 3 == 0 && digits[i - 1] != '-')
-            out[used++] = ',';
-        out[used++] = digits[i];
-    }
-    out[used] = '\0';
-    return out;
-}
 
 static double conv_flop(const Node *n, double outputs)
 {

@@ -3,60 +3,6 @@
 
 #include <string.h>
 
-/* ---- the op table ---- */
-
-typedef struct OpInfo {
-    const char *name;
-    int lo, hi;
-    AttrClass attr;
-    const char *scalar;
-} OpInfo;
-
-static const OpInfo op_table[] = {
-#define X(id, text, lo, hi, attr, expr) {text, lo, hi, ATTR_##attr, expr},
-    IR_OPS(X)
-#undef X
-};
-
-const char *op_name(Op op)
-{
-    return op_table[op].name;
-}
-
-int op_min_operands(Op op)
-{
-    return op_table[op].lo;
-}
-
-int op_max_operands(Op op)
-{
-    return op_table[op].hi;
-}
-
-AttrClass op_attr(Op op)
-{
-    return op_table[op].attr;
-}
-
-const char *op_scalar(Op op)
-{
-    return op_table[op].scalar;
-}
-
-bool op_is_pointwise(Op op)
-{
-    return op_table[op].scalar[0] != '\0';
-}
-
-Shape shape_of(int rank, int d0, int d1, int d2, int d3)
-{
-    const int dim[TENSOR_MAX_RANK] = {d0, d1, d2, d3};
-    Shape s = {.rank = rank};
-    for (int i = 0; i < rank; i++)
-        s.dim[i] = dim[i];
-    return s;
-}
-
 /* ---- modules ---- */
 
 Module *module_new(Pool *pool, const char *name)

@@ -320,6 +320,8 @@ void text_write(Text *text, const char *data, size_t length);
 void text_free(Text *text);
 /* The shortest decimal that reads back as the same double: 0.001, 1e-08, 3. `out` of 32 bytes. */
 const char *format_double(double value, char *out);
+/* Digits grouped by commas; out of 32 bytes. */
+const char *format_count(int64_t value, char *out);
 
 /* malloc, realloc, strdup that print one line and exit 1 when memory runs out. */
 void *xmalloc(size_t bytes);
@@ -336,7 +338,7 @@ void diagnostics_add(Diagnostics *d, Loc loc, int width, const char *format, ...
 _Noreturn void internal_error_at(const char *function, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* ---- ir/build.c ---- */
+/* ---- ir/ops.c ---- */
 
 const char *op_name(Op op);
 int op_min_operands(Op op);
@@ -344,6 +346,15 @@ int op_max_operands(Op op);
 AttrClass op_attr(Op op);
 const char *op_scalar(Op op); /* "" if not pointwise */
 bool op_is_pointwise(Op op);
+Shape shape_of(int rank, int d0, int d1, int d2, int d3);
+
+/* By enumerator: its word in the IR text. */
+extern const char *const role_names[ROLE_COUNT], *const region_names[REGION_COUNT];
+extern const char *const class_names[KERNEL_CLASS_COUNT], *const phase_names[PHASE_COUNT];
+extern const char *const stage_names[STAGE_COUNT], *const target_names[TARGET_COUNT];
+extern const char *const optimizer_names[OPTIMIZER_COUNT], *const init_names[INIT_COUNT];
+
+/* ---- ir/build.c ---- */
 
 Module *module_new(Pool *pool, const char *name);
 Storage *module_add_storage(Module *m, const char *name, Shape shape, Role role, Loc loc);
@@ -378,7 +389,6 @@ void graph_renumber(Graph *g);
  * the caller owns the pool array of node_count entries. */
 int *graph_use_counts(const Graph *g, Pool *pool);
 
-Shape shape_of(int rank, int d0, int d1, int d2, int d3);
 /* True where the first dimension of n counts images (decided from the ops, not from the extent). */
 bool is_per_image(const Graph *g, const Node *n);
 

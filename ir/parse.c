@@ -41,16 +41,6 @@ static const char *const op_names[] = {
 #undef X
 };
 
-#define X(id, text) text,
-static const char *const role_names[] = {IR_ROLES(X)};
-static const char *const region_names[] = {IR_REGIONS(X)};
-static const char *const class_names[] = {IR_KERNEL_CLASSES(X)};
-static const char *const phase_names[] = {IR_PHASES(X)};
-static const char *const stage_names[] = {IR_STAGES(X)};
-static const char *const target_names[] = {IR_TARGETS(X)};
-static const char *const optimizer_names[] = {IR_OPTIMIZERS(X)};
-static const char *const init_names[] = {IR_INITS(X)};
-#undef X
 #define X(id, text, bytes) text,
 static const char *const dtype_names[] = {TENSOR_DTYPES(X)};
 #undef X

@@ -12,17 +12,6 @@ enum {
     LINE_COLUMNS = 100
 };
 
-#define X(id, text) text,
-static const char *const role_names[] = {IR_ROLES(X)};
-static const char *const region_names[] = {IR_REGIONS(X)};
-static const char *const class_names[] = {IR_KERNEL_CLASSES(X)};
-static const char *const phase_names[] = {IR_PHASES(X)};
-static const char *const stage_names[] = {IR_STAGES(X)};
-static const char *const target_names[] = {IR_TARGETS(X)};
-static const char *const optimizer_names[] = {IR_OPTIMIZERS(X)};
-static const char *const init_names[] = {IR_INITS(X)};
-#undef X
-
 /* ---- names ---- */
 
 /* The text's numbers: nodes but inputs and updates, in order. */

@@ -29,7 +29,7 @@ typedef struct CpuEmitter {
     int indent;
 } CpuEmitter;
 
-/* ---- emit.c ---- */
+/* ---- writer.c ---- */
 
 /* One indented line. */
 void emit_line(CpuEmitter *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -39,6 +39,9 @@ void emit_close(CpuEmitter *e);
 /* The C name of a node's memory (or local variable): v12, image, conv_0_0_weight. */
 const char *value_name(const CpuEmitter *e, const Node *n);
 
+/* conv_tile_9x3_step16, wgrad_tile_8x3. */
+const char *tile_name(Pool *pool, const TileUse *use);
+
 /* ---- generic.c ---- */
 
 /* Plain loops for one node, over whole values in any layout. */
@@ -46,7 +49,6 @@ void emit_generic(CpuEmitter *e, const Node *n);
 
 /* ---- rows.c ---- */
 
-const char *tile_name(Pool *pool, const TileUse *use);
 /* A kernel of row ops: segments, strips, calls of the row functions. */
 void emit_rows(CpuEmitter *e);
 

@@ -5,48 +5,6 @@
 
 #include <string.h>
 
-void emit_line(CpuEmitter *e, const char *format, ...)
-{
-    va_list ap;
-    text_append(e->out, "%*s", 4 * e->indent, "");
-    va_start(ap, format);
-    text_append_v(e->out, format, ap);
-    va_end(ap);
-    text_append(e->out, "\n");
-}
-
-void emit_open(CpuEmitter *e, const char *format, ...)
-{
-    va_list ap;
-    text_append(e->out, "%*s", 4 * e->indent, "");
-    va_start(ap, format);
-    text_append_v(e->out, format, ap);
-    va_end(ap);
-    text_append(e->out, " {\n");
-    e->indent++;
-}
-
-void emit_block(CpuEmitter *e)
-{
-    emit_line(e, "{");
-    e->indent++;
-}
-
-void emit_close(CpuEmitter *e)
-{
-    e->indent--;
-    emit_line(e, "}");
-}
-
-const char *value_name(const CpuEmitter *e, const Node *n)
-{
-    if (n->storage)
-        return c_storage_name(e->pool, e->module, n->storage);
-    if (n->op == OP_INPUT)
-        return n->name;
-    return pool_format(e->pool, "v%d", e->number[n->id]);
-}
-
 static int *number_values(const Graph *g, Pool *pool)
 {
     int *number = pool_alloc(pool, (size_t)(g->node_count + 1) * sizeof *number), next = 0;

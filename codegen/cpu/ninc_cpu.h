@@ -410,6 +410,20 @@ INLINE int window_end(int out, int stride, int padding, int kernel, int extent)
     return smaller(out * stride - padding + kernel, extent);
 }
 
+/* The windows of one axis that cover input position `at`: outputs first to last, and the position
+ * counted from the left padding. */
+typedef struct Cover {
+    int first, last, padded;
+} Cover;
+
+INLINE Cover covering(int at, int kernel, int stride, int padding, int outputs)
+{
+    const int padded = at + padding, before = padded - kernel + 1;
+    const Cover c = {before > 0 ? (before + stride - 1) / stride : 0,
+                     smaller(padded / stride, outputs - 1), padded};
+    return c;
+}
+
 /* Output rows of max pooling, and of the codes (kh * KW + kw of the first maximum) where
  * codes.data is not NULL. NaN wins, as in PyTorch. */
 SHARED void maxpool_rows(const Pool *g, Map x, Map y, CodeMap codes, int row0, int row1)
@@ -451,20 +465,17 @@ SHARED void maxpool_grad_rows(const Pool *g, Map dy, CodeMap codes, Map mask, Ma
 {
     for (int b = 0; b < g->blocks; b++)
         for (int h = row0; h < row1; h++) {
-            const int top = h + g->padding_h, first = top - g->kernel_h + 1;
-            const int o0 = first > 0 ? (first + g->stride_h - 1) / g->stride_h : 0;
-            const int o1 = smaller(top / g->stride_h, g->out_height - 1);
+            const Cover rows = covering(h, g->kernel_h, g->stride_h, g->padding_h, g->out_height);
             for (int w = 0; w < g->width; w++) {
-                const int left = w + g->padding_w, start = left - g->kernel_w + 1;
-                const int q0 = start > 0 ? (start + g->stride_w - 1) / g->stride_w : 0;
-                const int q1 = smaller(left / g->stride_w, g->out_width - 1);
+                const Cover cols = covering(w, g->kernel_w, g->stride_w, g->padding_w,
+                                            g->out_width);
                 for (int j = 0; j < PARTS; j++) {
                     const ptrdiff_t lane = j * LANES_A_PART;
                     Vector sum = {0};
-                    for (int o = o0; o <= o1; o++)
-                        for (int q = q0; q <= q1; q++) {
-                            const int tap = (top - o * g->stride_h) * g->kernel_w + left -
-                                            q * g->stride_w;
+                    for (int o = rows.first; o <= rows.last; o++)
+                        for (int q = cols.first; q <= cols.last; q++) {
+                            const int tap = (rows.padded - o * g->stride_h) * g->kernel_w +
+                                            cols.padded - q * g->stride_w;
                             const Codes *code = (const Codes *)(code_row(codes, o) +
                                                                 b * codes.block + q * LANES + lane);
                             const Mask is_tap = __builtin_convertvector(*code, Mask) == tap;
@@ -517,18 +528,15 @@ SHARED void avgpool_grad_rows(const Pool *g, Map dy, Map mask, Map dx, int epilo
 {
     for (int b = 0; b < g->blocks; b++)
         for (int h = row0; h < row1; h++) {
-            const int top = h + g->padding_h, first = top - g->kernel_h + 1;
-            const int o0 = first > 0 ? (first + g->stride_h - 1) / g->stride_h : 0;
-            const int o1 = smaller(top / g->stride_h, g->out_height - 1);
+            const Cover rows = covering(h, g->kernel_h, g->stride_h, g->padding_h, g->out_height);
             for (int w = 0; w < g->width; w++) {
-                const int left = w + g->padding_w, start = left - g->kernel_w + 1;
-                const int q0 = start > 0 ? (start + g->stride_w - 1) / g->stride_w : 0;
-                const int q1 = smaller(left / g->stride_w, g->out_width - 1);
+                const Cover cols = covering(w, g->kernel_w, g->stride_w, g->padding_w,
+                                            g->out_width);
                 for (int j = 0; j < PARTS; j++) {
                     const ptrdiff_t lane = j * LANES_A_PART;
                     Vector sum = {0};
-                    for (int o = o0; o <= o1; o++)
-                        for (int q = q0; q <= q1; q++)
+                    for (int o = rows.first; o <= rows.last; o++)
+                        for (int q = cols.first; q <= cols.last; q++)
                             sum += load(map_row(dy, o) + b * dy.block + q * LANES + lane) *
                                    window_scale(g, o, q);
                     if (epilogue & EPILOGUE_MASK)

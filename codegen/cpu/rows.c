@@ -54,16 +54,6 @@ static Split split(int extent, int most)
     return (Split){large, larges, tiles - larges};
 }
 
-const char *tile_name(Pool *pool, const TileUse *use)
-{
-    if (use->wgrad)
-        return pool_format(pool, "wgrad_tile_%dx%d", use->positions, use->vectors);
-    if (use->spread > 1)
-        return pool_format(pool, "conv_tile_%dx%d_step%d_spread%d", use->positions, use->vectors,
-                           use->step, use->spread);
-    return pool_format(pool, "conv_tile_%dx%d_step%d", use->positions, use->vectors, use->step);
-}
-
 static const char *tile(CpuEmitter *e, TileUse use)
 {
     use_tile(e, use);

@@ -1,0 +1,65 @@
+/* The op table, and the words of the IR text for every enumeration. */
+#include "ir.h"
+
+typedef struct OpInfo {
+    const char *name;
+    int lo, hi;
+    AttrClass attr;
+    const char *scalar;
+} OpInfo;
+
+static const OpInfo op_table[] = {
+#define X(id, text, lo, hi, attr, expr) {text, lo, hi, ATTR_##attr, expr},
+    IR_OPS(X)
+#undef X
+};
+
+const char *op_name(Op op)
+{
+    return op_table[op].name;
+}
+
+int op_min_operands(Op op)
+{
+    return op_table[op].lo;
+}
+
+int op_max_operands(Op op)
+{
+    return op_table[op].hi;
+}
+
+AttrClass op_attr(Op op)
+{
+    return op_table[op].attr;
+}
+
+const char *op_scalar(Op op)
+{
+    return op_table[op].scalar;
+}
+
+bool op_is_pointwise(Op op)
+{
+    return op_table[op].scalar[0] != '\0';
+}
+
+#define X(id, text) text,
+const char *const role_names[] = {IR_ROLES(X)};
+const char *const region_names[] = {IR_REGIONS(X)};
+const char *const class_names[] = {IR_KERNEL_CLASSES(X)};
+const char *const phase_names[] = {IR_PHASES(X)};
+const char *const stage_names[] = {IR_STAGES(X)};
+const char *const target_names[] = {IR_TARGETS(X)};
+const char *const optimizer_names[] = {IR_OPTIMIZERS(X)};
+const char *const init_names[] = {IR_INITS(X)};
+#undef X
+
+Shape shape_of(int rank, int d0, int d1, int d2, int d3)
+{
+    const int dim[TENSOR_MAX_RANK] = {d0, d1, d2, d3};
+    Shape s = {.rank = rank};
+    for (int i = 0; i < rank; i++)
+        s.dim[i] = dim[i];
+    return s;
+}
