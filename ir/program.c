@@ -139,6 +139,15 @@ static bool check_operands(const Check *c, const Node *n)
     return true;
 }
 
+/* A filter is packed for its convolution. */
+static bool check_filter(const Check *c, const Node *n)
+{
+    for (int i = 0; n->op == OP_CONV2D && i < n->id; i++)
+        if (c->g->node[i]->op == OP_CONV2D && c->g->node[i]->in[1] == n->in[1])
+            return node_fault(c, n, "another convolution has its filter; give each its own");
+    return true;
+}
+
 /* ---- before autodiff ---- */
 
 static bool is_forward(Op op)
@@ -172,6 +181,7 @@ static bool check_nodes(const Check *c)
     for (int i = 0; good && i < g->node_count; i++) {
         const Node *n = g->node[i];
         good = (g->stage > STAGE_FORWARD || check_forward(c, n)) && check_operands(c, n) &&
+               check_filter(c, n) &&
                (g->stage >= STAGE_KERNELS || check_node_phase(c, n, phase));
     }
     pool_free(pool);

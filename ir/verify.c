@@ -444,6 +444,23 @@ static bool check_phase_of(const Verifier *v, const Node *n)
     return true;
 }
 
+/* What a kernel of the node's class can execute. */
+static bool check_class_of(const Verifier *v, const Node *n)
+{
+    const Kernel *k = n->kernel;
+    bool updates = n->op == OP_UPDATE || (op_is_pointwise(n->op) && n->op != OP_RELU &&
+                                          n->op != OP_RELU_GRAD && n->tensor.shape.rank > 0);
+    if (kernel_is_rows(k) && (!op_is_rows(n) || k->phase != PHASE_CHUNK))
+        return node_fault(v, n, "a kernel of row ops cannot hold it");
+    if (k->class == KERNEL_UPDATE && (!updates || k->phase != PHASE_AFTER))
+        return node_fault(v, n, "an update kernel cannot hold it");
+    if (k->class == KERNEL_FILTER && (n->op != OP_FILTER_TRANSPOSE || n->in[0]->op != OP_STATE))
+        return node_fault(v, n, "a filter kernel cannot hold it");
+    return (k->phase == PHASE_CHUNK) == (works_on_images(n->op) || n->op == OP_CONV2D_WGRAD ||
+                                         n->op == OP_BIAS_GRAD || is_per_image(v->g, n)) ||
+           node_fault(v, n, "images are worked on in the chunk phase, all else outside of it");
+}
+
 static bool check_kernel(const Verifier *v, int index, const bool *escapes)
 {
     const Kernel *k = v->g->kernel[index];
@@ -457,7 +474,7 @@ static bool check_kernel(const Verifier *v, int index, const bool *escapes)
     if (index > 0 && v->g->kernel[index - 1]->phase > k->phase)
         return kernel_fault(v, k, "it stands behind a kernel of a later phase");
     for (int i = 0; i < k->node_count; i++)
-        if (!check_phase_of(v, k->node[i]))
+        if (!check_phase_of(v, k->node[i]) || !check_class_of(v, k->node[i]))
             return false;
     return check_inputs_of(v, k) && check_outputs_of(v, k, escapes);
 }
@@ -472,16 +489,34 @@ static bool check_kernels(const Verifier *v)
     return good;
 }
 
+static bool is_contraction(const Node *n)
+{
+    return n->op == OP_CONV2D || n->op == OP_CONV2D_TRANSPOSE || n->op == OP_CONV2D_WGRAD;
+}
+
+/* The convolution whose filter the weight gradient n is packed like. */
+static bool is_conv_of(const Node *conv, const Node *n)
+{
+    return conv->op == OP_CONV2D && conv->in[0] == n->in[0] &&
+           shape_equal(&conv->in[1]->tensor.shape, &n->tensor.shape) &&
+           memcmp(&conv->attr.window, &n->attr.window, sizeof(Window)) == 0;
+}
+
 /* Contractions of row kernels run in register tiles. */
 static bool check_tile(const Verifier *v, const Node *n)
 {
     enum { MAX_TILE = 64 };
-    bool tiled = (n->op == OP_CONV2D || n->op == OP_CONV2D_WGRAD) && kernel_is_rows(n->kernel);
     const Tile *t = &n->tile;
-    if (!tiled)
+    if (!is_contraction(n) || !kernel_is_rows(n->kernel))
         return true;
-    return (t->pixels >= 1 && t->vectors >= 1 && t->pixels <= MAX_TILE && t->vectors <= MAX_TILE) ||
-           node_fault(v, n, "its tile is missing or too large");
+    if (t->pixels < 1 || t->vectors < 1 || t->pixels > MAX_TILE || t->vectors > MAX_TILE)
+        return node_fault(v, n, "its tile is missing or too large");
+    for (int i = 0; n->op == OP_CONV2D_WGRAD && i < n->id; i++) {
+        const Node *c = v->g->node[i];
+        if (is_conv_of(c, n) && kernel_is_rows(c->kernel) && c->tile.vectors != t->vectors)
+            return node_fault(v, n, "its tile has not the vectors of its convolution's");
+    }
+    return true;
 }
 
 static bool check_schedule(const Verifier *v)
@@ -498,6 +533,113 @@ static bool check_schedule(const Verifier *v)
     return true;
 }
 
+/* ---- layouts ---- */
+
+enum { LANES = 16 };
+
+static bool is_blocked(const Node *n)
+{
+    return n->tensor.layout.kind == LAYOUT_NCHWC && n->tensor.layout.block == LANES;
+}
+
+/* A filter, or its gradient, packed for a contraction of x in tiles. */
+static bool is_packed(const Node *filter, const Node *x, const Tile *tile)
+{
+    const Layout *l = &filter->tensor.layout;
+    int lanes = is_blocked(x) ? LANES : x->tensor.shape.dim[3];
+    return (is_blocked(x) || x->tensor.layout.kind == LAYOUT_NHWC) && l->kind == LAYOUT_FILTER &&
+           l->block == lanes && l->out_block == LANES * tile->vectors;
+}
+
+static bool has_halo(const Node *n, int h, int w)
+{
+    return n->tensor.layout.halo_h >= h && n->tensor.layout.halo_w >= w;
+}
+
+/* Rows or columns of dy past an edge that conv2d_transpose reads. */
+static int reach(int kernel, int stride, int padding, int from, int to)
+{
+    int before = (kernel - 1 - padding) / stride, after = (to - 1 + padding) / stride - from + 1;
+    return before > after ? before : after;
+}
+
+static bool check_contraction(const Verifier *v, const Node *n)
+{
+    const Window *w = &n->attr.window;
+    const Node *x = n->in[0];
+    const int32_t *from = x->tensor.shape.dim, *to = n->tensor.shape.dim;
+    bool transpose = n->op == OP_CONV2D_TRANSPOSE, wgrad = n->op == OP_CONV2D_WGRAD;
+    int h = transpose ? reach(w->kernel_h, w->stride_h, w->padding_h, from[1], to[1])
+                      : w->padding_h;
+    int columns = transpose ? reach(w->kernel_w, w->stride_w, w->padding_w, from[2], to[2])
+                            : w->padding_w;
+    if (!is_packed(wgrad ? n : n->in[1], x, &n->tile) || (transpose && !is_blocked(x)))
+        return node_fault(v, n, "its filter is not packed for its input and tile");
+    if (!is_blocked(wgrad ? n->in[1] : n))
+        return node_fault(v, n, "its map does not lie in blocks of 16 channels");
+    if (n->arity > 2 && n->in[2]->tensor.layout.kind != LAYOUT_VECTOR)
+        return node_fault(v, n, "its bias is not a vector of whole blocks");
+    return has_halo(x, h, columns) || node_fault(v, n, "its input lacks the halo that it reads");
+}
+
+static bool check_row_layout(const Verifier *v, const Node *n)
+{
+    if (is_contraction(n))
+        return check_contraction(v, n);
+    bool sums = n->op == OP_BIAS_GRAD;
+    bool good = sums ? n->tensor.layout.kind == LAYOUT_VECTOR : is_blocked(n);
+    for (int k = 0; k < n->arity; k++)
+        good &= is_blocked(n->in[k]);
+    return good || node_fault(v, n, "its maps do not lie in blocks of 16 channels");
+}
+
+/* Parameters and what is computed from them element by element lie alike. */
+static bool check_flat_layout(const Verifier *v, const Node *n)
+{
+    LayoutKind kind = n->tensor.layout.kind;
+    if (kind == LAYOUT_NHWC || kind == LAYOUT_NCHWC)
+        return node_fault(v, n, "a parameter cannot lie like a map");
+    for (int k = 0; k < n->arity && (op_is_pointwise(n->op) || n->op == OP_UPDATE); k++) {
+        Tensor like = n->in[k]->tensor;
+        like.dtype = n->tensor.dtype;
+        if (like.shape.rank > 0 && !same_tensor(&like, &n->tensor))
+            return node_fault(v, n, "its operands lie in different layouts");
+    }
+    return true;
+}
+
+static bool check_layout(const Verifier *v, const Node *n)
+{
+    LayoutKind kind = n->tensor.layout.kind;
+    int strip = n->kernel && value_is_strip(n) ? n->kernel->strip : 0;
+    if (n->op == OP_INPUT)
+        return kind == LAYOUT_PLAIN || node_fault(v, n, "an input is plain");
+    if (n->tensor.layout.strip != 0 && n->tensor.layout.strip != strip)
+        return node_fault(v, n, "it cannot be held by strips of that height");
+    if (kernel_is_rows(n->kernel))
+        return check_row_layout(v, n);
+    if (!is_per_image(v->g, n))
+        return check_flat_layout(v, n);
+    return (kind != LAYOUT_FILTER && kind != LAYOUT_VECTOR) ||
+           node_fault(v, n, "a map cannot lie like a parameter");
+}
+
+static bool check_layouts(const Verifier *v)
+{
+    for (int i = 0; i < v->g->node_count; i++)
+        if (!check_layout(v, v->g->node[i]))
+            return false;
+    for (int i = 0; i < v->g->kernel_count; i++)
+        for (int j = 0; j < v->g->kernel[i]->node_count; j++) {
+            const Node *n = v->g->kernel[i]->node[j];
+            if (v->g->kernel[i]->class == KERNEL_FILTER &&
+                (n->tensor.layout.kind != LAYOUT_FILTER ||
+                 n->in[0]->tensor.layout.kind != LAYOUT_FILTER))
+                return node_fault(v, n, "a filter kernel works on packed filters");
+        }
+    return true;
+}
+
 /* ---- places ---- */
 
 /* When a value lives: moments are kernels, and the chunk phase is one moment for shared memory,
@@ -508,6 +650,11 @@ typedef struct Life {
     int64_t from, to; /* bytes in the region; `to` is behind the last */
 } Life;
 
+static bool is_in_registers(const Node *n)
+{
+    return value_is_folded(n) || n->kernel->class == KERNEL_UPDATE;
+}
+
 static bool check_region_of(const Verifier *v, const Node *n, bool escapes)
 {
     const Place *p = &n->place;
@@ -515,8 +662,8 @@ static bool check_region_of(const Verifier *v, const Node *n, bool escapes)
     bool sums = n->op == OP_CONV2D_WGRAD || n->op == OP_BIAS_GRAD;
     switch (p->region) {
     case REGION_NONE:
-        return (n->op != OP_INPUT && !escapes) || n->op == OP_UPDATE ||
-               node_fault(v, n, "others read it, but it has no place");
+        return n->op == OP_UPDATE || (n->op != OP_INPUT && !escapes && is_in_registers(n)) ||
+               node_fault(v, n, "it is kept in memory, but has no place");
     case REGION_STATE:
         return n->op == OP_UPDATE || node_fault(v, n, "only storage lies in the state region");
     case REGION_SHARED:
@@ -659,6 +806,7 @@ static bool check_graph(const Verifier *v)
     if (g->stage < STAGE_KERNELS)
         return g->kernel_count == 0 || fault(v, (Loc){0}, "there are no kernels before fuse");
     return check_kernels(v) && (g->stage < STAGE_SCHEDULED || check_schedule(v)) &&
+           (g->stage < STAGE_LAID_OUT || check_layouts(v)) &&
            (g->stage < STAGE_PLANNED || check_places(v));
 }
 

@@ -283,6 +283,13 @@ static bool is_head(const Node *n)
            n->op == OP_FLATTEN || n->op == OP_FLATTEN_GRAD;
 }
 
+/* Elements of parameters, gradients and moments, computed each for itself. */
+static bool is_optimizer(const Node *n)
+{
+    return n->op == OP_UPDATE || (op_is_pointwise(n->op) && n->op != OP_RELU &&
+                                  n->op != OP_RELU_GRAD && n->tensor.shape.rank > 0);
+}
+
 static void fuse_node(Fuser *f, Node *n)
 {
     if (n->op == OP_INPUT || n->kernel)
@@ -298,7 +305,7 @@ static void fuse_node(Fuser *f, Node *n)
         take(the_kernel(f, "filters", KERNEL_FILTER, PHASE_BEFORE), n);
     else if (n->op == OP_MEAN_VALID || n->op == OP_COUNT_VALID)
         take(the_kernel(f, "metrics", KERNEL_METRICS, PHASE_AFTER), n);
-    else if (phase == PHASE_AFTER && (op_is_pointwise(n->op) || n->op == OP_UPDATE))
+    else if (phase == PHASE_AFTER && is_optimizer(n))
         take(the_kernel(f, "update", KERNEL_UPDATE, PHASE_AFTER), n);
     else if (n->op == OP_CONV2D && filter_state(n) && phase == PHASE_CHUNK)
         fuse_forward(f, n);
@@ -322,6 +329,17 @@ static void fuse_all(Graph *g, int level)
     graph_derive_io(g);
 }
 
+/* Whether another kernel that is not done reads storage that k updates. */
+static bool is_read_first(const Graph *g, const Kernel *k, const bool *done)
+{
+    for (int i = 0; i < k->out_count; i++)
+        for (int j = 0; k->out[i]->op == OP_UPDATE && j < g->kernel_count; j++)
+            for (int a = 0; !done[j] && g->kernel[j] != k && a < g->kernel[j]->in_count; a++)
+                if (g->kernel[j]->in[a]->storage == k->out[i]->storage)
+                    return true;
+    return false;
+}
+
 /* Whether all values that k reads are computed: leaves, and nodes marked by id. */
 static bool is_ready(const Kernel *k, const bool *computed)
 {
@@ -342,7 +360,8 @@ static bool sort_kernels(Graph *g)
     for (int phase = 0; phase < PHASE_COUNT; phase++)
         for (int i = 0; i < g->kernel_count; i++) {
             Kernel *k = g->kernel[i];
-            if (done[i] || (int)k->phase != phase || !is_ready(k, computed))
+            if (done[i] || (int)k->phase != phase || !is_ready(k, computed) ||
+                is_read_first(g, k, done))
                 continue;
             sorted[count++] = k;
             done[i] = true;

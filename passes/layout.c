@@ -108,16 +108,26 @@ static void lay_out_storage(Module *m, int level)
     }
 }
 
-/* A weight gradient lies as the filter of the convolution with the same input and shape. */
+/* A weight gradient lies as the filter of the convolution with the same input, window and shape. */
 static Layout wgrad_layout(const Graph *g, const Node *n)
 {
     for (int i = 0; i < g->node_count; i++) {
         const Node *c = g->node[i];
         if (c->op == OP_CONV2D && c->in[0] == n->in[0] && c->in[1]->op == OP_STATE &&
-            shape_equal(&c->in[1]->tensor.shape, &n->tensor.shape))
+            shape_equal(&c->in[1]->tensor.shape, &n->tensor.shape) &&
+            memcmp(&c->attr.window, &n->attr.window, sizeof(Window)) == 0)
             return c->in[1]->storage->tensor.layout;
     }
     return (Layout){.kind = LAYOUT_PLAIN};
+}
+
+/* The layout of the first operand that is no scalar. */
+static Layout like_operand(const Node *n)
+{
+    int k = 0;
+    while (k + 1 < n->arity && n->in[k]->tensor.shape.rank == 0)
+        k++;
+    return n->in[k]->tensor.layout;
 }
 
 /* Values outside the maps: gradients as their parameter, pointwise results as their operand. */
@@ -134,7 +144,7 @@ static void lay_out_parameters(Graph *g, int level)
         else if (n->op == OP_BIAS_GRAD && level > 0)
             n->tensor.layout = (Layout){.kind = LAYOUT_VECTOR, .block = CHANNEL_BLOCK};
         else if (op_is_pointwise(n->op) && !is_per_image(g, n))
-            n->tensor.layout = n->in[0]->tensor.layout;
+            n->tensor.layout = like_operand(n);
     }
 }
 

@@ -13,10 +13,23 @@ typedef struct Scheduler {
     bool *computed; /* by id */
 } Scheduler;
 
+/* Whether another kernel still has to read the storage that k updates. */
+static bool is_read_first(const Scheduler *s, const Kernel *k, const Storage *storage)
+{
+    for (int i = 0; i < s->g->kernel_count; i++)
+        for (int j = 0; !s->done[i] && s->g->kernel[i] != k && j < s->g->kernel[i]->in_count; j++)
+            if (s->g->kernel[i]->in[j]->storage == storage)
+                return true;
+    return false;
+}
+
 static bool ready(const Scheduler *s, const Kernel *k)
 {
     for (int i = 0; i < k->in_count; i++)
         if (k->in[i]->kernel && !s->computed[k->in[i]->id])
+            return false;
+    for (int i = 0; i < k->out_count; i++)
+        if (k->out[i]->op == OP_UPDATE && is_read_first(s, k, k->out[i]->storage))
             return false;
     return true;
 }

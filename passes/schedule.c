@@ -5,6 +5,8 @@
  * target's limits below. */
 #include "passes.h"
 
+#include <string.h>
+
 /* Accumulator registers of a tile: AVX-512 has 32, some of which hold filters and inputs.
  * Narrower machines cut the tiles into parts (codegen/cpu/ninc_cpu.h). */
 enum { ACCUMULATORS = 28, MAX_TILE_VECTORS = 4 };
@@ -64,7 +66,8 @@ static void schedule_wgrad(const Graph *g, Node *n)
     for (int i = 0; i < g->node_count; i++) {
         const Node *c = g->node[i];
         if (c->op == OP_CONV2D && c->in[0] == n->in[0] &&
-            shape_equal(&c->in[1]->tensor.shape, &n->tensor.shape))
+            shape_equal(&c->in[1]->tensor.shape, &n->tensor.shape) &&
+            memcmp(&c->attr.window, &n->attr.window, sizeof(Window)) == 0)
             vectors = c->tile.vectors;
     }
     if (vectors == 0)
