@@ -1,6 +1,8 @@
 /* Argument lists of kernels, and names in emitted code. */
 #include "emit.h"
 
+#include <ctype.h>
+#include <stdio.h>
 #include <string.h>
 
 static bool same_place(const Node *a, const Node *b)
@@ -31,30 +33,40 @@ KernelArgs kernel_args(Pool *pool, const Kernel *k)
     return args;
 }
 
-char *c_identifier(Pool *pool, const char *name)
+enum { MAX_C_NAME = 256 };
+
+static bool ends_like_parameter(const char *name)
 {
-    char *id = pool_strdup(pool, name);
-    for (char *c = id; *c; c++)
-        if (*c == '.' || *c == '-')
-            *c = '_';
-    return id;
+    static const char *const ends[] = {".weight", ".bias", ".m", ".v", ".momentum"};
+    const char *dot = strrchr(name, '.');
+    for (size_t i = 0; dot && i < sizeof ends / sizeof *ends; i++)
+        if (strcmp(dot, ends[i]) == 0)
+            return true;
+    return false;
 }
 
-static bool same_identifier(const char *a, const char *b)
+/* No name that ends in _weight, _bias, _m, _v or _momentum, or starts with state_, is C's, the
+ * library's or a local variable's. */
+static void write_identifier(const char *name, char *id)
 {
-    for (; *a && *b; a++, b++)
-        if (*a != *b && (*a == '.' ? '_' : *a) != (*b == '.' ? '_' : *b))
-            return false;
-    return *a == *b;
+    const char *prefix = !ends_like_parameter(name) ? "state_" : isdigit((unsigned char)*name) ? "layer_" : "";
+    snprintf(id, MAX_C_NAME, "%s%s", prefix, name);
+    for (char *c = id; *c; c++)
+        if (*c == '.')
+            *c = '_';
 }
 
 char *c_storage_name(Pool *pool, const Module *m, const Storage *s)
 {
-    char *id = c_identifier(pool, s->name);
-    for (int i = 0; i < m->storage_count && m->storage[i] != s; i++)
-        if (same_identifier(m->storage[i]->name, s->name))
-            return pool_format(pool, "%s_%d", id, i);
-    return id;
+    char id[MAX_C_NAME], other[MAX_C_NAME];
+    write_identifier(s->name, id);
+    bool taken = false;
+    int at = 0;
+    for (; at < m->storage_count && m->storage[at] != s; at++) {
+        write_identifier(m->storage[at]->name, other);
+        taken |= strcmp(id, other) == 0;
+    }
+    return taken ? pool_format(pool, "state_%d_%s", at, id) : pool_strdup(pool, id);
 }
 
 const Kernel *cpu_kernel(const Module *m, int index, const Graph **graph)

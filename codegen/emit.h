@@ -14,9 +14,8 @@ typedef struct KernelArgs {
 /* ---- args.c ---- */
 
 KernelArgs kernel_args(Pool *pool, const Kernel *k);
-/* conv.0.0.weight -> conv_0_0_weight. */
-char *c_identifier(Pool *pool, const char *name);
-/* The same for storage, told apart where two names (a.b, a_b) would meet. */
+/* The C name of storage: conv.0.0.weight -> conv_0_0_weight, told apart where two names (a.b, a_b)
+ * would meet. */
 char *c_storage_name(Pool *pool, const Module *m, const Storage *s);
 /* Kernels of the CPU graphs in table order: train, then eval. NULL past the end. */
 const Kernel *cpu_kernel(const Module *m, int index, const Graph **graph);

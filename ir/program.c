@@ -167,8 +167,9 @@ static bool check_forward(const Check *c, const Node *n)
         return node_fault(c, n, "before autodiff its operands have one shape");
     for (int k = 0; k < n->arity; k++)
         if ((n->in[k]->op == OP_STATE) != (n->op == OP_CONV2D && k > 0))
-            return node_fault(c, n, "filters and biases of convolutions are storage, and nothing "
-                                    "else reads storage before autodiff");
+            return node_fault(c, n,
+                              "filters and biases of convolutions are storage, and nothing "
+                              "else reads storage before autodiff");
     return true;
 }
 
@@ -181,8 +182,7 @@ static bool check_nodes(const Check *c)
     for (int i = 0; good && i < g->node_count; i++) {
         const Node *n = g->node[i];
         good = (g->stage > STAGE_FORWARD || check_forward(c, n)) && check_operands(c, n) &&
-               check_filter(c, n) &&
-               (g->stage >= STAGE_KERNELS || check_node_phase(c, n, phase));
+               check_filter(c, n) && (g->stage >= STAGE_KERNELS || check_node_phase(c, n, phase));
     }
     pool_free(pool);
     return good;

@@ -461,14 +461,25 @@ static bool check_class_of(const Verifier *v, const Node *n)
            node_fault(v, n, "images are worked on in the chunk phase, all else outside of it");
 }
 
+/* Kernels of all graphs of a target share one text. */
+static bool is_name_taken(const Verifier *v, const Kernel *k)
+{
+    for (int i = 0; i < v->m->graph_count; i++) {
+        const Graph *g = v->m->graph[i];
+        for (int j = 0; g->target == v->g->target && j < g->kernel_count; j++)
+            if (g->kernel[j] != k && strcmp(g->kernel[j]->name, k->name) == 0)
+                return true;
+    }
+    return false;
+}
+
 static bool check_kernel(const Verifier *v, int index, const bool *escapes)
 {
     const Kernel *k = v->g->kernel[index];
     if (!is_identifier(k->name))
         return kernel_fault(v, k, "its name is not an identifier");
-    for (int i = 0; i < index; i++)
-        if (strcmp(v->g->kernel[i]->name, k->name) == 0)
-            return kernel_fault(v, k, "there is another kernel of that name");
+    if (is_name_taken(v, k))
+        return kernel_fault(v, k, "there is another kernel of that name");
     if (k->class >= KERNEL_CLASS_COUNT || k->phase >= PHASE_COUNT || k->strip < 0)
         return kernel_fault(v, k, "its class, phase or strip is unknown");
     if (index > 0 && v->g->kernel[index - 1]->phase > k->phase)
@@ -569,10 +580,10 @@ static bool check_contraction(const Verifier *v, const Node *n)
     const Node *x = n->in[0];
     const int32_t *from = x->tensor.shape.dim, *to = n->tensor.shape.dim;
     bool transpose = n->op == OP_CONV2D_TRANSPOSE, wgrad = n->op == OP_CONV2D_WGRAD;
-    int h = transpose ? reach(w->kernel_h, w->stride_h, w->padding_h, from[1], to[1])
-                      : w->padding_h;
-    int columns = transpose ? reach(w->kernel_w, w->stride_w, w->padding_w, from[2], to[2])
-                            : w->padding_w;
+    int h =
+        transpose ? reach(w->kernel_h, w->stride_h, w->padding_h, from[1], to[1]) : w->padding_h;
+    int columns =
+        transpose ? reach(w->kernel_w, w->stride_w, w->padding_w, from[2], to[2]) : w->padding_w;
     if (!is_packed(wgrad ? n : n->in[1], x, &n->tile) || (transpose && !is_blocked(x)))
         return node_fault(v, n, "its filter is not packed for its input and tile");
     if (!is_blocked(wgrad ? n->in[1] : n))

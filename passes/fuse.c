@@ -4,6 +4,7 @@
  * level 1 groups an op with its epilogue, level 2 forms mlpconv blocks forward and backward. */
 #include "passes.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,10 +43,10 @@ static Phase node_phase(const Graph *g, const Node *n)
 
 /* ---- names ---- */
 
-/* conv.0.0.weight -> conv_0_0; others: dots become _. */
+/* conv.0.0.weight -> conv_0_0, 0.weight -> layer_0; others: dots become _. */
 static char *identifier(Pool *pool, const char *name)
 {
-    char *id = pool_strdup(pool, name);
+    char *id = pool_format(pool, "%s%s", isdigit((unsigned char)*name) ? "layer_" : "", name);
     char *end = strrchr(id, '.');
     if (end && (strcmp(end, ".weight") == 0 || strcmp(end, ".bias") == 0))
         *end = '\0';
@@ -55,15 +56,19 @@ static char *identifier(Pool *pool, const char *name)
     return id;
 }
 
+/* Kernels of all graphs of a target share one text. */
 static bool name_taken(const Graph *g, const char *name)
 {
-    for (int i = 0; i < g->kernel_count; i++)
-        if (strcmp(g->kernel[i]->name, name) == 0)
-            return true;
+    for (int i = 0; i < g->module->graph_count; i++) {
+        const Graph *other = g->module->graph[i];
+        for (int k = 0; other->target == g->target && k < other->kernel_count; k++)
+            if (strcmp(other->kernel[k]->name, name) == 0)
+                return true;
+    }
     return false;
 }
 
-/* Eval kernels are prefixed, so that names are unique in a module. */
+/* Eval kernels are prefixed. */
 static const char *kernel_name(Fuser *f, const char *base)
 {
     const char *prefix = strcmp(f->g->name, "train") == 0 ? "" : f->g->name;
