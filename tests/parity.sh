@@ -40,9 +40,10 @@ for case in $small; do
     done
 done
 if [ -z "${QUICK:-}" ]; then
-    check "parity nin sgd -O2, 8 steps" parity nin_sgd 2 8
-    check "parity nin adam -O2, 3 steps" parity nin_adam 2 3
-    check "parity nin sgd -O0, 1 step" parity nin_sgd 0 1
+    for level in 0 2; do
+        check "parity nin sgd -O$level, 8 steps" parity nin_sgd $level 8
+        check "parity nin adam -O$level, 3 steps" parity nin_adam $level 3
+    done
 fi
 
 # One tap that is 1 % off must show in the losses and in the other parameters.
