@@ -288,6 +288,16 @@ static bool is_head(const Node *n)
            n->op == OP_FLATTEN || n->op == OP_FLATTEN_GRAD;
 }
 
+/* A convolution's filter, which the layout packs; `state` or a transposed one. */
+static bool is_filter(const Graph *g, const Node *n)
+{
+    bool used = false;
+    for (int i = 0; i < g->node_count; i++)
+        used |= (g->node[i]->op == OP_CONV2D || g->node[i]->op == OP_CONV2D_TRANSPOSE) &&
+                g->node[i]->in[1] == n;
+    return used && (n->op == OP_STATE || n->in[0]->op == OP_STATE);
+}
+
 /* Elements of parameters, gradients and moments, computed each for itself. */
 static bool is_optimizer(const Node *n)
 {
@@ -306,7 +316,7 @@ static void fuse_node(Fuser *f, Node *n)
         take(new_kernel(f, "image", KERNEL_IMAGE, PHASE_CHUNK), n);
     else if (is_head(n))
         take(the_kernel(f, "head", KERNEL_HEAD, PHASE_CHUNK), n);
-    else if (n->op == OP_FILTER_TRANSPOSE && phase == PHASE_BEFORE && n->in[0]->op == OP_STATE)
+    else if (n->op == OP_FILTER_TRANSPOSE && is_filter(f->g, n) && is_filter(f->g, n->in[0]))
         take(the_kernel(f, "filters", KERNEL_FILTER, PHASE_BEFORE), n);
     else if (n->op == OP_MEAN_VALID || n->op == OP_COUNT_VALID)
         take(the_kernel(f, "metrics", KERNEL_METRICS, PHASE_AFTER), n);

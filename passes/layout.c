@@ -148,8 +148,19 @@ static void lay_out_parameters(Graph *g, int level)
     }
 }
 
+static bool has_row_kernels(const Module *m)
+{
+    for (int i = 0; i < m->graph_count; i++)
+        for (int k = 0; k < m->graph[i]->kernel_count; k++)
+            if (kernel_is_rows(m->graph[i]->kernel[k]))
+                return true;
+    return false;
+}
+
 void pass_layout(Module *m, int level)
 {
+    if (level == 0 && has_row_kernels(m)) /* text that was fused at another level */
+        level = 1;
     for (int i = 0; i < m->graph_count; i++) {
         Graph *g = m->graph[i];
         if (g->target == TARGET_ANY)

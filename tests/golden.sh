@@ -2,7 +2,8 @@
 # Golden files: an input beside what must come out. UPDATE=1 writes the expected files instead.
 #   tests/golden/frontend/X.yaml + X.err    the diagnostics of `ninc --check`, exit 1
 #   tests/golden/frontend/X.yaml + X.ir     the IR of `ninc --emit=ir -O0`
-#   tests/golden/passes/X.PASS.ir + X.PASS.expected    the IR before and after one pass
+#   tests/golden/passes/X.PASS.ir + X.PASS.expected    the IR before and after one pass at -O2;
+#                                                      X.PASS0.ir: at -O0, and so on
 . tests/lib.sh
 
 # same EXPECTED GOT
@@ -31,7 +32,8 @@ accepted() {
 }
 
 one_pass() {
-    "$BUILD/pass_tool" "$2" <"$1.ir" >"$work/stdout" && same "$1.expected" "$work/stdout"
+    local level=${2##*[a-z]}
+    "$BUILD/pass_tool" "${2%[0-9]}" "${level:-2}" <"$1.ir" >"$work/stdout" && same "$1.expected" "$work/stdout"
 }
 
 for input in tests/golden/frontend/*.yaml; do
