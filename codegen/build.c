@@ -86,11 +86,13 @@ static int write_text(Build *b, const char *name, Text *text)
     return result;
 }
 
-/* The IR text inside the trainer. */
+/* The IR text inside the trainer. Without .file the symbols name the assembler's temporary file, and
+ * no two trainers would be the same. */
 static void emit_ir_blob(const char *ir_path, Text *out)
 {
     text_append(out,
-                ".section .rodata\n.globl ninc_ir_text\nninc_ir_text:\n.incbin \"%s\"\n"
+                ".file \"ir.s\"\n.section .rodata\n"
+                ".globl ninc_ir_text\nninc_ir_text:\n.incbin \"%s\"\n"
                 "ninc_ir_end:\n.byte 0\n.balign 8\n.globl ninc_ir_length\nninc_ir_length:\n"
                 ".quad ninc_ir_end - ninc_ir_text\n.section .note.GNU-stack, \"\", %%progbits\n",
                 ir_path);
