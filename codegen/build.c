@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -18,7 +19,7 @@
 
 enum { MAX_ARGUMENTS = 96, MAX_JOBS = 8 };
 
-/* A directory of ours beside the target; everything in it goes when the build ends. */
+/* A directory of ours in or beside the target; everything in it goes when the build ends. */
 typedef struct Build {
     Pool *pool;
     const Module *module;
@@ -59,6 +60,36 @@ static int failed(const char *what, const char *path)
     return -1;
 }
 
+/* ---- signals ---- */
+
+/* The signal that asked the build to stop; its files are removed before ninc ends. */
+static volatile sig_atomic_t stop_signal;
+
+static const int stopping[] = {SIGINT, SIGTERM, SIGHUP};
+
+enum { STOPPING = sizeof stopping / sizeof *stopping };
+
+static void stop(int signal)
+{
+    stop_signal = signal;
+}
+
+/* Without SA_RESTART, so that waiting for a compiler ends. What was ignored stays ignored. */
+static void catch_signals(struct sigaction *old)
+{
+    struct sigaction action = {.sa_handler = stop};
+    stop_signal = 0;
+    for (int i = 0; i < STOPPING; i++)
+        if (sigaction(stopping[i], NULL, &old[i]) == 0 && old[i].sa_handler != SIG_IGN)
+            sigaction(stopping[i], &action, NULL);
+}
+
+static void restore_signals(const struct sigaction *old)
+{
+    for (int i = 0; i < STOPPING; i++)
+        sigaction(stopping[i], &old[i], NULL);
+}
+
 /* ---- files ---- */
 
 static char *scratch_path(Build *b, const char *name)
@@ -86,8 +117,20 @@ static int write_text(Build *b, const char *name, Text *text)
     return result;
 }
 
-/* The IR text inside the trainer. Without .file the symbols name the assembler's temporary file, and
- * no two trainers would be the same. */
+/* A path within a string of the assembler. */
+static char *quoted(Pool *pool, const char *path)
+{
+    char *out = pool_alloc(pool, 2 * strlen(path) + 1), *o = out;
+    for (; *path; path++) {
+        if (*path == '"' || *path == '\\')
+            *o++ = '\\';
+        *o++ = *path;
+    }
+    return out;
+}
+
+/* The IR text inside the trainer. Without .file the symbols name the assembler's temporary file,
+ * and no two trainers would be the same. */
 static void emit_ir_blob(const char *ir_path, Text *out)
 {
     text_append(out,
@@ -106,7 +149,7 @@ static int write_sources(Build *b)
     module_print(b->module, &text);
     if (write_text(b, ir, &text) != 0)
         return -1;
-    emit_ir_blob(pool_format(b->pool, "%s/%s", b->scratch, ir), &text);
+    emit_ir_blob(quoted(b->pool, pool_format(b->pool, "%s/%s", b->scratch, ir)), &text);
     if (write_text(b, "ir.s", &text) != 0)
         return -1;
     emit_cpu(b->module, &text);
@@ -172,9 +215,16 @@ static int finish(pid_t pid, const char *what)
     int status;
     if (pid < 0)
         return -1;
-    while (waitpid(pid, &status, 0) < 0)
+    for (;;) {
+        if (stop_signal)
+            kill(pid, SIGTERM);
+        if (waitpid(pid, &status, 0) >= 0)
+            break;
         if (errno != EINTR)
             return failed("wait for", what);
+    }
+    if (stop_signal)
+        return -1;
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return 0;
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 127)
@@ -245,22 +295,31 @@ static int link_trainer(Build *b, const char *const *objects)
 
 /* ---- the directory ---- */
 
+/* Where the scratch directory goes: in the target, whose file system the files must be on, and
+ * beside it only when there is none yet. A leading '-' would look like an option to the compiler. */
+static char *scratch_pattern(Build *b, bool exists)
+{
+    const char *directory = b->options->directory, *here = *directory == '-' ? "./" : "";
+    size_t n = strlen(directory);
+    while (n > 1 && directory[n - 1] == '/')
+        n--;
+    return pool_format(b->pool, "%s%.*s%stmp-XXXXXX", here, (int)n, directory, exists ? "/." : ".");
+}
+
 static int make_scratch(Build *b)
 {
-    size_t n = strlen(b->options->directory);
-    while (n > 1 && b->options->directory[n - 1] == '/')
-        n--;
-    b->scratch = pool_format(b->pool, "%.*s.tmp-XXXXXX", (int)n, b->options->directory);
+    const char *directory = b->options->directory;
     struct stat st;
-    if (stat(b->options->directory, &st) == 0 && !S_ISDIR(st.st_mode)) {
-        fprintf(stderr, "ninc: error: %s is not a directory; give -o a directory\n",
-                b->options->directory);
+    bool exists = stat(directory, &st) == 0;
+    if (exists && !S_ISDIR(st.st_mode)) {
+        fprintf(stderr, "ninc: error: %s is not a directory; give -o a directory\n", directory);
         return -1;
     }
-    if (stat(b->options->directory, &st) == 0 && access(b->options->directory, W_OK | X_OK) != 0)
-        return failed("write into", b->options->directory);
+    if (exists && access(directory, W_OK | X_OK) != 0)
+        return failed("write into", directory);
+    b->scratch = scratch_pattern(b, exists);
     if (!mkdtemp(b->scratch)) {
-        failed("make a directory beside", b->options->directory);
+        failed(exists ? "write into" : "make a directory beside", directory);
         b->scratch = NULL;
         return -1;
     }
@@ -275,18 +334,34 @@ static void remove_scratch(Build *b)
         rmdir(b->scratch);
 }
 
+/* A directory in the place of a file is found before the first file is renamed. */
+static int check_places(char *const *place, int count)
+{
+    struct stat st;
+    for (int i = 0; i < count; i++)
+        if (stat(place[i], &st) == 0 && S_ISDIR(st.st_mode)) {
+            errno = EISDIR;
+            return failed("write", place[i]);
+        }
+    return 0;
+}
+
 static int publish(Build *b)
 {
-    const char *model = b->module->name;
-    const char *names[] = {pool_format(b->pool, "%s.ir", model), pool_format(b->pool, "%s.c", model),
-                           "plan.c", "trainer"};
-    if (mkdir(b->options->directory, 0777) != 0 && errno != EEXIST)
-        return failed("make", b->options->directory);
-    for (int i = 0; i < 4; i++) {
-        const char *to = pool_format(b->pool, "%s/%s", b->options->directory, names[i]);
-        if (rename(pool_format(b->pool, "%s/%s", b->scratch, names[i]), to) != 0)
-            return failed("write", to);
-    }
+    enum { FILES = 4 };
+    const char *model = b->module->name, *directory = b->options->directory;
+    const char *names[FILES] = {pool_format(b->pool, "%s.ir", model),
+                                pool_format(b->pool, "%s.c", model), "plan.c", "trainer"};
+    char *place[FILES];
+    for (int i = 0; i < FILES; i++)
+        place[i] = pool_format(b->pool, "%s/%s", directory, names[i]);
+    if (check_places(place, FILES) != 0)
+        return -1;
+    if (mkdir(directory, 0777) != 0 && errno != EEXIST)
+        return failed("make", directory);
+    for (int i = 0; i < FILES; i++)
+        if (rename(pool_format(b->pool, "%s/%s", b->scratch, names[i]), place[i]) != 0)
+            return failed("write", place[i]);
     return 0;
 }
 
@@ -305,14 +380,19 @@ static int build(Build *b)
     if (b->options->time)
         fprintf(stderr, "emit       %8.3f ms\ncompile    %8.3f ms\nlink       %8.3f ms\n",
                 (emitted - begin) * 1e3, (compiled - emitted) * 1e3, (seconds() - compiled) * 1e3);
-    return publish(b);
+    return stop_signal ? -1 : publish(b);
 }
 
 int build_artefacts(const Module *m, const BuildOptions *options)
 {
     Build b = {.pool = pool_new(), .module = m, .options = options};
+    struct sigaction old[STOPPING];
+    catch_signals(old);
     int result = build(&b);
     remove_scratch(&b);
+    if (result != 0 && stop_signal)
+        fprintf(stderr, "ninc: stopped by SIG%s; nothing was written\n", sigabbrev_np(stop_signal));
+    restore_signals(old);
     pool_free(b.pool);
     return result;
 }

@@ -4,6 +4,7 @@
 #include "../codegen/codegen.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -252,6 +253,10 @@ static int compile(Compile *c)
 
 int main(int argc, char **argv)
 {
+    /* A reader that left and a file past its limit are errors of writing, not the end of us. */
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+
     Options options;
     Compile c = {.options = &options, .pool = pool_new()};
     int result = options_parse(&options, c.pool, argc, argv);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -299,6 +300,9 @@ int main(int argc, char **argv)
                            .checkpoint_every = -1,
                            .log_every = -1,
                            .seed = 1}};
+    /* A reader that left and a file past its limit are errors of writing, not the end of us. */
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     if (argc < 2) {
         fputs(usage, stderr);
         return EXIT_USAGE;

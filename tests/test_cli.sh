@@ -81,6 +81,74 @@ broken_compiler() {
 }
 check "a C compiler that fails: nothing left" broken_compiler
 
+# A compiler that says that it has started, takes long, and then works.
+slow_compiler() {
+    printf '#!/bin/sh\n>"%s"\nsleep 1\nexec cc "$@"\n' "$work/started" >"$work/slow" &&
+        chmod +x "$work/slow"
+}
+
+# stopped DIRECTORY: a compile into it that is told to stop leaves what was there.
+stopped() {
+    local child status
+    ls -A "$1" >"$work/before" 2>/dev/null
+    CC=$work/slow "$NINC" -q -o "$1" "$model" 2>"$work/err" </dev/null &
+    child=$!
+    until [ -e "$work/started" ] || ! kill -0 $child; do
+        sleep 0.05
+    done
+    rm -f "$work/started"
+    kill -TERM $child
+    wait $child
+    status=$?
+    ls -A "$1" 2>/dev/null | cmp - "$work/before" && [ $status -eq 1 ] &&
+        grep -q SIGTERM "$work/err" && [ -z "$(find "$work" -name '*tmp-*')" ]
+}
+slow_compiler
+check "stopped by a signal: nothing left" stopped "$work/absent"
+mkdir "$work/present" && echo mine >"$work/present/notes.txt"
+check "stopped by a signal: the directory as it was" stopped "$work/present"
+
+artefact_is_directory() {
+    mkdir -p "$work/taken/trainer/mine"
+    gives 1 '' '*taken/trainer*' "$NINC" -q -o "$work/taken" "$model" &&
+        [ "$(ls -A "$work/taken")" = trainer ]
+}
+check "a directory in the place of an artefact" artefact_is_directory
+
+odd_directories() {
+    local binary directory
+    binary=$(realpath "$NINC")
+    for directory in 'two words' 'a"b\c' -x; do
+        (cd "$work" && "$binary" -q -o "$directory" "$OLDPWD/$model" </dev/null) || return 1
+        "$work/$directory/trainer" info >/dev/null || return 1
+    done
+}
+check "output directories with odd names" odd_directories
+
+file_limit() {
+    mkdir "$work/limit"
+    (ulimit -f 100 && gives 1 '' '*too large*' "$NINC" -q -o "$work/limit/k" "$model") &&
+        [ -z "$(ls -A "$work/limit")" ]
+}
+check "a limit of file sizes: nothing left" file_limit
+
+reader_left() {
+    "$NINC" --emit=c models/nin.yaml 2>"$work/err" | head -n 1 >"$work/out"
+    [ "${PIPESTATUS[0]}" -eq 1 ] && grep -q 'Broken pipe' "$work/err"
+}
+check "a reader that leaves" reader_left
+
+other_disk() {
+    "$NINC" -q -o "$work/mount" "$model" && "$work/mount/trainer" info
+}
+mkdir "$work/mount"
+if mount -t tmpfs -o size=20m tmpfs "$work/mount" 2>/dev/null; then
+    check "an output directory that is another disk" other_disk
+    umount "$work/mount"
+else
+    skip "an output directory that is another disk" "mounting is not allowed here"
+fi
+
 output_is_file() {
     echo x >"$work/afile"
     gives 1 '*' '*afile*' "$NINC" -q -o "$work/afile" "$model" && [ "$(<"$work/afile")" = x ]

@@ -187,7 +187,6 @@ fi
 cp "$good" "$bad"
 (
     ulimit -f 1
-    trap '' XFSZ
     "$trainer" train --data "$data" --max-steps 1 --save "$bad" >/dev/null 2>"$work/output"
 ) || true
 if [ "$(stat -c %s "$good")" -gt 1024 ]; then
