@@ -234,8 +234,13 @@ static int report_memory(const Module *m)
 static int compile(Compile *c)
 {
     const Options *o = c->options;
-    Module *m = load(c);
+    Module *m;
 
+    if (!pipeline_check(&o->pipeline, &c->d)) {
+        report(c);
+        return OPTIONS_USAGE;
+    }
+    m = load(c);
     if (!m)
         return report(c);
     if (o->check)

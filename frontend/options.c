@@ -197,7 +197,7 @@ static OptionsResult parse_batch(Options *o, const char *value)
     size_t digits = strspn(value, "0123456789");
 
     if (digits == 0 || value[digits] != '\0' || digits > 9 || strspn(value, "0") == digits)
-        return usage_error("--batch must be a whole number of at least 1, not '%s'", value);
+        return usage_error("--batch must be a whole number from 1 to 999999999, not '%s'", value);
     return add_set(o, pool_format(o->pool, "train.batch_size=%s", value),
                    pool_format(o->pool, "--set=train.batch_size=%s", value));
 }
@@ -299,6 +299,8 @@ OptionsResult options_parse(Options *o, Pool *pool, int argc, char **argv)
         return usage_error("one model file at a time; '%s' is one too many", argv[optind + 1]);
     if (o->verbose && o->quiet)
         return usage_error("--verbose and --quiet contradict each other");
+    if (o->pipeline.dump_dir && !o->pipeline.dump)
+        return usage_error("--dump-dir needs --dump, which says what to put there");
     if (o->check && o->emit != EMIT_ARTEFACTS)
         return usage_error("--check and --emit contradict each other");
     o->input = argv[optind];

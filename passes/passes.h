@@ -17,8 +17,10 @@ typedef struct PipelineOptions {
 
 /* ---- pipeline.c ---- */
 
+/* Whether the names of passes in the options can stand there; a diagnostic for each that cannot. */
+bool pipeline_check(const PipelineOptions *options, Diagnostics *d);
 /* Brings the module to stage `planned`, starting from the stage that it has. Returns false after
- * diagnostics (user's faults, unknown pass names). */
+ * a diagnostic where a dump could not be written. */
 bool pipeline_run(Module *m, const PipelineOptions *options, Diagnostics *d);
 /* One line a pass: name, optional or not, what it does. */
 void pipeline_list(FILE *out);
@@ -29,7 +31,7 @@ void pass_simplify(Module *m);
 void pass_autodiff(Module *m);
 /* ---- target.c: requires training; one train and one eval graph a wanted target ---- */
 void pass_target(Module *m, const PipelineOptions *options);
-/* ---- dgrad.c: CPU; stride-1 conv2d_dgrad -> conv2d by the transposed filter ---- */
+/* ---- dgrad.c: CPU; conv2d_dgrad -> conv2d, conv2d_transpose by the transposed filter ---- */
 void pass_dgrad(Module *m);
 /* ---- fuse.c: groups all nodes into kernels ---- */
 void pass_fuse(Module *m, int level);

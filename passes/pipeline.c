@@ -23,7 +23,7 @@ static const PassInfo passes[] = {
      STAGE_FORWARD, false},
     {"target", "one train and one eval graph for each target", STAGE_TRAINING, STAGE_TRAINING,
      false},
-    {"dgrad", "stride-1 data gradients to convolutions by the transposed filter", STAGE_TRAINING,
+    {"dgrad", "data gradients to convolutions by the transposed filter", STAGE_TRAINING,
      STAGE_TRAINING, true},
     {"fuse", "kernels: mlpconv blocks, pools, head, optimizer", STAGE_TRAINING, STAGE_TRAINING,
      true},
@@ -86,7 +86,7 @@ static bool check_names(const char *list, const char *option, bool optional, Dia
     return sound;
 }
 
-static bool check_options(const PipelineOptions *o, Diagnostics *d)
+bool pipeline_check(const PipelineOptions *o, Diagnostics *d)
 {
     bool all = o->dump && strcmp(o->dump, "all") == 0;
     bool sound = all || check_names(o->dump, "--dump", false, d);
@@ -184,8 +184,6 @@ static double seconds(void)
 
 bool pipeline_run(Module *m, const PipelineOptions *options, Diagnostics *d)
 {
-    if (!check_options(options, d))
-        return false;
     for (int i = 0; i < PASS_COUNT; i++) {
         const PassInfo *p = &passes[i];
         Stage stage = module_stage(m);

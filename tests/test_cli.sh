@@ -28,7 +28,11 @@ check "an unknown option" gives 2 '' '*--nonsense*' "$NINC" --nonsense "$model"
 check "an unknown kind to emit" gives 2 '' '*nonsense*' "$NINC" --emit=nonsense "$model"
 check "a missing file" gives 1 '' '*missing.yaml*' "$NINC" missing.yaml
 check "a directory" gives 1 '' '*models*' "$NINC" models
-check "an unknown pass" gives 1 '' '*nonsense*' "$NINC" --emit=ir --dump=nonsense "$model"
+check "an unknown pass" gives 2 '' '*nonsense*' "$NINC" --emit=ir --dump=nonsense "$model"
+check "an unknown pass to leave out" gives 2 '' '*nonsense*' "$NINC" --check \
+    --disable-pass=nonsense "$model"
+check "a pass that is needed" gives 2 '' '*memory*' "$NINC" --check --disable-pass=memory "$model"
+check "nothing to put into --dump-dir" gives 2 '' '*--dump*' "$NINC" --dump-dir="$work/d" "$model"
 check "an unknown key to set" gives 1 '' '*epoch*' "$NINC" --check --set=train.epoch=1 "$model"
 check "--set" gives 0 '*epochs=7*' '' "$NINC" --emit=ir --set=train.epochs=7 "$model"
 check "--batch" gives 0 '*batch=5*' '' "$NINC" --emit=ir --batch=5 "$model"

@@ -34,8 +34,8 @@ check "check and emit" exits 2 "contradict" --check --emit=ir $model
 check "no CUDA target" exits 1 "no CUDA target yet" --target=cuda $model
 check "no CUDA text" exits 1 "no CUDA target yet" --emit=cuda $model
 check "no bf16" exits 1 "use --precision=fp32" --precision=bf16 $model
-check "unknown pass" exits 1 "no pass 'foo'" --dump=foo --emit=ir $model
-check "unknown pass to leave out" exits 1 "no pass 'foo'" --disable-pass=foo --emit=ir $model
+check "unknown pass" exits 2 "no pass 'foo'" --dump=foo --emit=ir $model
+check "unknown pass to leave out" exits 2 "no pass 'foo'" --disable-pass=foo --emit=ir $model
 check "missing file" exits 1 "missing.yaml:1:1: error" "$work/missing.yaml"
 silent() {
     "$NINC" --check $model >"$work/stdout" 2>&1 && [ ! -s "$work/stdout" ]
