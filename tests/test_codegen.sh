@@ -14,8 +14,9 @@ clean() {
     done
 }
 
+emitted=(models/nin.yaml models/nin_cifar10.yaml tests/pytorch/{strides,pools,flatten}_adam.yaml)
 for compiler in gcc clang; do
-    for model in models/nin.yaml models/nin_cifar10.yaml tests/pytorch/{strides,pools,flatten}_adam.yaml; do
+    for model in "${emitted[@]}"; do
         for level in 0 2; do
             name="$compiler has no warning for ${model##*/} -O$level"
             if command -v $compiler >/dev/null; then
@@ -118,11 +119,13 @@ no_program() {
 }
 
 "$NINC" --emit=ir --dump=all --dump-dir="$work/dumps" tests/pytorch/pools_sgd.yaml >/dev/null
-no_program "loss of another op" simplify 'loss must be mean_valid' 's/return loss=%[0-9]*/return loss=%0/'
+no_program "loss of another op" simplify 'loss must be mean_valid' \
+    's/return loss=%[0-9]*/return loss=%0/'
 no_program "no train graph" simplify 'train' 's/\.train batch/.other batch/'
 no_program "a backward op before autodiff" simplify 'forward ops only' \
     's/= relu %\([0-9]*\) /= relu_grad %\1, %\1 /'
-loss=$(sed -n 's/^ *\(%[0-9]*\) *: f32\[\] *= mean_valid.*/\1/p' "$work/dumps/"*-autodiff.ir | head -n 1)
+loss=$(sed -n 's/^ *\(%[0-9]*\) *: f32\[\] *= mean_valid.*/\1/p' "$work/dumps/"*-autodiff.ir |
+    head -n 1)
 no_program "a sum read too early" autodiff 'after all of them' \
     "s/= relu_grad %\([0-9]*\), %[0-9]*/= relu_grad %\1, $loss/"
 no_program "another tile" schedule 'tile' '0,/tile=[0-9]*x[0-9]*/s//tile=0x0/'

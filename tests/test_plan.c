@@ -1,0 +1,296 @@
+/* The arena. A step is played through on a map of who wrote each block of memory last: whatever a
+ * kernel reads must still be there, when its own results are written as well. The arenas are near
+ * their bound and do not grow with the batch. */
+#include "../frontend/frontend.h"
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BLOCK = 64 }; /* bytes; places are aligned to it */
+
+/* ---- models ---- */
+
+/* The planned module of a YAML text; NULL when it is no model. */
+static Module *plan_text(Pool *pool, const char *name, const char *text, int level)
+{
+    Diagnostics d;
+    diagnostics_init(&d, pool);
+    Source source = {.name = name, .text = text, .length = strlen(text)};
+    Tree *root = yaml_parse(pool, &d, &source);
+    ck_assert_msg(root != NULL, "%s is not YAML", name);
+    Module *m = model_build(pool, &d, root);
+    PipelineOptions options = {.level = level, .cpu = true};
+    if (m)
+        ck_assert(pipeline_run(m, &options, &d));
+    return m;
+}
+
+/* The planned module of a file, with another batch size where batch > 0. */
+static Module *plan_file(Pool *pool, const char *path, int level, int batch)
+{
+    Diagnostics d;
+    diagnostics_init(&d, pool);
+    Source *source = source_read(pool, &d, path, MAX_YAML_BYTES);
+    ck_assert_msg(source->text != NULL, "%s is missing; run from the top of the source", path);
+    char *text = pool_strdup(pool, source->text), *at = strstr(text, "batch_size: ");
+    ck_assert(at != NULL);
+    *at = '\0';
+    at += strlen("batch_size: ");
+    int written = (int)strtol(at, &at, 10);
+    text = pool_format(pool, "%sbatch_size: %d%s", text, batch > 0 ? batch : written, at);
+    Module *m = plan_text(pool, path, text, level);
+    ck_assert(m != NULL);
+    return m;
+}
+
+static int pick(uint64_t *state, int count)
+{
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    return (int)((*state >> 33) % (uint64_t)count);
+}
+
+static void draw_layer(Text *yaml, int i, uint64_t *state)
+{
+    int kernel = 1 + 2 * pick(state, 3), channels = 1 + pick(state, 40);
+    text_append(yaml, pick(state, 2) ? "  - mlpconv: {name: l%d, out_channels: %d, " :
+                                       "  - conv2d: {name: l%d, out_channels: %d, ", i, channels);
+    text_append(yaml, "kernel_size: %d, stride: %d, padding: %d}\n", kernel, 1 + pick(state, 2),
+                pick(state, kernel / 2 + 1));
+    if (pick(state, 2))
+        text_append(yaml, "  - relu\n");
+    if (pick(state, 2))
+        text_append(yaml, "  - %s: {kernel_size: 2, ceil_mode: %s}\n",
+                    pick(state, 2) ? "maxpool" : "avgpool", pick(state, 2) ? "true" : "false");
+}
+
+static void draw_network(Text *yaml, uint64_t seed)
+{
+    uint64_t state = seed;
+    int channels = pick(&state, 2) ? 3 : 1, size = 12 + pick(&state, 20);
+    text_append(yaml, "model: drawn\ninput: {dataset: idx, classes: 7, data_shape: [%d, %d, %d], "
+                "shape: [%d, %d, %d]}\nlayers:\n", channels, size, size, channels, size, size);
+    for (int i = 0, layers = 1 + pick(&state, 4); i < layers; i++)
+        draw_layer(yaml, i, &state);
+    text_append(yaml, "  - conv2d: {name: last, out_channels: 7, kernel_size: 1}\n  - gap\n"
+                "  - flatten\nloss: cross_entropy\noptimizer: {%s}\n"
+                "train: {batch_size: %d, epochs: 1}\n",
+                pick(&state, 2) ? "adam: {}" : "sgd: {lr: 0.1, momentum: 0.9, weight_decay: 0.1}",
+                1 + pick(&state, 30));
+}
+
+/* ---- playing a step ---- */
+
+/* Who wrote each block of a region last: a node's id + 1, 0 for nobody. */
+typedef struct Memory {
+    const Graph *g;
+    bool shared; /* with the partials; else a worker's */
+    int *owner;
+    int64_t blocks;
+} Memory;
+
+static bool lies_in(const Memory *m, const Node *n)
+{
+    Region r = n->place.region;
+    return m->shared ? r == REGION_SHARED || r == REGION_PARTIAL : r == REGION_WORKER;
+}
+
+/* Bytes of a value with all its copies, from its type. */
+static int64_t bytes_of(const Graph *g, const Node *n)
+{
+    Tensor t = n->tensor;
+    if (n->place.region == REGION_WORKER && is_per_image(g, n))
+        t.shape.dim[0] = g->chunk;
+    int64_t copies = n->place.region == REGION_PARTIAL ? g->partials : 1;
+    return tensor_elements(&t) * dtype_bytes(t.dtype) * copies;
+}
+
+static void write_value(Memory *m, const Node *n)
+{
+    if (!lies_in(m, n))
+        return;
+    int64_t begin = n->place.offset / BLOCK, end = n->place.offset + bytes_of(m->g, n);
+    ck_assert_int_eq(n->place.offset % BLOCK, 0);
+    end = (end + BLOCK - 1) / BLOCK;
+    ck_assert_msg(end <= m->blocks, "node %d leaves its region", n->id);
+    for (int64_t i = begin; i < end; i++)
+        m->owner[i] = n->id + 1;
+}
+
+static void read_value(const Memory *m, const Node *n, const char *reader)
+{
+    if (!lies_in(m, n))
+        return;
+    int64_t begin = n->place.offset / BLOCK, end = n->place.offset + bytes_of(m->g, n);
+    for (int64_t i = begin; i < (end + BLOCK - 1) / BLOCK; i++)
+        if (m->owner[i] != n->id + 1)
+            ck_abort_msg("graph %s: node %d lies where %s reads node %d", m->g->name,
+                         m->owner[i] - 1, reader, n->id);
+}
+
+static void write_results(Memory *m, const Kernel *k)
+{
+    for (int i = 0; i < k->node_count; i++)
+        write_value(m, k->node[i]);
+}
+
+/* All that the kernel works on, its own results included. */
+static void read_all(const Memory *m, const Kernel *k)
+{
+    for (int i = 0; i < k->node_count; i++) {
+        read_value(m, k->node[i], k->name);
+        for (int j = 0; j < k->node[i]->arity; j++)
+            if (k->node[i]->in[j]->op != OP_STATE)
+                read_value(m, k->node[i]->in[j], k->name);
+    }
+}
+
+/* Chunks run at once and in any order, so for shared memory their kernels are one. */
+static void play(Memory *m)
+{
+    const Graph *g = m->g;
+    for (int i = 0; i < g->node_count; i++)
+        if (g->node[i]->op == OP_INPUT)
+            write_value(m, g->node[i]);
+    for (int i = 0; i < g->kernel_count;) {
+        int end = i + 1;
+        while (m->shared && g->kernel[i]->phase == PHASE_CHUNK && end < g->kernel_count &&
+               g->kernel[end]->phase == PHASE_CHUNK)
+            end++;
+        for (int k = i; k < end; k++)
+            write_results(m, g->kernel[k]);
+        for (int k = i; k < end; k++)
+            read_all(m, g->kernel[k]);
+        i = end;
+    }
+    for (int i = 0; i < g->output_count; i++)
+        read_value(m, g->output[i].node, "the host");
+}
+
+static void check_memory(const Graph *g)
+{
+    for (int shared = 0; shared < 2; shared++) {
+        int64_t blocks = (shared ? g->shared_bytes : g->worker_bytes) / BLOCK;
+        Memory m = {g, shared, xmalloc(((size_t)blocks + 1) * sizeof(int)), blocks};
+        memset(m.owner, 0, ((size_t)blocks + 1) * sizeof(int));
+        play(&m);
+        free(m.owner);
+    }
+}
+
+static void check_graphs(const Module *m)
+{
+    ck_assert_int_eq(m->graph_count, 2);
+    for (int i = 0; i < m->graph_count; i++) {
+        const Graph *g = m->graph[i];
+        check_memory(g);
+        ck_assert_int_ge(g->partials, 1);
+        ck_assert_int_le(g->partials, 8);
+        ck_assert_int_le(g->chunk, g->batch);
+    }
+}
+
+START_TEST(drawn_networks)
+{
+    int planned = 0;
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        Pool *pool = pool_new();
+        Text yaml = {0};
+        draw_network(&yaml, seed);
+        Module *m = plan_text(pool, "drawn.yaml", yaml.data, (int)(seed % 3));
+        if (m)
+            check_graphs(m);
+        planned += m != NULL; /* a window may not fit what the layers before it left */
+        text_free(&yaml);
+        pool_free(pool);
+    }
+    ck_assert_int_ge(planned, 20);
+}
+END_TEST
+
+/* ---- the models ---- */
+
+static const char *const models[] = {"models/nin.yaml", "models/nin_cifar10.yaml",
+                                     "models/nin_fashion.yaml"};
+
+START_TEST(models_are_sound)
+{
+    for (int level = 0; level <= 2; level++) {
+        Pool *pool = pool_new();
+        check_graphs(plan_file(pool, models[_i], level, 0));
+        pool_free(pool);
+    }
+}
+END_TEST
+
+/* The bytes of a worker's values that are alive while kernel `at` runs. */
+static int64_t live_bytes(const Graph *g, int at)
+{
+    int64_t sum = 0;
+    for (int i = 0; i < g->node_count; i++) {
+        const Node *n = g->node[i];
+        bool made = false, needed = false;
+        for (int k = 0; k < g->kernel_count; k++) {
+            made |= k <= at && n->kernel == g->kernel[k];
+            for (int j = 0; k >= at && j < g->kernel[k]->in_count; j++)
+                needed |= g->kernel[k]->in[j] == n;
+        }
+        needed |= n->kernel == g->kernel[at];
+        if (made && needed && n->place.region == REGION_WORKER)
+            sum += (bytes_of(g, n) + BLOCK - 1) / BLOCK * BLOCK;
+    }
+    return sum;
+}
+
+START_TEST(arenas_are_near_their_bound)
+{
+    Pool *pool = pool_new();
+    const Module *m = plan_file(pool, models[_i], 2, 0);
+    for (int i = 0; i < m->graph_count; i++) {
+        const Graph *g = m->graph[i];
+        int64_t most = 0;
+        for (int k = 0; k < g->kernel_count; k++)
+            if (live_bytes(g, k) > most)
+                most = live_bytes(g, k);
+        ck_assert_int_eq(g->worker_bound, most);
+        ck_assert_int_le(g->worker_bytes * 10, g->worker_bound * 11);
+        ck_assert_int_le(g->shared_bytes * 10, g->shared_bound * 11);
+    }
+    pool_free(pool);
+}
+END_TEST
+
+/* What training takes with a worker on each of 8 processors. */
+static int64_t training_bytes(Pool *pool, int batch)
+{
+    const Module *m = plan_file(pool, "models/nin.yaml", 2, batch);
+    const Graph *g = module_find_graph(m, "train", TARGET_CPU);
+    return m->state_bytes + g->shared_bytes + 8 * g->worker_bytes;
+}
+
+START_TEST(memory_does_not_grow_with_the_batch)
+{
+    Pool *pool = pool_new();
+    int64_t small = training_bytes(pool, 16), large = training_bytes(pool, 128);
+    ck_assert_msg(large * 10 <= small * 12, "%lld bytes at batch 16, %lld at 128",
+                  (long long)small, (long long)large);
+    pool_free(pool);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("plan");
+    TCase *t = tcase_create("plan");
+    tcase_set_timeout(t, 120);
+    tcase_add_test(t, drawn_networks);
+    tcase_add_loop_test(t, models_are_sound, 0, 3);
+    tcase_add_loop_test(t, arenas_are_near_their_bound, 0, 3);
+    tcase_add_test(t, memory_does_not_grow_with_the_batch);
+    suite_add_tcase(suite, t);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
