@@ -49,7 +49,9 @@ static bool ends_like_parameter(const char *name)
  * library's or a local variable's. */
 static void write_identifier(const char *name, char *id)
 {
-    const char *prefix = !ends_like_parameter(name) ? "state_" : isdigit((unsigned char)*name) ? "layer_" : "";
+    const char *prefix = isdigit((unsigned char)*name) ? "layer_" : "";
+    if (!ends_like_parameter(name))
+        prefix = "state_";
     snprintf(id, MAX_C_NAME, "%s%s", prefix, name);
     for (char *c = id; *c; c++)
         if (*c == '.')

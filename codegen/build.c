@@ -180,7 +180,7 @@ static int add_words(Pool *pool, char **argv, int argc, const char *words)
 static const char *compiler(void)
 {
     const char *cc = getenv("CC");
-    return cc && *cc ? cc : "cc";
+    return cc && cc[strspn(cc, " \t")] ? cc : "cc";
 }
 
 /* Starts `CC words path...`; returns the process, or -1. */
@@ -296,7 +296,8 @@ static int link_trainer(Build *b, const char *const *objects)
 /* ---- the directory ---- */
 
 /* Where the scratch directory goes: in the target, whose file system the files must be on, and
- * beside it only when there is none yet. A leading '-' would look like an option to the compiler. */
+ * beside it only when there is none yet. A leading '-' would look like an option of the
+ * compiler. */
 static char *scratch_pattern(Build *b, bool exists)
 {
     const char *directory = b->options->directory, *here = *directory == '-' ? "./" : "";

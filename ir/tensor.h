@@ -44,10 +44,10 @@ typedef enum LayoutKind {
 
 typedef struct Layout {
     LayoutKind kind;
-    int block;          /* nchwc: channels a block; filter: input channels a block; vector: multiple */
+    int block;          /* nchwc: channels; filter: input channels a block; vector: multiple */
     int out_block;      /* filter: output channels a block */
     int halo_h, halo_w; /* nhwc, nchwc: zero rows and columns on each side */
-    int strip;          /* nchwc: if > 0 the buffer holds this many rows of one image, not the map */
+    int strip;          /* nchwc: if > 0 the buffer holds these rows of one image, not the map */
 } Layout;
 
 typedef struct Tensor {

@@ -268,9 +268,9 @@ static void emit_transpose(CpuEmitter *e, const Node *n)
     open_loop(e, "i", d[1]);
     open_loop(e, "kh", d[2]);
     open_loop(e, "kw", d[3]);
-    emit_line(e, "%s =",
-              read_at(e, n, filter_index(e, n, "i", "o", pool_format(e->pool, "(%d - kh)", d[2] - 1),
-                                         pool_format(e->pool, "(%d - kw)", d[3] - 1))));
+    const char *kh = pool_format(e->pool, "(%d - kh)", d[2] - 1);
+    const char *kw = pool_format(e->pool, "(%d - kw)", d[3] - 1);
+    emit_line(e, "%s =", read_at(e, n, filter_index(e, n, "i", "o", kh, kw)));
     emit_line(e, "    %s;", read_at(e, n->in[0], filter_index(e, n->in[0], "o", "i", "kh", "kw")));
     close_loops(e, 4);
 }
@@ -522,7 +522,8 @@ static void emit_pointwise(CpuEmitter *e, const Node *n)
         open_pixels(e, n);
         open_loop(e, "c", dim(n, 3));
     } else {
-        emit_open(e, "for (ptrdiff_t i = 0; i < %lld; i++)", (long long)tensor_elements(&n->tensor));
+        emit_open(e, "for (ptrdiff_t i = 0; i < %lld; i++)",
+                  (long long)tensor_elements(&n->tensor));
     }
     for (int k = 0; k < n->arity; k++)
         emit_line(e, "const %s %c = %s;", n->in[k]->tensor.dtype == DT_F32 ? "float" : "int",

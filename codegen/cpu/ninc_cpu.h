@@ -577,8 +577,10 @@ SHARED void gap_grad_rows(const float *dy, Map mask, Map dx, int epilogue, int b
             for (int row = row0; row < row1; row++)
                 for (int w = 0; w < width; w++) {
                     const float *m = map_row(mask, row) + b * mask.block + w * LANES + lane;
-                    store(map_row(dx, row) + b * dx.block + w * LANES + lane,
-                          epilogue & EPILOGUE_MASK ? keep_where((Mask)(load(m) > (Vector){0}), v) : v);
+                    float *to = map_row(dx, row) + b * dx.block + w * LANES + lane;
+                    store(to, epilogue & EPILOGUE_MASK
+                                  ? keep_where((Mask)(load(m) > (Vector){0}), v)
+                                  : v);
                 }
         }
 }
@@ -719,7 +721,7 @@ SHARED void resize_image(const Image *g, const uint8_t *image, float *lines, Map
 typedef struct Filter {
     int outputs, inputs, kernel_h, kernel_w;
     int block, out_block;         /* of the source, OIHW */
-    int to_block, to_out_block;   /* of the transposed filter, IOHW with both kernel axes reversed */
+    int to_block, to_out_block;   /* of the transposed filter, IOHW, both kernel axes reversed */
 } Filter;
 
 INLINE ptrdiff_t filter_at(int o, int i, int kh, int kw, int in_blocks, int kernel_h, int kernel_w,
