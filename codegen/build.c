@@ -320,8 +320,13 @@ static int make_scratch(Build *b)
         return failed("write into", directory);
     b->scratch = scratch_pattern(b, exists);
     if (!mkdtemp(b->scratch)) {
-        failed(exists ? "write into" : "make a directory beside", directory);
         b->scratch = NULL;
+        if (!exists && errno == ENOENT) {
+            fprintf(stderr, "ninc: error: the directory that %s shall stand in does not exist; "
+                    "make it first\n", directory);
+            return -1;
+        }
+        failed(exists ? "write into" : "make a directory beside", directory);
         return -1;
     }
     return 0;

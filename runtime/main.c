@@ -237,6 +237,10 @@ static int parse_flags(Options *o, int argc, char **argv, int command, const cha
               printable(argv[optind], text, sizeof text));
         return EXIT_USAGE;
     }
+    if (o->train.checkpoint_every >= 0 && !o->train.checkpoint_dir) {
+        fault("--checkpoint-every needs --checkpoint-dir DIR to write into");
+        return EXIT_USAGE;
+    }
     return 0;
 }
 

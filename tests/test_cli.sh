@@ -79,6 +79,11 @@ no_compiler() {
 }
 check "no C compiler: a clear error, nothing left" no_compiler
 
+no_parent() {
+    gives 1 '*' '*make it first*' "$NINC" -q -o "$work/none/kernels" "$model" && nothing_left
+}
+check "an output directory without its parent: what to do" no_parent
+
 broken_compiler() {
     mkdir -p "$work/half" && gives 1 '*' '*' env CC=false "$NINC" -q -o "$work/half" "$model" &&
         nothing_left

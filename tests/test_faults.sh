@@ -162,6 +162,7 @@ expect "eval with bad weights" 1 "$bad" "$trainer" eval --weights "$bad" --data 
 
 expect "save into nowhere" 1 "$work/none" train --save "$work/none/w.safetensors"
 expect "save onto a directory" 1 "it is a directory" train --save "$work"
+expect "checkpoints without a directory" 2 "--checkpoint-dir" train --checkpoint-every 5
 expect "checkpoints into nowhere" 1 "$work/none/c" train --checkpoint-dir "$work/none/c"
 expect "log into nowhere" 1 "$work/none/l" train --log "$work/none/l"
 if [ -w /dev/full ]; then
