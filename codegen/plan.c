@@ -215,7 +215,8 @@ void emit_plan(const Module *m, Text *out)
     emit_program(pool, eval_graph, out, &eval);
     emit_model(m, &train, &eval, out);
     text_append(out, "\n#if defined(__x86_64__)\n"
-                     "extern const NincCpuLevel ninc_cpu_avx512, ninc_cpu_avx2, ninc_cpu_baseline;\n"
+                     "extern const NincCpuLevel ninc_cpu_avx512, ninc_cpu_avx2;\n"
+                     "extern const NincCpuLevel ninc_cpu_baseline;\n"
                      "const NincCpuLevel *const ninc_cpu_levels[] = {\n"
                      "    &ninc_cpu_avx512, &ninc_cpu_avx2, &ninc_cpu_baseline, NULL};\n"
                      "#elif defined(__aarch64__)\n"

@@ -392,6 +392,15 @@ SHARED void bias_grad_rows(Map dy, float *db, int blocks, int width, int accumul
 
 /* ---- pools ---- */
 
+/* Stores part of a pixel's block b, `at` elements into the row; with EPILOGUE_MASK zero where the
+ * mask is not > 0. */
+INLINE void store_masked(Map y, Map mask, int epilogue, int row, int b, ptrdiff_t at, Vector v)
+{
+    if (epilogue & EPILOGUE_MASK)
+        v = keep_where((Mask)(load(map_row(mask, row) + b * mask.block + at) > (Vector){0}), v);
+    store(map_row(y, row) + b * y.block + at, v);
+}
+
 typedef struct Pool {
     int kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w;
     int height, width;         /* of the input */
@@ -482,11 +491,7 @@ SHARED void maxpool_grad_rows(const Pool *g, Map dy, CodeMap codes, Map mask, Ma
                             sum += keep_where(is_tap,
                                           load(map_row(dy, o) + b * dy.block + q * LANES + lane));
                         }
-                    if (epilogue & EPILOGUE_MASK)
-                        sum = keep_where((Mask)(load(map_row(mask, h) + b * mask.block + w * LANES +
-                                                 lane) > (Vector){0}),
-                                     sum);
-                    store(map_row(dx, h) + b * dx.block + w * LANES + lane, sum);
+                    store_masked(dx, mask, epilogue, h, b, w * LANES + lane, sum);
                 }
             }
         }
@@ -539,11 +544,7 @@ SHARED void avgpool_grad_rows(const Pool *g, Map dy, Map mask, Map dx, int epilo
                         for (int q = cols.first; q <= cols.last; q++)
                             sum += load(map_row(dy, o) + b * dy.block + q * LANES + lane) *
                                    window_scale(g, o, q);
-                    if (epilogue & EPILOGUE_MASK)
-                        sum = keep_where((Mask)(load(map_row(mask, h) + b * mask.block + w * LANES +
-                                                 lane) > (Vector){0}),
-                                     sum);
-                    store(map_row(dx, h) + b * dx.block + w * LANES + lane, sum);
+                    store_masked(dx, mask, epilogue, h, b, w * LANES + lane, sum);
                 }
             }
         }
@@ -575,13 +576,8 @@ SHARED void gap_grad_rows(const float *dy, Map mask, Map dx, int epilogue, int b
             const ptrdiff_t lane = j * LANES_A_PART;
             const Vector v = load(dy + b * LANES + lane) * scale;
             for (int row = row0; row < row1; row++)
-                for (int w = 0; w < width; w++) {
-                    const float *m = map_row(mask, row) + b * mask.block + w * LANES + lane;
-                    float *to = map_row(dx, row) + b * dx.block + w * LANES + lane;
-                    store(to, epilogue & EPILOGUE_MASK
-                                  ? keep_where((Mask)(load(m) > (Vector){0}), v)
-                                  : v);
-                }
+                for (int w = 0; w < width; w++)
+                    store_masked(dx, mask, epilogue, row, b, w * LANES + lane, v);
         }
 }
 

@@ -114,7 +114,8 @@ static void table_transpose(CpuEmitter *e, const Node *n)
         internal_error("%s: the filter is not packed for its input", e->kernel->name);
     text_append(e->tables,
                 "static const ConvTranspose %s = {\n"
-                "    .in_blocks = %d, .kernel_h = %d, .kernel_w = %d, .groups = %d, .vectors = %d,\n"
+                "    .in_blocks = %d, .kernel_h = %d, .kernel_w = %d,\n"
+                "    .groups = %d, .vectors = %d,\n"
                 "    .stride_h = %d, .stride_w = %d, .padding_h = %d, .padding_w = %d,\n"
                 "    .width = %d,\n    .more = %s,\n    .fewer = %s};\n",
                 table_name(e, n), map_shape(n->in[0]).blocks, k->kernel_h, k->kernel_w,
@@ -408,7 +409,9 @@ static void emit_wgrad_segment(CpuEmitter *e, const Node *n)
     emit_block(e);
     emit_map(e, x, "0");
     emit_map(e, dy, "0");
-    emit_line(e, "wgrad_rows(&%s, %s, %lld, %s, %lld, %s, range->images, range->accumulate, 0, %d);",
+    emit_line(e,
+              "wgrad_rows(&%s, %s, %lld, %s, %lld, %s, range->images, range->accumulate, 0, "
+              "%d);",
               table_name(e, n), map_name(e, x), (long long)map_shape(x).image, map_name(e, dy),
               (long long)map_shape(dy).image, value_name(e, n), dy->tensor.shape.dim[1]);
     emit_close(e);

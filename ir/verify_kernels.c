@@ -1,0 +1,448 @@
+/* The verifier from stage kernels on: kernels, schedule, layouts, places. */
+#include "verify.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- kernels ---- */
+
+/* The kernels, one after another, are the graph's nodes behind its inputs. */
+static bool check_cover(const Verifier *v)
+{
+    const Graph *g = v->g;
+    int at = 0;
+    while (at < g->node_count && g->node[at]->op == OP_INPUT)
+        if (g->node[at++]->kernel)
+            return verify_node_fault(v, g->node[at - 1], "an input is in no kernel");
+    for (int i = 0; i < g->kernel_count; i++) {
+        const Kernel *k = g->kernel[i];
+        if (k->node_count == 0)
+            return verify_kernel_fault(v, k, "it is empty");
+        for (int j = 0; j < k->node_count; j++, at++)
+            if (k->node[j]->kernel != k || at >= g->node_count || g->node[at] != k->node[j])
+                return verify_kernel_fault(v, k,
+                                           "the graph's nodes do not follow its kernels' order");
+    }
+    return at == g->node_count || verify_node_fault(v, g->node[at], "it is in no kernel");
+}
+
+static bool contains(Node *const *list, int count, const Node *n)
+{
+    for (int i = 0; i < count; i++)
+        if (list[i] == n)
+            return true;
+    return false;
+}
+
+static bool check_inputs_of(const Verifier *v, const Kernel *k)
+{
+    int next = 0;
+    for (int i = 0; i < k->node_count; i++)
+        for (int j = 0; j < k->node[i]->arity; j++) {
+            const Node *in = k->node[i]->in[j];
+            if (in->kernel == k || contains(k->in, next, in))
+                continue;
+            if (next == k->in_count || k->in[next] != in)
+                return verify_kernel_fault(v, k, "its inputs are not what its nodes read");
+            next++;
+        }
+    return next == k->in_count || verify_kernel_fault(v, k, "it has inputs that no node reads");
+}
+
+static bool check_outputs_of(const Verifier *v, const Kernel *k, const bool *escapes)
+{
+    int next = 0;
+    for (int i = 0; i < k->node_count; i++) {
+        Node *n = k->node[i];
+        if (n->op != OP_UPDATE && !escapes[n->id])
+            continue;
+        if (next == k->out_count || k->out[next] != n)
+            return verify_kernel_fault(v, k, "its outputs are not what others read of it");
+        next++;
+    }
+    return next == k->out_count || verify_kernel_fault(v, k, "it has outputs that nobody reads");
+}
+
+/* Sums over images are whole only after all chunks. */
+static bool check_phase_of(const Verifier *v, const Node *n)
+{
+    Phase phase = n->kernel->phase;
+    bool sums = n->op == OP_CONV2D_WGRAD || n->op == OP_BIAS_GRAD;
+    if ((n->op == OP_UPDATE || n->op == OP_MEAN_VALID || n->op == OP_COUNT_VALID) &&
+        phase != PHASE_AFTER)
+        return verify_node_fault(v, n, "it belongs in the phase after the images");
+    if (sums && phase == PHASE_BEFORE)
+        return verify_node_fault(v, n, "it cannot run before the images");
+    for (int k = 0; k < n->arity; k++) {
+        Op op = n->in[k]->op;
+        if ((op == OP_CONV2D_WGRAD || op == OP_BIAS_GRAD) && phase != PHASE_AFTER)
+            return verify_node_fault(v, n, "it reads a sum over images before all images are done");
+    }
+    return true;
+}
+
+/* What a kernel of the node's class can execute. */
+static bool check_class_of(const Verifier *v, const Node *n)
+{
+    const Kernel *k = n->kernel;
+    bool updates = n->op == OP_UPDATE || (op_is_pointwise(n->op) && n->op != OP_RELU &&
+                                          n->op != OP_RELU_GRAD && n->tensor.shape.rank > 0);
+    if (kernel_is_rows(k) && (!op_is_rows(n) || k->phase != PHASE_CHUNK))
+        return verify_node_fault(v, n, "a kernel of row ops cannot hold it");
+    if (k->class == KERNEL_UPDATE && (!updates || k->phase != PHASE_AFTER))
+        return verify_node_fault(v, n, "an update kernel cannot hold it");
+    if (k->class == KERNEL_FILTER && (n->op != OP_FILTER_TRANSPOSE || n->in[0]->op != OP_STATE))
+        return verify_node_fault(v, n, "a filter kernel cannot hold it");
+    return (k->phase == PHASE_CHUNK) == (verify_works_on_images(n->op) ||
+                                         n->op == OP_CONV2D_WGRAD || n->op == OP_BIAS_GRAD ||
+                                         is_per_image(v->g, n)) ||
+           verify_node_fault(v, n,
+                             "images are worked on in the chunk phase, all else outside of it");
+}
+
+/* Kernels of all graphs of a target share one text. */
+static bool is_name_taken(const Verifier *v, const Kernel *k)
+{
+    for (int i = 0; i < v->m->graph_count; i++) {
+        const Graph *g = v->m->graph[i];
+        for (int j = 0; g->target == v->g->target && j < g->kernel_count; j++)
+            if (g->kernel[j] != k && strcmp(g->kernel[j]->name, k->name) == 0)
+                return true;
+    }
+    return false;
+}
+
+static bool check_kernel(const Verifier *v, int index, const bool *escapes)
+{
+    const Kernel *k = v->g->kernel[index];
+    if (!verify_is_identifier(k->name))
+        return verify_kernel_fault(v, k, "its name is not an identifier");
+    if (is_name_taken(v, k))
+        return verify_kernel_fault(v, k, "there is another kernel of that name");
+    if (k->class >= KERNEL_CLASS_COUNT || k->phase >= PHASE_COUNT || k->strip < 0)
+        return verify_kernel_fault(v, k, "its class, phase or strip is unknown");
+    if (index > 0 && v->g->kernel[index - 1]->phase > k->phase)
+        return verify_kernel_fault(v, k, "it stands behind a kernel of a later phase");
+    for (int i = 0; i < k->node_count; i++)
+        if (!check_phase_of(v, k->node[i]) || !check_class_of(v, k->node[i]))
+            return false;
+    return check_inputs_of(v, k) && check_outputs_of(v, k, escapes);
+}
+
+bool verify_kernels(const Verifier *v)
+{
+    if (!check_cover(v))
+        return false;
+    bool *escapes = graph_escapes(v->g, v->pool), good = true;
+    for (int i = 0; i < v->g->kernel_count; i++)
+        good &= check_kernel(v, i, escapes);
+    return good;
+}
+
+static bool is_contraction(const Node *n)
+{
+    return n->op == OP_CONV2D || n->op == OP_CONV2D_TRANSPOSE || n->op == OP_CONV2D_WGRAD;
+}
+
+/* The convolution whose filter the weight gradient n is packed like. */
+static bool is_conv_of(const Node *conv, const Node *n)
+{
+    return conv->op == OP_CONV2D && conv->in[0] == n->in[0] &&
+           shape_equal(&conv->in[1]->tensor.shape, &n->tensor.shape) &&
+           memcmp(&conv->attr.window, &n->attr.window, sizeof(Window)) == 0;
+}
+
+/* Contractions of row kernels run in register tiles. */
+static bool check_tile(const Verifier *v, const Node *n)
+{
+    enum { MAX_TILE = 64 };
+    const Tile *t = &n->tile;
+    if (!is_contraction(n) || !kernel_is_rows(n->kernel))
+        return true;
+    if (t->pixels < 1 || t->vectors < 1 || t->pixels > MAX_TILE || t->vectors > MAX_TILE)
+        return verify_node_fault(v, n, "its tile is missing or too large");
+    for (int i = 0; n->op == OP_CONV2D_WGRAD && i < n->id; i++) {
+        const Node *c = v->g->node[i];
+        if (is_conv_of(c, n) && kernel_is_rows(c->kernel) && c->tile.vectors != t->vectors)
+            return verify_node_fault(v, n, "its tile has not the vectors of its convolution's");
+    }
+    return true;
+}
+
+bool verify_schedule(const Verifier *v)
+{
+    const Graph *g = v->g;
+    if (g->chunk < 1 || g->chunk > g->batch)
+        return verify_fault(v, (Loc){0}, "a chunk must hold 1 to %d images, not %d", g->batch,
+                            g->chunk);
+    if (g->partials < 1 || g->partials > MAX_PARTIALS)
+        return verify_fault(v, (Loc){0}, "there must be 1 to %d partials, not %d", MAX_PARTIALS,
+                            g->partials);
+    for (int i = 0; i < g->node_count; i++)
+        if (!check_tile(v, g->node[i]))
+            return false;
+    return true;
+}
+
+/* ---- layouts ---- */
+
+enum { LANES = 16 };
+
+static bool is_blocked(const Node *n)
+{
+    return n->tensor.layout.kind == LAYOUT_NCHWC && n->tensor.layout.block == LANES;
+}
+
+/* A filter, or its gradient, packed for a contraction of x in tiles. */
+static bool is_packed(const Node *filter, const Node *x, const Tile *tile)
+{
+    const Layout *l = &filter->tensor.layout;
+    int lanes = is_blocked(x) ? LANES : x->tensor.shape.dim[3];
+    return (is_blocked(x) || x->tensor.layout.kind == LAYOUT_NHWC) && l->kind == LAYOUT_FILTER &&
+           l->block == lanes && l->out_block == LANES * tile->vectors;
+}
+
+static bool has_halo(const Node *n, int h, int w)
+{
+    return n->tensor.layout.halo_h >= h && n->tensor.layout.halo_w >= w;
+}
+
+/* Rows or columns of dy past an edge that conv2d_transpose reads. */
+static int reach(int kernel, int stride, int padding, int from, int to)
+{
+    int before = (kernel - 1 - padding) / stride, after = (to - 1 + padding) / stride - from + 1;
+    return before > after ? before : after;
+}
+
+static bool check_contraction(const Verifier *v, const Node *n)
+{
+    const Window *w = &n->attr.window;
+    const Node *x = n->in[0];
+    const int32_t *from = x->tensor.shape.dim, *to = n->tensor.shape.dim;
+    bool transpose = n->op == OP_CONV2D_TRANSPOSE, wgrad = n->op == OP_CONV2D_WGRAD;
+    int h =
+        transpose ? reach(w->kernel_h, w->stride_h, w->padding_h, from[1], to[1]) : w->padding_h;
+    int columns =
+        transpose ? reach(w->kernel_w, w->stride_w, w->padding_w, from[2], to[2]) : w->padding_w;
+    if (!is_packed(wgrad ? n : n->in[1], x, &n->tile) || (transpose && !is_blocked(x)))
+        return verify_node_fault(v, n, "its filter is not packed for its input and tile");
+    if (!is_blocked(wgrad ? n->in[1] : n))
+        return verify_node_fault(v, n, "its map does not lie in blocks of 16 channels");
+    if (n->arity > 2 && n->in[2]->tensor.layout.kind != LAYOUT_VECTOR)
+        return verify_node_fault(v, n, "its bias is not a vector of whole blocks");
+    return has_halo(x, h, columns) ||
+           verify_node_fault(v, n, "its input lacks the halo that it reads");
+}
+
+static bool check_row_layout(const Verifier *v, const Node *n)
+{
+    if (is_contraction(n))
+        return check_contraction(v, n);
+    bool sums = n->op == OP_BIAS_GRAD;
+    bool good = sums ? n->tensor.layout.kind == LAYOUT_VECTOR : is_blocked(n);
+    for (int k = 0; k < n->arity; k++)
+        good &= is_blocked(n->in[k]);
+    return good || verify_node_fault(v, n, "its maps do not lie in blocks of 16 channels");
+}
+
+/* Parameters and what is computed from them element by element lie alike. */
+static bool check_flat_layout(const Verifier *v, const Node *n)
+{
+    LayoutKind kind = n->tensor.layout.kind;
+    if (kind == LAYOUT_NHWC || kind == LAYOUT_NCHWC)
+        return verify_node_fault(v, n, "a parameter cannot lie like a map");
+    for (int k = 0; k < n->arity && (op_is_pointwise(n->op) || n->op == OP_UPDATE); k++) {
+        Tensor like = n->in[k]->tensor;
+        like.dtype = n->tensor.dtype;
+        if (like.shape.rank > 0 && !verify_same_tensor(&like, &n->tensor))
+            return verify_node_fault(v, n, "its operands lie in different layouts");
+    }
+    return true;
+}
+
+static bool check_layout(const Verifier *v, const Node *n)
+{
+    LayoutKind kind = n->tensor.layout.kind;
+    int strip = n->kernel && value_is_strip(n) ? n->kernel->strip : 0;
+    if (n->op == OP_INPUT)
+        return kind == LAYOUT_PLAIN || verify_node_fault(v, n, "an input is plain");
+    if (n->tensor.layout.strip != 0 && n->tensor.layout.strip != strip)
+        return verify_node_fault(v, n, "it cannot be held by strips of that height");
+    if (kernel_is_rows(n->kernel))
+        return check_row_layout(v, n);
+    if (!is_per_image(v->g, n))
+        return check_flat_layout(v, n);
+    return (kind != LAYOUT_FILTER && kind != LAYOUT_VECTOR) ||
+           verify_node_fault(v, n, "a map cannot lie like a parameter");
+}
+
+bool verify_layouts(const Verifier *v)
+{
+    for (int i = 0; i < v->g->node_count; i++)
+        if (!check_layout(v, v->g->node[i]))
+            return false;
+    for (int i = 0; i < v->g->kernel_count; i++)
+        for (int j = 0; j < v->g->kernel[i]->node_count; j++) {
+            const Node *n = v->g->kernel[i]->node[j];
+            if (v->g->kernel[i]->class == KERNEL_FILTER &&
+                (n->tensor.layout.kind != LAYOUT_FILTER ||
+                 n->in[0]->tensor.layout.kind != LAYOUT_FILTER))
+                return verify_node_fault(v, n, "a filter kernel works on packed filters");
+        }
+    return true;
+}
+
+/* ---- places ---- */
+
+/* When a value lives: moments are kernels, and the chunk phase is one moment for shared memory,
+ * because chunks run in any order. */
+typedef struct Life {
+    const Node *node;
+    int begin, end;
+    int64_t from, to; /* bytes in the region; `to` is behind the last */
+} Life;
+
+static bool is_in_registers(const Node *n)
+{
+    return value_is_folded(n) || n->kernel->class == KERNEL_UPDATE;
+}
+
+static bool check_region_of(const Verifier *v, const Node *n, bool escapes)
+{
+    const Place *p = &n->place;
+    bool chunk = n->kernel && n->kernel->phase == PHASE_CHUNK;
+    bool sums = n->op == OP_CONV2D_WGRAD || n->op == OP_BIAS_GRAD;
+    switch (p->region) {
+    case REGION_NONE:
+        return n->op == OP_UPDATE || (n->op != OP_INPUT && !escapes && is_in_registers(n)) ||
+               verify_node_fault(v, n, "it is kept in memory, but has no place");
+    case REGION_STATE:
+        return n->op == OP_UPDATE ||
+               verify_node_fault(v, n, "only storage lies in the state region");
+    case REGION_SHARED:
+        return !(sums && chunk) || verify_node_fault(v, n, "a sum over chunks lies in partial");
+    case REGION_WORKER:
+        return (chunk && !sums) ||
+               verify_node_fault(v, n, "only values of one chunk lie in worker");
+    case REGION_PARTIAL:
+        return (chunk && sums) || verify_node_fault(v, n, "only sums over chunks lie in partial");
+    case REGION_COUNT: break;
+    }
+    return verify_node_fault(v, n, "its region is unknown");
+}
+
+static bool check_place(const Verifier *v, const Node *n, bool escapes)
+{
+    const Place *p = &n->place;
+    bool worker = p->region == REGION_WORKER;
+    int64_t copies = p->region == REGION_PARTIAL ? v->g->partials : 1;
+    int64_t limit = worker ? v->g->worker_bytes : v->g->shared_bytes;
+    if (!check_region_of(v, n, escapes))
+        return false;
+    if (n->tensor.layout.strip > 0 && (escapes || !worker))
+        return verify_node_fault(v, n, "a strip stays inside its kernel, in worker memory");
+    if (p->region == REGION_NONE || p->region == REGION_STATE)
+        return true;
+    if (p->offset < 0 || p->offset % PLACE_ALIGNMENT != 0)
+        return verify_node_fault(v, n, "its offset is not aligned");
+    if (p->bytes != value_bytes(v->g, n))
+        return verify_node_fault(v, n, "its place has another size than its value");
+    return p->bytes <= (limit - p->offset) / copies ||
+           verify_node_fault(v, n, "its place leaves the region");
+}
+
+/* The moment of each kernel, by index. */
+static int *find_moments(const Verifier *v, bool shared)
+{
+    int *moment = pool_alloc(v->pool, ((size_t)v->g->kernel_count + 1) * sizeof *moment);
+    int chunk = -1;
+    for (int i = 0; i < v->g->kernel_count; i++) {
+        bool together = shared && v->g->kernel[i]->phase == PHASE_CHUNK;
+        if (together && chunk < 0)
+            chunk = i;
+        moment[i] = together ? chunk : i;
+    }
+    return moment;
+}
+
+static Life life_of(const Graph *g, const Node *n)
+{
+    int64_t copies = n->place.region == REGION_PARTIAL ? g->partials : 1;
+    return (Life){.node = n,
+                  .begin = 0,
+                  .end = n->op == OP_INPUT ? g->kernel_count : 0,
+                  .from = n->place.offset,
+                  .to = n->place.offset + n->place.bytes * copies};
+}
+
+/* The lives of one region's values; index by node id is -1 for others. */
+static int find_lives(const Verifier *v, bool shared, Life *life)
+{
+    const Graph *g = v->g;
+    const int *moment = find_moments(v, shared);
+    int *index = pool_alloc(v->pool, ((size_t)g->node_count + 1) * sizeof *index);
+    int count = 0;
+    for (int i = 0; i < g->node_count; i++) {
+        Region r = g->node[i]->place.region;
+        bool here = shared ? r == REGION_SHARED || r == REGION_PARTIAL : r == REGION_WORKER;
+        index[i] = here ? count : -1;
+        if (here)
+            life[count++] = life_of(g, g->node[i]);
+    }
+    for (int i = 0; i < g->kernel_count; i++)
+        for (int j = 0; j < g->kernel[i]->node_count; j++) {
+            const Node *n = g->kernel[i]->node[j];
+            if (index[n->id] >= 0) {
+                life[index[n->id]].begin = moment[i];
+                life[index[n->id]].end = moment[i];
+            }
+            for (int k = 0; k < n->arity; k++)
+                if (n->in[k]->id >= 0 && index[n->in[k]->id] >= 0 &&
+                    life[index[n->in[k]->id]].end < moment[i])
+                    life[index[n->in[k]->id]].end = moment[i];
+        }
+    for (int i = 0; i < g->output_count; i++)
+        if (g->output[i].node->id >= 0 && index[g->output[i].node->id] >= 0)
+            life[index[g->output[i].node->id]].end = g->kernel_count;
+    return count;
+}
+
+static bool check_overlaps(const Verifier *v, bool shared)
+{
+    Life *life = pool_alloc(v->pool, ((size_t)v->g->node_count + 1) * sizeof *life);
+    int count = find_lives(v, shared, life);
+    for (int i = 0; i < count; i++)
+        for (int j = 0; j < i; j++) {
+            const Life *a = &life[i], *b = &life[j];
+            if (a->begin <= b->end && b->begin <= a->end && a->from < b->to && b->from < a->to)
+                return verify_fault(v, a->node->loc,
+                                    "%s overlaps %s in memory while both are alive",
+                                    verify_label(v, a->node), verify_label(v, b->node));
+        }
+    return true;
+}
+
+/* A worker's value is gone when its chunk is: readers are chunk kernels. */
+static bool check_worker_reads(const Verifier *v)
+{
+    for (int i = 0; i < v->g->node_count; i++) {
+        const Node *n = v->g->node[i];
+        for (int k = 0; k < n->arity; k++)
+            if (n->in[k]->place.region == REGION_WORKER && n->kernel->phase != PHASE_CHUNK)
+                return verify_node_fault(v, n, "it reads a worker's value after the images");
+    }
+    for (int i = 0; i < v->g->output_count; i++)
+        if (v->g->output[i].node->place.region == REGION_WORKER)
+            return verify_node_fault(v, v->g->output[i].node, "it is returned, but lies in worker");
+    return true;
+}
+
+bool verify_places(const Verifier *v)
+{
+    bool *escapes = graph_escapes(v->g, v->pool), good = true;
+    for (int i = 0; i < v->g->node_count; i++)
+        good &= check_place(v, v->g->node[i], escapes[i]);
+    if (v->g->shared_bound > v->g->shared_bytes || v->g->worker_bound > v->g->worker_bytes)
+        good = verify_fault(v, (Loc){0}, "a region is smaller than its lower bound");
+    return good && check_worker_reads(v) && check_overlaps(v, true) && check_overlaps(v, false);
+}
