@@ -10,7 +10,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #ifndef NINC_TRAINER_FLAGS
@@ -232,13 +231,6 @@ static int finish(pid_t pid, const char *what)
     return -1;
 }
 
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* All variants and the plan at once. */
 static int compile(Build *b, const char **objects)
 {
@@ -287,8 +279,8 @@ static int link_trainer(Build *b, const char *const *objects)
     paths[count++] = pool_format(b->pool, "%s/ir.s", b->scratch);
     paths[count++] = pool_format(b->pool, "%s/libninc_runtime.a", b->scratch);
     for (int i = 0; i < (int)(sizeof libraries / sizeof *libraries); i++)
-        list = pool_format(b->pool, "%s -l%s%s%s", list, has_static(b, libraries[i]) ? ":lib" : "",
-                           libraries[i], has_static(b, libraries[i]) ? ".a" : "");
+        list = pool_format(b->pool, has_static(b, libraries[i]) ? "%s -l:lib%s.a" : "%s -l%s", list,
+                           libraries[i]);
     return finish(start(b, flags, paths, pool_format(b->pool, "%s -lm -lpthread -ldl", list)),
                   "the trainer");
 }
@@ -374,18 +366,18 @@ static int publish(Build *b)
 static int build(Build *b)
 {
     const char *objects[VARIANTS + 1];
-    double begin = seconds();
+    double begin = clock_seconds();
     if (make_scratch(b) != 0 || write_sources(b) != 0)
         return -1;
-    double emitted = seconds();
+    double emitted = clock_seconds();
     if (compile(b, objects) != 0)
         return -1;
-    double compiled = seconds();
+    double compiled = clock_seconds();
     if (link_trainer(b, objects) != 0)
         return -1;
     if (b->options->time)
         fprintf(stderr, "emit       %8.3f ms\ncompile    %8.3f ms\nlink       %8.3f ms\n",
-                (emitted - begin) * 1e3, (compiled - emitted) * 1e3, (seconds() - compiled) * 1e3);
+                (emitted - begin) * 1e3, (compiled - emitted) * 1e3, (clock_seconds() - compiled) * 1e3);
     return stop_signal ? -1 : publish(b);
 }
 

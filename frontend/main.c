@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 typedef struct Compile {
@@ -189,20 +188,12 @@ static int emit_text(Compile *c, const Module *m)
     return code;
 }
 
-static double seconds(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static int build(Compile *c, const Module *m)
 {
     const Options *o = c->options;
     const char *directory = o->output ? o->output : pool_format(c->pool, "%s_kernels", m->name);
     BuildOptions build_options = {directory, o->verbose, o->pipeline.time};
-    double start = seconds();
+    double start = clock_seconds();
     Text text = {0};
     int code;
 
@@ -216,7 +207,7 @@ static int build(Compile *c, const Module *m)
     code = write_stdout(&text);
     text_free(&text);
     fprintf(stderr, "ninc: wrote %s in %.1f s; next: %s/trainer train\n", directory,
-            seconds() - start, directory);
+            clock_seconds() - start, directory);
     return code;
 }
 

@@ -323,6 +323,9 @@ const char *format_double(double value, char *out);
 /* Digits grouped by commas; out of 32 bytes. */
 const char *format_count(int64_t value, char *out);
 
+/* Seconds of a clock that never goes back; differences mean something. */
+double clock_seconds(void);
+
 /* malloc, realloc, strdup that print one line and exit 1 when memory runs out. */
 void *xmalloc(size_t bytes);
 void *xrealloc(void *p, size_t bytes);
@@ -428,6 +431,11 @@ int kernel_statements(const Kernel *k, Statement *out);
 /* The statement list as a pool array. */
 Statement *kernel_statement_list(Pool *pool, const Kernel *k, int *count);
 bool kernel_returns(const Kernel *k, const Node *n);
+/* Whether k can run next: its operands are computed (by node id), and no kernel that is not done
+ * (by index) still has to read storage that k updates. */
+bool kernel_is_ready(const Graph *g, const Kernel *k, const bool *done, const bool *computed);
+/* Whether wgrad can be the weight gradient of conv: same input, window and filter shape. */
+bool is_wgrad_of(const Node *wgrad, const Node *conv);
 /* The value is finished by a pointwise op in its kernel and never reaches memory. */
 bool value_is_folded(const Node *n);
 /* The value is used in its own segment only, so a strip of it suffices. */

@@ -3,6 +3,7 @@
 #include "ir.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 bool kernel_is_rows(const Kernel *k)
 {
@@ -12,16 +13,14 @@ bool kernel_is_rows(const Kernel *k)
     case KERNEL_MLPCONV_FORWARD:
     case KERNEL_POOL_FORWARD:
     case KERNEL_CONV_BACKWARD:
-    case KERNEL_MLPCONV_BACKWARD:
-        return true;
+    case KERNEL_MLPCONV_BACKWARD: return true;
     case KERNEL_GENERIC:
     case KERNEL_IMAGE:
     case KERNEL_HEAD:
     case KERNEL_FILTER:
     case KERNEL_METRICS:
     case KERNEL_UPDATE:
-    case KERNEL_CLASS_COUNT:
-        break;
+    case KERNEL_CLASS_COUNT: break;
     }
     return false;
 }
@@ -31,8 +30,7 @@ bool op_is_rows(const Node *n)
     switch ((int)n->op) {
     case OP_RELU:
     case OP_ADD:
-    case OP_RELU_GRAD:
-        return n->tensor.shape.rank == 4;
+    case OP_RELU_GRAD: return n->tensor.shape.rank == 4;
     case OP_CONV2D:
     case OP_CONV2D_TRANSPOSE:
     case OP_CONV2D_WGRAD:
@@ -43,10 +41,8 @@ bool op_is_rows(const Node *n)
     case OP_AVGPOOL:
     case OP_AVGPOOL_GRAD:
     case OP_GAP:
-    case OP_GAP_GRAD:
-        return true;
-    default:
-        return false;
+    case OP_GAP_GRAD: return true;
+    default: return false;
     }
 }
 
@@ -62,6 +58,34 @@ bool kernel_returns(const Kernel *k, const Node *n)
         if (k->out[i] == n)
             return true;
     return false;
+}
+
+/* Whether another kernel that is not done reads the storage. */
+static bool is_still_read(const Graph *g, const Kernel *k, const bool *done, const Storage *storage)
+{
+    for (int i = 0; i < g->kernel_count; i++)
+        for (int j = 0; !done[i] && g->kernel[i] != k && j < g->kernel[i]->in_count; j++)
+            if (g->kernel[i]->in[j]->storage == storage)
+                return true;
+    return false;
+}
+
+bool kernel_is_ready(const Graph *g, const Kernel *k, const bool *done, const bool *computed)
+{
+    for (int i = 0; i < k->in_count; i++)
+        if (k->in[i]->kernel && !computed[k->in[i]->id])
+            return false;
+    for (int i = 0; i < k->out_count; i++)
+        if (k->out[i]->op == OP_UPDATE && is_still_read(g, k, done, k->out[i]->storage))
+            return false;
+    return true;
+}
+
+bool is_wgrad_of(const Node *wgrad, const Node *conv)
+{
+    return conv->op == OP_CONV2D && conv->in[0] == wgrad->in[0] &&
+           shape_equal(&conv->in[1]->tensor.shape, &wgrad->tensor.shape) &&
+           memcmp(&conv->attr.window, &wgrad->attr.window, sizeof(Window)) == 0;
 }
 
 /* The only node of n's kernel that uses n; NULL when there are more, or none. */
@@ -114,18 +138,15 @@ static bool reads_other_rows(const Node *n, int in)
 {
     switch ((int)n->op) {
     case OP_CONV2D:
-    case OP_CONV2D_WGRAD:
-        return in == 0 && !window_is_pointwise(&n->attr.window);
+    case OP_CONV2D_WGRAD: return in == 0 && !window_is_pointwise(&n->attr.window);
     case OP_CONV2D_TRANSPOSE:
     case OP_MAXPOOL:
     case OP_MAXPOOL_CODE:
     case OP_MAXPOOL_GRAD:
     case OP_AVGPOOL:
     case OP_AVGPOOL_GRAD:
-    case OP_GAP_GRAD:
-        return true;
-    default:
-        return false;
+    case OP_GAP_GRAD: return true;
+    default: return false;
     }
 }
 
@@ -135,10 +156,10 @@ static bool joins(const Statement *list, int begin, int at)
     const Node *n = list[at].op;
     if (statement_height(&list[begin]) != statement_height(&list[at]))
         return false;
-    bool contraction = n->op == OP_CONV2D || n->op == OP_CONV2D_WGRAD ||
-                       n->op == OP_CONV2D_TRANSPOSE;
-    bool begun_by_wgrad = list[begin].op->op == OP_CONV2D_WGRAD &&
-                          !window_is_pointwise(&list[begin].op->attr.window);
+    bool contraction =
+        n->op == OP_CONV2D || n->op == OP_CONV2D_WGRAD || n->op == OP_CONV2D_TRANSPOSE;
+    bool begun_by_wgrad =
+        list[begin].op->op == OP_CONV2D_WGRAD && !window_is_pointwise(&list[begin].op->attr.window);
     if (begun_by_wgrad || (contraction && !window_is_pointwise(&n->attr.window)))
         return false;
     for (int i = begin; i < at; i++)

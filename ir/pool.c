@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { POOL_BLOCK = 1 << 16, POOL_ALIGN = 16 };
 
@@ -186,4 +187,11 @@ const char *format_count(int64_t value, char *out)
     }
     out[used] = '\0';
     return out;
+}
+
+double clock_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }

@@ -144,14 +144,6 @@ static bool is_contraction(const Node *n)
     return n->op == OP_CONV2D || n->op == OP_CONV2D_TRANSPOSE || n->op == OP_CONV2D_WGRAD;
 }
 
-/* The convolution whose filter the weight gradient n is packed like. */
-static bool is_conv_of(const Node *conv, const Node *n)
-{
-    return conv->op == OP_CONV2D && conv->in[0] == n->in[0] &&
-           shape_equal(&conv->in[1]->tensor.shape, &n->tensor.shape) &&
-           memcmp(&conv->attr.window, &n->attr.window, sizeof(Window)) == 0;
-}
-
 /* Contractions of row kernels run in register tiles. */
 static bool check_tile(const Verifier *v, const Node *n)
 {
@@ -163,7 +155,7 @@ static bool check_tile(const Verifier *v, const Node *n)
         return verify_node_fault(v, n, "its tile is missing or too large");
     for (int i = 0; n->op == OP_CONV2D_WGRAD && i < n->id; i++) {
         const Node *c = v->g->node[i];
-        if (is_conv_of(c, n) && kernel_is_rows(c->kernel) && c->tile.vectors != t->vectors)
+        if (is_wgrad_of(n, c) && kernel_is_rows(c->kernel) && c->tile.vectors != t->vectors)
             return verify_node_fault(v, n, "its tile has not the vectors of its convolution's");
     }
     return true;

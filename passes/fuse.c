@@ -19,7 +19,6 @@ typedef struct Fuser {
     int pools;       /* pools named so far */
     bool *claimed;   /* by id: convolutions whose weight gradient has found its kernel */
     Kernel **backward; /* by id of a forward node: the backward kernel of its kernel */
-    int backwards;
 } Fuser;
 
 /* ---- phases ---- */
@@ -225,13 +224,12 @@ static Kernel *backward_of(Fuser *f, const Node *forward)
     return f->backward[first->id];
 }
 
-/* The forward convolution whose weight gradient this is: same input, filter of the same shape. */
+/* The forward convolution whose weight gradient this is. */
 static Node *conv_of_wgrad(Fuser *f, const Node *wgrad)
 {
     for (int i = 0; i < f->g->node_count; i++) {
         Node *c = f->g->node[i];
-        if (c->op == OP_CONV2D && filter_state(c) && c->in[0] == wgrad->in[0] && !f->claimed[i] &&
-            shape_equal(&c->in[1]->tensor.shape, &wgrad->tensor.shape))
+        if (!f->claimed[i] && is_wgrad_of(wgrad, c) && filter_state(c))
             return c;
     }
     return NULL;
@@ -344,26 +342,6 @@ static void fuse_all(Graph *g, int level)
     graph_derive_io(g);
 }
 
-/* Whether another kernel that is not done reads storage that k updates. */
-static bool is_read_first(const Graph *g, const Kernel *k, const bool *done)
-{
-    for (int i = 0; i < k->out_count; i++)
-        for (int j = 0; k->out[i]->op == OP_UPDATE && j < g->kernel_count; j++)
-            for (int a = 0; !done[j] && g->kernel[j] != k && a < g->kernel[j]->in_count; a++)
-                if (g->kernel[j]->in[a]->storage == k->out[i]->storage)
-                    return true;
-    return false;
-}
-
-/* Whether all values that k reads are computed: leaves, and nodes marked by id. */
-static bool is_ready(const Kernel *k, const bool *computed)
-{
-    for (int i = 0; i < k->in_count; i++)
-        if (k->in[i]->kernel && !computed[k->in[i]->id])
-            return false;
-    return true;
-}
-
 /* Sorts kernels by phase and dependence, keeping their order otherwise; false on a circle. */
 static bool sort_kernels(Graph *g)
 {
@@ -375,8 +353,7 @@ static bool sort_kernels(Graph *g)
     for (int phase = 0; phase < PHASE_COUNT; phase++)
         for (int i = 0; i < g->kernel_count; i++) {
             Kernel *k = g->kernel[i];
-            if (done[i] || (int)k->phase != phase || !is_ready(k, computed) ||
-                is_read_first(g, k, done))
+            if (done[i] || (int)k->phase != phase || !kernel_is_ready(g, k, done, computed))
                 continue;
             sorted[count++] = k;
             done[i] = true;

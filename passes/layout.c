@@ -6,8 +6,6 @@
  * activations stay in logical order. */
 #include "passes.h"
 
-#include <string.h>
-
 enum { CHANNEL_BLOCK = 16 };
 
 static bool is_map(const Graph *g, const Node *n)
@@ -113,9 +111,7 @@ static Layout wgrad_layout(const Graph *g, const Node *n)
 {
     for (int i = 0; i < g->node_count; i++) {
         const Node *c = g->node[i];
-        if (c->op == OP_CONV2D && c->in[0] == n->in[0] && c->in[1]->op == OP_STATE &&
-            shape_equal(&c->in[1]->tensor.shape, &n->tensor.shape) &&
-            memcmp(&c->attr.window, &n->attr.window, sizeof(Window)) == 0)
+        if (is_wgrad_of(n, c) && c->in[1]->op == OP_STATE)
             return c->in[1]->storage->tensor.layout;
     }
     return (Layout){.kind = LAYOUT_PLAIN};

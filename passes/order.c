@@ -13,27 +13,6 @@ typedef struct Scheduler {
     bool *computed; /* by id */
 } Scheduler;
 
-/* Whether another kernel still has to read the storage that k updates. */
-static bool is_read_first(const Scheduler *s, const Kernel *k, const Storage *storage)
-{
-    for (int i = 0; i < s->g->kernel_count; i++)
-        for (int j = 0; !s->done[i] && s->g->kernel[i] != k && j < s->g->kernel[i]->in_count; j++)
-            if (s->g->kernel[i]->in[j]->storage == storage)
-                return true;
-    return false;
-}
-
-static bool ready(const Scheduler *s, const Kernel *k)
-{
-    for (int i = 0; i < k->in_count; i++)
-        if (k->in[i]->kernel && !s->computed[k->in[i]->id])
-            return false;
-    for (int i = 0; i < k->out_count; i++)
-        if (k->out[i]->op == OP_UPDATE && is_read_first(s, k, k->out[i]->storage))
-            return false;
-    return true;
-}
-
 /* Bytes that running k adds to what is live. */
 static int64_t added_bytes(const Scheduler *s, const Kernel *k)
 {
@@ -53,7 +32,7 @@ static int next_kernel(const Scheduler *s, Phase phase)
     int64_t least = 0;
     for (int i = 0; i < s->g->kernel_count; i++) {
         const Kernel *k = s->g->kernel[i];
-        if (s->done[i] || k->phase != phase || !ready(s, k))
+        if (s->done[i] || k->phase != phase || !kernel_is_ready(s->g, k, s->done, s->computed))
             continue;
         int64_t bytes = added_bytes(s, k);
         if (best < 0 || bytes < least) {

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 typedef struct PassInfo {
     const char *name, *what;
@@ -175,13 +174,6 @@ static void verify(const Module *m, const char *pass)
         internal_error("after pass %s: %s", pass, d.count ? d.list[0].message : "not sound");
 }
 
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 bool pipeline_run(Module *m, const PipelineOptions *options, Diagnostics *d)
 {
     for (int i = 0; i < PASS_COUNT; i++) {
@@ -190,13 +182,13 @@ bool pipeline_run(Module *m, const PipelineOptions *options, Diagnostics *d)
         bool left_out = in_list(options->disable, p->name) && strcmp(p->name, "fuse") != 0;
         if (stage < p->from || stage > p->until || left_out)
             continue;
-        double begin = seconds();
+        double begin = clock_seconds();
         run_pass(p->name, m, options);
-        double ran = seconds();
+        double ran = clock_seconds();
         verify(m, p->name);
         if (options->time)
             fprintf(stderr, "%-10s %8.3f ms  verify %8.3f ms\n", p->name, (ran - begin) * 1e3,
-                    (seconds() - ran) * 1e3);
+                    (clock_seconds() - ran) * 1e3);
         if (!dump(m, options, i + 1, p->name, d))
             return false;
         if (options->stop_after && strcmp(options->stop_after, p->name) == 0)

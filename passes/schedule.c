@@ -5,8 +5,6 @@
  * target's limits below. */
 #include "passes.h"
 
-#include <string.h>
-
 /* Accumulator registers of a tile: AVX-512 has 32, some of which hold filters and inputs.
  * Narrower machines cut the tiles into parts (codegen/cpu/ninc_cpu.h). */
 enum { ACCUMULATORS = 28, MAX_TILE_VECTORS = 4 };
@@ -65,9 +63,7 @@ static void schedule_wgrad(const Graph *g, Node *n)
     int run = filter[3] * channels, vectors = 0;
     for (int i = 0; i < g->node_count; i++) {
         const Node *c = g->node[i];
-        if (c->op == OP_CONV2D && c->in[0] == n->in[0] &&
-            shape_equal(&c->in[1]->tensor.shape, &n->tensor.shape) &&
-            memcmp(&c->attr.window, &n->attr.window, sizeof(Window)) == 0)
+        if (is_wgrad_of(n, c))
             vectors = c->tile.vectors;
     }
     if (vectors == 0)

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { STALL_STEPS = 500 };
@@ -56,13 +55,6 @@ static void catch_signals(void)
     sigaction(SIGTERM, &action, NULL);
 }
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* ---- metrics ---- */
 
 static void add_sums(Sums *w, const Metrics *m, double seconds)
@@ -95,7 +87,7 @@ static int collect(Run *r)
     Metrics m;
     if (r->table->read_metrics(r->device, &m) < 0)
         return -1;
-    double at = now(), seconds = at - r->collected_at;
+    double at = clock_seconds(), seconds = at - r->collected_at;
     r->collected_at = at;
     add_sums(&r->logged, &m, seconds);
     add_sums(&r->stall, &m, seconds);
@@ -148,7 +140,7 @@ static int log_window(Run *r, int epoch)
 
 static int show_progress(Run *r)
 {
-    double at = now();
+    double at = clock_seconds();
     if (!r->log.bar || at - r->shown_at < 0.2)
         return 0;
     if (collect(r) < 0)
@@ -192,7 +184,7 @@ static int evaluate_epoch(Run *r, int epochs_done)
     if (collect(r) < 0 ||
         evaluate_set(r->model, r->table, r->device, &r->test, r->test_order, &m) < 0)
         return -1;
-    r->collected_at = now(); /* the speed of training does not count evaluation */
+    r->collected_at = clock_seconds(); /* the speed of training does not count evaluation */
     if (stop_signal)
         return 0;
     LogEntry entry = {.step = r->step,
@@ -287,13 +279,13 @@ static int train_epoch(Run *r, int epoch)
 
 static int train_epochs(Run *r)
 {
-    r->started_at = r->collected_at = now();
+    r->started_at = r->collected_at = clock_seconds();
     for (int epoch = 0; epoch < r->epochs && !finished(r); epoch++)
         if (train_epoch(r, epoch) < 0)
             return -1;
     if (save_all(r) < 0)
         return -1;
-    double seconds = now() - r->started_at;
+    double seconds = clock_seconds() - r->started_at;
     log_clear(&r->log);
     if (stop_signal)
         printf("stopped by %s after step %lld%s\n", stop_signal == SIGINT ? "SIGINT" : "SIGTERM",

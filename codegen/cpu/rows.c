@@ -84,15 +84,24 @@ static const char *table_name(const CpuEmitter *e, const Node *n)
     return pool_format(e->pool, "%s_v%d", e->kernel->name, e->number[n->id]);
 }
 
+/* The vectors of a filter (or its gradient) packed for contraction n, whose input has blocks of
+ * `lanes` channels. */
+static int packed_vectors(const CpuEmitter *e, const Node *n, const Layout *filter, int lanes)
+{
+    int vectors = filter->out_block / 16;
+    if (filter->kind != LAYOUT_FILTER || filter->block != lanes || vectors != n->tile.vectors)
+        internal_error("%s: %s has a filter that is not packed for its input", e->kernel->name,
+                       op_name(n->op));
+    return vectors;
+}
+
 static void table_conv(CpuEmitter *e, const Node *n)
 {
     const Window *k = &n->attr.window;
     const Layout *filter = &n->in[1]->tensor.layout;
     MapShape x = map_shape(n->in[0]);
-    int vectors = filter->out_block / 16, step = k->stride_w * x.lanes;
+    int vectors = packed_vectors(e, n, filter, x.lanes), step = k->stride_w * x.lanes;
     int filters = n->tensor.shape.dim[3];
-    if (filter->kind != LAYOUT_FILTER || filter->block != x.lanes || vectors != n->tile.vectors)
-        internal_error("%s: the filter is not packed for its input", e->kernel->name);
     text_append(e->tables,
                 "static const Conv %s = {\n"
                 "    .in_blocks = %d, .kernel_h = %d, .run = %d, .groups = %d, .vectors = %d,\n"
@@ -109,9 +118,8 @@ static void table_transpose(CpuEmitter *e, const Node *n)
     const Window *k = &n->attr.window;
     const Layout *filter = &n->in[1]->tensor.layout;
     const int32_t *d = n->tensor.shape.dim;
-    int vectors = filter->out_block / 16, more = (d[2] + k->stride_w - 1) / k->stride_w;
-    if (filter->kind != LAYOUT_FILTER || filter->block != 16 || vectors != n->tile.vectors)
-        internal_error("%s: the filter is not packed for its input", e->kernel->name);
+    int vectors = packed_vectors(e, n, filter, 16);
+    int more = (d[2] + k->stride_w - 1) / k->stride_w;
     text_append(e->tables,
                 "static const ConvTranspose %s = {\n"
                 "    .in_blocks = %d, .kernel_h = %d, .kernel_w = %d,\n"
@@ -130,10 +138,8 @@ static void table_wgrad(CpuEmitter *e, const Node *n)
     const Window *k = &n->attr.window;
     const Layout *filter = &n->tensor.layout;
     MapShape x = map_shape(n->in[0]);
-    int vectors = filter->out_block / 16, filters = n->tensor.shape.dim[0];
+    int vectors = packed_vectors(e, n, filter, x.lanes), filters = n->tensor.shape.dim[0];
     Split s = split(k->kernel_w * x.lanes, n->tile.pixels);
-    if (filter->kind != LAYOUT_FILTER || filter->block != x.lanes || vectors != n->tile.vectors)
-        internal_error("%s: the gradient is not packed for its input", e->kernel->name);
     const char *large = wgrad_tile(e, s.large, vectors);
     const char *small = s.smalls ? wgrad_tile(e, s.large - 1, vectors) : large;
     text_append(e->tables,
@@ -273,12 +279,11 @@ static const char *accumulate(bool strips)
     return strips ? "range->accumulate || n > 0 || r0 > 0" : "range->accumulate || n > 0";
 }
 
-static const Node *codes_of(const CpuEmitter *e, const Node *pool)
+static const Node *codes_of(const CpuEmitter *e)
 {
     for (int i = 0; i < e->kernel->node_count; i++)
         if (e->kernel->node[i]->op == OP_MAXPOOL_CODE)
             return e->kernel->node[i];
-    (void)pool;
     return NULL;
 }
 
@@ -370,7 +375,7 @@ static void emit_statement(CpuEmitter *e, const Statement *s, bool strips)
         emit_bias_grad(e, n, strips);
         return;
     case OP_MAXPOOL:
-        codes = codes_of(e, n);
+        codes = codes_of(e);
         emit_line(e, "maxpool_rows(&%s, %s, %s, %s, r0, r1);", table_name(e, n),
                   map_name(e, n->in[0]), map_name(e, n),
                   codes ? map_name(e, codes) : "(CodeMap){0}");
