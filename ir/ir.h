@@ -97,14 +97,29 @@ typedef enum Role {
         ROLE_COUNT
 } Role;
 
+#define IR_TARGETS(X) X(ANY, "any") X(CPU, "cpu") X(CUDA, "cuda")
+
+typedef enum Target {
+#define X(id, text) TARGET_##id,
+    IR_TARGETS(X)
+#undef X
+        TARGET_COUNT
+} Target;
+
+/* How a target keeps storage: each has its own state region. Printed ` cpu {layout} at OFFSET`. */
+typedef struct Home {
+    Layout layout;
+    int64_t offset; /* bytes from the start of the target's state region; -1 before `memory` */
+} Home;
+
 typedef struct Storage {
     const char *name; /* state_dict key; a moment is named PARAMETER.m, .v or .momentum */
-    Tensor tensor;    /* weight OIHW, bias [O], moment as its parameter */
+    Tensor tensor;    /* logical: weight OIHW, bias [O], moment as its parameter */
     Role role;
     int fan_in, fan_out; /* of the convolution, for initialisation; 0 for moments */
     const char *of;      /* moments: the parameter's name; else NULL */
     Loc loc;
-    int64_t offset;      /* bytes from the start of the state region; -1 before `memory` */
+    Home home[TARGET_COUNT];
 } Storage;
 
 /* ---- nodes ---- */
@@ -128,11 +143,21 @@ typedef struct Place {
     int64_t offset, bytes; /* bytes: of one copy */
 } Place;
 
-/* Register tile of a contraction: output pixels (columns) x output vectors of 16 channels for a
+/* CPU: register tile of a contraction: output pixels (columns) x output vectors of 16 channels for a
  * convolution; filter run x output vectors for a weight gradient. 0: not scheduled. */
 typedef struct Tile {
     int pixels, vectors;
 } Tile;
+
+/* How the products of a contraction are computed. bf16 shows in the operands' dtypes. */
+#define IR_MATHS(X) X(FP32, "fp32") X(TF32, "tf32")
+
+typedef enum Math {
+#define X(id, text) MATH_##id,
+    IR_MATHS(X)
+#undef X
+        MATH_COUNT
+} Math;
 
 enum { MAX_OPERANDS = 5 };
 
@@ -151,7 +176,8 @@ struct Node {
     Storage *storage;  /* state, update; else NULL */
     int id;            /* index in graph->node; -1 for `state` */
     Kernel *kernel;    /* NULL before `fuse` and for leaves */
-    Tile tile;
+    Math math;      /* contractions: printed ` math=tf32`; fp32 is left out */
+    Tile tile;      /* CPU */
     Place place;
 };
 
@@ -159,15 +185,19 @@ struct Node {
 
 #define IR_KERNEL_CLASSES(X)                                                                     \
     X(GENERIC, "generic")                   /* plain loops over one op, any layout */            \
-    X(IMAGE, "image")                       /* u8 image -> padded f32 map */                     \
-    X(ROWS, "rows")                         /* row ops of no named pattern */                    \
+    X(IMAGE, "image")                       /* u8 image -> padded map */                         \
+    X(ROWS, "rows")                         /* CPU: row ops of no named pattern */               \
+    X(POINTWISE, "pointwise")               /* CUDA: one thread an element of the result */      \
     X(CONV_FORWARD, "conv_forward")         /* conv + epilogue */                                \
     X(MLPCONV_FORWARD, "mlpconv_forward")   /* conv and 1x1 convs strip by strip (+ gap) */      \
     X(POOL_FORWARD, "pool_forward")                                                              \
     X(HEAD, "head")                         /* softmax, loss, accuracy, logits gradient */       \
-    X(CONV_BACKWARD, "conv_backward")                                                            \
+    X(POOL_BACKWARD, "pool_backward")       /* CUDA: pool gather + mask */                       \
+    X(CONV_BACKWARD, "conv_backward")       /* CPU: mask, dgrad, wgrad */                        \
+    X(CONV_DGRAD, "conv_dgrad")             /* CUDA: dgrad + mask */                             \
+    X(CONV_WGRAD, "conv_wgrad")             /* CUDA: wgrad + bias grad, split over pixels */     \
     X(MLPCONV_BACKWARD, "mlpconv_backward") /* (pool gather,) masks, dgrads, wgrads */           \
-    X(FILTER, "filter")                     /* transposed filters of all layers */               \
+    X(FILTER, "filter")                     /* transposed or cast filters of all layers */       \
     X(METRICS, "metrics")                   /* loss and correct count of the step */             \
     X(UPDATE, "update")                     /* ordered reduction and optimizer, all parameters */
 
@@ -188,11 +218,32 @@ typedef enum Phase {
         PHASE_COUNT
 } Phase;
 
+/* CUDA: one way to run a kernel. A kernel lists its ways, the preferred one first; the runtime takes
+ * the first that fits the device (its shared memory and compute capability) and may lower `split`.
+ * The numbers reach NVRTC as macros KERNEL_TILE_M, _TILE_N, _TILE_K, _STAGES, _SPLIT, _THREADS, and
+ * _SHARED. Printed as
+ *     schedule=[128x128x32 stages=4 split=7 threads=256 shared=73728 grid=92x2 sm=80, ...] */
+typedef struct Schedule {
+    int tile_m, tile_n, tile_k; /* of the GEMM; 0: the kernel has no tiles */
+    int stages;                 /* of the copy pipeline; 0: none */
+    int split;                  /* parts of the reduction, each with its own copy of the result; 1 */
+    int threads;                /* a block */
+    int shared_bytes;           /* dynamic shared memory a block */
+    int grid_x, grid_y;         /* blocks; the grid's z is `split` */
+    int architecture;           /* least compute capability: 75, 80 */
+} Schedule;
+
+enum { MAX_SCHEDULES = 6 };
+
 struct Kernel {
-    const char *name; /* a C identifier, unique in the graph: conv_0_0_forward */
+    const char *name; /* a C identifier, unique among the target's graphs: conv_0_0_forward */
     KernelClass class;
     Phase phase;
-    int strip; /* rows of output a strip; 0: the whole map at once */
+    Target target; /* of its graph */
+    int strip; /* CPU: rows of output a strip; 0: the whole map at once */
+    Schedule schedule[MAX_SCHEDULES]; /* CUDA */
+    int schedule_count;
+    const char *note; /* why it was or was not fused, for the summary; not in the text; or NULL */
     Node **node;
     int node_count;
     Node **in; /* leaves and values of other kernels that it reads, in order of first use */
@@ -218,15 +269,6 @@ typedef enum Stage {
         STAGE_COUNT
 } Stage;
 
-#define IR_TARGETS(X) X(ANY, "any") X(CPU, "cpu") X(CUDA, "cuda")
-
-typedef enum Target {
-#define X(id, text) TARGET_##id,
-    IR_TARGETS(X)
-#undef X
-        TARGET_COUNT
-} Target;
-
 typedef struct Output {
     const char *name; /* loss, correct */
     Node *node;
@@ -241,7 +283,7 @@ struct Graph {
     Stage stage;
     int batch;        /* images a step */
     int chunk;        /* images a chunk; 0 before `schedule` */
-    int partials;     /* copies of each weight gradient, at most MAX_PARTIALS; 0 before */
+    int partials;     /* CPU: copies of each weight gradient, at most MAX_PARTIALS; 0 before */
     Node **node;      /* definitions before uses; leaves `input` first; no `state` nodes */
     int node_count, node_capacity;
     Node **state;     /* one `state` node for each storage read, in order of first read */
@@ -297,7 +339,7 @@ typedef struct Module {
     int storage_count, storage_capacity;
     Graph **graph;
     int graph_count, graph_capacity;
-    int64_t state_bytes; /* of the state region; 0 before `memory` */
+    int64_t state_bytes[TARGET_COUNT]; /* of the state regions; 0 before `memory` */
 } Module;
 
 /* ---- ir/pool.c ---- */
@@ -356,12 +398,15 @@ extern const char *const role_names[ROLE_COUNT], *const region_names[REGION_COUN
 extern const char *const class_names[KERNEL_CLASS_COUNT], *const phase_names[PHASE_COUNT];
 extern const char *const stage_names[STAGE_COUNT], *const target_names[TARGET_COUNT];
 extern const char *const optimizer_names[OPTIMIZER_COUNT], *const init_names[INIT_COUNT];
+extern const char *const math_names[MATH_COUNT];
 
 /* ---- ir/build.c ---- */
 
 Module *module_new(Pool *pool, const char *name);
 Storage *module_add_storage(Module *m, const char *name, Shape shape, Role role, Loc loc);
 Storage *module_find_storage(const Module *m, const char *name); /* NULL if there is none */
+/* The storage as it lies on a target: its tensor with the layout of that home. */
+Tensor storage_tensor(const Storage *s, Target target);
 Graph *module_add_graph(Module *m, const char *name, int batch);
 Graph *module_find_graph(const Module *m, const char *name, Target target);
 /* A deep copy of nodes, kernels and outputs into the same module's storage; appended. */
@@ -406,6 +451,9 @@ bool *graph_escapes(const Graph *g, Pool *pool);
 Tensor placed_tensor(const Graph *g, const Node *n);
 /* Bytes of one copy of a value in its place, halo and padding lanes included. */
 int64_t value_bytes(const Graph *g, const Node *n);
+/* Copies of a value in its place: of a weight gradient the CPU graph's partials, or the largest
+ * split of its CUDA kernel; 1 for all else. Its readers add the copies up in order. */
+int value_copies(const Graph *g, const Node *n);
 
 /* ---- ir/kernel.c: how a kernel of row ops is executed ---- */
 

@@ -45,6 +45,8 @@
     X(CONV2D_TRANSPOSE, "conv2d_transpose", 2, 2, WINDOW, "")                                      \
     /* OIHW -> IOHW with both kernel axes reversed: a stride-1 dgrad is conv2d by this filter */   \
     X(FILTER_TRANSPOSE, "filter_transpose", 1, 1, NONE, "")                                        \
+    /* the same numbers as another floating-point dtype, rounded to nearest even */              \
+    X(CAST, "cast", 1, 1, NONE, "")                                                                \
     /* optimizer: PyTorch's SGD and Adam spelled out */                                            \
     X(WEIGHT_DECAY, "weight_decay", 2, 2, FACTOR, "a + k * b") /* gradient, parameter */           \
     X(MOMENTUM, "momentum", 2, 2, FACTOR, "k * a + b")         /* velocity, gradient */            \

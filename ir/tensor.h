@@ -27,13 +27,16 @@ typedef struct Shape {
 
 /* Physical forms. Only these lanes exist:
  *   plain   dimensions in logical order, contiguous
- *   nhwc    [N][H+2hh][W+2hw][C], zero halo
+ *   nhwc    [N][H+2hh][W+2hw][C], zero halo; with a block, C is padded with zero lanes to a multiple
+ *   nibble  u8 below 16 as [N][H][W][ceil(C/2)] bytes: channel 2k low, 2k+1 high; an element of
+ *           tensor_elements is one byte, and tensor_offset counts nibbles
  *   nchwc   [N][ceil(C/block)][H+2hh][W+2hw][block], zero halo, zero lanes past C; a rank-2 value
  *           [N,C] is stored as if H = W = 1
  *   filter  of OIHW: [ceil(O/out_block)][ceil(I/block)][KH][KW][block][out_block], zero lanes
  *   vector  of [C]: padded with zeros to a multiple of block */
 #define TENSOR_LAYOUTS(X) \
-    X(PLAIN, "plain") X(NHWC, "nhwc") X(NCHWC, "nchwc") X(FILTER, "filter") X(VECTOR, "vector")
+    X(PLAIN, "plain") X(NHWC, "nhwc") X(NCHWC, "nchwc") X(FILTER, "filter") X(VECTOR, "vector") \
+    X(NIBBLE, "nibble")
 
 typedef enum LayoutKind {
 #define X(id, text) LAYOUT_##id,
@@ -44,7 +47,7 @@ typedef enum LayoutKind {
 
 typedef struct Layout {
     LayoutKind kind;
-    int block;          /* nchwc: channels; filter: input channels a block; vector: multiple */
+    int block;          /* nchwc: channels; filter: input channels a block; vector, nhwc: multiple */
     int out_block;      /* filter: output channels a block */
     int halo_h, halo_w; /* nhwc, nchwc: zero rows and columns on each side */
     int strip;          /* nchwc: if > 0 the buffer holds these rows of one image, not the map */

@@ -1,6 +1,5 @@
-/* A device runs the programs of the compiled model. CPU now; CUDA and its simulator stand behind
- * the same table. All functions return 0, or -1 after printing one line that says what failed and
- * what to do. */
+/* A device runs the programs of the compiled model: the CPU, a CUDA GPU, or the simulator of one.
+ * All functions return 0, or -1 after printing one line that says what failed and what to do. */
 #ifndef NINC_DEVICE_H
 #define NINC_DEVICE_H
 
@@ -30,14 +29,16 @@ typedef struct Metrics {
 } Metrics;
 
 typedef struct DeviceOptions {
-    int threads;       /* 0: one a processor */
+    int threads;       /* CPU: 0: one a processor */
+    int ordinal;       /* CUDA: which GPU, from 0 */
     bool with_train;   /* false: only the eval program is needed, less memory */
 } DeviceOptions;
 
 typedef struct Device Device;
 
 typedef struct DeviceTable {
-    const char *name; /* cpu */
+    const char *name; /* cpu, cuda, sim */
+    NincTargetKind target; /* whose programs it runs */
     Device *(*open)(const NincModel *model, const DeviceOptions *options); /* NULL on failure */
     void (*close)(Device *d);
     /* One line: kind, instruction set, threads. */
@@ -47,13 +48,26 @@ typedef struct DeviceTable {
     int (*read_state)(Device *d, int64_t offset, void *bytes, int64_t count);
     int (*step)(Device *d, const NincProgram *program, const StepInput *input);
     int (*read_metrics)(Device *d, Metrics *out);
-    /* For verify and profile: the memory of worker 0, and one launch on it. */
-    void *(*address)(Device *d, NincArg at, int first_image, int partial);
+    /* For verify and profile: the memory of worker 0 (copy `partial` of partials), physical bytes,
+     * and one launch on it. poison sets every byte of the program's shared and worker memory to
+     * 0xFF. */
+    int (*write)(Device *d, const NincArg *at, int partial, const void *bytes, int64_t count);
+    int (*read)(Device *d, const NincArg *at, int partial, void *bytes, int64_t count);
+    int (*poison)(Device *d, const NincProgram *program);
     int (*launch)(Device *d, const NincProgram *program, const NincLaunch *launch,
                   const NincRange *range, int partial);
+    /* Copies of a value in the partial region that one run of `launch` leaves: the split in use on
+     * this device; 1 on the CPU. */
+    int (*copies)(Device *d, const NincLaunch *launch);
     int64_t (*arena_bytes)(Device *d);
 } DeviceTable;
 
-extern const DeviceTable ninc_cpu_device;
+extern const DeviceTable ninc_cpu_device, ninc_cuda_device, ninc_sim_device;
+
+/* The programs of the model that the device runs. */
+static inline const NincTarget *device_target(const NincModel *model, const DeviceTable *table)
+{
+    return &model->target[table->target];
+}
 
 #endif

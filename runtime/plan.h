@@ -37,12 +37,21 @@ typedef struct NincArg {
     int64_t offset, per_image, per_partial; /* bytes */
 } NincArg;
 
+/* One way to run a CUDA kernel (Schedule in ir/ir.h): the preferred one first. */
+typedef struct NincSchedule {
+    int tile_m, tile_n, tile_k, stages, split, threads, shared_bytes;
+    int grid_x, grid_y; /* blocks; the grid's z is the split */
+    int architecture;   /* least compute capability: 75, 80 */
+} NincSchedule;
+
 typedef struct NincLaunch {
     const char *name;  /* of the kernel */
-    int kernel;        /* index in NincCpuLevel.kernel */
+    int kernel;        /* CPU: index in NincCpuLevel.kernel; CUDA: its NINC_KERNEL number */
     const NincArg *arg;
     int args;
-    int slices;        /* before and after: parts that may run in parallel; chunk: 1 */
+    int slices;        /* CPU, before and after: parts that may run in parallel; else 1 */
+    const NincSchedule *schedule; /* CUDA */
+    int schedules;
 } NincLaunch;
 
 /* A named scalar or per-image value that the host writes or reads. */
@@ -80,6 +89,16 @@ typedef enum NincInit {
     NINC_INIT_NORMAL,
 } NincInit;
 
+typedef enum NincTargetKind { NINC_CPU, NINC_CUDA, NINC_TARGETS } NincTargetKind;
+
+/* The programs for one kind of device, and how they keep the storage. */
+typedef struct NincTarget {
+    const char *precision; /* fp32, tf32, bf16; NULL: not compiled for this target */
+    int64_t state_bytes;
+    const NincStorage *storage; /* the same names in the same order for every target */
+    NincProgram train, eval;
+} NincTarget;
+
 typedef struct NincModel {
     const char *name, *dataset;
     int image_h, image_w, image_c, classes; /* of the u8 images of the data set */
@@ -87,10 +106,8 @@ typedef struct NincModel {
     int epochs, log_every, checkpoint_every;
     NincInit init;
     double init_std;
-    int64_t state_bytes;
-    const NincStorage *storage;
     int storages;
-    NincProgram train, eval;
+    NincTarget target[NINC_TARGETS];
 } NincModel;
 
 /* The kernels of both programs compiled for one instruction set. */
@@ -99,6 +116,15 @@ typedef struct NincCpuLevel {
     NincKernelFn *const *kernel;
 } NincCpuLevel;
 
+/* A CUDA kernel that was compiled before (ninc --cubin). `options` are those it was compiled with,
+ * in order, one a line. */
+typedef struct NincCubin {
+    const char *kernel, *architecture; /* conv_0_0_forward, sm_86 */
+    const char *options;
+    const unsigned char *data;
+    size_t size;
+} NincCubin;
+
 /* Defined by plan.c. */
 extern const NincModel ninc_model;
 /* Best first, NULL at the end; the last one runs on any CPU of the architecture. */
@@ -106,5 +132,10 @@ extern const NincCpuLevel *const ninc_cpu_levels[];
 /* The final IR, the very text of MODEL.ir. */
 extern const char ninc_ir_text[];
 extern const size_t ninc_ir_length;
+/* The text of MODEL.cu, NUL-terminated; empty without the CUDA target. */
+extern const char ninc_cuda_text[];
+extern const size_t ninc_cuda_length;
+/* `kernel` NULL at the end. */
+extern const NincCubin ninc_cubins[];
 
 #endif

@@ -1,0 +1,336 @@
+#!/usr/bin/env python3
+"""A training step on the GPU: ninc beside PyTorch, both on this machine, in one run.
+
+    make bench-gpu
+    make bench-gpu BENCH_OPTIONS="--batch 128 --precision bf16"
+
+Models: models/nin.yaml and models/nin_cifar10.yaml, on random images that lie on the device.
+PyTorch runs eagerly and under torch.compile with CUDA graphs (mode="reduce-overhead"), in NHWC
+(channels_last); the faster one counts. fp32 forbids tf32, tf32 allows it, bf16 is autocast. Steps
+are timed with CUDA events on both sides; medians of --rounds groups of steps.
+
+Writes bench/results/DEVICE.json and the table of bench/README.md; prints each kernel's time beside
+its floor, max(bytes / copy bandwidth, FLOP / matrix peak), both ceilings measured here.
+SKIP lines say what could not be measured, and why. Ends within --seconds.
+"""
+import argparse
+import datetime
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import bench
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(HERE)
+PRECISIONS = ("fp32", "tf32", "bf16")
+WAYS = ("eager", "compile")
+LARGE = 512  # batches from here on have the GPU's memory for themselves
+TABLE = ("<!-- gpu table -->", "<!-- end of gpu table -->")
+
+
+def arguments():
+    p = argparse.ArgumentParser(description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--model", nargs="+", default=["models/nin.yaml", "models/nin_cifar10.yaml"])
+    p.add_argument("--batch", type=int, nargs="+", default=[16, 128, 1024])
+    p.add_argument("--precision", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)
+    p.add_argument("--rounds", type=int, default=7, help="groups of steps; their median counts")
+    p.add_argument("--group", type=float, default=0.15, help="seconds a group of steps")
+    p.add_argument("--seconds", type=float, default=470, help="limit for all of it")
+    p.add_argument("--ninc", default="./ninc")
+    p.add_argument("--output", help="the JSON file (default: bench/results/DEVICE.json)")
+    p.add_argument("--worker", help=argparse.SUPPRESS)
+    return p.parse_args()
+
+
+# ---- PyTorch: one process a configuration ----
+
+def make_step(options, model_path, batch, precision, way):
+    """The training step as a function without arguments, and the model's parameters."""
+    import torch
+    import torch.nn.functional as F
+    torch.manual_seed(1)
+    allow = precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = allow
+    torch.backends.cudnn.allow_tf32 = allow
+    torch.backends.cudnn.benchmark = True
+    model = bench.read_model(model_path)
+    shape = model["input"]["shape"]
+    source = [shape[0], 28, 28] if "resize" in model["input"] else shape
+    network = bench.build_network(model).cuda().to(memory_format=torch.channels_last)
+    (kind, keys), = model["optimizer"].items()
+    keys = {k: tuple(v) if isinstance(v, list) else v for k, v in keys.items()}
+    optimizer = (torch.optim.Adam if kind == "adam" else torch.optim.SGD)(
+        network.parameters(), fused=True, **(dict(keys, capturable=True) if kind == "adam"
+                                             else keys))
+    images = torch.randint(0, 256, [batch] + source, dtype=torch.uint8, device="cuda")
+    labels = torch.randint(0, 10, [batch], device="cuda")
+
+    def loss_of():
+        x = images.float() / 255
+        if "resize" in model["input"]:
+            x = F.interpolate(x, shape[1:], mode="bilinear", align_corners=False)
+        x = x.contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cuda", torch.bfloat16, enabled=precision == "bf16"):
+            return F.cross_entropy(network(x).float(), labels)
+
+    forward = torch.compile(loss_of, mode="reduce-overhead") if way == "compile" else loss_of
+
+    def step():
+        if way == "compile":
+            torch.compiler.cudagraph_mark_step_begin()
+        optimizer.zero_grad(set_to_none=True)
+        forward().backward()
+        optimizer.step()
+    return step
+
+
+def time_steps(options, step):
+    """Median seconds of a step, by CUDA events around groups of steps."""
+    import torch
+
+    def group(count):
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        for _ in range(count):
+            step()
+        end.record()
+        end.synchronize()
+        return begin.elapsed_time(end) / 1e3 / count
+    once = group(3)
+    count = max(3, int(options.group / once))
+    return statistics.median(group(count) for _ in range(options.rounds))
+
+
+def worker(options):
+    """Warms up, says `ready`, waits for a line, times, prints one JSON line."""
+    import torch
+    model_path, batch, precision, way = options.worker.split(":")
+    torch.cuda.reset_peak_memory_stats()
+    step = make_step(options, model_path, int(batch), precision, way)
+    for _ in range(12):
+        step()
+    torch.cuda.synchronize()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    seconds = time_steps(options, step)
+    print(json.dumps(dict(seconds=seconds, bytes=torch.cuda.max_memory_reserved(),
+                          version=torch.__version__)), flush=True)
+
+
+def start_worker(options, configuration):
+    command = [sys.executable, os.path.join("bench", "gpu.py"), "--worker",
+               ":".join(str(c) for c in configuration), "--rounds", str(options.rounds),
+               "--group", str(options.group)]
+    return subprocess.Popen(command, cwd=TOP, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True)
+
+
+def measure_torch(options, configurations):
+    """{configuration: result}; small batches warm up side by side and are timed one by one."""
+    results = {}
+    small = [c for c in configurations if c[1] < LARGE]
+    large = [c for c in configurations if c[1] >= LARGE]
+    at_once = max(2, (os.cpu_count() or 2) // 2)
+    groups = [small[i:i + at_once] for i in range(0, len(small), at_once)] + [[c] for c in large]
+    for group in groups:
+        if time.monotonic() > options.deadline:
+            print(f"SKIP PyTorch {group}: --seconds {options.seconds:.0f} are over")
+            continue
+        started = [(c, start_worker(options, c)) for c in group]
+        wait_ready(started)  # all are warm before the first is timed
+        for configuration, process in started:
+            results[configuration] = finish_ready(process)
+            if "error" in results[configuration]:
+                print(f"SKIP PyTorch {configuration}: {results[configuration]['error']}")
+    return results
+
+
+def wait_ready(started):
+    for _, process in started:
+        process.first_line = process.stdout.readline().strip()
+
+
+def finish_ready(process):
+    if process.first_line == "ready":
+        output, error = process.communicate("go\n")
+        if output.startswith("{"):
+            return json.loads(output.splitlines()[0])
+    else:
+        process.kill()
+        _, error = process.communicate()
+    lines = (error or "").strip().splitlines()
+    return dict(error=lines[-1] if lines else "it ended without a word")
+
+
+# ---- ninc ----
+
+def measure_ninc(options, model_path, batch, precision, scratch):
+    """One compile and one `trainer profile`; its JSON, or {"error": ...}."""
+    directory = os.path.join(scratch, f"{os.path.basename(model_path)}-{batch}-{precision}")
+    out = os.path.join(directory, "profile.json")
+    commands = [[options.ninc, model_path, f"--batch={batch}", f"--precision={precision}",
+                 "--target=cuda", "-q", "-o", directory],
+                [os.path.join(directory, "trainer"), "profile", "--device", "cuda", "--json", out]]
+    for command in commands:
+        done = subprocess.run(command, cwd=TOP, capture_output=True, text=True)
+        if done.returncode != 0:
+            lines = (done.stderr or done.stdout).strip().splitlines()
+            return dict(error=lines[-1] if lines else f"exit {done.returncode}")
+    with open(out) as f:
+        return dict(json.load(f), command=" ; ".join(" ".join(c) for c in commands))
+
+
+# ---- ceilings ----
+
+def ceilings():
+    """Copy bandwidth in bytes/s and matrix rates in FLOP/s, measured on this GPU."""
+    import torch
+
+    def seconds(f):
+        f()
+        times = []
+        for _ in range(10):
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            begin.record()
+            f()
+            end.record()
+            end.synchronize()
+            times.append(begin.elapsed_time(end) / 1e3)
+        return statistics.median(times)
+    source = torch.empty(1 << 31, dtype=torch.uint8, device="cuda").random_()
+    target = torch.empty_like(source)
+    out = dict(bytes_per_second=2 * source.numel() / seconds(lambda: target.copy_(source)))
+    del source, target
+    n = 8192
+    for precision in PRECISIONS:
+        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        a, b = (torch.randn(n, n, device="cuda", dtype=dtype) for _ in range(2))
+        out[precision] = 2 * n ** 3 / seconds(lambda: torch.mm(a, b))
+    torch.cuda.empty_cache()
+    return out
+
+
+# ---- reporting ----
+
+def report_kernels(profile, precision, peak):
+    print(f"  {'kernel':34s} {'class':18s} {'us':>9s} {'floor us':>9s} {'of floor':>8s}")
+    for k in profile["kernels"]:
+        floor = max(k["bytes"] / peak["bytes_per_second"], k["flop"] / peak[precision])
+        k["floor_seconds"] = floor
+        print(f"  {k['name']:34s} {k['class']:18s} {k['seconds'] * 1e6:9.1f} {floor * 1e6:9.1f} "
+              f"{floor / k['seconds']:8.0%}" if k["seconds"] > 0 else f"  {k['name']}: no time")
+
+
+def make_row(model, batch, precision, profile, torch_results):
+    row = dict(model=model, batch=batch, precision=precision,
+               ninc_us_per_image=profile["step_seconds"] * 1e6 / batch,
+               ninc_bytes=profile["arena_bytes"])
+    best = min((w for w in WAYS if "seconds" in torch_results.get(w, {})),
+               key=lambda w: torch_results[w]["seconds"], default=None)
+    if best:
+        theirs = torch_results[best]
+        row.update(pytorch_us_per_image=theirs["seconds"] * 1e6 / batch,
+                   pytorch_config=f"{best}, channels_last, {theirs['version']}",
+                   pytorch_bytes=theirs["bytes"])
+        row["ratio"] = row["pytorch_us_per_image"] / row["ninc_us_per_image"]
+    return row
+
+
+def table(result):
+    lines = ["| model | batch | precision | ninc us/image | PyTorch us/image | ratio | "
+             "ninc MB | PyTorch MB | PyTorch's best |", "|---|---|---|---|---|---|---|---|---|"]
+    for r in result["rows"]:
+        theirs = "pytorch_us_per_image" in r
+        lines.append(
+            f"| {r['model']} | {r['batch']} | {r['precision']} | {r['ninc_us_per_image']:.2f} | "
+            + (f"{r['pytorch_us_per_image']:.2f} | {r['ratio']:.2f}x | " if theirs else "- | - | ")
+            + f"{r['ninc_bytes'] / 1e6:.0f} | "
+            + (f"{r['pytorch_bytes'] / 1e6:.0f} | {r['pytorch_config']} |" if theirs
+               else "- | - |"))
+    return lines
+
+
+def write_readme(result):
+    path = os.path.join(HERE, "README.md")
+    if not os.path.exists(path):
+        return
+    with open(path) as f:
+        text = f.read()
+    begin, end = text.find(TABLE[0]), text.find(TABLE[1])
+    if begin < 0 or end < begin:
+        print(f"SKIP the table of bench/README.md: it has no place marked {TABLE[0]}")
+        return
+    body = [f"{result['device']}, driver {result['driver']}, {result['date']}, `make bench-gpu`:",
+            ""] + table(result)
+    with open(path, "w") as f:
+        f.write(text[:begin + len(TABLE[0])] + "\n" + "\n".join(body) + "\n" + text[end:])
+
+
+def gpu_name():
+    """(name, driver version) of the first GPU, or None after a SKIP line."""
+    try:
+        done = subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version",
+                               "--format=csv,noheader"], capture_output=True, text=True)
+    except FileNotFoundError:
+        return None
+    line = done.stdout.strip().splitlines()
+    return [part.strip() for part in line[0].split(",")] if done.returncode == 0 and line else None
+
+
+def file_name(device):
+    """NVIDIA H200 -> h200, NVIDIA H100 80GB HBM3 -> h100_80gb_hbm3."""
+    return re.sub(r"[^a-z0-9]+", "_", re.sub(r"^nvidia\s+", "", device.lower())).strip("_")
+
+
+def main():
+    options = arguments()
+    if options.worker:
+        return worker(options)
+    gpu = gpu_name()
+    if not gpu:
+        print("SKIP: bench-gpu needs an NVIDIA GPU, and nvidia-smi shows none")
+        return None
+    options.deadline = time.monotonic() + options.seconds
+    with_torch = bench.torch_is_there()
+    peak = ceilings() if with_torch else None
+    keys = [(m, b, p) for m in options.model for b in options.batch for p in options.precision]
+    rows, details = [], []
+    theirs = measure_torch(options, [k + (w,) for k in keys for w in WAYS]) if with_torch else {}
+    with tempfile.TemporaryDirectory(prefix="ninc-bench-") as scratch:
+        for model, batch, precision in keys:
+            profile = measure_ninc(options, model, batch, precision, scratch)
+            print(f"\n{model} batch {batch} {precision}")
+            if "error" in profile:
+                print(f"SKIP ninc: {profile['error']}")
+                continue
+            print(f"  $ {profile['command']}")
+            if peak:
+                report_kernels(profile, precision, peak)
+            name = os.path.splitext(os.path.basename(model))[0]
+            ways = {w: theirs.get((model, batch, precision, w), {}) for w in WAYS}
+            rows.append(make_row(name, batch, precision, profile, ways))
+            details.append(dict(model=name, batch=batch, precision=precision,
+                                kernels=profile["kernels"],
+                                pytorch={w: r for w, r in ways.items() if r}))
+    result = dict(device=gpu[0], driver=gpu[1], date=datetime.date.today().isoformat(),
+                  ceilings=peak, rows=rows, details=details)
+    print("\n" + "\n".join(table(result)))
+    path = options.output or os.path.join(HERE, "results", file_name(gpu[0]) + ".json")
+    with open(path, "w") as out:
+        json.dump(result, out, indent=1)
+        out.write("\n")
+    write_readme(result)
+    print(f"\nwritten: {os.path.relpath(path, TOP)}")
+    return None
+
+
+if __name__ == "__main__":
+    main()
