@@ -5,7 +5,7 @@
 NINC=${NINC:-./ninc}
 BUILD=${BUILD:-build}
 [ -x "$NINC" ] || { echo "not ok $NINC is not built"; exit 1; }
-failures=0
+failures=0 checks=0
 work=$(mktemp -d "${TMPDIR:-/tmp}/ninc-test-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
@@ -28,6 +28,7 @@ skip() {
 check() {
     local name=$1
     shift
+    checks=$((checks + 1))
     if "$@" >"$work/output" 2>&1; then
         pass "$name"
     else

@@ -2,15 +2,20 @@
 # PyTorch parity: each case of tests/pytorch, trained by ninc at -O0 and -O2 from the same weights
 # on the same images, against committed float64 values of real PyTorch. Then that a small error
 # would be seen, and that neither the number of threads nor the instruction set matters.
-# $NINC and $BUILD name the compiler and the build directory; $QUICK leaves out the seed network.
+# $NINC and $BUILD name the compiler and the build directory; $QUICK leaves out the seed network;
+# $DEVICE is the trainer's --device (default cpu).
 . tests/lib.sh
 
 cases=tests/pytorch
 tool=$BUILD/parity_tool
+device=${DEVICE:-cpu}
+target=cuda
+[ "$device" != cpu ] || target=cpu
 
 # compile CASE LEVEL -> $work/CASE-LEVEL/trainer
 compile() {
-    [ -x "$work/$1-O$2/trainer" ] || "$NINC" -q "-O$2" -o "$work/$1-O$2" "$cases/$1.yaml"
+    [ -x "$work/$1-O$2/trainer" ] ||
+        "$NINC" -q "-O$2" --target=$target -o "$work/$1-O$2" "$cases/$1.yaml"
 }
 
 # train CASE LEVEL STEPS [WEIGHTS] -> $work/log.jsonl, $work/saved.safetensors
@@ -21,9 +26,9 @@ train() {
         "$tool" init "$cases/$1.json" "$work/$1.safetensors" || return 1
     }
     rm -f "$work/log.jsonl" "$work/saved.safetensors"
-    "$work/$1-O$2/trainer" train --data "$work/$1-data" --init "${4:-$work/$1.safetensors}" \
-        --no-shuffle --no-eval --no-progress --max-steps "$3" --log-every 1 \
-        --log "$work/log.jsonl" --save "$work/saved.safetensors" >/dev/null
+    "$work/$1-O$2/trainer" train --device "$device" --data "$work/$1-data" \
+        --init "${4:-$work/$1.safetensors}" --no-shuffle --no-eval --no-progress --max-steps "$3" \
+        --log-every 1 --log "$work/log.jsonl" --save "$work/saved.safetensors" >/dev/null
 }
 
 # parity CASE LEVEL STEPS
@@ -56,6 +61,11 @@ check "1 % at one tap of blocks is seen" planted blocks_sgd b.0.weight 20
 check "1 % at one tap of strides is seen" planted strides_sgd b.weight 20
 if [ -z "${QUICK:-}" ]; then
     check "1 % at one tap of nin is seen" planted nin_sgd conv.2.0.weight 1
+fi
+
+if [ "$device" != cpu ]; then
+    finish
+    exit
 fi
 
 # The same bits with any number of threads.

@@ -1,0 +1,111 @@
+# Networks of drawn layer shapes, for the kernel tests: sourced. A sequence of numbers starts from a
+# seed in $state, so that a seed always draws the same network.
+# shellcheck shell=bash
+
+# seed N: starts the sequence; the first numbers of near seeds are alike and thrown away.
+seed() {
+    state=$((($1 * 2654435761 + 12345) & 0x7fffffff))
+    local i
+    for i in 1 2 3 4 5 6 7 8; do
+        number 0 1
+    done
+}
+
+# number LOW HIGH -> $picked
+number() {
+    state=$(((state * 1103515245 + 12345) & 0x7fffffff))
+    picked=$(($1 + (state >> 13) % ($2 - $1 + 1)))
+}
+
+# pick A B C ...: one of them, in $picked.
+pick() {
+    number 1 $#
+    shift $((picked - 1))
+    picked=$1
+}
+
+# channels HIGH: 1 to HIGH; every other one beside a multiple of a vector or a tile.
+channels() {
+    local high=$1 whole
+    pick 0 1
+    if [ "$picked" = 0 ]; then
+        number 1 "$high"
+        return
+    fi
+    pick 8 16 32 64 96 128 192
+    whole=$picked
+    [ "$whole" -le "$high" ] || whole=$high
+    pick -1 0 1
+    picked=$((whole + picked))
+    [ $picked -ge 1 ] && [ $picked -le "$high" ] || picked=$high
+}
+
+# drawn_network N: a network of four to six convolutions on a small ragged map. A convolution has 1
+# to 200 channels, a kernel of 1 to 11, stride 1 to 4; wide kernels have few channels, so that a
+# simulated step takes seconds.
+drawn_network() {
+    seed "$1"
+    local i h w c kernel_h kernel_w most stride padding layers
+    pick 1 1 3 4
+    c=$picked
+    number 13 24
+    h=$picked
+    number 13 24
+    w=$picked
+    echo "model: drawn_$1"
+    echo "input: {dataset: idx, classes: 10, data_shape: [$c, $h, $w], shape: [$c, $h, $w]," \
+        "mean: 0.5, std: 0.5}"
+    echo "layers:"
+    number 2 3
+    layers=$picked
+    for ((i = 0; i < layers; i++)); do
+        number 1 11
+        kernel_h=$picked
+        pick "$kernel_h" 1 3 5
+        kernel_w=$picked
+        most=$((2400 / (kernel_h * kernel_w)))
+        [ $most -le 200 ] || most=200
+        [ $most -ge 20 ] || most=20
+        pick 1 1 1 2 3 4
+        stride=$picked
+        [ $i -eq 0 ] || stride=$(((stride + 1) / 2))
+        number $((kernel_h / 4)) $((kernel_h / 2))
+        padding=$picked
+        number $((kernel_w / 4)) $((kernel_w / 2))
+        padding="[$padding, $picked]"
+        local keys="kernel_size: [$kernel_h, $kernel_w], stride: $stride, padding: $padding"
+        pick mlpconv mlpconv conv2d
+        if [ "$picked" = mlpconv ]; then
+            local list="" j
+            for j in 1 2 3; do
+                channels $most
+                list="$list${list:+, }$picked"
+            done
+            echo "  - mlpconv: {name: layer.$i, out_channels: [$list], $keys}"
+        else
+            channels $most
+            echo "  - conv2d: {name: layer.$i, out_channels: $picked, $keys}"
+            pick relu none
+            [ "$picked" = none ] || echo "  - relu"
+        fi
+        if [ $i -eq 0 ]; then
+            pick 2 3
+            local kernel=$picked
+            pick maxpool maxpool avgpool
+            local pool=$picked
+            pick true false
+            echo "  - $pool: {kernel_size: $kernel, stride: 2, padding: $((kernel / 2))," \
+                "ceil_mode: $picked}"
+        fi
+    done
+    echo "  - conv2d: {name: last, out_channels: 10, kernel_size: 1}"
+    pick relu none
+    [ "$picked" = none ] || echo "  - relu"
+    echo "  - gap"
+    echo "  - flatten"
+    echo "loss: cross_entropy"
+    pick "sgd: {lr: 0.1, momentum: 0.9}" "adam: {lr: 0.001, weight_decay: 0.01}" "sgd: {lr: 0.1}"
+    echo "optimizer: {$picked}"
+    pick 1 2 3 5
+    echo "train: {batch_size: $picked, epochs: 1}"
+}

@@ -1,0 +1,72 @@
+#!/bin/bash
+# Every CUDA kernel against the naive evaluator, in the simulator, on fresh random data: the models
+# at a reduced size, and networks of layer shapes drawn anew each run. $NINC_TEST_SEED repeats a
+# run; $QUICK draws fewer. Then whole training steps, and that no kernel at -O2 is a plain loop.
+. tests/lib.sh
+. tests/draw.sh
+
+if ! "${CXX:-c++}" --version >/dev/null 2>&1; then
+    skip "simulated CUDA kernels" "no C++ compiler (\$CXX or c++; Debian: apt-get install g++)"
+    finish
+    exit
+fi
+export NINC_CACHE_DIR=$work/cache
+
+# simulated LEVEL PRECISION MODEL [OPTION...]: verify on the simulator; the cache is not kept.
+simulated() {
+    local level=$1 precision=$2 status
+    shift 2
+    rm -rf "$work/sim" "$work/cache"
+    "$NINC" -q "-O$level" --target=cuda --precision="$precision" -o "$work/sim" "$@" || return 1
+    "$work/sim/trainer" verify --device sim --seed "${NINC_TEST_SEED:-1}" >"$work/verify" 2>&1
+    status=$?
+    grep -v '^ok ' "$work/verify"
+    [ $status -eq 0 ] && grep -q '^ok ' "$work/verify" || return 1
+    # A kernel at -O2 may not quietly be one of -O0, and the other way round.
+    if [ "$level" = 0 ]; then
+        ! "$NINC" -O0 --target=cuda --emit=ir "$@" | grep -E '^  kernel ' |
+            grep -vE '^  kernel [a-z0-9_]+ generic '
+    else
+        ! "$NINC" "-O$level" --target=cuda --precision="$precision" --emit=ir "$@" |
+            grep -E '^  kernel [a-z0-9_]+ generic '
+    fi
+}
+
+precisions="fp32 tf32 bf16"
+reduced_nin=(models/nin.yaml '--set=input.shape=[1,96,96]' '--set=layers.7.avgpool.kernel_size=2'
+    --batch=2)
+reduced_cifar10=(models/nin_cifar10.yaml '--set=input.shape=[3,16,16]'
+    '--set=input.data_shape=[3,16,16]' --batch=2)
+reduced_fashion=(models/nin_fashion.yaml --batch=2)
+for precision in $precisions; do
+    check "simulated nin_fashion $precision -O2" simulated 2 $precision "${reduced_fashion[@]}"
+    [ -z "${QUICK:-}" ] || continue
+    check "simulated nin $precision -O2" simulated 2 $precision "${reduced_nin[@]}"
+    check "simulated nin_cifar10 $precision -O2" simulated 2 $precision "${reduced_cifar10[@]}"
+done
+if [ -z "${QUICK:-}" ]; then
+    check "simulated nin_fashion fp32 -O1" simulated 1 fp32 "${reduced_fashion[@]}"
+    check "simulated nin fp32 -O0" simulated 0 fp32 "${reduced_nin[@]}"
+    check "simulated nin_cifar10 bf16 -O0" simulated 0 bf16 "${reduced_cifar10[@]}"
+fi
+
+# At least this many convolutions of drawn shapes.
+wanted=40
+[ -z "${QUICK:-}" ] || wanted=6
+first=${NINC_TEST_SEED:-$((RANDOM * 32768 + RANDOM))}
+echo "drawn networks from seed $first on; NINC_TEST_SEED=$first repeats them"
+drawn=0
+for ((number = first; drawn < wanted; number++)); do
+    drawn_network $number >"$work/drawn.yaml"
+    # A window may be too large for what the layers before it left.
+    grep -q 'does not fit' <("$NINC" --check "$work/drawn.yaml" 2>&1) && continue
+    drawn=$((drawn + 3 * $(grep -c mlpconv "$work/drawn.yaml") + $(grep -c conv2d "$work/drawn.yaml")))
+    for precision in $precisions; do
+        check "simulated drawn network $number $precision -O2" \
+            simulated 2 $precision "$work/drawn.yaml"
+    done
+    pick $precisions
+    check "simulated drawn network $number $picked -O0" simulated 0 "$picked" "$work/drawn.yaml"
+done
+check "$wanted convolutions drawn" [ $drawn -ge $wanted ]
+finish
