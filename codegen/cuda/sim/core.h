@@ -83,12 +83,13 @@ static inline u32 sim_random(void)
 /* ---- check.cc ---- */
 
 void check_launch_begin();
+void check_launch_end();
 void check_block_begin();
 /* After all threads have arrived, and before one of them goes on. */
 void check_block_barrier();
 void check_warp_barrier(Warp *warp);
-/* An access of the running thread in the place of `thread`. */
-void check_access(const void *at, u32 bytes, bool write, u32 thread, const void *site);
+/* An access of the running thread. */
+void check_access(const void *at, u32 bytes, bool write, const void *site);
 /* A cp.async is issued (its destination may not be touched) and done (written). */
 void check_copy_issued(const Copy *copy, const void *site);
 void check_copy_done(const Copy *copy, const void *site);

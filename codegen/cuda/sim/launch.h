@@ -11,7 +11,7 @@ extern "C" {
 #endif
 
 /* Device memory that kernels may touch. `shadow` remembers who wrote and who read each 2 bytes, for
- * the race check: 8 zeroed bytes a pair of bytes of the buffer; NULL: no race check in it. */
+ * the race check: 8 zeroed bytes a pair of bytes of the buffer, from mmap; NULL: no race check. */
 typedef struct SimBuffer {
     unsigned char *begin, *end;
     uint32_t *shadow;
@@ -26,7 +26,8 @@ typedef struct SimLaunch {
     uint64_t seed;           /* of the order in which blocks and threads run */
     const SimBuffer *buffer; /* none: global memory is not checked */
     int buffers;
-    int races;               /* 0: no race checks, neither in shared nor in global memory */
+    uint32_t *clock; /* of the shadows, 0 at first */
+    int races;       /* 0: no race checks, neither in shared nor in global memory */
 } SimLaunch;
 
 /* What went wrong first: one line without its place, and the instructions that did it. */

@@ -356,7 +356,7 @@ SimWords sim_ldmatrix(const void *row, bool transposed)
 {
     Warp *warp = own_warp();
     u32 lane = sim.now % LANES;
-    check_access(row, 16, false, sim.now, CALLER);
+    check_access(row, 16, false, CALLER);
     warp->row[lane] = (const u8 *)row;
     if (arrive(warp, transposed ? LDMATRIX_TRANS : LDMATRIX, CALLER)) {
         (transposed ? load_matrices_transposed : load_matrices)(warp);
@@ -676,6 +676,7 @@ int ninc_sim_launch(const SimLaunch *launch, SimReport *report)
     sim.random = launch->seed * 0x9e3779b97f4a7c15u + 0x2545f4914f6cdd1du;
     check_launch_begin();
     int status = run_blocks(arg);
+    check_launch_end();
     sim.launch = NULL;
     free(arg);
     return status;
