@@ -30,7 +30,8 @@ OPENMP  = $(call library,gomp) -lpthread -ldl -lm
 
 SOURCES         = $(wildcard frontend/*.c passes/*.c codegen/*.c codegen/cpu/*.c)
 IR_OBJECTS      = $(patsubst %.c,$(BUILD)/%.o,$(wildcard ir/*.c))
-RUNTIME_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(wildcard runtime/*.c))
+RUNTIME_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(wildcard runtime/*.c)) \
+                  $(patsubst %.S,$(BUILD)/%.o,$(wildcard runtime/*.S))
 EMBED_OBJECTS   = $(patsubst %.S,$(BUILD)/%.o,$(wildcard codegen/*.S))
 NINC_OBJECTS    = $(patsubst %.c,$(BUILD)/%.o,$(SOURCES)) $(EMBED_OBJECTS)
 LIBRARY_OBJECTS = $(filter-out $(BUILD)/frontend/main.o,$(NINC_OBJECTS))
@@ -63,6 +64,10 @@ $(BUILD)/codegen/build.o: DEFINES = -DNINC_TRAINER_FLAGS='"$(SANITIZERS)"'
 $(BUILD)/codegen/%.o: codegen/%.S $(EMBEDDED) Makefile
 	@mkdir -p $(@D)
 	$(CC) -DRUNTIME_ARCHIVE='"$(RUNTIME)"' -Wa,-I. -c -o $@ $<
+
+$(BUILD)/runtime/%.o: runtime/%.S $(wildcard codegen/cuda/sim/*) Makefile
+	@mkdir -p $(@D)
+	$(CC) -Wa,-I. -c -o $@ $<
 
 # ---- tests ----
 

@@ -112,4 +112,30 @@ typedef struct CubinUsage {
 /* -1 without a message when the bytes are no cubin that holds the kernel. */
 int cubin_usage(const void *cubin, size_t size, const char *kernel, CubinUsage *out);
 
+/* ---- sim_build.c: CUDA text to a library that simulates it ---- */
+
+typedef struct SimCompiler {
+    char command[256], version[256]; /* "g++", the first line of its --version */
+} SimCompiler;
+
+/* $CXX, c++ or g++: the first that runs; $CXX alone where it is set. */
+int sim_compiler(SimCompiler *out);
+
+typedef struct SimProgram {
+    const char *text;
+    const char *const *option; /* -DNAME=VALUE */
+    int option_count;
+    const int *number; /* of the kernels: NINC_KERNEL */
+    int numbers;
+    bool checks; /* of plain accesses to memory */
+} SimProgram;
+
+typedef struct SimLibrary {
+    char path[4096];
+    bool temporary; /* not in the cache: to be removed after use */
+} SimLibrary;
+
+/* Takes the library from the cache or compiles it. */
+int sim_library(const SimCompiler *compiler, const SimProgram *program, SimLibrary *out);
+
 #endif

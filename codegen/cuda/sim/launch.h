@@ -9,6 +9,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* Device memory that kernels may touch. `shadow` remembers who wrote and who read each 2 bytes, for
  * the race check: 8 zeroed bytes a pair of bytes of the buffer, from mmap; NULL: no race check. */
@@ -38,7 +39,10 @@ typedef struct SimReport {
 
 /* Runs all blocks, one after another; 0, or -1 with the report filled in. */
 int ninc_sim_launch(const SimLaunch *launch, SimReport *report);
+/* Gives back what the launches left allocated. */
+void ninc_sim_end(void);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

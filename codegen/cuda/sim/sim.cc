@@ -681,3 +681,15 @@ int ninc_sim_launch(const SimLaunch *launch, SimReport *report)
     free(arg);
     return status;
 }
+
+void ninc_sim_end()
+{
+    for (u32 t = 0; t < MAX_THREADS; t++) {
+        free(sim.thread[t].copy);
+    }
+    if (sim.stacks) {
+        munmap(sim.stacks, (size_t)MAX_THREADS * STACK_BYTES);
+        munmap(sim.shared - GUARD, MAX_SHARED + 2 * GUARD);
+    }
+    sim = Sim{};
+}

@@ -1,0 +1,416 @@
+/* CUDA text to a shared library that simulates its kernels: by the system's C++ compiler, one
+ * translation unit a kernel, as many at a time as there are processors. The libraries are kept in
+ * the cache directory, under a hash of all that they depend on, each with a checksum at its end. */
+#include "../ir/ir.h"
+#include "gpu.h"
+#include "runtime.h"
+
+#include <errno.h>
+#include <ftw.h>
+#include <limits.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+/* ---- the simulator's own sources: sim_files.S ---- */
+
+typedef struct FileText {
+    const char *begin;
+    size_t size;
+} FileText;
+
+extern const FileText sim_text_sim_h, sim_text_launch_h, sim_text_core_h, sim_text_sim_cc,
+    sim_text_check_cc;
+
+static const struct {
+    const char *name;
+    const FileText *text;
+} simulator[] = {
+    {"sim.h", &sim_text_sim_h},   {"launch.h", &sim_text_launch_h},
+    {"core.h", &sim_text_core_h}, {"sim.cc", &sim_text_sim_cc},
+    {"check.cc", &sim_text_check_cc},
+};
+
+enum { SIMULATOR_FILES = sizeof simulator / sizeof simulator[0], MAX_WORDS = 64 };
+
+/* ---- hashes (FNV-1a) ---- */
+
+__extension__ typedef unsigned __int128 Hash;
+
+static Hash hash_start(void)
+{
+    return (Hash)0x6c62272e07bb0142 << 64 | 0x62b821756295c58d;
+}
+
+static Hash hash_bytes(Hash h, const void *bytes, size_t count)
+{
+    const Hash prime = (Hash)1 << 88 | 0x13b;
+    for (const unsigned char *b = bytes; count--; b++)
+        h = (h ^ *b) * prime;
+    return h;
+}
+
+/* With its NUL, so that two texts do not run together. */
+static Hash hash_text(Hash h, const char *text)
+{
+    return hash_bytes(h, text, strlen(text) + 1);
+}
+
+/* What -march=native depends on. */
+static Hash hash_processor(Hash h)
+{
+    char line[4096];
+    int lines = 0;
+    FILE *f = fopen("/proc/cpuinfo", "r");
+    while (f && lines < 2 && fgets(line, sizeof line, f)) {
+        if (!strncmp(line, "model name", 10) || !strncmp(line, "flags", 5) ||
+            !strncmp(line, "Features", 8)) {
+            h = hash_text(h, line);
+            lines++;
+        }
+    }
+    if (f)
+        fclose(f);
+    return h;
+}
+
+/* ---- the compiler ---- */
+
+static bool compiler_runs(const char *command, SimCompiler *out)
+{
+    char line[256];
+    snprintf(out->command, sizeof out->command, "%s", command);
+    snprintf(line, sizeof line, "%s --version 2>/dev/null", command);
+    FILE *f = popen(line, "r");
+    bool found = f && fgets(out->version, sizeof out->version, f);
+    while (found && fgets(line, sizeof line, f))
+        continue;
+    if (f)
+        found = pclose(f) == 0 && found;
+    out->version[strcspn(out->version, "\n")] = '\0';
+    return found;
+}
+
+int sim_compiler(SimCompiler *out)
+{
+    const char *chosen = getenv("CXX");
+    char text[64];
+    if (chosen && chosen[strspn(chosen, " \t")]) {
+        if (strlen(chosen) < sizeof out->command && compiler_runs(chosen, out))
+            return 0;
+        return fault("--device sim needs a C++ compiler: \"%s --version\" ($CXX) fails; set CXX to "
+                     "one that runs, or unset it", printable(chosen, text, sizeof text));
+    }
+    if (compiler_runs("c++", out) || compiler_runs("g++", out))
+        return 0;
+    return fault("--device sim needs a C++ compiler: neither c++ nor g++ runs; install g++ or set "
+                 "CXX");
+}
+
+/* ---- commands, run in the directory where the sources lie ---- */
+
+/* Words divided by spaces: the compiler's command and what follows. */
+static pid_t start(const char *directory, const char *command, const char *rest)
+{
+    char text[1024], *word[MAX_WORDS + 1], *place;
+    int words = 0;
+    snprintf(text, sizeof text, "%s %s", command, rest);
+    for (char *w = strtok_r(text, " \t", &place); w && words < MAX_WORDS;
+         w = strtok_r(NULL, " \t", &place))
+        word[words++] = w;
+    word[words] = NULL;
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addchdir_np(&actions, directory);
+    pid_t pid;
+    int error = posix_spawnp(&pid, word[0], &actions, NULL, word, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    return error ? fault("cannot start %s: %s", word[0], strerror(error)) : pid;
+}
+
+static int finish(pid_t pid)
+{
+    int status;
+    while (waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR)
+            return -1;
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -1;
+}
+
+static int run(const char *directory, const char *command, const char *rest)
+{
+    pid_t pid = start(directory, command, rest);
+    return pid < 0 ? -1 : finish(pid);
+}
+
+/* ---- one library ---- */
+
+typedef struct Build {
+    const SimProgram *program;
+    const char *command;
+    char work[PATH_MAX]; /* directory of sources and objects */
+} Build;
+
+static int write_bytes(const Build *b, const char *name, const void *bytes, size_t count)
+{
+    char path[PATH_MAX + 32];
+    snprintf(path, sizeof path, "%s/%s", b->work, name);
+    FILE *f = fopen(path, "wb");
+    bool written = f && fwrite(bytes, 1, count, f) == count;
+    if (f && fclose(f))
+        written = false;
+    return written ? 0 : fault("cannot write %s: %s", path, strerror(errno));
+}
+
+/* Common to all compilations; -fsanitize=thread makes plain accesses visible (check.cc). */
+static const char flags_text[] = "-w -g1 -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti "
+                                 "-fno-strict-aliasing -fno-stack-protector -std=c++17 "
+#if defined(__aarch64__)
+                                 "-mcpu=native\n";
+#else
+                                 "-march=native\n";
+#endif
+static const char kernel_flags[] = "-O1 -DNINC_SIM -include sim.h\n";
+static const char check_flags[] = "-fsanitize=thread\n";
+
+static int write_options(const Build *b)
+{
+    const SimProgram *p = b->program;
+    size_t size = sizeof kernel_flags + sizeof check_flags, used;
+    for (int i = 0; i < p->option_count; i++)
+        size += strlen(p->option[i]) + 1;
+    char *text = xmalloc(size);
+    used = (size_t)sprintf(text, "%s%s", kernel_flags, p->checks ? check_flags : "");
+    for (int i = 0; i < p->option_count; i++)
+        used += (size_t)sprintf(text + used, "%s\n", p->option[i]);
+    int status = write_bytes(b, "options", text, used);
+    free(text);
+    return status;
+}
+
+static int write_sources(const Build *b)
+{
+    for (int i = 0; i < SIMULATOR_FILES; i++)
+        if (write_bytes(b, simulator[i].name, simulator[i].text->begin, simulator[i].text->size))
+            return -1;
+    if (write_bytes(b, "kernels.cu", b->program->text, strlen(b->program->text)) ||
+        write_bytes(b, "flags", flags_text, strlen(flags_text)))
+        return -1;
+    return write_options(b);
+}
+
+/* Unit -2 and -1: the simulator; from 0: a kernel. */
+static pid_t start_unit(const Build *b, int unit)
+{
+    char rest[256];
+    if (unit < 0)
+        snprintf(rest, sizeof rest, "@flags -O2 -c %s -o %s", unit == -2 ? "sim.cc" : "check.cc",
+                 unit == -2 ? "sim.o" : "check.o");
+    else
+        snprintf(rest, sizeof rest, "@flags @options -DNINC_KERNEL=%d -x c++ -c kernels.cu -o k%d.o",
+                 b->program->number[unit], unit);
+    return start(b->work, b->command, rest);
+}
+
+static int compile_units(const Build *b)
+{
+    int units = b->program->numbers, status = 0, limit = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    int first = -2, next = -2; /* units first..next-1 are running or done */
+    pid_t *pid = xmalloc((size_t)(units + 2) * sizeof *pid);
+    while (first < units && status == 0) {
+        for (; next < units && next - first < limit && status == 0; next++)
+            if ((pid[next + 2] = start_unit(b, next)) < 0)
+                status = -1;
+        if (status == 0)
+            status = finish(pid[first++ + 2]);
+    }
+    for (; first < next; first++)
+        if (pid[first + 2] > 0)
+            finish(pid[first + 2]);
+    free(pid);
+    return status ? fault("--device sim: %s does not compile the kernels", b->command) : 0;
+}
+
+/* Objects are named by a response file: there may be many. */
+static int link_units(const Build *b)
+{
+    size_t used = 0, size = (size_t)b->program->numbers * 16 + 32;
+    char *text = xmalloc(size);
+    used += (size_t)sprintf(text, "sim.o\ncheck.o\n");
+    for (int i = 0; i < b->program->numbers; i++)
+        used += (size_t)sprintf(text + used, "k%d.o\n", i);
+    int status = write_bytes(b, "objects", text, used);
+    free(text);
+    if (status == 0 && run(b->work, b->command, "-shared -Wl,-z,defs -o library.so @objects"))
+        status = fault("--device sim: %s does not link the kernels", b->command);
+    return status;
+}
+
+static int remove_entry(const char *path, const struct stat *s, int kind, struct FTW *at)
+{
+    (void)s, (void)kind, (void)at;
+    return remove(path);
+}
+
+static void remove_work(const Build *b)
+{
+    if (*b->work && nftw(b->work, remove_entry, 8, FTW_DEPTH | FTW_PHYS) != 0)
+        notice("cannot remove %s: %s", b->work, strerror(errno));
+}
+
+/* ---- the cache ---- */
+
+/* At the end of each library in the cache; the loader does not look there. */
+typedef struct Trailer {
+    char magic[8];
+    uint64_t size;
+    unsigned char hash[16];
+} Trailer;
+
+static const char trailer_magic[8] = "nincsim1";
+
+static Trailer trailer_of(const unsigned char *bytes, size_t size)
+{
+    Trailer t = {.size = size};
+    Hash h = hash_bytes(hash_start(), bytes, size);
+    memcpy(t.magic, trailer_magic, sizeof t.magic);
+    memcpy(t.hash, &h, sizeof t.hash);
+    return t;
+}
+
+/* The bytes of a file with room for a trailer; NULL without a message. */
+static unsigned char *read_file(const char *path, size_t *size)
+{
+    struct stat s;
+    FILE *f = fopen(path, "rb");
+    if (!f)
+        return NULL;
+    unsigned char *bytes = NULL;
+    if (fstat(fileno(f), &s) == 0 && S_ISREG(s.st_mode)) {
+        bytes = xmalloc((size_t)s.st_size + sizeof(Trailer));
+        *size = fread(bytes, 1, (size_t)s.st_size, f);
+    }
+    fclose(f);
+    return bytes;
+}
+
+static bool whole(const char *path)
+{
+    size_t size = 0;
+    unsigned char *bytes = read_file(path, &size);
+    bool good = false;
+    if (bytes && size > sizeof(Trailer)) {
+        Trailer t = trailer_of(bytes, size - sizeof t);
+        good = memcmp(&t, bytes + size - sizeof t, sizeof t) == 0;
+    }
+    free(bytes);
+    return good;
+}
+
+/* Appears under its name only when it is whole, so that trainers that run at once see no half of
+ * one. */
+static int store(const Build *b, const char *path)
+{
+    char from[PATH_MAX + 32], beside[PATH_MAX + 32];
+    size_t size = 0;
+    snprintf(from, sizeof from, "%s/library.so", b->work);
+    snprintf(beside, sizeof beside, "%s.partial-%ld", path, (long)getpid());
+    unsigned char *bytes = read_file(from, &size);
+    if (!bytes)
+        return fault("cannot read %s: %s", from, strerror(errno));
+    Trailer t = trailer_of(bytes, size);
+    memcpy(bytes + size, &t, sizeof t);
+    FILE *f = fopen(beside, "wb");
+    bool written = f && fwrite(bytes, 1, size + sizeof t, f) == size + sizeof t;
+    if (f && fclose(f))
+        written = false;
+    free(bytes);
+    if (written && rename(beside, path) == 0)
+        return 0;
+    int status = fault("cannot write %s: %s", path, strerror(errno));
+    unlink(beside);
+    return status;
+}
+
+/* Makes the directory and those above it. */
+static bool make_directories(char *path)
+{
+    for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        mkdir(path, 0777);
+        *slash = '/';
+    }
+    mkdir(path, 0777);
+    return access(path, W_OK | X_OK) == 0;
+}
+
+/* $NINC_CACHE_DIR, $XDG_CACHE_HOME/ninc, ~/.cache/ninc. */
+static bool cache_directory(char *out, size_t size)
+{
+    const char *own = getenv("NINC_CACHE_DIR"), *xdg = getenv("XDG_CACHE_HOME");
+    const char *home = getenv("HOME");
+    if (own && *own)
+        snprintf(out, size, "%s", own);
+    else if (xdg && *xdg)
+        snprintf(out, size, "%s/ninc", xdg);
+    else
+        snprintf(out, size, "%s/.cache/ninc", home && *home ? home : "/nonexistent");
+    if (make_directories(out))
+        return true;
+    notice("the cache directory %s cannot be written (%s): kernels are compiled in each run; set "
+           "NINC_CACHE_DIR", out, strerror(errno));
+    return false;
+}
+
+static Hash hash_program(const SimCompiler *compiler, const SimProgram *p)
+{
+    Hash h = hash_processor(hash_start());
+    h = hash_text(hash_text(h, compiler->command), compiler->version);
+    h = hash_text(hash_text(h, flags_text), kernel_flags);
+    h = hash_bytes(h, &p->checks, sizeof p->checks);
+    for (int i = 0; i < SIMULATOR_FILES; i++)
+        h = hash_bytes(h, simulator[i].text->begin, simulator[i].text->size);
+    for (int i = 0; i < p->option_count; i++)
+        h = hash_text(h, p->option[i]);
+    h = hash_bytes(h, p->number, (size_t)p->numbers * sizeof *p->number);
+    return hash_text(h, p->text);
+}
+
+static int make_work(Build *b)
+{
+    const char *place = getenv("TMPDIR");
+    snprintf(b->work, sizeof b->work, "%s/ninc-sim-XXXXXX", place && *place ? place : "/tmp");
+    if (mkdtemp(b->work))
+        return 0;
+    int status = fault("cannot make the directory %s: %s; set TMPDIR", b->work, strerror(errno));
+    b->work[0] = '\0';
+    return status;
+}
+
+int sim_library(const SimCompiler *compiler, const SimProgram *program, SimLibrary *out)
+{
+    Build b = {.program = program, .command = compiler->command};
+    char directory[PATH_MAX - 64] = "";
+    Hash h = hash_program(compiler, program);
+    out->temporary = !cache_directory(directory, sizeof directory);
+    if (!out->temporary) {
+        snprintf(out->path, sizeof out->path, "%s/sim-%016llx%016llx.so", directory,
+                 (unsigned long long)(h >> 64), (unsigned long long)h);
+        if (whole(out->path))
+            return 0;
+    }
+    int status = make_work(&b);
+    if (status == 0 && out->temporary)
+        snprintf(out->path, sizeof out->path, "%.3900s.so", b.work);
+    if (status == 0 && (status = write_sources(&b)) == 0)
+        status = compile_units(&b);
+    if (status == 0 && (status = link_units(&b)) == 0)
+        status = store(&b, out->path);
+    remove_work(&b);
+    return status;
+}
