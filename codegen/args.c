@@ -71,11 +71,11 @@ char *c_storage_name(Pool *pool, const Module *m, const Storage *s)
     return taken ? pool_format(pool, "state_%d_%s", at, id) : pool_strdup(pool, id);
 }
 
-const Kernel *cpu_kernel(const Module *m, int index, const Graph **graph)
+const Kernel *target_kernel(const Module *m, Target target, int index, const Graph **graph)
 {
     static const char *const names[] = {"train", "eval"};
     for (int i = 0; i < 2; i++) {
-        const Graph *g = module_find_graph(m, names[i], TARGET_CPU);
+        const Graph *g = module_find_graph(m, names[i], target);
         if (!g)
             continue;
         *graph = g;

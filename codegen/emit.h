@@ -17,8 +17,8 @@ KernelArgs kernel_args(Pool *pool, const Kernel *k);
 /* The C name of storage: conv.0.0.weight -> conv_0_0_weight, told apart where two names (a.b, a_b)
  * would meet. */
 char *c_storage_name(Pool *pool, const Module *m, const Storage *s);
-/* Kernels of the CPU graphs in table order: train, then eval. NULL past the end. */
-const Kernel *cpu_kernel(const Module *m, int index, const Graph **graph);
+/* Kernels of a target's graphs in table order: train, then eval. NULL past the end. */
+const Kernel *target_kernel(const Module *m, Target target, int index, const Graph **graph);
 /* The value holds rows of single images: its address moves with the chunk. */
 bool is_chunked(const Graph *g, const Node *n);
 /* From one image of a per-image value to the next. */

@@ -43,7 +43,8 @@ static void emit_tensor(const Tensor *t, Text *out)
 static void emit_arg(const Graph *g, const Node *n, Text *out)
 {
     if (n->storage) {
-        text_append(out, "{NINC_REGION_STATE, %lld, 0, 0}", (long long)n->storage->offset);
+        text_append(out, "{NINC_REGION_STATE, %lld, 0, 0}",
+                    (long long)n->storage->home[g->target].offset);
         return;
     }
     Place p = n->place;
@@ -69,22 +70,37 @@ static void emit_arg(const Graph *g, const Node *n, Text *out)
 
 /* ---- launches ---- */
 
-static int kernel_index(const Module *m, const Kernel *k)
+static int kernel_index(const Graph *g, const Kernel *k)
 {
-    const Graph *g;
+    const Graph *of;
     for (int i = 0;; i++)
-        if (cpu_kernel(m, i, &g) == k)
+        if (target_kernel(g->module, g->target, i, &of) == k)
             return i;
 }
 
 static void emit_args(Pool *pool, const Graph *g, const Kernel *k, Text *out)
 {
     KernelArgs args = kernel_args(pool, k);
-    text_append(out, "static const NincArg %s_args[] = {\n", k->name);
+    text_append(out, "static const NincArg %s_%s_args[] = {\n", target_names[g->target], k->name);
     for (int i = 0; i < args.count; i++) {
         text_append(out, "    ");
         emit_arg(g, args.node[i], out);
         text_append(out, ",\n");
+    }
+    text_append(out, "};\n");
+}
+
+static void emit_schedules(const Kernel *k, Text *out)
+{
+    if (k->schedule_count == 0)
+        return;
+    text_append(out, "static const NincSchedule %s_%s_schedules[] = {\n",
+                target_names[k->target], k->name);
+    for (int i = 0; i < k->schedule_count; i++) {
+        const Schedule *s = &k->schedule[i];
+        text_append(out, "    {%d, %d, %d, %d, %d, %d, %d, %d, %d, %d},\n", s->tile_m, s->tile_n,
+                    s->tile_k, s->stages, s->split, s->threads, s->shared_bytes, s->grid_x,
+                    s->grid_y, s->architecture);
     }
     text_append(out, "};\n");
 }
@@ -97,19 +113,28 @@ static int phase_launches(const Graph *g, Phase phase)
     return count;
 }
 
+static void emit_launch(Pool *pool, const Graph *g, const Kernel *k, Text *out)
+{
+    const char *target = target_names[g->target];
+    bool sliced = g->target == TARGET_CPU &&
+                  (k->class == KERNEL_FILTER || k->class == KERNEL_UPDATE);
+    const char *schedules = k->schedule_count ? pool_format(pool, "%s_%s_schedules", target,
+                                                            k->name)
+                                              : "NULL";
+    text_append(out, "    {\"%s\", %d, %s_%s_args, %d, %d, %s, %d},\n", k->name,
+                kernel_index(g, k), target, k->name, kernel_args(pool, k).count,
+                sliced ? SLICES : 1, schedules, k->schedule_count);
+}
+
 static void emit_launches(Pool *pool, const Graph *g, Phase phase, const char *list, Text *out)
 {
     if (phase_launches(g, phase) == 0)
         return;
-    text_append(out, "static const NincLaunch %s_%s[] = {\n", g->name, list);
-    for (int i = 0; i < g->kernel_count; i++) {
-        const Kernel *k = g->kernel[i];
-        bool sliced = k->class == KERNEL_FILTER || k->class == KERNEL_UPDATE;
-        if (k->phase == phase)
-            text_append(out, "    {\"%s\", %d, %s_args, %d, %d},\n", k->name,
-                        kernel_index(g->module, k), k->name, kernel_args(pool, k).count,
-                        sliced ? SLICES : 1);
-    }
+    text_append(out, "static const NincLaunch %s_%s_%s[] = {\n", target_names[g->target], g->name,
+                list);
+    for (int i = 0; i < g->kernel_count; i++)
+        if (g->kernel[i]->phase == phase)
+            emit_launch(pool, g, g->kernel[i], out);
     text_append(out, "};\n");
 }
 
@@ -127,13 +152,14 @@ static void emit_port(const Graph *g, const char *name, const Node *n, Text *out
 static int emit_ports(const Graph *g, Text *out)
 {
     int inputs = 0;
-    text_append(out, "static const NincPort %s_input[] = {\n", g->name);
+    const char *target = target_names[g->target];
+    text_append(out, "static const NincPort %s_%s_input[] = {\n", target, g->name);
     for (int i = 0; i < g->node_count; i++)
         if (g->node[i]->op == OP_INPUT) {
             emit_port(g, g->node[i]->name, g->node[i], out);
             inputs++;
         }
-    text_append(out, "};\nstatic const NincPort %s_output[] = {\n", g->name);
+    text_append(out, "};\nstatic const NincPort %s_%s_output[] = {\n", target, g->name);
     for (int i = 0; i < g->output_count; i++)
         emit_port(g, g->output[i].name, g->output[i].node, out);
     text_append(out, "};\n");
@@ -144,14 +170,19 @@ static int emit_ports(const Graph *g, Text *out)
 
 static const char *list_name(Pool *pool, const Graph *g, Phase phase, const char *list)
 {
-    return phase_launches(g, phase) ? pool_format(pool, "%s_%s", g->name, list) : "NULL";
+    return phase_launches(g, phase)
+               ? pool_format(pool, "%s_%s_%s", target_names[g->target], g->name, list)
+               : "NULL";
 }
 
 /* The program's tables go to out, its initialiser to `program`. */
 static void emit_program(Pool *pool, const Graph *g, Text *out, Text *program)
 {
-    for (int i = 0; i < g->kernel_count; i++)
+    const char *target = target_names[g->target];
+    for (int i = 0; i < g->kernel_count; i++) {
         emit_args(pool, g, g->kernel[i], out);
+        emit_schedules(g->kernel[i], out);
+    }
     emit_launches(pool, g, PHASE_BEFORE, "before", out);
     emit_launches(pool, g, PHASE_CHUNK, "chunked", out);
     emit_launches(pool, g, PHASE_AFTER, "after", out);
@@ -159,74 +190,107 @@ static void emit_program(Pool *pool, const Graph *g, Text *out, Text *program)
     text_append(program,
                 "{\"%s\", %d, %d, %d, %lld, %lld,\n"
                 "     %s, %s, %s, %d, %d, %d,\n"
-                "     %s_input, %s_output, %d, %d}",
+                "     %s_%s_input, %s_%s_output, %d, %d}",
                 g->name, g->batch, g->chunk, g->partials, (long long)g->shared_bytes,
                 (long long)g->worker_bytes, list_name(pool, g, PHASE_BEFORE, "before"),
                 list_name(pool, g, PHASE_CHUNK, "chunked"),
                 list_name(pool, g, PHASE_AFTER, "after"), phase_launches(g, PHASE_BEFORE),
-                phase_launches(g, PHASE_CHUNK), phase_launches(g, PHASE_AFTER), g->name, g->name,
-                inputs, g->output_count);
+                phase_launches(g, PHASE_CHUNK), phase_launches(g, PHASE_AFTER), target, g->name,
+                target, g->name, inputs, g->output_count);
 }
 
-static void emit_storage(const Module *m, Text *out)
+static void emit_storage(const Module *m, Target target, Text *out)
 {
-    text_append(out, "static const NincStorage storage[] = {\n");
+    text_append(out, "static const NincStorage %s_storage[] = {\n", target_names[target]);
     for (int i = 0; i < m->storage_count; i++) {
         const Storage *s = m->storage[i];
+        Tensor home = storage_tensor(s, target);
         text_append(out, "    {\"%s\", ", s->name);
         text_append(out, s->of ? "\"%s\", " : "NULL, ", s->of);
-        emit_tensor(&s->tensor, out);
+        emit_tensor(&home, out);
         text_append(out, ", %s, %d, %d, %lld},\n", role_ids[s->role], s->fan_in, s->fan_out,
-                    (long long)s->offset);
+                    (long long)s->home[target].offset);
     }
     text_append(out, "};\n");
 }
 
-static void emit_model(const Module *m, const Text *train, const Text *eval, Text *out)
+/* fp32, tf32, bf16: what the contractions of the target's graphs compute in. */
+static const char *precision_of(const Graph *g)
+{
+    for (int i = 0; i < g->node_count; i++) {
+        if (g->node[i]->op == OP_CONV2D && g->node[i]->tensor.dtype == DT_BF16)
+            return "bf16";
+        if (g->node[i]->math == MATH_TF32)
+            return "tf32";
+    }
+    return "fp32";
+}
+
+/* The target's tables go to out, its initialiser to `targets`; nothing where it has no graphs. */
+static void emit_target(const Module *m, Target target, Text *out, Text *targets)
+{
+    const Graph *train = module_find_graph(m, "train", target);
+    const Graph *eval = module_find_graph(m, "eval", target);
+    Text train_program = {0}, eval_program = {0};
+    if (!train || !eval)
+        return;
+    Pool *pool = pool_new();
+    emit_storage(m, target, out);
+    emit_program(pool, train, out, &train_program);
+    emit_program(pool, eval, out, &eval_program);
+    text_append(targets, "    [%s] = {\"%s\", %lld, %s_storage,\n     %s,\n     %s},\n",
+                target == TARGET_CPU ? "NINC_CPU" : "NINC_CUDA", precision_of(train),
+                (long long)m->state_bytes[target], target_names[target], train_program.data,
+                eval_program.data);
+    text_free(&train_program);
+    text_free(&eval_program);
+    pool_free(pool);
+}
+
+static void emit_model(const Module *m, const Text *targets, Text *out)
 {
     char lr[32], std[32];
     const TrainSettings *t = &m->train;
     text_append(out,
                 "const NincModel ninc_model = {\n"
                 "    \"%s\", \"%s\", %d, %d, %d, %d,\n"
-                "    %s, %d, %d, %d, %s, %s,\n"
-                "    %lld, storage, %d,\n"
-                "    %s,\n    %s};\n",
+                "    %s, %d, %d, %d, %s, %s, %d,\n"
+                "    {\n%s    }};\n",
                 m->name, m->dataset, m->image_h, m->image_w, m->image_c, m->classes,
                 format_double(m->optimizer.lr, lr), t->epochs, t->log_every, t->checkpoint_every,
-                init_ids[t->init], format_double(t->init_std, std), (long long)m->state_bytes,
-                m->storage_count, train->data, eval->data);
+                init_ids[t->init], format_double(t->init_std, std), m->storage_count,
+                targets->data);
 }
+
+static const char cpu_levels[] =
+    "\n#if defined(__x86_64__)\n"
+    "extern const NincCpuLevel ninc_cpu_avx512, ninc_cpu_avx2;\n"
+    "extern const NincCpuLevel ninc_cpu_baseline;\n"
+    "const NincCpuLevel *const ninc_cpu_levels[] = {\n"
+    "    &ninc_cpu_avx512, &ninc_cpu_avx2, &ninc_cpu_baseline, NULL};\n"
+    "#elif defined(__aarch64__)\n"
+    "extern const NincCpuLevel ninc_cpu_neon;\n"
+    "const NincCpuLevel *const ninc_cpu_levels[] = {&ninc_cpu_neon, NULL};\n"
+    "#else\n"
+    "extern const NincCpuLevel ninc_cpu_baseline;\n"
+    "const NincCpuLevel *const ninc_cpu_levels[] = {&ninc_cpu_baseline, NULL};\n"
+    "#endif\n";
 
 void emit_plan(const Module *m, Text *out)
 {
-    Pool *pool = pool_new();
-    Text train = {0}, eval = {0};
-    const Graph *train_graph = module_find_graph(m, "train", TARGET_CPU);
-    const Graph *eval_graph = module_find_graph(m, "eval", TARGET_CPU);
-    if (!train_graph || !eval_graph)
-        internal_error("no train or no eval graph for the CPU");
+    Text targets = {0};
     text_append(out, "/* The plan of model %s, made by ninc: data only. */\n", m->name);
     emit_header(&embedded_tensor_h, out);
     emit_header(&embedded_plan_h, out);
     text_append(out, "\n");
-    emit_storage(m, out);
-    emit_program(pool, train_graph, out, &train);
-    emit_program(pool, eval_graph, out, &eval);
-    emit_model(m, &train, &eval, out);
-    text_append(out, "\n#if defined(__x86_64__)\n"
-                     "extern const NincCpuLevel ninc_cpu_avx512, ninc_cpu_avx2;\n"
-                     "extern const NincCpuLevel ninc_cpu_baseline;\n"
-                     "const NincCpuLevel *const ninc_cpu_levels[] = {\n"
-                     "    &ninc_cpu_avx512, &ninc_cpu_avx2, &ninc_cpu_baseline, NULL};\n"
-                     "#elif defined(__aarch64__)\n"
-                     "extern const NincCpuLevel ninc_cpu_neon;\n"
-                     "const NincCpuLevel *const ninc_cpu_levels[] = {&ninc_cpu_neon, NULL};\n"
-                     "#else\n"
-                     "extern const NincCpuLevel ninc_cpu_baseline;\n"
-                     "const NincCpuLevel *const ninc_cpu_levels[] = {&ninc_cpu_baseline, NULL};\n"
-                     "#endif\n");
-    text_free(&train);
-    text_free(&eval);
-    pool_free(pool);
+    emit_target(m, TARGET_CPU, out, &targets);
+    emit_target(m, TARGET_CUDA, out, &targets);
+    if (!targets.data)
+        internal_error("the module has no train and eval graphs of a target");
+    emit_model(m, &targets, out);
+    if (module_find_graph(m, "train", TARGET_CPU))
+        text_append(out, "%s", cpu_levels);
+    else
+        text_append(out, "\nconst NincCpuLevel *const ninc_cpu_levels[] = {NULL};\n");
+    text_free(&targets);
 }

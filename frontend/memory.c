@@ -33,7 +33,7 @@ int64_t memory_total(const Module *m, int workers)
         shared = larger(shared, g->shared_bytes);
         worker = larger(worker, g->worker_bytes);
     }
-    return m->state_bytes + shared + worker * workers;
+    return m->state_bytes[TARGET_CPU] + shared + worker * workers;
 }
 
 /* The last kernel that reads the value: its own where none does. */
@@ -124,7 +124,7 @@ void memory_print(const Module *m, Text *out)
 
     text_append(out, "memory of %s in bytes, %d worker%s\n", m->name, workers,
                 workers == 1 ? "" : "s");
-    print_bytes(out, "state", m->state_bytes, 0);
+    print_bytes(out, "state", m->state_bytes[TARGET_CPU], 0);
     for (int i = 0; i < m->graph_count; i++)
         if (m->graph[i]->target == TARGET_CPU)
             print_program(m->graph[i], workers, out);

@@ -245,7 +245,7 @@ void summary_print(const Module *m, bool kernels, Text *out)
                      "Outputs are height x width x channels.\n");
     text_append(out, "training needs %.1f MB with %d worker%s: %.1f MB of parameters and moments, "
                      "the rest for values\n", (double)memory_total(m, workers) / 1e6, workers,
-                workers == 1 ? "" : "s", (double)m->state_bytes / 1e6);
+                workers == 1 ? "" : "s", (double)m->state_bytes[TARGET_CPU] / 1e6);
     for (int i = 0; kernels && i < m->graph_count; i++)
         if (m->graph[i]->target == TARGET_CPU)
             print_kernels(m->graph[i], out);

@@ -22,7 +22,8 @@ Storage *module_add_storage(Module *m, const char *name, Shape shape, Role role,
     s->tensor = (Tensor){.dtype = DT_F32, .shape = shape};
     s->role = role;
     s->loc = loc;
-    s->offset = -1;
+    for (int t = 0; t < TARGET_COUNT; t++)
+        s->home[t].offset = -1;
     POOL_PUSH(m->pool, m->storage, m->storage_count, m->storage_capacity, s);
     return s;
 }
@@ -33,6 +34,13 @@ Storage *module_find_storage(const Module *m, const char *name)
         if (strcmp(m->storage[i]->name, name) == 0)
             return m->storage[i];
     return NULL;
+}
+
+Tensor storage_tensor(const Storage *s, Target target)
+{
+    Tensor t = s->tensor;
+    t.layout = s->home[target].layout;
+    return t;
 }
 
 Graph *module_add_graph(Module *m, const char *name, int batch)
@@ -101,7 +109,7 @@ static bool has_free_shape(Op op)
     return op == OP_INPUT || op == OP_STATE || op == OP_RESIZE || op == OP_CONV2D_DGRAD ||
            op == OP_CONV2D_TRANSPOSE ||
            op == OP_CONV2D_WGRAD || op == OP_MAXPOOL_GRAD || op == OP_AVGPOOL_GRAD ||
-           op == OP_GAP_GRAD || op == OP_FLATTEN_GRAD;
+           op == OP_GAP_GRAD || op == OP_FLATTEN_GRAD || op == OP_CAST;
 }
 
 Node *graph_add(Graph *g, Op op, int arity, Node *const *in, const Attr *attr, Loc loc)
@@ -150,7 +158,7 @@ Node *graph_state(Graph *g, Storage *s)
         if (g->state[i]->storage == s)
             return g->state[i];
     Node *n = node_new(g, OP_STATE, s->loc);
-    n->tensor = s->tensor;
+    n->tensor = storage_tensor(s, g->target);
     n->storage = s;
     POOL_PUSH(g->module->pool, g->state, g->state_count, g->state_capacity, n);
     return n;
@@ -161,7 +169,7 @@ Node *graph_update(Graph *g, Storage *s, Node *value, Loc loc)
     Node *n = node_make(g, OP_UPDATE, 1, &value, NULL, NULL, loc);
     if (n->tensor.dtype != s->tensor.dtype || !shape_equal(&n->tensor.shape, &s->tensor.shape))
         internal_error("update of @%s by a value of another type", s->name);
-    n->tensor = s->tensor;
+    n->tensor = storage_tensor(s, g->target);
     n->storage = s;
     node_append(g, n);
     return n;
@@ -207,6 +215,7 @@ static Kernel *copy_kernel(const Copy *copy, const Kernel *k)
 {
     Kernel *c = pool_alloc(copy->to->module->pool, sizeof *c);
     *c = *k;
+    c->target = copy->to->target;
     c->node = copy_list(copy, k->node, k->node_count);
     c->in = copy_list(copy, k->in, k->in_count);
     c->out = copy_list(copy, k->out, k->out_count);
@@ -230,12 +239,12 @@ Graph *graph_clone(Graph *g, const char *name, Target target)
 {
     Module *m = g->module;
     Graph *c = module_add_graph(m, name, g->batch);
+    c->target = target; /* storage lies as the target keeps it */
     Copy copy = {c, pool_alloc(m->pool, (size_t)g->node_count * sizeof(Node *))};
     copy_header(c, g);
-    c->target = target;
     graph_renumber(g);
     for (int i = 0; i < g->state_count; i++)
-        *graph_state(c, g->state[i]->storage) = *g->state[i];
+        graph_state(c, g->state[i]->storage);
     for (int i = 0; i < g->node_count; i++) {
         Node *n = pool_alloc(m->pool, sizeof *n);
         *n = *g->node[i];
@@ -509,7 +518,7 @@ void graph_derive_io(Graph *g)
 /* A parameter may have as many channels as the batch has images, so the ops decide. */
 bool is_per_image(const Graph *g, const Node *n)
 {
-    while (op_is_pointwise(n->op)) {
+    while (op_is_pointwise(n->op) || n->op == OP_CAST) {
         int k = 0;
         while (k + 1 < n->arity && n->in[k]->tensor.shape.rank == 0)
             k++;
@@ -524,7 +533,7 @@ bool is_per_image(const Graph *g, const Node *n)
 Tensor placed_tensor(const Graph *g, const Node *n)
 {
     if (n->storage)
-        return n->storage->tensor;
+        return storage_tensor(n->storage, g->target);
     Tensor t = n->tensor;
     if (n->place.region == REGION_WORKER && is_per_image(g, n))
         t.shape.dim[0] = g->chunk;
@@ -535,4 +544,17 @@ int64_t value_bytes(const Graph *g, const Node *n)
 {
     Tensor t = placed_tensor(g, n);
     return tensor_elements(&t) * dtype_bytes(t.dtype);
+}
+
+int value_copies(const Graph *g, const Node *n)
+{
+    if (n->place.region != REGION_PARTIAL || n->storage)
+        return 1;
+    if (g->target != TARGET_CUDA)
+        return g->partials;
+    int copies = 1;
+    for (int i = 0; i < n->kernel->schedule_count; i++)
+        if (n->kernel->schedule[i].split > copies)
+            copies = n->kernel->schedule[i].split;
+    return copies;
 }

@@ -664,6 +664,13 @@ static void eval_pointwise(Eval *e, const Node *node)
 
 /* ---- nodes ---- */
 
+/* The evaluator never rounds. */
+static void eval_cast(Eval *e, const Node *node)
+{
+    memcpy(eval_value(e, node), eval_value(e, node->in[0]),
+           (size_t)eval_elements(e, node) * sizeof(double));
+}
+
 static void eval_update(Eval *e, const Node *node)
 {
     size_t bytes = (size_t)shape_elements(&node->storage->tensor.shape) * sizeof(double);
@@ -708,6 +715,7 @@ void eval_node(Eval *e, const Node *n)
     case OP_ADAM_M:
     case OP_ADAM_V:
     case OP_ADAM_STEP: eval_pointwise(e, n); return;
+    case OP_CAST: eval_cast(e, n); return;
     case OP_UPDATE: eval_update(e, n); return;
     case OP_COUNT: break;
     }

@@ -492,6 +492,13 @@ bool value_is_strip(const Node *n);
  * stays NHWC, so that a filter row is one contiguous run of columns x channels. */
 bool value_is_thin_image(const Graph *g, const Node *n);
 
+/* ---- ir/work.c: what a kernel computes and moves ---- */
+
+/* Multiplications and additions of its contractions, over the whole batch. */
+double kernel_flop(const Kernel *k);
+/* Bytes of its inputs and outputs, each once, padding and all copies of partials included. */
+int64_t kernel_traffic(const Graph *g, const Kernel *k);
+
 /* ---- ir/shape.c ---- */
 
 /* Output extent of one axis of a convolution or pool with PyTorch's rules (torch.nn.Conv2d,

@@ -7,6 +7,8 @@
 
 bool kernel_is_rows(const Kernel *k)
 {
+    if (k->target == TARGET_CUDA)
+        return false;
     switch (k->class) {
     case KERNEL_ROWS:
     case KERNEL_CONV_FORWARD:
@@ -20,6 +22,10 @@ bool kernel_is_rows(const Kernel *k)
     case KERNEL_FILTER:
     case KERNEL_METRICS:
     case KERNEL_UPDATE:
+    case KERNEL_POINTWISE:
+    case KERNEL_POOL_BACKWARD:
+    case KERNEL_CONV_DGRAD:
+    case KERNEL_CONV_WGRAD:
     case KERNEL_CLASS_COUNT: break;
     }
     return false;

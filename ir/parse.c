@@ -97,6 +97,10 @@ static bool parse_layout_kind(Parser *p, Layout *l)
     }
     if (lex_accept(p->lex, "nhwc")) {
         l->kind = LAYOUT_NHWC;
+        return lex_optional_int(p->lex, "c", &l->block);
+    }
+    if (lex_accept(p->lex, "nibble")) {
+        l->kind = LAYOUT_NIBBLE;
         return true;
     }
     if (lex_accept(p->lex, "filter")) {
@@ -109,7 +113,7 @@ static bool parse_layout_kind(Parser *p, Layout *l)
         return lex_expect_int(p->lex, 1, &l->block);
     }
     return lex_accept(p->lex, "plain") ||
-           lex_fail(p->lex, "expected a layout: nchw16c, nhwc, filter, vector");
+           lex_fail(p->lex, "expected a layout: nchw16c, nhwc, nibble, filter, vector");
 }
 
 static bool parse_layout(Parser *p, Layout *l)
@@ -228,6 +232,18 @@ static bool parse_train(Parser *p)
            lex_expect_line_end(p->lex);
 }
 
+/* `cpu=24158784 cuda=24162816`, one for each target that has a plan. */
+static bool parse_state_bytes(Parser *p)
+{
+    for (int t = 0; t < TARGET_COUNT; t++) {
+        char key[16];
+        snprintf(key, sizeof key, "%s=", target_names[t]);
+        if (!lex_optional_bytes(p->lex, key, &p->module->state_bytes[t]))
+            return false;
+    }
+    return true;
+}
+
 static bool parse_header(Parser *p)
 {
     lex_skip_space(p->lex);
@@ -246,7 +262,7 @@ static bool parse_header(Parser *p)
     if (!parse_train(p))
         return false;
     lex_skip_space(p->lex);
-    if (!lex_optional_bytes(p->lex, "state bytes=", &p->module->state_bytes))
+    if (lex_accept(p->lex, "state ") && !parse_state_bytes(p))
         return false;
     lex_skip_space(p->lex);
     return lex_expect(p->lex, "}") && lex_expect_line_end(p->lex);
@@ -266,7 +282,21 @@ static bool parse_storage_attr(Parser *p, Storage *s)
            lex_int_field(p->lex, "fan_out=", 0, &s->fan_out) && lex_expect(p->lex, "}");
 }
 
-/* @name : type = role {attributes} at offset loc ... */
+/* For each target, in order: ` cpu {layout} at OFFSET`. */
+static bool parse_homes(Parser *p, Storage *s)
+{
+    for (int t = 0; t < TARGET_COUNT; t++) {
+        Home *home = &s->home[t];
+        if (!lex_accept(p->lex, target_names[t]))
+            continue;
+        if (!parse_layout(p, &home->layout) ||
+            (lex_accept(p->lex, "at ") && !lex_integer(p->lex, 0, INT64_MAX / 4, &home->offset)))
+            return false;
+    }
+    return true;
+}
+
+/* @name : type = role {attributes} TARGET {layout} at offset loc ... */
 static bool parse_storage(Parser *p)
 {
     Tensor type;
@@ -283,9 +313,7 @@ static bool parse_storage(Parser *p)
     Storage *s = module_add_storage(p->module, name, type.shape, (Role)role, loc);
     s->tensor = type;
     table_add(&p->storage, p->pool, s->name, s);
-    return parse_storage_attr(p, s) &&
-           (!lex_accept(p->lex, "at ") || lex_integer(p->lex, 0, INT64_MAX / 4, &s->offset)) &&
-           parse_loc(p, &s->loc) && lex_expect_line_end(p->lex);
+    return parse_storage_attr(p, s) && parse_homes(p, s) && parse_loc(p, &s->loc) && lex_expect_line_end(p->lex);
 }
 
 /* ---- nodes ---- */
@@ -413,9 +441,19 @@ typedef struct RowText {
     Op op;
     Operands operands;
     Attr attr;
+    Math math;
     Tile tile;
     Place place;
 } RowText;
+
+static bool parse_math(Parser *p, Math *math)
+{
+    int word = MATH_FP32;
+    if (lex_accept(p->lex, "math=") && !CHOOSE(p->lex, "a math", math_names, &word))
+        return false;
+    *math = (Math)word;
+    return true;
+}
 
 static bool parse_row(Parser *p, RowText *r)
 {
@@ -433,7 +471,7 @@ static bool parse_row(Parser *p, RowText *r)
     if (r->operands.count < op_min_operands(r->op))
         return lex_fail_at(p->lex, r->loc, 1, "%s takes %d operands or more, not %d", op_names[op],
                            op_min_operands(r->op), r->operands.count);
-    return parse_attr(p, r->op, &r->operands, &r->attr) &&
+    return parse_attr(p, r->op, &r->operands, &r->attr) && parse_math(p, &r->math) &&
            (!lex_accept(p->lex, "tile=") ||
             lex_pair(p->lex, 0, &r->tile.pixels, &r->tile.vectors)) &&
            parse_place(p, &r->place) && parse_loc(p, &r->source) && lex_expect_line_end(p->lex);
@@ -465,7 +503,8 @@ static Node *make_update(Parser *p, const RowText *r)
                     s ? "only update writes @%s" : "@%s is not declared", r->name);
         return NULL;
     }
-    if (!same_type(&s->tensor, &r->type)) {
+    Tensor type = storage_tensor(s, p->graph->target);
+    if (!same_type(&type, &r->type)) {
         lex_fail_at(p->lex, r->loc, (int)strlen(r->name) + 1, "@%s is declared with another type",
                     s->name);
         return NULL;
@@ -520,6 +559,7 @@ static bool parse_node(Parser *p, Kernel *k, int *capacity)
     Node *n = make_node(p, &row);
     if (!n)
         return false;
+    n->math = row.math;
     n->tile = row.tile;
     n->place = row.place;
     Origin origin = {n, row.source};
@@ -606,6 +646,33 @@ static bool resolve_results(Parser *p, Kernel *k, const Results *results)
     return true;
 }
 
+static bool parse_schedule(Parser *p, Schedule *s)
+{
+    Lexer *l = p->lex;
+    s->split = 1;
+    return lex_expect_int(l, 0, &s->tile_m) && lex_expect(l, "x") &&
+           lex_expect_int(l, 0, &s->tile_n) && lex_expect(l, "x") &&
+           lex_expect_int(l, 0, &s->tile_k) && lex_optional_int(l, "stages=", &s->stages) &&
+           lex_optional_int(l, "split=", &s->split) &&
+           lex_optional_int(l, "threads=", &s->threads) &&
+           lex_optional_int(l, "shared=", &s->shared_bytes) && lex_expect(l, "grid=") &&
+           lex_pair(l, 1, &s->grid_x, &s->grid_y) &&
+           lex_optional_int(l, "sm=", &s->architecture);
+}
+
+static bool parse_schedules(Parser *p, Kernel *k)
+{
+    if (!lex_accept(p->lex, "schedule=["))
+        return true;
+    do {
+        if (k->schedule_count == MAX_SCHEDULES)
+            return lex_fail(p->lex, "a kernel has at most %d schedules", (int)MAX_SCHEDULES);
+        if (!parse_schedule(p, &k->schedule[k->schedule_count++]))
+            return false;
+    } while (lex_accept(p->lex, ","));
+    return lex_expect(p->lex, "]");
+}
+
 static bool parse_kernel(Parser *p)
 {
     Graph *g = p->graph;
@@ -615,10 +682,11 @@ static bool parse_kernel(Parser *p)
     k->name = lex_expect_name(p->lex, "the kernel's name");
     if (p->lex->failed || !CHOOSE(p->lex, "a class of kernels", class_names, &class) ||
         !CHOOSE(p->lex, "a phase", phase_names, &phase) ||
-        !lex_optional_int(p->lex, "strip=", &k->strip))
+        !lex_optional_int(p->lex, "strip=", &k->strip) || !parse_schedules(p, k))
         return false;
     k->class = (KernelClass) class;
     k->phase = (Phase)phase;
+    k->target = g->target;
     if (!parse_inputs(p, k) || !parse_results(p, &results) || !lex_expect(p->lex, "{"))
         return false;
     for (lex_skip_space(p->lex); !lex_accept(p->lex, "}"); lex_skip_space(p->lex))

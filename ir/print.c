@@ -56,7 +56,12 @@ static void print_layout(const Layout *l, Text *out)
     switch (l->kind) {
     case LAYOUT_PLAIN:
     case LAYOUT_COUNT: text_append(out, " {plain"); break;
-    case LAYOUT_NHWC: text_append(out, " {nhwc"); break;
+    case LAYOUT_NHWC:
+        text_append(out, " {nhwc");
+        if (l->block)
+            text_append(out, " c%d", l->block);
+        break;
+    case LAYOUT_NIBBLE: text_append(out, " {nibble"); break;
     case LAYOUT_NCHWC: text_append(out, " {nchw%dc", l->block); break;
     case LAYOUT_FILTER: text_append(out, " {filter c%d o%d", l->block, l->out_block); break;
     case LAYOUT_VECTOR: text_append(out, " {vector %d", l->block); break;
@@ -213,6 +218,8 @@ static void print_body(const Numbers *numbers, const Node *n, Text *out)
         print_name(numbers, n->in[i], out);
     }
     print_attr(n, out);
+    if (n->math != MATH_FP32)
+        text_append(out, " math=%s", math_names[n->math]);
     if (n->tile.pixels || n->tile.vectors)
         print_pair(out, "tile", n->tile.pixels, n->tile.vectors);
     if (n->place.region != REGION_NONE && n->place.region != REGION_STATE)
@@ -319,6 +326,31 @@ static void print_names(const Numbers *numbers, Node *const *list, int count, co
     text_append(out, ")");
 }
 
+static void print_field(const char *key, int value, Text *out)
+{
+    if (value)
+        text_append(out, " %s=%d", key, value);
+}
+
+/* ` schedule=[128x128x32 stages=4 split=7 threads=256 shared=73728 grid=92x2 sm=80, ...]`; numbers
+ * that are 0, and a split of 1, are left out. */
+static void print_schedules(const Kernel *k, Text *out)
+{
+    for (int i = 0; i < k->schedule_count; i++) {
+        const Schedule *s = &k->schedule[i];
+        text_append(out, i ? ", " : " schedule=[");
+        text_append(out, "%dx%dx%d", s->tile_m, s->tile_n, s->tile_k);
+        print_field("stages", s->stages, out);
+        print_field("split", s->split == 1 ? 0 : s->split, out);
+        print_field("threads", s->threads, out);
+        print_field("shared", s->shared_bytes, out);
+        text_append(out, " grid=%dx%d", s->grid_x, s->grid_y);
+        print_field("sm", s->architecture, out);
+    }
+    if (k->schedule_count)
+        text_append(out, "]");
+}
+
 static void print_kernel(const GraphText *t, const Kernel *k, const char *prefix, bool with_loc,
                          Text *out)
 {
@@ -327,6 +359,7 @@ static void print_kernel(const GraphText *t, const Kernel *k, const char *prefix
                 phase_names[k->phase]);
     if (k->strip)
         text_append(out, " strip=%d", k->strip);
+    print_schedules(k, out);
     text_append(out, " ");
     print_names(&t->numbers, k->in, k->in_count, prefix, &line_start, out);
     text_append(out, " -> ");
@@ -431,9 +464,22 @@ static void print_header(const Module *m, Text *out)
                 t->batch_size, t->epochs, t->log_every, t->checkpoint_every, init_names[t->init]);
     if (t->init == INIT_NORMAL)
         print_number(" std", t->init_std, out);
-    if (m->state_bytes)
-        text_append(out, "\n  state bytes=%lld", (long long)m->state_bytes);
+    for (int i = 0, printed = 0; i < TARGET_COUNT; i++)
+        if (m->state_bytes[i])
+            text_append(out, "%s %s=%lld", printed++ ? "" : "\n  state", target_names[i],
+                        (long long)m->state_bytes[i]);
     text_append(out, "\n}\n");
+}
+
+/* ` cpu {layout} at OFFSET`, as far as it is known. */
+static void print_home(const Home *home, const char *target, Text *out)
+{
+    if (home->offset < 0 && home->layout.kind == LAYOUT_PLAIN)
+        return;
+    text_append(out, " %s", target);
+    print_layout(&home->layout, out);
+    if (home->offset >= 0)
+        text_append(out, " at %lld", (long long)home->offset);
 }
 
 static Row storage_row(const Storage *s, Pool *pool)
@@ -448,8 +494,8 @@ static Row storage_row(const Storage *s, Pool *pool)
         text_append(&text, " {of=@%s}", s->of);
     else if (s->fan_in || s->fan_out)
         text_append(&text, " {fan_in=%d fan_out=%d}", s->fan_in, s->fan_out);
-    if (s->offset >= 0)
-        text_append(&text, " at %lld", (long long)s->offset);
+    for (int t = 0; t < TARGET_COUNT; t++)
+        print_home(&s->home[t], target_names[t], &text);
     row.body = take(&text, pool);
     print_loc(s->loc, &text);
     row.loc = take(&text, pool);

@@ -82,7 +82,7 @@ static bool check_outputs(const Check *c)
 /* Whether operand k of n must have one row an image; scalars may stand anywhere. */
 static bool wants_images(const Graph *g, const Node *n, int k)
 {
-    if (op_is_pointwise(n->op))
+    if (op_is_pointwise(n->op) || n->op == OP_CAST)
         return is_per_image(g, n);
     if (n->op == OP_FILTER_TRANSPOSE || n->op == OP_UPDATE)
         return false;
@@ -99,7 +99,7 @@ static int earliest_phase(const Graph *g, const Node *n, const char *phase)
         return 0;
     if (sums || is_per_image(g, n))
         return 1;
-    if (n->op == OP_FILTER_TRANSPOSE)
+    if (n->op == OP_FILTER_TRANSPOSE || n->op == OP_CAST)
         return n->in[0]->op == OP_STATE ? 0 : phase[n->in[0]->id];
     return 2;
 }

@@ -68,10 +68,20 @@ static bool expect_extent(const Infer *f, int i, const char *what, int axis, int
                  dims(f, i)[axis], extent);
 }
 
+static bool is_float(DType dtype)
+{
+    return dtype == DT_F32 || dtype == DT_BF16;
+}
+
+static DType dtype_of(const Infer *f, int i)
+{
+    return f->in[i]->tensor.dtype;
+}
+
 /* A map [N,H,W,C] of floats. */
 static bool expect_map(const Infer *f, int i, const char *what)
 {
-    return expect(f, i, what, DT_F32, 4);
+    return expect(f, i, what, dtype_of(f, i) == DT_BF16 ? DT_BF16 : DT_F32, 4);
 }
 
 /* ---- results ---- */
@@ -207,16 +217,17 @@ static bool infer_image(const Infer *f)
     for (int c = 0; c < image->channels; c++)
         if (!(image->std[c] > 0))
             return fault(f, "'s std must be greater than 0");
+    DType dtype = f->out->dtype == DT_BF16 ? DT_BF16 : DT_F32;
     if (f->op == OP_NORMALIZE)
-        return give_map(f, DT_F32, d, d[1], d[2], d[3]);
-    return check_given(f, DT_F32, 4) && check_given_extent(f, 0, d[0]) &&
+        return give_map(f, dtype, d, d[1], d[2], d[3]);
+    return check_given(f, dtype, 4) && check_given_extent(f, 0, d[0]) &&
            check_given_extent(f, 3, d[3]);
 }
 
 static bool infer_conv2d(const Infer *f)
 {
     Extent out;
-    if (!expect_map(f, 0, "input") || !expect(f, 1, "filter", DT_F32, 4))
+    if (!expect_map(f, 0, "input") || !expect(f, 1, "filter", dtype_of(f, 0), 4))
         return false;
     const int32_t *x = dims(f, 0), *filter = dims(f, 1);
     if (filter[1] != x[3])
@@ -226,7 +237,7 @@ static bool infer_conv2d(const Infer *f)
                           !expect_extent(f, 2, "bias", 0, filter[0])))
         return false;
     return slide(f, x[1], x[2], &out) && check_filter(f, "filter", filter) &&
-           give_map(f, DT_F32, x, out.h, out.w, filter[0]);
+           give_map(f, dtype_of(f, 0), x, out.h, out.w, filter[0]);
 }
 
 /* dy[N,P,Q,O], filter[O,I,KH,KW] -> dx[N,H,W,I], whose forward extent must be P x Q. The filter of
@@ -235,8 +246,8 @@ static bool infer_dgrad(const Infer *f, bool transposed)
 {
     int outputs = transposed, inputs = !transposed;
     Extent out;
-    if (!expect_map(f, 0, "gradient") || !expect(f, 1, "filter", DT_F32, 4) ||
-        !check_given(f, DT_F32, 4))
+    if (!expect_map(f, 0, "gradient") || !expect(f, 1, "filter", dtype_of(f, 0), 4) ||
+        !check_given(f, dtype_of(f, 0), 4))
         return false;
     const int32_t *dy = dims(f, 0), *filter = dims(f, 1), *dx = f->out->shape.dim;
     return slide(f, dx[1], dx[2], &out) && check_filter(f, "filter", filter) &&
@@ -250,7 +261,7 @@ static bool infer_dgrad(const Infer *f, bool transposed)
 static bool infer_wgrad(const Infer *f)
 {
     Extent out;
-    if (!expect_map(f, 0, "input") || !expect_map(f, 1, "gradient") ||
+    if (!expect_map(f, 0, "input") || !expect(f, 1, "gradient", dtype_of(f, 0), 4) ||
         !check_given(f, DT_F32, 4))
         return false;
     const int32_t *x = dims(f, 0), *dy = dims(f, 1);
@@ -268,14 +279,14 @@ static bool infer_pool(const Infer *f)
         return false;
     const int32_t *x = dims(f, 0);
     return slide(f, x[1], x[2], &out) &&
-           give_map(f, f->op == OP_MAXPOOL_CODE ? DT_U8 : DT_F32, x, out.h, out.w, x[3]);
+           give_map(f, f->op == OP_MAXPOOL_CODE ? DT_U8 : dtype_of(f, 0), x, out.h, out.w, x[3]);
 }
 
 /* dy[N,P,Q,C](, code) -> dx[N,H,W,C], whose pooled extent must be P x Q. */
 static bool infer_pool_grad(const Infer *f)
 {
     Extent out;
-    if (!expect_map(f, 0, "gradient") || !check_given(f, DT_F32, 4))
+    if (!expect_map(f, 0, "gradient") || !check_given(f, dtype_of(f, 0), 4))
         return false;
     const int32_t *dy = dims(f, 0), *dx = f->out->shape.dim;
     if (f->op == OP_MAXPOOL_GRAD &&
@@ -288,9 +299,11 @@ static bool infer_pool_grad(const Infer *f)
            expect_extent(f, 0, "the gradient", 2, out.w);
 }
 
+/* Means are f32; their gradient spreads over a map of either dtype. */
 static bool infer_gap_grad(const Infer *f)
 {
-    if (!expect_map(f, 0, "gradient") || !check_given(f, DT_F32, 4))
+    DType dtype = f->out->dtype == DT_BF16 ? DT_BF16 : DT_F32;
+    if (!expect(f, 0, "gradient", DT_F32, 4) || !check_given(f, dtype, 4))
         return false;
     const int32_t *dy = dims(f, 0);
     return expect_extent(f, 0, "the gradient", 1, 1) &&
@@ -300,7 +313,7 @@ static bool infer_gap_grad(const Infer *f)
 
 static bool infer_flatten(const Infer *f)
 {
-    if (!expect_map(f, 0, "input"))
+    if (!expect(f, 0, "input", DT_F32, 4))
         return false;
     const int32_t *d = dims(f, 0);
     return give(f, DT_F32, shape_of(2, d[0], d[1] * d[2] * d[3], 0, 0));
@@ -343,16 +356,28 @@ static bool infer_filter_transpose(const Infer *f)
     return give(f, DT_F32, shape_of(4, d[1], d[0], d[2], d[3]));
 }
 
+/* Between floats; the result's dtype is given. */
+static bool infer_cast(const Infer *f)
+{
+    DType to = f->out->dtype;
+    if (!is_float(dtype_of(f, 0)) || !is_float(to))
+        return fault(f, " is between f32 and bf16, not from %s to %s", dtype_name(dtype_of(f, 0)),
+                     dtype_name(to));
+    return give(f, to, f->in[0]->tensor.shape);
+}
+
 /* Operands of one shape; scalars are broadcast where another operand has that shape. */
 static bool infer_pointwise(const Infer *f)
 {
     Shape shape = f->in[0]->tensor.shape;
+    bool on_maps = f->op == OP_RELU || f->op == OP_ADD || f->op == OP_RELU_GRAD;
+    DType dtype = on_maps && dtype_of(f, 0) == DT_BF16 ? DT_BF16 : DT_F32;
     for (int i = 0; i < f->arity; i++) {
         const Tensor *t = &f->in[i]->tensor;
         bool is_step = f->op == OP_ADAM_STEP && i == 4;
-        if (t->dtype != (is_step ? DT_I32 : DT_F32))
-            return fault(f, ": operand %d is %s; it must be %s", i + 1, type_text(t).text,
-                         is_step ? "an i32 scalar" : "of f32");
+        if (t->dtype != (is_step ? DT_I32 : dtype))
+            return fault(f, ": operand %d is %s; it must be %s%s", i + 1, type_text(t).text,
+                         is_step ? "an i32 scalar" : "of ", is_step ? "" : dtype_name(dtype));
         if (t->shape.rank == 0)
             continue;
         if (shape.rank == 0)
@@ -361,7 +386,7 @@ static bool infer_pointwise(const Infer *f)
             return fault(f, ": operand %d is %s, which does not match the others", i + 1,
                          type_text(t).text);
     }
-    return give(f, DT_F32, shape);
+    return give(f, dtype, shape);
 }
 
 static bool check_attr(const Infer *f)
@@ -428,6 +453,8 @@ static bool infer(const Infer *f)
         return infer_bias_grad(f);
     case OP_FILTER_TRANSPOSE:
         return infer_filter_transpose(f);
+    case OP_CAST:
+        return infer_cast(f);
     case OP_RELU:
     case OP_ADD:
     case OP_RELU_GRAD:

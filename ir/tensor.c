@@ -68,6 +68,12 @@ static Map map_of(const Tensor *t)
     return m;
 }
 
+/* Elements of one pixel in nhwc. */
+static int64_t pitch(const Tensor *t, int64_t channels)
+{
+    return t->layout.block > 0 ? blocks(channels, t->layout.block) * t->layout.block : channels;
+}
+
 int64_t tensor_elements(const Tensor *t)
 {
     const Layout *l = &t->layout;
@@ -75,7 +81,9 @@ int64_t tensor_elements(const Tensor *t)
     Map m = map_of(t);
     switch (l->kind) {
     case LAYOUT_NHWC:
-        return m.n * m.h * m.w * m.c;
+        return m.n * m.h * m.w * pitch(t, m.c);
+    case LAYOUT_NIBBLE:
+        return m.n * m.h * m.w * blocks(m.c, 2);
     case LAYOUT_NCHWC:
         return m.n * blocks(m.c, l->block) * m.h * m.w * l->block;
     case LAYOUT_FILTER:
@@ -100,7 +108,9 @@ int64_t tensor_offset(const Tensor *t, const int32_t *at)
     int64_t h = (rank == 4 ? at[1] : 0) + l->halo_h, w = (rank == 4 ? at[2] : 0) + l->halo_w;
     switch (l->kind) {
     case LAYOUT_NHWC:
-        return ((n * m.h + h) * m.w + w) * m.c + c;
+        return ((n * m.h + h) * m.w + w) * pitch(t, m.c) + c;
+    case LAYOUT_NIBBLE:
+        return ((n * m.h + h) * m.w + w) * 2 * blocks(m.c, 2) + c;
     case LAYOUT_NCHWC:
         return (((n * blocks(m.c, l->block) + c / l->block) * m.h + h) * m.w + w) * l->block +
                c % l->block;
@@ -130,8 +140,34 @@ static void advance(const Shape *s, int32_t *at)
     }
 }
 
+/* Channel 2k is the low half of a byte, 2k + 1 the high one. */
+static void pack_nibbles(const Tensor *t, const uint8_t *logical, uint8_t *physical)
+{
+    int32_t at[TENSOR_MAX_RANK] = {0};
+    int64_t n = shape_elements(&t->shape);
+    memset(physical, 0, (size_t)tensor_elements(t));
+    for (int64_t i = 0; i < n; i++, advance(&t->shape, at)) {
+        int64_t nibble = tensor_offset(t, at);
+        physical[nibble / 2] |= (uint8_t)((logical[i] & 15) << nibble % 2 * 4);
+    }
+}
+
+static void unpack_nibbles(const Tensor *t, const uint8_t *physical, uint8_t *logical)
+{
+    int32_t at[TENSOR_MAX_RANK] = {0};
+    int64_t n = shape_elements(&t->shape);
+    for (int64_t i = 0; i < n; i++, advance(&t->shape, at)) {
+        int64_t nibble = tensor_offset(t, at);
+        logical[i] = physical[nibble / 2] >> nibble % 2 * 4 & 15;
+    }
+}
+
 void tensor_pack(const Tensor *t, const void *logical, void *physical)
 {
+    if (t->layout.kind == LAYOUT_NIBBLE) {
+        pack_nibbles(t, logical, physical);
+        return;
+    }
     size_t bytes = (size_t)dtype_bytes(t->dtype);
     int32_t at[TENSOR_MAX_RANK] = {0};
     int64_t n = shape_elements(&t->shape);
@@ -143,6 +179,10 @@ void tensor_pack(const Tensor *t, const void *logical, void *physical)
 
 void tensor_unpack(const Tensor *t, const void *physical, void *logical)
 {
+    if (t->layout.kind == LAYOUT_NIBBLE) {
+        unpack_nibbles(t, physical, logical);
+        return;
+    }
     size_t bytes = (size_t)dtype_bytes(t->dtype);
     int32_t at[TENSOR_MAX_RANK] = {0};
     int64_t n = shape_elements(&t->shape);

@@ -29,7 +29,11 @@ static bool is_sane_layout(const Tensor *t)
     switch (l->kind) {
     case LAYOUT_PLAIN: return l->block == 0 && l->out_block == 0 && no_halo;
     case LAYOUT_NHWC:
-        return t->shape.rank == 4 && l->block == 0 && l->out_block == 0 && l->strip == 0;
+        return t->shape.rank == 4 && l->block >= 0 && l->block <= MAX_BLOCK &&
+               l->out_block == 0 && l->strip == 0;
+    case LAYOUT_NIBBLE:
+        return t->dtype == DT_U8 && t->shape.rank == 4 && l->block == 0 && l->out_block == 0 &&
+               no_halo;
     case LAYOUT_NCHWC: return blocked && (t->shape.rank == 4 || t->shape.rank == 2);
     case LAYOUT_FILTER: return is_sane_filter(t) && no_halo;
     case LAYOUT_VECTOR: return blocked && t->shape.rank == 1 && no_halo;
@@ -90,8 +94,14 @@ static bool check_storage(const Verifier *v, const Storage *s)
         return verify_fault(v, s->loc, "'%s' is not a name of storage", s->name);
     if (t->dtype != DT_F32 || !is_sane_shape(&t->shape))
         return verify_fault(v, s->loc, "@%s must be f32 of less than 2^31 elements", s->name);
-    if (!is_sane_layout(t) || t->layout.halo_h || t->layout.halo_w || t->layout.strip)
-        return verify_fault(v, s->loc, "@%s: its layout does not fit its shape", s->name);
+    if (t->layout.kind != LAYOUT_PLAIN)
+        return verify_fault(v, s->loc, "@%s: layouts belong to the targets", s->name);
+    for (int target = 0; target < TARGET_COUNT; target++) {
+        Tensor home = storage_tensor(s, (Target)target);
+        if (!is_sane_layout(&home) || home.layout.halo_h || home.layout.halo_w ||
+            home.layout.strip)
+            return verify_fault(v, s->loc, "@%s: its layout does not fit its shape", s->name);
+    }
     if (s->fan_in < 0 || s->fan_out < 0)
         return verify_fault(v, s->loc, "@%s: fan_in and fan_out must not be negative", s->name);
     switch (s->role) {
@@ -111,9 +121,15 @@ static int by_name(const void *a, const void *b)
     return strcmp((*(Storage *const *)a)->name, (*(Storage *const *)b)->name);
 }
 
-static int by_offset(const void *a, const void *b)
+/* A storage's bytes in a target's state region. */
+typedef struct Extent {
+    const Storage *storage;
+    int64_t begin, end;
+} Extent;
+
+static int by_begin(const void *a, const void *b)
 {
-    int64_t x = (*(Storage *const *)a)->offset, y = (*(Storage *const *)b)->offset;
+    int64_t x = ((const Extent *)a)->begin, y = ((const Extent *)b)->begin;
     return (x > y) - (x < y);
 }
 
@@ -140,17 +156,23 @@ static bool check_storages(const Verifier *v)
 }
 
 /* Once places are given: every storage has one, aligned, inside the region, of its own. */
-static bool check_storage_places(const Verifier *v)
+static bool check_storage_places(const Verifier *v, Target target)
 {
-    Storage **list = sorted_storage(v, by_offset);
-    for (int i = 0; i < v->m->storage_count; i++) {
-        const Storage *s = list[i];
-        int64_t end = s->offset + tensor_bytes(&s->tensor);
-        int64_t limit = i + 1 < v->m->storage_count ? list[i + 1]->offset : v->m->state_bytes;
-        if (s->offset < 0 || s->offset % PLACE_ALIGNMENT != 0)
+    int count = v->m->storage_count;
+    Extent *list = pool_alloc(v->pool, (size_t)(count + 1) * sizeof *list);
+    for (int i = 0; i < count; i++) {
+        const Storage *s = v->m->storage[i];
+        Tensor t = storage_tensor(s, target);
+        list[i] = (Extent){s, s->home[target].offset, s->home[target].offset + tensor_bytes(&t)};
+    }
+    qsort(list, (size_t)count, sizeof *list, by_begin);
+    for (int i = 0; i < count; i++) {
+        const Storage *s = list[i].storage;
+        int64_t limit = i + 1 < count ? list[i + 1].begin : v->m->state_bytes[target];
+        if (list[i].begin < 0 || list[i].begin % PLACE_ALIGNMENT != 0)
             return verify_fault(v, s->loc, "@%s must lie at a multiple of %d bytes", s->name,
                                 PLACE_ALIGNMENT);
-        if (end > limit)
+        if (list[i].end > limit)
             return verify_fault(v, s->loc,
                                 "@%s overlaps what follows it or leaves the state region", s->name);
     }
@@ -172,13 +194,18 @@ static bool is_defined(const Graph *g, const Node *n, int at)
     return false;
 }
 
+static bool lies_as_storage(const Graph *g, const Node *n)
+{
+    Tensor home = storage_tensor(n->storage, g->target);
+    return verify_same_tensor(&n->tensor, &home);
+}
+
 /* What everything else relies on: ids, order of definitions, arity. */
 static bool check_structure(const Verifier *v)
 {
     const Graph *g = v->g;
     for (int i = 0; i < g->state_count; i++)
-        if (!g->state[i]->storage ||
-            !verify_same_tensor(&g->state[i]->tensor, &g->state[i]->storage->tensor))
+        if (!g->state[i]->storage || !lies_as_storage(g, g->state[i]))
             return verify_node_fault(v, g->state[i], "its type is not that of its storage");
     for (int i = 0; i < g->node_count; i++) {
         const Node *n = g->node[i];
@@ -225,7 +252,7 @@ static bool check_type(const Verifier *v, const Node *n)
         return verify_node_fault(v, n, "its type is not what its operands give");
     if (!is_sane_layout(&n->tensor))
         return verify_node_fault(v, n, "its layout does not fit its shape");
-    if (n->op == OP_UPDATE && !verify_same_tensor(&n->tensor, &n->storage->tensor))
+    if (n->op == OP_UPDATE && !lies_as_storage(v->g, n))
         return verify_node_fault(v, n, "its type is not that of its storage");
     if (verify_works_on_images(n->op) && n->tensor.shape.dim[0] != v->g->batch)
         return verify_node_fault(v, n, "its first extent is not the batch");
@@ -304,16 +331,18 @@ static bool check_graph(const Verifier *v)
 bool module_verify(const Module *m, Diagnostics *d)
 {
     Verifier v = {.m = m, .d = d, .pool = pool_new()};
-    bool planned = false;
+    bool planned[TARGET_COUNT] = {false};
     bool good = check_settings(&v) && check_storages(&v);
     for (int i = 0; good && i < m->graph_count; i++) {
         v.g = m->graph[i];
-        planned |= v.g->stage == STAGE_PLANNED;
         good &= check_graph(&v);
+        if (good)
+            planned[v.g->target] |= v.g->stage == STAGE_PLANNED;
     }
     v.g = NULL;
-    if (good && planned)
-        good = check_storage_places(&v);
+    for (int t = 0; good && t < TARGET_COUNT; t++)
+        if (planned[t])
+            good = check_storage_places(&v, (Target)t);
     pool_free(v.pool);
     return good;
 }

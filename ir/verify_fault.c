@@ -79,5 +79,5 @@ bool verify_works_on_images(Op op)
 {
     return !op_is_pointwise(op) && op != OP_INPUT && op != OP_STATE && op != OP_UPDATE &&
            op != OP_CONV2D_WGRAD && op != OP_BIAS_GRAD && op != OP_FILTER_TRANSPOSE &&
-           op != OP_MEAN_VALID && op != OP_COUNT_VALID;
+           op != OP_CAST && op != OP_MEAN_VALID && op != OP_COUNT_VALID;
 }

@@ -81,6 +81,31 @@ static bool check_phase_of(const Verifier *v, const Node *n)
     return true;
 }
 
+/* Classes by target. */
+static bool has_class(Target target, KernelClass class)
+{
+    switch (class) {
+    case KERNEL_ROWS:
+    case KERNEL_CONV_BACKWARD: return target != TARGET_CUDA;
+    case KERNEL_POINTWISE:
+    case KERNEL_POOL_BACKWARD:
+    case KERNEL_CONV_DGRAD:
+    case KERNEL_CONV_WGRAD: return target == TARGET_CUDA;
+    case KERNEL_GENERIC:
+    case KERNEL_IMAGE:
+    case KERNEL_CONV_FORWARD:
+    case KERNEL_MLPCONV_FORWARD:
+    case KERNEL_POOL_FORWARD:
+    case KERNEL_HEAD:
+    case KERNEL_MLPCONV_BACKWARD:
+    case KERNEL_FILTER:
+    case KERNEL_METRICS:
+    case KERNEL_UPDATE: return true;
+    case KERNEL_CLASS_COUNT: break;
+    }
+    return false;
+}
+
 /* What a kernel of the node's class can execute. */
 static bool check_class_of(const Verifier *v, const Node *n)
 {
@@ -91,7 +116,8 @@ static bool check_class_of(const Verifier *v, const Node *n)
         return verify_node_fault(v, n, "a kernel of row ops cannot hold it");
     if (k->class == KERNEL_UPDATE && (!updates || k->phase != PHASE_AFTER))
         return verify_node_fault(v, n, "an update kernel cannot hold it");
-    if (k->class == KERNEL_FILTER && (n->op != OP_FILTER_TRANSPOSE || n->in[0]->op != OP_STATE))
+    bool from_filter = n->op == (k->target == TARGET_CUDA ? OP_CAST : OP_FILTER_TRANSPOSE);
+    if (k->class == KERNEL_FILTER && (!from_filter || n->in[0]->op != OP_STATE))
         return verify_node_fault(v, n, "a filter kernel cannot hold it");
     return (k->phase == PHASE_CHUNK) == (verify_works_on_images(n->op) ||
                                          n->op == OP_CONV2D_WGRAD || n->op == OP_BIAS_GRAD ||
@@ -121,6 +147,8 @@ static bool check_kernel(const Verifier *v, int index, const bool *escapes)
         return verify_kernel_fault(v, k, "there is another kernel of that name");
     if (k->class >= KERNEL_CLASS_COUNT || k->phase >= PHASE_COUNT || k->strip < 0)
         return verify_kernel_fault(v, k, "its class, phase or strip is unknown");
+    if (k->target != v->g->target || !has_class(k->target, k->class))
+        return verify_kernel_fault(v, k, "its class does not exist on the graph's target");
     if (index > 0 && v->g->kernel[index - 1]->phase > k->phase)
         return verify_kernel_fault(v, k, "it stands behind a kernel of a later phase");
     for (int i = 0; i < k->node_count; i++)
@@ -161,9 +189,46 @@ static bool check_tile(const Verifier *v, const Node *n)
     return true;
 }
 
+static bool is_tiled(KernelClass class)
+{
+    return class == KERNEL_CONV_FORWARD || class == KERNEL_CONV_DGRAD ||
+           class == KERNEL_CONV_WGRAD || class == KERNEL_MLPCONV_FORWARD ||
+           class == KERNEL_MLPCONV_BACKWARD;
+}
+
+static bool is_sound_schedule(const Schedule *s, bool tiled)
+{
+    enum { WARP = 32, MAX_BLOCK_THREADS = 1024, MAX_SPLIT = 65535, MAX_SHARED = 227 * 1024 };
+    bool has_tile = s->tile_m > 0 && s->tile_n > 0 && s->tile_k > 0;
+    return (has_tile || !tiled) && s->threads > 0 && s->threads % WARP == 0 &&
+           s->threads <= MAX_BLOCK_THREADS && s->split >= 1 && s->split <= MAX_SPLIT &&
+           s->grid_x >= 1 && s->grid_y >= 1 && s->shared_bytes >= 0 &&
+           s->shared_bytes <= MAX_SHARED && s->architecture >= 0;
+}
+
+/* CUDA: the batch is one chunk, and every kernel has a way to run. */
+static bool verify_cuda_schedule(const Verifier *v)
+{
+    const Graph *g = v->g;
+    if (g->chunk != g->batch)
+        return verify_fault(v, (Loc){0}, "on a GPU the chunk is the batch, %d images, not %d",
+                            g->batch, g->chunk);
+    for (int i = 0; i < g->kernel_count; i++) {
+        const Kernel *k = g->kernel[i];
+        if (k->schedule_count < 1)
+            return verify_kernel_fault(v, k, "it has no schedule");
+        for (int j = 0; j < k->schedule_count; j++)
+            if (!is_sound_schedule(&k->schedule[j], is_tiled(k->class)))
+                return verify_kernel_fault(v, k, "a schedule's numbers are missing or too large");
+    }
+    return true;
+}
+
 bool verify_schedule(const Verifier *v)
 {
     const Graph *g = v->g;
+    if (g->target == TARGET_CUDA)
+        return verify_cuda_schedule(v);
     if (g->chunk < 1 || g->chunk > g->batch)
         return verify_fault(v, (Loc){0}, "a chunk must hold 1 to %d images, not %d", g->batch,
                             g->chunk);
@@ -296,7 +361,8 @@ typedef struct Life {
 
 static bool is_in_registers(const Node *n)
 {
-    return value_is_folded(n) || n->kernel->class == KERNEL_UPDATE;
+    return value_is_folded(n) || n->kernel->class == KERNEL_UPDATE ||
+           n->kernel->target == TARGET_CUDA;
 }
 
 static bool check_region_of(const Verifier *v, const Node *n, bool escapes)
@@ -327,7 +393,7 @@ static bool check_place(const Verifier *v, const Node *n, bool escapes)
 {
     const Place *p = &n->place;
     bool worker = p->region == REGION_WORKER;
-    int64_t copies = p->region == REGION_PARTIAL ? v->g->partials : 1;
+    int64_t copies = value_copies(v->g, n);
     int64_t limit = worker ? v->g->worker_bytes : v->g->shared_bytes;
     if (!check_region_of(v, n, escapes))
         return false;
@@ -359,7 +425,7 @@ static int *find_moments(const Verifier *v, bool shared)
 
 static Life life_of(const Graph *g, const Node *n)
 {
-    int64_t copies = n->place.region == REGION_PARTIAL ? g->partials : 1;
+    int64_t copies = value_copies(g, n);
     return (Life){.node = n,
                   .begin = 0,
                   .end = n->op == OP_INPUT ? g->kernel_count : 0,

@@ -85,6 +85,7 @@ static Kernel *new_kernel(Fuser *f, const char *base, KernelClass class, Phase p
     k->name = kernel_name(f, base);
     k->class = class;
     k->phase = phase;
+    k->target = f->g->target;
     k->node = pool_alloc(f->pool, (size_t)f->g->node_count * sizeof *k->node);
     POOL_PUSH(f->pool, f->g->kernel, f->g->kernel_count, f->g->kernel_capacity, k);
     return k;

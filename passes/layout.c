@@ -86,7 +86,7 @@ static void lay_out_filters(Graph *g)
         if (n->op != OP_CONV2D && n->op != OP_CONV2D_TRANSPOSE)
             continue;
         if (n->in[1]->op == OP_STATE)
-            n->in[1]->storage->tensor.layout = filter_layout(n);
+            n->in[1]->storage->home[g->target].layout = filter_layout(n);
         else
             n->in[1]->tensor.layout = filter_layout(n);
     }
@@ -97,12 +97,13 @@ static void lay_out_storage(Module *m, int level)
     for (int i = 0; i < m->storage_count; i++) {
         Storage *s = m->storage[i];
         if (s->role == ROLE_BIAS && level > 0)
-            s->tensor.layout = (Layout){.kind = LAYOUT_VECTOR, .block = CHANNEL_BLOCK};
+            s->home[TARGET_CPU].layout = (Layout){.kind = LAYOUT_VECTOR, .block = CHANNEL_BLOCK};
     }
     for (int i = 0; i < m->storage_count; i++) {
         Storage *s = m->storage[i];
         if (s->role == ROLE_MOMENT)
-            s->tensor.layout = module_find_storage(m, s->of)->tensor.layout;
+            s->home[TARGET_CPU].layout =
+                module_find_storage(m, s->of)->home[TARGET_CPU].layout;
     }
 }
 
@@ -112,7 +113,7 @@ static Layout wgrad_layout(const Graph *g, const Node *n)
     for (int i = 0; i < g->node_count; i++) {
         const Node *c = g->node[i];
         if (is_wgrad_of(n, c) && c->in[1]->op == OP_STATE)
-            return c->in[1]->storage->tensor.layout;
+            return c->in[1]->storage->home[g->target].layout;
     }
     return (Layout){.kind = LAYOUT_PLAIN};
 }
@@ -130,11 +131,11 @@ static Layout like_operand(const Node *n)
 static void lay_out_parameters(Graph *g, int level)
 {
     for (int i = 0; i < g->state_count; i++)
-        g->state[i]->tensor = g->state[i]->storage->tensor;
+        g->state[i]->tensor = storage_tensor(g->state[i]->storage, g->target);
     for (int i = 0; i < g->node_count; i++) {
         Node *n = g->node[i];
         if (n->op == OP_UPDATE)
-            n->tensor = n->storage->tensor;
+            n->tensor = storage_tensor(n->storage, g->target);
         else if (n->op == OP_CONV2D_WGRAD)
             n->tensor.layout = wgrad_layout(g, n);
         else if (n->op == OP_BIAS_GRAD && level > 0)

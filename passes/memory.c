@@ -46,8 +46,9 @@ static bool is_read_after(const Graph *g, const Node *n)
 /* Values of an update kernel that nobody else reads stay in registers. */
 static bool is_in_registers(const Node *n)
 {
+    bool unwritten = n->kernel->class == KERNEL_UPDATE || n->kernel->target == TARGET_CUDA;
     return n->op == OP_UPDATE || value_is_folded(n) ||
-           (n->kernel->class == KERNEL_UPDATE && !kernel_returns(n->kernel, n));
+           (unwritten && !kernel_returns(n->kernel, n));
 }
 
 static Region region_of(const Graph *g, const Node *n)
@@ -204,8 +205,7 @@ static int64_t place_region(Graph *g, bool shared, int64_t *bound)
                            : n->place.region == REGION_WORKER;
         if (!here)
             continue;
-        int64_t copies = n->place.region == REGION_PARTIAL ? g->partials : 1;
-        items.list[items.count++] = (Item){.node = n, .bytes = align(n->place.bytes * copies)};
+        items.list[items.count++] = (Item){.node = n, .bytes = align(n->place.bytes * value_copies(g, n))};
     }
     find_lifetimes(g, &items, shared);
     int64_t bytes = place_items(&items);
@@ -226,15 +226,28 @@ static void place_graph(Graph *g)
     g->stage = STAGE_PLANNED;
 }
 
-void pass_memory(Module *m)
+static void place_storage(Module *m, Target target)
 {
-    m->state_bytes = 0;
+    int64_t at = 0;
     for (int i = 0; i < m->storage_count; i++) {
         Storage *s = m->storage[i];
-        s->offset = m->state_bytes;
-        m->state_bytes += align(tensor_elements(&s->tensor) * dtype_bytes(s->tensor.dtype));
+        Tensor t = storage_tensor(s, target);
+        s->home[target].offset = at;
+        at += align(tensor_elements(&t) * dtype_bytes(t.dtype));
     }
-    for (int i = 0; i < m->graph_count; i++)
-        if (m->graph[i]->target != TARGET_ANY)
-            place_graph(m->graph[i]);
+    m->state_bytes[target] = at;
+}
+
+void pass_memory(Module *m)
+{
+    for (int t = 0; t < TARGET_COUNT; t++)
+        m->state_bytes[t] = 0;
+    for (int i = 0; i < m->graph_count; i++) {
+        Graph *g = m->graph[i];
+        if (g->target == TARGET_ANY)
+            continue;
+        if (m->state_bytes[g->target] == 0)
+            place_storage(m, g->target);
+        place_graph(g);
+    }
 }

@@ -265,7 +265,7 @@ static int64_t training_bytes(Pool *pool, int batch)
 {
     const Module *m = plan_file(pool, "models/nin.yaml", 2, batch);
     const Graph *g = module_find_graph(m, "train", TARGET_CPU);
-    return m->state_bytes + g->shared_bytes + 8 * g->worker_bytes;
+    return m->state_bytes[TARGET_CPU] + g->shared_bytes + 8 * g->worker_bytes;
 }
 
 START_TEST(memory_does_not_grow_with_the_batch)

@@ -112,7 +112,7 @@ static void emit_table(const Module *m, Text *out)
     const Graph *g;
     const Kernel *k;
     text_append(out, "\nstatic NincKernelFn *const kernels[] = {\n");
-    for (int i = 0; (k = cpu_kernel(m, i, &g)); i++)
+    for (int i = 0; (k = target_kernel(m, TARGET_CPU, i, &g)); i++)
         text_append(out, "    %s,\n", k->name);
     text_append(out, "};\n\n"
                      "#ifndef NINC_LEVEL\n"
@@ -148,7 +148,7 @@ void emit_cpu(const Module *m, Text *out)
     CpuEmitter e = {.pool = pool, .module = m, .tiles = &tiles};
     const Kernel *k;
     const Graph *g = NULL;
-    for (int i = 0; (k = cpu_kernel(m, i, &g)); i++) {
+    for (int i = 0; (k = target_kernel(m, TARGET_CPU, i, &g)); i++) {
         if (g != e.graph)
             e.number = number_values(g, pool);
         e.graph = g;

@@ -619,6 +619,7 @@ void emit_generic(CpuEmitter *e, const Node *n)
                   (long long)tensor_elements(&n->tensor));
         emit_line(e, "    %s[i] = %s;", value_name(e, n), read_at(e, n->in[0], "i"));
         return;
+    case OP_CAST: /* not in CPU graphs */
     case OP_INPUT:
     case OP_STATE:
     case OP_COUNT:

@@ -1,0 +1,43 @@
+/* How much a kernel computes and moves: what its time is compared with. */
+#include "ir.h"
+
+/* Multiplications and additions of a contraction, over the logical shapes; 0 for other ops. */
+static double contraction_flop(const Node *n)
+{
+    const Tensor *map; /* the operand or result on the output side of the forward convolution */
+    const Shape *filter = &n->in[1]->tensor.shape;
+    switch ((int)n->op) {
+    case OP_CONV2D: map = &n->tensor; break;
+    case OP_CONV2D_DGRAD: map = &n->in[0]->tensor; break;
+    case OP_CONV2D_WGRAD:
+        map = &n->in[1]->tensor;
+        filter = &n->tensor.shape;
+        break;
+    case OP_CONV2D_TRANSPOSE: { /* its filter is IOHW */
+        double taps = (double)filter->dim[0] * filter->dim[2] * filter->dim[3];
+        return 2 * taps * (double)shape_elements(&n->in[0]->tensor.shape);
+    }
+    default: return 0;
+    }
+    double taps = (double)filter->dim[1] * filter->dim[2] * filter->dim[3];
+    return 2 * taps * (double)shape_elements(&map->shape);
+}
+
+double kernel_flop(const Kernel *k)
+{
+    double flop = 0;
+    for (int i = 0; i < k->node_count; i++)
+        if (k->node[i]->arity >= 2)
+            flop += contraction_flop(k->node[i]);
+    return flop;
+}
+
+int64_t kernel_traffic(const Graph *g, const Kernel *k)
+{
+    int64_t bytes = 0;
+    for (int i = 0; i < k->in_count; i++)
+        bytes += value_bytes(g, k->in[i]) * value_copies(g, k->in[i]);
+    for (int i = 0; i < k->out_count; i++)
+        bytes += value_bytes(g, k->out[i]) * value_copies(g, k->out[i]);
+    return bytes;
+}
