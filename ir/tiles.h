@@ -2,13 +2,24 @@
  * that the schedule pass (C) and the device library (CUDA C, which carries a copy of this header and
  * asserts the same numbers) cannot differ.
  *
- * A tile row is padded by 16 bytes, so that the rows of a fragment lie in different banks.
+ * A row of a tile is padded, so that the lanes of a warp read different banks: by 16 bytes where the
+ * reduction runs along the row, by 8 elements where it runs across the rows.
  * `size`: bytes of an element, 2 or 4; m, n, k: the GEMM tile; c: channels, rounded up to 8. */
 #ifndef NINC_TILES_H
 #define NINC_TILES_H
 
-/* Elements of a padded row of `n` elements. */
+/* Elements of a padded row of `n` elements: reduction along the row, across the rows. */
 #define NINC_PITCH(n, size) ((n) + 16 / (size))
+#define NINC_PITCH_ACROSS(n) ((n) + 8)
+
+/* Blocks that tiles of `tile` need for `count`. */
+#define NINC_TILES(count, tile) (((count) + (tile)-1) / (tile))
+
+/* Grids (x, y) of the convolution kernels; z is the split of wgrad, else 1. kp, cp: physical channels
+ * of y and x (and of a filter row); k: output channels.
+ *     fprop  NINC_TILES(n p q, M)  NINC_TILES(kp, N)
+ *     dgrad  NINC_TILES(n h w, M)  NINC_TILES(cp, N)
+ *     wgrad  NINC_TILES(k, M)      NINC_TILES(r s cp, N): columns run over taps and channels */
 
 /* fprop: operand tiles [m][k] and [n][k] a stage. */
 #define NINC_FPROP_SHARED(m, n, k, stages, size)                                                   \
@@ -16,10 +27,10 @@
 
 /* dgrad: [m][k] of dy and [k][n] of the filter a stage. */
 #define NINC_DGRAD_SHARED(m, n, k, stages, size)                                                   \
-    ((stages) * ((m)*NINC_PITCH(k, size) + (k)*NINC_PITCH(n, size)) * (size))
+    ((stages) * ((m)*NINC_PITCH(k, size) + (k)*NINC_PITCH_ACROSS(n)) * (size))
 
 /* wgrad: [k][m] of dy and [k][n] of x a stage; k counts pixels. */
 #define NINC_WGRAD_SHARED(m, n, k, stages, size)                                                   \
-    ((stages) * (k) * (NINC_PITCH(m, size) + NINC_PITCH(n, size)) * (size))
+    ((stages) * (k) * (NINC_PITCH_ACROSS(m) + NINC_PITCH_ACROSS(n)) * (size))
 
 #endif

@@ -13,6 +13,9 @@
 #define NINC_DEVICE static __forceinline__
 #define NINC_MEMBER __forceinline__
 
+NINC_DEVICE float float_of_bits(u32 bits) { return sim_float_of_bits(bits); }
+NINC_DEVICE u32 bits_of_float(float value) { return sim_bits_of_float(value); }
+
 #else
 
 #define NINC_DEVICE static __device__ __forceinline__
@@ -34,6 +37,9 @@ struct bf16 {
 #define DYNAMIC_SHARED(name) extern __shared__ __align__(128) u8 name[]
 
 /* ---- numbers ---- */
+
+NINC_DEVICE float float_of_bits(u32 bits) { return __uint_as_float(bits); }
+NINC_DEVICE u32 bits_of_float(float value) { return __float_as_uint(value); }
 
 NINC_DEVICE float to_float(float value) { return value; }
 NINC_DEVICE float to_float(bf16 value) { return __uint_as_float((u32)value.bits << 16); }
@@ -123,8 +129,8 @@ NINC_DEVICE void mma_tf32(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2])
 
 /* ---- copies from global to shared memory ---- */
 
-/* 16 bytes, or 16 zero bytes when not valid (then nothing is read, but `global` must still be the
- * address of something). Both addresses are multiples of 16. */
+/* 16 bytes, or 16 zero bytes when not valid (then nothing is read, wherever `global` may point).
+ * Both addresses are multiples of 16. */
 NINC_DEVICE void cp_async_16(void *shared, const void *global, bool valid)
 {
 #if __CUDA_ARCH__ >= 800
