@@ -136,7 +136,10 @@ static void emit_ir_blob(const char *ir_path, Text *out)
                 ".file \"ir.s\"\n.section .rodata\n"
                 ".globl ninc_ir_text\nninc_ir_text:\n.incbin \"%s\"\n"
                 "ninc_ir_end:\n.byte 0\n.balign 8\n.globl ninc_ir_length\nninc_ir_length:\n"
-                ".quad ninc_ir_end - ninc_ir_text\n.section .note.GNU-stack, \"\", %%progbits\n",
+                ".quad ninc_ir_end - ninc_ir_text\n"
+                ".globl ninc_cuda_length\nninc_cuda_length:\n.quad 0\n"
+                ".globl ninc_cuda_text\nninc_cuda_text:\n.byte 0\n"
+                ".section .note.GNU-stack, \"\", %%progbits\n",
                 ir_path);
 }
 

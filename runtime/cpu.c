@@ -22,6 +22,7 @@ enum { HUGE_PAGE = 2 << 20, LINE = 64, MAX_THREADS = 1024 };
 
 struct Device {
     const NincModel *model;
+    const NincTarget *target;
     const NincCpuLevel *level;
     int threads, workers;
     void *map;
@@ -146,11 +147,12 @@ static void most_args(const NincLaunch *launch, int count, int *most)
 static int args_of(const NincModel *m)
 {
     int most = 1;
-    for (const NincProgram *p = &m->train;; p = &m->eval) {
+    const NincTarget *target = &m->target[NINC_CPU];
+    for (const NincProgram *p = &target->train;; p = &target->eval) {
         most_args(p->before, p->befores, &most);
         most_args(p->chunked, p->chunkeds, &most);
         most_args(p->after, p->afters, &most);
-        if (p == &m->eval)
+        if (p == &target->eval)
             return most;
     }
 }
@@ -178,14 +180,14 @@ static int map_arena(Device *d, int64_t state, int64_t shared)
 
 static int allocate(Device *d, bool with_train)
 {
-    const NincProgram *train = &d->model->train, *eval = &d->model->eval;
+    const NincProgram *train = &d->target->train, *eval = &d->target->eval;
     int64_t shared = eval->shared_bytes, worker = eval->worker_bytes;
     if (with_train && train->shared_bytes > shared)
         shared = train->shared_bytes;
     if (with_train && train->worker_bytes > worker)
         worker = train->worker_bytes;
     d->worker_stride = round_up(worker, LINE);
-    if (map_arena(d, round_up(d->model->state_bytes, LINE), round_up(shared, LINE)) < 0)
+    if (map_arena(d, round_up(d->target->state_bytes, LINE), round_up(shared, LINE)) < 0)
         return -1;
     d->args_each = args_of(d->model);
     d->args = malloc((size_t)d->threads * (size_t)d->args_each * sizeof *d->args);
@@ -204,17 +206,22 @@ static void cpu_close(Device *d)
 
 static Device *cpu_open(const NincModel *model, const DeviceOptions *options)
 {
+    if (!model->target[NINC_CPU].storage) {
+        fault("model %s was compiled without CPU code; compile it with --target=all", model->name);
+        return NULL;
+    }
     const NincCpuLevel *level = choose_level();
     if (!level)
         return NULL;
-    check_program(&model->train);
-    check_program(&model->eval);
+    const NincTarget *target = &model->target[NINC_CPU];
+    check_program(&target->train);
+    check_program(&target->eval);
     Device *d = xmalloc(sizeof *d);
-    *d = (Device){.model = model, .level = level};
+    *d = (Device){.model = model, .target = target, .level = level};
     d->threads = options->threads > 0 ? options->threads : processors();
     if (d->threads > MAX_THREADS)
         d->threads = MAX_THREADS;
-    int runs = runs_of(options->with_train ? &model->train : &model->eval);
+    int runs = runs_of(options->with_train ? &target->train : &target->eval);
     d->workers = runs < NINC_MAX_PARTIALS ? runs : NINC_MAX_PARTIALS;
     if (d->workers > d->threads)
         d->workers = d->threads;
@@ -243,9 +250,9 @@ static int64_t cpu_arena_bytes(Device *d)
 
 static int check_state(const Device *d, int64_t offset, int64_t count)
 {
-    if (offset < 0 || count < 0 || offset + count > d->model->state_bytes)
+    if (offset < 0 || count < 0 || offset + count > d->target->state_bytes)
         internal_error("bytes %lld to %lld of a state region of %lld", (long long)offset,
-                       (long long)(offset + count), (long long)d->model->state_bytes);
+                       (long long)(offset + count), (long long)d->target->state_bytes);
     return 0;
 }
 
@@ -278,9 +285,30 @@ static void *address_of(const Device *d, const NincArg *at, int worker, int firs
     return NULL;
 }
 
-static void *cpu_address(Device *d, NincArg at, int first_image, int partial)
+static int cpu_write(Device *d, const NincArg *at, int partial, const void *bytes, int64_t count)
 {
-    return address_of(d, &at, 0, first_image, partial);
+    memcpy(address_of(d, at, 0, 0, partial), bytes, (size_t)count);
+    return 0;
+}
+
+static int cpu_read(Device *d, const NincArg *at, int partial, void *bytes, int64_t count)
+{
+    memcpy(bytes, address_of(d, at, 0, 0, partial), (size_t)count);
+    return 0;
+}
+
+static int cpu_poison(Device *d, const NincProgram *program)
+{
+    memset(d->shared, 0xFF, (size_t)program->shared_bytes);
+    memset(d->worker, 0xFF, (size_t)program->worker_bytes);
+    return 0;
+}
+
+static int cpu_copies(Device *d, const NincLaunch *launch)
+{
+    (void)d;
+    (void)launch;
+    return 1;
 }
 
 typedef struct Site {
@@ -441,6 +469,36 @@ static int cpu_step(Device *d, const NincProgram *program, const StepInput *inpu
     return 0;
 }
 
+/* One launch stands for all of a step: every slice, every chunk. */
+static void run_whole(Device *d, const NincProgram *program, const NincLaunch *launch)
+{
+    NincProgram one = *program;
+    bool chunked = launch >= program->chunked && launch < program->chunked + program->chunkeds;
+    one.befores = one.afters = one.chunkeds = 0;
+    if (chunked) {
+        one.chunked = launch;
+        one.chunkeds = 1;
+    } else {
+        one.after = launch;
+        one.afters = 1;
+    }
+    run_program(d, &one);
+}
+
+static int cpu_time(Device *d, const NincProgram *program, const NincLaunch *launch, int repeats,
+                    double *seconds)
+{
+    double begin = clock_seconds();
+    for (int i = 0; i < repeats; i++) {
+        if (launch)
+            run_whole(d, program, launch);
+        else
+            run_program(d, program);
+    }
+    *seconds = clock_seconds() - begin;
+    return 0;
+}
+
 static int cpu_read_metrics(Device *d, Metrics *out)
 {
     *out = d->metrics;
@@ -450,6 +508,7 @@ static int cpu_read_metrics(Device *d, Metrics *out)
 
 const DeviceTable ninc_cpu_device = {
     .name = "cpu",
+    .target = NINC_CPU,
     .open = cpu_open,
     .close = cpu_close,
     .describe = cpu_describe,
@@ -457,7 +516,11 @@ const DeviceTable ninc_cpu_device = {
     .read_state = cpu_read_state,
     .step = cpu_step,
     .read_metrics = cpu_read_metrics,
-    .address = cpu_address,
+    .write = cpu_write,
+    .read = cpu_read,
+    .poison = cpu_poison,
     .launch = cpu_launch,
+    .copies = cpu_copies,
+    .time = cpu_time,
     .arena_bytes = cpu_arena_bytes,
 };

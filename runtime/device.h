@@ -59,10 +59,22 @@ typedef struct DeviceTable {
     /* Copies of a value in the partial region that one run of `launch` leaves: the split in use on
      * this device; 1 on the CPU. */
     int (*copies)(Device *d, const NincLaunch *launch);
+    /* Seconds that `repeats` runs take together: of one launch over a whole step, or (launch NULL)
+     * of the whole step on the inputs of the last one. */
+    int (*time)(Device *d, const NincProgram *program, const NincLaunch *launch, int repeats,
+                double *seconds);
     int64_t (*arena_bytes)(Device *d);
 } DeviceTable;
 
 extern const DeviceTable ninc_cpu_device, ninc_cuda_device, ninc_sim_device;
+
+/* The model's storage as the first target has it, for what is the same on all: names, logical
+ * shapes, roles. */
+static inline const NincStorage *model_storage(const NincModel *model)
+{
+    const NincTarget *cpu = &model->target[NINC_CPU];
+    return cpu->storage ? cpu->storage : model->target[NINC_CUDA].storage;
+}
 
 /* The programs of the model that the device runs. */
 static inline const NincTarget *device_target(const NincModel *model, const DeviceTable *table)

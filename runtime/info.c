@@ -16,7 +16,7 @@ static void print_parameters(const NincModel *m)
     char shape[64];
     printf("\n%-40s %-18s %12s\n", "parameter", "shape", "elements");
     for (int i = 0; i < m->storages; i++) {
-        const NincStorage *s = &m->storage[i];
+        const NincStorage *s = &model_storage(m)[i];
         if (s->role == NINC_ROLE_MOMENT)
             continue;
         int64_t count = shape_elements(&s->tensor.shape);
@@ -33,9 +33,9 @@ static void print_region(const char *program, const char *region, int64_t bytes,
     printf("%-8s %-24s %14lld %14lld\n", program, region, (long long)bytes, (long long)bound);
 }
 
-static void print_program(const Module *ir, const NincProgram *p)
+static void print_program(const Module *ir, const DeviceTable *table, const NincProgram *p)
 {
-    const Graph *g = module_find_graph(ir, p->name, TARGET_CPU);
+    const Graph *g = plan_graph(ir, table, p->name);
     print_region(p->name, "shared", p->shared_bytes, g ? g->shared_bound : p->shared_bytes);
     print_region(p->name, "each worker", p->worker_bytes, g ? g->worker_bound : p->worker_bytes);
 }
@@ -46,30 +46,22 @@ static void print_launches(const NincProgram *p)
            p->name, p->batch, p->chunk, p->partials, p->befores, p->chunkeds, p->afters);
 }
 
-static const Module *parse_plan(Pool *pool)
-{
-    Diagnostics d;
-    diagnostics_init(&d, pool);
-    const Module *m = module_parse(pool, &d, "the plan's IR", ninc_ir_text, ninc_ir_length);
-    if (!m)
-        internal_error("the plan's IR does not parse: %s", d.count ? d.list[0].message : "?");
-    return m;
-}
-
-static void print_memory(const NincModel *model)
+static void print_memory(const NincModel *model, const DeviceTable *table)
 {
     Pool *pool = pool_new();
-    const Module *ir = parse_plan(pool);
+    const Module *ir = plan_module(pool);
+    const NincTarget *target = device_target(model, table);
     printf("\n%-8s %-24s %14s %14s\n", "memory", "region", "bytes", "lower bound");
-    print_region("both", "state", model->state_bytes, model->state_bytes);
-    print_program(ir, &model->train);
-    print_program(ir, &model->eval);
+    print_region("both", "state", target->state_bytes, target->state_bytes);
+    print_program(ir, table, &target->train);
+    print_program(ir, table, &target->eval);
     pool_free(pool);
 }
 
-int info(const NincModel *model, const DeviceTable *table, int threads)
+int info(const NincModel *model, const DeviceTable *table, const DeviceOptions *device_options)
 {
-    DeviceOptions options = {.threads = threads, .with_train = true};
+    DeviceOptions options = *device_options;
+    options.with_train = true;
     Device *device = table->open(model, &options);
     if (!device)
         return 1;
@@ -77,10 +69,10 @@ int info(const NincModel *model, const DeviceTable *table, int threads)
            model->name, model->dataset, model->image_h, model->image_w, model->image_c,
            model->classes, model->epochs, model->lr);
     print_parameters(model);
-    print_memory(model);
+    print_memory(model, table);
     printf("\n");
-    print_launches(&model->train);
-    print_launches(&model->eval);
+    print_launches(&device_target(model, table)->train);
+    print_launches(&device_target(model, table)->eval);
     printf("\ndevice %s: training takes %.1f MB\n", table->describe(device),
            (double)table->arena_bytes(device) / 1e6);
     table->close(device);

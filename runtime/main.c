@@ -176,7 +176,7 @@ static int set_number(TrainOptions *o, int flag, const char *value)
     case FLAG_EPOCHS: return parse_count("epochs", value, 0, MAX_COUNT, &o->epochs);
     case FLAG_MAX_STEPS: return parse_integer("max-steps", value, 0, INT64_MAX, &o->max_steps);
     case FLAG_SEED: return parse_seed(value, &o->seed);
-    case FLAG_THREADS: return parse_count("threads", value, 1, MAX_THREADS, &o->device_threads);
+    case FLAG_THREADS: return parse_count("threads", value, 1, MAX_THREADS, &o->device.threads);
     case FLAG_LR: return parse_rate(value, &o->lr);
     case FLAG_CHECKPOINT_EVERY:
         return parse_count("checkpoint-every", value, 1, MAX_COUNT, &o->checkpoint_every);
@@ -262,7 +262,7 @@ static int run_eval(const Options *o)
 {
     EvalOptions e = {.data = o->train.data,
                      .weights = o->weights,
-                     .device_threads = o->train.device_threads,
+                     .device = o->train.device,
                      .seed = o->train.seed};
     if (!e.weights) {
         fault("eval needs --weights FILE.safetensors; 'trainer train --save FILE' writes one");
@@ -275,12 +275,12 @@ static int run_command(int command, const Options *o)
 {
     const DeviceTable *table = &ninc_cpu_device;
     VerifyOptions v = {
-        .device_threads = o->train.device_threads, .seed = o->train.seed, .full = o->full};
+        .device = o->train.device, .seed = o->train.seed, .full = o->full};
     switch (command) {
     case TRAIN: return train(&ninc_model, table, &o->train);
     case EVAL: return run_eval(o);
     case VERIFY: return verify(&ninc_model, table, &v);
-    default: return info(&ninc_model, table, o->train.device_threads);
+    default: return info(&ninc_model, table, &o->train.device);
     }
 }
 

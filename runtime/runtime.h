@@ -133,7 +133,7 @@ const char *json_number(double value, char *out);
 
 typedef struct TrainOptions {
     const char *data, *init, *save, *checkpoint_dir, *log;
-    int device_threads; /* 0: one a processor */
+    DeviceOptions device;
     int epochs;         /* -1: the model's */
     int64_t max_steps;  /* -1: no limit */
     uint64_t seed;
@@ -147,17 +147,39 @@ int train(const NincModel *model, const DeviceTable *table, const TrainOptions *
 
 typedef struct EvalOptions {
     const char *data, *weights;
-    int device_threads;
+    DeviceOptions device;
     uint64_t seed; /* of --data random */
 } EvalOptions;
 
 /* Prints loss and accuracy on the test images; returns the exit status. */
 int evaluate(const NincModel *model, const DeviceTable *table, const EvalOptions *options);
 
+/* ---- module.c: the IR that the plan carries ---- */
+
+struct Module;
+struct Graph;
+struct Pool;
+
+/* Parsed and verified; a fault is ours. */
+struct Module *plan_module(struct Pool *pool);
+/* The graph `train` or `eval` that the device runs. */
+const struct Graph *plan_graph(const struct Module *m, const DeviceTable *table, const char *name);
+
+/* ---- profile.c ---- */
+
+typedef struct ProfileOptions {
+    DeviceOptions device;
+    uint64_t seed;
+    const char *json; /* NULL: none */
+} ProfileOptions;
+
+/* Prints the time of each kernel and of a training step; returns the exit status. */
+int profile(const NincModel *model, const DeviceTable *table, const ProfileOptions *options);
+
 /* ---- verify.c ---- */
 
 typedef struct VerifyOptions {
-    int device_threads;
+    DeviceOptions device;
     uint64_t seed;
     bool full;
 } VerifyOptions;
@@ -168,6 +190,6 @@ int verify(const NincModel *model, const DeviceTable *table, const VerifyOptions
 /* ---- info.c ---- */
 
 /* Prints the model, its parameters, its memory plan and the device; returns the exit status. */
-int info(const NincModel *model, const DeviceTable *table, int threads);
+int info(const NincModel *model, const DeviceTable *table, const DeviceOptions *options);
 
 #endif

@@ -247,7 +247,7 @@ static void check_parameter(Reader *r, const NincStorage *s)
 static bool is_parameter(const NincModel *model, const char *name)
 {
     for (int i = 0; i < model->storages; i++)
-        if (model->storage[i].role != NINC_ROLE_MOMENT && strcmp(model->storage[i].name, name) == 0)
+        if (model_storage(model)[i].role != NINC_ROLE_MOMENT && strcmp(model_storage(model)[i].name, name) == 0)
             return true;
     return false;
 }
@@ -258,8 +258,8 @@ static int check_fit(Reader *r)
     json_t *info;
     char text[MAX_NAME];
     for (int i = 0; i < r->model->storages; i++)
-        if (r->model->storage[i].role != NINC_ROLE_MOMENT)
-            check_parameter(r, &r->model->storage[i]);
+        if (model_storage(r->model)[i].role != NINC_ROLE_MOMENT)
+            check_parameter(r, &model_storage(r->model)[i]);
     json_object_foreach(r->header, name, info)
     {
         if (strcmp(name, "__metadata__") == 0 || is_parameter(r->model, name))
@@ -279,7 +279,7 @@ static int check_fit(Reader *r)
 static int read_tensors(Reader *r, Weights *w)
 {
     for (int i = 0; i < r->model->storages; i++) {
-        const NincStorage *s = &r->model->storage[i];
+        const NincStorage *s = &model_storage(r->model)[i];
         if (!w->value[i])
             continue;
         json_t *range = json_object_get(json_object_get(r->header, s->name), "data_offsets");
@@ -323,7 +323,7 @@ static char *make_header(const NincModel *model, size_t *length)
         json_pack("{s:{s:s, s:s}}", "__metadata__", "format", "pt", "model", model->name);
     int64_t at = 0;
     for (int i = 0; header && i < model->storages; i++) {
-        const NincStorage *s = &model->storage[i];
+        const NincStorage *s = &model_storage(model)[i];
         if (s->role == NINC_ROLE_MOMENT)
             continue;
         json_t *shape = json_array();
@@ -370,6 +370,6 @@ int safetensors_write(const char *path, const Weights *w)
     for (int i = 0; i < w->model->storages; i++)
         if (w->value[i])
             fwrite(w->value[i], sizeof(float),
-                   (size_t)shape_elements(&w->model->storage[i].tensor.shape), out.file);
+                   (size_t)shape_elements(&model_storage(w->model)[i].tensor.shape), out.file);
     return outfile_commit(&out);
 }

@@ -165,12 +165,13 @@ static int show_progress(Run *r)
 static int evaluate_set(const NincModel *model, const DeviceTable *table, Device *device,
                         const Dataset *data, const int32_t *order, Metrics *out)
 {
-    for (int at = 0; at < data->count && !stop_signal; at += model->eval.batch) {
+    const NincProgram *program = &device_target(model, table)->eval;
+    for (int at = 0; at < data->count && !stop_signal; at += program->batch) {
         int left = data->count - at;
         StepInput input = {.data = data,
                            .index = order + at,
-                           .valid = left < model->eval.batch ? left : model->eval.batch};
-        if (table->step(device, &model->eval, &input) < 0)
+                           .valid = left < program->batch ? left : program->batch};
+        if (table->step(device, program, &input) < 0)
             return -1;
     }
     return table->read_metrics(device, out);
@@ -255,7 +256,7 @@ static int after_step(Run *r, int epoch)
 
 static int train_epoch(Run *r, int epoch)
 {
-    const NincProgram *program = &r->model->train;
+    const NincProgram *program = &device_target(r->model, r->table)->train;
     Random random = random_stream(r->options->seed, STREAM_EPOCH + (uint64_t)epoch);
     if (!r->options->no_shuffle)
         random_permutation(&random, r->order, r->train.count);
@@ -335,7 +336,8 @@ static int load_weights(Run *r)
 
 static int open_device(Run *r)
 {
-    DeviceOptions options = {.threads = r->options->device_threads, .with_train = true};
+    DeviceOptions options = r->options->device;
+    options.with_train = true;
     r->device = r->table->open(r->model, &options);
     return r->device ? 0 : -1;
 }
@@ -351,7 +353,7 @@ static void settle_counts(Run *r)
         o->checkpoint_every >= 0 ? o->checkpoint_every : r->model->checkpoint_every;
     r->lr = o->lr >= 0 ? o->lr : r->model->lr;
     r->unlearnable = o->data && strcmp(o->data, "random") == 0;
-    int batch = r->model->train.batch;
+    int batch = device_target(r->model, r->table)->train.batch;
     r->steps = (int64_t)r->epochs * ((r->train.count + batch - 1) / batch);
     if (o->max_steps >= 0 && o->max_steps < r->steps)
         r->steps = o->max_steps;
@@ -369,7 +371,7 @@ static int set_up(Run *r)
     settle_counts(r);
     printf("model %s on %s, %.1f MB; %d training images, batch %d, %lld steps\n", r->model->name,
            r->table->describe(r->device), (double)r->table->arena_bytes(r->device) / 1e6,
-           r->train.count, r->model->train.batch, (long long)r->steps);
+           r->train.count, device_target(r->model, r->table)->train.batch, (long long)r->steps);
     return fflush(stdout) == 0 ? 0 : fault("cannot write to standard output: %s", strerror(errno));
 }
 
@@ -419,7 +421,7 @@ static int evaluate_weights(const NincModel *model, const DeviceTable *table, De
 
 int evaluate(const NincModel *model, const DeviceTable *table, const EvalOptions *options)
 {
-    DeviceOptions device_options = {.threads = options->device_threads};
+    DeviceOptions device_options = options->device;
     Dataset data = {0};
     Device *device = NULL;
     Weights *weights = weights_new(model);

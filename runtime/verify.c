@@ -9,11 +9,20 @@
 
 enum { POISON = 0xFF, DEFAULT_IMAGES = 2, STEP = 3 };
 
-static const double KERNEL_BOUND = 1e-5, LOSS_BOUND = 1e-4, STATE_BOUND = 1e-3;
+/* Errors, relative by norm, of one kernel, and of a whole step's loss and state. */
+typedef struct Bounds {
+    const char *precision;
+    double kernel, loss, state;
+} Bounds;
+
+static const Bounds all_bounds[] = {
+    {"fp32", 1e-5, 1e-4, 1e-3}, {"tf32", 2e-3, 5e-3, 5e-2}, {"bf16", 1e-2, 2e-2, 2e-1}};
 static const double LEARNING_RATE = 0.01f; /* as the device sees it */
 
 typedef struct Verify {
     const NincModel *model;
+    const NincTarget *target;
+    Bounds bounds;
     const DeviceTable *table;
     Device *device;
     bool full;
@@ -38,6 +47,22 @@ typedef struct Worst {
 } Worst;
 
 /* ---- random values that make sense ---- */
+
+/* Round to nearest even; NaN is not made here. */
+static uint16_t to_bf16(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
+static float from_bf16(uint16_t x)
+{
+    uint32_t bits = (uint32_t)x << 16;
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
 
 static int below(Random *r, int n)
 {
@@ -98,7 +123,7 @@ static double input_value(const Verify *v, const Trial *t, const Node *n, Random
 
 static double computed_value(const Node *n, Random *r)
 {
-    if (n->tensor.dtype != DT_F32)
+    if (n->tensor.dtype != DT_F32 && n->tensor.dtype != DT_BF16)
         return below(r, 2);
     float x = (float)random_normal(r);
     if (n->op == OP_ADAM_V)
@@ -117,6 +142,8 @@ static void fill_value(Verify *v, const Trial *t, const Node *n, int64_t count, 
         out[i] = n->op == OP_STATE   ? storage_value(n->storage, r)
                  : n->op == OP_INPUT ? input_value(v, t, n, r)
                                      : computed_value(n, r);
+    for (int64_t i = 0; n->tensor.dtype == DT_BF16 && i < count; i++)
+        out[i] = from_bf16(to_bf16((float)out[i])); /* what the device sees */
 }
 
 /* ---- between doubles in logical order and the device's physical form ---- */
@@ -128,6 +155,8 @@ static void to_typed(DType dtype, const double *from, int64_t count, void *to)
             ((float *)to)[i] = (float)from[i];
         else if (dtype == DT_I32)
             ((int32_t *)to)[i] = (int32_t)from[i];
+        else if (dtype == DT_BF16)
+            ((uint16_t *)to)[i] = to_bf16((float)from[i]);
         else if (dtype == DT_U8)
             ((uint8_t *)to)[i] = (uint8_t)from[i];
         else
@@ -142,6 +171,8 @@ static void from_typed(DType dtype, const void *from, int64_t count, double *to)
             to[i] = ((const float *)from)[i];
         else if (dtype == DT_I32)
             to[i] = ((const int32_t *)from)[i];
+        else if (dtype == DT_BF16)
+            to[i] = from_bf16(((const uint16_t *)from)[i]);
         else if (dtype == DT_U8)
             to[i] = ((const uint8_t *)from)[i];
         else
@@ -202,13 +233,13 @@ static bool is_stored(const Node *n)
 /* The value's type with the rows that the trial has. */
 static Tensor tensor_in(const Trial *t, const Node *n)
 {
-    Tensor tensor = is_stored(n) ? n->storage->tensor : n->tensor;
+    Tensor tensor = is_stored(n) ? storage_tensor(n->storage, t->graph->target) : n->tensor;
     if (!is_stored(n) && is_per_image(t->graph, n))
         tensor.shape.dim[0] = t->images;
     return tensor;
 }
 
-static void *place_of(const Verify *v, const Node *n, int partial)
+static NincArg place_of(const Graph *g, const Node *n)
 {
     static const NincRegion regions[] = {
         [REGION_NONE] = NINC_REGION_NONE,       [REGION_STATE] = NINC_REGION_STATE,
@@ -219,11 +250,11 @@ static void *place_of(const Verify *v, const Node *n, int partial)
                   .offset = n->place.offset,
                   .per_partial = n->place.bytes};
     if (is_stored(n))
-        at = (NincArg){.region = NINC_REGION_STATE, .offset = n->storage->offset};
-    void *address = v->table->address(v->device, at, 0, partial);
-    if (!address)
+        at = (NincArg){.region = NINC_REGION_STATE,
+                       .offset = n->storage->home[g->target].offset};
+    if (at.region == NINC_REGION_NONE)
         internal_error("node %d (%s) has no place", n->id, op_name(n->op));
-    return address;
+    return at;
 }
 
 /* ---- one kernel ---- */
@@ -233,60 +264,7 @@ static double *value_in(const Trial *t, const Node *n)
     return is_stored(n) ? eval_state(t->eval, n->storage) : eval_value(t->eval, n);
 }
 
-/* Partials get random parts each; the evaluator sees their sum in order. */
-static void place_input(Verify *v, const Trial *t, const Node *n)
-{
-    Tensor tensor = tensor_in(t, n);
-    int64_t count = shape_elements(&tensor.shape);
-    int copies = n->place.region == REGION_PARTIAL && !is_stored(n) ? t->graph->partials : 1;
-    double *sum = value_in(t, n), *part = xmalloc((size_t)count * sizeof *part + 1);
-    for (int p = 0; p < copies; p++) {
-        fill_value(v, t, n, count, part);
-        pack_doubles(&tensor, part, place_of(v, n, p));
-        for (int64_t i = 0; i < count; i++)
-            sum[i] += part[i];
-    }
-    free(part);
-}
-
-/* Every byte that the kernel does not get as an input is NaN. */
-static void poison(const Verify *v, const NincProgram *p)
-{
-    NincArg shared = {.region = NINC_REGION_SHARED}, worker = {.region = NINC_REGION_WORKER};
-    memset(v->table->address(v->device, shared, 0, 0), POISON, (size_t)p->shared_bytes);
-    memset(v->table->address(v->device, worker, 0, 0), POISON, (size_t)p->worker_bytes);
-}
-
-/* ||got - want|| / ||want||; NaN when got has one. Integers: infinite unless equal. */
-static double relative_error(DType dtype, const double *got, const double *want, int64_t count)
-{
-    double difference = 0, norm = 0;
-    for (int64_t i = 0; i < count; i++) {
-        difference += (got[i] - want[i]) * (got[i] - want[i]);
-        norm += want[i] * want[i];
-    }
-    if (dtype != DT_F32)
-        return difference == 0 ? 0 : INFINITY;
-    return norm > 0 ? sqrt(difference / norm) : sqrt(difference);
-}
-
-static void compare_output(const Verify *v, const Trial *t, const Node *n, Worst *worst)
-{
-    Tensor tensor = tensor_in(t, n);
-    int64_t count = shape_elements(&tensor.shape);
-    double *got = xmalloc((size_t)count * sizeof *got + 1);
-    int64_t dirty = unpack_doubles(&tensor, place_of(v, n, 0), got);
-    /* The code of a padding lane is that of a window of zeros, not 0; its gradient is zero. */
-    if (n->op != OP_MAXPOOL_CODE)
-        worst->dirty += dirty;
-    double error = relative_error(tensor.dtype, got, value_in(t, n), count);
-    if (!worst->node || !(error <= worst->error)) {
-        worst->error = error;
-        worst->node = n;
-    }
-    free(got);
-}
-
+/* The launch of a kernel in a program. */
 static const NincLaunch *find_launch(const NincProgram *p, const Kernel *k)
 {
     const NincLaunch *list = k->phase == PHASE_BEFORE  ? p->before
@@ -299,6 +277,106 @@ static const NincLaunch *find_launch(const NincProgram *p, const Kernel *k)
         if (strcmp(list[i].name, k->name) == 0)
             return &list[i];
     internal_error("the plan has no launch of kernel %s", k->name);
+}
+
+static bool is_partial(const Node *n)
+{
+    return n->place.region == REGION_PARTIAL && !is_stored(n);
+}
+
+/* Copies that a reader of the value adds up: on a GPU, the parts that its kernel runs in. */
+static int copies_read(const Verify *v, const Trial *t, const Node *n)
+{
+    if (!is_partial(n))
+        return 1;
+    if (t->graph->target != TARGET_CUDA)
+        return t->graph->partials;
+    return v->table->copies(v->device, find_launch(t->program, n->kernel));
+}
+
+static int write_doubles(const Verify *v, const Trial *t, const Node *n, int copy,
+                         const double *value)
+{
+    Tensor tensor = tensor_in(t, n);
+    NincArg at = place_of(t->graph, n);
+    size_t bytes = tensor_bytes(&tensor);
+    void *physical = xmalloc(bytes + 1);
+    pack_doubles(&tensor, value, physical);
+    int status = v->table->write(v->device, &at, copy, physical, (int64_t)bytes);
+    free(physical);
+    return status;
+}
+
+/* Returns how many halo and padding elements are not zero, or -1. */
+static int64_t read_doubles(const Verify *v, const Trial *t, const Node *n, int copy,
+                            double *value)
+{
+    Tensor tensor = tensor_in(t, n);
+    NincArg at = place_of(t->graph, n);
+    size_t bytes = tensor_bytes(&tensor);
+    void *physical = xmalloc(bytes + 1);
+    int64_t dirty = v->table->read(v->device, &at, copy, physical, (int64_t)bytes);
+    if (dirty == 0)
+        dirty = unpack_doubles(&tensor, physical, value);
+    free(physical);
+    return dirty;
+}
+
+/* Partials get random parts each; the evaluator sees their sum in order. */
+static int place_input(Verify *v, const Trial *t, const Node *n)
+{
+    int64_t count = eval_elements(t->eval, n);
+    int copies = copies_read(v, t, n), status = 0;
+    double *sum = value_in(t, n), *part = xmalloc((size_t)count * sizeof *part + 1);
+    for (int c = 0; c < copies && status == 0; c++) {
+        fill_value(v, t, n, count, part);
+        status = write_doubles(v, t, n, c, part);
+        for (int64_t i = 0; i < count; i++)
+            sum[i] += part[i];
+    }
+    free(part);
+    return status;
+}
+
+/* ||got - want|| / ||want||; NaN when got has one. Integers: infinite unless equal. */
+static double relative_error(DType dtype, const double *got, const double *want, int64_t count)
+{
+    double difference = 0, norm = 0;
+    for (int64_t i = 0; i < count; i++) {
+        difference += (got[i] - want[i]) * (got[i] - want[i]);
+        norm += want[i] * want[i];
+    }
+    if (dtype != DT_F32 && dtype != DT_BF16)
+        return difference == 0 ? 0 : INFINITY;
+    return norm > 0 ? sqrt(difference / norm) : sqrt(difference);
+}
+
+/* A sum over images comes in as many parts as one run of the kernel leaves. */
+static int compare_output(const Verify *v, const Trial *t, const Node *n, Worst *worst)
+{
+    const NincLaunch *launch = find_launch(t->program, t->kernel);
+    int copies = is_partial(n) ? v->table->copies(v->device, launch) : 1;
+    int64_t count = eval_elements(t->eval, n), dirty = 0;
+    double *part = xmalloc((size_t)count * sizeof *part + 1);
+    double *got = xmalloc((size_t)count * sizeof *got + 1);
+    memset(got, 0, (size_t)count * sizeof *got);
+    for (int c = 0; c < copies && dirty >= 0; c++) {
+        int64_t more = read_doubles(v, t, n, c, part);
+        dirty = more < 0 ? -1 : dirty + more;
+        for (int64_t i = 0; i < count; i++)
+            got[i] += part[i];
+    }
+    /* The code of a padding lane is that of a window of zeros, not 0; its gradient is zero. */
+    if (n->op != OP_MAXPOOL_CODE)
+        worst->dirty += dirty;
+    double error = relative_error(n->tensor.dtype, got, value_in(t, n), count);
+    if (!worst->node || !(error <= worst->error)) {
+        worst->error = error;
+        worst->node = n;
+    }
+    free(part);
+    free(got);
+    return dirty < 0 ? -1 : 0;
 }
 
 static int launch_kernel(const Verify *v, const Trial *t)
@@ -315,13 +393,13 @@ static int launch_kernel(const Verify *v, const Trial *t)
 
 static void report(Verify *v, const Trial *t, const Worst *w)
 {
-    bool ok = w->error <= KERNEL_BOUND && w->dirty == 0;
+    bool ok = w->error <= v->bounds.kernel && w->dirty == 0;
     Text node = {0};
     node_print(t->graph, w->node, &node);
     v->checked++;
     v->failed += !ok;
-    printf("%-5s %-6s %-40s %9.2e  %s", ok ? "ok" : "WRONG", t->graph->name, t->kernel->name,
-           w->error, op_name(w->node->op == OP_UPDATE ? w->node->in[0]->op : w->node->op));
+    printf("%-5s %-6s %-34s %-18s %9.2e  %s", ok ? "ok" : "WRONG", t->graph->name,
+           t->kernel->name, class_names[t->kernel->class], w->error, op_name(w->node->op == OP_UPDATE ? w->node->in[0]->op : w->node->op));
     if (w->dirty)
         printf("  %lld halo or padding elements are not zero", (long long)w->dirty);
     printf("\n");
@@ -331,26 +409,41 @@ static void report(Verify *v, const Trial *t, const Worst *w)
     text_free(&node);
 }
 
+/* Rows of every per-image value: on a GPU a kernel works on the whole batch. */
+static int trial_images(const Verify *v, const Graph *g, const Kernel *k)
+{
+    if (k->phase != PHASE_CHUNK || g->target == TARGET_CUDA)
+        return g->batch;
+    return v->full || g->chunk < DEFAULT_IMAGES ? g->chunk : DEFAULT_IMAGES;
+}
+
+static int run_trial(Verify *v, const Trial *t, Worst *worst)
+{
+    const Kernel *k = t->kernel;
+    if (v->table->poison(v->device, t->program) < 0)
+        return -1;
+    for (int i = 0; i < k->in_count; i++)
+        if (place_input(v, t, k->in[i]) < 0)
+            return -1;
+    if (launch_kernel(v, t) < 0)
+        return -1;
+    for (int i = 0; i < k->node_count; i++)
+        eval_node(t->eval, k->node[i]);
+    for (int i = 0; i < k->out_count; i++)
+        if (compare_output(v, t, k->out[i], worst) < 0)
+            return -1;
+    return 0;
+}
+
 static int verify_kernel(Verify *v, const Graph *g, const NincProgram *p, const Kernel *k)
 {
-    int images = k->phase != PHASE_CHUNK                ? g->batch
-                 : v->full || g->chunk < DEFAULT_IMAGES ? g->chunk
-                                                        : DEFAULT_IMAGES;
+    int images = trial_images(v, g, k);
     Trial t = {
         .graph = g, .program = p, .kernel = k, .images = images, .eval = eval_new(g, images)};
     Worst worst = {0};
-    poison(v, p);
-    for (int i = 0; i < k->in_count; i++)
-        place_input(v, &t, k->in[i]);
-    int status = launch_kernel(v, &t);
-    if (status == 0) {
-        for (int i = 0; i < k->node_count; i++)
-            eval_node(t.eval, k->node[i]);
-        for (int i = 0; i < k->out_count; i++)
-            compare_output(v, &t, k->out[i], &worst);
-        if (worst.node)
-            report(v, &t, &worst);
-    }
+    int status = run_trial(v, &t, &worst);
+    if (status == 0 && worst.node)
+        report(v, &t, &worst);
     eval_free(t.eval);
     return status;
 }
@@ -370,35 +463,40 @@ static void check_number(Verify *v, const Graph *g, const char *what, double err
     bool ok = error <= bound;
     v->checked++;
     v->failed += !ok;
-    printf("%-5s %-6s %-40s %9.2e  whole step\n", ok ? "ok" : "WRONG", g->name, what, error);
+    printf("%-5s %-6s %-53s %9.2e  whole step\n", ok ? "ok" : "WRONG", g->name, what, error);
 }
 
 /* Random state on both sides. The copy is what movements are measured from. */
-static int place_state(Verify *v, const Module *m, Eval *e)
+static int place_state(Verify *v, const Graph *g, Eval *e)
 {
+    const Module *m = g->module;
     int status = 0;
     for (int i = 0; i < m->storage_count && status == 0; i++) {
         const Storage *s = m->storage[i];
-        int64_t count = shape_elements(&s->tensor.shape);
+        Tensor home = storage_tensor(s, g->target);
+        int64_t count = shape_elements(&home.shape);
         double *value = eval_state(e, s);
         for (int64_t k = 0; k < count; k++)
             value[k] = storage_value(s, &v->random);
-        size_t bytes = tensor_bytes(&s->tensor);
+        size_t bytes = tensor_bytes(&home);
         void *physical = xmalloc(bytes + 1);
-        pack_doubles(&s->tensor, value, physical);
-        status = v->table->write_state(v->device, s->offset, physical, (int64_t)bytes);
+        pack_doubles(&home, value, physical);
+        status = v->table->write_state(v->device, s->home[g->target].offset, physical,
+                                       (int64_t)bytes);
         free(physical);
     }
     return status;
 }
 
 /* 1 when a padding lane of the storage is not zero. */
-static int read_storage(const Verify *v, const Storage *s, double *out)
+static int read_storage(const Verify *v, const Graph *g, const Storage *s, double *out)
 {
-    size_t bytes = tensor_bytes(&s->tensor);
+    Tensor home = storage_tensor(s, g->target);
+    size_t bytes = tensor_bytes(&home);
     char *physical = xmalloc(bytes + 1);
-    int status = v->table->read_state(v->device, s->offset, physical, (int64_t)bytes);
-    if (status == 0 && unpack_doubles(&s->tensor, physical, out) > 0) {
+    int status =
+        v->table->read_state(v->device, s->home[g->target].offset, physical, (int64_t)bytes);
+    if (status == 0 && unpack_doubles(&home, physical, out) > 0) {
         printf("WRONG padding of %s is not zero\n", s->name);
         status = 1;
     }
@@ -417,7 +515,7 @@ static int compare_state(Verify *v, const Graph *g, Eval *e, double *const *befo
         int64_t count = shape_elements(&s->tensor.shape);
         double *got = xmalloc((size_t)count * sizeof *got + 1), *want = eval_state(e, s);
         double difference = 0, moved = 0;
-        status = read_storage(v, s, got);
+        status = read_storage(v, g, s, got);
         v->failed += status > 0;
         for (int64_t k = 0; k < count; k++) {
             difference += (got[k] - want[k]) * (got[k] - want[k]);
@@ -429,7 +527,7 @@ static int compare_state(Verify *v, const Graph *g, Eval *e, double *const *befo
         free(got);
     }
     if (status >= 0)
-        check_number(v, g, "parameters and moments", worst, STATE_BOUND);
+        check_number(v, g, "parameters and moments", worst, v->bounds.state);
     return status < 0 ? -1 : 0;
 }
 
@@ -476,7 +574,7 @@ static void compare_metrics(Verify *v, const Graph *g, Eval *e, int valid)
         return;
     if (loss) {
         double want = *eval_value(e, loss), got = m.loss / valid;
-        check_number(v, g, "loss", fabs(got - want) / fmax(fabs(want), 1e-30), LOSS_BOUND);
+        check_number(v, g, "loss", fabs(got - want) / fmax(fabs(want), 1e-30), v->bounds.loss);
     }
     if (correct)
         check_number(v, g, "correct", fabs((double)m.correct - *eval_value(e, correct)), 0);
@@ -493,10 +591,11 @@ static int verify_step(Verify *v, const Graph *g, const NincProgram *p, const Da
         .data = data, .index = order, .valid = valid, .lr = (float)LEARNING_RATE, .step = STEP};
     Metrics discarded;
     Eval *e = eval_new(g, valid);
-    int status = place_state(v, g->module, e);
+    int status = place_state(v, g, e);
     double **before = copy_state(g->module, e);
     set_inputs(g, e, &input);
-    poison(v, p);
+    if (status == 0)
+        status = v->table->poison(v->device, p);
     if (status == 0)
         status = v->table->read_metrics(v->device, &discarded);
     if (status == 0)
@@ -513,62 +612,61 @@ static int verify_step(Verify *v, const Graph *g, const NincProgram *p, const Da
 
 /* ---- all of it ---- */
 
-static Module *parse_plan(Pool *pool)
-{
-    Diagnostics d;
-    diagnostics_init(&d, pool);
-    Module *m = module_parse(pool, &d, "the plan's IR", ninc_ir_text, ninc_ir_length);
-    if (!m)
-        internal_error("the plan's IR does not parse: line %d: %s",
-                       d.count ? d.list[0].loc.line : 0, d.count ? d.list[0].message : "?");
-    return m;
-}
-
-static const Graph *graph_of(const Module *m, const char *name)
-{
-    const Graph *g = module_find_graph(m, name, TARGET_CPU);
-    if (!g)
-        internal_error("the plan's IR has no graph %s for the CPU", name);
-    return g;
-}
-
 static int verify_module(Verify *v, const Module *m)
 {
-    const Graph *train_graph = graph_of(m, "train"), *eval_graph = graph_of(m, "eval");
+    const Graph *train_graph = plan_graph(m, v->table, "train");
+    const Graph *eval_graph = plan_graph(m, v->table, "eval");
     Dataset data;
-    if (verify_kernels(v, train_graph, &v->model->train) < 0 ||
-        verify_kernels(v, eval_graph, &v->model->eval) < 0)
+    if (verify_kernels(v, train_graph, &v->target->train) < 0 ||
+        verify_kernels(v, eval_graph, &v->target->eval) < 0)
         return -1;
     if (!v->full)
         return 0;
     if (dataset_read(v->model, "random", v->seed, SPLIT_TEST, &data) < 0)
         return -1;
-    int status = verify_step(v, train_graph, &v->model->train, &data);
+    int status = verify_step(v, train_graph, &v->target->train, &data);
     if (status == 0)
-        status = verify_step(v, eval_graph, &v->model->eval, &data);
+        status = verify_step(v, eval_graph, &v->target->eval, &data);
     dataset_free(&data);
+    return status;
+}
+
+static Bounds bounds_of(const char *precision)
+{
+    for (size_t i = 0; i < sizeof all_bounds / sizeof *all_bounds; i++)
+        if (strcmp(all_bounds[i].precision, precision) == 0)
+            return all_bounds[i];
+    internal_error("no error bounds for precision %s", precision);
+}
+
+static int verify_device(Verify *v, uint64_t seed)
+{
+    v->bounds = bounds_of(v->target->precision);
+    printf("model %s on %s, %s, seed %llu, bound %.0e\n", v->model->name,
+           v->table->describe(v->device), v->bounds.precision, (unsigned long long)seed,
+           v->bounds.kernel);
+    Pool *pool = pool_new();
+    int status = verify_module(v, plan_module(pool));
+    pool_free(pool);
+    if (status == 0)
+        printf("%d of %d checks are within bounds\n", v->checked - v->failed, v->checked);
     return status;
 }
 
 int verify(const NincModel *model, const DeviceTable *table, const VerifyOptions *options)
 {
-    DeviceOptions device_options = {.threads = options->device_threads, .with_train = true};
+    DeviceOptions device_options = options->device;
     Verify v = {.model = model,
+                .target = device_target(model, table),
                 .table = table,
                 .full = options->full,
                 .seed = options->seed,
                 .random = random_stream(options->seed, STREAM_VERIFY)};
+    device_options.with_train = true;
     v.device = table->open(model, &device_options);
     if (!v.device)
         return 1;
-    printf("model %s on %s, seed %llu, bound %.0e\n", model->name, table->describe(v.device),
-           (unsigned long long)options->seed, KERNEL_BOUND);
-    Pool *pool = pool_new();
-    int status = verify_module(&v, parse_plan(pool));
-    pool_free(pool);
+    int status = verify_device(&v, options->seed);
     table->close(v.device);
-    if (status < 0)
-        return 1;
-    printf("%d of %d checks are within bounds\n", v.checked - v.failed, v.checked);
-    return v.failed ? 1 : 0;
+    return status < 0 || v.failed ? 1 : 0;
 }

@@ -14,7 +14,7 @@ Weights *weights_new(const NincModel *model)
     for (int i = 0; i < model->storages; i++)
         w->value[i] = NULL;
     for (int i = 0; i < model->storages; i++) {
-        const NincStorage *s = &model->storage[i];
+        const NincStorage *s = &model_storage(model)[i];
         size_t count = (size_t)shape_elements(&s->tensor.shape);
         if (s->role == NINC_ROLE_MOMENT)
             continue;
@@ -45,21 +45,22 @@ static size_t physical_bytes(const Tensor *t)
 }
 
 /* A buffer that holds the physical form of any storage. */
-static void *staging_buffer(const NincModel *model)
+static void *staging_buffer(const NincModel *model, const NincStorage *storage)
 {
     size_t most = 1;
     for (int i = 0; i < model->storages; i++)
-        if (physical_bytes(&model->storage[i].tensor) > most)
-            most = physical_bytes(&model->storage[i].tensor);
+        if (physical_bytes(&storage[i].tensor) > most)
+            most = physical_bytes(&storage[i].tensor);
     return xmalloc(most);
 }
 
 int weights_to_device(const Weights *w, const DeviceTable *table, Device *device)
 {
-    void *physical = staging_buffer(w->model);
+    const NincStorage *storage = device_target(w->model, table)->storage;
+    void *physical = staging_buffer(w->model, storage);
     int status = 0;
     for (int i = 0; i < w->model->storages && status == 0; i++) {
-        const NincStorage *s = &w->model->storage[i];
+        const NincStorage *s = &storage[i];
         size_t bytes = physical_bytes(&s->tensor);
         if (w->value[i])
             tensor_pack(&s->tensor, w->value[i], physical);
@@ -73,10 +74,11 @@ int weights_to_device(const Weights *w, const DeviceTable *table, Device *device
 
 int weights_from_device(Weights *w, const DeviceTable *table, Device *device)
 {
-    void *physical = staging_buffer(w->model);
+    const NincStorage *storage = device_target(w->model, table)->storage;
+    void *physical = staging_buffer(w->model, storage);
     int status = 0;
     for (int i = 0; i < w->model->storages && status == 0; i++) {
-        const NincStorage *s = &w->model->storage[i];
+        const NincStorage *s = &storage[i];
         if (!w->value[i])
             continue;
         status =
@@ -129,6 +131,6 @@ void weights_init(Weights *w, uint64_t seed)
     for (int i = 0; i < w->model->storages; i++) {
         Random r = random_stream(seed, STREAM_INIT + (uint64_t)i);
         if (w->value[i])
-            init_storage(w->model, &w->model->storage[i], &r, w->value[i]);
+            init_storage(w->model, &model_storage(w->model)[i], &r, w->value[i]);
     }
 }

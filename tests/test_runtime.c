@@ -159,7 +159,8 @@ START_TEST(test_init_ranges)
         {"b", NULL, {DT_F32, {1, {64}}, {0}}, NINC_ROLE_BIAS, 36, 576, 9216},
         {"w.m", "w", {DT_F32, {4, {64, 4, 3, 3}}, {0}}, NINC_ROLE_MOMENT, 0, 0, 9472},
     };
-    NincModel model = {.storage = storage, .storages = 3, .init_std = 0.05};
+    NincModel model = {
+        .storages = 3, .init_std = 0.05, .target = {[NINC_CPU] = {.storage = storage}}};
     Weights *w = weights_new(&model);
     ck_assert_ptr_null(w->value[2]);
     model.init = NINC_INIT_PYTORCH;
@@ -565,7 +566,7 @@ static double step_loss(int threads, int valid, Weights *after)
     StepInput input = {.data = &data, .index = index, .valid = valid, .lr = 0.5f, .step = 1};
     ck_assert_int_eq(dataset_read(&ninc_model, "random", 5, SPLIT_TEST, &data), 0);
     ck_assert_int_eq(weights_to_device(w, &ninc_cpu_device, d), 0);
-    ck_assert_int_eq(ninc_cpu_device.step(d, &ninc_model.train, &input), 0);
+    ck_assert_int_eq(ninc_cpu_device.step(d, &ninc_model.target[NINC_CPU].train, &input), 0);
     ck_assert_int_eq(ninc_cpu_device.read_metrics(d, &m), 0);
     ck_assert_int_eq(m.images, valid);
     ck_assert_int_eq(weights_from_device(after, &ninc_cpu_device, d), 0);
@@ -652,7 +653,7 @@ static TrainOptions quiet_options(void)
                           .checkpoint_every = -1,
                           .log_every = -1,
                           .seed = 1,
-                          .device_threads = 1,
+                          .device = {.threads = 1},
                           .no_progress = true};
 }
 

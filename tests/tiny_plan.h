@@ -124,11 +124,12 @@ static const NincArg tiny_update_args[] = {
     {NINC_REGION_PARTIAL, TINY_GRADIENT, 0, TINY_GRADIENT_BYTES},
     TINY_AT(TINY_LR, 0)};
 
-static const NincLaunch tiny_train_chunk[] = {{"rows", 0, tiny_train_args, 9, 1}};
-static const NincLaunch tiny_eval_chunk[] = {{"rows", 1, tiny_eval_args, 8, 1}};
-static const NincLaunch tiny_train_after[] = {{"metrics", 2, tiny_metrics_args, 5, 1},
-                                              {"update", 3, tiny_update_args, 3, 4}};
-static const NincLaunch tiny_eval_after[] = {{"metrics", 2, tiny_metrics_args, 5, 1}};
+static const NincLaunch tiny_train_chunk[] = {{"rows", 0, tiny_train_args, 9, 1, NULL, 0}};
+static const NincLaunch tiny_eval_chunk[] = {{"rows", 1, tiny_eval_args, 8, 1, NULL, 0}};
+static const NincLaunch tiny_train_after[] = {
+    {"metrics", 2, tiny_metrics_args, 5, 1, NULL, 0},
+    {"update", 3, tiny_update_args, 3, 4, NULL, 0}};
+static const NincLaunch tiny_eval_after[] = {{"metrics", 2, tiny_metrics_args, 5, 1, NULL, 0}};
 
 #define TINY_SCALAR(name, type, where) \
     {name, {.dtype = type, .shape = {0, {0}}}, TINY_AT(where, 0)}
@@ -159,14 +160,19 @@ static const NincStorage tiny_storage[] = {
 const NincModel ninc_model = {
     .name = "tiny", .dataset = "idx", .image_h = TINY_SIDE, .image_w = TINY_SIDE, .image_c = 1,
     .classes = TINY_CLASSES, .lr = 0.5, .epochs = 2, .log_every = 10, .checkpoint_every = 20,
-    .init = NINC_INIT_PYTORCH, .state_bytes = TINY_STATE, .storage = tiny_storage, .storages = 2,
-    .train = TINY_PROGRAM("train", tiny_train_chunk, tiny_train_after, 2),
-    .eval = TINY_PROGRAM("eval", tiny_eval_chunk, tiny_eval_after, 1)};
+    .init = NINC_INIT_PYTORCH, .storages = 2,
+    .target = {[NINC_CPU] = {
+        .precision = "fp32", .state_bytes = TINY_STATE, .storage = tiny_storage,
+        .train = TINY_PROGRAM("train", tiny_train_chunk, tiny_train_after, 2),
+        .eval = TINY_PROGRAM("eval", tiny_eval_chunk, tiny_eval_after, 1)}}};
 
 static NincKernelFn *const tiny_kernels[] = {tiny_train, tiny_eval, tiny_metrics, tiny_update};
 static const NincCpuLevel tiny_level = {"baseline", tiny_kernels};
 const NincCpuLevel *const ninc_cpu_levels[] = {&tiny_level, NULL};
 const char ninc_ir_text[] = "";
 const size_t ninc_ir_length = 0;
+const char ninc_cuda_text[] = "";
+const size_t ninc_cuda_length = 0;
+const NincCubin ninc_cubins[] = {{0}};
 
 #endif

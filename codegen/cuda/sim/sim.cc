@@ -647,6 +647,15 @@ static int run_blocks(void *const *arg)
     return 0;
 }
 
+/* One step of splitmix64 (Steele et al.): neighbouring seeds give unlike numbers, none gives 0. */
+static u64 scatter(u64 seed)
+{
+    u64 z = seed + 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return (z ^ z >> 31) | 1;
+}
+
 static int refuse(const SimLaunch *launch, SimReport *report, const char *why)
 {
     snprintf(report->text, sizeof report->text, "kernel %s: %s", launch->name, why);
@@ -673,7 +682,7 @@ int ninc_sim_launch(const SimLaunch *launch, SimReport *report)
     sim.failed = false;
     sim.threads = (u32)launch->threads;
     sim.warps = (sim.threads + LANES - 1) / LANES;
-    sim.random = launch->seed * 0x9e3779b97f4a7c15u + 0x2545f4914f6cdd1du;
+    sim.random = scatter(launch->seed);
     check_launch_begin();
     int status = run_blocks(arg);
     check_launch_end();

@@ -1,0 +1,168 @@
+/* The time of each kernel and of the whole training step on a device, beside what the kernel
+ * computes and moves. Random values: the work does not depend on them. */
+#include "../ir/ir.h"
+#include "runtime.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { WARM_UP = 3, GROUPS = 7, MAX_REPEATS = 100000 };
+
+static const double GROUP_SECONDS = 0.05; /* what is timed together, so that the clock is exact */
+
+typedef struct Profile {
+    const NincModel *model;
+    const DeviceTable *table;
+    const NincProgram *program;
+    const Graph *graph;
+    Device *device;
+    FILE *json; /* NULL: none */
+    double kernel_seconds;
+} Profile;
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Median seconds of one run of `launch` (NULL: of a whole step). */
+static int median_time(const Profile *p, const NincLaunch *launch, double *out)
+{
+    double seconds = 0, group[GROUPS];
+    if (p->table->time(p->device, p->program, launch, WARM_UP, &seconds) < 0)
+        return -1;
+    int repeats = seconds > 0 ? (int)(GROUP_SECONDS * WARM_UP / seconds) : MAX_REPEATS;
+    repeats = repeats < 1 ? 1 : repeats > MAX_REPEATS ? MAX_REPEATS : repeats;
+    for (int i = 0; i < GROUPS; i++) {
+        if (p->table->time(p->device, p->program, launch, repeats, &group[i]) < 0)
+            return -1;
+        group[i] /= repeats;
+    }
+    qsort(group, GROUPS, sizeof *group, by_value);
+    *out = group[GROUPS / 2];
+    return 0;
+}
+
+static int profile_kernel(Profile *p, const Kernel *k, const NincLaunch *launch, bool first)
+{
+    double seconds, flop = kernel_flop(k), bytes = (double)kernel_traffic(p->graph, k);
+    if (median_time(p, launch, &seconds) < 0)
+        return -1;
+    p->kernel_seconds += seconds;
+    printf("%-34s %-18s %10.1f %10.1f %10.2f\n", k->name, class_names[k->class], seconds * 1e6,
+           flop / seconds / 1e9, bytes / seconds / 1e9);
+    if (p->json)
+        fprintf(p->json,
+                "%s\n  {\"name\":\"%s\",\"class\":\"%s\",\"seconds\":%.9g,\"flop\":%.0f,"
+                "\"bytes\":%.0f}",
+                first ? "" : ",", k->name, class_names[k->class], seconds, flop, bytes);
+    return 0;
+}
+
+static int profile_list(Profile *p, const NincLaunch *list, int count, bool *first)
+{
+    for (int i = 0; i < count; i++)
+        for (int j = 0; j < p->graph->kernel_count; j++)
+            if (strcmp(p->graph->kernel[j]->name, list[i].name) == 0) {
+                if (profile_kernel(p, p->graph->kernel[j], &list[i], *first) < 0)
+                    return -1;
+                *first = false;
+            }
+    return 0;
+}
+
+static int profile_kernels(Profile *p)
+{
+    const NincProgram *program = p->program;
+    bool first = true;
+    printf("%-34s %-18s %10s %10s %10s\n", "kernel", "class", "us", "GFLOP/s", "GB/s");
+    if (p->json)
+        fprintf(p->json, "{\"kernels\":[");
+    if (profile_list(p, program->before, program->befores, &first) < 0 ||
+        profile_list(p, program->chunked, program->chunkeds, &first) < 0 ||
+        profile_list(p, program->after, program->afters, &first) < 0)
+        return -1;
+    if (p->json)
+        fprintf(p->json, "],\n");
+    return 0;
+}
+
+/* A step needs images on the device: one step of training on random ones. */
+static int warm_up(const Profile *p, uint64_t seed)
+{
+    Dataset data;
+    Metrics discarded;
+    if (dataset_read(p->model, "random", seed, SPLIT_TRAIN, &data) < 0)
+        return -1;
+    int valid = p->program->batch < data.count ? p->program->batch : data.count;
+    int32_t *order = xmalloc((size_t)valid * sizeof *order);
+    for (int i = 0; i < valid; i++)
+        order[i] = i;
+    StepInput input = {.data = &data, .index = order, .valid = valid, .lr = 0, .step = 1};
+    int status = p->table->step(p->device, p->program, &input);
+    if (status == 0)
+        status = p->table->read_metrics(p->device, &discarded);
+    free(order);
+    dataset_free(&data);
+    return status;
+}
+
+static int profile_step(const Profile *p)
+{
+    double seconds;
+    if (median_time(p, NULL, &seconds) < 0)
+        return -1;
+    int64_t bytes = p->table->arena_bytes(p->device);
+    printf("all kernels %.1f us, one step %.1f us, %.2f us an image, %.1f images/s; %.1f MB\n",
+           p->kernel_seconds * 1e6, seconds * 1e6, seconds * 1e6 / p->program->batch,
+           p->program->batch / seconds, (double)bytes / 1e6);
+    if (p->json)
+        fprintf(p->json,
+                " \"device\":\"%s\",\"batch\":%d,\"step_seconds\":%.9g,\"kernel_seconds\":%.9g,"
+                "\"arena_bytes\":%lld}\n",
+                p->table->describe(p->device), p->program->batch, seconds, p->kernel_seconds,
+                (long long)bytes);
+    return 0;
+}
+
+static int profile_device(Profile *p, uint64_t seed)
+{
+    Weights *weights = weights_new(p->model);
+    if (!weights)
+        return -1;
+    weights_init(weights, seed);
+    int status = weights_to_device(weights, p->table, p->device);
+    weights_free(weights);
+    if (status < 0 || warm_up(p, seed) < 0)
+        return -1;
+    printf("%s, batch %d\n", p->table->describe(p->device), p->program->batch);
+    return profile_kernels(p) < 0 ? -1 : profile_step(p);
+}
+
+int profile(const NincModel *model, const DeviceTable *table, const ProfileOptions *options)
+{
+    Pool *pool = pool_new();
+    DeviceOptions device = options->device;
+    OutFile json = {0};
+    device.with_train = true;
+    Profile p = {.model = model, .table = table, .device = table->open(model, &device)};
+    int status = p.device ? 0 : -1;
+    if (status == 0 && options->json)
+        status = outfile_open(&json, options->json);
+    if (status == 0) {
+        const Module *m = plan_module(pool);
+        p.program = &device_target(model, table)->train;
+        p.graph = plan_graph(m, table, "train");
+        p.json = json.file;
+        status = profile_device(&p, options->seed);
+    }
+    if (json.file && status == 0)
+        status = outfile_commit(&json);
+    else if (json.file)
+        outfile_abandon(&json);
+    if (p.device)
+        table->close(p.device);
+    pool_free(pool);
+    return status < 0 ? 1 : 0;
+}
