@@ -73,9 +73,9 @@ static int read_setting(SimSettings *s, const char *word)
         const char *name;
         int64_t *value, least, most;
     } setting[] = {
-        {"arch", &s->arch, 75, 999},        {"sms", &s->sms, 1, 1024},
+        {"arch", &s->arch, 75, 999},          {"sms", &s->sms, 1, 1024},
         {"shared", &s->shared, 0, 256 << 10}, {"memory", &s->memory, 0, INT64_MAX},
-        {"seed", &s->seed, 0, INT64_MAX},   {"races", &s->races, 0, 1},
+        {"seed", &s->seed, 0, INT64_MAX},     {"races", &s->races, 0, 1},
         {"checks", &s->checks, 0, 1},
     };
     size_t length = strcspn(word, "=");
@@ -357,10 +357,10 @@ static int run_kernel(GpuMachine *m, const GpuKernel *kernel, const int grid[3],
     SimReport report;
     int status = launch.shared_bytes > m->settings.shared
                      ? fault("--device sim: kernel %s asks for %d bytes of shared memory, a block "
-                             "may have %d", kernel->name, launch.shared_bytes,
-                             (int)m->settings.shared)
-                     : m->run(&launch, &report) ? fail(m, &report)
-                                                : 0;
+                             "may have %d",
+                             kernel->name, launch.shared_bytes, (int)m->settings.shared)
+                 : m->run(&launch, &report) ? fail(m, &report)
+                                            : 0;
     free(pointer);
     return status;
 }

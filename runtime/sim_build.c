@@ -31,9 +31,8 @@ static const struct {
     const char *name;
     const FileText *text;
 } simulator[] = {
-    {"sim.h", &sim_text_sim_h},   {"launch.h", &sim_text_launch_h},
-    {"core.h", &sim_text_core_h}, {"sim.cc", &sim_text_sim_cc},
-    {"check.cc", &sim_text_check_cc},
+    {"sim.h", &sim_text_sim_h},   {"launch.h", &sim_text_launch_h}, {"core.h", &sim_text_core_h},
+    {"sim.cc", &sim_text_sim_cc}, {"check.cc", &sim_text_check_cc},
 };
 
 enum { SIMULATOR_FILES = sizeof simulator / sizeof simulator[0], MAX_WORDS = 64 };
@@ -104,7 +103,8 @@ int sim_compiler(SimCompiler *out)
         if (strlen(chosen) < sizeof out->command && compiler_runs(chosen, out))
             return 0;
         return fault("--device sim needs a C++ compiler: \"%s --version\" ($CXX) fails; set CXX to "
-                     "one that runs, or unset it", printable(chosen, text, sizeof text));
+                     "one that runs, or unset it",
+                     printable(chosen, text, sizeof text));
     }
     if (compiler_runs("c++", out) || compiler_runs("g++", out))
         return 0;
@@ -193,13 +193,20 @@ static int write_options(const Build *b)
     return status;
 }
 
+/* The directory's name must not get into the library, so that equal sources give equal bytes. */
+static int write_flags(const Build *b)
+{
+    char text[sizeof flags_text + PATH_MAX + 32];
+    int size = snprintf(text, sizeof text, "%s-fdebug-prefix-map=%s=.\n", flags_text, b->work);
+    return write_bytes(b, "flags", text, (size_t)size);
+}
+
 static int write_sources(const Build *b)
 {
     for (int i = 0; i < SIMULATOR_FILES; i++)
         if (write_bytes(b, simulator[i].name, simulator[i].text->begin, simulator[i].text->size))
             return -1;
-    if (write_bytes(b, "kernels.cu", b->program->text, strlen(b->program->text)) ||
-        write_bytes(b, "flags", flags_text, strlen(flags_text)))
+    if (write_bytes(b, "kernels.cu", b->program->text, strlen(b->program->text)) || write_flags(b))
         return -1;
     return write_options(b);
 }
@@ -212,7 +219,8 @@ static pid_t start_unit(const Build *b, int unit)
         snprintf(rest, sizeof rest, "@flags -O2 -c %s -o %s", unit == -2 ? "sim.cc" : "check.cc",
                  unit == -2 ? "sim.o" : "check.o");
     else
-        snprintf(rest, sizeof rest, "@flags @options -DNINC_KERNEL=%d -x c++ -c kernels.cu -o k%d.o",
+        snprintf(rest, sizeof rest,
+                 "@flags @options -DNINC_KERNEL=%d -x c++ -c kernels.cu -o k%d.o",
                  b->program->number[unit], unit);
     return start(b->work, b->command, rest);
 }
@@ -363,7 +371,8 @@ static bool cache_directory(char *out, size_t size)
     if (make_directories(out))
         return true;
     notice("the cache directory %s cannot be written (%s): kernels are compiled in each run; set "
-           "NINC_CACHE_DIR", out, strerror(errno));
+           "NINC_CACHE_DIR",
+           out, strerror(errno));
     return false;
 }
 

@@ -147,7 +147,7 @@ static const char *who_name(u32 stamp, char (&out)[64])
     }
     bool warp = who >= LANES_OF_WARP;
     snprintf(out, sizeof out, warp ? "lanes of warp %u" : "thread %u",
-                       warp ? who - LANES_OF_WARP : who);
+             warp ? who - LANES_OF_WARP : who);
     return out;
 }
 
@@ -171,7 +171,7 @@ static const char *place_name(const void *at, char (&out)[96])
         snprintf(out, sizeof out, "address %p", at);
     } else {
         snprintf(out, sizeof out, "argument %d + %lu bytes", nearest,
-                           (unsigned long)(address - (uintptr_t)launch->arg[nearest]));
+                 (unsigned long)(address - (uintptr_t)launch->arg[nearest]));
     }
     return out;
 }
@@ -180,8 +180,9 @@ static const char *place_name(const void *at, char (&out)[96])
                                                     bool was_write)
 {
     char who[64], where[96];
-    sim_fault(place->site, "thread %u: race in %s memory: %s %s, which %s %s with no barrier between",
-              sim.now, place->shared ? "shared" : "global", write ? "writes" : "reads",
+    sim_fault(place->site,
+              "thread %u: race in %s memory: %s %s, which %s %s with no barrier between", sim.now,
+              place->shared ? "shared" : "global", write ? "writes" : "reads",
               place_name(place->at, where), who_name(stamp, who), was_write ? "wrote" : "read");
 }
 
@@ -274,7 +275,8 @@ static inline bool all_written(const Written *state, u32 bytes)
 static void check_not_in_flight(u32 offset, u32 bytes, const void *site)
 {
     if (memchr(written + offset, IN_FLIGHT, bytes)) {
-        sim_fault(site, "thread %u: writes byte %u of shared memory, which a cp.async is in flight to",
+        sim_fault(site,
+                  "thread %u: writes byte %u of shared memory, which a cp.async is in flight to",
                   sim.now, offset);
     }
 }
@@ -400,14 +402,35 @@ void check_copy_done(const Copy *copy, const void *site)
 
 /* ---- what the compiler calls ---- */
 
-#define HOOKS(BYTES)                                                                               \
-    void __tsan_read##BYTES(void *at) { check(at, BYTES, false, true, CALLER); }                   \
-    void __tsan_write##BYTES(void *at) { check(at, BYTES, true, true, CALLER); }                   \
-    void __tsan_unaligned_read##BYTES(void *at) { check(at, BYTES, false, false, CALLER); }        \
-    void __tsan_unaligned_write##BYTES(void *at) { check(at, BYTES, true, false, CALLER); }        \
-    void __tsan_volatile_read##BYTES(void *at) { check(at, BYTES, false, true, CALLER); }          \
-    void __tsan_volatile_write##BYTES(void *at) { check(at, BYTES, true, true, CALLER); }          \
-    void __tsan_read_write##BYTES(void *at) { check(at, BYTES, true, true, CALLER); }
+#define HOOKS(BYTES) \
+    void __tsan_read##BYTES(void *at) \
+    { \
+        check(at, BYTES, false, true, CALLER); \
+    } \
+    void __tsan_write##BYTES(void *at) \
+    { \
+        check(at, BYTES, true, true, CALLER); \
+    } \
+    void __tsan_unaligned_read##BYTES(void *at) \
+    { \
+        check(at, BYTES, false, false, CALLER); \
+    } \
+    void __tsan_unaligned_write##BYTES(void *at) \
+    { \
+        check(at, BYTES, true, false, CALLER); \
+    } \
+    void __tsan_volatile_read##BYTES(void *at) \
+    { \
+        check(at, BYTES, false, true, CALLER); \
+    } \
+    void __tsan_volatile_write##BYTES(void *at) \
+    { \
+        check(at, BYTES, true, true, CALLER); \
+    } \
+    void __tsan_read_write##BYTES(void *at) \
+    { \
+        check(at, BYTES, true, true, CALLER); \
+    }
 
 extern "C" {
 HOOKS(1)
@@ -423,7 +446,13 @@ void __tsan_write_range(void *at, unsigned long bytes)
 {
     check(at, (u32)bytes, true, false, CALLER);
 }
-void __tsan_init() {}
-void __tsan_func_entry(void *) {}
-void __tsan_func_exit() {}
+void __tsan_init()
+{
+}
+void __tsan_func_entry(void *)
+{
+}
+void __tsan_func_exit()
+{
+}
 }

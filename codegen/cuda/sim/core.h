@@ -34,8 +34,16 @@ struct Thread {
     u32 group; /* that the next copy belongs to */
 };
 
-enum Collective { NO_COLLECTIVE, SYNCWARP, SHUFFLE, BALLOT, LDMATRIX, LDMATRIX_TRANS, MMA_BF16,
-                  MMA_TF32 };
+enum Collective {
+    NO_COLLECTIVE,
+    SYNCWARP,
+    SHUFFLE,
+    BALLOT,
+    LDMATRIX,
+    LDMATRIX_TRANS,
+    MMA_BF16,
+    MMA_TF32
+};
 
 /* Sets of lanes are bits of a word. Operands lie so that lanes 4i..4i+3 hold row i of an 8x8 matrix
  * side by side: PTX deals fragments out in just this order. */
@@ -55,13 +63,13 @@ struct Sim {
     SimReport *report;
     bool failed;
     u32 threads, warps;
-    u32 now;   /* the running thread */
+    u32 now; /* the running thread */
     u64 random;
     u32 block[3];
     u32 ready_warps, waiting, exited; /* waiting: threads at __syncthreads */
     void *host_stack;
-    u8 *stacks;     /* MAX_THREADS of STACK_BYTES, the lowest page of each without access */
-    u8 *shared;     /* MAX_SHARED, with GUARD bytes on each side */
+    u8 *stacks; /* MAX_THREADS of STACK_BYTES, the lowest page of each without access */
+    u8 *shared; /* MAX_SHARED, with GUARD bytes on each side */
     Thread thread[MAX_THREADS];
     Warp warp[MAX_WARPS];
 };

@@ -1,8 +1,8 @@
 /* Runs a kernel's blocks one after another, each thread as a fiber: it runs until it has to wait
- * for others, then the next one that can run is drawn at random. A warp's collective (mma, ldmatrix,
- * shuffle) is done for all lanes by the lane that arrives last. */
-#include "core.h"
+ * for others, then the next one that can run is drawn at random. A warp's collective (mma,
+ * ldmatrix, shuffle) is done for all lanes by the lane that arrives last. */
 #include "sim.h"
+#include "core.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -245,8 +245,8 @@ void sim_block_barrier()
 
 static const char *collective_name(Collective collective)
 {
-    static const char *const name[] = {"nothing", "__syncwarp", "shuffle", "ballot", "ldmatrix",
-                                       "ldmatrix_trans", "mma_bf16", "mma_tf32"};
+    static const char *const name[] = {"nothing",  "__syncwarp",     "shuffle",  "ballot",
+                                       "ldmatrix", "ldmatrix_trans", "mma_bf16", "mma_tf32"};
     return name[collective];
 }
 
@@ -590,8 +590,8 @@ static void report_deadlock()
     SimReport *report = sim.report;
     char *text = report->text;
     size_t size = sizeof report->text;
-    int used = snprintf(text, size, "kernel %s, block (%u,%u,%u), ", sim.launch->name,
-                        sim.block[0], sim.block[1], sim.block[2]);
+    int used = snprintf(text, size, "kernel %s, block (%u,%u,%u), ", sim.launch->name, sim.block[0],
+                        sim.block[1], sim.block[2]);
     if (warp->arrived) {
         u32 lane = (u32)__builtin_ctz(warp->arrived);
         report->site[0] = sim.thread[w * LANES + lane].site;

@@ -5,9 +5,9 @@
  *     g++ -std=c++17 -O2 -c sim.cc check.cc
  *     g++ -shared MODEL.o sim.o check.o
  *
- * -fsanitize=thread makes the compiler call a function at each plain load and store; these functions
- * are in check.cc (the compiler's own library for it is not linked). Without it all works the same,
- * and only the primitives' own accesses are checked. */
+ * -fsanitize=thread makes the compiler call a function at each plain load and store; these
+ * functions are in check.cc (the compiler's own library for it is not linked). Without it all works
+ * the same, and only the primitives' own accesses are checked. */
 #ifndef NINC_SIM_H
 #define NINC_SIM_H
 
@@ -31,12 +31,27 @@ typedef int32_t i32;
 typedef long long i64;
 
 /* CUDA's built-in vector types, with its alignment. */
-#define SIM_VECTOR_TYPES(T, NAME)                                                                  \
-    struct alignas(2 * sizeof(T)) NAME##2 { T x, y; };                                             \
-    struct NAME##3 { T x, y, z; };                                                                 \
-    struct alignas(4 * sizeof(T)) NAME##4 { T x, y, z, w; };                                       \
-    static inline NAME##2 make_##NAME##2(T x, T y) { return NAME##2{x, y}; }                       \
-    static inline NAME##4 make_##NAME##4(T x, T y, T z, T w) { return NAME##4{x, y, z, w}; }
+#define SIM_VECTOR_TYPES(T, NAME) \
+    struct alignas(2 * sizeof(T)) NAME##2 \
+    { \
+        T x, y; \
+    }; \
+    struct NAME##3 \
+    { \
+        T x, y, z; \
+    }; \
+    struct alignas(4 * sizeof(T)) NAME##4 \
+    { \
+        T x, y, z, w; \
+    }; \
+    static inline NAME##2 make_##NAME##2(T x, T y) \
+    { \
+        return NAME##2 {x, y}; \
+    } \
+    static inline NAME##4 make_##NAME##4(T x, T y, T z, T w) \
+    { \
+        return NAME##4 {x, y, z, w}; \
+    }
 SIM_VECTOR_TYPES(float, float)
 SIM_VECTOR_TYPES(int, int)
 SIM_VECTOR_TYPES(unsigned, uint)
@@ -78,8 +93,14 @@ void sim_cp_async_wait(u32 groups_in_flight);
 #define gridDim sim_grid_size()
 #define DYNAMIC_SHARED(name) u8 *name = sim_shared_memory()
 
-static __forceinline__ void __syncthreads() { sim_block_barrier(); }
-static __forceinline__ void __syncwarp() { sim_warp_barrier(); }
+static __forceinline__ void __syncthreads()
+{
+    sim_block_barrier();
+}
+static __forceinline__ void __syncwarp()
+{
+    sim_warp_barrier();
+}
 
 /* ---- numbers ---- */
 
@@ -101,8 +122,14 @@ static __forceinline__ u32 sim_bits_of_float(float value)
     return bits;
 }
 
-static __forceinline__ float to_float(float value) { return value; }
-static __forceinline__ float to_float(bf16 value) { return sim_float_of_bits((u32)value.bits << 16); }
+static __forceinline__ float to_float(float value)
+{
+    return value;
+}
+static __forceinline__ float to_float(bf16 value)
+{
+    return sim_float_of_bits((u32)value.bits << 16);
+}
 
 /* Round to nearest even, as cvt.rn.bf16.f32; a NaN becomes its one NaN. */
 static __forceinline__ bf16 to_bf16(float value)
@@ -177,8 +204,14 @@ static __forceinline__ void cp_async_4(void *shared, const void *global, bool va
     sim_cp_async(shared, global, SIM_COPY_4, valid);
 }
 
-static __forceinline__ void cp_async_commit() { sim_cp_async_commit(); }
+static __forceinline__ void cp_async_commit()
+{
+    sim_cp_async_commit();
+}
 
-template <int GROUPS> static __forceinline__ void cp_async_wait() { sim_cp_async_wait(GROUPS); }
+template <int GROUPS> static __forceinline__ void cp_async_wait()
+{
+    sim_cp_async_wait(GROUPS);
+}
 
 #endif
