@@ -1,0 +1,501 @@
+/* GEMM tiles of a block: a multistage pipeline of operand tiles in shared memory, the product of two
+ * tiles in the threads' registers, and how the results get out.
+ *
+ * An operand tile lies in one of two orders, named by where the reduction (k) runs:
+ *     ALONG    [m][k] or [n][k]: along the rows
+ *     ACROSS   [k][m] or [k][n]: across the rows
+ * Rows are padded (NINC_PITCH, NINC_PITCH_ACROSS): no bank conflicts. */
+#ifndef NINC_TILE_CUH
+#define NINC_TILE_CUH
+
+/* The arithmetic of a contraction; Element is what operands are stored as. Sums are float. */
+struct Fp32 {
+    typedef float Element;
+    static constexpr bool MMA = false;
+};
+
+struct Tf32 {
+    typedef float Element;
+    static constexpr bool MMA = true;
+};
+
+struct Bf16 {
+    typedef bf16 Element;
+    static constexpr bool MMA = true;
+};
+
+/* M x N results a block, K terms of the reduction a stage. */
+template <int M_, int N_, int K_, int STAGES_, int THREADS_> struct Tile {
+    static constexpr int M = M_, N = N_, K = K_, STAGES = STAGES_, THREADS = THREADS_;
+};
+
+enum Order { ALONG, ACROSS };
+
+/* Elements of 16 bytes. */
+template <class Element> struct Chunk {
+    static constexpr int SIZE = 16 / (int)sizeof(Element);
+};
+
+template <class Element, Order ORDER, int COUNT, int K>
+static constexpr int PITCH = ORDER == ALONG ? NINC_PITCH(K, (int)sizeof(Element))
+                                            : NINC_PITCH_ACROSS(COUNT);
+
+/* Elements of an operand tile of COUNT rows or columns. */
+template <class Element, Order ORDER, int COUNT, int K>
+static constexpr int TILE_SIZE = PITCH<Element, ORDER, COUNT, K> * (ORDER == ALONG ? COUNT : K);
+
+/* ---- chunks between memory and registers ---- */
+
+NINC_DEVICE void store_chunk(float *to, const float (&v)[4])
+{
+    uint4 words = {bits_of_float(v[0]), bits_of_float(v[1]), bits_of_float(v[2]),
+                   bits_of_float(v[3])};
+    *(uint4 *)to = words;
+}
+
+NINC_DEVICE void store_chunk(bf16 *to, const bf16 (&v)[8])
+{
+    uint4 words = {v[0].bits | (u32)v[1].bits << 16, v[2].bits | (u32)v[3].bits << 16,
+                   v[4].bits | (u32)v[5].bits << 16, v[6].bits | (u32)v[7].bits << 16};
+    *(uint4 *)to = words;
+}
+
+NINC_DEVICE void load_chunk(float (&v)[4], const float *from)
+{
+    uint4 words = *(const uint4 *)from;
+    v[0] = float_of_bits(words.x), v[1] = float_of_bits(words.y);
+    v[2] = float_of_bits(words.z), v[3] = float_of_bits(words.w);
+}
+
+NINC_DEVICE void load_chunk(float (&v)[8], const bf16 *from)
+{
+    uint4 words = *(const uint4 *)from;
+    u32 word[4] = {words.x, words.y, words.z, words.w};
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        v[2 * i] = float_of_bits(word[i] << 16);
+        v[2 * i + 1] = float_of_bits(word[i] & 0xffff0000);
+    }
+}
+
+/* V neighbours of a row of results; `to` is a multiple of V elements. */
+NINC_DEVICE void store_row(float *to, const float (&v)[1]) { *to = v[0]; }
+NINC_DEVICE void store_row(bf16 *to, const float (&v)[1]) { *to = to_bf16(v[0]); }
+NINC_DEVICE void store_row(bf16 *to, const float (&v)[2]) { *(u32 *)to = pack_bf16(v[0], v[1]); }
+NINC_DEVICE void store_row(float *to, const float (&v)[4]) { store_chunk(to, v); }
+
+NINC_DEVICE void store_row(float *to, const float (&v)[2])
+{
+    uint2 words = {bits_of_float(v[0]), bits_of_float(v[1])};
+    *(uint2 *)to = words;
+}
+
+NINC_DEVICE void store_row(bf16 *to, const float (&v)[4])
+{
+    uint2 words = {pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3])};
+    *(uint2 *)to = words;
+}
+
+/* The same, read. */
+NINC_DEVICE void load_row(float (&v)[1], const float *from) { v[0] = *from; }
+NINC_DEVICE void load_row(float (&v)[1], const bf16 *from) { v[0] = to_float(*from); }
+NINC_DEVICE void load_row(float (&v)[4], const float *from) { load_chunk(v, from); }
+
+NINC_DEVICE void load_row(float (&v)[2], const float *from)
+{
+    uint2 words = *(const uint2 *)from;
+    v[0] = float_of_bits(words.x), v[1] = float_of_bits(words.y);
+}
+
+NINC_DEVICE void load_row(float (&v)[2], const bf16 *from)
+{
+    u32 word = *(const u32 *)from;
+    v[0] = float_of_bits(word << 16), v[1] = float_of_bits(word & 0xffff0000);
+}
+
+NINC_DEVICE void load_row(float (&v)[4], const bf16 *from)
+{
+    uint2 words = *(const uint2 *)from;
+    v[0] = float_of_bits(words.x << 16), v[1] = float_of_bits(words.x & 0xffff0000);
+    v[2] = float_of_bits(words.y << 16), v[3] = float_of_bits(words.y & 0xffff0000);
+}
+
+/* ---- who copies what into a tile of ROWS x COLUMNS elements ---- */
+
+/* In chunks of 16 bytes, neighbouring threads along a row. A thread keeps its column. */
+template <class Element, int ROWS, int COLUMNS, int PITCH_, int THREADS> struct RowCopy {
+    static constexpr int PER_ROW = COLUMNS / Chunk<Element>::SIZE;
+    static constexpr int STEP = THREADS / PER_ROW; /* rows that all threads copy at once */
+    static constexpr int COUNT = (ROWS + STEP - 1) / STEP;
+    static_assert(THREADS % PER_ROW == 0, "threads copy whole rows");
+
+    static NINC_MEMBER int column() { return (int)threadIdx.x % PER_ROW * Chunk<Element>::SIZE; }
+    static NINC_MEMBER int row(int i) { return (int)threadIdx.x / PER_ROW + i * STEP; }
+    static NINC_MEMBER bool has(int i) { return ROWS % STEP == 0 || row(i) < ROWS; }
+    static NINC_MEMBER int at(int i) { return row(i) * PITCH_ + column(); }
+};
+
+/* Element by element into registers, then in chunks of 16 bytes: for rows that are not aligned.
+ * Neighbouring threads have neighbouring rows; a thread keeps its row. */
+template <class Element, int ROWS, int COLUMNS, int PITCH_, int THREADS> struct Gather {
+    static constexpr int SIZE = Chunk<Element>::SIZE, PER_ROW = COLUMNS / SIZE;
+    static constexpr int STEP = THREADS / ROWS; /* chunks of a row that are gathered at once */
+    static constexpr int COUNT = (PER_ROW + STEP - 1) / STEP;
+    static_assert(THREADS % ROWS == 0, "threads gather whole rows");
+    Element value[COUNT][SIZE];
+
+    static NINC_MEMBER int row() { return (int)threadIdx.x % ROWS; }
+    static NINC_MEMBER int chunk(int i) { return (int)threadIdx.x / ROWS + i * STEP; }
+    static NINC_MEMBER int column(int i) { return chunk(i) * SIZE; }
+    static NINC_MEMBER bool has(int i) { return PER_ROW % STEP == 0 || chunk(i) < PER_ROW; }
+
+    NINC_MEMBER void put(Element *tile) const
+    {
+#pragma unroll
+        for (int i = 0; i < COUNT; i++)
+            if (has(i))
+                store_chunk(tile + row() * PITCH_ + column(i), value[i]);
+    }
+};
+
+/* Calls sum.multiply(a tile, b tile) for each step of the reduction, while the tiles of the next
+ * STAGES - 1 steps are on their way. A source has SIZE (elements of its tile), fetch(tile, step),
+ * which starts the copy, and put(tile), which ends what fetch left in registers. */
+template <int STAGES, class SourceA, class SourceB, class Sum, class Element>
+NINC_DEVICE void run_pipeline(int steps, SourceA &a, SourceB &b, Sum &sum, Element *shared)
+{
+    static_assert(STAGES >= 2, "a stage is filled while another is read");
+    constexpr int STAGE = SourceA::SIZE + SourceB::SIZE;
+#pragma unroll
+    for (int stage = 0; stage < STAGES - 1; stage++) {
+        Element *tile = shared + stage * STAGE;
+        if (stage < steps) {
+            a.fetch(tile, stage), b.fetch(tile + SourceA::SIZE, stage);
+            a.put(tile), b.put(tile + SourceA::SIZE);
+        }
+        cp_async_commit();
+    }
+    const Element *full = shared;
+    Element *empty = shared + (STAGES - 1) * STAGE;
+#pragma unroll 1
+    for (int step = 0; step < steps; step++) {
+        cp_async_wait<STAGES - 2>();
+        __syncthreads(); /* the tile of this step is there; `empty` was read by everybody */
+        bool more = step + STAGES - 1 < steps;
+        if (more)
+            a.fetch(empty, step + STAGES - 1), b.fetch(empty + SourceA::SIZE, step + STAGES - 1);
+        cp_async_commit();
+        sum.multiply(full, full + SourceA::SIZE);
+        if (more)
+            a.put(empty), b.put(empty + SourceA::SIZE);
+        empty = empty == shared + (STAGES - 1) * STAGE ? shared : empty + STAGE;
+        full = full == shared + (STAGES - 1) * STAGE ? shared : full + STAGE;
+    }
+}
+
+/* ---- the product of two tiles ---- */
+
+struct Warps {
+    int m, n;
+};
+
+/* How `warps` warps share an m x n tile in multiples of unit_m x unit_n: nearest to square. */
+static __device__ constexpr Warps share_tile(int m, int n, int warps, int unit_m, int unit_n)
+{
+    Warps best = {0, 0};
+    for (int i = 1; i <= warps; i++) {
+        int j = warps / i;
+        if (warps % i || m % (i * unit_m) || n % (j * unit_n))
+            continue;
+        if (!best.m || m / i + n / j < m / best.m + n / best.n)
+            best = {i, j};
+    }
+    return best;
+}
+
+/* Fragments of 16 x STEP (A) and, for two mmas, of STEP x 16 (B), from row (ALONG) or column
+ * (ACROSS) `at` and term k on. One for bf16, one for tf32. */
+template <class Math> struct Mma;
+
+template <> struct Mma<Bf16> {
+    static constexpr int STEP = 16;
+
+    template <Order ORDER, int PITCH_>
+    static NINC_MEMBER void load_a(u32 (&a)[4], const bf16 *tile, int at, int k)
+    {
+        int lane = threadIdx.x & 31;
+        if (ORDER == ALONG)
+            ldmatrix_x4(a, tile + (at + (lane & 15)) * PITCH_ + k + (lane >> 4) * 8);
+        else
+            ldmatrix_x4_trans(a, tile + (k + (lane & 7) + (lane >> 4) * 8) * PITCH_ + at +
+                                     (lane >> 3 & 1) * 8);
+    }
+
+    template <Order ORDER, int PITCH_>
+    static NINC_MEMBER void load_b(u32 (&b)[2][2], const bf16 *tile, int at, int k)
+    {
+        int lane = threadIdx.x & 31;
+        u32 r[4];
+        if (ORDER == ALONG)
+            ldmatrix_x4(r, tile + (at + (lane & 7) + (lane >> 4) * 8) * PITCH_ + k +
+                               (lane >> 3 & 1) * 8);
+        else
+            ldmatrix_x4_trans(r, tile + (k + (lane & 15)) * PITCH_ + at + (lane >> 4) * 8);
+        b[0][0] = r[0], b[0][1] = r[1], b[1][0] = r[2], b[1][1] = r[3];
+    }
+
+    static NINC_MEMBER void run(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2])
+    {
+        mma_bf16(d, a, b);
+    }
+};
+
+template <> struct Mma<Tf32> {
+    static constexpr int STEP = 8;
+
+    template <Order ORDER, int PITCH_>
+    static NINC_MEMBER void load_a(u32 (&a)[4], const float *tile, int at, int k)
+    {
+        int lane = threadIdx.x & 31;
+        if (ORDER == ALONG) {
+            ldmatrix_x4(a, tile + (at + (lane & 15)) * PITCH_ + k + (lane >> 4) * 4);
+        } else {
+            const float *from = tile + (k + (lane & 3)) * PITCH_ + at + (lane >> 2);
+            a[0] = bits_of_float(from[0]), a[1] = bits_of_float(from[8]);
+            a[2] = bits_of_float(from[4 * PITCH_]), a[3] = bits_of_float(from[4 * PITCH_ + 8]);
+        }
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            a[i] = to_tf32(float_of_bits(a[i]));
+    }
+
+    template <Order ORDER, int PITCH_>
+    static NINC_MEMBER void load_b(u32 (&b)[2][2], const float *tile, int at, int k)
+    {
+        int lane = threadIdx.x & 31;
+        u32 r[4];
+        if (ORDER == ALONG) {
+            ldmatrix_x4(r, tile + (at + (lane & 7) + (lane >> 4) * 8) * PITCH_ + k +
+                               (lane >> 3 & 1) * 4);
+        } else {
+            const float *from = tile + (k + (lane & 3)) * PITCH_ + at + (lane >> 2);
+            r[0] = bits_of_float(from[0]), r[1] = bits_of_float(from[4 * PITCH_]);
+            r[2] = bits_of_float(from[8]), r[3] = bits_of_float(from[4 * PITCH_ + 8]);
+        }
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            b[i >> 1][i & 1] = to_tf32(float_of_bits(r[i]));
+    }
+
+    static NINC_MEMBER void run(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2])
+    {
+        mma_tf32(d, a, b);
+    }
+};
+
+/* An M x N product of a block, in registers. `A`, `B`: the orders of the operand tiles. On tensor
+ * cores; the specialisation below is for float. */
+template <class Math, int M, int N, int THREADS, Order A, Order B> struct Product {
+    typedef typename Math::Element Element;
+    static constexpr Warps WARPS = share_tile(M, N, THREADS / 32, 16, 16);
+    static_assert(WARPS.m > 0, "the tile must be shared by the warps in multiples of 16 x 16");
+    static constexpr int ROWS = M / WARPS.m / 16, COLUMNS = N / WARPS.n / 8;
+    float sum[ROWS][COLUMNS][4];
+
+    /* Of the warp's part of the tile. */
+    static NINC_MEMBER int first_row() { return (int)(threadIdx.x / 32) % WARPS.m * (M / WARPS.m); }
+    static NINC_MEMBER int first_column()
+    {
+        return (int)(threadIdx.x / 32) / WARPS.m * (N / WARPS.n);
+    }
+
+    /* Each result begins as start.at(its column). */
+    template <class Start> NINC_MEMBER void begin(const Start &start)
+    {
+        int lane = threadIdx.x & 31;
+#pragma unroll
+        for (int j = 0; j < COLUMNS; j++) {
+            int column = first_column() + j * 8 + (lane & 3) * 2;
+            float left = start.at(column), right = start.at(column + 1);
+#pragma unroll
+            for (int i = 0; i < ROWS; i++)
+                sum[i][j][0] = sum[i][j][2] = left, sum[i][j][1] = sum[i][j][3] = right;
+        }
+    }
+
+    /* Adds the product of tiles of K terms. */
+    template <int K, int PITCH_A, int PITCH_B>
+    NINC_MEMBER void multiply(const Element *a, const Element *b)
+    {
+        typedef Mma<Math> Op;
+        static_assert(K % Op::STEP == 0, "a stage is a multiple of the depth of an mma");
+#pragma unroll
+        for (int k = 0; k < K; k += Op::STEP) {
+            u32 fa[ROWS][4], fb[COLUMNS][2];
+#pragma unroll
+            for (int i = 0; i < ROWS; i++)
+                Op::template load_a<A, PITCH_A>(fa[i], a, first_row() + i * 16, k);
+#pragma unroll
+            for (int j = 0; j < COLUMNS; j += 2) {
+                u32 pair[2][2];
+                Op::template load_b<B, PITCH_B>(pair, b, first_column() + j * 8, k);
+                fb[j][0] = pair[0][0], fb[j][1] = pair[0][1];
+                fb[j + 1][0] = pair[1][0], fb[j + 1][1] = pair[1][1];
+            }
+#pragma unroll
+            for (int i = 0; i < ROWS; i++)
+#pragma unroll
+                for (int j = 0; j < COLUMNS; j++)
+                    Op::run(sum[i][j], fa[i], fb[j]);
+        }
+    }
+
+    /* Calls sink.put(row, column, values) for all results, 2 neighbours of a row at a time. */
+    template <class Sink> NINC_MEMBER void each(Sink &sink) const
+    {
+        int lane = threadIdx.x & 31;
+#pragma unroll
+        for (int i = 0; i < ROWS; i++)
+#pragma unroll
+            for (int half = 0; half < 2; half++)
+#pragma unroll
+                for (int j = 0; j < COLUMNS; j++) {
+                    float v[2] = {sum[i][j][2 * half], sum[i][j][2 * half + 1]};
+                    sink.put(first_row() + i * 16 + half * 8 + (lane >> 2),
+                             first_column() + j * 8 + (lane & 3) * 2, v);
+                }
+    }
+
+    /* The same, 4 neighbours at a time: even lanes give away their part of every other fragment and
+     * get their neighbour's part of the one before. For results of 2 bytes: 4 lanes then write 32
+     * bytes. */
+    template <class Sink> NINC_MEMBER void each_wide(Sink &sink) const
+    {
+        int lane = threadIdx.x & 31;
+        bool odd = lane & 1;
+#pragma unroll
+        for (int i = 0; i < ROWS; i++)
+#pragma unroll
+            for (int half = 0; half < 2; half++)
+#pragma unroll
+                for (int j = 0; j < COLUMNS; j += 2) {
+                    const float *even_pair = sum[i][j] + 2 * half;
+                    const float *odd_pair = sum[i][j + 1] + 2 * half;
+                    float got0 = shuffle_xor(odd ? even_pair[0] : odd_pair[0], 1);
+                    float got1 = shuffle_xor(odd ? even_pair[1] : odd_pair[1], 1);
+                    float v[4] = {odd ? got0 : even_pair[0], odd ? got1 : even_pair[1],
+                                  odd ? odd_pair[0] : got0, odd ? odd_pair[1] : got1};
+                    sink.put(first_row() + i * 16 + half * 8 + (lane >> 2),
+                             first_column() + (j + odd) * 8 + (lane & 2) * 2, v);
+                }
+    }
+};
+
+/* In float arithmetic: a warp is 4 x 8 lanes; a lane has ROWS x COLUMNS results. ALONG an operand,
+ * neighbouring lanes have neighbouring rows; ACROSS, a lane has VECTOR neighbours. */
+template <int M, int N, int THREADS, Order A, Order B> struct Product<Fp32, M, N, THREADS, A, B> {
+    typedef float Element;
+    static constexpr Warps WARPS = share_tile(M, N, THREADS / 32, 4, 8);
+    static_assert(WARPS.m > 0, "the tile must be shared by the warps in multiples of 4 x 8");
+    static constexpr int ROWS = M / WARPS.m / 4, COLUMNS = N / WARPS.n / 8;
+    static constexpr int VECTOR_M = A == ALONG ? 1 : ROWS % 4 == 0 ? 4 : ROWS % 2 == 0 ? 2 : 1;
+    static constexpr int VECTOR_N = B == ALONG ? 1 : COLUMNS % 4 == 0 ? 4 : COLUMNS % 2 == 0 ? 2 : 1;
+    float sum[ROWS][COLUMNS];
+
+    static NINC_MEMBER int first_row()
+    {
+        int warp = threadIdx.x / 32, lane = threadIdx.x & 31;
+        return warp % WARPS.m * (M / WARPS.m) + lane / 8 * VECTOR_M;
+    }
+    static NINC_MEMBER int first_column()
+    {
+        int warp = threadIdx.x / 32, lane = threadIdx.x & 31;
+        return warp / WARPS.m * (N / WARPS.n) + lane % 8 * VECTOR_N;
+    }
+    static __device__ constexpr int row_step(int i)
+    {
+        return i / VECTOR_M * 4 * VECTOR_M + i % VECTOR_M;
+    }
+    static __device__ constexpr int column_step(int j)
+    {
+        return j / VECTOR_N * 8 * VECTOR_N + j % VECTOR_N;
+    }
+
+    template <class Start> NINC_MEMBER void begin(const Start &start)
+    {
+#pragma unroll
+        for (int j = 0; j < COLUMNS; j++) {
+            float value = start.at(first_column() + column_step(j));
+#pragma unroll
+            for (int i = 0; i < ROWS; i++)
+                sum[i][j] = value;
+        }
+    }
+
+    /* 4 terms of COUNT results: UNIT lanes beside each other, VECTOR neighbours a lane. */
+    template <Order ORDER, int PITCH_, int UNIT, int VECTOR, int COUNT>
+    static NINC_MEMBER void load(float (&f)[4][COUNT], const float *tile, int first, int k)
+    {
+        if (ORDER == ALONG) {
+#pragma unroll
+            for (int i = 0; i < COUNT; i++) {
+                float v[4];
+                load_chunk(v, tile + (first + i * UNIT) * PITCH_ + k);
+                f[0][i] = v[0], f[1][i] = v[1], f[2][i] = v[2], f[3][i] = v[3];
+            }
+        } else {
+#pragma unroll
+            for (int q = 0; q < 4; q++)
+#pragma unroll
+                for (int i = 0; i < COUNT; i += VECTOR) {
+                    float v[VECTOR];
+                    load_row(v, tile + (k + q) * PITCH_ + first + i * UNIT);
+#pragma unroll
+                    for (int e = 0; e < VECTOR; e++)
+                        f[q][i + e] = v[e];
+                }
+        }
+    }
+
+    template <int K, int PITCH_A, int PITCH_B>
+    NINC_MEMBER void multiply(const float *a, const float *b)
+    {
+#pragma unroll
+        for (int k = 0; k < K; k += 4) {
+            float fa[4][ROWS], fb[4][COLUMNS];
+            load<A, PITCH_A, 4, VECTOR_M>(fa, a, first_row(), k);
+            load<B, PITCH_B, 8, VECTOR_N>(fb, b, first_column(), k);
+#pragma unroll
+            for (int q = 0; q < 4; q++)
+#pragma unroll
+                for (int i = 0; i < ROWS; i++)
+#pragma unroll
+                    for (int j = 0; j < COLUMNS; j++)
+                        sum[i][j] += fa[q][i] * fb[q][j];
+        }
+    }
+
+    /* Calls sink.put(row, column, values) for all results, VECTOR_N neighbours at a time. */
+    template <class Sink> NINC_MEMBER void each(Sink &sink) const
+    {
+#pragma unroll
+        for (int i = 0; i < ROWS; i++)
+#pragma unroll
+            for (int j = 0; j < COLUMNS; j += VECTOR_N) {
+                float v[VECTOR_N];
+#pragma unroll
+                for (int e = 0; e < VECTOR_N; e++)
+                    v[e] = sum[i][j + e];
+                sink.put(first_row() + row_step(i), first_column() + column_step(j), v);
+            }
+    }
+
+    template <class Sink> NINC_MEMBER void each_wide(Sink &sink) const { each(sink); }
+};
+
+/* Results begin as zeros. */
+struct Zeros {
+    NINC_MEMBER float at(int) const { return 0.0f; }
+};
+
+#endif
