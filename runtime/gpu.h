@@ -131,7 +131,7 @@ typedef struct SimProgram {
 } SimProgram;
 
 typedef struct SimLibrary {
-    char path[4096];
+    char path[4352];
     bool temporary; /* not in the cache: to be removed after use */
 } SimLibrary;
 

@@ -152,8 +152,12 @@ static int run(const char *directory, const char *command, const char *rest)
 
 typedef struct Build {
     const SimProgram *program;
+    const SimCompiler *compiler;
     const char *command;
-    char work[PATH_MAX]; /* directory of sources and objects */
+    char work[PATH_MAX];      /* directory of sources and objects */
+    char cache[PATH_MAX];     /* directory; empty: none */
+    char core[PATH_MAX + 64]; /* the simulator's own object */
+    bool core_ready;
 } Build;
 
 static int write_bytes(const Build *b, const char *name, const void *bytes, size_t count)
@@ -167,15 +171,18 @@ static int write_bytes(const Build *b, const char *name, const void *bytes, size
     return written ? 0 : fault("cannot write %s: %s", path, strerror(errno));
 }
 
-/* Common to all compilations; -fsanitize=thread makes plain accesses visible (check.cc). */
-static const char flags_text[] = "-w -g1 -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti "
-                                 "-fno-strict-aliasing -fno-stack-protector -std=c++17 "
+/* Common to all compilations. Products and sums are contracted, as NVRTC does. */
+static const char flags_text[] =
+    "-w -g1 -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti "
+    "-fno-strict-aliasing -fno-stack-protector -ffp-contract=fast -std=c++17 "
 #if defined(__aarch64__)
-                                 "-mcpu=native\n";
+    "-mcpu=native\n";
 #else
-                                 "-march=native\n";
+    "-march=native\n";
 #endif
-static const char kernel_flags[] = "-O1 -DNINC_SIM -include sim.h\n";
+/* Without scalar replacement a float4 is read as 16 bytes, so that its alignment is seen. */
+static const char kernel_flags[] = "-O2 -fno-tree-sra -DNINC_SIM -include sim.h\n";
+/* Makes plain accesses visible (check.cc). */
 static const char check_flags[] = "-fsanitize=thread\n";
 
 static int write_options(const Build *b)
@@ -216,7 +223,7 @@ static pid_t start_unit(const Build *b, int unit)
 {
     char rest[256];
     if (unit < 0)
-        snprintf(rest, sizeof rest, "@flags -O2 -c %s -o %s", unit == -2 ? "sim.cc" : "check.cc",
+        snprintf(rest, sizeof rest, "@flags -O3 -c %s -o %s", unit == -2 ? "sim.cc" : "check.cc",
                  unit == -2 ? "sim.o" : "check.o");
     else
         snprintf(rest, sizeof rest,
@@ -228,7 +235,7 @@ static pid_t start_unit(const Build *b, int unit)
 static int compile_units(const Build *b)
 {
     int units = b->program->numbers, status = 0, limit = (int)sysconf(_SC_NPROCESSORS_ONLN);
-    int first = -2, next = -2; /* units first..next-1 are running or done */
+    int first = b->core_ready ? 0 : -2, next = first; /* first..next-1 are running */
     pid_t *pid = xmalloc((size_t)(units + 2) * sizeof *pid);
     while (first < units && status == 0) {
         for (; next < units && next - first < limit && status == 0; next++)
@@ -242,21 +249,6 @@ static int compile_units(const Build *b)
             finish(pid[first + 2]);
     free(pid);
     return status ? fault("--device sim: %s does not compile the kernels", b->command) : 0;
-}
-
-/* Objects are named by a response file: there may be many. */
-static int link_units(const Build *b)
-{
-    size_t used = 0, size = (size_t)b->program->numbers * 16 + 32;
-    char *text = xmalloc(size);
-    used += (size_t)sprintf(text, "sim.o\ncheck.o\n");
-    for (int i = 0; i < b->program->numbers; i++)
-        used += (size_t)sprintf(text + used, "k%d.o\n", i);
-    int status = write_bytes(b, "objects", text, used);
-    free(text);
-    if (status == 0 && run(b->work, b->command, "-shared -Wl,-z,defs -o library.so @objects"))
-        status = fault("--device sim: %s does not link the kernels", b->command);
-    return status;
 }
 
 static int remove_entry(const char *path, const struct stat *s, int kind, struct FTW *at)
@@ -322,11 +314,11 @@ static bool whole(const char *path)
 
 /* Appears under its name only when it is whole, so that trainers that run at once see no half of
  * one. */
-static int store(const Build *b, const char *path)
+static int store(const Build *b, const char *name, const char *path)
 {
     char from[PATH_MAX + 32], beside[PATH_MAX + 32];
     size_t size = 0;
-    snprintf(from, sizeof from, "%s/library.so", b->work);
+    snprintf(from, sizeof from, "%s/%s", b->work, name);
     snprintf(beside, sizeof beside, "%s.partial-%ld", path, (long)getpid());
     unsigned char *bytes = read_file(from, &size);
     if (!bytes)
@@ -376,14 +368,20 @@ static bool cache_directory(char *out, size_t size)
     return false;
 }
 
-static Hash hash_program(const SimCompiler *compiler, const SimProgram *p)
+static Hash hash_simulator(const SimCompiler *compiler)
 {
     Hash h = hash_processor(hash_start());
     h = hash_text(hash_text(h, compiler->command), compiler->version);
-    h = hash_text(hash_text(h, flags_text), kernel_flags);
-    h = hash_bytes(h, &p->checks, sizeof p->checks);
+    h = hash_text(h, flags_text);
     for (int i = 0; i < SIMULATOR_FILES; i++)
         h = hash_bytes(h, simulator[i].text->begin, simulator[i].text->size);
+    return h;
+}
+
+static Hash hash_program(const SimCompiler *compiler, const SimProgram *p)
+{
+    Hash h = hash_text(hash_simulator(compiler), kernel_flags);
+    h = hash_bytes(h, &p->checks, sizeof p->checks);
     for (int i = 0; i < p->option_count; i++)
         h = hash_text(h, p->option[i]);
     h = hash_bytes(h, p->number, (size_t)p->numbers * sizeof *p->number);
@@ -401,25 +399,71 @@ static int make_work(Build *b)
     return status;
 }
 
+static void cache_path(const Build *b, char *out, size_t size, const char *form, Hash h)
+{
+    char name[64];
+    snprintf(name, sizeof name, form, (unsigned long long)(h >> 64), (unsigned long long)h);
+    snprintf(out, size, "%s/%s", b->cache, name);
+}
+
+/* The simulator's object is the same for all programs: it has a place of its own in the cache. */
+static void find_core(Build *b)
+{
+    snprintf(b->core, sizeof b->core, "core.o");
+    if (!*b->cache)
+        return;
+    cache_path(b, b->core, sizeof b->core, "simcore-%016llx%016llx.o", hash_simulator(b->compiler));
+    b->core_ready = whole(b->core);
+}
+
+static int link_core(Build *b)
+{
+    if (b->core_ready)
+        return 0;
+    if (run(b->work, b->command, "-r -nostdlib -o core.o sim.o check.o"))
+        return fault("--device sim: %s does not link the simulator", b->command);
+    return *b->cache ? store(b, "core.o", b->core) : 0;
+}
+
+/* Objects are named by a response file: there may be many. */
+static int link_units(const Build *b)
+{
+    size_t used = 0, size = (size_t)b->program->numbers * 16 + sizeof b->core + 2;
+    char *text = xmalloc(size);
+    used += (size_t)sprintf(text, "%s\n", b->core);
+    for (int i = 0; i < b->program->numbers; i++)
+        used += (size_t)sprintf(text + used, "k%d.o\n", i);
+    int status = write_bytes(b, "objects", text, used);
+    free(text);
+    if (status == 0 && run(b->work, b->command, "-shared -Wl,-z,defs -o library.so @objects"))
+        status = fault("--device sim: %s does not link the kernels", b->command);
+    return status;
+}
+
+static int build_library(Build *b, const char *path)
+{
+    find_core(b);
+    if (make_work(b) || write_sources(b) || compile_units(b) || link_core(b) || link_units(b))
+        return -1;
+    return store(b, "library.so", path);
+}
+
 int sim_library(const SimCompiler *compiler, const SimProgram *program, SimLibrary *out)
 {
-    Build b = {.program = program, .command = compiler->command};
-    char directory[PATH_MAX - 64] = "";
-    Hash h = hash_program(compiler, program);
-    out->temporary = !cache_directory(directory, sizeof directory);
-    if (!out->temporary) {
-        snprintf(out->path, sizeof out->path, "%s/sim-%016llx%016llx.so", directory,
-                 (unsigned long long)(h >> 64), (unsigned long long)h);
+    Build b = {.program = program, .compiler = compiler, .command = compiler->command};
+    out->temporary = !cache_directory(b.cache, sizeof b.cache);
+    if (out->temporary) {
+        const char *place = getenv("TMPDIR");
+        b.cache[0] = '\0';
+        snprintf(out->path, sizeof out->path, "%s/ninc-sim-%ld.so",
+                 place && *place ? place : "/tmp", (long)getpid());
+    } else {
+        cache_path(&b, out->path, sizeof out->path, "sim-%016llx%016llx.so",
+                   hash_program(compiler, program));
         if (whole(out->path))
             return 0;
     }
-    int status = make_work(&b);
-    if (status == 0 && out->temporary)
-        snprintf(out->path, sizeof out->path, "%.3900s.so", b.work);
-    if (status == 0 && (status = write_sources(&b)) == 0)
-        status = compile_units(&b);
-    if (status == 0 && (status = link_units(&b)) == 0)
-        status = store(&b, out->path);
+    int status = build_library(&b, out->path);
     remove_work(&b);
     return status;
 }

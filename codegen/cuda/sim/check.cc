@@ -14,6 +14,8 @@
 #include <sys/mman.h>
 
 #define CALLER __builtin_return_address(0)
+/* Specialised for each size of an access. */
+#define INLINE inline __attribute__((always_inline))
 
 enum {
     WHO_BITS = 11, /* the rest of a stamp is time */
@@ -28,8 +30,13 @@ static const u32 LAST_TIME = (1u << (32 - WHO_BITS)) - 1;
 /* One byte of shared memory. */
 enum Written : u8 { UNWRITTEN, WRITTEN, IN_FLIGHT };
 
+/* Of one pair of bytes. */
+struct Stamps {
+    u32 writer, reader;
+};
+
 static Written written[MAX_SHARED];
-static u32 shared_shadow[MAX_SHARED / 2][2];
+static Stamps shared_shadow[MAX_SHARED / 2];
 /* The clock, and when the launch, the block and the interval since the last barrier began. */
 static u32 now, launch_time, block_time, barrier_time;
 
@@ -41,39 +48,34 @@ static void clear_shadows()
     memset(shared_shadow, 0, sizeof shared_shadow);
     for (int i = 0; i < sim.launch->buffers; i++) {
         const SimBuffer *buffer = &sim.launch->buffer[i];
-        if (buffer->shadow) {
+        if (buffer->shadow)
             madvise(buffer->shadow, (size_t)(buffer->end - buffer->begin) * 4, MADV_DONTNEED);
-        }
     }
     now = launch_time = block_time = barrier_time = 1;
-    for (u32 w = 0; w < MAX_WARPS; w++) {
+    for (u32 w = 0; w < MAX_WARPS; w++)
         sim.warp[w].time = 0;
-    }
 }
 
 static u32 tick()
 {
-    if (now == LAST_TIME) {
+    if (now == LAST_TIME)
         clear_shadows();
-    }
     return ++now;
 }
 
 void check_launch_begin()
 {
     now = sim.launch->clock ? *sim.launch->clock : now;
-    if (now > LAST_TIME / 2) {
+    if (now > LAST_TIME / 2)
         clear_shadows();
-    }
     memset(shared_shadow, 0, (size_t)(sim.launch->shared_bytes + 1) / 2 * sizeof *shared_shadow);
     launch_time = tick();
 }
 
 void check_launch_end()
 {
-    if (sim.launch->clock) {
+    if (sim.launch->clock)
         *sim.launch->clock = now;
-    }
 }
 
 void check_block_begin()
@@ -106,15 +108,12 @@ struct Place {
 static inline bool ordered(u32 stamp, u32 since)
 {
     u32 time = stamp >> WHO_BITS, who = stamp & WHO_MASK, me = sim.now;
-    if (time < since) {
+    if (time < since)
         return true;
-    }
-    if (time < block_time || who == MANY_BLOCKS) {
+    if (time < block_time || who == MANY_BLOCKS)
         return false;
-    }
-    if (time < barrier_time || who == me) {
+    if (time < barrier_time || who == me)
         return true;
-    }
     bool own_warp = who / LANES == me / LANES || who == LANES_OF_WARP + me / LANES;
     return own_warp && time < sim.warp[me / LANES].time;
 }
@@ -124,27 +123,22 @@ static inline u32 add_reader(u32 stamp, u32 since)
 {
     u32 time = stamp >> WHO_BITS, who = stamp & WHO_MASK, me = sim.now;
     u32 tick_bits = now << WHO_BITS;
-    if (time >= since && (time < block_time || who == MANY_BLOCKS)) {
+    if (time >= since && (time < block_time || who == MANY_BLOCKS))
         return tick_bits | MANY_BLOCKS;
-    }
-    if (ordered(stamp, since)) {
+    if (ordered(stamp, since))
         return tick_bits | me;
-    }
-    if (who / LANES == me / LANES || who == LANES_OF_WARP + me / LANES) {
+    if (who / LANES == me / LANES || who == LANES_OF_WARP + me / LANES)
         return tick_bits | (LANES_OF_WARP + me / LANES);
-    }
     return tick_bits | MANY_WARPS;
 }
 
 static const char *who_name(u32 stamp, char (&out)[64])
 {
     u32 time = stamp >> WHO_BITS, who = stamp & WHO_MASK;
-    if (time < block_time || who == MANY_BLOCKS) {
+    if (time < block_time || who == MANY_BLOCKS)
         return "another block";
-    }
-    if (who == MANY_WARPS) {
+    if (who == MANY_WARPS)
         return "other warps";
-    }
     bool warp = who >= LANES_OF_WARP;
     snprintf(out, sizeof out, warp ? "lanes of warp %u" : "thread %u",
              warp ? who - LANES_OF_WARP : who);
@@ -163,9 +157,8 @@ static const char *place_name(const void *at, char (&out)[96])
     int nearest = -1;
     for (int i = 0; i < launch->args; i++) {
         uintptr_t arg = (uintptr_t)launch->arg[i];
-        if (arg <= address && (nearest < 0 || arg > (uintptr_t)launch->arg[nearest])) {
+        if (arg <= address && (nearest < 0 || arg > (uintptr_t)launch->arg[nearest]))
             nearest = i;
-        }
     }
     if (nearest < 0) {
         snprintf(out, sizeof out, "address %p", at);
@@ -186,47 +179,48 @@ static const char *place_name(const void *at, char (&out)[96])
               place_name(place->at, where), who_name(stamp, who), was_write ? "wrote" : "read");
 }
 
-/* Cells of one access mostly hold the same stamps: each is looked at once. */
-static inline void check_write(u32 (*cell)[2], u32 cells, const Place *place)
+/* The stamps after the access. */
+template <bool WRITE> static inline Stamps touch(Stamps old, const Place *place)
 {
-    u32 stamp = now << WHO_BITS | sim.now, writer = stamp, reader = 0;
-    for (u32 i = 0; i < cells; i++) {
-        if (cell[i][0] != writer && !ordered(writer = cell[i][0], place->since)) {
-            report_race(place, true, writer, true);
-        }
-        if (cell[i][1] != reader && !ordered(reader = cell[i][1], place->since)) {
-            report_race(place, true, reader, false);
-        }
-        cell[i][0] = stamp;
-    }
+    u32 stamp = now << WHO_BITS | sim.now;
+    if (old.writer != stamp && !ordered(old.writer, place->since))
+        report_race(place, WRITE, old.writer, true);
+    if (!WRITE)
+        return Stamps{old.writer, add_reader(old.reader, place->since)};
+    if (old.reader != stamp && !ordered(old.reader, place->since))
+        report_race(place, WRITE, old.reader, false);
+    return Stamps{stamp, old.reader};
 }
 
-static inline void check_read(u32 (*cell)[2], u32 cells, const Place *place)
+/* The cells of one access mostly hold the same: then they are looked at once. */
+template <bool WRITE> static INLINE void check_cells(Stamps *cell, u32 cells, const Place *place)
 {
-    u32 writer = now << WHO_BITS | sim.now, reader = 0, next = writer;
-    for (u32 i = 0; i < cells; i++) {
-        if (cell[i][0] != writer && !ordered(writer = cell[i][0], place->since)) {
-            report_race(place, false, writer, true);
-        }
-        if (cell[i][1] != reader) {
-            reader = cell[i][1];
-            next = add_reader(reader, place->since);
-        }
-        cell[i][1] = next;
-    }
-}
-
-static inline void check_race(u32 (*cell)[2], const Place *place, bool write)
-{
-    if (!sim.launch->races || place->bytes == 1) {
+    Stamps first = cell[0];
+    u32 other = 0;
+    for (u32 i = 1; i < cells; i++)
+        other |= (cell[i].writer ^ first.writer) | (cell[i].reader ^ first.reader);
+    if (!other) {
+        Stamps after = touch<WRITE>(first, place);
+        for (u32 i = 0; i < cells; i++)
+            cell[i] = after;
         return;
     }
-    u32 cells = (u32)(((uintptr_t)place->at & 1) + place->bytes + 1) / 2;
-    if (write) {
-        check_write(cell, cells, place);
-    } else {
-        check_read(cell, cells, place);
-    }
+    for (u32 i = 0; i < cells; i++)
+        cell[i] = touch<WRITE>(cell[i], place);
+}
+
+static INLINE void check_race(Stamps *shadow, u64 offset, const Place *place, bool write)
+{
+    if (!sim.launch->races || place->bytes == 1)
+        return;
+    Stamps *cell = shadow + offset / 2;
+    u32 cells = (u32)((offset & 1) + place->bytes + 1) / 2;
+    if (place->bytes % 2 == 0 && offset % 2 == 0)
+        cells = place->bytes / 2; /* a constant for most callers */
+    if (write)
+        check_cells<true>(cell, cells, place);
+    else
+        check_cells<false>(cell, cells, place);
 }
 
 /* ---- shared memory ---- */
@@ -236,7 +230,7 @@ static inline u32 shared_offset(const void *at)
     return (u32)((const u8 *)at - sim.shared); /* large where it lies before */
 }
 
-static inline void check_shared_range(const void *at, u32 bytes, const char *what, const void *site)
+static INLINE void check_shared_range(const void *at, u32 bytes, const char *what, const void *site)
 {
     u32 offset = shared_offset(at), size = (u32)sim.launch->shared_bytes;
     if (offset >= size || bytes > size - offset) {
@@ -245,43 +239,42 @@ static inline void check_shared_range(const void *at, u32 bytes, const char *wha
     }
 }
 
-static inline bool all_written(const Written *state, u32 bytes)
+static INLINE bool all_written(const Written *state, u32 bytes)
 {
     for (; bytes >= 4; bytes -= 4, state += 4) {
         u32 four;
         memcpy(&four, state, 4);
-        if (four != WRITTEN * 0x01010101u) {
+        if (four != WRITTEN * 0x01010101u)
             return false;
-        }
     }
-    for (; bytes; bytes--, state++) {
-        if (*state != WRITTEN) {
+    for (; bytes; bytes--, state++)
+        if (*state != WRITTEN)
             return false;
-        }
-    }
     return true;
 }
 
 [[noreturn, gnu::noinline]] static void report_unwritten(u32 offset, const void *site)
 {
-    while (written[offset] == WRITTEN) {
+    while (written[offset] == WRITTEN)
         offset++;
-    }
     bool in_flight = written[offset] == IN_FLIGHT;
     sim_fault(site, "thread %u: reads byte %u of shared memory, which %s", sim.now, offset,
               in_flight ? "a cp.async is in flight to (no cp_async_wait)" : "nobody has written");
 }
 
-static void check_not_in_flight(u32 offset, u32 bytes, const void *site)
+static INLINE void check_not_in_flight(u32 offset, u32 bytes, const void *site)
 {
-    if (memchr(written + offset, IN_FLIGHT, bytes)) {
+    u8 in_flight = 0;
+    for (u32 i = 0; i < bytes; i++)
+        in_flight |= written[offset + i] & IN_FLIGHT;
+    if (in_flight) {
         sim_fault(site,
                   "thread %u: writes byte %u of shared memory, which a cp.async is in flight to",
                   sim.now, offset);
     }
 }
 
-static inline void check_shared(const void *at, u32 bytes, bool write, const void *site)
+static INLINE void check_shared(const void *at, u32 bytes, bool write, const void *site)
 {
     check_shared_range(at, bytes, write ? "writes" : "reads", site);
     u32 offset = shared_offset(at);
@@ -292,7 +285,7 @@ static inline void check_shared(const void *at, u32 bytes, bool write, const voi
         report_unwritten(offset, site);
     }
     Place place = {at, bytes, block_time, true, site};
-    check_race(shared_shadow + offset / 2, &place, write);
+    check_race(shared_shadow, offset, &place, write);
 }
 
 /* ---- global memory ---- */
@@ -310,62 +303,56 @@ static const SimBuffer *buffer_of(const u8 *at)
 {
     for (int i = 0; i < sim.launch->buffers; i++) {
         const SimBuffer *buffer = &sim.launch->buffer[i];
-        if (at >= buffer->begin && at < buffer->end) {
+        if (at >= buffer->begin && at < buffer->end)
             return buffer;
-        }
     }
     return NULL;
 }
 
-static void check_global(const void *at, u32 bytes, bool write, const void *site)
+static INLINE void check_global(const void *at, u32 bytes, bool write, const void *site)
 {
     const u8 *begin = (const u8 *)at;
-    if (!sim.launch->buffers) {
+    if (!sim.launch->buffers)
         return;
-    }
     const SimBuffer *buffer = buffer_of(begin);
     if (!buffer || bytes > (size_t)(buffer->end - begin)) {
-        if (!buffer && in_own_image(begin)) {
+        if (!buffer && in_own_image(begin))
             return;
-        }
         char where[96];
         sim_fault(site, "thread %u: out of range: %s %u bytes outside of device memory, at %s",
                   sim.now, write ? "writes" : "reads", bytes, place_name(at, where));
     }
     if (buffer->shadow) {
         Place place = {at, bytes, launch_time, false, site};
-        u32(*cell)[2] = (u32(*)[2])buffer->shadow + (begin - buffer->begin) / 2;
-        check_race(cell, &place, write);
+        check_race((Stamps *)buffer->shadow, (u64)(begin - buffer->begin), &place, write);
     }
 }
 
 /* ---- entry points ---- */
 
-static inline bool is_shared(const void *at)
+static INLINE bool is_shared(const void *at)
 {
     return (uintptr_t)at - (uintptr_t)sim.shared + GUARD < MAX_SHARED + 2 * GUARD;
 }
 
-static inline bool is_stack(const void *at)
+static INLINE bool is_stack(const void *at)
 {
     return (uintptr_t)at - (uintptr_t)sim.stacks < (uintptr_t)MAX_THREADS * STACK_BYTES;
 }
 
-static inline void check(const void *at, u32 bytes, bool write, bool aligned, const void *site)
+static INLINE void check(const void *at, u32 bytes, bool write, bool aligned, const void *site)
 {
-    if (is_stack(at) || !sim.launch) {
+    if (is_stack(at) || !sim.launch)
         return;
-    }
     if (aligned && ((uintptr_t)at & (bytes - 1))) {
         char where[96];
         sim_fault(site, "thread %u: misaligned: %s %u bytes at %s", sim.now,
                   write ? "writes" : "reads", bytes, place_name(at, where));
     }
-    if (is_shared(at)) {
+    if (is_shared(at))
         check_shared(at, bytes, write, site);
-    } else {
+    else
         check_global(at, bytes, write, site);
-    }
 }
 
 void check_access(const void *at, u32 bytes, bool write, const void *site)
@@ -380,9 +367,8 @@ void check_access(const void *at, u32 bytes, bool write, const void *site)
 
 static void check_copy_source(const Copy *copy, const void *site)
 {
-    if (copy->valid) {
+    if (copy->valid)
         check(copy->from, copy->bytes, false, true, site);
-    }
 }
 
 void check_copy_issued(const Copy *copy, const void *site)

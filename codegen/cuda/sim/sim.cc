@@ -112,9 +112,8 @@ static void *first_stack(u8 *end, void *function, void *const *arg, int args)
 {
     int stacked = args > REGISTER_ARGS ? args - REGISTER_ARGS : 0;
     void **top = (void **)end - (stacked + 1) / 2 * 2;
-    for (int i = 0; i < stacked; i++) {
+    for (int i = 0; i < stacked; i++)
         top[i] = arg[REGISTER_ARGS + i];
-    }
 #if defined __x86_64__
     *--top = (void *)sim_leave;
     *--top = (void *)sim_enter;
@@ -145,28 +144,24 @@ static void run_next(void **from)
         sim_switch(from, sim.host_stack);
         return;
     }
-    if (!sim.warp[w].ready || !(sim_random() & 15)) {
+    if (!sim.warp[w].ready || !(sim_random() & 15))
         w = draw(sim.ready_warps);
-    }
     Warp *warp = &sim.warp[w];
     u32 lane = draw(warp->ready);
     warp->ready &= ~(1u << lane);
-    if (!warp->ready) {
+    if (!warp->ready)
         sim.ready_warps &= ~(1u << w);
-    }
     sim.now = w * LANES + lane;
     void **next = &sim.thread[sim.now].stack;
-    if (next != from) {
+    if (next != from)
         sim_switch(from, *next);
-    }
 }
 
 static void make_ready(u32 w, u32 lanes)
 {
     sim.warp[w].ready |= lanes;
-    if (sim.warp[w].ready) {
+    if (sim.warp[w].ready)
         sim.ready_warps |= 1u << w;
-    }
 }
 
 void sim_thread_exit()
@@ -264,16 +259,14 @@ static void check_same_collective(const Warp *warp, Collective collective, const
 static bool arrive(Warp *warp, Collective collective, const void *site)
 {
     u32 bit = 1u << sim.now % LANES;
-    if (!warp->arrived) {
+    if (!warp->arrived)
         warp->collective = collective;
-    }
     check_same_collective(warp, collective, site);
     warp->arrived |= bit;
     Thread *thread = &sim.thread[sim.now];
     thread->site = site;
-    if (warp->arrived == warp->lanes) {
+    if (warp->arrived == warp->lanes)
         return true;
-    }
     run_next(&thread->stack);
     return false;
 }
@@ -308,9 +301,8 @@ float sim_shuffle(float value, u32 from_lane)
     memcpy(&warp->word[lane], &value, 4);
     warp->from[lane] = from_lane;
     if (arrive(warp, SHUFFLE, CALLER)) {
-        for (u32 l = 0; l < LANES; l++) {
+        for (u32 l = 0; l < LANES; l++)
             warp->result[0][l] = warp->word[warp->from[l]];
-        }
         finish(warp);
     }
     memcpy(&value, &warp->result[0][lane], 4);
@@ -324,9 +316,8 @@ u32 sim_ballot(bool vote)
     warp->word[lane] = vote;
     if (arrive(warp, BALLOT, CALLER)) {
         u32 votes = 0;
-        for (u32 l = 0; l < LANES; l++) {
+        for (u32 l = 0; l < LANES; l++)
             votes |= warp->word[l] << l;
-        }
         warp->result[0][0] = votes;
         finish(warp);
     }
@@ -336,9 +327,8 @@ u32 sim_ballot(bool vote)
 /* Rows 8m..8m+7 are the matrix of result m. */
 static void load_matrices(Warp *warp)
 {
-    for (u32 l = 0; l < LANES; l++) {
+    for (u32 l = 0; l < LANES; l++)
         memcpy(&warp->result[l / 8][l % 8 * 4], warp->row[l], 16);
-    }
 }
 
 static void load_matrices_transposed(Warp *warp)
@@ -346,9 +336,8 @@ static void load_matrices_transposed(Warp *warp)
     for (u32 l = 0; l < LANES; l++) {
         const u16 *row = (const u16 *)warp->row[l];
         u16 *matrix = (u16 *)warp->result[l / 8];
-        for (u32 i = 0; i < 8; i++) {
+        for (u32 i = 0; i < 8; i++)
             matrix[i * 8 + l % 8] = row[i];
-        }
     }
 }
 
@@ -379,9 +368,8 @@ template <int K> static inline void multiply(Warp *warp, const float (&a)[16][K]
 {
     for (u32 r = 0; r < 16; r++) {
         Row sum = *result_row(warp, r);
-        for (u32 k = 0; k < K; k++) {
+        for (u32 k = 0; k < K; k++)
             sum += a[r][k] * b[k];
-        }
         *result_row(warp, r) = sum;
     }
 }
@@ -413,9 +401,8 @@ static void multiply_bf16(Warp *warp)
     for (u32 n = 0; n < 8; n++) {
         widen(&warp->b[0][n * 4], &column[0]);
         widen(&warp->b[1][n * 4], &column[8]);
-        for (u32 k = 0; k < 16; k++) {
+        for (u32 k = 0; k < 16; k++)
             b[k][n] = column[k];
-        }
     }
     multiply<16>(warp, a, b);
 }
@@ -430,16 +417,12 @@ static void multiply_tf32(Warp *warp)
 {
     float a[16][8];
     Row b[8];
-    for (u32 r = 0; r < 16; r++) {
-        for (u32 k = 0; k < 8; k++) {
+    for (u32 r = 0; r < 16; r++)
+        for (u32 k = 0; k < 8; k++)
             a[r][k] = tf32(warp->a[r / 8 + k / 4 * 2][r % 8 * 4 + k % 4]);
-        }
-    }
-    for (u32 k = 0; k < 8; k++) {
-        for (u32 n = 0; n < 8; n++) {
+    for (u32 k = 0; k < 8; k++)
+        for (u32 n = 0; n < 8; n++)
             b[k][n] = tf32(warp->b[k / 4][n * 4 + k % 4]);
-        }
-    }
     multiply<8>(warp, a, b);
 }
 
@@ -490,9 +473,8 @@ static Copy *new_copy(Thread *thread)
     if (thread->copies == thread->copy_room) {
         thread->copy_room = thread->copy_room ? 2 * thread->copy_room : 64;
         thread->copy = (Copy *)realloc(thread->copy, thread->copy_room * sizeof *thread->copy);
-        if (!thread->copy) {
+        if (!thread->copy)
             abort();
-        }
     }
     return &thread->copy[thread->copies++];
 }
@@ -522,11 +504,10 @@ void sim_cp_async_wait(u32 groups_in_flight)
             continue;
         }
         check_copy_done(copy, CALLER);
-        if (copy->valid) {
+        if (copy->valid)
             memcpy(copy->to, copy->from, copy->bytes);
-        } else {
+        else
             memset(copy->to, 0, copy->bytes);
-        }
     }
     thread->copies = kept;
 }
@@ -543,18 +524,15 @@ static u8 *map_memory(size_t bytes)
 /* Once a process: the stacks and shared memory. */
 static bool map_machine()
 {
-    if (sim.stacks) {
+    if (sim.stacks)
         return true;
-    }
     u8 *zone = map_memory(MAX_SHARED + 2 * GUARD);
     sim.stacks = map_memory((size_t)MAX_THREADS * STACK_BYTES);
-    if (!zone || !sim.stacks) {
+    if (!zone || !sim.stacks)
         return false;
-    }
     sim.shared = zone + GUARD;
-    for (u32 t = 0; t < MAX_THREADS; t++) {
+    for (u32 t = 0; t < MAX_THREADS; t++)
         mprotect(sim.stacks + (size_t)t * STACK_BYTES, 4096, PROT_NONE);
-    }
     return true;
 }
 
@@ -583,9 +561,8 @@ static void begin_block(void *const *arg)
 static void report_deadlock()
 {
     u32 w = 0;
-    while (w + 1 < sim.warps && !sim.warp[w].arrived) {
+    while (w + 1 < sim.warps && !sim.warp[w].arrived)
         w++;
-    }
     const Warp *warp = &sim.warp[w];
     SimReport *report = sim.report;
     char *text = report->text;
@@ -633,16 +610,14 @@ static int run_blocks(void *const *arg)
     const int *grid = sim.launch->grid;
     u64 count = (u64)grid[0] * (u64)grid[1] * (u64)grid[2];
     u64 step = 1 + sim_random() % count, at = sim_random() % count;
-    while (greatest_divisor(step, count) != 1) {
+    while (greatest_divisor(step, count) != 1)
         step++;
-    }
     for (u64 i = 0; i < count; i++, at = (at + step) % count) {
         sim.block[0] = (u32)(at % (u64)grid[0]);
         sim.block[1] = (u32)(at / (u64)grid[0] % (u64)grid[1]);
         sim.block[2] = (u32)(at / (u64)grid[0] / (u64)grid[1]);
-        if (run_block(arg)) {
+        if (run_block(arg))
             return -1;
-        }
     }
     return 0;
 }
@@ -667,9 +642,8 @@ int ninc_sim_launch(const SimLaunch *launch, SimReport *report)
     *report = SimReport{};
     if (launch->threads < 1 || launch->threads > MAX_THREADS || launch->shared_bytes < 0 ||
         launch->shared_bytes > MAX_SHARED || launch->grid[0] < 1 || launch->grid[1] < 1 ||
-        launch->grid[2] < 1) {
+        launch->grid[2] < 1)
         return refuse(launch, report, "no such grid, block or shared memory");
-    }
     int room = launch->args < REGISTER_ARGS ? REGISTER_ARGS : launch->args;
     void **arg = (void **)calloc((size_t)room, sizeof *arg);
     if (!arg || !map_machine()) {
@@ -693,9 +667,8 @@ int ninc_sim_launch(const SimLaunch *launch, SimReport *report)
 
 void ninc_sim_end()
 {
-    for (u32 t = 0; t < MAX_THREADS; t++) {
+    for (u32 t = 0; t < MAX_THREADS; t++)
         free(sim.thread[t].copy);
-    }
     if (sim.stacks) {
         munmap(sim.stacks, (size_t)MAX_THREADS * STACK_BYTES);
         munmap(sim.shared - GUARD, MAX_SHARED + 2 * GUARD);
