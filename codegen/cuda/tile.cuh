@@ -432,47 +432,73 @@ template <int M, int N, int THREADS, Order A, Order B> struct Product<Fp32, M, N
         }
     }
 
-    /* 4 terms of COUNT results: UNIT lanes beside each other, VECTOR neighbours a lane. */
-    template <Order ORDER, int PITCH_, int UNIT, int VECTOR, int COUNT>
-    static NINC_MEMBER void load(float (&f)[4][COUNT], const float *tile, int first, int k)
+    /* One term of COUNT results of an operand that lies ACROSS; UNIT lanes beside each other. */
+    template <int UNIT, int VECTOR, int COUNT>
+    static NINC_MEMBER void load_term(float (&f)[COUNT], const float *row)
     {
-        if (ORDER == ALONG) {
 #pragma unroll
-            for (int i = 0; i < COUNT; i++) {
-                float v[4];
-                load_chunk(v, tile + (first + i * UNIT) * PITCH_ + k);
-                f[0][i] = v[0], f[1][i] = v[1], f[2][i] = v[2], f[3][i] = v[3];
-            }
-        } else {
+        for (int i = 0; i < COUNT; i += VECTOR) {
+            float v[VECTOR];
+            load_row(v, row + i * UNIT);
 #pragma unroll
-            for (int q = 0; q < 4; q++)
-#pragma unroll
-                for (int i = 0; i < COUNT; i += VECTOR) {
-                    float v[VECTOR];
-                    load_row(v, tile + (k + q) * PITCH_ + first + i * UNIT);
-#pragma unroll
-                    for (int e = 0; e < VECTOR; e++)
-                        f[q][i + e] = v[e];
-                }
+            for (int e = 0; e < VECTOR; e++)
+                f[i + e] = v[e];
         }
     }
+
+    /* Unrolled no further than registers last: the compiler loads ahead all that it sees. */
+    static constexpr int UNROLL = ROWS * COLUMNS >= 64 ? 1 : 2;
 
     template <int K, int PITCH_A, int PITCH_B>
     NINC_MEMBER void multiply(const float *a, const float *b)
     {
-#pragma unroll
+        a += A == ALONG ? first_row() * PITCH_A : first_row();
+        b += B == ALONG ? first_column() * PITCH_B : first_column();
+#pragma unroll UNROLL
         for (int k = 0; k < K; k += 4) {
-            float fa[4][ROWS], fb[4][COLUMNS];
-            load<A, PITCH_A, 4, VECTOR_M>(fa, a, first_row(), k);
-            load<B, PITCH_B, 8, VECTOR_N>(fb, b, first_column(), k);
+            float fa[ROWS][4];
+            if (A == ALONG)
+#pragma unroll
+                for (int i = 0; i < ROWS; i++)
+                    load_chunk(fa[i], a + i * 4 * PITCH_A + k);
+            if (B == ALONG)
+                add_columns<PITCH_B>(fa, b + k);
+            else
+#pragma unroll
+                for (int q = 0; q < 4; q++)
+                    add_term<PITCH_A, PITCH_B>(fa, q, a + (k + q) * PITCH_A, b + (k + q) * PITCH_B);
+        }
+    }
+
+    /* 4 terms, B ALONG: column by column. */
+    template <int PITCH_B> NINC_MEMBER void add_columns(const float (&fa)[ROWS][4], const float *b)
+    {
+        static_assert(A == ALONG || B == ACROSS, "no pass has a product of A ACROSS and B ALONG");
+#pragma unroll
+        for (int j = 0; j < COLUMNS; j++) {
+            float fb[4];
+            load_chunk(fb, b + j * 8 * PITCH_B);
 #pragma unroll
             for (int q = 0; q < 4; q++)
 #pragma unroll
                 for (int i = 0; i < ROWS; i++)
-#pragma unroll
-                    for (int j = 0; j < COLUMNS; j++)
-                        sum[i][j] += fa[q][i] * fb[q][j];
+                    sum[i][j] += fa[i][q] * fb[q];
         }
+    }
+
+    /* One term, B ACROSS: of rows `a` (A ACROSS) and `b`. */
+    template <int PITCH_A, int PITCH_B>
+    NINC_MEMBER void add_term(const float (&along)[ROWS][4], int q, const float *a, const float *b)
+    {
+        float fa[ROWS], fb[COLUMNS];
+        if (A == ACROSS)
+            load_term<4, VECTOR_M>(fa, a);
+        load_term<8, VECTOR_N>(fb, b);
+#pragma unroll
+        for (int i = 0; i < ROWS; i++)
+#pragma unroll
+            for (int j = 0; j < COLUMNS; j++)
+                sum[i][j] += (A == ALONG ? along[i][q] : fa[i]) * fb[j];
     }
 
     /* Calls sink.put(row, column, values) for all results, VECTOR_N neighbours at a time. */
