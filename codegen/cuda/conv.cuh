@@ -24,6 +24,12 @@ struct Conv {
     static constexpr bool THIN = CP % 8 != 0;
     static constexpr int INPUTS = N * H * W, OUTPUTS = N * P * Q; /* pixels of x, of y */
     static constexpr int FILTER = R * S * CP;                     /* elements of a filter row */
+    /* Whether no filter reaches over the end of the map. */
+    static constexpr bool INSIDE_H = PAD_H == 0 && (P - 1) * STRIDE_H + R <= H;
+    static constexpr bool INSIDE_W = PAD_W == 0 && (Q - 1) * STRIDE_W + S <= W;
+    /* 1 x 1, pixel by pixel. */
+    static constexpr bool POINTWISE = R * S * STRIDE_H * STRIDE_W == 1 && P == H && Q == W &&
+                                      PAD_H == 0 && PAD_W == 0;
     /* Offsets of elements: a filter may reach over the end of the map. */
     typedef typename OffsetOf<((i64)(INPUTS + R * W) * CP > 0x7fffffff)>::Type InputOffset;
     typedef typename OffsetOf<((i64)(OUTPUTS + R * Q) * KP > 0x7fffffff)>::Type OutputOffset;
@@ -40,6 +46,11 @@ template <class C> struct Patch {
 
     NINC_MEMBER void place(int pixel, bool valid)
     {
+        if (C::POINTWISE) {
+            h = valid ? 0 : -1, w = 0;
+            first = (Offset)pixel * C::CP;
+            return;
+        }
         int n = pixel / (C::P * C::Q), p = pixel / C::Q % C::P, q = pixel % C::Q;
         h = p * C::STRIDE_H - C::PAD_H;
         w = (q * C::STRIDE_W - C::PAD_W) * C::CP;
@@ -48,12 +59,14 @@ template <class C> struct Patch {
             h = -(1 << 24);
     }
 
-    /* Whether element k is inside x, and where. */
-    NINC_MEMBER bool find(int k, Offset &offset) const
+    /* Whether element k is inside x, and where. BOUNDED: k is known to be in the filter. */
+    template <bool BOUNDED> NINC_MEMBER bool find(int k, Offset &offset) const
     {
         int r = k / (C::S * C::CP), column = k - r * (C::S * C::CP);
         offset = first + r * (C::W * C::CP) + column;
-        return k < C::FILTER && (u32)(h + r) < (u32)C::H && (u32)(w + column) < (u32)(C::W * C::CP);
+        bool inside = BOUNDED || k < C::FILTER;
+        inside &= C::INSIDE_H ? h >= 0 : (u32)(h + r) < (u32)C::H;
+        return inside && (C::INSIDE_W || (u32)(w + column) < (u32)(C::W * C::CP));
     }
 };
 
@@ -79,7 +92,7 @@ template <class C, class Element, class T, bool THIN> struct PatchRows {
 #pragma unroll
         for (int i = 0; i < Copy::COUNT; i++) {
             typename C::InputOffset offset;
-            bool inside = patch[i].find(k, offset);
+            bool inside = patch[i].template find<C::FILTER % T::K == 0>(k, offset);
             if (Copy::has(i))
                 cp_async_16(tile + Copy::at(i), x + offset, inside);
         }
@@ -109,7 +122,8 @@ template <class C, class Element, class T> struct PatchRows<C, Element, T, true>
 #pragma unroll
             for (int e = 0; e < Copy::SIZE; e++) {
                 typename C::InputOffset offset;
-                bool inside = patch.find(step * T::K + Copy::column(i) + e, offset);
+                bool inside = patch.template find<C::FILTER % T::K == 0>(
+                    step * T::K + Copy::column(i) + e, offset);
                 copy.value[i][e] = inside && Copy::has(i) ? x[offset] : Element{0};
             }
     }
@@ -133,9 +147,10 @@ template <class C, class Element, class T, bool THIN> struct FilterRows {
 #pragma unroll
         for (int i = 0; i < Copy::COUNT; i++) {
             int channel = first + Copy::row(i);
-            bool inside = channel < C::K && k < C::FILTER;
+            bool inside = channel < C::K && (C::FILTER % T::K == 0 || k < C::FILTER);
+            u32 offset = (u32)(channel * C::FILTER) + (u32)k;
             if (Copy::has(i))
-                cp_async_16(tile + Copy::at(i), filter + channel * C::FILTER + k, inside);
+                cp_async_16(tile + Copy::at(i), filter + offset, inside);
         }
     }
 
@@ -230,7 +245,7 @@ template <class C, class Element, class T> struct FilterColumns {
         for (int i = 0; i < Copy::COUNT; i++) {
             int k = step * T::K + Copy::row(i), tap = k / C::KP, output = k % C::KP;
             bool inside = tap < C::R * C::S && output < C::K && channel < C::CP;
-            int offset = output * C::FILTER + tap * C::CP + channel;
+            u32 offset = (u32)(output * C::FILTER) + (u32)(tap * C::CP + channel);
             if (Copy::has(i))
                 cp_async_16(tile + Copy::at(i), filter + offset, inside);
         }
@@ -288,7 +303,7 @@ template <class C, class Element, class T, bool THIN> struct PatchColumns {
             Patch<C> patch;
             patch.place(pixel, pixel < end);
             typename C::InputOffset offset;
-            bool inside = patch.find(element, offset);
+            bool inside = patch.template find<C::FILTER % T::N == 0>(element, offset);
             if (Copy::has(i))
                 cp_async_16(tile + Copy::at(i), x + offset, inside);
         }
@@ -320,7 +335,8 @@ template <class C, class Element, class T> struct PatchColumns<C, Element, T, tr
 #pragma unroll
             for (int e = 0; e < Copy::SIZE; e++) {
                 typename C::InputOffset offset;
-                bool inside = patch.find(first + Copy::column(i) + e, offset);
+                bool inside = patch.template find<C::FILTER % T::N == 0>(
+                    first + Copy::column(i) + e, offset);
                 copy.value[i][e] = inside && Copy::has(i) ? x[offset] : Element{0};
             }
     }
@@ -412,7 +428,7 @@ template <class C> struct BiasStart {
     }
 };
 
-/* A map [ROWS][CHANNELS_P]; RELU, or where mask (of the same shape, or NULL) is above 0. */
+/* A map [ROWS][CHANNELS_P]; RELU (a NaN stays one), or where mask (of the same shape, or NULL) is above 0. */
 template <class Element, int ROWS, int CHANNELS, int CHANNELS_P, bool RELU> struct MapSink {
     Element *to;
     const Element *mask;
@@ -430,7 +446,7 @@ template <class Element, int ROWS, int CHANNELS, int CHANNELS_P, bool RELU> stru
             load_row(kept, mask + offset);
 #pragma unroll
         for (int e = 0; e < V; e++) {
-            v[e] = RELU ? fmaxf(sum[e], 0.0f) : sum[e];
+            v[e] = RELU && sum[e] <= 0.0f ? 0.0f : sum[e];
             if (column + e >= CHANNELS || (mask && !(kept[e] > 0.0f)))
                 v[e] = 0.0f;
         }
@@ -476,7 +492,7 @@ template <int COLUMNS> NINC_DEVICE int tile_row()
     return (int)(blockIdx.y * gridDim.x + blockIdx.x) / COLUMNS;
 }
 
-/* y = filter * x + bias, RELU: then max(y, 0). x [N][H][W][CP], filter [K][R][S][CP], bias [K] or
+/* y = filter * x + bias, RELU: then its positive part. x [N][H][W][CP], filter [K][R][S][CP], bias [K] or
  * NULL, y [N][P][Q][KP]. */
 template <class C, class Math, class T, bool RELU>
 NINC_DEVICE void conv_fprop(const typename Math::Element *x, const typename Math::Element *filter,

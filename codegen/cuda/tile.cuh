@@ -213,34 +213,50 @@ static __device__ constexpr Warps share_tile(int m, int n, int warps, int unit_m
     return best;
 }
 
-/* Fragments of 16 x STEP (A) and, for two mmas, of STEP x 16 (B), from row (ALONG) or column
- * (ACROSS) `at` and term k on. One for bf16, one for tf32. */
+/* Elements from the start of a tile to its row (ALONG) or column (ACROSS) `at` and term k. */
+template <Order ORDER, int PITCH_> static __device__ constexpr int tile_offset(int at, int k)
+{
+    return ORDER == ALONG ? at * PITCH_ + k : k * PITCH_ + at;
+}
+
+/* Fragments of 16 x STEP (A) and, for two mmas, of STEP x 16 (B). lane_a, lane_b: where a lane reads
+ * in a tile (an offset, which is computed once); load_a, load_b: `from` is that place, in the tile
+ * from the fragment on. One for bf16, one for tf32. */
 template <class Math> struct Mma;
 
 template <> struct Mma<Bf16> {
     static constexpr int STEP = 16;
 
-    template <Order ORDER, int PITCH_>
-    static NINC_MEMBER void load_a(u32 (&a)[4], const bf16 *tile, int at, int k)
+    template <Order ORDER, int PITCH_> static NINC_MEMBER int lane_a()
     {
         int lane = threadIdx.x & 31;
-        if (ORDER == ALONG)
-            ldmatrix_x4(a, tile + (at + (lane & 15)) * PITCH_ + k + (lane >> 4) * 8);
-        else
-            ldmatrix_x4_trans(a, tile + (k + (lane & 7) + (lane >> 4) * 8) * PITCH_ + at +
-                                     (lane >> 3 & 1) * 8);
+        return ORDER == ALONG
+                   ? tile_offset<ORDER, PITCH_>(lane & 15, (lane >> 4) * 8)
+                   : tile_offset<ORDER, PITCH_>((lane >> 3 & 1) * 8, (lane & 7) + (lane >> 4) * 8);
+    }
+
+    template <Order ORDER, int PITCH_> static NINC_MEMBER int lane_b()
+    {
+        int lane = threadIdx.x & 31;
+        return ORDER == ALONG
+                   ? tile_offset<ORDER, PITCH_>((lane & 7) + (lane >> 4) * 8, (lane >> 3 & 1) * 8)
+                   : tile_offset<ORDER, PITCH_>((lane >> 4) * 8, lane & 15);
     }
 
     template <Order ORDER, int PITCH_>
-    static NINC_MEMBER void load_b(u32 (&b)[2][2], const bf16 *tile, int at, int k)
+    static NINC_MEMBER void load_a(u32 (&a)[4], const bf16 *from)
     {
-        int lane = threadIdx.x & 31;
-        u32 r[4];
         if (ORDER == ALONG)
-            ldmatrix_x4(r, tile + (at + (lane & 7) + (lane >> 4) * 8) * PITCH_ + k +
-                               (lane >> 3 & 1) * 8);
+            ldmatrix_x4(a, from);
         else
-            ldmatrix_x4_trans(r, tile + (k + (lane & 15)) * PITCH_ + at + (lane >> 4) * 8);
+            ldmatrix_x4_trans(a, from);
+    }
+
+    template <Order ORDER, int PITCH_>
+    static NINC_MEMBER void load_b(u32 (&b)[2][2], const bf16 *from)
+    {
+        u32 r[4];
+        load_a<ORDER, PITCH_>(r, from);
         b[0][0] = r[0], b[0][1] = r[1], b[1][0] = r[2], b[1][1] = r[3];
     }
 
@@ -253,14 +269,27 @@ template <> struct Mma<Bf16> {
 template <> struct Mma<Tf32> {
     static constexpr int STEP = 8;
 
-    template <Order ORDER, int PITCH_>
-    static NINC_MEMBER void load_a(u32 (&a)[4], const float *tile, int at, int k)
+    template <Order ORDER, int PITCH_> static NINC_MEMBER int lane_a()
     {
         int lane = threadIdx.x & 31;
+        return ORDER == ALONG ? tile_offset<ORDER, PITCH_>(lane & 15, (lane >> 4) * 4)
+                              : tile_offset<ORDER, PITCH_>(lane >> 2, lane & 3);
+    }
+
+    template <Order ORDER, int PITCH_> static NINC_MEMBER int lane_b()
+    {
+        int lane = threadIdx.x & 31;
+        return ORDER == ALONG
+                   ? tile_offset<ORDER, PITCH_>((lane & 7) + (lane >> 4) * 8, (lane >> 3 & 1) * 4)
+                   : tile_offset<ORDER, PITCH_>(lane >> 2, lane & 3);
+    }
+
+    template <Order ORDER, int PITCH_>
+    static NINC_MEMBER void load_a(u32 (&a)[4], const float *from)
+    {
         if (ORDER == ALONG) {
-            ldmatrix_x4(a, tile + (at + (lane & 15)) * PITCH_ + k + (lane >> 4) * 4);
+            ldmatrix_x4(a, from);
         } else {
-            const float *from = tile + (k + (lane & 3)) * PITCH_ + at + (lane >> 2);
             a[0] = bits_of_float(from[0]), a[1] = bits_of_float(from[8]);
             a[2] = bits_of_float(from[4 * PITCH_]), a[3] = bits_of_float(from[4 * PITCH_ + 8]);
         }
@@ -270,21 +299,12 @@ template <> struct Mma<Tf32> {
     }
 
     template <Order ORDER, int PITCH_>
-    static NINC_MEMBER void load_b(u32 (&b)[2][2], const float *tile, int at, int k)
+    static NINC_MEMBER void load_b(u32 (&b)[2][2], const float *from)
     {
-        int lane = threadIdx.x & 31;
         u32 r[4];
-        if (ORDER == ALONG) {
-            ldmatrix_x4(r, tile + (at + (lane & 7) + (lane >> 4) * 8) * PITCH_ + k +
-                               (lane >> 3 & 1) * 4);
-        } else {
-            const float *from = tile + (k + (lane & 3)) * PITCH_ + at + (lane >> 2);
-            r[0] = bits_of_float(from[0]), r[1] = bits_of_float(from[4 * PITCH_]);
-            r[2] = bits_of_float(from[8]), r[3] = bits_of_float(from[4 * PITCH_ + 8]);
-        }
-#pragma unroll
-        for (int i = 0; i < 4; i++)
-            b[i >> 1][i & 1] = to_tf32(float_of_bits(r[i]));
+        load_a<ORDER, PITCH_>(r, from);
+        constexpr int SECOND = ORDER == ALONG ? 1 : 2; /* ACROSS: r[1] is 8 columns further */
+        b[0][0] = r[0], b[0][1] = r[SECOND], b[1][0] = r[3 - SECOND], b[1][1] = r[3];
     }
 
     static NINC_MEMBER void run(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2])
@@ -329,16 +349,18 @@ template <class Math, int M, int N, int THREADS, Order A, Order B> struct Produc
     {
         typedef Mma<Math> Op;
         static_assert(K % Op::STEP == 0, "a stage is a multiple of the depth of an mma");
+        a += Op::template lane_a<A, PITCH_A>() + tile_offset<A, PITCH_A>(first_row(), 0);
+        b += Op::template lane_b<B, PITCH_B>() + tile_offset<B, PITCH_B>(first_column(), 0);
 #pragma unroll
         for (int k = 0; k < K; k += Op::STEP) {
             u32 fa[ROWS][4], fb[COLUMNS][2];
 #pragma unroll
             for (int i = 0; i < ROWS; i++)
-                Op::template load_a<A, PITCH_A>(fa[i], a, first_row() + i * 16, k);
+                Op::template load_a<A, PITCH_A>(fa[i], a + tile_offset<A, PITCH_A>(i * 16, k));
 #pragma unroll
             for (int j = 0; j < COLUMNS; j += 2) {
                 u32 pair[2][2];
-                Op::template load_b<B, PITCH_B>(pair, b, first_column() + j * 8, k);
+                Op::template load_b<B, PITCH_B>(pair, b + tile_offset<B, PITCH_B>(j * 8, k));
                 fb[j][0] = pair[0][0], fb[j][1] = pair[0][1];
                 fb[j + 1][0] = pair[1][0], fb[j + 1][1] = pair[1][1];
             }
