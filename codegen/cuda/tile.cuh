@@ -31,11 +31,6 @@ template <int M_, int N_, int K_, int STAGES_, int THREADS_> struct Tile {
 
 enum Order { ALONG, ACROSS };
 
-/* Elements of 16 bytes. */
-template <class Element> struct Chunk {
-    static constexpr int SIZE = 16 / (int)sizeof(Element);
-};
-
 template <class Element, Order ORDER, int COUNT, int K>
 static constexpr int PITCH = ORDER == ALONG ? NINC_PITCH(K, (int)sizeof(Element))
                                             : NINC_PITCH_ACROSS(COUNT);
@@ -43,82 +38,6 @@ static constexpr int PITCH = ORDER == ALONG ? NINC_PITCH(K, (int)sizeof(Element)
 /* Elements of an operand tile of COUNT rows or columns. */
 template <class Element, Order ORDER, int COUNT, int K>
 static constexpr int TILE_SIZE = PITCH<Element, ORDER, COUNT, K> * (ORDER == ALONG ? COUNT : K);
-
-/* ---- chunks between memory and registers ---- */
-
-NINC_DEVICE void store_chunk(float *to, const float (&v)[4])
-{
-    uint4 words = {bits_of_float(v[0]), bits_of_float(v[1]), bits_of_float(v[2]),
-                   bits_of_float(v[3])};
-    *(uint4 *)to = words;
-}
-
-NINC_DEVICE void store_chunk(bf16 *to, const bf16 (&v)[8])
-{
-    uint4 words = {v[0].bits | (u32)v[1].bits << 16, v[2].bits | (u32)v[3].bits << 16,
-                   v[4].bits | (u32)v[5].bits << 16, v[6].bits | (u32)v[7].bits << 16};
-    *(uint4 *)to = words;
-}
-
-NINC_DEVICE void load_chunk(float (&v)[4], const float *from)
-{
-    uint4 words = *(const uint4 *)from;
-    v[0] = float_of_bits(words.x), v[1] = float_of_bits(words.y);
-    v[2] = float_of_bits(words.z), v[3] = float_of_bits(words.w);
-}
-
-NINC_DEVICE void load_chunk(float (&v)[8], const bf16 *from)
-{
-    uint4 words = *(const uint4 *)from;
-    u32 word[4] = {words.x, words.y, words.z, words.w};
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-        v[2 * i] = float_of_bits(word[i] << 16);
-        v[2 * i + 1] = float_of_bits(word[i] & 0xffff0000);
-    }
-}
-
-/* V neighbours of a row of results; `to` is a multiple of V elements. */
-NINC_DEVICE void store_row(float *to, const float (&v)[1]) { *to = v[0]; }
-NINC_DEVICE void store_row(bf16 *to, const float (&v)[1]) { *to = to_bf16(v[0]); }
-NINC_DEVICE void store_row(bf16 *to, const float (&v)[2]) { *(u32 *)to = pack_bf16(v[0], v[1]); }
-NINC_DEVICE void store_row(float *to, const float (&v)[4]) { store_chunk(to, v); }
-
-NINC_DEVICE void store_row(float *to, const float (&v)[2])
-{
-    uint2 words = {bits_of_float(v[0]), bits_of_float(v[1])};
-    *(uint2 *)to = words;
-}
-
-NINC_DEVICE void store_row(bf16 *to, const float (&v)[4])
-{
-    uint2 words = {pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3])};
-    *(uint2 *)to = words;
-}
-
-/* The same, read. */
-NINC_DEVICE void load_row(float (&v)[1], const float *from) { v[0] = *from; }
-NINC_DEVICE void load_row(float (&v)[1], const bf16 *from) { v[0] = to_float(*from); }
-NINC_DEVICE void load_row(float (&v)[4], const float *from) { load_chunk(v, from); }
-
-NINC_DEVICE void load_row(float (&v)[2], const float *from)
-{
-    uint2 words = *(const uint2 *)from;
-    v[0] = float_of_bits(words.x), v[1] = float_of_bits(words.y);
-}
-
-NINC_DEVICE void load_row(float (&v)[2], const bf16 *from)
-{
-    u32 word = *(const u32 *)from;
-    v[0] = float_of_bits(word << 16), v[1] = float_of_bits(word & 0xffff0000);
-}
-
-NINC_DEVICE void load_row(float (&v)[4], const bf16 *from)
-{
-    uint2 words = *(const uint2 *)from;
-    v[0] = float_of_bits(words.x << 16), v[1] = float_of_bits(words.x & 0xffff0000);
-    v[2] = float_of_bits(words.y << 16), v[3] = float_of_bits(words.y & 0xffff0000);
-}
 
 /* ---- who copies what into a tile of ROWS x COLUMNS elements ---- */
 

@@ -1,0 +1,112 @@
+/* Neighbouring elements of a map between memory and registers, in accesses as wide as they can be.
+ * Computing is in float; a map's elements are float or bf16. */
+#ifndef NINC_ELEMENT_CUH
+#define NINC_ELEMENT_CUH
+
+/* Elements of 16 bytes. */
+template <class Element> struct Chunk {
+    static constexpr int SIZE = 16 / (int)sizeof(Element);
+};
+
+/* ---- chunks between memory and registers ---- */
+
+NINC_DEVICE void store_chunk(float *to, const float (&v)[4])
+{
+    uint4 words = {bits_of_float(v[0]), bits_of_float(v[1]), bits_of_float(v[2]),
+                   bits_of_float(v[3])};
+    *(uint4 *)to = words;
+}
+
+NINC_DEVICE void store_chunk(bf16 *to, const bf16 (&v)[8])
+{
+    uint4 words = {v[0].bits | (u32)v[1].bits << 16, v[2].bits | (u32)v[3].bits << 16,
+                   v[4].bits | (u32)v[5].bits << 16, v[6].bits | (u32)v[7].bits << 16};
+    *(uint4 *)to = words;
+}
+
+NINC_DEVICE void load_chunk(float (&v)[4], const float *from)
+{
+    uint4 words = *(const uint4 *)from;
+    v[0] = float_of_bits(words.x), v[1] = float_of_bits(words.y);
+    v[2] = float_of_bits(words.z), v[3] = float_of_bits(words.w);
+}
+
+NINC_DEVICE void load_chunk(float (&v)[8], const bf16 *from)
+{
+    uint4 words = *(const uint4 *)from;
+    u32 word[4] = {words.x, words.y, words.z, words.w};
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        v[2 * i] = float_of_bits(word[i] << 16);
+        v[2 * i + 1] = float_of_bits(word[i] & 0xffff0000);
+    }
+}
+
+/* V neighbours of a row of results; `to` is a multiple of V elements. */
+NINC_DEVICE void store_row(float *to, const float (&v)[1]) { *to = v[0]; }
+NINC_DEVICE void store_row(bf16 *to, const float (&v)[1]) { *to = to_bf16(v[0]); }
+NINC_DEVICE void store_row(bf16 *to, const float (&v)[2]) { *(u32 *)to = pack_bf16(v[0], v[1]); }
+NINC_DEVICE void store_row(float *to, const float (&v)[4]) { store_chunk(to, v); }
+
+NINC_DEVICE void store_row(float *to, const float (&v)[2])
+{
+    uint2 words = {bits_of_float(v[0]), bits_of_float(v[1])};
+    *(uint2 *)to = words;
+}
+
+NINC_DEVICE void store_row(bf16 *to, const float (&v)[4])
+{
+    uint2 words = {pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3])};
+    *(uint2 *)to = words;
+}
+
+/* The same, read. */
+NINC_DEVICE void load_row(float (&v)[1], const float *from) { v[0] = *from; }
+NINC_DEVICE void load_row(float (&v)[1], const bf16 *from) { v[0] = to_float(*from); }
+NINC_DEVICE void load_row(float (&v)[4], const float *from) { load_chunk(v, from); }
+
+NINC_DEVICE void load_row(float (&v)[2], const float *from)
+{
+    uint2 words = *(const uint2 *)from;
+    v[0] = float_of_bits(words.x), v[1] = float_of_bits(words.y);
+}
+
+NINC_DEVICE void load_row(float (&v)[2], const bf16 *from)
+{
+    u32 word = *(const u32 *)from;
+    v[0] = float_of_bits(word << 16), v[1] = float_of_bits(word & 0xffff0000);
+}
+
+NINC_DEVICE void load_row(float (&v)[4], const bf16 *from)
+{
+    uint2 words = *(const uint2 *)from;
+    v[0] = float_of_bits(words.x << 16), v[1] = float_of_bits(words.x & 0xffff0000);
+    v[2] = float_of_bits(words.y << 16), v[3] = float_of_bits(words.y & 0xffff0000);
+}
+
+/* 8 of them: of a map whose channels are rounded up to 8. */
+NINC_DEVICE void load_row(float (&v)[8], const bf16 *from) { load_chunk(v, from); }
+
+NINC_DEVICE void load_row(float (&v)[8], const float *from)
+{
+    float low[4], high[4];
+    load_chunk(low, from), load_chunk(high, from + 4);
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        v[i] = low[i], v[i + 4] = high[i];
+}
+
+NINC_DEVICE void store_row(bf16 *to, const float (&v)[8])
+{
+    uint4 words = {pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]),
+                   pack_bf16(v[6], v[7])};
+    *(uint4 *)to = words;
+}
+
+NINC_DEVICE void store_row(float *to, const float (&v)[8])
+{
+    float low[4] = {v[0], v[1], v[2], v[3]}, high[4] = {v[4], v[5], v[6], v[7]};
+    store_chunk(to, low), store_chunk(to + 4, high);
+}
+
+#endif
