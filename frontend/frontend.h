@@ -85,6 +85,7 @@ typedef enum EmitKind {
     EMIT_IR,
     EMIT_DOT,
     EMIT_C,
+    EMIT_CUDA,
     EMIT_PLAN,
     EMIT_SUMMARY
 } EmitKind;

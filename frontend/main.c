@@ -109,6 +109,8 @@ static void emit(Compile *c, const Module *m, Text *out)
     case EMIT_C:
         emit_cpu(m, out);
         return;
+    case EMIT_CUDA:
+        internal_error("no CUDA text yet");
     case EMIT_PLAN:
         emit_plan(m, out);
         return;

@@ -53,8 +53,8 @@ static const struct option long_options[] = {
 };
 
 static const char usage_text[] =
-    "Usage: ninc [-o DIR] [--emit=KIND] [--target=cpu|all] [--precision=fp32]\n"
-    "            [--batch=N] [--set=KEY=VALUE] [-O0|-O1|-O2] [--dump=PASS[,PASS]|all]\n"
+    "Usage: ninc [-o DIR] [--emit=KIND] [--target=cpu|cuda|all]\n"
+    "            [--precision=fp32|tf32|bf16] [--batch=N] [--set=KEY=VALUE] [-O0|-O1|-O2] [--dump=PASS[,PASS]|all]\n"
     "            [--dump-dir=DIR] [--disable-pass=PASS] [--time-passes] [--memory-report]\n"
     "            [--list-passes] [--list-ops] [--check] [-v] [-q] [--color=WHEN]\n"
     "            [--help] [--usage] [--version] MODEL.yaml|GRAPH.ir|-\n";
@@ -64,9 +64,11 @@ static const char help_text[] =
     "Compiles the description of a convolutional classifier into a program that trains it.\n"
     "\n"
     "  -o, --output=DIR       directory of the artefacts (default MODEL_kernels)\n"
-    "      --emit=KIND        print to stdout (or to -o FILE) instead: ir, dot, c, plan, summary\n"
-    "      --target=TARGET    which code to emit: cpu or all (default all)\n"
-    "      --precision=TYPE   compute precision: fp32\n"
+    "      --emit=KIND        print to stdout (or to -o FILE) instead: ir, dot, c, cuda, plan,\n"
+    "                         summary\n"
+    "      --target=TARGET    which code to emit: cpu, cuda or all (default all)\n"
+    "      --precision=TYPE   what a GPU computes convolutions in: fp32, tf32 or bf16 (default\n"
+    "                         fp32); the CPU computes in fp32\n"
     "      --batch=N          overrides the model's batch size\n"
     "      --set=KEY=VALUE    overrides one value of the YAML, as in --set train.epochs=1\n"
     "                         or --set layers.0.mlpconv.stride=2\n"
@@ -125,43 +127,40 @@ static int find_value(const char *const *list, const char *value)
 
 static OptionsResult parse_emit(Options *o, const char *value)
 {
-    static const char *const kinds[] = {"ir", "dot", "c", "plan", "summary", NULL};
+    static const char *const kinds[] = {"ir", "dot", "c", "cuda", "plan", "summary", NULL};
     int kind = find_value(kinds, value);
 
-    if (strcmp(value, "cuda") == 0) {
-        fprintf(stderr, "ninc: this build has no CUDA target yet; use --emit=c\n");
-        return OPTIONS_WRONG;
-    }
     if (kind < 0)
-        return usage_error("--emit must be ir, dot, c, plan or summary, not '%s'", value);
+        return usage_error("--emit must be ir, dot, c, cuda, plan or summary, not '%s'", value);
     o->emit = (EmitKind)(EMIT_IR + kind);
     return OPTIONS_RUN;
 }
 
-static OptionsResult parse_target(const char *value)
+static OptionsResult parse_target(Options *o, const char *value)
 {
     static const char *const targets[] = {"all", "cpu", "cuda", NULL};
     int target = find_value(targets, value);
 
     if (target < 0)
         return usage_error("--target must be cpu, cuda or all, not '%s'", value);
-    if (target < 2)
-        return OPTIONS_RUN;
-    fprintf(stderr, "ninc: this build has no CUDA target yet; use --target=cpu\n");
-    return OPTIONS_WRONG;
+    o->pipeline.cpu = target != 2;
+    o->pipeline.cuda = target != 1;
+    return OPTIONS_RUN;
 }
 
-static OptionsResult parse_precision(const char *value)
+static OptionsResult parse_precision(Options *o, const char *value)
 {
-    static const char *const precisions[] = {"fp32", "tf32", "bf16", NULL};
+    static const char *const precisions[] = {
+#define X(id, text) text,
+        PASS_PRECISIONS(X)
+#undef X
+        NULL};
     int precision = find_value(precisions, value);
 
     if (precision < 0)
         return usage_error("--precision must be fp32, tf32 or bf16, not '%s'", value);
-    if (precision == 0)
-        return OPTIONS_RUN;
-    fprintf(stderr, "ninc: precision %s is not built yet; use --precision=fp32\n", value);
-    return OPTIONS_WRONG;
+    o->pipeline.precision = (Precision)precision;
+    return OPTIONS_RUN;
 }
 
 static OptionsResult parse_color(Options *o, const char *value)
@@ -231,9 +230,9 @@ static OptionsResult parse_one(Options *o, int option, char **argv)
     case OPTION_EMIT:
         return parse_emit(o, optarg);
     case OPTION_TARGET:
-        return parse_target(optarg);
+        return parse_target(o, optarg);
     case OPTION_PRECISION:
-        return parse_precision(optarg);
+        return parse_precision(o, optarg);
     case OPTION_BATCH:
         return parse_batch(o, optarg);
     case OPTION_SET:
@@ -281,11 +280,20 @@ static OptionsResult parse_one(Options *o, int option, char **argv)
     }
 }
 
+static bool wrong_precision(const Options *o)
+{
+    bool wrong = o->pipeline.precision != PRECISION_FP32 && !o->pipeline.cuda;
+
+    if (wrong)
+        fprintf(stderr, "ninc: the CPU computes in fp32; leave out --precision, or --target=cpu\n");
+    return wrong;
+}
+
 OptionsResult options_parse(Options *o, Pool *pool, int argc, char **argv)
 {
     int option;
 
-    *o = (Options){.pool = pool, .pipeline = {.level = 2, .cpu = true}};
+    *o = (Options){.pool = pool, .pipeline = {.level = 2, .cpu = true, .cuda = true}};
     opterr = 0;
     while ((option = getopt_long(argc, argv, ":o:O:vq", long_options, NULL)) != -1) {
         OptionsResult result = parse_one(o, option, argv);
@@ -303,6 +311,10 @@ OptionsResult options_parse(Options *o, Pool *pool, int argc, char **argv)
         return usage_error("--dump-dir needs --dump, which says what to put there");
     if (o->check && o->emit != EMIT_ARTEFACTS)
         return usage_error("--check and --emit contradict each other");
+    if (o->emit == EMIT_C && !o->pipeline.cpu)
+        return usage_error("--emit=c prints the CPU's kernels, which --target=cuda leaves out");
+    if (o->emit == EMIT_CUDA && !o->pipeline.cuda)
+        return usage_error("--emit=cuda prints the GPU's kernels, which --target=cpu leaves out");
     o->input = argv[optind];
-    return OPTIONS_RUN;
+    return wrong_precision(o) ? OPTIONS_WRONG : OPTIONS_RUN;
 }

@@ -1,10 +1,10 @@
 /* layout: the physical form of every value and storage.
  *
- * Requires stage scheduled; brings it to laid_out. Maps become blocks of 16 channels with the halo
+ * Requires stage scheduled; brings it to laid_out. Here for the CPU (CUDA: layout_cuda.c): maps become blocks of 16 channels with the halo
  * that their convolutions read; filters are packed for their convolution's tile; a gradient or a
  * moment lies as its parameter does, so that the optimizer runs over flat arrays. At level 0
  * activations stay in logical order. */
-#include "passes.h"
+#include "cuda.h"
 
 enum { CHANNEL_BLOCK = 16 };
 
@@ -86,7 +86,7 @@ static void lay_out_filters(Graph *g)
         if (n->op != OP_CONV2D && n->op != OP_CONV2D_TRANSPOSE)
             continue;
         if (n->in[1]->op == OP_STATE)
-            n->in[1]->storage->home[g->target].layout = filter_layout(n);
+            n->in[1]->storage->home[TARGET_CPU].layout = filter_layout(n);
         else
             n->in[1]->tensor.layout = filter_layout(n);
     }
@@ -160,7 +160,7 @@ void pass_layout(Module *m, int level)
         level = 1;
     for (int i = 0; i < m->graph_count; i++) {
         Graph *g = m->graph[i];
-        if (g->target == TARGET_ANY)
+        if (g->target != TARGET_CPU)
             continue;
         lay_out_maps(g, level);
         lay_out_filters(g);
@@ -168,9 +168,10 @@ void pass_layout(Module *m, int level)
     lay_out_storage(m, level);
     for (int i = 0; i < m->graph_count; i++) {
         Graph *g = m->graph[i];
-        if (g->target == TARGET_ANY)
+        if (g->target != TARGET_CPU)
             continue;
         lay_out_parameters(g, level);
         g->stage = STAGE_LAID_OUT;
     }
+    layout_cuda(m);
 }

@@ -5,9 +5,20 @@
 
 #include "../ir/ir.h"
 
+/* What contractions compute in on the targets that have a choice. */
+#define PASS_PRECISIONS(X) X(FP32, "fp32") X(TF32, "tf32") X(BF16, "bf16")
+
+typedef enum Precision {
+#define X(id, text) PRECISION_##id,
+    PASS_PRECISIONS(X)
+#undef X
+        PRECISION_COUNT
+} Precision;
+
 typedef struct PipelineOptions {
     int level;              /* 0, 1, 2 */
     bool cpu, cuda;         /* targets wanted */
+    Precision precision;    /* of the CUDA target */
     const char *dump;       /* comma list of pass names, or "all"; NULL: none */
     const char *dump_dir;   /* NULL: dumps go to stdout */
     const char *disable;    /* comma list of optional passes; NULL: none */
@@ -31,6 +42,8 @@ void pass_simplify(Module *m);
 void pass_autodiff(Module *m);
 /* ---- target.c: requires training; one train and one eval graph a wanted target ---- */
 void pass_target(Module *m, const PipelineOptions *options);
+/* ---- precision.c: CUDA; tf32 contractions, bf16 maps and casts ---- */
+void pass_precision(Module *m, Precision precision);
 /* ---- dgrad.c: CPU; conv2d_dgrad -> conv2d, conv2d_transpose by the transposed filter ---- */
 void pass_dgrad(Module *m);
 /* ---- fuse.c: groups all nodes into kernels ---- */

@@ -22,6 +22,8 @@ static const PassInfo passes[] = {
      STAGE_FORWARD, false},
     {"target", "one train and one eval graph for each target", STAGE_TRAINING, STAGE_TRAINING,
      false},
+    {"precision", "dtypes, casts and arithmetic of the GPU's contractions", STAGE_TRAINING,
+     STAGE_TRAINING, false},
     {"dgrad", "data gradients to convolutions by the transposed filter", STAGE_TRAINING,
      STAGE_TRAINING, true},
     {"fuse", "kernels: mlpconv blocks, pools, head, optimizer", STAGE_TRAINING, STAGE_TRAINING,
@@ -152,6 +154,8 @@ static void run_pass(const char *name, Module *m, const PipelineOptions *o)
         pass_autodiff(m);
     else if (strcmp(name, "target") == 0)
         pass_target(m, o);
+    else if (strcmp(name, "precision") == 0)
+        pass_precision(m, o->precision);
     else if (strcmp(name, "dgrad") == 0)
         pass_dgrad(m);
     else if (strcmp(name, "fuse") == 0)

@@ -2,8 +2,8 @@
  * register tiles.
  *
  * Requires stage kernels; brings it to scheduled. Everything is decided from shapes and the
- * target's limits below. */
-#include "passes.h"
+ * target's limits: the CPU's below, a GPU's in schedule_cuda.c. */
+#include "cuda.h"
 
 /* Accumulator registers of a tile: AVX-512 has 32, some of which hold filters and inputs.
  * Narrower machines cut the tiles into parts (codegen/cpu/ninc_cpu.h). */
@@ -136,7 +136,10 @@ static void schedule_graph(Graph *g, int level)
 
 void pass_schedule(Module *m, int level)
 {
-    for (int i = 0; i < m->graph_count; i++)
-        if (m->graph[i]->target != TARGET_ANY)
+    for (int i = 0; i < m->graph_count; i++) {
+        if (m->graph[i]->target == TARGET_CPU)
             schedule_graph(m->graph[i], level);
+        else if (m->graph[i]->target == TARGET_CUDA)
+            schedule_cuda_graph(m->graph[i]);
+    }
 }

@@ -2,7 +2,7 @@
  * graph for any target by one copy for each wanted target. All copies share the storage. */
 #include "passes.h"
 
-/* Clones each any-target graph for the wanted targets (today: the CPU) and drops the original. */
+/* Clones each any-target graph for the wanted targets and drops the original. */
 void pass_target(Module *m, const PipelineOptions *options)
 {
     int count = m->graph_count, kept = 0;
@@ -10,6 +10,11 @@ void pass_target(Module *m, const PipelineOptions *options)
         Graph *g = m->graph[i];
         if (g->target == TARGET_ANY && options->cpu)
             graph_clone(g, g->name, TARGET_CPU);
+    }
+    for (int i = 0; i < count; i++) {
+        Graph *g = m->graph[i];
+        if (g->target == TARGET_ANY && options->cuda)
+            graph_clone(g, g->name, TARGET_CUDA);
     }
     for (int i = 0; i < m->graph_count; i++)
         if (m->graph[i]->target != TARGET_ANY)

@@ -1,0 +1,125 @@
+/* cost: whether one kernel for several convolutions takes less time than a kernel for each. A
+ * kernel takes the longer of its arithmetic and its memory traffic, and a launch. */
+#include "cuda.h"
+
+/* What a large kernel of ours can reach on an H200, by arithmetic; copies measure the memory. */
+static const double BF16_FLOPS = 480e12, TF32_FLOPS = 240e12, FP32_FLOPS = 60e12, BYTES = 4.3e12;
+
+/* Between two kernels of one CUDA graph. */
+static const double LAUNCH = 1.5e-6;
+
+/* A fused kernel's tile covers all channels, so it holds fewer pixels and reuses filters less; a
+ * backward one also keeps the filters' gradients in registers. */
+static const double FORWARD_PENALTY = 1.15, BACKWARD_PENALTY = 1.3;
+
+static double flops_of(const Node *conv)
+{
+    if (conv->in[0]->tensor.dtype == DT_BF16)
+        return BF16_FLOPS;
+    return conv->math == MATH_TF32 ? TF32_FLOPS : FP32_FLOPS;
+}
+
+static double longer(double a, double b)
+{
+    return a > b ? a : b;
+}
+
+static double pixels_of(const Node *map)
+{
+    const int32_t *d = map->tensor.shape.dim;
+    return (double)d[0] * d[1] * d[2];
+}
+
+static double map_bytes(const Node *map)
+{
+    return pixels_of(map) * padded_channels(map) * dtype_bytes(map->tensor.dtype);
+}
+
+/* Multiplications and additions for `map`, a convolution's result or the gradient of one. */
+static double conv_flop(const Node *map, const Node *filter)
+{
+    const int32_t *d = filter->tensor.shape.dim;
+    return 2 * pixels_of(map) * d[0] * d[1] * d[2] * d[3];
+}
+
+static const char *say(Pool *pool, bool pays, double fused, double alone)
+{
+    return pool_format(pool, "%s: one kernel takes about %.1f us, a kernel for each %.1f us",
+                       pays ? "fused" : "not fused", fused * 1e6, alone * 1e6);
+}
+
+static const char *say_too_large(Pool *pool, int channels, int least, int limit)
+{
+    if (least == 0)
+        return pool_format(pool, "not fused: no tile covers %d channels", channels);
+    return pool_format(pool, "not fused: %d channels need %d KB of shared memory, %d KB are there",
+                       channels, (least + 1023) / 1024, limit / 1024);
+}
+
+static bool is_read_outside(const Graph *g, const Node *n, const Node *inside)
+{
+    for (int i = 0; i < g->node_count; i++)
+        for (int k = 0; k < g->node[i]->arity; k++)
+            if (g->node[i]->in[k] == n && g->node[i] != inside)
+                return true;
+    return false;
+}
+
+static bool is_thin(const Node *image)
+{
+    return (image->op == OP_RESIZE || image->op == OP_NORMALIZE) &&
+           image->tensor.shape.dim[3] < 8;
+}
+
+bool cost_forward_pays(const Graph *g, const Block *b, const char **note)
+{
+    const Node *first = b->conv[0], *x = first->in[0];
+    double rate = flops_of(first), flop = 0, bytes = map_bytes(x), alone = 0;
+    int channels = 0, least = 0;
+    Schedule fits[MAX_SCHEDULES];
+    for (int i = 0; i < b->count; i++) {
+        const Node *conv = b->conv[i], *y = b->map[i];
+        double own = conv_flop(y, conv->in[1]);
+        bool last = i + 1 == b->count;
+        alone += longer(own / rate, (map_bytes(conv->in[0]) + map_bytes(y)) / BYTES) + LAUNCH;
+        flop += own;
+        if (last || is_read_outside(g, y, b->conv[i + 1]))
+            bytes += map_bytes(y);
+        channels = padded_channels(y) > channels ? padded_channels(y) : channels;
+    }
+    DType dtype = x->tensor.dtype;
+    if (schedule_block_forward(dtype, first->math, channels, is_thin(x), fits, &least) == 0) {
+        *note = say_too_large(g->module->pool, channels, least, shared_limit(dtype, first->math));
+        return false;
+    }
+    double fused = longer(FORWARD_PENALTY * flop / rate, bytes / BYTES) + LAUNCH;
+    *note = say(g->module->pool, fused < alone, fused, alone);
+    return fused < alone;
+}
+
+bool cost_backward_pays(const Graph *g, const BackwardBlock *b, const char **note)
+{
+    const Node *dgrad = b->dgrad[0], *dy = dgrad->in[0];
+    double rate = flops_of(dgrad), flop = 0, bytes = map_bytes(dy), alone = 0;
+    int channels = padded_channels(dy), least = 0;
+    Schedule fits[MAX_SCHEDULES];
+    for (int i = 0; i < b->count; i++) {
+        const Node *x = b->wgrad[i]->in[0], *d = b->dgrad[i]->in[0], *dx = b->result[i];
+        double own = conv_flop(d, b->dgrad[i]->in[1]);
+        double masked = dx != b->dgrad[i] ? map_bytes(x) : 0;
+        alone += longer(own / rate, (map_bytes(x) + map_bytes(d)) / BYTES) + LAUNCH;
+        alone += longer(own / rate, (map_bytes(d) + map_bytes(dx) + masked) / BYTES) + LAUNCH;
+        flop += 2 * own;
+        bytes += map_bytes(x);
+        channels = padded_channels(dx) > channels ? padded_channels(dx) : channels;
+    }
+    bytes += map_bytes(b->result[b->count - 1]);
+    DType dtype = dy->tensor.dtype;
+    if (schedule_block_backward(dtype, dgrad->math, channels, b->count, fits, &least) == 0) {
+        *note = say_too_large(g->module->pool, channels, least, shared_limit(dtype, dgrad->math));
+        return false;
+    }
+    double fused = longer(BACKWARD_PENALTY * flop / rate, bytes / BYTES) + LAUNCH;
+    *note = say(g->module->pool, fused < alone, fused, alone);
+    return fused < alone;
+}

@@ -1,0 +1,63 @@
+/* What the passes of the CUDA target share: tiles, and what fusing gains. */
+#ifndef NINC_PASSES_CUDA_H
+#define NINC_PASSES_CUDA_H
+
+#include "passes.h"
+
+/* A convolution and the 1x1 convolutions behind it, in forward order; map[i] is what convolution i
+ * gives, behind its ReLU where it has one. */
+enum { MAX_BLOCK = 8 };
+
+typedef struct Block {
+    Node *conv[MAX_BLOCK], *map[MAX_BLOCK];
+    int count;
+} Block;
+
+/* The 1x1 convolutions of a block backward, last first: gradient[i] comes in, result[i] is the
+ * gradient that goes on (behind its mask where it has one). */
+typedef struct BackwardBlock {
+    Node *wgrad[MAX_BLOCK], *bias[MAX_BLOCK]; /* bias: NULL where there is none */
+    Node *dgrad[MAX_BLOCK], *result[MAX_BLOCK];
+    int count;
+} BackwardBlock;
+
+/* ---- cost.c: a roofline ---- */
+
+/* Whether one kernel for the block takes less time than its convolutions alone; *note, in the
+ * pool, says why or why not. */
+bool cost_forward_pays(const Graph *g, const Block *b, const char **note);
+bool cost_backward_pays(const Graph *g, const BackwardBlock *b, const char **note);
+
+/* ---- schedule_cuda.c ---- */
+
+/* Tiles for a fused block of at most `channels` channels (rounded up to 8); dtype and math of its
+ * contractions. Returns how many (0: none fits) and in *least the shared memory of the smallest. */
+int schedule_block_forward(DType dtype, Math math, int channels, bool thin, Schedule *out,
+                           int *least);
+int schedule_block_backward(DType dtype, Math math, int channels, int steps, Schedule *out,
+                            int *least);
+void schedule_cuda_graph(Graph *g);
+
+/* ---- layout_cuda.c ---- */
+
+/* How a value or storage of the graph lies: maps in NHWC with channels rounded up to 8, but an image
+ * of a few channels with its own number where only convolutions read it; filters as [O][KH][KW][I].
+ * Where all kernels are plain loops everything stays in logical order. Kernels must be formed. */
+Layout cuda_layout(const Graph *g, const Node *n);
+bool cuda_is_thin_image(const Graph *g, const Node *n);
+/* All CUDA graphs at stage scheduled, and the storage's homes there. */
+void layout_cuda(Module *m);
+
+/* Bytes of shared memory that a block may ask for on the least device of a precision: 64 KB on
+ * compute capability 7.5 (fp32), 99 KB from 8.0 on. */
+static inline int shared_limit(DType dtype, Math math)
+{
+    return dtype == DT_F32 && math == MATH_FP32 ? 64 * 1024 : 99 * 1024;
+}
+
+static inline int padded_channels(const Node *map)
+{
+    return (map->tensor.shape.dim[3] + 7) / 8 * 8;
+}
+
+#endif

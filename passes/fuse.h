@@ -1,0 +1,46 @@
+/* What grouping nodes into kernels shares between the targets. */
+#ifndef NINC_FUSE_H
+#define NINC_FUSE_H
+
+#include "passes.h"
+
+typedef struct Fuser {
+    Graph *g;
+    Pool *pool;
+    int level;         /* 0: each node alone; 1: an op with its epilogue; 2: mlpconv blocks */
+    int pools;         /* pools named so far */
+    bool *claimed;     /* by id: CPU: convolutions whose weight gradient has found its kernel;
+                          CUDA: nodes of the head */
+    Kernel **backward; /* by id: CPU: of a forward node: the backward kernel of its kernel;
+                          CUDA: of a gradient: the update kernel of its parameter */
+} Fuser;
+
+/* ---- fuse.c ---- */
+
+/* The part of a step in which a node runs. Reductions over the images come out of the chunk phase
+ * as partials, so whatever uses one runs after. */
+Phase fuse_phase(const Graph *g, const Node *n);
+/* conv.0.0.weight -> conv_0_0, 0.weight -> layer_0; others: dots become _. */
+char *fuse_identifier(Pool *pool, const char *name);
+/* A new kernel, empty; its name is `base`, told apart from others. */
+Kernel *fuse_kernel(Fuser *f, const char *base, KernelClass class, Phase phase);
+/* The kernel of that class, made on first use. */
+Kernel *fuse_the_kernel(Fuser *f, const char *base, KernelClass class, Phase phase);
+/* Appends n to the kernel; nodes are taken in graph order. */
+void fuse_take(Kernel *k, Node *n);
+/* A kernel of one node, named by its parameter where it has one, else by its op. */
+Kernel *fuse_alone(Fuser *f, Node *n, KernelClass class);
+/* The first user of n behind it that has op `op`, reads n as operand 0 and is in no kernel; NULL if
+ * there is none. */
+Node *fuse_next(const Graph *g, const Node *n, Op op);
+/* The pool's kernel, named by its number, with the code that goes with it. */
+void fuse_pool_forward(Fuser *f, Node *pool);
+/* Elements of parameters, gradients and moments, computed each for itself. */
+bool fuse_is_optimizer(const Node *n);
+
+/* ---- fuse_cpu.c, fuse_cuda.c: put one node, which is in no kernel yet, into one ---- */
+
+void fuse_cpu_node(Fuser *f, Node *n);
+void fuse_cuda_node(Fuser *f, Node *n);
+
+#endif

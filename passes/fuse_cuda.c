@@ -1,0 +1,363 @@
+/* fuse for CUDA: an op and its epilogue a kernel; mlpconv blocks, forward and backward, where the
+ * cost function says that one kernel takes less time; the end of the network in one kernel. */
+#include "cuda.h"
+#include "fuse.h"
+
+#include <string.h>
+
+/* Parameters an update kernel, so that its arguments stay below 4 KB. */
+enum { MAX_UPDATED = 64 };
+
+/* ---- users ---- */
+
+/* The only user of n; NULL where there are none or more, or the graph returns n. */
+static Node *sole_user(const Graph *g, const Node *n)
+{
+    Node *user = NULL;
+    for (int i = 0; i < g->output_count; i++)
+        if (g->output[i].node == n)
+            return NULL;
+    for (int i = n->id + 1; i < g->node_count; i++)
+        for (int k = 0; k < g->node[i]->arity; k++)
+            if (g->node[i]->in[k] == n) {
+                if (user)
+                    return NULL;
+                user = g->node[i];
+            }
+    return user;
+}
+
+/* The sole user of n, where it has op `op`, reads n as operand 0 and is in no kernel. */
+static Node *follower(const Graph *g, const Node *n, Op op)
+{
+    Node *user = sole_user(g, n);
+    return user && user->op == op && user->in[0] == n && !user->kernel ? user : NULL;
+}
+
+static void take_follower(Fuser *f, Kernel *k, Node *n, Op op)
+{
+    Node *next = follower(f->g, n, op);
+    if (next)
+        fuse_take(k, next);
+}
+
+/* The storage that a filter comes from, itself or through a cast; NULL where it is computed. */
+static const Storage *filter_storage(const Node *filter)
+{
+    if (filter->op == OP_CAST)
+        filter = filter->in[0];
+    return filter->op == OP_STATE ? filter->storage : NULL;
+}
+
+/* ---- the head ---- */
+
+static Node *input_of(const Node *n, Op op)
+{
+    return n->in[0]->op == op ? n->in[0] : NULL;
+}
+
+/* Marks the chain from n on: flatten_grad, then what leads to the gradient of the last map. */
+static void mark_gradient(Fuser *f, Node *n)
+{
+    static const Op chain[] = {OP_FLATTEN_GRAD, OP_CAST, OP_GAP_GRAD, OP_RELU_GRAD};
+    for (size_t i = 0; n && i < sizeof chain / sizeof *chain; i++) {
+        Node *next = follower(f->g, n, chain[i]);
+        if (!next)
+            continue;
+        f->claimed[next->id] = true;
+        n = next;
+    }
+}
+
+/* Marks the nodes of the head: from the mean over the last map to its gradient. */
+static void mark_head(Fuser *f)
+{
+    Graph *g = f->g;
+    for (int i = 0; i < g->node_count; i++) {
+        Node *n = g->node[i];
+        if (n->op != OP_CROSS_ENTROPY && n->op != OP_CORRECT && n->op != OP_CROSS_ENTROPY_GRAD)
+            continue;
+        Node *logits = n->in[0], *from;
+        f->claimed[n->id] = true;
+        if (n->op == OP_CROSS_ENTROPY_GRAD)
+            mark_gradient(f, n);
+        if (logits->op != OP_FLATTEN || f->claimed[logits->id])
+            continue;
+        f->claimed[logits->id] = true;
+        from = input_of(logits, OP_GAP);
+        from = from ? from : input_of(logits, OP_CAST);
+        if (from && sole_user(g, from) == logits)
+            f->claimed[from->id] = true;
+    }
+}
+
+/* ---- forward ---- */
+
+static void add_to_block(const Graph *g, Block *b, Node *conv)
+{
+    Node *relu = follower(g, conv, OP_RELU);
+    b->conv[b->count] = conv;
+    b->map[b->count++] = relu ? relu : conv;
+}
+
+/* conv and the 1x1 convolutions behind it that read parameters. */
+static Block find_block(const Graph *g, Node *conv, int level)
+{
+    Block b = {.count = 0};
+    add_to_block(g, &b, conv);
+    while (level >= 2 && b.count < MAX_BLOCK) {
+        Node *next = fuse_next(g, b.map[b.count - 1], OP_CONV2D);
+        if (!next || !window_is_pointwise(&next->attr.window) || !filter_storage(next->in[1]))
+            break;
+        add_to_block(g, &b, next);
+    }
+    return b;
+}
+
+static void fuse_forward(Fuser *f, Node *conv)
+{
+    Block b = find_block(f->g, conv, f->level);
+    const char *note = NULL;
+    if (b.count > 1 && !cost_forward_pays(f->g, &b, &note))
+        b.count = 1;
+    char *base = pool_format(f->pool, "%s_forward",
+                             fuse_identifier(f->pool, filter_storage(conv->in[1])->name));
+    KernelClass class = b.count > 1 ? KERNEL_MLPCONV_FORWARD : KERNEL_CONV_FORWARD;
+    Kernel *k = fuse_kernel(f, base, class, PHASE_CHUNK);
+    k->note = note;
+    for (int i = 0; i < b.count; i++) {
+        fuse_take(k, b.conv[i]);
+        if (b.map[i] != b.conv[i])
+            fuse_take(k, b.map[i]);
+    }
+}
+
+/* ---- backward ---- */
+
+static Node *bias_grad_of(const Graph *g, const Node *dy)
+{
+    for (int i = 0; i < g->node_count; i++)
+        if (g->node[i]->op == OP_BIAS_GRAD && g->node[i]->in[0] == dy && !g->node[i]->kernel)
+            return g->node[i];
+    return NULL;
+}
+
+static Node *user_of(const Graph *g, const Node *dy, Op op, int operand)
+{
+    Node *found = NULL;
+    for (int i = 0; i < g->node_count; i++) {
+        Node *n = g->node[i];
+        if (n->op != op || n->in[operand] != dy || n->kernel)
+            continue;
+        if (found)
+            return NULL;
+        found = n;
+    }
+    return found;
+}
+
+static int count_users(const Graph *g, const Node *n)
+{
+    int users = 0;
+    for (int i = 0; i < g->node_count; i++)
+        for (int k = 0; k < g->node[i]->arity; k++)
+            users += g->node[i]->in[k] == n;
+    return users;
+}
+
+/* Adds the 1x1 convolution whose gradient is dy; false where dy is not that of one. */
+static bool add_backward(const Graph *g, BackwardBlock *b, const Node *dy)
+{
+    int i = b->count;
+    Node *wgrad = user_of(g, dy, OP_CONV2D_WGRAD, 1), *dgrad = user_of(g, dy, OP_CONV2D_DGRAD, 0);
+    if (i == MAX_BLOCK || !wgrad || !dgrad || !window_is_pointwise(&wgrad->attr.window) ||
+        !window_is_pointwise(&dgrad->attr.window) || !filter_storage(dgrad->in[1]))
+        return false;
+    Node *mask = follower(g, dgrad, OP_RELU_GRAD), *bias = bias_grad_of(g, dy);
+    /* The gradient between two steps stays in the kernel: only the step itself may read it. */
+    if (i > 0 && count_users(g, dy) != 2 + (bias != NULL))
+        return false;
+    /* The mask is the map that the weight gradient reads anyway. */
+    if (mask && mask->in[1] != wgrad->in[0])
+        return false;
+    b->wgrad[i] = wgrad, b->dgrad[i] = dgrad, b->bias[i] = bias;
+    b->result[i] = mask ? mask : dgrad;
+    b->count++;
+    return true;
+}
+
+static void take_backward(Fuser *f, const BackwardBlock *b, const char *note)
+{
+    const char *name = filter_storage(b->dgrad[0]->in[1])->name;
+    Kernel *k = fuse_kernel(f, pool_format(f->pool, "%s_backward", fuse_identifier(f->pool, name)),
+                            KERNEL_MLPCONV_BACKWARD, PHASE_CHUNK);
+    k->note = note;
+    for (int i = 0; i < b->count; i++) {
+        if (b->bias[i])
+            fuse_take(k, b->bias[i]);
+        fuse_take(k, b->wgrad[i]);
+        fuse_take(k, b->dgrad[i]);
+        if (b->result[i] != b->dgrad[i])
+            fuse_take(k, b->result[i]);
+    }
+}
+
+/* The 1x1 convolutions backward from gradient dy on, as many as pay in one kernel; *note: why. */
+static bool fuse_backward_block(Fuser *f, const Node *dy, const char **note)
+{
+    BackwardBlock b = {.count = 0};
+    while (add_backward(f->g, &b, b.count > 0 ? b.result[b.count - 1] : dy))
+        ;
+    for (; b.count > 0; b.count--)
+        if (cost_backward_pays(f->g, &b, note)) {
+            take_backward(f, &b, *note);
+            return true;
+        }
+    return false;
+}
+
+/* The name of the convolution whose weight gradient this is. */
+static const char *wgrad_name(Fuser *f, const Node *wgrad)
+{
+    for (int i = 0; i < f->g->node_count; i++) {
+        const Node *c = f->g->node[i];
+        if (is_wgrad_of(wgrad, c) && filter_storage(c->in[1]))
+            return fuse_identifier(f->pool, filter_storage(c->in[1])->name);
+    }
+    return op_name(wgrad->op);
+}
+
+static Kernel *fuse_wgrad(Fuser *f, Node *wgrad)
+{
+    Kernel *k = fuse_kernel(f, pool_format(f->pool, "%s_wgrad", wgrad_name(f, wgrad)),
+                            KERNEL_CONV_WGRAD, PHASE_CHUNK);
+    Node *bias = bias_grad_of(f->g, wgrad->in[1]);
+    fuse_take(k, wgrad);
+    if (bias)
+        fuse_take(k, bias);
+    return k;
+}
+
+static Kernel *fuse_dgrad(Fuser *f, Node *dgrad)
+{
+    const char *name = filter_storage(dgrad->in[1])->name;
+    Kernel *k = fuse_kernel(f, pool_format(f->pool, "%s_dgrad", fuse_identifier(f->pool, name)),
+                            KERNEL_CONV_DGRAD, PHASE_CHUNK);
+    fuse_take(k, dgrad);
+    take_follower(f, k, dgrad, OP_RELU_GRAD);
+    return k;
+}
+
+static bool is_gradient_of_conv(const Node *n)
+{
+    return n->op == OP_BIAS_GRAD || n->op == OP_CONV2D_WGRAD || n->op == OP_CONV2D_DGRAD;
+}
+
+static void fuse_gradient_of_conv(Fuser *f, Node *n)
+{
+    const Node *dy = n->in[n->op == OP_CONV2D_WGRAD ? 1 : 0];
+    const char *note = NULL;
+    Node *wgrad = n;
+    Kernel *k;
+    if (f->level >= 2 && fuse_backward_block(f, dy, &note))
+        return;
+    if (n->op == OP_BIAS_GRAD)
+        wgrad = user_of(f->g, dy, OP_CONV2D_WGRAD, 1);
+    if (n->op == OP_CONV2D_DGRAD && filter_storage(n->in[1]))
+        k = fuse_dgrad(f, n);
+    else if (n->op != OP_CONV2D_DGRAD && wgrad)
+        k = fuse_wgrad(f, wgrad);
+    else
+        k = fuse_alone(f, n, KERNEL_GENERIC);
+    k->note = note;
+}
+
+static void fuse_pool_backward(Fuser *f, Node *n)
+{
+    Kernel *k = fuse_alone(f, n, KERNEL_POOL_BACKWARD);
+    take_follower(f, k, n, OP_RELU_GRAD);
+}
+
+/* ---- the rest ---- */
+
+static bool is_elementwise(const Graph *g, const Node *n)
+{
+    return (op_is_pointwise(n->op) || n->op == OP_CAST) && n->tensor.shape.rank == 4 &&
+           is_per_image(g, n);
+}
+
+/* A chain of ops over one map, each the only user of the one before. */
+static void fuse_elementwise(Fuser *f, Node *n)
+{
+    Kernel *k = fuse_alone(f, n, KERNEL_POINTWISE);
+    for (Node *next; (next = sole_user(f->g, n)) && !next->kernel && !f->claimed[next->id] &&
+                     is_elementwise(f->g, next) && next->in[0] == n;
+         n = next)
+        fuse_take(k, next);
+}
+
+/* The gradient that a node of the optimizer works for. */
+static const Node *gradient_of(const Node *n)
+{
+    const Node *found = NULL;
+    for (int i = 0; i < n->arity && !found; i++) {
+        const Node *in = n->in[i];
+        if (in->op == OP_CONV2D_WGRAD || in->op == OP_BIAS_GRAD)
+            found = in;
+        else if (in->op != OP_STATE && in->op != OP_INPUT)
+            found = gradient_of(in);
+    }
+    return found;
+}
+
+/* All that one parameter needs is in one kernel. */
+static void fuse_optimizer(Fuser *f, Node *n)
+{
+    const Node *gradient = gradient_of(n);
+    Kernel *last = NULL;
+    int parameters = 0;
+    for (int i = 0; i < f->g->kernel_count; i++)
+        if (f->g->kernel[i]->class == KERNEL_UPDATE)
+            last = f->g->kernel[i];
+    for (int i = 0; last && i < f->g->node_count; i++)
+        parameters += f->backward[i] == last;
+    Kernel *k = gradient ? f->backward[gradient->id] : last;
+    if (!k && last && parameters < MAX_UPDATED)
+        k = last;
+    if (!k)
+        k = fuse_kernel(f, "update", KERNEL_UPDATE, PHASE_AFTER);
+    if (gradient)
+        f->backward[gradient->id] = k;
+    fuse_take(k, n);
+}
+
+void fuse_cuda_node(Fuser *f, Node *n)
+{
+    Phase phase = fuse_phase(f->g, n);
+    if (f->g->kernel_count == 0)
+        mark_head(f);
+    if (f->claimed[n->id])
+        fuse_take(fuse_the_kernel(f, "head", KERNEL_HEAD, PHASE_CHUNK), n);
+    else if (n->op == OP_NORMALIZE || n->op == OP_RESIZE)
+        fuse_take(fuse_kernel(f, "image", KERNEL_IMAGE, PHASE_CHUNK), n);
+    else if (n->op == OP_CAST && n->in[0]->op == OP_STATE)
+        fuse_take(fuse_the_kernel(f, "filters", KERNEL_FILTER, PHASE_BEFORE), n);
+    else if (n->op == OP_MEAN_VALID || n->op == OP_COUNT_VALID)
+        fuse_take(fuse_the_kernel(f, "metrics", KERNEL_METRICS, PHASE_AFTER), n);
+    else if (phase == PHASE_AFTER && fuse_is_optimizer(n))
+        fuse_optimizer(f, n);
+    else if (n->op == OP_CONV2D && filter_storage(n->in[1]))
+        fuse_forward(f, n);
+    else if (is_gradient_of_conv(n))
+        fuse_gradient_of_conv(f, n);
+    else if (n->op == OP_MAXPOOL || n->op == OP_AVGPOOL || n->op == OP_GAP)
+        fuse_pool_forward(f, n);
+    else if (n->op == OP_MAXPOOL_CODE)
+        fuse_alone(f, n, KERNEL_POOL_FORWARD);
+    else if (n->op == OP_MAXPOOL_GRAD || n->op == OP_AVGPOOL_GRAD || n->op == OP_GAP_GRAD)
+        fuse_pool_backward(f, n);
+    else if (is_elementwise(f->g, n))
+        fuse_elementwise(f, n);
+    else
+        fuse_alone(f, n, KERNEL_GENERIC);
+}

@@ -1,0 +1,107 @@
+/* precision: what the contractions of the CUDA graphs compute in.
+ *
+ * Requires stage training. fp32 changes nothing. tf32 marks the contractions. bf16 makes every map
+ * and its gradient bf16: filters are read through casts, the image ops and the gradient of gap give
+ * bf16 at once, gap and the sums over images give f32 as before, and a cast stands where a bf16 map
+ * meets an op of f32 alone. Parameters, moments and the loss stay f32. CPU graphs stay fp32. */
+#include "passes.h"
+
+static bool is_contraction(Op op)
+{
+    return op == OP_CONV2D || op == OP_CONV2D_DGRAD || op == OP_CONV2D_WGRAD;
+}
+
+static void mark_tf32(Graph *g)
+{
+    for (int i = 0; i < g->node_count; i++)
+        if (is_contraction(g->node[i]->op))
+            g->node[i]->math = MATH_TF32;
+}
+
+/* A map of single images: what becomes bf16. */
+static bool is_map(const Graph *g, const Node *n)
+{
+    return n->tensor.dtype == DT_F32 && n->tensor.shape.rank == 4 && n->op != OP_STATE &&
+           is_per_image(g, n);
+}
+
+/* Ops whose result stays f32 though it is a map: the mean, and what comes from f32 logits. */
+static bool gives_f32(const Node *n)
+{
+    return n->op == OP_GAP || n->op == OP_FLATTEN_GRAD;
+}
+
+static Node *add_cast(Graph *g, Node *from, DType dtype, Loc loc)
+{
+    Tensor type = from->tensor;
+    type.dtype = dtype;
+    return graph_add_typed(g, OP_CAST, 1, &from, NULL, &type, loc);
+}
+
+/* The cast of `from` to dtype, made once; `first` is the index of the first cast. */
+static Node *cast_of(Graph *g, Node *from, DType dtype, int first)
+{
+    for (int i = first; i < g->node_count; i++)
+        if (g->node[i]->in[0] == from && g->node[i]->tensor.dtype == dtype)
+            return g->node[i];
+    return add_cast(g, from, dtype, from->loc);
+}
+
+/* The dtype that operand k of n must have; DT_COUNT: as it comes. */
+static DType wanted(const Node *n, int k)
+{
+    switch ((int)n->op) {
+    case OP_CONV2D:
+    case OP_CONV2D_DGRAD: return k < 2 ? DT_BF16 : DT_F32;
+    case OP_CONV2D_WGRAD: return DT_BF16;
+    case OP_RELU:
+    case OP_ADD:
+    case OP_RELU_GRAD:
+        return n->tensor.dtype;
+    case OP_MAXPOOL:
+    case OP_MAXPOOL_CODE:
+    case OP_AVGPOOL:
+    case OP_BIAS_GRAD: return DT_COUNT;
+    case OP_MAXPOOL_GRAD:
+    case OP_AVGPOOL_GRAD: return k == 0 ? n->tensor.dtype : DT_COUNT;
+    case OP_FLATTEN:
+    case OP_GAP_GRAD: return DT_F32;
+    default: return DT_COUNT;
+    }
+}
+
+static bool is_float(DType dtype)
+{
+    return dtype == DT_F32 || dtype == DT_BF16;
+}
+
+static void make_bf16(Graph *g)
+{
+    int count = g->node_count;
+    for (int i = 0; i < count; i++)
+        if (is_map(g, g->node[i]) && !gives_f32(g->node[i]))
+            g->node[i]->tensor.dtype = DT_BF16;
+    for (int i = 0; i < count; i++) {
+        Node *n = g->node[i];
+        for (int k = 0; k < n->arity; k++) {
+            DType dtype = wanted(n, k);
+            if (dtype != DT_COUNT && is_float(n->in[k]->tensor.dtype) &&
+                n->in[k]->tensor.dtype != dtype)
+                n->in[k] = cast_of(g, n->in[k], dtype, count);
+        }
+    }
+    graph_sort(g);
+}
+
+void pass_precision(Module *m, Precision precision)
+{
+    for (int i = 0; i < m->graph_count; i++) {
+        Graph *g = m->graph[i];
+        if (g->target != TARGET_CUDA || g->stage != STAGE_TRAINING)
+            continue;
+        if (precision == PRECISION_TF32)
+            mark_tf32(g);
+        else if (precision == PRECISION_BF16)
+            make_bf16(g);
+    }
+}

@@ -1,0 +1,292 @@
+/* schedule for CUDA: the batch is one chunk; tiles, stages, split and grid of each kernel, the
+ * preferred schedule first. The runtime takes the first that fits the device it meets. */
+#include "../ir/tiles.h"
+#include "cuda.h"
+
+#ifndef NINC_HEAD_SHARED
+#define NINC_HEAD_SHARED(k, threads) (4 * ((k) + (threads)))
+#endif
+
+enum { THREADS = 256, UPDATE_ELEMENTS = 1024, LANES = 8 };
+
+/* What splits aim at: two blocks a processor of a large GPU. The copies of a weight gradient take
+ * no more than this many bytes, and no part has fewer pixels than this. */
+enum { WANTED_BLOCKS = 264, SPLIT_BYTES = 32 * 1024 * 1024, LEAST_PIXELS = 256 };
+
+/* A part of the machine that small problems leave idle: with fewer blocks, smaller tiles. */
+enum { FEW_BLOCKS = 132 };
+
+static int64_t ceil_div(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
+}
+
+static int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static void add_schedule(Kernel *k, Schedule s)
+{
+    if (k->schedule_count < MAX_SCHEDULES)
+        k->schedule[k->schedule_count++] = s;
+}
+
+/* ---- kernels without tiles ---- */
+
+static void schedule_blocks(Kernel *k, int64_t blocks, int shared_bytes)
+{
+    add_schedule(k, (Schedule){.split = 1, .threads = THREADS, .shared_bytes = shared_bytes,
+                               .grid_x = (int)larger(blocks, 1), .grid_y = 1,
+                               .architecture = 75});
+}
+
+/* Physical elements of a value as the layout pass will lay it out. */
+static int64_t physical_elements(const Graph *g, const Node *n)
+{
+    Tensor t = n->tensor;
+    if (n->storage)
+        t = storage_tensor(n->storage, g->target);
+    t.layout = cuda_layout(g, n);
+    return tensor_elements(&t);
+}
+
+static int64_t update_blocks(const Graph *g, const Kernel *k)
+{
+    int64_t blocks = 0;
+    for (int i = 0; i < k->node_count; i++) {
+        const Node *n = k->node[i];
+        if (n->op == OP_UPDATE && n->storage->role != ROLE_MOMENT)
+            blocks += ceil_div(physical_elements(g, n), UPDATE_ELEMENTS);
+    }
+    return blocks;
+}
+
+static int64_t filter_blocks(const Graph *g, const Kernel *k)
+{
+    int64_t blocks = 0;
+    for (int i = 0; i < k->node_count; i++)
+        blocks += ceil_div(physical_elements(g, k->node[i]), THREADS);
+    return blocks;
+}
+
+static void schedule_head(const Graph *g, Kernel *k)
+{
+    int classes = 1;
+    for (int i = 0; i < k->node_count; i++)
+        if (k->node[i]->op == OP_FLATTEN)
+            classes = k->node[i]->tensor.shape.dim[1];
+    schedule_blocks(k, g->batch, NINC_HEAD_SHARED(classes, THREADS));
+}
+
+/* ---- convolutions ---- */
+
+/* A convolution's GEMM: rows x columns, each over `terms`. */
+typedef struct Gemm {
+    int64_t rows, columns, terms;
+    DType dtype;
+    Math math;
+} Gemm;
+
+static Gemm gemm_of(const Graph *g, const Node *n)
+{
+    const Node *x = n->in[0], *y = n, *filter = n->in[1];
+    if (n->op == OP_CONV2D_DGRAD)
+        x = n, y = n->in[0];
+    if (n->op == OP_CONV2D_WGRAD)
+        y = n->in[1], filter = n;
+    Gemm m = {.dtype = x->tensor.dtype, .math = n->math};
+    const int32_t *f = filter->tensor.shape.dim, *from = x->tensor.shape.dim,
+                  *to = y->tensor.shape.dim;
+    int64_t cp = padded_channels(x), kp = padded_channels(y), taps = (int64_t)f[2] * f[3];
+    cp = cuda_is_thin_image(g, x) ? from[3] : cp;
+    int64_t inputs = (int64_t)from[0] * from[1] * from[2], outputs = (int64_t)to[0] * to[1] * to[2];
+    switch ((int)n->op) {
+    case OP_CONV2D: m.rows = outputs, m.columns = kp, m.terms = taps * cp; break;
+    case OP_CONV2D_DGRAD: m.rows = inputs, m.columns = cp, m.terms = taps * kp; break;
+    default: m.rows = f[0], m.columns = taps * cp, m.terms = outputs; break;
+    }
+    return m;
+}
+
+static bool is_float(const Gemm *m)
+{
+    return m->dtype == DT_F32 && m->math == MATH_FP32;
+}
+
+/* The width from `least` to 128 of the tiles for `columns`: few columns wasted, and the other
+ * operand, which each tile reads again, read seldom. 96 only where `any`: not all copies can share
+ * such a row. */
+static int tile_width(int64_t columns, int least, bool any)
+{
+    static const int width[] = {128, 96, 64, 32, 16};
+    enum { REREAD = 48 }; /* columns that a second read costs as much as */
+    int best = 128;
+    int64_t lowest = INT64_MAX;
+    for (size_t i = 0; i < sizeof width / sizeof *width && width[i] >= least; i++) {
+        int64_t cost = ceil_div(columns, width[i]) * (width[i] + REREAD);
+        if (cost < lowest && (any || width[i] != 96)) {
+            best = width[i];
+            lowest = cost;
+        }
+    }
+    return best;
+}
+
+static int shared_bytes(Op op, const Schedule *s, int size)
+{
+    if (op == OP_CONV2D)
+        return NINC_FPROP_SHARED(s->tile_m, s->tile_n, s->tile_k, s->stages, size);
+    if (op == OP_CONV2D_DGRAD)
+        return NINC_DGRAD_SHARED(s->tile_m, s->tile_n, s->tile_k, s->stages, size);
+    return NINC_WGRAD_SHARED(s->tile_m, s->tile_n, s->tile_k, s->stages, size);
+}
+
+static int64_t wgrad_split(const Gemm *m, int64_t blocks)
+{
+    int64_t bytes = m->rows * m->columns * 4;
+    int64_t split = smaller(ceil_div(WANTED_BLOCKS, blocks), larger(SPLIT_BYTES / bytes, 1));
+    return larger(smaller(split, m->terms / LEAST_PIXELS), 1);
+}
+
+/* Fills in grid, split and shared bytes for the tile; drops it where it is too large. */
+static void add_tiled(Kernel *k, const Node *n, const Gemm *m, Schedule s, int limit)
+{
+    s.grid_x = (int)ceil_div(m->rows, s.tile_m);
+    s.grid_y = (int)ceil_div(m->columns, s.tile_n);
+    s.split = 1;
+    if (n->op == OP_CONV2D_WGRAD)
+        s.split = (int)wgrad_split(m, (int64_t)s.grid_x * s.grid_y);
+    s.architecture = is_float(m) ? 75 : 80;
+    s.shared_bytes = shared_bytes(n->op, &s, dtype_bytes(m->dtype));
+    if (s.shared_bytes <= limit)
+        add_schedule(k, s);
+}
+
+/* Terms of the reduction a stage: 64 bytes of a row. */
+static int stage_depth(const Gemm *m)
+{
+    return m->dtype == DT_BF16 ? 32 : 16;
+}
+
+static void schedule_conv(const Graph *g, Kernel *k, const Node *n)
+{
+    enum { LARGE = 160 * 1024 };
+    Gemm m = gemm_of(g, n);
+    Schedule s = {.tile_m = 128, .tile_k = stage_depth(&m)};
+    int least = n->op == OP_CONV2D_WGRAD ? 32 : 16; /* what the warps of a block can share */
+    bool any = n->op == OP_CONV2D && !cuda_is_thin_image(g, n->in[0]);
+    s.tile_n = tile_width(m.columns, least, any);
+    if (n->op == OP_CONV2D_WGRAD)
+        s.tile_m = tile_width(m.rows, least, false);
+    bool few = ceil_div(m.rows, s.tile_m) * ceil_div(m.columns, s.tile_n) < FEW_BLOCKS;
+    if (n->op != OP_CONV2D_WGRAD && few)
+        s.tile_m = 64;
+    s.threads = s.tile_m * s.tile_n >= 128 * 64 ? 256 : 128;
+    if (!is_float(&m)) { /* deeper stages where there is room */
+        Schedule deep = s;
+        deep.tile_k *= 2;
+        deep.stages = 3;
+        add_tiled(k, n, &m, deep, LARGE);
+    }
+    s.stages = is_float(&m) ? 3 : 4;
+    add_tiled(k, n, &m, s, shared_limit(m.dtype, m.math));
+    s.stages = 2;
+    add_tiled(k, n, &m, s, shared_limit(m.dtype, m.math));
+}
+
+/* ---- blocks ---- */
+
+int schedule_block_forward(DType dtype, Math math, int channels, bool thin, Schedule *out,
+                           int *least)
+{
+    (void)dtype, (void)math, (void)channels, (void)thin, (void)out;
+    *least = 0;
+    return 0;
+}
+
+int schedule_block_backward(DType dtype, Math math, int channels, int steps, Schedule *out,
+                            int *least)
+{
+    (void)dtype, (void)math, (void)channels, (void)steps, (void)out;
+    *least = 0;
+    return 0;
+}
+
+static void schedule_forward(const Graph *g, Kernel *k)
+{
+    (void)g, (void)k;
+}
+
+static void schedule_backward(const Graph *g, Kernel *k)
+{
+    (void)g, (void)k;
+}
+
+/* ---- the pass ---- */
+
+static const Node *contraction_of(const Kernel *k)
+{
+    for (int i = 0; i < k->node_count; i++) {
+        Op op = k->node[i]->op;
+        if (op == OP_CONV2D || op == OP_CONV2D_DGRAD || op == OP_CONV2D_WGRAD)
+            return k->node[i];
+    }
+    internal_error("kernel %s has no contraction", k->name);
+}
+
+/* The value whose elements the threads of an untiled kernel share: what its last node gives. */
+static const Node *result_of(const Kernel *k)
+{
+    return k->class == KERNEL_POOL_FORWARD ? k->node[0] : k->node[k->node_count - 1];
+}
+
+static int64_t pixel_groups(const Graph *g, const Node *map)
+{
+    Tensor t = map->tensor;
+    t.layout = (Layout){.kind = LAYOUT_NHWC, .block = LANES};
+    return tensor_elements(&t) / LANES;
+}
+
+static void schedule_kernel(const Graph *g, Kernel *k)
+{
+    k->schedule_count = 0;
+    switch (k->class) {
+    case KERNEL_CONV_FORWARD:
+    case KERNEL_CONV_DGRAD:
+    case KERNEL_CONV_WGRAD: schedule_conv(g, k, contraction_of(k)); return;
+    case KERNEL_MLPCONV_FORWARD: schedule_forward(g, k); return;
+    case KERNEL_MLPCONV_BACKWARD: schedule_backward(g, k); return;
+    case KERNEL_POOL_FORWARD:
+    case KERNEL_POOL_BACKWARD:
+        schedule_blocks(k, ceil_div(pixel_groups(g, result_of(k)), THREADS), 0);
+        return;
+    case KERNEL_HEAD: schedule_head(g, k); return;
+    case KERNEL_METRICS: schedule_blocks(k, 1, 0); return;
+    case KERNEL_FILTER: schedule_blocks(k, filter_blocks(g, k), 0); return;
+    case KERNEL_UPDATE: schedule_blocks(k, update_blocks(g, k), 0); return;
+    case KERNEL_GENERIC:
+    case KERNEL_IMAGE:
+    case KERNEL_POINTWISE:
+        schedule_blocks(k, ceil_div(physical_elements(g, result_of(k)), THREADS), 0);
+        return;
+    case KERNEL_ROWS:
+    case KERNEL_CONV_BACKWARD:
+    case KERNEL_CLASS_COUNT: break;
+    }
+    internal_error("kernel %s: class %s is not of this target", k->name, class_names[k->class]);
+}
+
+void schedule_cuda_graph(Graph *g)
+{
+    g->chunk = g->batch;
+    g->partials = 1;
+    for (int i = 0; i < g->kernel_count; i++)
+        schedule_kernel(g, g->kernel[i]);
+    g->stage = STAGE_SCHEDULED;
+}
