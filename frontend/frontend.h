@@ -200,8 +200,9 @@ void summary_print(const Module *m, bool kernels, Text *out);
 /* State, shared and worker bytes of each program, the bounds, the largest values with the kernels
  * between which they live. */
 void memory_print(const Module *m, Text *out);
-/* Bytes that a training run needs with this many workers, data set not counted. */
-int64_t memory_total(const Module *m, int workers);
+/* Bytes that a training run on the target needs with this many workers (a GPU: 1), data set not
+ * counted. */
+int64_t memory_total(const Module *m, Target target, int workers);
 /* The workers that a trainer has on this machine: one a processor, at most MAX_PARTIALS. */
 int memory_workers(void);
 

@@ -21,19 +21,19 @@ static int64_t larger(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-int64_t memory_total(const Module *m, int workers)
+int64_t memory_total(const Module *m, Target target, int workers)
 {
     int64_t shared = 0, worker = 0;
 
     for (int i = 0; i < m->graph_count; i++) {
         const Graph *g = m->graph[i];
 
-        if (g->target != TARGET_CPU)
+        if (g->target != target)
             continue;
         shared = larger(shared, g->shared_bytes);
         worker = larger(worker, g->worker_bytes);
     }
-    return m->state_bytes[TARGET_CPU] + shared + worker * workers;
+    return m->state_bytes[target] + shared + worker * workers;
 }
 
 /* The last kernel that reads the value: its own where none does. */
@@ -50,7 +50,7 @@ static const Kernel *last_reader(const Graph *g, const Node *n)
 
 static int64_t all_copies(const Graph *g, const Node *n)
 {
-    return n->place.region == REGION_PARTIAL ? n->place.bytes * g->partials : n->place.bytes;
+    return n->place.bytes * value_copies(g, n);
 }
 
 /* One line: bytes, region, "%12 : f32[...]" as the IR text has it, and its lifetime. */
@@ -106,28 +106,43 @@ static void print_program(const Graph *g, int workers, Text *out)
     const Node *largest[LARGEST_VALUES];
     int count = find_largest(g, largest, LARGEST_VALUES);
 
-    text_append(out, "%s: batch %d, chunks of %d, %d partials of each weight gradient\n", g->name,
-                g->batch, g->chunk, g->partials);
+    if (g->target == TARGET_CPU)
+        text_append(out, "%s: batch %d, chunks of %d, %d partials of each weight gradient\n",
+                    g->name, g->batch, g->chunk, g->partials);
+    else
+        text_append(out, "%s on a GPU: batch %d\n", g->name, g->batch);
     print_bytes(out, "shared", g->shared_bytes, g->shared_bound);
-    print_bytes(out, "each worker", g->worker_bytes, g->worker_bound);
-    print_bytes(out, "shared and workers", g->shared_bytes + workers * g->worker_bytes,
+    print_bytes(out, g->target == TARGET_CPU ? "each worker" : "values", g->worker_bytes,
+                g->worker_bound);
+    print_bytes(out, g->target == TARGET_CPU ? "shared and workers" : "together",
+                g->shared_bytes + workers * g->worker_bytes,
                 g->shared_bound + workers * g->worker_bound);
     text_append(out, "  the largest values, with the kernels between which they live:\n");
     for (int i = 0; i < count; i++)
         print_value(g, largest[i], out);
 }
 
-void memory_print(const Module *m, Text *out)
+static void print_target(const Module *m, Target target, int workers, Text *out)
 {
-    int workers = memory_workers();
     char text[32];
 
-    text_append(out, "memory of %s in bytes, %d worker%s\n", m->name, workers,
-                workers == 1 ? "" : "s");
-    print_bytes(out, "state", m->state_bytes[TARGET_CPU], 0);
+    if (!module_find_graph(m, "train", target))
+        return;
+    if (target == TARGET_CPU)
+        text_append(out, "memory of %s in bytes, %d worker%s\n", m->name, workers,
+                    workers == 1 ? "" : "s");
+    else
+        text_append(out, "memory of %s in bytes on a GPU\n", m->name);
+    print_bytes(out, "state", m->state_bytes[target], 0);
     for (int i = 0; i < m->graph_count; i++)
-        if (m->graph[i]->target == TARGET_CPU)
+        if (m->graph[i]->target == target)
             print_program(m->graph[i], workers, out);
     text_append(out, "total %s: state, and the larger of the programs\n",
-                format_count(memory_total(m, workers), text));
+                format_count(memory_total(m, target, workers), text));
+}
+
+void memory_print(const Module *m, Text *out)
+{
+    print_target(m, TARGET_CPU, memory_workers(), out);
+    print_target(m, TARGET_CUDA, 1, out);
 }

@@ -83,10 +83,18 @@ static const char *layer_name(Pool *pool, const char *parameter, int parts)
     return pool_format(pool, "%.*s", (int)length, parameter);
 }
 
+/* The storage that an operand is, itself or as a cast; NULL for values. */
+static const Storage *storage_of(const Node *operand)
+{
+    if (operand->op == OP_CAST)
+        operand = operand->in[0];
+    return operand->op == OP_STATE ? operand->storage : NULL;
+}
+
 static void add_parameters(Row *row, const Node *n, bool *counted, const Module *m)
 {
     for (int i = 0; i < n->arity; i++) {
-        const Storage *s = n->in[i]->op == OP_STATE ? n->in[i]->storage : NULL;
+        const Storage *s = storage_of(n->in[i]);
 
         for (int j = 0; s && j < m->storage_count; j++) {
             if (m->storage[j] != s || counted[j])
@@ -99,9 +107,11 @@ static void add_parameters(Row *row, const Node *n, bool *counted, const Module 
 
 static void add_to_row(Row *row, const Node *n, Pool *pool)
 {
-    if (n->op == OP_CONV2D && n->in[1]->op == OP_STATE) {
+    const Storage *filter = n->op == OP_CONV2D ? storage_of(n->in[1]) : NULL;
+
+    if (filter) {
         row->convolutions++;
-        row->layer = layer_name(pool, n->in[1]->storage->name, row->convolutions > 1 ? 2 : 1);
+        row->layer = layer_name(pool, filter->name, row->convolutions > 1 ? 2 : 1);
         row->op = row->convolutions > 1 ? "mlpconv" : op_name(OP_CONV2D);
     }
     row->last = n;
@@ -136,7 +146,7 @@ static Table make_table(const Graph *g)
         const Node *n = g->node[i];
         Row *row;
 
-        if (!forward[i] || n->op == OP_INPUT)
+        if (!forward[i] || n->op == OP_INPUT || (n->op == OP_CAST && storage_of(n)))
             continue;
         row = row_for(&t, n, pool);
         add_to_row(row, n, pool);
@@ -213,12 +223,12 @@ static void print_tiles(const Kernel *k, Text *out)
         text_append(out, "-");
 }
 
-static void print_kernels(const Graph *g, Text *out)
+static void print_cpu_kernels(const Graph *g, Text *out)
 {
     char count[32];
 
-    text_append(out, "\nkernels of %s, in order\n%-28s  %-16s  %-6s  %5s  %15s  %s\n", g->name,
-                "name", "class", "phase", "strip", "bytes written", "tiles");
+    text_append(out, "\nkernels of %s on the CPU, in order\n%-28s  %-16s  %-6s  %5s  %15s  %s\n",
+                g->name, "name", "class", "phase", "strip", "bytes written", "tiles");
     for (int i = 0; i < g->kernel_count; i++) {
         const Kernel *k = g->kernel[i];
 
@@ -229,24 +239,73 @@ static void print_kernels(const Graph *g, Text *out)
     }
 }
 
+/* The preferred schedule: the tile of the GEMM with its stages, and the blocks. */
+static void print_schedule(const Schedule *s, Text *out)
+{
+    char tile[64] = "-";
+
+    if (s->tile_m > 0)
+        snprintf(tile, sizeof tile, "%dx%dx%d stages=%d", s->tile_m, s->tile_n, s->tile_k,
+                 s->stages);
+    text_append(out, "%-22s  %4d  %7d  %6d  %dx%dx%d", tile, s->threads, s->shared_bytes,
+                s->architecture, s->grid_x, s->grid_y, s->split);
+}
+
+static void print_cuda_kernels(const Graph *g, Text *out)
+{
+    char count[32];
+
+    text_append(out, "\nkernels of %s on a GPU, in order\n%-28s  %-16s  %-6s  %15s  %-22s  %4s  %7s"
+                     "  %6s  %s\n", g->name, "name", "class", "phase", "bytes written", "tile",
+                "thr.", "shared", "sm", "blocks");
+    for (int i = 0; i < g->kernel_count; i++) {
+        const Kernel *k = g->kernel[i];
+
+        text_append(out, "%-28s  %-16s  %-6s  %15s  ", k->name, class_names[k->class],
+                    phase_names[k->phase], format_count(kernel_bytes(k), count));
+        print_schedule(&k->schedule[0], out);
+        text_append(out, "\n");
+        if (k->note)
+            text_append(out, "  %s\n", k->note);
+    }
+}
+
+static void print_memory(const Module *m, Text *out)
+{
+    int workers = memory_workers();
+
+    if (module_find_graph(m, "train", TARGET_CPU))
+        text_append(out, "training needs %.1f MB with %d worker%s: %.1f MB of parameters and "
+                         "moments, the rest for values\n",
+                    (double)memory_total(m, TARGET_CPU, workers) / 1e6, workers,
+                    workers == 1 ? "" : "s", (double)m->state_bytes[TARGET_CPU] / 1e6);
+    if (module_find_graph(m, "train", TARGET_CUDA))
+        text_append(out, "on a GPU %.1f MB, %.1f MB of them parameters and moments; the data set's "
+                         "images come on top\n",
+                    (double)memory_total(m, TARGET_CUDA, 1) / 1e6,
+                    (double)m->state_bytes[TARGET_CUDA] / 1e6);
+}
+
 void summary_print(const Module *m, bool kernels, Text *out)
 {
     const Graph *train = module_find_graph(m, "train", TARGET_CPU);
-    int workers = memory_workers();
     Table t;
 
     if (!train)
-        internal_error("the module has no training graph for the CPU");
+        train = module_find_graph(m, "train", TARGET_CUDA);
+    if (!train)
+        internal_error("the module has no training graph of a target");
     t = make_table(train);
     text_append(out, "%s on %s, %d classes, batch %d\n", m->name, m->dataset, m->classes,
                 train->batch);
     print_rows(&t, out);
     text_append(out, "MFLOP of one image, forward; training takes about three times as many. "
                      "Outputs are height x width x channels.\n");
-    text_append(out, "training needs %.1f MB with %d worker%s: %.1f MB of parameters and moments, "
-                     "the rest for values\n", (double)memory_total(m, workers) / 1e6, workers,
-                workers == 1 ? "" : "s", (double)m->state_bytes[TARGET_CPU] / 1e6);
-    for (int i = 0; kernels && i < m->graph_count; i++)
+    print_memory(m, out);
+    for (int i = 0; kernels && i < m->graph_count; i++) {
         if (m->graph[i]->target == TARGET_CPU)
-            print_kernels(m->graph[i], out);
+            print_cpu_kernels(m->graph[i], out);
+        else if (m->graph[i]->target == TARGET_CUDA)
+            print_cuda_kernels(m->graph[i], out);
+    }
 }

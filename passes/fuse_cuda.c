@@ -272,9 +272,21 @@ static void fuse_gradient_of_conv(Fuser *f, Node *n)
     k->note = note;
 }
 
+/* maxpool_1_backward beside maxpool_1_forward. */
+static const char *pool_backward_name(Fuser *f, const Node *n)
+{
+    static const char forward[] = "_forward";
+    const char *name = n->op == OP_MAXPOOL_GRAD ? n->in[1]->kernel->name : "";
+    size_t length = strlen(name), end = sizeof forward - 1;
+    if (length <= end || strcmp(name + length - end, forward) != 0)
+        return op_name(n->op);
+    return pool_format(f->pool, "%.*s_backward", (int)(length - end), name);
+}
+
 static void fuse_pool_backward(Fuser *f, Node *n)
 {
-    Kernel *k = fuse_alone(f, n, KERNEL_POOL_BACKWARD);
+    Kernel *k = fuse_kernel(f, pool_backward_name(f, n), KERNEL_POOL_BACKWARD, PHASE_CHUNK);
+    fuse_take(k, n);
     take_follower(f, k, n, OP_RELU_GRAD);
 }
 

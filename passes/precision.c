@@ -93,11 +93,20 @@ static void make_bf16(Graph *g)
     graph_sort(g);
 }
 
+/* Text may come in with its precision decided. */
+static bool is_decided(const Graph *g)
+{
+    for (int i = 0; i < g->node_count; i++)
+        if (g->node[i]->math != MATH_FP32 || g->node[i]->tensor.dtype == DT_BF16)
+            return true;
+    return false;
+}
+
 void pass_precision(Module *m, Precision precision)
 {
     for (int i = 0; i < m->graph_count; i++) {
         Graph *g = m->graph[i];
-        if (g->target != TARGET_CUDA || g->stage != STAGE_TRAINING)
+        if (g->target != TARGET_CUDA || g->stage != STAGE_TRAINING || is_decided(g))
             continue;
         if (precision == PRECISION_TF32)
             mark_tf32(g);

@@ -11,7 +11,7 @@ enum { THREADS = 256, UPDATE_ELEMENTS = 1024, LANES = 8 };
 
 /* What splits aim at: two blocks a processor of a large GPU. The copies of a weight gradient take
  * no more than this many bytes, and no part has fewer pixels than this. */
-enum { WANTED_BLOCKS = 264, SPLIT_BYTES = 32 * 1024 * 1024, LEAST_PIXELS = 256 };
+enum { WANTED_BLOCKS = 264, SPLIT_BYTES = 16 * 1024 * 1024, LEAST_PIXELS = 256 };
 
 /* A part of the machine that small problems leave idle: with fewer blocks, smaller tiles. */
 enum { FEW_BLOCKS = 132 };
