@@ -35,11 +35,6 @@ struct Device {
     char description[96];
 };
 
-static int64_t round_up(int64_t n, int64_t multiple)
-{
-    return (n + multiple - 1) / multiple * multiple;
-}
-
 /* ---- instruction sets ---- */
 
 static bool level_supported(const char *name)
@@ -383,14 +378,6 @@ static void run_program(const Device *d, const NincProgram *program)
 }
 
 /* ---- ports ---- */
-
-static const NincPort *find_port(const NincPort *port, int count, const char *name)
-{
-    for (int i = 0; i < count; i++)
-        if (strcmp(port[i].name, name) == 0)
-            return &port[i];
-    return NULL;
-}
 
 /* The host's address of an input or output that may be absent. */
 static void *port_address(const Device *d, const NincPort *port)

@@ -5,7 +5,10 @@
 
 #include "plan.h"
 
-/* Labelled images, in host memory, as the files hold them. */
+#include <string.h>
+
+/* Labelled images, in host memory, as the files hold them. A GPU keeps a copy from the first step
+ * that uses them on, so they must not change while the device is open. */
 typedef struct Dataset {
     uint8_t *image;  /* [count, h, w, c] */
     int32_t *label;  /* [count], 0..classes-1 */
@@ -21,7 +24,7 @@ typedef struct StepInput {
     int step;             /* from 1; training only */
 } StepInput;
 
-/* Sums since the last device_read_metrics. */
+/* Sums since the last read_metrics. */
 typedef struct Metrics {
     double loss;    /* sum over images */
     int64_t correct, images;
@@ -67,6 +70,20 @@ typedef struct DeviceTable {
 } DeviceTable;
 
 extern const DeviceTable ninc_cpu_device, ninc_cuda_device, ninc_sim_device;
+
+/* The input or output of a program by name; NULL where it has none. */
+static inline const NincPort *find_port(const NincPort *port, int count, const char *name)
+{
+    for (int i = 0; i < count; i++)
+        if (strcmp(port[i].name, name) == 0)
+            return &port[i];
+    return NULL;
+}
+
+static inline int64_t round_up(int64_t n, int64_t multiple)
+{
+    return (n + multiple - 1) / multiple * multiple;
+}
 
 /* The model's storage as the first target has it, for what is the same on all: names, logical
  * shapes, roles. */

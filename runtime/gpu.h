@@ -9,6 +9,8 @@
 
 #include "device.h"
 
+#include <stdio.h>
+
 typedef uint64_t GpuAddress; /* in device memory; the simulator's is a host address */
 
 typedef struct GpuLimits {
@@ -34,7 +36,7 @@ typedef struct GpuMachine GpuMachine;
 typedef struct GpuDriver {
     const char *name; /* cuda, sim */
     GpuMachine *(*open)(int ordinal, GpuLimits *limits); /* NULL on failure */
-    void (*close)(GpuMachine *m);
+    void (*close)(GpuMachine *m); /* gives back all memory too; prints nothing */
     int (*alloc)(GpuMachine *m, int64_t bytes, GpuAddress *out);
     int (*free)(GpuMachine *m, GpuAddress at);
     int (*copy_in)(GpuMachine *m, GpuAddress to, const void *from, int64_t bytes);  /* waits */
@@ -52,8 +54,9 @@ typedef struct GpuDriver {
     int (*capture_end)(GpuMachine *m, void **graph);
     int (*graph_launch)(GpuMachine *m, void *graph);
     void (*graph_free)(GpuMachine *m, void *graph);
-    /* Pinned host memory of `slots` parts, and a copy from one part in stream order; before a part
-     * is written again, slot_wait waits until its last copy is done. */
+    /* Pinned host memory of `slots` parts of `bytes` each, one behind the other, and a copy from
+     * the start of one part in stream order; before a part is written again, slot_wait waits until
+     * its last copy is done. */
     void *(*slots_alloc)(GpuMachine *m, int slots, int64_t bytes);
     int (*slot_wait)(GpuMachine *m, int slot);
     int (*slot_send)(GpuMachine *m, int slot, GpuAddress to, int64_t bytes);
@@ -65,12 +68,21 @@ typedef struct GpuDriver {
 
 extern const GpuDriver gpu_cuda_driver, gpu_sim_driver;
 
+/* ---- gpu.c: the device over a machine ---- */
+
+/* What ninc_cuda_device and ninc_sim_device open; NULL after a message. */
+Device *gpu_open(const GpuDriver *driver, const NincModel *model, const DeviceOptions *options);
+/* Device memory that the programs take, data sets not counted. */
+int64_t gpu_arena_bytes(const NincTarget *target, bool with_train);
+
 /* ---- specialise.c: from a plan to what fits a device ---- */
 
 /* The first of the launch's schedules that fits the limits; NULL when none does. */
 const NincSchedule *schedule_for(const NincLaunch *launch, const GpuLimits *limits);
+/* Says why none of them fits; always -1. */
+int schedule_fault(const NincLaunch *launch, const GpuLimits *limits);
 /* How many parts of the reduction to run: at most schedule->split, and no more than fill the
- * device's processors `rounds` times over. */
+ * device's processors a few times over. All of them where the processors are not known (0). */
 int split_for(const NincSchedule *schedule, const GpuLimits *limits);
 /* Limits by compute capability, for compiling ahead: shared memory of a block; processors 0. */
 GpuLimits limits_of_architecture(int architecture);
@@ -78,35 +90,92 @@ GpuLimits limits_of_architecture(int architecture);
  * The caller frees each and the array. */
 char **schedule_options(const GpuKernel *kernel, int count, int *option_count);
 
-/* ---- nvrtc.c: NVRTC by dlopen, and the cache of cubins ---- */
+/* ---- cuda.c: the driver API by dlopen ---- */
+
+/* The number of GPUs; -1 with the reason in `why` where there is none that runs kernels. */
+int cuda_devices(char *why, size_t size);
+/* One line a GPU, or one that says why there is none. */
+void cuda_list_devices(FILE *out);
+
+/* ---- nvrtc.c: NVRTC by dlopen ---- */
 
 typedef struct Nvrtc Nvrtc;
 
-/* NULL after a line that says where was looked and how to get NVRTC. */
-Nvrtc *nvrtc_open(void);
+/* An NVRTC that is no newer than CUDA `most` (12 for any 12.x; 0: any). NULL after a line that
+ * says where was looked and how to get NVRTC. */
+Nvrtc *nvrtc_open(int most);
 void nvrtc_close(Nvrtc *n);
-/* Whether NVRTC knows the architecture; *newest is the newest that it knows. */
-bool nvrtc_knows(const Nvrtc *n, int architecture, int *newest);
+/* The file that was opened. */
+const char *nvrtc_path(const Nvrtc *n);
+/* Major and minor: 12040 is 12.4. */
+int nvrtc_version(const Nvrtc *n);
+/* The newest architecture that it knows, of those up to `limit`: 90 for limit 99; 0: none. */
+int nvrtc_newest(const Nvrtc *n, int limit);
 
-typedef struct NvrtcJob {
-    const char *name;               /* of the kernel, for messages */
-    int number;                     /* NINC_KERNEL */
-    unsigned char *data;            /* out: cubin or PTX (NUL-terminated), malloc'ed */
+/* The code of one kernel. */
+typedef struct KernelCode {
+    const char *name;    /* for messages */
+    int number;          /* NINC_KERNEL */
+    char *options;       /* -DNAME=VALUE, one a line; malloc'ed */
+    unsigned char *data; /* cubin or PTX, a NUL behind it, malloc'ed; NULL: to be made */
     size_t size;
-    char *log;                      /* out: the compiler's warnings, malloc'ed; or NULL */
-} NvrtcJob;
+    char *log;           /* the compiler's warnings where it was compiled now; or NULL */
+} KernelCode;
 
-/* Compiles the text once a job with the options and -DNINC_KERNEL=number, `threads` at a time.
- * `architecture`: sm_86 gives a cubin, compute_80 PTX. A kernel that does not compile prints the
- * log and the numbered source around it. */
-int nvrtc_compile(const Nvrtc *n, const char *text, const char *architecture,
-                  const char *const *options, int option_count, NvrtcJob *job, int jobs,
-                  int threads);
+/* Compiles the text once for each kernel that has no data, with its options and
+ * -DNINC_KERNEL=number, as many at a time as there are processors. `target`: sm_86 gives cubins,
+ * compute_80 PTX. A kernel that does not compile prints the log and the numbered source around the
+ * first error. */
+int nvrtc_compile(const Nvrtc *n, const char *text, const char *target, KernelCode *code,
+                  int count);
+
+/* ---- cubin_cache.c: code compiled before, in the trainer or in the cache, else by NVRTC ---- */
+
+typedef struct CodeRequest {
+    const char *text;
+    const char *const *option; /* -DNAME=VALUE, of all kernels */
+    int options;
+    int architecture;          /* of the device: 86 */
+    const char *target;        /* exactly this, sm_86 or sm_90a, whatever the device; or NULL */
+    int most;                  /* newest CUDA major whose code the driver takes; 0: any */
+    const NincCubin *ready;    /* ninc_cubins; or NULL */
+} CodeRequest;
+
+/* Finds or makes the code of each kernel, from name and number; `options` become those of the
+ * request's that the kernel reads. NVRTC is opened only when a kernel is neither ready nor in the
+ * cache. A device that NVRTC does not know gets PTX. */
+int code_get(const CodeRequest *request, KernelCode *code, int count);
+void code_free(KernelCode *code, int count);
+/* Whether a cubin of sm_86 (runs on 8.6 and later 8.x) or sm_90a (on 9.0 alone) runs there. */
+bool cubin_runs_on(const char *target, int architecture);
+
+/* ---- cache.c: files of compiled kernels ---- */
+
+__extension__ typedef unsigned __int128 Hash;
+
+Hash hash_start(void);
+Hash hash_bytes(Hash h, const void *bytes, size_t count);
+/* With its NUL, so that two texts do not run together. */
+Hash hash_text(Hash h, const char *text);
+/* $NINC_CACHE_DIR, $XDG_CACHE_HOME/ninc, ~/.cache/ninc: made where it is missing; false after a
+ * notice where it cannot be written. */
+bool cache_directory(char *out, size_t size);
+/* DIRECTORY/KIND-HASHEXTENSION */
+void cache_path(char *out, size_t size, const char *directory, const char *kind, Hash h,
+                const char *extension);
+/* The bytes of an entry, a NUL behind them; NULL where it is missing or damaged. */
+unsigned char *cache_read(const char *path, size_t *size);
+/* Appears under its name only when it is whole, so that trainers that run at once see no half of
+ * one. -1 without a message, errno set. */
+int cache_write(const char *path, const void *bytes, size_t size);
+/* The bytes of any file, a NUL behind them; NULL without a message. */
+unsigned char *read_bytes(const char *path, size_t *size);
 
 /* ---- cubin.c: resource usage of a kernel, read from its cubin (ELF) ---- */
 
 typedef struct CubinUsage {
-    int registers, shared_bytes, local_bytes; /* local: spills and stack, a thread */
+    int registers, local_bytes; /* a thread; local: spills and stack */
+    int shared_bytes;           /* static, a block */
 } CubinUsage;
 
 /* -1 without a message when the bytes are no cubin that holds the kernel. */

@@ -1,0 +1,217 @@
+/* A GPU as a device, over a machine (gpu.h): the driver API or the simulator. The host runs ahead
+ * of the device and waits only to read or write its memory. */
+#include "gpu_device.h"
+
+#include <string.h>
+
+int program_number(const Device *d, const NincProgram *program)
+{
+    if (program != &d->target->train && program != &d->target->eval)
+        internal_error("program %s is not of this model", program->name);
+    if (program == &d->target->train && !d->with_train)
+        internal_error("the device was opened without the program train");
+    return program == &d->target->eval;
+}
+
+static const char *gpu_describe(Device *d)
+{
+    return d->description;
+}
+
+static int64_t gpu_bytes(Device *d)
+{
+    return d->arena_bytes;
+}
+
+/* ---- reading and writing: after all that was launched ---- */
+
+static int put(Device *d, GpuAddress to, const void *from, int64_t bytes)
+{
+    if (bytes == 0)
+        return 0;
+    if (d->driver->wait(d->machine) < 0)
+        return -1;
+    return d->driver->copy_in(d->machine, to, from, bytes);
+}
+
+static int get(Device *d, void *to, GpuAddress from, int64_t bytes)
+{
+    if (bytes == 0)
+        return 0;
+    if (d->driver->wait(d->machine) < 0)
+        return -1;
+    return d->driver->copy_out(d->machine, to, from, bytes);
+}
+
+static GpuAddress state_address(const Device *d, int64_t offset, int64_t count)
+{
+    if (offset < 0 || count < 0 || offset + count > d->target->state_bytes)
+        internal_error("bytes %lld to %lld of a state region of %lld", (long long)offset,
+                       (long long)(offset + count), (long long)d->target->state_bytes);
+    return d->state + (GpuAddress)offset;
+}
+
+static int gpu_write_state(Device *d, int64_t offset, const void *bytes, int64_t count)
+{
+    return put(d, state_address(d, offset, count), bytes, count);
+}
+
+static int gpu_read_state(Device *d, int64_t offset, void *bytes, int64_t count)
+{
+    return get(d, bytes, state_address(d, offset, count), count);
+}
+
+/* The batch is one chunk, so per_image counts nowhere. */
+GpuAddress address_of(const Device *d, const NincArg *at, int partial)
+{
+    switch (at->region) {
+    case NINC_REGION_STATE: return d->state + (GpuAddress)at->offset;
+    case NINC_REGION_SHARED: return d->shared + (GpuAddress)at->offset;
+    case NINC_REGION_WORKER: return d->worker + (GpuAddress)at->offset;
+    case NINC_REGION_PARTIAL:
+        return d->shared + (GpuAddress)(at->offset + partial * at->per_partial);
+    case NINC_REGION_NONE: break;
+    }
+    internal_error("a value without a place is asked for");
+}
+
+static int gpu_write(Device *d, const NincArg *at, int partial, const void *bytes, int64_t count)
+{
+    return put(d, address_of(d, at, partial), bytes, count);
+}
+
+static int gpu_read(Device *d, const NincArg *at, int partial, void *bytes, int64_t count)
+{
+    return get(d, bytes, address_of(d, at, partial), count);
+}
+
+static int gpu_poison(Device *d, const NincProgram *program)
+{
+    const struct {
+        GpuAddress at;
+        int64_t bytes;
+    } part[] = {{d->shared, program->shared_bytes}, {d->worker, program->worker_bytes}};
+    for (int i = 0; i < 2; i++)
+        if (part[i].bytes > 0 &&
+            d->driver->fill(d->machine, part[i].at, 0xFF, part[i].bytes) < 0)
+            return -1;
+    return 0;
+}
+
+/* ---- metrics ---- */
+
+static const Sums no_sums = {.all_logits_zero = 1};
+
+int reset_metrics(Device *d)
+{
+    return put(d, d->sums, &no_sums, sizeof no_sums);
+}
+
+static int gpu_read_metrics(Device *d, Metrics *out)
+{
+    Sums sums;
+    if (get(d, &sums, d->sums, sizeof sums) < 0)
+        return -1;
+    *out = (Metrics){.loss = sums.loss,
+                     .correct = sums.correct,
+                     .images = sums.images,
+                     .all_logits_zero = sums.images > 0 && sums.all_logits_zero};
+    return reset_metrics(d);
+}
+
+/* ---- launches ---- */
+
+static const GpuKernel *kernel_of(const Device *d, const NincLaunch *launch)
+{
+    for (int i = d->with_train ? 0 : d->train_kernels; i < d->kernels; i++)
+        if (d->kernel[i].launch == launch)
+            return &d->kernel[i];
+    internal_error("kernel %s is not loaded", launch->name);
+}
+
+/* Fills d->arg and the grid: x and y from the schedule, z the parts of the reduction. */
+static const GpuKernel *bind(Device *d, const NincLaunch *launch, int partial, int grid[3])
+{
+    const GpuKernel *k = kernel_of(d, launch);
+    for (int i = 0; i < launch->args; i++)
+        d->arg[i] = address_of(d, &launch->arg[i], partial);
+    grid[0] = k->schedule->grid_x;
+    grid[1] = k->schedule->grid_y;
+    grid[2] = k->split;
+    return k;
+}
+
+int launch_part(Device *d, const NincLaunch *launch, int partial)
+{
+    int grid[3];
+    const GpuKernel *k = bind(d, launch, partial, grid);
+    return d->driver->launch(d->machine, k, grid, d->arg, launch->args);
+}
+
+/* A kernel works on the whole batch, whatever the range. */
+static int gpu_launch(Device *d, const NincProgram *program, const NincLaunch *launch,
+                      const NincRange *range, int partial)
+{
+    (void)program;
+    (void)range;
+    return launch_part(d, launch, partial);
+}
+
+static int gpu_copies(Device *d, const NincLaunch *launch)
+{
+    return kernel_of(d, launch)->split;
+}
+
+/* ---- timing ---- */
+
+static int time_steps(Device *d, void *graph, int repeats, double *seconds)
+{
+    if (d->driver->wait(d->machine) < 0)
+        return -1;
+    double begin = clock_seconds();
+    for (int i = 0; i < repeats; i++)
+        if (d->driver->graph_launch(d->machine, graph) < 0)
+            return -1;
+    if (d->driver->wait(d->machine) < 0)
+        return -1;
+    *seconds = clock_seconds() - begin;
+    return reset_metrics(d);
+}
+
+static int gpu_time(Device *d, const NincProgram *program, const NincLaunch *launch, int repeats,
+                    double *seconds)
+{
+    void *graph = d->last[program_number(d, program)];
+    int grid[3];
+    if (launch) {
+        const GpuKernel *k = bind(d, launch, 0, grid);
+        return d->driver->time(d->machine, k, grid, d->arg, launch->args, repeats, seconds);
+    }
+    if (!graph)
+        internal_error("no step of program %s was run that could be timed", program->name);
+    return time_steps(d, graph, repeats, seconds);
+}
+
+/* ---- the devices ---- */
+
+static Device *cuda_open(const NincModel *model, const DeviceOptions *options)
+{
+    return gpu_open(&gpu_cuda_driver, model, options);
+}
+
+static Device *sim_open(const NincModel *model, const DeviceOptions *options)
+{
+    return gpu_open(&gpu_sim_driver, model, options);
+}
+
+#define GPU_DEVICE(title, opener)                                                               \
+    {                                                                                           \
+        .name = title, .target = NINC_CUDA, .open = opener, .close = gpu_close,                 \
+        .describe = gpu_describe, .write_state = gpu_write_state,                               \
+        .read_state = gpu_read_state, .step = gpu_step, .read_metrics = gpu_read_metrics,       \
+        .write = gpu_write, .read = gpu_read, .poison = gpu_poison, .launch = gpu_launch,       \
+        .copies = gpu_copies, .time = gpu_time, .arena_bytes = gpu_bytes,                       \
+    }
+
+const DeviceTable ninc_cuda_device = GPU_DEVICE("cuda", cuda_open);
+const DeviceTable ninc_sim_device = GPU_DEVICE("sim", sim_open);

@@ -1,0 +1,206 @@
+/* Opens a GPU for a model: its kernels, each with the schedule that fits, and its memory. */
+#include "gpu_device.h"
+
+#include <stdlib.h>
+
+/* Shared memory of gather_batch and add_metrics: a word a thread. */
+enum { OWN_SHARED = 1024 };
+
+/* ---- the plan ---- */
+
+int launches_of(const NincProgram *p)
+{
+    return p->befores + p->chunkeds + p->afters;
+}
+
+const NincLaunch *launch_at(const NincProgram *p, int i)
+{
+    if (i < p->befores)
+        return &p->before[i];
+    i -= p->befores;
+    return i < p->chunkeds ? &p->chunked[i] : &p->after[i - p->chunkeds];
+}
+
+/* Bytes of the arena's parts, in order. */
+typedef struct Parts {
+    int64_t state, shared, worker, index, sums;
+} Parts;
+
+static Parts parts_of(const NincTarget *t, bool with_train)
+{
+    const NincProgram *first = with_train ? &t->train : &t->eval;
+    Parts p = {
+        .state = t->state_bytes,
+        .shared = larger(first->shared_bytes, t->eval.shared_bytes),
+        .worker = larger(first->worker_bytes, t->eval.worker_bytes),
+        .index = larger(first->batch, t->eval.batch) * (int64_t)sizeof(int32_t),
+        .sums = sizeof(Sums),
+    };
+    int64_t *const part[] = {&p.state, &p.shared, &p.worker, &p.index, &p.sums};
+    for (size_t i = 0; i < sizeof part / sizeof *part; i++)
+        *part[i] = round_up(*part[i], ALIGNMENT);
+    return p;
+}
+
+static int64_t sum_of(const Parts *p)
+{
+    return p->state + p->shared + p->worker + p->index + p->sums;
+}
+
+int64_t gpu_arena_bytes(const NincTarget *target, bool with_train)
+{
+    Parts parts = parts_of(target, with_train);
+    return sum_of(&parts);
+}
+
+/* ---- opening: kernels ---- */
+
+/* A kernel that is not needed may have no schedule that fits the device. */
+static int add_program(Device *d, const NincProgram *p, bool needed)
+{
+    for (int i = 0; i < launches_of(p); i++) {
+        const NincLaunch *launch = launch_at(p, i);
+        const NincSchedule *schedule = schedule_for(launch, &d->limits);
+        if (!schedule && needed)
+            return schedule_fault(launch, &d->limits);
+        d->kernel[d->kernels++] =
+            (GpuKernel){.name = launch->name,
+                        .launch = launch,
+                        .schedule = schedule,
+                        .split = schedule ? split_for(schedule, &d->limits) : 1,
+                        .number = launch->kernel};
+    }
+    return 0;
+}
+
+/* Their numbers follow those of the programs' kernels. */
+static void add_own_kernels(Device *d)
+{
+    static const char *const names[OWN_KERNELS] = {"gather_batch", "add_metrics"};
+    static const NincSchedule schedule = {.split = 1,
+                                          .threads = 256,
+                                          .shared_bytes = OWN_SHARED,
+                                          .grid_x = 1,
+                                          .grid_y = 1,
+                                          .architecture = 75};
+    for (int i = 0; i < OWN_KERNELS; i++, d->kernels++)
+        d->kernel[d->kernels] = (GpuKernel){
+            .name = names[i], .schedule = &schedule, .split = 1, .number = d->kernels};
+}
+
+static int choose_kernels(Device *d)
+{
+    const NincProgram *train = &d->target->train, *eval = &d->target->eval;
+    d->train_kernels = launches_of(train);
+    int most = d->train_kernels + launches_of(eval) + OWN_KERNELS;
+    d->kernel = xmalloc((size_t)most * sizeof *d->kernel);
+    if (add_program(d, train, d->with_train) < 0 || add_program(d, eval, true) < 0)
+        return -1;
+    add_own_kernels(d);
+    return 0;
+}
+
+/* The options are those of all kernels, whichever are loaded, so that what was compiled for one
+ * command serves the others. */
+static int load_kernels(Device *d)
+{
+    int options, first = d->with_train ? 0 : d->train_kernels;
+    char **option = schedule_options(d->kernel, d->kernels, &options);
+    int status = d->driver->load(d->machine, ninc_cuda_text, (const char *const *)option, options,
+                                 d->kernel + first, d->kernels - first);
+    for (int i = 0; i < options; i++)
+        free(option[i]);
+    free(option);
+    return status;
+}
+
+/* ---- opening: memory ---- */
+
+/* What a batch takes beside the state grows with its images. */
+static int too_little_memory(const Device *d, const Parts *parts, int64_t needed)
+{
+    int batch = d->with_train ? d->target->train.batch : d->target->eval.batch;
+    int64_t image = (needed - parts->state) / batch + 1;
+    int64_t fitting = (d->limits.free_bytes - parts->state) / image;
+    char advice[96] = "not one image fits: use another GPU or --device cpu";
+    if (fitting > 0)
+        snprintf(advice, sizeof advice, "compile it with --batch=%lld or less", (long long)fitting);
+    return fault("model %s needs %.1f MB of device memory at batch %d, %s has %.1f MB free; %s",
+                 d->model->name, megabytes(needed), batch, d->limits.name,
+                 megabytes(d->limits.free_bytes), advice);
+}
+
+static int allocate(Device *d)
+{
+    Parts parts = parts_of(d->target, d->with_train);
+    int64_t bytes = sum_of(&parts);
+    if (bytes > d->limits.free_bytes)
+        return too_little_memory(d, &parts, bytes);
+    if (d->driver->alloc(d->machine, bytes, &d->state) < 0)
+        return -1;
+    d->arena_bytes = bytes;
+    d->shared = d->state + (GpuAddress)parts.state;
+    d->worker = d->shared + (GpuAddress)parts.shared;
+    d->index = d->worker + (GpuAddress)parts.worker;
+    d->sums = d->index + (GpuAddress)parts.index;
+    d->slot_bytes = larger(SPAN, parts.index);
+    d->slots = d->driver->slots_alloc(d->machine, SLOTS, d->slot_bytes);
+    if (!d->slots || d->driver->fill(d->machine, d->state, 0, parts.state) < 0)
+        return -1;
+    return reset_metrics(d);
+}
+
+void gpu_close(Device *d)
+{
+    for (int i = 0; i < DATA_SETS; i++)
+        for (int p = 0; p < PROGRAMS; p++)
+            if (d->data[i].graph[p])
+                d->driver->graph_free(d->machine, d->data[i].graph[p]);
+    if (d->machine)
+        d->driver->close(d->machine);
+    free(d->kernel);
+    free(d->arg);
+    free(d);
+}
+
+static int most_args(const Device *d)
+{
+    int most = 1;
+    for (int i = 0; i < d->kernels - OWN_KERNELS; i++)
+        if (d->kernel[i].launch->args > most)
+            most = d->kernel[i].launch->args;
+    return most;
+}
+
+static int prepare(Device *d, int ordinal)
+{
+    d->machine = d->driver->open(ordinal, &d->limits);
+    if (!d->machine || choose_kernels(d) < 0 || allocate(d) < 0 || load_kernels(d) < 0)
+        return -1;
+    d->arg = xmalloc((size_t)most_args(d) * sizeof *d->arg);
+    snprintf(d->description, sizeof d->description,
+             "%s, %s, compute capability %d.%d, %d processor%s", d->driver->name, d->limits.name,
+             d->limits.architecture / 10, d->limits.architecture % 10, d->limits.processors,
+             d->limits.processors == 1 ? "" : "s");
+    return 0;
+}
+
+Device *gpu_open(const GpuDriver *driver, const NincModel *model, const DeviceOptions *options)
+{
+    const NincTarget *target = &model->target[NINC_CUDA];
+    if (!target->precision) {
+        fault("model %s was compiled without CUDA code; compile it with --target=all or "
+              "--target=cuda",
+              model->name);
+        return NULL;
+    }
+    Device *d = xmalloc(sizeof *d);
+    *d = (Device){.driver = driver,
+                  .model = model,
+                  .target = target,
+                  .with_train = options->with_train};
+    if (prepare(d, options->ordinal) == 0)
+        return d;
+    gpu_close(d);
+    return NULL;
+}
