@@ -109,4 +109,42 @@ NINC_DEVICE void store_row(float *to, const float (&v)[8])
     store_chunk(to, low), store_chunk(to + 4, high);
 }
 
+/* ---- octets: 8 channels of a pixel ---- */
+
+NINC_DEVICE void clear_octet(float (&v)[8])
+{
+#pragma unroll
+    for (int e = 0; e < 8; e++)
+        v[e] = 0.0f;
+}
+
+/* `offset`: of the octet in a map whose pixels have C channels of CP; `channel`: its first one.
+ * Lanes past C are stored as zeros. */
+template <int C, int CP, class Element>
+NINC_DEVICE void store_octet(Element *map, i64 offset, int channel, const float (&v)[8])
+{
+    float used[8];
+#pragma unroll
+    for (int e = 0; e < 8; e++)
+        used[e] = C == CP || channel + e < C ? v[e] : 0.0f;
+    store_row(map + offset, used);
+}
+
+/* The same of a gradient; 0 where `mask`, a map of the same shape or NULL, is not above 0. */
+template <int C, int CP, class Element>
+NINC_DEVICE void store_gradient(Element *map, const Element *mask, i64 offset, int channel,
+                                const float (&v)[8])
+{
+    if (!mask) {
+        store_octet<C, CP>(map, offset, channel, v);
+        return;
+    }
+    float kept[8], masked[8];
+    load_row(kept, mask + offset);
+#pragma unroll
+    for (int e = 0; e < 8; e++)
+        masked[e] = kept[e] > 0.0f ? v[e] : 0.0f;
+    store_octet<C, CP>(map, offset, channel, masked);
+}
+
 #endif
