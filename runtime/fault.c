@@ -1,21 +1,38 @@
-/* Messages of the trainer. */
+/* Messages of the trainer, and of ninc where it uses the runtime. */
 #include "runtime.h"
 
 #include <stdarg.h>
 
-static void print_line(const char *prefix, const char *format, va_list ap)
+const char *fault_program = "trainer";
+
+static void print_line(const char *kind, const char *format, va_list ap)
 {
     fflush(stdout);
-    fputs(prefix, stderr);
+    fprintf(stderr, "%s: %s", fault_program, kind);
     vfprintf(stderr, format, ap);
     fputc('\n', stderr);
+}
+
+/* Where errors go instead of stderr. */
+static char *held;
+static size_t held_size;
+
+void fault_hold(char *text, size_t size)
+{
+    held = text;
+    held_size = size;
+    if (text)
+        text[0] = '\0';
 }
 
 int fault(const char *format, ...)
 {
     va_list ap;
     va_start(ap, format);
-    print_line("trainer: error: ", format, ap);
+    if (!held)
+        print_line("error: ", format, ap);
+    else if (held[0] == '\0')
+        vsnprintf(held, held_size, format, ap);
     va_end(ap);
     return -1;
 }
@@ -24,7 +41,7 @@ void notice(const char *format, ...)
 {
     va_list ap;
     va_start(ap, format);
-    print_line("trainer: ", format, ap);
+    print_line("", format, ap);
     va_end(ap);
 }
 

@@ -120,6 +120,7 @@ typedef struct KernelCode {
     unsigned char *data; /* cubin or PTX, a NUL behind it, malloc'ed; NULL: to be made */
     size_t size;
     char *log;           /* the compiler's warnings where it was compiled now; or NULL */
+    bool ready;          /* it came with the trainer */
 } KernelCode;
 
 /* Compiles the text once for each kernel that has no data, with its options and

@@ -10,12 +10,28 @@
 
 /* ---- fault.c ---- */
 
+/* The word that messages begin with. */
+extern const char *fault_program;
 /* Prints "trainer: error: ..." to stderr; always -1. */
 int fault(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* From now on the first error is kept in `text` and none is printed; NULL: they are printed again.
+ * For the one thread of a command. */
+void fault_hold(char *text, size_t size);
 /* Prints "trainer: ..." to stderr. */
 void notice(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Copies at most size-1 bytes of `text`, control characters as '?', for use in messages. */
 const char *printable(const char *text, char *out, size_t size);
+
+/* ---- devices.c ---- */
+
+/* auto, cpu, cuda, cuda:N, sim. `auto` gives the table NULL; false: no device's name. */
+bool device_parse(const char *text, const DeviceTable **table, int *ordinal);
+/* Opens the device of *table. Where that is NULL, a GPU, or the CPU after a line that says why it
+ * is no GPU, and sets *table. NULL after a message. */
+Device *device_open(const NincModel *model, const DeviceTable **table,
+                    const DeviceOptions *options);
+/* Prints the devices that there are, each on a line, or why there is none of a kind. */
+int devices_list(const NincModel *model, const DeviceOptions *options);
 
 /* ---- random.c: Philox4x32-10 (Salmon et al., SC 2011) ---- */
 
@@ -142,7 +158,9 @@ typedef struct TrainOptions {
     bool no_shuffle, no_eval, no_progress;
 } TrainOptions;
 
-/* Trains; returns the exit status (128 + the signal's number after SIGINT or SIGTERM). */
+/* In what follows the table may be NULL: the best device that opens (device_open).
+ *
+ * Trains; returns the exit status (128 + the signal's number after SIGINT or SIGTERM). */
 int train(const NincModel *model, const DeviceTable *table, const TrainOptions *options);
 
 typedef struct EvalOptions {
@@ -170,6 +188,7 @@ const struct Graph *plan_graph(const struct Module *m, const DeviceTable *table,
 typedef struct ProfileOptions {
     DeviceOptions device;
     uint64_t seed;
+    int repeats;      /* measurements, of which the median counts; 0: as many as are usual */
     const char *json; /* NULL: none */
 } ProfileOptions;
 
@@ -189,7 +208,8 @@ int verify(const NincModel *model, const DeviceTable *table, const VerifyOptions
 
 /* ---- info.c ---- */
 
-/* Prints the model, its parameters, its memory plan and the device; returns the exit status. */
+/* Prints the model, its parameters, its memory plan (table NULL: of every target) and the devices;
+ * returns the exit status. */
 int info(const NincModel *model, const DeviceTable *table, const DeviceOptions *options);
 
 #endif

@@ -37,29 +37,6 @@ static const struct {
 
 enum { SIMULATOR_FILES = sizeof simulator / sizeof simulator[0], MAX_WORDS = 64 };
 
-/* ---- hashes (FNV-1a) ---- */
-
-__extension__ typedef unsigned __int128 Hash;
-
-static Hash hash_start(void)
-{
-    return (Hash)0x6c62272e07bb0142 << 64 | 0x62b821756295c58d;
-}
-
-static Hash hash_bytes(Hash h, const void *bytes, size_t count)
-{
-    const Hash prime = (Hash)1 << 88 | 0x13b;
-    for (const unsigned char *b = bytes; count--; b++)
-        h = (h ^ *b) * prime;
-    return h;
-}
-
-/* With its NUL, so that two texts do not run together. */
-static Hash hash_text(Hash h, const char *text)
-{
-    return hash_bytes(h, text, strlen(text) + 1);
-}
-
 /* What -march=native depends on. */
 static Hash hash_processor(Hash h)
 {
@@ -265,107 +242,26 @@ static void remove_work(const Build *b)
 
 /* ---- the cache ---- */
 
-/* At the end of each library in the cache; the loader does not look there. */
-typedef struct Trailer {
-    char magic[8];
-    uint64_t size;
-    unsigned char hash[16];
-} Trailer;
-
-static const char trailer_magic[8] = "nincsim1";
-
-static Trailer trailer_of(const unsigned char *bytes, size_t size)
-{
-    Trailer t = {.size = size};
-    Hash h = hash_bytes(hash_start(), bytes, size);
-    memcpy(t.magic, trailer_magic, sizeof t.magic);
-    memcpy(t.hash, &h, sizeof t.hash);
-    return t;
-}
-
-/* The bytes of a file with room for a trailer; NULL without a message. */
-static unsigned char *read_file(const char *path, size_t *size)
-{
-    struct stat s;
-    FILE *f = fopen(path, "rb");
-    if (!f)
-        return NULL;
-    unsigned char *bytes = NULL;
-    if (fstat(fileno(f), &s) == 0 && S_ISREG(s.st_mode)) {
-        bytes = xmalloc((size_t)s.st_size + sizeof(Trailer));
-        *size = fread(bytes, 1, (size_t)s.st_size, f);
-    }
-    fclose(f);
-    return bytes;
-}
-
 static bool whole(const char *path)
 {
-    size_t size = 0;
-    unsigned char *bytes = read_file(path, &size);
-    bool good = false;
-    if (bytes && size > sizeof(Trailer)) {
-        Trailer t = trailer_of(bytes, size - sizeof t);
-        good = memcmp(&t, bytes + size - sizeof t, sizeof t) == 0;
-    }
+    size_t size;
+    unsigned char *bytes = cache_read(path, &size);
     free(bytes);
-    return good;
+    return bytes != NULL;
 }
 
-/* Appears under its name only when it is whole, so that trainers that run at once see no half of
- * one. */
+/* A file of the work directory into the cache. */
 static int store(const Build *b, const char *name, const char *path)
 {
-    char from[PATH_MAX + 32], beside[PATH_MAX + 32];
+    char from[PATH_MAX + 32];
     size_t size = 0;
     snprintf(from, sizeof from, "%s/%s", b->work, name);
-    snprintf(beside, sizeof beside, "%s.partial-%ld", path, (long)getpid());
-    unsigned char *bytes = read_file(from, &size);
+    unsigned char *bytes = read_bytes(from, &size);
     if (!bytes)
         return fault("cannot read %s: %s", from, strerror(errno));
-    Trailer t = trailer_of(bytes, size);
-    memcpy(bytes + size, &t, sizeof t);
-    FILE *f = fopen(beside, "wb");
-    bool written = f && fwrite(bytes, 1, size + sizeof t, f) == size + sizeof t;
-    if (f && fclose(f))
-        written = false;
+    int status = cache_write(path, bytes, size);
     free(bytes);
-    if (written && rename(beside, path) == 0)
-        return 0;
-    int status = fault("cannot write %s: %s", path, strerror(errno));
-    unlink(beside);
-    return status;
-}
-
-/* Makes the directory and those above it. */
-static bool make_directories(char *path)
-{
-    for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        mkdir(path, 0777);
-        *slash = '/';
-    }
-    mkdir(path, 0777);
-    return access(path, W_OK | X_OK) == 0;
-}
-
-/* $NINC_CACHE_DIR, $XDG_CACHE_HOME/ninc, ~/.cache/ninc. */
-static bool cache_directory(char *out, size_t size)
-{
-    const char *own = getenv("NINC_CACHE_DIR"), *xdg = getenv("XDG_CACHE_HOME");
-    const char *home = getenv("HOME");
-    if (own && *own)
-        snprintf(out, size, "%s", own);
-    else if (xdg && *xdg)
-        snprintf(out, size, "%s/ninc", xdg);
-    else
-        snprintf(out, size, "%s/.cache/ninc", home && *home ? home : "/nonexistent");
-    if (make_directories(out))
-        return true;
-    notice("the cache directory %s cannot be written (%s): kernels are compiled in each run; set "
-           "NINC_CACHE_DIR",
-           out, strerror(errno));
-    return false;
+    return status ? fault("cannot write %s: %s", path, strerror(errno)) : 0;
 }
 
 static Hash hash_simulator(const SimCompiler *compiler)
@@ -399,20 +295,13 @@ static int make_work(Build *b)
     return status;
 }
 
-static void cache_path(const Build *b, char *out, size_t size, const char *form, Hash h)
-{
-    char name[64];
-    snprintf(name, sizeof name, form, (unsigned long long)(h >> 64), (unsigned long long)h);
-    snprintf(out, size, "%s/%s", b->cache, name);
-}
-
 /* The simulator's object is the same for all programs: it has a place of its own in the cache. */
 static void find_core(Build *b)
 {
     snprintf(b->core, sizeof b->core, "core.o");
     if (!*b->cache)
         return;
-    cache_path(b, b->core, sizeof b->core, "simcore-%016llx%016llx.o", hash_simulator(b->compiler));
+    cache_path(b->core, sizeof b->core, b->cache, "simcore", hash_simulator(b->compiler), ".o");
     b->core_ready = whole(b->core);
 }
 
@@ -458,8 +347,8 @@ int sim_library(const SimCompiler *compiler, const SimProgram *program, SimLibra
         snprintf(out->path, sizeof out->path, "%s/ninc-sim-%ld.so",
                  place && *place ? place : "/tmp", (long)getpid());
     } else {
-        cache_path(&b, out->path, sizeof out->path, "sim-%016llx%016llx.so",
-                   hash_program(compiler, program));
+        cache_path(out->path, sizeof out->path, b.cache, "sim", hash_program(compiler, program),
+                   ".so");
         if (whole(out->path))
             return 0;
     }
