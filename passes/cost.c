@@ -5,6 +5,9 @@
 /* What a large kernel of ours can reach on an H200, by arithmetic; copies measure the memory. */
 static const double BF16_FLOPS = 480e12, TF32_FLOPS = 240e12, FP32_FLOPS = 60e12, BYTES = 4.3e12;
 
+/* What the level-2 cache gives: each block of a fused kernel reads all filters. */
+static const double CACHE_BYTES = 5.5e12;
+
 /* Between two kernels of one CUDA graph. */
 static const double LAUNCH = 1.5e-6;
 
@@ -51,9 +54,14 @@ static const char *say(Pool *pool, bool pays, double fused, double alone)
 static const char *say_too_large(Pool *pool, int channels, int least, int limit)
 {
     if (least == 0)
-        return pool_format(pool, "not fused: no tile covers %d channels", channels);
+        return pool_format(pool, "not fused: sums of %d channels do not fit the registers", channels);
     return pool_format(pool, "not fused: %d channels need %d KB of shared memory, %d KB are there",
                        channels, (least + 1023) / 1024, limit / 1024);
+}
+
+static double filter_bytes(const Node *filter)
+{
+    return (double)shape_elements(&filter->tensor.shape) * dtype_bytes(filter->tensor.dtype);
 }
 
 static bool is_read_outside(const Graph *g, const Node *n, const Node *inside)
@@ -65,16 +73,10 @@ static bool is_read_outside(const Graph *g, const Node *n, const Node *inside)
     return false;
 }
 
-static bool is_thin(const Node *image)
-{
-    return (image->op == OP_RESIZE || image->op == OP_NORMALIZE) &&
-           image->tensor.shape.dim[3] < 8;
-}
-
 bool cost_forward_pays(const Graph *g, const Block *b, const char **note)
 {
     const Node *first = b->conv[0], *x = first->in[0];
-    double rate = flops_of(first), flop = 0, bytes = map_bytes(x), alone = 0;
+    double rate = flops_of(first), flop = 0, bytes = map_bytes(x), filters = 0, alone = 0;
     int channels = 0, least = 0;
     Schedule fits[MAX_SCHEDULES];
     for (int i = 0; i < b->count; i++) {
@@ -83,16 +85,19 @@ bool cost_forward_pays(const Graph *g, const Block *b, const char **note)
         bool last = i + 1 == b->count;
         alone += longer(own / rate, (map_bytes(conv->in[0]) + map_bytes(y)) / BYTES) + LAUNCH;
         flop += own;
+        filters += filter_bytes(conv->in[1]);
         if (last || is_read_outside(g, y, b->conv[i + 1]))
             bytes += map_bytes(y);
         channels = padded_channels(y) > channels ? padded_channels(y) : channels;
     }
     DType dtype = x->tensor.dtype;
-    if (schedule_block_forward(dtype, first->math, channels, is_thin(x), fits, &least) == 0) {
+    if (schedule_block_forward(dtype, first->math, channels, fits, &least) == 0) {
         *note = say_too_large(g->module->pool, channels, least, shared_limit(dtype, first->math));
         return false;
     }
-    double fused = longer(FORWARD_PENALTY * flop / rate, bytes / BYTES) + LAUNCH;
+    filters *= pixels_of(b->map[0]) / fits[0].tile_m;
+    double fused = longer(longer(FORWARD_PENALTY * flop / rate, bytes / BYTES),
+                          filters / CACHE_BYTES) + LAUNCH;
     *note = say(g->module->pool, fused < alone, fused, alone);
     return fused < alone;
 }

@@ -32,8 +32,7 @@ bool cost_backward_pays(const Graph *g, const BackwardBlock *b, const char **not
 
 /* Tiles for a fused block of at most `channels` channels (rounded up to 8); dtype and math of its
  * contractions. Returns how many (0: none fits) and in *least the shared memory of the smallest. */
-int schedule_block_forward(DType dtype, Math math, int channels, bool thin, Schedule *out,
-                           int *least);
+int schedule_block_forward(DType dtype, Math math, int channels, Schedule *out, int *least);
 int schedule_block_backward(DType dtype, Math math, int channels, int steps, Schedule *out,
                             int *least);
 void schedule_cuda_graph(Graph *g);

@@ -3,18 +3,14 @@
 #include "../ir/tiles.h"
 #include "cuda.h"
 
-#ifndef NINC_HEAD_SHARED
-#define NINC_HEAD_SHARED(k, threads) (4 * ((k) + (threads)))
-#endif
-
 enum { THREADS = 256, UPDATE_ELEMENTS = 1024, LANES = 8 };
 
 /* What splits aim at: two blocks a processor of a large GPU. The copies of a weight gradient take
  * no more than this many bytes, and no part has fewer pixels than this. */
 enum { WANTED_BLOCKS = 264, SPLIT_BYTES = 16 * 1024 * 1024, LEAST_PIXELS = 256 };
 
-/* A part of the machine that small problems leave idle: with fewer blocks, smaller tiles. */
-enum { FEW_BLOCKS = 132 };
+/* Of a large GPU. With fewer blocks than these, smaller tiles. */
+enum { PROCESSORS = 132 };
 
 static int64_t ceil_div(int64_t a, int64_t b)
 {
@@ -184,7 +180,7 @@ static void schedule_conv(const Graph *g, Kernel *k, const Node *n)
     s.tile_n = tile_width(m.columns, least, any);
     if (n->op == OP_CONV2D_WGRAD)
         s.tile_m = tile_width(m.rows, least, false);
-    bool few = ceil_div(m.rows, s.tile_m) * ceil_div(m.columns, s.tile_n) < FEW_BLOCKS;
+    bool few = ceil_div(m.rows, s.tile_m) * ceil_div(m.columns, s.tile_n) < PROCESSORS;
     if (n->op != OP_CONV2D_WGRAD && few)
         s.tile_m = 64;
     s.threads = s.tile_m * s.tile_n >= 128 * 64 ? 256 : 128;
@@ -200,36 +196,6 @@ static void schedule_conv(const Graph *g, Kernel *k, const Node *n)
     add_tiled(k, n, &m, s, shared_limit(m.dtype, m.math));
 }
 
-/* ---- blocks ---- */
-
-int schedule_block_forward(DType dtype, Math math, int channels, bool thin, Schedule *out,
-                           int *least)
-{
-    (void)dtype, (void)math, (void)channels, (void)thin, (void)out;
-    *least = 0;
-    return 0;
-}
-
-int schedule_block_backward(DType dtype, Math math, int channels, int steps, Schedule *out,
-                            int *least)
-{
-    (void)dtype, (void)math, (void)channels, (void)steps, (void)out;
-    *least = 0;
-    return 0;
-}
-
-static void schedule_forward(const Graph *g, Kernel *k)
-{
-    (void)g, (void)k;
-}
-
-static void schedule_backward(const Graph *g, Kernel *k)
-{
-    (void)g, (void)k;
-}
-
-/* ---- the pass ---- */
-
 static const Node *contraction_of(const Kernel *k)
 {
     for (int i = 0; i < k->node_count; i++) {
@@ -240,13 +206,131 @@ static const Node *contraction_of(const Kernel *k)
     internal_error("kernel %s has no contraction", k->name);
 }
 
+/* ---- blocks ---- */
+
+/* Sums that a thread can keep in registers beside operands and addresses. */
+enum { FORWARD_SUMS = 64, BACKWARD_SUMS = 112 };
+
+static const int block_pixels[] = {128, 64, 32};
+
+enum { BLOCK_PIXELS = sizeof block_pixels / sizeof *block_pixels };
+
+static int round_up(int n, int multiple)
+{
+    return (n + multiple - 1) / multiple * multiple;
+}
+
+/* Appends the schedule where it fits; keeps the least shared memory that any wanted. */
+static int add_block(Schedule s, int limit, Schedule *out, int count, int *least)
+{
+    if (*least == 0 || s.shared_bytes < *least)
+        *least = s.shared_bytes;
+    if (s.shared_bytes <= limit && count < MAX_SCHEDULES / 2)
+        out[count++] = s;
+    return count;
+}
+
+static Schedule block_schedule(DType dtype, Math math, int channels)
+{
+    int depth = dtype == DT_F32 && math == MATH_FP32 ? 16 : 32;
+    return (Schedule){.tile_n = round_up(channels, depth), .tile_k = depth, .split = 1,
+                      .threads = THREADS, .grid_y = 1,
+                      .architecture = depth == 16 ? 75 : 80};
+}
+
+int schedule_block_forward(DType dtype, Math math, int channels, Schedule *out, int *least)
+{
+    int count = 0, size = dtype_bytes(dtype), limit = shared_limit(dtype, math);
+    Schedule s = block_schedule(dtype, math, channels);
+    for (int i = 0; i < BLOCK_PIXELS; i++)
+        for (s.stages = 3; s.stages >= 2; s.stages--) {
+            s.tile_m = block_pixels[i];
+            s.shared_bytes = NINC_MLPCONV_FPROP_SHARED(s.tile_m, s.tile_n, s.tile_k, s.stages,
+                                                       size);
+            if (s.tile_m * s.tile_n / s.threads <= FORWARD_SUMS)
+                count = add_block(s, limit, out, count, least);
+        }
+    return count;
+}
+
+int schedule_block_backward(DType dtype, Math math, int channels, int steps, Schedule *out,
+                            int *least)
+{
+    int count = 0, size = dtype_bytes(dtype), limit = shared_limit(dtype, math);
+    Schedule s = block_schedule(dtype, math, channels);
+    for (int i = 0; i < BLOCK_PIXELS; i++)
+        for (s.stages = 1; s.stages <= 2; s.stages++) { /* 1: the filters stay */
+            s.tile_m = block_pixels[i];
+            s.shared_bytes = NINC_MLPCONV_BACKWARD_SHARED(s.tile_m, s.tile_n, s.tile_k, s.stages,
+                                                          steps, size);
+            if ((s.tile_m + steps * s.tile_n) * s.tile_n / s.threads <= BACKWARD_SUMS)
+                count = add_block(s, limit, out, count, least);
+        }
+    return count;
+}
+
+static int most_channels(const Kernel *k)
+{
+    int most = 0;
+    for (int i = 0; i < k->node_count; i++) {
+        const Node *n = k->node[i];
+        for (int j = 0; j < n->arity; j++) {
+            bool thin = n->op == OP_CONV2D && i == 0;
+            bool map = n->in[j]->tensor.shape.rank == 4 && n->op != OP_CONV2D_WGRAD && j == 0;
+            if (map && !thin)
+                most = padded_channels(n->in[j]) > most ? padded_channels(n->in[j]) : most;
+        }
+        if (n->tensor.shape.rank == 4 && n->op != OP_CONV2D_WGRAD)
+            most = padded_channels(n) > most ? padded_channels(n) : most;
+    }
+    return most;
+}
+
+static int64_t pixels_of(const Node *map)
+{
+    const int32_t *d = map->tensor.shape.dim;
+    return (int64_t)d[0] * d[1] * d[2];
+}
+
+static void schedule_forward(Kernel *k)
+{
+    const Node *conv = contraction_of(k);
+    Schedule fits[MAX_SCHEDULES];
+    int least = 0, count = schedule_block_forward(conv->in[0]->tensor.dtype, conv->math,
+                                                  most_channels(k), fits, &least);
+    for (int i = 0; i < count; i++) {
+        fits[i].grid_x = (int)ceil_div(pixels_of(conv), fits[i].tile_m);
+        add_schedule(k, fits[i]);
+    }
+}
+
+/* Each block has a range of pixels and its own copy of the weight gradients. */
+static void schedule_backward(Kernel *k)
+{
+    const Node *wgrad = contraction_of(k), *dy = wgrad->in[1];
+    int steps = 0, least = 0;
+    Schedule fits[MAX_SCHEDULES];
+    for (int i = 0; i < k->node_count; i++)
+        steps += k->node[i]->op == OP_CONV2D_WGRAD;
+    int count = schedule_block_backward(dy->tensor.dtype, wgrad->math, most_channels(k), steps,
+                                        fits, &least);
+    for (int i = 0; i < count; i++) {
+        int64_t tiles = ceil_div(pixels_of(dy), fits[i].tile_m);
+        fits[i].split = (int)smaller(tiles, PROCESSORS);
+        fits[i].grid_x = 1;
+        add_schedule(k, fits[i]);
+    }
+}
+
+/* ---- the pass ---- */
+
 /* The value whose elements the threads of an untiled kernel share: what its last node gives. */
 static const Node *result_of(const Kernel *k)
 {
     return k->class == KERNEL_POOL_FORWARD ? k->node[0] : k->node[k->node_count - 1];
 }
 
-static int64_t pixel_groups(const Graph *g, const Node *map)
+static int64_t pixel_groups(const Node *map)
 {
     Tensor t = map->tensor;
     t.layout = (Layout){.kind = LAYOUT_NHWC, .block = LANES};
@@ -260,11 +344,11 @@ static void schedule_kernel(const Graph *g, Kernel *k)
     case KERNEL_CONV_FORWARD:
     case KERNEL_CONV_DGRAD:
     case KERNEL_CONV_WGRAD: schedule_conv(g, k, contraction_of(k)); return;
-    case KERNEL_MLPCONV_FORWARD: schedule_forward(g, k); return;
-    case KERNEL_MLPCONV_BACKWARD: schedule_backward(g, k); return;
+    case KERNEL_MLPCONV_FORWARD: schedule_forward(k); return;
+    case KERNEL_MLPCONV_BACKWARD: schedule_backward(k); return;
     case KERNEL_POOL_FORWARD:
     case KERNEL_POOL_BACKWARD:
-        schedule_blocks(k, ceil_div(pixel_groups(g, result_of(k)), THREADS), 0);
+        schedule_blocks(k, ceil_div(pixel_groups(result_of(k)), THREADS), 0);
         return;
     case KERNEL_HEAD: schedule_head(g, k); return;
     case KERNEL_METRICS: schedule_blocks(k, 1, 0); return;

@@ -4,6 +4,8 @@
 #   tests/golden/frontend/X.yaml + X.ir     the IR of `ninc --emit=ir -O0`
 #   tests/golden/passes/X.PASS.ir + X.PASS.expected    the IR before and after one pass at -O2;
 #                                                      X.PASS0.ir: at -O0, and so on
+#   tests/golden/cuda/MODEL.CHANNELS.PRECISION.expected    the kernels that MODEL.yaml has on a GPU with
+#                                                      blocks of so many channels, and why
 . tests/lib.sh
 
 # same EXPECTED GOT
@@ -51,5 +53,24 @@ for input in tests/golden/passes/*.*.ir; do
     [ -e "$input" ] || continue
     name=${input%.ir}
     check "pass ${name##*/}" one_pass "$name" "${name##*.}"
+done
+
+# Each block's channels replaced by CHANNELS.
+kernels_of_blocks() {
+    local channels=$2 precision=$3 set=() block layer
+    for block in 0 1; do
+        layer=layers.$block.mlpconv.out_channels
+        set+=("--set=$layer=$channels")
+    done
+    "$NINC" --target=cuda --precision="$precision" --emit=summary -v "${set[@]}" "$1.yaml" |
+        sed -n '/^kernels of train/,/^$/p' >"$work/stdout" &&
+        same "$1.$channels.$precision.expected" "$work/stdout"
+}
+
+for channels in 64 96 192 256; do
+    for precision in fp32 tf32 bf16; do
+        check "kernels of blocks of $channels channels, $precision" \
+            kernels_of_blocks tests/golden/cuda/blocks $channels $precision
+    done
 done
 finish

@@ -4,7 +4,8 @@
 . tests/lib.sh
 
 dump() {
-    mkdir -p "$2" && "$NINC" "-O$3" --emit=ir --dump=all --dump-dir="$2" "$1" >"$2.final"
+    mkdir -p "$2" &&
+        "$NINC" "-O$3" "--precision=$4" --emit=ir --dump=all --dump-dir="$2" "$1" >"$2.final"
 }
 
 # Every dump in the directory, parsed and printed again.
@@ -22,7 +23,8 @@ carries_on() {
     local file
     for file in "$1"/*; do
         cp "$file" "$work/dump.ir"
-        "$NINC" "-O$2" --emit=ir "$work/dump.ir" >"$work/final" || return 1
+        # The precision is in the text once its pass has run.
+        "$NINC" "-O$2" "--precision=$3" --emit=ir "$work/dump.ir" >"$work/final" || return 1
         diff "$1.final" "$work/final" | head -n 5
         cmp "$1.final" "$work/final" || { echo "from $file"; return 1; }
     done
@@ -32,9 +34,11 @@ for model in models/*.yaml tests/pytorch/*_sgd.yaml; do
     name=${model##*/}
     for level in 0 2; do
         at=$work/${name%.yaml}-O$level
-        check "dump $name -O$level" dump "$model" "$at" $level
+        precision=fp32
+        [ $level = 0 ] || precision=bf16
+        check "dump $name -O$level $precision" dump "$model" "$at" $level $precision
         check "round trip $name -O$level" reads_back "$at"
-        check "carry on $name -O$level" carries_on "$at" $level
+        check "carry on $name -O$level" carries_on "$at" $level $precision
     done
 done
 
