@@ -1,5 +1,5 @@
-/* Inside of the GPU device: what gpu.c (reading, launching, timing), gpu_open.c (kernels, memory) and
- * gpu_step.c (data sets, steps) share.
+/* Inside of the GPU device: what gpu.c (reading, launching, timing), gpu_open.c (kernels, memory)
+ * and gpu_step.c (data sets, steps) share.
  *
  * All of a model's device memory is one arena: state, what the programs share and their scratch,
  * the index of a step's images, the sums of metrics. Data sets lie beside it. */

@@ -1,5 +1,6 @@
-/* What the trainer is: the model, its parameters, its memory plan, the device it would run on. */
+/* What the trainer is: the model, its parameters, its memory plan, the devices it can run on. */
 #include "../ir/ir.h"
+#include "gpu.h"
 #include "runtime.h"
 
 static void print_shape(const Shape *shape, char *out, size_t size)
@@ -46,15 +47,31 @@ static void print_launches(const NincProgram *p)
            p->name, p->batch, p->chunk, p->partials, p->befores, p->chunkeds, p->afters);
 }
 
-static void print_memory(const NincModel *model, const DeviceTable *table)
+/* On a GPU all of it is one allocation; on the CPU it depends on the number of threads. */
+static void print_memory(const Module *ir, const NincModel *model, const DeviceTable *table)
 {
-    Pool *pool = pool_new();
-    const Module *ir = plan_module(pool);
     const NincTarget *target = device_target(model, table);
-    printf("\n%-8s %-24s %14s %14s\n", "memory", "region", "bytes", "lower bound");
+    printf("\n%s, %s\n%-8s %-24s %14s %14s\n", table->name, target->precision, "memory", "region",
+           "bytes", "lower bound");
     print_region("both", "state", target->state_bytes, target->state_bytes);
     print_program(ir, table, &target->train);
     print_program(ir, table, &target->eval);
+    if (table->target == NINC_CUDA)
+        printf("%-8s %-24s %14lld\n", "train", "all, without data",
+               (long long)gpu_arena_bytes(target, true));
+    print_launches(&target->train);
+    print_launches(&target->eval);
+}
+
+static void print_targets(const NincModel *model, const DeviceTable *only)
+{
+    static const DeviceTable *const tables[] = {&ninc_cpu_device, &ninc_cuda_device};
+    Pool *pool = pool_new();
+    const Module *ir = plan_module(pool);
+    for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
+        if (device_target(model, tables[i])->precision &&
+            (!only || only->target == tables[i]->target))
+            print_memory(ir, model, tables[i]);
     pool_free(pool);
 }
 
@@ -62,20 +79,19 @@ int info(const NincModel *model, const DeviceTable *table, const DeviceOptions *
 {
     DeviceOptions options = *device_options;
     options.with_train = true;
-    Device *device = table->open(model, &options);
-    if (!device)
+    if (table && !device_target(model, table)->precision) {
+        fault("model %s was compiled without code for --device %s; compile it with --target=all",
+              model->name, table->name);
         return 1;
+    }
     printf("model %s: data set %s, images %dx%dx%d, %d classes, %d epochs, learning rate %g\n",
            model->name, model->dataset, model->image_h, model->image_w, model->image_c,
            model->classes, model->epochs, model->lr);
     print_parameters(model);
-    print_memory(model, table);
-    printf("\n");
-    print_launches(&device_target(model, table)->train);
-    print_launches(&device_target(model, table)->eval);
-    printf("\ndevice %s: training takes %.1f MB\n", table->describe(device),
-           (double)table->arena_bytes(device) / 1e6);
-    table->close(device);
+    print_targets(model, table);
+    printf("\ndevices\n");
+    if (devices_list(model, &options) < 0)
+        return 1;
     if (fflush(stdout) == 0)
         return 0;
     fault("cannot write to standard output");

@@ -11,25 +11,31 @@
 enum { EXIT_FAULT = 1, EXIT_USAGE = 2, MAX_COUNT = 1000000000, MAX_THREADS = 1024 };
 
 static const char usage[] =
-    "usage: trainer train  [--data DIR|random] [--device auto|cpu] [--epochs N] [--max-steps N]\n"
-    "                      [--seed N] [--threads N] [--init FILE.safetensors]\n"
-    "                      [--save FILE.safetensors] [--no-shuffle] [--lr X]\n"
-    "                      [--checkpoint-dir DIR] [--checkpoint-every N]\n"
-    "                      [--log FILE.jsonl] [--log-every N] [--no-eval] [--no-progress]\n"
-    "       trainer eval   --weights FILE.safetensors [--data DIR|random] [--device auto|cpu]\n"
-    "                      [--seed N] [--threads N]\n"
-    "       trainer verify [--full] [--seed N] [--device auto|cpu] [--threads N]\n"
-    "       trainer info   [--device auto|cpu] [--threads N]\n"
+    "usage: trainer train   [--data DIR|random] [--device DEVICE] [--epochs N] [--max-steps N]\n"
+    "                       [--seed N] [--threads N] [--init FILE.safetensors]\n"
+    "                       [--save FILE.safetensors] [--no-shuffle] [--lr X]\n"
+    "                       [--checkpoint-dir DIR] [--checkpoint-every N]\n"
+    "                       [--log FILE.jsonl] [--log-every N] [--no-eval] [--no-progress]\n"
+    "       trainer eval    --weights FILE.safetensors [--data DIR|random] [--device DEVICE]\n"
+    "                       [--seed N] [--threads N]\n"
+    "       trainer verify  [--full] [--seed N] [--device DEVICE] [--threads N]\n"
+    "       trainer profile [--json FILE] [--repeats N] [--seed N] [--device DEVICE]\n"
+    "                       [--threads N]\n"
+    "       trainer info    [--device DEVICE] [--threads N]\n"
     "\n"
     "train   trains the model; data is looked for in --data, $NINC_DATA/DATASET and\n"
     "        /usr/share/datasets/DATASET\n"
     "eval    loss and accuracy on the test images\n"
     "verify  every kernel against the naive evaluator (2 images; --full: the whole chunk and a\n"
     "        whole step)\n"
-    "info    the model, its parameters, its memory plan\n";
+    "profile the time of each kernel and of a training step, the median of --repeats measurements\n"
+    "info    the model, its parameters, its memory plan, the devices\n"
+    "\n"
+    "DEVICE  auto (a GPU where there is one, else the CPU), cpu, cuda, cuda:N (GPU number N, from\n"
+    "        0), sim (a simulated GPU: slow, exact)\n";
 
 /* Flags by number; one bit each for the commands that take it. */
-enum Command { TRAIN = 1, EVAL = 2, VERIFY = 4, INFO = 8, ANY = 15 };
+enum Command { TRAIN = 1, EVAL = 2, VERIFY = 4, INFO = 8, PROFILE = 16, ANY = 31 };
 
 enum Flag {
     FLAG_DATA = 1,
@@ -50,6 +56,8 @@ enum Flag {
     FLAG_NO_PROGRESS,
     FLAG_WEIGHTS,
     FLAG_FULL,
+    FLAG_JSON,
+    FLAG_REPEATS,
     FLAG_HELP,
     FLAG_RESUME,
     FLAG_KEEP,
@@ -76,6 +84,8 @@ static const struct option long_options[] = {
     {"no-progress", no_argument, NULL, FLAG_NO_PROGRESS},
     {"weights", required_argument, NULL, FLAG_WEIGHTS},
     {"full", no_argument, NULL, FLAG_FULL},
+    {"json", required_argument, NULL, FLAG_JSON},
+    {"repeats", required_argument, NULL, FLAG_REPEATS},
     {"help", no_argument, NULL, FLAG_HELP},
     {"resume", required_argument, NULL, FLAG_RESUME},
     {"keep", required_argument, NULL, FLAG_KEEP},
@@ -89,17 +99,21 @@ static int commands_of(int flag)
     case FLAG_DEVICE:
     case FLAG_THREADS:
     case FLAG_HELP: return ANY;
-    case FLAG_SEED: return TRAIN | EVAL | VERIFY;
+    case FLAG_SEED: return TRAIN | EVAL | VERIFY | PROFILE;
     case FLAG_DATA: return TRAIN | EVAL;
     case FLAG_WEIGHTS: return EVAL;
     case FLAG_FULL: return VERIFY;
+    case FLAG_JSON:
+    case FLAG_REPEATS: return PROFILE;
     default: return TRAIN;
     }
 }
 
 typedef struct Options {
     TrainOptions train;
-    const char *weights;
+    const DeviceTable *table; /* NULL: the best that opens */
+    const char *weights, *json;
+    int repeats;
     bool full, help;
 } Options;
 
@@ -157,15 +171,11 @@ static int parse_rate(const char *value, double *out)
     return 0;
 }
 
-static int parse_device(const char *value)
+static int parse_device(Options *o, const char *value)
 {
-    if (strcmp(value, "auto") == 0 || strcmp(value, "cpu") == 0)
+    if (device_parse(value, &o->table, &o->train.device.ordinal))
         return 0;
-    if (strncmp(value, "cuda", 4) == 0 || strcmp(value, "sim") == 0) {
-        fault("--device %s: not in this build; use --device cpu", value);
-        return EXIT_FAULT;
-    }
-    return usage_fault("device", value, "auto or cpu");
+    return usage_fault("device", value, "auto, cpu, cuda, cuda:N or sim");
 }
 
 /* ---- flags ---- */
@@ -200,7 +210,9 @@ static int set_flag(Options *o, int flag, const char *value)
     case FLAG_NO_PROGRESS: t->no_progress = true; return 0;
     case FLAG_FULL: o->full = true; return 0;
     case FLAG_HELP: o->help = true; return 0;
-    case FLAG_DEVICE: return parse_device(value);
+    case FLAG_JSON: o->json = value; return 0;
+    case FLAG_REPEATS: return parse_count("repeats", value, 1, MAX_COUNT, &o->repeats);
+    case FLAG_DEVICE: return parse_device(o, value);
     case FLAG_RESUME:
     case FLAG_KEEP:
     case FLAG_TENSORBOARD:
@@ -251,7 +263,11 @@ static int find_command(const char *name)
     static const struct {
         const char *name;
         int command;
-    } known[] = {{"train", TRAIN}, {"eval", EVAL}, {"verify", VERIFY}, {"info", INFO}};
+    } known[] = {{"train", TRAIN},
+                 {"eval", EVAL},
+                 {"verify", VERIFY},
+                 {"profile", PROFILE},
+                 {"info", INFO}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(name, known[i].name) == 0)
             return known[i].command;
@@ -268,30 +284,33 @@ static int run_eval(const Options *o)
         fault("eval needs --weights FILE.safetensors; 'trainer train --save FILE' writes one");
         return EXIT_USAGE;
     }
-    return evaluate(&ninc_model, &ninc_cpu_device, &e);
+    return evaluate(&ninc_model, o->table, &e);
 }
 
 static int run_command(int command, const Options *o)
 {
-    const DeviceTable *table = &ninc_cpu_device;
-    VerifyOptions v = {
-        .device = o->train.device, .seed = o->train.seed, .full = o->full};
+    const TrainOptions *t = &o->train;
+    VerifyOptions v = {.device = t->device, .seed = t->seed, .full = o->full};
+    ProfileOptions p = {
+        .device = t->device, .seed = t->seed, .repeats = o->repeats, .json = o->json};
     switch (command) {
-    case TRAIN: return train(&ninc_model, table, &o->train);
+    case TRAIN: return train(&ninc_model, o->table, t);
     case EVAL: return run_eval(o);
-    case VERIFY: return verify(&ninc_model, table, &v);
-    default: return info(&ninc_model, table, &o->train.device);
+    case VERIFY: return verify(&ninc_model, o->table, &v);
+    case PROFILE: return profile(&ninc_model, o->table, &p);
+    default: return info(&ninc_model, o->table, &t->device);
     }
 }
 
 static int bad_command(const char *name)
 {
     char text[80];
-    if (strcmp(name, "predict") == 0 || strcmp(name, "profile") == 0) {
-        fault("%s: not in this build; it has train, eval, verify and info", name);
+    if (strcmp(name, "predict") == 0) {
+        fault("%s: not in this build; it has train, eval, verify, profile and info", name);
         return EXIT_FAULT;
     }
-    fault("no command '%s'; the commands are train, eval, verify, info ('trainer --help')",
+    fault("no command '%s'; the commands are train, eval, verify, profile, info "
+          "('trainer --help')",
           printable(name, text, sizeof text));
     return EXIT_USAGE;
 }

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WARM_UP = 3, GROUPS = 7, MAX_REPEATS = 100000 };
+enum { WARM_UP = 3, GROUPS = 7, MAX_GROUPS = 1000, MAX_RUNS = 100000 };
 
 static const double GROUP_SECONDS = 0.05; /* what is timed together, so that the clock is exact */
 
@@ -17,6 +17,7 @@ typedef struct Profile {
     const Graph *graph;
     Device *device;
     FILE *json; /* NULL: none */
+    int groups; /* measurements, of which the median counts */
     double kernel_seconds;
 } Profile;
 
@@ -29,18 +30,19 @@ static int by_value(const void *a, const void *b)
 /* Median seconds of one run of `launch` (NULL: of a whole step). */
 static int median_time(const Profile *p, const NincLaunch *launch, double *out)
 {
-    double seconds = 0, group[GROUPS];
-    if (p->table->time(p->device, p->program, launch, WARM_UP, &seconds) < 0)
+    double seconds = 0, group[MAX_GROUPS];
+    int warm_ups = p->groups < WARM_UP ? p->groups : WARM_UP;
+    if (p->table->time(p->device, p->program, launch, warm_ups, &seconds) < 0)
         return -1;
-    int repeats = seconds > 0 ? (int)(GROUP_SECONDS * WARM_UP / seconds) : MAX_REPEATS;
-    repeats = repeats < 1 ? 1 : repeats > MAX_REPEATS ? MAX_REPEATS : repeats;
-    for (int i = 0; i < GROUPS; i++) {
-        if (p->table->time(p->device, p->program, launch, repeats, &group[i]) < 0)
+    double fitting = seconds > 0 ? GROUP_SECONDS * warm_ups / seconds : MAX_RUNS;
+    int runs = fitting < 1 ? 1 : fitting > MAX_RUNS ? MAX_RUNS : (int)fitting;
+    for (int i = 0; i < p->groups; i++) {
+        if (p->table->time(p->device, p->program, launch, runs, &group[i]) < 0)
             return -1;
-        group[i] /= repeats;
+        group[i] /= runs;
     }
-    qsort(group, GROUPS, sizeof *group, by_value);
-    *out = group[GROUPS / 2];
+    qsort(group, (size_t)p->groups, sizeof *group, by_value);
+    *out = group[p->groups / 2];
     return 0;
 }
 
@@ -108,9 +110,20 @@ static int warm_up(const Profile *p, uint64_t seed)
     return status;
 }
 
+/* Without the characters that would end a string of JSON. */
+static const char *json_text(const char *text, char *out, size_t size)
+{
+    printable(text, out, size);
+    for (char *c = out; *c; c++)
+        if (*c == '"' || *c == '\\')
+            *c = '\'';
+    return out;
+}
+
 static int profile_step(const Profile *p)
 {
     double seconds;
+    char device[256];
     if (median_time(p, NULL, &seconds) < 0)
         return -1;
     int64_t bytes = p->table->arena_bytes(p->device);
@@ -119,10 +132,11 @@ static int profile_step(const Profile *p)
            p->program->batch / seconds, (double)bytes / 1e6);
     if (p->json)
         fprintf(p->json,
-                " \"device\":\"%s\",\"batch\":%d,\"step_seconds\":%.9g,\"kernel_seconds\":%.9g,"
-                "\"arena_bytes\":%lld}\n",
-                p->table->describe(p->device), p->program->batch, seconds, p->kernel_seconds,
-                (long long)bytes);
+                " \"device\":\"%s\",\"precision\":\"%s\",\"batch\":%d,\"step_seconds\":%.9g,"
+                "\"kernel_seconds\":%.9g,\"arena_bytes\":%lld}\n",
+                json_text(p->table->describe(p->device), device, sizeof device),
+                device_target(p->model, p->table)->precision, p->program->batch, seconds,
+                p->kernel_seconds, (long long)bytes);
     return 0;
 }
 
@@ -140,29 +154,38 @@ static int profile_device(Profile *p, uint64_t seed)
     return profile_kernels(p) < 0 ? -1 : profile_step(p);
 }
 
-int profile(const NincModel *model, const DeviceTable *table, const ProfileOptions *options)
+static int profile_module(Profile *p, uint64_t seed)
 {
     Pool *pool = pool_new();
+    p->program = &device_target(p->model, p->table)->train;
+    p->graph = plan_graph(plan_module(pool), p->table, "train");
+    int status = profile_device(p, seed);
+    pool_free(pool);
+    return status;
+}
+
+int profile(const NincModel *model, const DeviceTable *table, const ProfileOptions *options)
+{
     DeviceOptions device = options->device;
     OutFile json = {0};
     device.with_train = true;
-    Profile p = {.model = model, .table = table, .device = table->open(model, &device)};
-    int status = p.device ? 0 : -1;
-    if (status == 0 && options->json)
-        status = outfile_open(&json, options->json);
-    if (status == 0) {
-        const Module *m = plan_module(pool);
-        p.program = &device_target(model, table)->train;
-        p.graph = plan_graph(m, table, "train");
-        p.json = json.file;
-        status = profile_device(&p, options->seed);
-    }
+    Profile p = {.model = model,
+                 .table = table,
+                 .groups = options->repeats > 0 ? options->repeats : GROUPS};
+    if (p.groups > MAX_GROUPS)
+        p.groups = MAX_GROUPS;
+    if (options->json && outfile_open(&json, options->json) < 0)
+        return 1;
+    p.json = json.file;
+    p.device = device_open(model, &p.table, &device);
+    int status = p.device ? profile_module(&p, options->seed) : -1;
     if (json.file && status == 0)
         status = outfile_commit(&json);
     else if (json.file)
         outfile_abandon(&json);
     if (p.device)
-        table->close(p.device);
-    pool_free(pool);
+        p.table->close(p.device);
+    if (status == 0 && fflush(stdout) != 0)
+        status = fault("cannot write to standard output");
     return status < 0 ? 1 : 0;
 }

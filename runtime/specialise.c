@@ -63,7 +63,8 @@ GpuLimits limits_of_architecture(int architecture)
 {
     static const struct {
         int architecture, shared_kb;
-    } known[] = {{70, 96}, {75, 64}, {80, 163}, {86, 99}, {87, 163}, {89, 99}, {90, 227}, {120, 99}};
+    } known[] = {{70, 96}, {75, 64}, {80, 163}, {86, 99},
+                 {87, 163}, {89, 99}, {90, 227}, {120, 99}};
     GpuLimits limits = {.architecture = architecture, .shared_bytes = 48 << 10};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (known[i].architecture <= architecture)

@@ -338,7 +338,7 @@ static int open_device(Run *r)
 {
     DeviceOptions options = r->options->device;
     options.with_train = true;
-    r->device = r->table->open(r->model, &options);
+    r->device = device_open(r->model, &r->table, &options);
     return r->device ? 0 : -1;
 }
 
@@ -428,7 +428,7 @@ int evaluate(const NincModel *model, const DeviceTable *table, const EvalOptions
     int status = weights ? safetensors_read(options->weights, weights) : -1;
     if (status == 0)
         status = dataset_read(model, options->data, options->seed, SPLIT_TEST, &data);
-    if (status == 0 && !(device = table->open(model, &device_options)))
+    if (status == 0 && !(device = device_open(model, &table, &device_options)))
         status = -1;
     if (status == 0)
         status = weights_to_device(weights, table, device);

@@ -657,16 +657,16 @@ int verify(const NincModel *model, const DeviceTable *table, const VerifyOptions
 {
     DeviceOptions device_options = options->device;
     Verify v = {.model = model,
-                .target = device_target(model, table),
                 .table = table,
                 .full = options->full,
                 .seed = options->seed,
                 .random = random_stream(options->seed, STREAM_VERIFY)};
     device_options.with_train = true;
-    v.device = table->open(model, &device_options);
+    v.device = device_open(model, &v.table, &device_options);
     if (!v.device)
         return 1;
+    v.target = device_target(model, v.table);
     int status = verify_device(&v, options->seed);
-    table->close(v.device);
+    v.table->close(v.device);
     return status < 0 || v.failed ? 1 : 0;
 }

@@ -221,7 +221,7 @@ fi
 
 expect "unknown flag" 2 "--bogus" train --bogus
 expect "flag of a later build" 1 "not in this build" train --resume "$work"
-expect "device of a later build" 1 "not in this build" train --device cuda
+expect "unknown device" 2 "auto, cpu, cuda, cuda:N or sim is needed" train --device cuda:x
 expect "bad number" 2 "whole number" train --epochs three
 expect "bad learning rate" 2 "at least 0" train --lr nan
 expect "unknown command" 2 "no command" "$trainer" fly

@@ -1,5 +1,6 @@
 /* A plan written by hand: a linear classifier of 4x4 images, trained by plain SGD. It stands for
- * the emitted plan.c where the runtime is tested by itself. Include it in one file only. */
+ * the emitted plan.c where the runtime is tested by itself. Include it in one file only. Its CUDA
+ * programs have the same arguments in the same places; their kernels are test_gpu.c's. */
 #ifndef NINC_TINY_PLAN_H
 #define NINC_TINY_PLAN_H
 
@@ -157,6 +158,20 @@ static const NincStorage tiny_storage[] = {
      .after = tail, .afters = tails, .input = tiny_inputs, .inputs = 4, .output = tiny_outputs,   \
      .outputs = 2}
 
+/* Two blocks of tiles by three parts of the images; the first way needs more shared memory. */
+static const NincSchedule tiny_tiled[] = {
+    {64, 32, 16, 4, TINY_PARTIALS, 128, 90000, 2, 1, 80},
+    {64, 32, 16, 2, TINY_PARTIALS, 128, 40000, 2, 1, 75}};
+static const NincSchedule tiny_simple[] = {{0, 0, 0, 0, 1, 256, 0, 5, 1, 75}};
+static const NincLaunch tiny_cuda_train[] = {{"rows", 0, tiny_train_args, 9, 1, tiny_tiled, 2}};
+static const NincLaunch tiny_cuda_train_after[] = {
+    {"metrics", 1, tiny_metrics_args, 5, 1, tiny_simple, 1},
+    {"update", 2, tiny_update_args, 3, 1, tiny_simple, 1}};
+static const NincLaunch tiny_cuda_eval[] = {
+    {"eval_rows", 3, tiny_eval_args, 8, 1, tiny_simple, 1}};
+static const NincLaunch tiny_cuda_eval_after[] = {
+    {"eval_metrics", 4, tiny_metrics_args, 5, 1, tiny_simple, 1}};
+
 const NincModel ninc_model = {
     .name = "tiny", .dataset = "idx", .image_h = TINY_SIDE, .image_w = TINY_SIDE, .image_c = 1,
     .classes = TINY_CLASSES, .lr = 0.5, .epochs = 2, .log_every = 10, .checkpoint_every = 20,
@@ -164,7 +179,11 @@ const NincModel ninc_model = {
     .target = {[NINC_CPU] = {
         .precision = "fp32", .state_bytes = TINY_STATE, .storage = tiny_storage,
         .train = TINY_PROGRAM("train", tiny_train_chunk, tiny_train_after, 2),
-        .eval = TINY_PROGRAM("eval", tiny_eval_chunk, tiny_eval_after, 1)}}};
+        .eval = TINY_PROGRAM("eval", tiny_eval_chunk, tiny_eval_after, 1)},
+     [NINC_CUDA] = {
+        .precision = "fp32", .state_bytes = TINY_STATE, .storage = tiny_storage,
+        .train = TINY_PROGRAM("train", tiny_cuda_train, tiny_cuda_train_after, 2),
+        .eval = TINY_PROGRAM("eval", tiny_cuda_eval, tiny_cuda_eval_after, 1)}}};
 
 static NincKernelFn *const tiny_kernels[] = {tiny_train, tiny_eval, tiny_metrics, tiny_update};
 static const NincCpuLevel tiny_level = {"baseline", tiny_kernels};
