@@ -111,11 +111,11 @@ NINC_DEVICE void store_row(float *to, const float (&v)[8])
 
 /* ---- octets: 8 channels of a pixel ---- */
 
-NINC_DEVICE void clear_octet(float (&v)[8])
+NINC_DEVICE void fill_octet(float (&v)[8], float value)
 {
 #pragma unroll
     for (int e = 0; e < 8; e++)
-        v[e] = 0.0f;
+        v[e] = value;
 }
 
 /* `offset`: of the octet in a map whose pixels have C channels of CP; `channel`: its first one.

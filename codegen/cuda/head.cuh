@@ -33,7 +33,7 @@ template <int N_, int H_, int W_, int C_, int CP_, bool GAP_> struct Head {
 template <class D, class Element>
 NINC_DEVICE void sum_pixels(const Element *x, int octet, int group, float (&sum)[8])
 {
-    clear_octet(sum);
+    fill_octet(sum, 0.0f);
 #pragma unroll 4
     for (int pixel = group; pixel < D::PIXELS; pixel += D::GROUPS) {
         float v[8];

@@ -67,38 +67,40 @@ struct Pool {
     static_assert(CP % 8 == 0 && C <= CP, "channels are rounded up to 8");
 };
 
-/* How often loops over `rows` times `columns` steps are unrolled: small windows fully. */
-static __device__ constexpr int unroll_rows(int rows, int columns)
+/* How often a loop of `steps` is unrolled whose window has `taps`: small windows fully, of larger
+ * ones `part` steps. */
+static __device__ constexpr int unrolled(int steps, int taps, int part)
 {
-    return rows * columns <= 16 ? rows : 1;
+    return taps <= 16 || steps < part ? steps : part;
 }
-
-static __device__ constexpr int unroll_columns(int columns) { return columns <= 16 ? columns : 4; }
 
 /* ---- forward ---- */
 
-/* Calls fold.take(octet, tap) for each tap of the window of y's octet `at` that lies on the map, in
- * order. */
+/* Calls fold.take(values, tap) for each tap of the window of y's octet `at`, in order; taps that do
+ * not lie on the map have Fold::OUTSIDE (a float's bits), which makes no difference to the fold. No
+ * branches, so that the loads of all taps of a small window are under way at once. */
 template <class P, class Element, class Fold>
 NINC_DEVICE void fold_window(const Element *x, const typename P::Output &at, Fold &fold)
 {
+    constexpr int TAPS = P::R * P::S;
     int top = P::Rows::start(at.h), left = P::Columns::start(at.w);
     int corner = ((at.n * P::H + top) * P::W + left) * (P::CP / 8) + at.channel / 8;
     const Element *from = x + (i64)corner * 8;
-#pragma unroll(unroll_rows(P::R, P::S))
+#pragma unroll(unrolled(P::R, TAPS, 1))
     for (int r = 0; r < P::R; r++)
-#pragma unroll(unroll_columns(P::S))
+#pragma unroll(unrolled(P::S, TAPS, 4))
         for (int s = 0; s < P::S; s++) {
-            if (!P::Rows::has(top + r) || !P::Columns::has(left + s))
-                continue;
             float v[8];
-            load_row(v, from + (i64)(r * P::W + s) * P::CP);
+            fill_octet(v, float_of_bits(Fold::OUTSIDE));
+            if (P::Rows::has(top + r) && P::Columns::has(left + s))
+                load_row(v, from + (i64)(r * P::W + s) * P::CP);
             fold.take(v, r * P::S + s);
         }
 }
 
 /* The first of the largest values and its tap; the first NaN is larger than all. */
 struct Maximum {
+    static constexpr u32 OUTSIDE = 0xff800000; /* -infinity */
     float best[8];
     int tap[8];
 
@@ -106,7 +108,7 @@ struct Maximum {
     {
 #pragma unroll
         for (int e = 0; e < 8; e++)
-            best[e] = float_of_bits(0xff800000), tap[e] = first_tap; /* -infinity */
+            best[e] = float_of_bits(OUTSIDE), tap[e] = first_tap;
     }
 
     NINC_MEMBER void take(const float (&v)[8], int t)
@@ -119,6 +121,7 @@ struct Maximum {
 };
 
 struct Total {
+    static constexpr u32 OUTSIDE = 0;
     float sum[8];
 
     NINC_MEMBER void take(const float (&v)[8], int)
@@ -212,7 +215,7 @@ template <class P, class Element> NINC_DEVICE void avgpool_fprop(const Element *
     if (!at.find())
         return;
     Total total;
-    clear_octet(total.sum);
+    fill_octet(total.sum, 0.0f);
     fold_window<P>(x, at, total);
     float divisor = (float)(P::Rows::extent(at.h) * P::Columns::extent(at.w));
 #pragma unroll
@@ -224,17 +227,17 @@ template <class P, class Element> NINC_DEVICE void avgpool_fprop(const Element *
 /* ---- backward ---- */
 
 /* Calls gather.add(p, q, tap, valid) for the windows that may cover the pixel of x's octet `at`, in
- * order; valid: tap `tap` of window (p, q) is the pixel. No branches, so that the loads of all
- * windows of a small pool are under way at once. */
+ * order; valid: tap `tap` of window (p, q) is the pixel. No branches here either. */
 template <class P, class Gather>
 NINC_DEVICE void gather_windows(const typename P::Input &at, Gather &gather)
 {
     typedef typename P::Rows Rows;
     typedef typename P::Columns Columns;
+    constexpr int WINDOWS = Rows::CANDIDATES * Columns::CANDIDATES;
     int first_p = Rows::first_candidate(at.h), first_q = Columns::first_candidate(at.w);
-#pragma unroll(unroll_rows(Rows::CANDIDATES, Columns::CANDIDATES))
+#pragma unroll(unrolled(Rows::CANDIDATES, WINDOWS, 1))
     for (int i = 0; i < Rows::CANDIDATES; i++)
-#pragma unroll(unroll_columns(Columns::CANDIDATES))
+#pragma unroll(unrolled(Columns::CANDIDATES, WINDOWS, 4))
         for (int j = 0; j < Columns::CANDIDATES; j++) {
             int p = first_p + i, q = first_q + j;
             int r = at.h - Rows::start(p), s = at.w - Columns::start(q);
@@ -255,7 +258,7 @@ template <class P, class Element, bool NIBBLE> struct MaximumGradient {
         Codes<P, NIBBLE> codes;
         float v[8];
         codes.word[0] = codes.word[1] = 0;
-        clear_octet(v);
+        fill_octet(v, 0.0f);
         if (valid) {
             codes.load(code, pixel, channel);
             load_row(v, dy + ((i64)pixel * P::CP + channel));
@@ -277,7 +280,7 @@ template <class P, class Element> struct AverageGradient {
     {
         int pixel = (n * P::P + p) * P::Q + q;
         float share = 1.0f / (float)(P::Rows::extent(p) * P::Columns::extent(q)), v[8];
-        clear_octet(v);
+        fill_octet(v, 0.0f);
         if (valid)
             load_row(v, dy + ((i64)pixel * P::CP + channel));
 #pragma unroll
@@ -296,7 +299,7 @@ NINC_DEVICE void maxpool_backward(const Element *dy, const u8 *code, const Eleme
     if (!at.find())
         return;
     MaximumGradient<P, Element, NIBBLE> gradient = {dy, code, at.n, at.channel};
-    clear_octet(gradient.sum);
+    fill_octet(gradient.sum, 0.0f);
     gather_windows<P>(at, gradient);
     store_gradient<P::C, P::CP>(dx, mask, at.offset(), at.channel, gradient.sum);
 }
@@ -308,7 +311,7 @@ NINC_DEVICE void avgpool_backward(const Element *dy, const Element *mask, Elemen
     if (!at.find())
         return;
     AverageGradient<P, Element> gradient = {dy, at.n, at.channel};
-    clear_octet(gradient.sum);
+    fill_octet(gradient.sum, 0.0f);
     gather_windows<P>(at, gradient);
     store_gradient<P::C, P::CP>(dx, mask, at.offset(), at.channel, gradient.sum);
 }
