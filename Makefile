@@ -28,7 +28,8 @@ library = $(if $(filter /%,$(shell $(CC) -print-file-name=lib$(1).a)),-l:lib$(1)
 
 OPENMP  = $(call library,gomp) -lpthread -ldl -lm
 
-SOURCES         = $(wildcard frontend/*.c passes/*.c codegen/*.c codegen/cpu/*.c)
+SOURCES         = $(wildcard frontend/*.c passes/*.c codegen/*.c codegen/cpu/*.c \
+                             codegen/cuda/*.c)
 IR_OBJECTS      = $(patsubst %.c,$(BUILD)/%.o,$(wildcard ir/*.c))
 RUNTIME_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(wildcard runtime/*.c)) \
                   $(patsubst %.S,$(BUILD)/%.o,$(wildcard runtime/*.S))
@@ -40,7 +41,8 @@ LIBRARY         = $(BUILD)/libninc.a
 TESTS           = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 TOOLS           = $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/*_tool.c))
 # Compiled into ninc as data: the runtime, and the headers that emitted code carries along.
-EMBEDDED        = $(RUNTIME) ir/tensor.h runtime/plan.h $(wildcard codegen/cpu/*.h)
+EMBEDDED        = $(RUNTIME) ir/tensor.h ir/tiles.h runtime/plan.h $(wildcard codegen/cpu/*.h) \
+                  $(wildcard codegen/cuda/*.cuh)
 
 all: $(NINC)
 
@@ -126,10 +128,11 @@ tidy:
 	clang-tidy --quiet $(filter %.c,$(FORMATTED)) -- -std=c11 -D_GNU_SOURCE -Iir
 
 FORMATTED = $(wildcard frontend/*.[ch] ir/*.[ch] passes/*.[ch] codegen/*.[ch] codegen/cpu/*.[ch] \
-                       runtime/*.[ch] tests/*.[ch])
+                       codegen/cuda/*.[ch] runtime/*.[ch] tests/*.[ch])
 
 .PHONY: all tests test asan demo bench deps install uninstall clean format tidy
 .SECONDARY:
 .DELETE_ON_ERROR:
 
--include $(wildcard $(BUILD)/*/*.d $(BUILD)/codegen/cpu/*.d)
+-include $(wildcard $(BUILD)/*/*.d $(BUILD)/codegen/cpu/*.d \
+                    $(BUILD)/codegen/cuda/*.d)

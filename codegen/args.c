@@ -1,4 +1,4 @@
-/* Argument lists of kernels, and names in emitted code. */
+/* Argument lists of kernels, names in emitted code, and what else all emitters ask of the IR. */
 #include "emit.h"
 
 #include <ctype.h>
@@ -84,6 +84,79 @@ const Kernel *target_kernel(const Module *m, Target target, int index, const Gra
         index -= g->kernel_count;
     }
     return NULL;
+}
+
+int *value_numbers(Pool *pool, const Graph *g)
+{
+    int *number = pool_alloc(pool, (size_t)(g->node_count + 1) * sizeof *number), next = 0;
+    for (int i = 0; i < g->node_count; i++)
+        if (g->node[i]->op != OP_INPUT && g->node[i]->op != OP_UPDATE)
+            number[i] = next++;
+    return number;
+}
+
+const char *c_value_name(Pool *pool, const Module *m, const int *number, const Node *n)
+{
+    if (n->storage)
+        return c_storage_name(pool, m, n->storage);
+    if (n->op == OP_INPUT)
+        return n->name;
+    return pool_format(pool, "v%d", number[n->id]);
+}
+
+int map_dim(const Node *n, int axis)
+{
+    const Shape *s = &n->tensor.shape;
+    if (s->rank == 4)
+        return s->dim[axis];
+    if (axis == 0)
+        return s->rank > 0 ? s->dim[0] : 1;
+    return axis == 3 && s->rank > 1 ? s->dim[s->rank - 1] : 1;
+}
+
+bool is_written(const Kernel *k, const Node *n)
+{
+    for (int i = 0; i < k->out_count; i++)
+        if (n->storage && k->out[i]->storage == n->storage)
+            return true;
+    return !n->storage && n->kernel == k;
+}
+
+bool is_element_wise(const Node *n)
+{
+    return n->tensor.shape.rank > 0;
+}
+
+/* Found by following operands, in-kernel values and storage from one node. */
+static void mark_group(const Kernel *k, int *group, int at, int id)
+{
+    group[at] = id;
+    const Node *n = k->node[at];
+    for (int i = 0; i < k->node_count; i++) {
+        const Node *m = k->node[i];
+        bool linked = false;
+        for (int a = 0; a < n->arity; a++)
+            linked |= is_element_wise(n->in[a]) && n->in[a] == m;
+        for (int b = 0; b < m->arity; b++) {
+            linked |= is_element_wise(m->in[b]) && m->in[b] == n;
+            linked |= n->storage && m->in[b]->storage == n->storage;
+            for (int a = 0; a < n->arity; a++)
+                linked |= is_element_wise(m->in[b]) && m->in[b] == n->in[a];
+        }
+        if (linked && group[i] == 0)
+            mark_group(k, group, i, id);
+    }
+}
+
+int optimizer_groups(const Kernel *k, int *group)
+{
+    int groups = 0;
+    for (int i = 0; i < k->node_count; i++)
+        group[i] = 0;
+    for (int i = 0; i < k->node_count; i++)
+        if (group[i] == 0 && is_element_wise(k->node[i]))
+            mark_group(k, group, i, ++groups);
+    return groups;
 }
 
 bool is_chunked(const Graph *g, const Node *n)

@@ -1,5 +1,6 @@
 /* From the planned module to the artefact directory: write the texts beside it, compile every CPU
- * variant in parallel, link the trainer, then rename file by file. */
+ * variant in parallel, link the trainer with the texts that it carries along, then rename file by
+ * file. */
 #include "codegen.h"
 #include "embed.h"
 
@@ -16,7 +17,7 @@
 #define NINC_TRAINER_FLAGS ""
 #endif
 
-enum { MAX_ARGUMENTS = 96, MAX_JOBS = 8 };
+enum { MAX_ARGUMENTS = 96, MAX_ARTEFACTS = 5 };
 
 /* A directory of ours in or beside the target; everything in it goes when the build ends. */
 typedef struct Build {
@@ -46,7 +47,7 @@ static const Variant variants[] = {
 #endif
 };
 
-enum { VARIANTS = sizeof variants / sizeof *variants };
+enum { VARIANTS = sizeof variants / sizeof *variants, MAX_OBJECTS = VARIANTS + 1 };
 
 /* Kernels: no errno and no traps, so that loops with sqrt and division become vectors; sums keep
  * their order. */
@@ -128,37 +129,63 @@ static char *quoted(Pool *pool, const char *path)
     return out;
 }
 
-/* The IR text inside the trainer. Without .file the symbols name the assembler's temporary file,
- * and no two trainers would be the same. */
-static void emit_ir_blob(const char *ir_path, Text *out)
+static bool has_target(const Build *b, Target target)
 {
+    return module_find_graph(b->module, "train", target) != NULL;
+}
+
+/* MODEL.EXTENSION */
+static char *model_file(Build *b, const char *extension)
+{
+    return pool_format(b->pool, "%s.%s", b->module->name, extension);
+}
+
+/* A text inside the trainer, as `ninc_NAME_text`, NUL-terminated, and `ninc_NAME_length`; empty
+ * where `file` is NULL. */
+static void emit_blob(Build *b, const char *name, const char *file, Text *out)
+{
+    text_append(out, ".globl ninc_%s_text\nninc_%s_text:\n", name, name);
+    if (file)
+        text_append(out, ".incbin \"%s\"\n",
+                    quoted(b->pool, pool_format(b->pool, "%s/%s", b->scratch, file)));
     text_append(out,
-                ".file \"ir.s\"\n.section .rodata\n"
-                ".globl ninc_ir_text\nninc_ir_text:\n.incbin \"%s\"\n"
-                "ninc_ir_end:\n.byte 0\n.balign 8\n.globl ninc_ir_length\nninc_ir_length:\n"
-                ".quad ninc_ir_end - ninc_ir_text\n"
-                ".globl ninc_cuda_length\nninc_cuda_length:\n.quad 0\n"
-                ".globl ninc_cuda_text\nninc_cuda_text:\n.byte 0\n"
-                ".section .note.GNU-stack, \"\", %%progbits\n",
-                ir_path);
+                "ninc_%s_end:\n.byte 0\n.balign 8\n.globl ninc_%s_length\nninc_%s_length:\n"
+                ".quad ninc_%s_end - ninc_%s_text\n",
+                name, name, name, name, name);
+}
+
+/* Without .file the symbols name the assembler's temporary file, and no two trainers would be the
+ * same. */
+static void emit_blobs(Build *b, Text *out)
+{
+    text_append(out, ".file \"texts.s\"\n.section .rodata\n");
+    emit_blob(b, "ir", model_file(b, "ir"), out);
+    emit_blob(b, "cuda", has_target(b, TARGET_CUDA) ? model_file(b, "cu") : NULL, out);
+    text_append(out, ".section .note.GNU-stack, \"\", %%progbits\n");
+}
+
+typedef void Emit(const Module *m, Text *out);
+
+static int write_emitted(Build *b, const char *name, Emit *emit)
+{
+    Text text = {0};
+    emit(b->module, &text);
+    return write_text(b, name, &text);
 }
 
 static int write_sources(Build *b)
 {
-    const char *model = b->module->name;
-    char *ir = pool_format(b->pool, "%s.ir", model), *c = pool_format(b->pool, "%s.c", model);
     Text text = {0};
-    module_print(b->module, &text);
-    if (write_text(b, ir, &text) != 0)
+    if (write_emitted(b, model_file(b, "ir"), module_print) != 0)
         return -1;
-    emit_ir_blob(quoted(b->pool, pool_format(b->pool, "%s/%s", b->scratch, ir)), &text);
-    if (write_text(b, "ir.s", &text) != 0)
+    if (has_target(b, TARGET_CUDA) && write_emitted(b, model_file(b, "cu"), emit_cuda) != 0)
         return -1;
-    emit_cpu(b->module, &text);
-    if (write_text(b, c, &text) != 0)
+    if (has_target(b, TARGET_CPU) && write_emitted(b, model_file(b, "c"), emit_cpu) != 0)
         return -1;
-    emit_plan(b->module, &text);
-    if (write_text(b, "plan.c", &text) != 0)
+    if (write_emitted(b, "plan.c", emit_plan) != 0)
+        return -1;
+    emit_blobs(b, &text);
+    if (write_text(b, "texts.s", &text) != 0)
         return -1;
     return write_file(scratch_path(b, "libninc_runtime.a"), embedded_runtime_archive.data,
                       embedded_runtime_archive.length);
@@ -234,28 +261,36 @@ static int finish(pid_t pid, const char *what)
     return -1;
 }
 
-/* All variants and the plan at once. */
+/* An object file and the process that makes it. */
+typedef struct Job {
+    const char *object, *source;
+    pid_t process;
+} Job;
+
+static Job start_object(Build *b, const char *name, const char *source, const char *flags)
+{
+    Job job = {scratch_path(b, pool_format(b->pool, "%s.o", name)),
+               pool_format(b->pool, "%s/%s", b->scratch, source), -1};
+    const char *paths[] = {job.object, job.source, NULL};
+    job.process = start(b, pool_format(b->pool, "%s -c -o", flags), paths, "");
+    return job;
+}
+
+/* All variants of the CPU's kernels and the plan at once; returns the number of objects, or -1. */
 static int compile(Build *b, const char **objects)
 {
-    pid_t job[MAX_JOBS];
-    const char *what[MAX_JOBS], *source = pool_format(b->pool, "%s/%s.c", b->scratch,
-                                                      b->module->name);
+    Job job[MAX_OBJECTS];
     int jobs = 0, result = 0;
-    for (int i = 0; i < (int)VARIANTS; i++) {
-        objects[i] = scratch_path(b, pool_format(b->pool, "%s.o", variants[i].name));
-        const char *flags = pool_format(b->pool, "%s %s -DNINC_LEVEL=%s -c -o", kernel_flags,
-                                        variants[i].flags, variants[i].name);
-        const char *paths[] = {objects[i], source, NULL};
-        what[jobs] = source;
-        job[jobs++] = start(b, flags, paths, "");
+    for (int i = 0; i < (int)VARIANTS && has_target(b, TARGET_CPU); i++)
+        job[jobs++] = start_object(b, variants[i].name, model_file(b, "c"),
+                                   pool_format(b->pool, "%s %s -DNINC_LEVEL=%s", kernel_flags,
+                                               variants[i].flags, variants[i].name));
+    job[jobs++] = start_object(b, "plan", "plan.c", "-std=gnu11 -O1 -g0");
+    for (int i = 0; i < jobs; i++) {
+        objects[i] = job[i].object;
+        result |= finish(job[i].process, job[i].source);
     }
-    objects[VARIANTS] = scratch_path(b, "plan.o");
-    const char *plan[] = {objects[VARIANTS], pool_format(b->pool, "%s/plan.c", b->scratch), NULL};
-    what[jobs] = plan[1];
-    job[jobs++] = start(b, "-std=gnu11 -O1 -g0 -c -o", plan, "");
-    for (int i = 0; i < jobs; i++)
-        result |= finish(job[i], what[i]);
-    return result;
+    return result == 0 ? jobs : -1;
 }
 
 /* Whether the compiler finds lib<name>.a, so that the trainer can carry the library along. */
@@ -271,15 +306,15 @@ static bool has_static(Build *b, const char *name)
     return found;
 }
 
-static int link_trainer(Build *b, const char *const *objects)
+static int link_trainer(Build *b, const char *const *objects, int object_count)
 {
     static const char *const libraries[] = {"jansson", "z", "gomp"};
-    const char *paths[VARIANTS + 6] = {scratch_path(b, "trainer")};
+    const char *paths[MAX_OBJECTS + 4] = {scratch_path(b, "trainer")};
     char *flags = pool_format(b->pool, "%s -o", NINC_TRAINER_FLAGS), *list = "";
     int count = 1;
-    for (int i = 0; i <= (int)VARIANTS; i++)
+    for (int i = 0; i < object_count; i++)
         paths[count++] = objects[i];
-    paths[count++] = pool_format(b->pool, "%s/ir.s", b->scratch);
+    paths[count++] = pool_format(b->pool, "%s/texts.s", b->scratch);
     paths[count++] = pool_format(b->pool, "%s/libninc_runtime.a", b->scratch);
     for (int i = 0; i < (int)(sizeof libraries / sizeof *libraries); i++)
         list = pool_format(b->pool, has_static(b, libraries[i]) ? "%s -l:lib%s.a" : "%s -l%s", list,
@@ -347,40 +382,54 @@ static int check_places(char *const *place, int count)
     return 0;
 }
 
+/* The artefacts by name, trainer last; returns how many. */
+static int artefacts(Build *b, const char **name)
+{
+    int count = 0;
+    name[count++] = model_file(b, "ir");
+    if (has_target(b, TARGET_CUDA))
+        name[count++] = model_file(b, "cu");
+    if (has_target(b, TARGET_CPU))
+        name[count++] = model_file(b, "c");
+    name[count++] = "plan.c";
+    name[count++] = "trainer";
+    return count;
+}
+
 static int publish(Build *b)
 {
-    enum { FILES = 4 };
-    const char *model = b->module->name, *directory = b->options->directory;
-    const char *names[FILES] = {pool_format(b->pool, "%s.ir", model),
-                                pool_format(b->pool, "%s.c", model), "plan.c", "trainer"};
-    char *place[FILES];
-    for (int i = 0; i < FILES; i++)
-        place[i] = pool_format(b->pool, "%s/%s", directory, names[i]);
-    if (check_places(place, FILES) != 0)
+    const char *directory = b->options->directory, *name[MAX_ARTEFACTS];
+    char *place[MAX_ARTEFACTS];
+    int count = artefacts(b, name);
+    for (int i = 0; i < count; i++)
+        place[i] = pool_format(b->pool, "%s/%s", directory, name[i]);
+    if (check_places(place, count) != 0)
         return -1;
     if (mkdir(directory, 0777) != 0 && errno != EEXIST)
         return failed("make", directory);
-    for (int i = 0; i < FILES; i++)
-        if (rename(pool_format(b->pool, "%s/%s", b->scratch, names[i]), place[i]) != 0)
+    for (int i = 0; i < count; i++)
+        if (rename(pool_format(b->pool, "%s/%s", b->scratch, name[i]), place[i]) != 0)
             return failed("write", place[i]);
     return 0;
 }
 
 static int build(Build *b)
 {
-    const char *objects[VARIANTS + 1];
+    const char *objects[MAX_OBJECTS];
     double begin = clock_seconds();
     if (make_scratch(b) != 0 || write_sources(b) != 0)
         return -1;
     double emitted = clock_seconds();
-    if (compile(b, objects) != 0)
+    int object_count = compile(b, objects);
+    if (object_count < 0)
         return -1;
     double compiled = clock_seconds();
-    if (link_trainer(b, objects) != 0)
+    if (link_trainer(b, objects, object_count) != 0)
         return -1;
     if (b->options->time)
         fprintf(stderr, "emit       %8.3f ms\ncompile    %8.3f ms\nlink       %8.3f ms\n",
-                (emitted - begin) * 1e3, (compiled - emitted) * 1e3, (clock_seconds() - compiled) * 1e3);
+                (emitted - begin) * 1e3, (compiled - emitted) * 1e3,
+                (clock_seconds() - compiled) * 1e3);
     return stop_signal ? -1 : publish(b);
 }
 

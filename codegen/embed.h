@@ -10,7 +10,12 @@ typedef struct Embedded {
 } Embedded;
 
 extern const Embedded embedded_runtime_archive;
-extern const Embedded embedded_tensor_h, embedded_plan_h, embedded_cpu_h;
+extern const Embedded embedded_tensor_h, embedded_plan_h, embedded_cpu_h, embedded_tiles_h;
+/* The CUDA device library: codegen/cuda. */
+extern const Embedded embedded_prelude_cuh, embedded_scalar_cuh, embedded_element_cuh,
+    embedded_map_cuh, embedded_image_cuh, embedded_tile_cuh, embedded_conv_cuh,
+    embedded_mlpconv_cuh, embedded_pool_cuh, embedded_head_cuh, embedded_update_cuh,
+    embedded_generic_cuh, embedded_step_cuh;
 
 /* A header's text without its includes of ours, for emitted files (cpu/emit.c). */
 void emit_header(const Embedded *header, Text *out);

@@ -110,7 +110,8 @@ static void emit(Compile *c, const Module *m, Text *out)
         emit_cpu(m, out);
         return;
     case EMIT_CUDA:
-        internal_error("no CUDA text yet");
+        emit_cuda(m, out);
+        return;
     case EMIT_PLAN:
         emit_plan(m, out);
         return;

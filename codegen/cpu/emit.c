@@ -5,15 +5,6 @@
 
 #include <string.h>
 
-static int *number_values(const Graph *g, Pool *pool)
-{
-    int *number = pool_alloc(pool, (size_t)(g->node_count + 1) * sizeof *number), next = 0;
-    for (int i = 0; i < g->node_count; i++)
-        if (g->node[i]->op != OP_INPUT && g->node[i]->op != OP_UPDATE)
-            number[i] = next++;
-    return number;
-}
-
 /* ---- one kernel ---- */
 
 static const char *c_type(DType dtype)
@@ -31,14 +22,6 @@ static const char *c_type(DType dtype)
         break;
     }
     internal_error("dtype %d", (int)dtype);
-}
-
-static bool is_written(const Kernel *k, const Node *n)
-{
-    for (int i = 0; i < k->out_count; i++)
-        if (n->storage && k->out[i]->storage == n->storage)
-            return true;
-    return !n->storage && n->kernel == k;
 }
 
 static void emit_arguments(CpuEmitter *e)
@@ -150,7 +133,7 @@ void emit_cpu(const Module *m, Text *out)
     const Graph *g = NULL;
     for (int i = 0; (k = target_kernel(m, TARGET_CPU, i, &g)); i++) {
         if (g != e.graph)
-            e.number = number_values(g, pool);
+            e.number = value_numbers(pool, g);
         e.graph = g;
         emit_kernel(&e, k, &kernels);
     }

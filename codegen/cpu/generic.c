@@ -6,16 +6,6 @@
 
 /* Loop variables: activations use n, h, w, c (output side) and y, x, i (input side). */
 
-static int dim(const Node *n, int axis)
-{
-    const Shape *s = &n->tensor.shape;
-    if (s->rank == 4)
-        return s->dim[axis];
-    if (axis == 0)
-        return s->rank > 0 ? s->dim[0] : 1;
-    return axis == 3 && s->rank > 1 ? s->dim[s->rank - 1] : 1;
-}
-
 /* ---- addresses ---- */
 
 /* `x / block` and `x % block` where x is known to be below extent. */
@@ -64,9 +54,9 @@ static const char *map_index(const CpuEmitter *e, const Node *v, const char *n, 
                              const char *w, const char *c)
 {
     const Layout *l = &v->tensor.layout;
-    int channels = dim(v, 3), lanes = l->kind == LAYOUT_NCHWC ? l->block : channels;
-    int64_t row = (int64_t)(dim(v, 2) + 2 * l->halo_w) * lanes;
-    int64_t block = (dim(v, 1) + 2 * l->halo_h) * row;
+    int channels = map_dim(v, 3), lanes = l->kind == LAYOUT_NCHWC ? l->block : channels;
+    int64_t row = (int64_t)(map_dim(v, 2) + 2 * l->halo_w) * lanes;
+    int64_t block = (map_dim(v, 1) + 2 * l->halo_h) * row;
     Text sum = {0};
     add_term(&sum, n, 0, image_elements(v));
     add_term(&sum, quotient(e, c, lanes, channels), 0, block);
@@ -136,8 +126,8 @@ static void close_loops(CpuEmitter *e, int count)
 static void open_pixels(CpuEmitter *e, const Node *v)
 {
     open_images(e);
-    open_loop(e, "h", dim(v, 1));
-    open_loop(e, "w", dim(v, 2));
+    open_loop(e, "h", map_dim(v, 1));
+    open_loop(e, "w", map_dim(v, 2));
 }
 
 /* Window taps of output pixel h, w: kh, kw with input pixel y, x inside the map of `input`. */
@@ -145,11 +135,11 @@ static void open_taps(CpuEmitter *e, const Window *k, const Node *input)
 {
     open_loop(e, "kh", k->kernel_h);
     emit_line(e, "const int y = h * %d + kh - %d;", k->stride_h, k->padding_h);
-    emit_line(e, "if (y < 0 || y >= %d)", dim(input, 1));
+    emit_line(e, "if (y < 0 || y >= %d)", map_dim(input, 1));
     emit_line(e, "    continue;");
     open_loop(e, "kw", k->kernel_w);
     emit_line(e, "const int x = w * %d + kw - %d;", k->stride_w, k->padding_w);
-    emit_line(e, "if (x < 0 || x >= %d)", dim(input, 2));
+    emit_line(e, "if (x < 0 || x >= %d)", map_dim(input, 2));
     emit_line(e, "    continue;");
 }
 
@@ -158,11 +148,11 @@ static void open_windows(CpuEmitter *e, const Window *k, const Node *output)
 {
     open_loop(e, "kh", k->kernel_h);
     emit_line(e, "const int top = h + %d - kh, y = top / %d;", k->padding_h, k->stride_h);
-    emit_line(e, "if (top < 0 || top %% %d != 0 || y >= %d)", k->stride_h, dim(output, 1));
+    emit_line(e, "if (top < 0 || top %% %d != 0 || y >= %d)", k->stride_h, map_dim(output, 1));
     emit_line(e, "    continue;");
     open_loop(e, "kw", k->kernel_w);
     emit_line(e, "const int left = w + %d - kw, x = left / %d;", k->padding_w, k->stride_w);
-    emit_line(e, "if (left < 0 || left %% %d != 0 || x >= %d)", k->stride_w, dim(output, 2));
+    emit_line(e, "if (left < 0 || left %% %d != 0 || x >= %d)", k->stride_w, map_dim(output, 2));
     emit_line(e, "    continue;");
 }
 
@@ -192,13 +182,13 @@ static void emit_clear_partial(CpuEmitter *e, const Node *v)
 static void emit_conv(CpuEmitter *e, const Node *n)
 {
     const Node *x = n->in[0], *filter = n->in[1];
-    int channels = dim(n, 3);
+    int channels = map_dim(n, 3);
     open_pixels(e, n);
     emit_line(e, "float sum[%d];", channels);
     emit_line(e, "for (int c = 0; c < %d; c++)", channels);
     emit_line(e, "    sum[c] = %s;", n->arity > 2 ? read_at(e, n->in[2], "c") : "0");
     open_taps(e, &n->attr.window, x);
-    open_loop(e, "i", dim(x, 3));
+    open_loop(e, "i", map_dim(x, 3));
     emit_line(e, "const float v = %s;", read_map(e, x, "n", "y", "x", "i"));
     emit_line(e, "for (int c = 0; c < %d; c++)", channels);
     emit_line(e, "    sum[c] += v * %s;",
@@ -213,7 +203,7 @@ static void emit_dgrad(CpuEmitter *e, const Node *n)
 {
     const Node *dy = n->in[0], *filter = n->in[1];
     const Window *k = &n->attr.window;
-    int channels = dim(n, 3);
+    int channels = map_dim(n, 3);
     const char *at = filter_index(e, filter, "o", "c", "kh", "kw");
     if (n->op == OP_CONV2D_TRANSPOSE)
         at = filter_index(e, filter, "c", "o",
@@ -222,7 +212,7 @@ static void emit_dgrad(CpuEmitter *e, const Node *n)
     open_pixels(e, n);
     emit_line(e, "float sum[%d] = {0};", channels);
     open_windows(e, k, dy);
-    open_loop(e, "o", dim(dy, 3));
+    open_loop(e, "o", map_dim(dy, 3));
     emit_line(e, "const float v = %s;", read_map(e, dy, "n", "y", "x", "o"));
     emit_line(e, "for (int c = 0; c < %d; c++)", channels);
     emit_line(e, "    sum[c] += v * %s;", read_at(e, filter, at));
@@ -242,11 +232,11 @@ static void emit_wgrad(CpuEmitter *e, const Node *n)
     open_pixels(e, dy);
     emit_line(e, "const int y = h * %d + kh - %d, x = w * %d + kw - %d;", k->stride_h,
               k->padding_h, k->stride_w, k->padding_w);
-    emit_line(e, "if (y < 0 || y >= %d || x < 0 || x >= %d)", dim(x, 1), dim(x, 2));
+    emit_line(e, "if (y < 0 || y >= %d || x < 0 || x >= %d)", map_dim(x, 1), map_dim(x, 2));
     emit_line(e, "    continue;");
-    open_loop(e, "i", dim(x, 3));
+    open_loop(e, "i", map_dim(x, 3));
     emit_line(e, "const float v = %s;", read_map(e, x, "n", "y", "x", "i"));
-    emit_line(e, "for (int c = 0; c < %d; c++)", dim(dy, 3));
+    emit_line(e, "for (int c = 0; c < %d; c++)", map_dim(dy, 3));
     emit_line(e, "    %s += v * %s;", read_at(e, n, filter_index(e, n, "c", "i", "kh", "kw")),
               read_map(e, dy, "n", "h", "w", "c"));
     close_loops(e, 6);
@@ -256,7 +246,7 @@ static void emit_bias_grad(CpuEmitter *e, const Node *n)
 {
     emit_clear_partial(e, n);
     open_pixels(e, n->in[0]);
-    open_loop(e, "c", dim(n->in[0], 3));
+    open_loop(e, "c", map_dim(n->in[0], 3));
     emit_line(e, "%s += %s;", read_at(e, n, "c"), read_map(e, n->in[0], "n", "h", "w", "c"));
     close_loops(e, 4);
 }
@@ -283,7 +273,7 @@ static void emit_maxpool(CpuEmitter *e, const Node *n)
     const Node *x = n->in[0];
     const Window *k = &n->attr.window;
     open_pixels(e, n);
-    open_loop(e, "c", dim(n, 3));
+    open_loop(e, "c", map_dim(n, 3));
     emit_line(e, "float best = 0;");
     emit_line(e, "int code = -1;");
     open_taps(e, k, x);
@@ -304,7 +294,7 @@ static void emit_maxpool_grad(CpuEmitter *e, const Node *n)
 {
     const Node *dy = n->in[0], *code = n->in[1];
     open_pixels(e, n);
-    open_loop(e, "c", dim(n, 3));
+    open_loop(e, "c", map_dim(n, 3));
     emit_line(e, "float sum = 0;");
     open_windows(e, &n->attr.window, dy);
     emit_line(e, "if (%s == kh * %d + kw)", read_map(e, code, "n", "y", "x", "c"),
@@ -320,9 +310,9 @@ static void emit_window_pixels(CpuEmitter *e, const Window *k, const Node *input
                                const char *w)
 {
     emit_line(e, "const int rows = smaller(%s * %d + %d, %d) - %s * %d;", h, k->stride_h,
-              k->kernel_h, dim(input, 1) + 2 * k->padding_h, h, k->stride_h);
+              k->kernel_h, map_dim(input, 1) + 2 * k->padding_h, h, k->stride_h);
     emit_line(e, "const int cols = smaller(%s * %d + %d, %d) - %s * %d;", w, k->stride_w,
-              k->kernel_w, dim(input, 2) + 2 * k->padding_w, w, k->stride_w);
+              k->kernel_w, map_dim(input, 2) + 2 * k->padding_w, w, k->stride_w);
 }
 
 static void emit_avgpool(CpuEmitter *e, const Node *n)
@@ -330,7 +320,7 @@ static void emit_avgpool(CpuEmitter *e, const Node *n)
     const Node *x = n->in[0];
     open_pixels(e, n);
     emit_window_pixels(e, &n->attr.window, x, "h", "w");
-    open_loop(e, "c", dim(n, 3));
+    open_loop(e, "c", map_dim(n, 3));
     emit_line(e, "float sum = 0;");
     open_taps(e, &n->attr.window, x);
     emit_line(e, "sum += %s;", read_map(e, x, "n", "y", "x", "c"));
@@ -343,7 +333,7 @@ static void emit_avgpool_grad(CpuEmitter *e, const Node *n)
 {
     const Node *dy = n->in[0];
     open_pixels(e, n);
-    open_loop(e, "c", dim(n, 3));
+    open_loop(e, "c", map_dim(n, 3));
     emit_line(e, "float sum = 0;");
     open_windows(e, &n->attr.window, dy);
     emit_window_pixels(e, &n->attr.window, n, "y", "x");
@@ -357,22 +347,23 @@ static void emit_gap(CpuEmitter *e, const Node *n)
 {
     const Node *x = n->in[0];
     open_images(e);
-    open_loop(e, "c", dim(n, 3));
+    open_loop(e, "c", map_dim(n, 3));
     emit_line(e, "float sum = 0;");
-    open_loop(e, "h", dim(x, 1));
-    open_loop(e, "w", dim(x, 2));
+    open_loop(e, "h", map_dim(x, 1));
+    open_loop(e, "w", map_dim(x, 2));
     emit_line(e, "sum += %s;", read_map(e, x, "n", "h", "w", "c"));
     close_loops(e, 2);
-    emit_line(e, "%s = sum / %d;", read_map(e, n, "n", "0", "0", "c"), dim(x, 1) * dim(x, 2));
+    emit_line(e, "%s = sum / %d;", read_map(e, n, "n", "0", "0", "c"),
+              map_dim(x, 1) * map_dim(x, 2));
     close_loops(e, 2);
 }
 
 static void emit_gap_grad(CpuEmitter *e, const Node *n)
 {
     open_pixels(e, n);
-    open_loop(e, "c", dim(n, 3));
+    open_loop(e, "c", map_dim(n, 3));
     emit_line(e, "%s = %s / %d;", read_map(e, n, "n", "h", "w", "c"),
-              read_map(e, n->in[0], "n", "0", "0", "c"), dim(n, 1) * dim(n, 2));
+              read_map(e, n->in[0], "n", "0", "0", "c"), map_dim(n, 1) * map_dim(n, 2));
     close_loops(e, 4);
 }
 
@@ -381,16 +372,16 @@ static void emit_flatten(CpuEmitter *e, const Node *n)
 {
     bool forward = n->op == OP_FLATTEN;
     const Node *map = forward ? n->in[0] : n, *flat = forward ? n : n->in[0];
-    bool pixel = dim(map, 1) == 1 && dim(map, 2) == 1;
-    const char *at = pixel ? "c" : pool_format(e->pool, "(c * %d + h) * %d + w", dim(map, 1),
-                                               dim(map, 2));
+    bool pixel = map_dim(map, 1) == 1 && map_dim(map, 2) == 1;
+    const char *at = pixel ? "c" : pool_format(e->pool, "(c * %d + h) * %d + w", map_dim(map, 1),
+                                               map_dim(map, 2));
     const char *in_map = read_map(e, map, "n", pixel ? "0" : "h", pixel ? "0" : "w", "c");
     const char *in_flat = read_map(e, flat, "n", "0", "0", at);
     if (pixel)
         open_images(e);
     else
         open_pixels(e, map);
-    open_loop(e, "c", dim(map, 3));
+    open_loop(e, "c", map_dim(map, 3));
     emit_line(e, "%s = %s;", forward ? in_flat : in_map, forward ? in_map : in_flat);
     close_loops(e, pixel ? 2 : 4);
 }
@@ -403,9 +394,9 @@ static void open_logits(CpuEmitter *e, const Node *n)
     open_images(e);
     emit_line(e, "float top = %s;", read_map(e, n->in[0], "n", "0", "0", "0"));
     emit_line(e, "float sum = 0;");
-    emit_line(e, "for (int k = 1; k < %d; k++)", dim(n->in[0], 3));
+    emit_line(e, "for (int k = 1; k < %d; k++)", map_dim(n->in[0], 3));
     emit_line(e, "    top = %s > top ? %s : top;", logit, logit);
-    emit_line(e, "for (int k = 0; k < %d; k++)", dim(n->in[0], 3));
+    emit_line(e, "for (int k = 0; k < %d; k++)", map_dim(n->in[0], 3));
     emit_line(e, "    sum += expf(%s - top);", logit);
 }
 
@@ -424,7 +415,7 @@ static void emit_cross_entropy_grad(CpuEmitter *e, const Node *n)
     const char *first = e->kernel->phase == PHASE_CHUNK ? "range->first_image + " : "";
     open_logits(e, n);
     emit_line(e, "const float scale = %sn < %s[0] ? 1.0f / (float)%s[0] : 0;", first, valid, valid);
-    open_loop(e, "k", dim(n, 3));
+    open_loop(e, "k", map_dim(n, 3));
     emit_line(e, "const float softmax = expf(%s - top) / sum;",
               read_map(e, n->in[0], "n", "0", "0", "k"));
     emit_line(e, "%s = scale > 0 ? (softmax - (k == %s[n])) * scale : 0;",
@@ -436,7 +427,7 @@ static void emit_correct(CpuEmitter *e, const Node *n)
 {
     open_images(e);
     emit_line(e, "int best = 0;");
-    emit_line(e, "for (int k = 1; k < %d; k++)", dim(n->in[0], 3));
+    emit_line(e, "for (int k = 1; k < %d; k++)", map_dim(n->in[0], 3));
     emit_line(e, "    if (%s > %s)", read_map(e, n->in[0], "n", "0", "0", "k"),
               read_map(e, n->in[0], "n", "0", "0", "best"));
     emit_line(e, "        best = k;");
@@ -477,17 +468,17 @@ static void emit_image(CpuEmitter *e, const Node *n)
     const Node *image = n->in[0];
     const Layout *l = &n->tensor.layout;
     bool blocked = l->kind == LAYOUT_NCHWC;
-    int channels = dim(n, 3), lanes = blocked ? l->block : channels;
-    int row = (dim(n, 2) + 2 * l->halo_w) * lanes, rows = dim(n, 1) + 2 * l->halo_h;
+    int channels = map_dim(n, 3), lanes = blocked ? l->block : channels;
+    int row = (map_dim(n, 2) + 2 * l->halo_w) * lanes, rows = map_dim(n, 1) + 2 * l->halo_h;
     text_append(e->tables, "static const Image %s_geometry = {%d, %d, %d, %d, %d, %d, ",
-                e->kernel->name, dim(image, 1), dim(image, 2), dim(n, 1), dim(n, 2), channels,
-                lanes);
+                e->kernel->name, map_dim(image, 1), map_dim(image, 2), map_dim(n, 1), map_dim(n, 2),
+                channels, lanes);
     emit_list(e, &n->attr.image, false);
     text_append(e->tables, ", ");
     emit_list(e, &n->attr.image, true);
     text_append(e->tables, "};\n\n");
     if (n->op == OP_RESIZE)
-        emit_line(e, "float lines[%d];", 2 * dim(n, 2) * channels);
+        emit_line(e, "float lines[%d];", 2 * map_dim(n, 2) * channels);
     open_images(e);
     emit_line(e, "const Map y = {%s + (ptrdiff_t)n * %lld + %d, %d, %d, 0};", value_name(e, n),
               (long long)image_elements(n), l->halo_h * row + l->halo_w * lanes, row, rows * row);
@@ -520,7 +511,7 @@ static void emit_pointwise(CpuEmitter *e, const Node *n)
     int loops = images ? 4 : 1;
     if (images) {
         open_pixels(e, n);
-        open_loop(e, "c", dim(n, 3));
+        open_loop(e, "c", map_dim(n, 3));
     } else {
         emit_open(e, "for (ptrdiff_t i = 0; i < %lld; i++)",
                   (long long)tensor_elements(&n->tensor));

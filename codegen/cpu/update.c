@@ -6,33 +6,6 @@
 
 /* ---- optimizer ---- */
 
-static bool is_element_wise(const Node *n)
-{
-    return n->tensor.shape.rank > 0;
-}
-
-/* The group of parameters' nodes that must share a loop: found by following operands, in-kernel
- * values and storage, from one update. */
-static void mark_group(const Kernel *k, int *group, int at, int id)
-{
-    group[at] = id;
-    const Node *n = k->node[at];
-    for (int i = 0; i < k->node_count; i++) {
-        const Node *m = k->node[i];
-        bool linked = false;
-        for (int a = 0; a < n->arity; a++)
-            linked |= is_element_wise(n->in[a]) && n->in[a] == m;
-        for (int b = 0; b < m->arity; b++) {
-            linked |= is_element_wise(m->in[b]) && m->in[b] == n;
-            linked |= n->storage && m->in[b]->storage == n->storage;
-            for (int a = 0; a < n->arity; a++)
-                linked |= is_element_wise(m->in[b]) && m->in[b] == n->in[a];
-        }
-        if (linked && group[i] == 0)
-            mark_group(k, group, i, id);
-    }
-}
-
 /* A local for each operand read from memory: state before its update, summed gradients, scalars. */
 static void emit_reads(CpuEmitter *e, const int *group, int id)
 {
@@ -146,12 +119,13 @@ static void emit_group(CpuEmitter *e, const int *group, int id, const Node *firs
 void emit_update(CpuEmitter *e)
 {
     const Kernel *k = e->kernel;
-    int *group = pool_alloc(e->pool, (size_t)(k->node_count + 1) * sizeof *group), groups = 0;
-    for (int i = 0; i < k->node_count; i++)
-        if (group[i] == 0 && is_element_wise(k->node[i])) {
-            mark_group(k, group, i, ++groups);
-            emit_group(e, group, groups, k->node[i]);
-        }
+    int *group = pool_alloc(e->pool, (size_t)(k->node_count + 1) * sizeof *group);
+    int groups = optimizer_groups(k, group), at = 0;
+    for (int id = 1; id <= groups; id++) {
+        while (group[at] != id)
+            at++;
+        emit_group(e, group, id, k->node[at]);
+    }
 }
 
 /* ---- filters ---- */

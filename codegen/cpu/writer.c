@@ -39,11 +39,7 @@ void emit_close(CpuEmitter *e)
 
 const char *value_name(const CpuEmitter *e, const Node *n)
 {
-    if (n->storage)
-        return c_storage_name(e->pool, e->module, n->storage);
-    if (n->op == OP_INPUT)
-        return n->name;
-    return pool_format(e->pool, "v%d", e->number[n->id]);
+    return c_value_name(e->pool, e->module, e->number, n);
 }
 
 const char *tile_name(Pool *pool, const TileUse *use)

@@ -1,0 +1,222 @@
+/* MODEL.cu: the parts of the device library that the model needs, the numbers of the tiled kernels,
+ * and the kernels of all CUDA graphs. */
+#include "../codegen.h"
+#include "../embed.h"
+#include "cuda.h"
+
+#include <string.h>
+
+/* ---- one kernel ---- */
+
+static void emit_body(CudaEmitter *e)
+{
+    switch (e->kernel->class) {
+    case KERNEL_GENERIC: cuda_emit_generic(e); return;
+    case KERNEL_IMAGE: cuda_emit_image(e, e->kernel->node[0]); return;
+    case KERNEL_POINTWISE: cuda_emit_pointwise(e); return;
+    case KERNEL_CONV_FORWARD: cuda_emit_conv_forward(e); return;
+    case KERNEL_CONV_DGRAD: cuda_emit_conv_dgrad(e); return;
+    case KERNEL_CONV_WGRAD: cuda_emit_conv_wgrad(e); return;
+    case KERNEL_MLPCONV_FORWARD: cuda_emit_mlpconv_forward(e); return;
+    case KERNEL_MLPCONV_BACKWARD: cuda_emit_mlpconv_backward(e); return;
+    case KERNEL_POOL_FORWARD: cuda_emit_pool_forward(e); return;
+    case KERNEL_POOL_BACKWARD: cuda_emit_pool_backward(e); return;
+    case KERNEL_HEAD: cuda_emit_head(e); return;
+    case KERNEL_FILTER: cuda_emit_filters(e); return;
+    case KERNEL_METRICS: cuda_emit_metrics(e); return;
+    case KERNEL_UPDATE: cuda_emit_update(e); return;
+    case KERNEL_ROWS: /* of the CPU */
+    case KERNEL_CONV_BACKWARD:
+    case KERNEL_CLASS_COUNT: break;
+    }
+    internal_error("%s is of a class that CUDA does not have", e->kernel->name);
+}
+
+static bool is_tiled(const Kernel *k)
+{
+    return k->schedule_count > 0 && k->schedule[0].tile_m > 0;
+}
+
+static void emit_signature(const CudaEmitter *e, Text *out)
+{
+    const Kernel *k = e->kernel;
+    KernelArgs args = kernel_args(e->pool, k);
+    const char **parameter = pool_alloc(e->pool, (size_t)(args.count + 1) * sizeof *parameter);
+    for (int i = 0; i < args.count; i++) {
+        const Node *n = args.node[i];
+        parameter[i] = pool_format(e->pool, "%s%s *__restrict__ %s",
+                                   is_written(k, n) ? "" : "const ", cuda_type(n->tensor.dtype),
+                                   cuda_value(e, n));
+    }
+    const char *threads = is_tiled(k) ? pool_format(e->pool, "%s_THREADS", cuda_macro(e->pool, k))
+                                      : pool_format(e->pool, "%d", CUDA_BLOCK);
+    text_append(out, "extern \"C\" __global__ void __launch_bounds__(%s)\n%s(", threads, k->name);
+    int start = (int)strlen(k->name) + 1, indent = start < 40 ? start : 4;
+    cuda_list(out, parameter, args.count, start, indent);
+    text_append(out, ")\n");
+}
+
+static void begin_kernel(int number, Text *out)
+{
+    text_append(out, "\n#if !defined NINC_KERNEL || NINC_KERNEL == %d\n", number);
+}
+
+static void emit_kernel(CudaEmitter *e, int number, Text *to)
+{
+    Text body = {0}, types = {0};
+    e->out = &body;
+    e->types = &types;
+    emit_body(e);
+    begin_kernel(number, to);
+    text_append(to, "/*\n");
+    kernel_print(e->graph, e->kernel, " * ", to);
+    text_append(to, " */");
+    if (types.length)
+        text_write(to, types.data, types.length);
+    text_append(to, "\n");
+    emit_signature(e, to);
+    text_append(to, "{\n");
+    text_write(to, body.data, body.length);
+    text_append(to, "}\n#endif\n");
+    text_free(&body);
+    text_free(&types);
+}
+
+/* ---- kernels of every model ---- */
+
+/* Logits of a row as they lie in memory; 0 where the graph does not return them. */
+static int logits_in_row(const Module *m)
+{
+    const Node *logits = graph_find_output(module_find_graph(m, "train", TARGET_CUDA), "logits");
+    return logits ? cuda_channels(logits) : 0;
+}
+
+static void emit_step_kernels(const Module *m, int number, Text *out)
+{
+    begin_kernel(number, out);
+    text_append(out,
+                "/* The batch out of the data set: row n is image index[n], zeros from *valid. */\n"
+                "extern \"C\" __global__ void __launch_bounds__(%d)\n"
+                "gather_batch(const u8 *__restrict__ images, const i32 *__restrict__ labels,\n"
+                "             const i32 *__restrict__ index, const i32 *__restrict__ valid,\n"
+                "             u8 *__restrict__ image, i32 *__restrict__ label)\n"
+                "{\n"
+                "    gather_image<%d * %d * %d>(images, labels, index, valid, image, label);\n"
+                "}\n#endif\n",
+                CUDA_BLOCK, m->image_h, m->image_w, m->image_c);
+    begin_kernel(number + 1, out);
+    text_append(out,
+                "/* The step's loss and guesses, added to the sums that the host reads. */\n"
+                "extern \"C\" __global__ void __launch_bounds__(%d)\n"
+                "add_metrics(const float *__restrict__ loss, const i32 *__restrict__ correct,\n"
+                "            const float *__restrict__ logits, const i32 *__restrict__ valid,\n"
+                "            Metrics *__restrict__ sums)\n"
+                "{\n"
+                "    add_step<%d>(loss, correct, logits, valid, sums);\n"
+                "}\n#endif\n",
+                CUDA_BLOCK, logits_in_row(m));
+}
+
+/* ---- the file ---- */
+
+/* The device library in the order of what needs what, and the kernels that need each part. */
+typedef struct Part {
+    const Embedded *text;
+    unsigned classes; /* bits of KernelClass; 0: every model */
+} Part;
+
+#define BIT(class) (1u << KERNEL_##class)
+#define BLOCKS (BIT(MLPCONV_FORWARD) | BIT(MLPCONV_BACKWARD))
+#define CONVS (BLOCKS | BIT(CONV_FORWARD) | BIT(CONV_DGRAD) | BIT(CONV_WGRAD))
+#define POOLS (BIT(POOL_FORWARD) | BIT(POOL_BACKWARD))
+
+static const Part library[] = {
+    {&embedded_tiles_h, 0},
+    {&embedded_prelude_cuh, 0},
+    {&embedded_scalar_cuh, 0},
+    {&embedded_map_cuh, BIT(GENERIC) | BIT(IMAGE) | BIT(POINTWISE)},
+    {&embedded_image_cuh, BIT(GENERIC) | BIT(IMAGE)},
+    {&embedded_element_cuh, CONVS | POOLS | BIT(HEAD) | BIT(UPDATE)},
+    {&embedded_tile_cuh, CONVS},
+    {&embedded_conv_cuh, CONVS},
+    {&embedded_mlpconv_cuh, BLOCKS},
+    {&embedded_pool_cuh, POOLS},
+    {&embedded_head_cuh, BIT(HEAD)},
+    {&embedded_update_cuh, BIT(UPDATE) | BIT(FILTER)},
+    {&embedded_generic_cuh, BIT(GENERIC)},
+    {&embedded_step_cuh, 0},
+};
+
+static void emit_library(const Module *m, Text *out)
+{
+    unsigned classes = 0;
+    const Graph *g;
+    const Kernel *k;
+    for (int i = 0; (k = target_kernel(m, TARGET_CUDA, i, &g)); i++)
+        classes |= 1u << k->class;
+    for (size_t i = 0; i < sizeof library / sizeof *library; i++)
+        if (!library[i].classes || library[i].classes & classes) {
+            text_append(out, "\n");
+            emit_header(library[i].text, out);
+        }
+}
+
+static void emit_number(const char *kernel, const char *number, int value, Text *out)
+{
+    text_append(out, "#ifndef %s_%s\n#define %s_%s %d\n#endif\n", kernel, number, kernel, number,
+                value);
+}
+
+/* Before all kernels: the optimizer needs the splits of the others. */
+static void emit_numbers(Pool *pool, const Module *m, Text *out)
+{
+    const Graph *g;
+    const Kernel *k;
+    text_append(out, "\n/* ---- tiles and splits: what a large GPU gets; the runtime defines them "
+                     "for the one it meets ---- */\n\n");
+    for (int i = 0; (k = target_kernel(m, TARGET_CUDA, i, &g)); i++) {
+        const Schedule *s = &k->schedule[0];
+        const char *name = cuda_macro(pool, k);
+        if (!is_tiled(k))
+            continue;
+        emit_number(name, "TILE_M", s->tile_m, out);
+        emit_number(name, "TILE_N", s->tile_n, out);
+        emit_number(name, "TILE_K", s->tile_k, out);
+        emit_number(name, "STAGES", s->stages, out);
+        emit_number(name, "SPLIT", s->split, out);
+        emit_number(name, "THREADS", s->threads, out);
+        emit_number(name, "SHARED", s->shared_bytes, out);
+    }
+}
+
+static int emit_kernels(Pool *pool, const Module *m, Text *out)
+{
+    CudaEmitter e = {.pool = pool, .module = m};
+    const Graph *g = NULL;
+    int i = 0;
+    for (; (e.kernel = target_kernel(m, TARGET_CUDA, i, &g)); i++) {
+        if (g != e.graph)
+            e.number = value_numbers(pool, g);
+        e.graph = g;
+        emit_kernel(&e, i, out);
+    }
+    return i;
+}
+
+void emit_cuda(const Module *m, Text *out)
+{
+    if (!module_find_graph(m, "train", TARGET_CUDA))
+        internal_error("the module has no CUDA graphs");
+    Pool *pool = pool_new();
+    text_append(out,
+                "/* The CUDA kernels of model %s, made by ninc.\n"
+                " *\n"
+                " * NVRTC compiles this text with nothing but --gpu-architecture;\n"
+                " * -DNINC_KERNEL=n compiles kernel n alone. */\n",
+                m->name);
+    emit_library(m, out);
+    emit_numbers(pool, m, out);
+    cuda_emit_ops(m, out);
+    emit_step_kernels(m, emit_kernels(pool, m, out), out);
+    pool_free(pool);
+}

@@ -1,0 +1,329 @@
+/* Kernels that are one call of the device library each: the types that say what shapes they have,
+ * and the call. */
+#include "cuda.h"
+
+#include <string.h>
+
+enum { MAX_CALL = 16 };
+
+/* ---- types ---- */
+
+static const char *math_of(const Node *contraction)
+{
+    if (contraction->in[0]->tensor.dtype == DT_BF16)
+        return "Bf16";
+    return contraction->math == MATH_TF32 ? "Tf32" : "Fp32";
+}
+
+static const char *element_of(const Node *n)
+{
+    return cuda_type(n->tensor.dtype);
+}
+
+static void emit_typedef(CudaEmitter *e, const char *template, const char *const *argument,
+                         int count, const char *name)
+{
+    int indent = 4 + (int)strlen("typedef ") + (int)strlen(template) + 1;
+    text_append(e->out, "    typedef %s<", template);
+    cuda_list(e->out, argument, count, indent, indent);
+    text_append(e->out, "> %s;\n", name);
+}
+
+/* C: a convolution of x to y by a filter of that shape. */
+static void emit_conv_type(CudaEmitter *e, const Node *x, const Node *y, const Window *w)
+{
+    Pool *p = e->pool;
+    const char *argument[] = {
+        pool_format(p, "/* N, H, W, C */ %d, %d, %d, %d", map_dim(x, 0), map_dim(x, 1),
+                    map_dim(x, 2), map_dim(x, 3)),
+        pool_format(p, "/* K, R, S */ %d, %d, %d", map_dim(y, 3), w->kernel_h, w->kernel_w),
+        pool_format(p, "/* P, Q */ %d, %d", map_dim(y, 1), map_dim(y, 2)),
+        pool_format(p, "/* stride */ %d, %d", w->stride_h, w->stride_w),
+        pool_format(p, "/* padding */ %d, %d", w->padding_h, w->padding_w),
+        pool_format(p, "/* CP, KP */ %d, %d", cuda_channels(x), cuda_channels(y)),
+    };
+    emit_typedef(e, "Conv", argument, 6, "C");
+}
+
+/* T: the tile that the runtime chose. */
+static void emit_tile_type(CudaEmitter *e)
+{
+    static const char *const number[] = {"TILE_M", "TILE_N", "TILE_K", "STAGES", "THREADS"};
+    const char *argument[5];
+    for (int i = 0; i < 5; i++)
+        argument[i] = pool_format(e->pool, "%s_%s", cuda_macro(e->pool, e->kernel), number[i]);
+    emit_typedef(e, "Tile", argument, 5, "T");
+}
+
+/* P: a pool of x to y. */
+static void emit_pool_type(CudaEmitter *e, const Node *x, const Node *y, const Window *w)
+{
+    Pool *p = e->pool;
+    const char *argument[] = {
+        pool_format(p, "/* N, H, W, C, CP */ %d, %d, %d, %d, %d", map_dim(x, 0), map_dim(x, 1),
+                    map_dim(x, 2), map_dim(x, 3), cuda_channels(x)),
+        pool_format(p, "/* R, S */ %d, %d", w->kernel_h, w->kernel_w),
+        pool_format(p, "/* P, Q */ %d, %d", map_dim(y, 1), map_dim(y, 2)),
+        pool_format(p, "/* stride */ %d, %d", w->stride_h, w->stride_w),
+        pool_format(p, "/* padding */ %d, %d", w->padding_h, w->padding_w),
+    };
+    emit_typedef(e, "Pool", argument, 5, "P");
+}
+
+static const Node *last_node(const CudaEmitter *e)
+{
+    return e->kernel->node[e->kernel->node_count - 1];
+}
+
+/* The map that masks the gradient; NULL: none. */
+static const Node *mask_of(const CudaEmitter *e)
+{
+    const Node *relu_grad = cuda_find(e, OP_RELU_GRAD);
+    return relu_grad ? relu_grad->in[1] : NULL;
+}
+
+/* ---- convolutions ---- */
+
+void cuda_emit_conv_forward(CudaEmitter *e)
+{
+    const Node *conv = e->kernel->node[0], *result = last_node(e);
+    emit_conv_type(e, conv->in[0], conv, &conv->attr.window);
+    emit_tile_type(e);
+    const char *argument[] = {cuda_value(e, conv->in[0]), cuda_value(e, conv->in[1]),
+                              cuda_value(e, conv->arity > 2 ? conv->in[2] : NULL),
+                              cuda_value(e, result), NULL};
+    cuda_call(e, pool_format(e->pool, "conv_fprop<C, %s, T, %s>", math_of(conv),
+                             result->op == OP_RELU ? "true" : "false"),
+              argument);
+}
+
+void cuda_emit_conv_dgrad(CudaEmitter *e)
+{
+    const Node *dgrad = e->kernel->node[0];
+    emit_conv_type(e, dgrad, dgrad->in[0], &dgrad->attr.window);
+    emit_tile_type(e);
+    const char *argument[] = {cuda_value(e, dgrad->in[0]), cuda_value(e, dgrad->in[1]),
+                              cuda_value(e, mask_of(e)), cuda_value(e, last_node(e)), NULL};
+    cuda_call(e, pool_format(e->pool, "conv_dgrad<C, %s, T>", math_of(dgrad)), argument);
+}
+
+void cuda_emit_conv_wgrad(CudaEmitter *e)
+{
+    const Node *wgrad = cuda_find(e, OP_CONV2D_WGRAD);
+    emit_conv_type(e, wgrad->in[0], wgrad->in[1], &wgrad->attr.window);
+    emit_tile_type(e);
+    const char *argument[] = {cuda_value(e, wgrad->in[0]), cuda_value(e, wgrad->in[1]),
+                              cuda_value(e, wgrad), cuda_value(e, cuda_find(e, OP_BIAS_GRAD)),
+                              NULL};
+    cuda_call(e, pool_format(e->pool, "conv_wgrad<C, %s, T, %s_SPLIT>", math_of(wgrad),
+                             cuda_macro(e->pool, e->kernel)),
+              argument);
+}
+
+/* ---- blocks of a convolution and 1x1 convolutions ---- */
+
+/* The relu behind node `at` of the kernel; NULL: none. */
+static const Node *relu_after(const CudaEmitter *e, int at)
+{
+    const Node *next = at + 1 < e->kernel->node_count ? e->kernel->node[at + 1] : NULL;
+    return next && next->op == OP_RELU ? next : NULL;
+}
+
+static const char *pointwise_step(CudaEmitter *e, int at)
+{
+    const Node *conv = e->kernel->node[at], *relu = relu_after(e, at);
+    return pool_format(e->pool, "Pointwise<%s, %d, %s>{%s, %s, %s}", math_of(conv),
+                       map_dim(conv, 3), relu ? "true" : "false", cuda_value(e, conv->in[1]),
+                       cuda_value(e, conv->arity > 2 ? conv->in[2] : NULL),
+                       cuda_value(e, relu ? relu : conv));
+}
+
+void cuda_emit_mlpconv_forward(CudaEmitter *e)
+{
+    const Node *conv = e->kernel->node[0], *relu = relu_after(e, 0);
+    const char *argument[MAX_CALL] = {cuda_value(e, conv->in[0]), cuda_value(e, conv->in[1]),
+                                      cuda_value(e, conv->arity > 2 ? conv->in[2] : NULL),
+                                      cuda_value(e, relu ? relu : conv)};
+    int count = 4;
+    for (int i = 1; i < e->kernel->node_count && count < MAX_CALL - 1; i++)
+        if (e->kernel->node[i]->op == OP_CONV2D)
+            argument[count++] = pointwise_step(e, i);
+    emit_conv_type(e, conv->in[0], conv, &conv->attr.window);
+    emit_tile_type(e);
+    cuda_call(e, pool_format(e->pool, "mlpconv_fprop<C, %s, T, %s>", math_of(conv),
+                             relu ? "true" : "false"),
+              argument);
+}
+
+static const char *gradient_step(CudaEmitter *e, const Node *wgrad)
+{
+    const Node *bias = NULL, *dgrad = NULL, *mask = NULL;
+    for (int i = 0; i < e->kernel->node_count; i++) {
+        const Node *n = e->kernel->node[i];
+        if (n->op == OP_BIAS_GRAD && n->in[0] == wgrad->in[1])
+            bias = n;
+        if (n->op == OP_CONV2D_DGRAD && n->in[0] == wgrad->in[1])
+            dgrad = n;
+        if (n->op == OP_RELU_GRAD && n->in[0] == dgrad)
+            mask = n;
+    }
+    if (!dgrad)
+        internal_error("%s has a weight gradient alone", e->kernel->name);
+    return pool_format(e->pool, "PointwiseGradient<%s, %d, %d, %s>{%s, %s, %s, %s}",
+                       math_of(wgrad), map_dim(wgrad->in[0], 3), map_dim(wgrad->in[1], 3),
+                       mask ? "true" : "false", cuda_value(e, wgrad->in[0]),
+                       cuda_value(e, dgrad->in[1]), cuda_value(e, wgrad), cuda_value(e, bias));
+}
+
+void cuda_emit_mlpconv_backward(CudaEmitter *e)
+{
+    const Node *first = cuda_find(e, OP_CONV2D_WGRAD), *dy = first->in[1];
+    const char *argument[MAX_CALL] = {cuda_value(e, dy), cuda_value(e, last_node(e))};
+    int count = 2;
+    for (int i = 0; i < e->kernel->node_count && count < MAX_CALL - 1; i++)
+        if (e->kernel->node[i]->op == OP_CONV2D_WGRAD)
+            argument[count++] = gradient_step(e, e->kernel->node[i]);
+    emit_tile_type(e);
+    cuda_call(e, pool_format(e->pool, "mlpconv_backward<%d * %d * %d, %s, T, %s_SPLIT>",
+                             map_dim(dy, 0), map_dim(dy, 1), map_dim(dy, 2), math_of(first),
+                             cuda_macro(e->pool, e->kernel)),
+              argument);
+}
+
+/* ---- pools ---- */
+
+static bool has_nibbles(const Node *code)
+{
+    return code && code->tensor.layout.kind == LAYOUT_NIBBLE;
+}
+
+static void emit_maxpool(CudaEmitter *e)
+{
+    const Node *n = e->kernel->node[0], *code = cuda_find(e, OP_MAXPOOL_CODE);
+    const char *argument[] = {cuda_value(e, n->in[0]), cuda_value(e, cuda_find(e, OP_MAXPOOL)),
+                              cuda_value(e, code), NULL};
+    Node y = *n; /* as wide as x, where the codes alone are wanted */
+    y.tensor.layout = n->in[0]->tensor.layout;
+    emit_pool_type(e, n->in[0], &y, &n->attr.window);
+    cuda_call(e, pool_format(e->pool, "maxpool_fprop<P, %s, %s>", element_of(n->in[0]),
+                             has_nibbles(code) ? "true" : "false"),
+              argument);
+}
+
+void cuda_emit_pool_forward(CudaEmitter *e)
+{
+    const Node *n = e->kernel->node[0], *x = n->in[0];
+    const Window whole = {map_dim(x, 1), map_dim(x, 2), 1, 1, 0, 0, false};
+    if (n->op != OP_AVGPOOL && n->op != OP_GAP) {
+        emit_maxpool(e);
+        return;
+    }
+    const char *argument[] = {cuda_value(e, x), cuda_value(e, n), NULL};
+    emit_pool_type(e, x, n, n->op == OP_GAP ? &whole : &n->attr.window);
+    cuda_call(e, "avgpool_fprop<P>", argument);
+}
+
+static void emit_gap_backward(CudaEmitter *e, const Node *n)
+{
+    const char *size = pool_format(
+        e->pool, "/* N, H, W, C */ %d, %d, %d, %d, /* CP, CP of dy */ %d, %d", map_dim(n, 0),
+        map_dim(n, 1), map_dim(n, 2), map_dim(n, 3), cuda_channels(n), cuda_channels(n->in[0]));
+    const char *argument[] = {cuda_value(e, n->in[0]), cuda_value(e, mask_of(e)),
+                              cuda_value(e, last_node(e)), NULL};
+    emit_typedef(e, "Gap", &size, 1, "G");
+    cuda_call(e, pool_format(e->pool, "gap_backward<G, %s>", element_of(last_node(e))), argument);
+}
+
+void cuda_emit_pool_backward(CudaEmitter *e)
+{
+    const Node *n = e->kernel->node[0], *dy = n->in[0];
+    const char *mask = cuda_value(e, mask_of(e)), *dx = cuda_value(e, last_node(e));
+    if (n->op == OP_GAP_GRAD) {
+        emit_gap_backward(e, n);
+        return;
+    }
+    emit_pool_type(e, n, dy, &n->attr.window);
+    if (n->op == OP_AVGPOOL_GRAD) {
+        const char *argument[] = {cuda_value(e, dy), mask, dx, NULL};
+        cuda_call(e, pool_format(e->pool, "avgpool_backward<P, %s>", element_of(n)), argument);
+        return;
+    }
+    const char *argument[] = {cuda_value(e, dy), cuda_value(e, n->in[1]), mask, dx, NULL};
+    cuda_call(e, pool_format(e->pool, "maxpool_backward<P, %s, %s>", element_of(n),
+                             has_nibbles(n->in[1]) ? "true" : "false"),
+              argument);
+}
+
+/* ---- the ends of the network ---- */
+
+static void emit_head_type(CudaEmitter *e, const Node *x, bool gap)
+{
+    const char *size = pool_format(e->pool, "/* N, H, W, C, CP */ %d, %d, %d, %d, %d",
+                                   map_dim(x, 0), map_dim(x, 1), map_dim(x, 2), map_dim(x, 3),
+                                   cuda_channels(x));
+    const char *argument[] = {size, gap ? "/* mean */ true" : "/* mean */ false"};
+    emit_typedef(e, "Head", argument, 2, "H");
+}
+
+void cuda_emit_head(CudaEmitter *e)
+{
+    const Node *x = e->kernel->node[0]->in[0], *logits = cuda_find(e, OP_FLATTEN);
+    const Node *nll = cuda_find(e, OP_CROSS_ENTROPY), *correct = cuda_find(e, OP_CORRECT);
+    const Node *gradient = cuda_find(e, OP_CROSS_ENTROPY_GRAD);
+    if (!logits || !nll || !correct)
+        internal_error("%s is not a whole head", e->kernel->name);
+    emit_head_type(e, x, cuda_find(e, OP_GAP) != NULL);
+    const char *label = cuda_value(e, nll->in[1]);
+    if (!gradient) {
+        const char *argument[] = {cuda_value(e, x), label, cuda_value(e, logits),
+                                  cuda_value(e, nll), cuda_value(e, correct), NULL};
+        cuda_call(e, pool_format(e->pool, "head_eval<H, %s>", element_of(x)), argument);
+        return;
+    }
+    const char *argument[] = {cuda_value(e, x), label, cuda_value(e, gradient->in[2]),
+                              cuda_value(e, mask_of(e)), cuda_value(e, logits), cuda_value(e, nll),
+                              cuda_value(e, correct), cuda_value(e, last_node(e)), NULL};
+    cuda_call(e, pool_format(e->pool, "head_train<H, %s>", element_of(x)), argument);
+}
+
+void cuda_emit_sum(CudaEmitter *e, const Node *n)
+{
+    const char *argument[] = {cuda_value(e, n->in[0]), cuda_value(e, n->in[1]), cuda_value(e, n),
+                              NULL};
+    cuda_call(e, pool_format(e->pool, "%s_of_valid<%d>", n->op == OP_MEAN_VALID ? "mean" : "count",
+                             map_dim(n->in[0], 0)),
+              argument);
+}
+
+void cuda_emit_metrics(CudaEmitter *e)
+{
+    for (int i = 0; i < e->kernel->node_count; i++)
+        cuda_emit_sum(e, e->kernel->node[i]);
+}
+
+/* value(c) of each channel, as an expression. */
+static const char *by_channel(Pool *pool, const ImageAttr *image, bool shift)
+{
+    const char *choice = "";
+    for (int i = image->channels - 1; i >= 0; i--) {
+        double scale = 1 / (255 * image->std[i]);
+        const char *value = cuda_literal(pool, shift ? -image->mean[i] / image->std[i] : scale);
+        choice = *choice ? pool_format(pool, "c == %d ? %s : %s", i, value, choice) : value;
+    }
+    return choice;
+}
+
+void cuda_emit_image(CudaEmitter *e, const Node *n)
+{
+    static const char *const member = "    static NINC_MEMBER float %s(int%s) { return %s; }";
+    const ImageAttr *image = &n->attr.image;
+    const char *c = image->channels > 1 ? " c" : "";
+    cuda_line(e, "struct Pixel {");
+    cuda_line(e, member, "scale", c, by_channel(e->pool, image, false));
+    cuda_line(e, member, "shift", c, by_channel(e->pool, image, true));
+    cuda_line(e, "};");
+    const char *argument[] = {cuda_value(e, n->in[0]), cuda_value(e, n), NULL};
+    cuda_call(e, pool_format(e->pool, "%s_image<%s, %s, Pixel>", op_name(n->op),
+                             cuda_view(e, n->in[0]), cuda_view(e, n)),
+              argument);
+}
