@@ -374,8 +374,16 @@ template <class Element, class T> struct BiasSum {
             sum[e] = 0.0f;
     }
 
+    /* Threads that are left over after the last whole row of the tile have nothing to add. */
+    static NINC_MEMBER bool works()
+    {
+        return T::THREADS % PER_ROW == 0 || (int)threadIdx.x < GROUPS * PER_ROW;
+    }
+
     NINC_MEMBER void add(const Element *tile)
     {
+        if (!works())
+            return;
         for (int k = threadIdx.x / PER_ROW; k < T::K; k += GROUPS) {
             float v[SIZE];
             load_chunk(v, tile + k * PITCH<Element, ACROSS, T::M, T::K> + column());
@@ -390,7 +398,7 @@ template <class Element, class T> struct BiasSum {
     {
         __syncthreads(); /* the pipeline's last tile was read by everybody */
 #pragma unroll
-        for (int e = 0; e < SIZE; e++)
+        for (int e = 0; e < SIZE && works(); e++)
             shared[(int)threadIdx.x / PER_ROW * T::M + column() + e] = sum[e];
         __syncthreads();
         for (int m = threadIdx.x; m < T::M && m < count; m += T::THREADS) {

@@ -41,32 +41,41 @@ static constexpr int TILE_SIZE = PITCH<Element, ORDER, COUNT, K> * (ORDER == ALO
 
 /* ---- who copies what into a tile of ROWS x COLUMNS elements ---- */
 
-/* In chunks of 16 bytes, neighbouring threads along a row. A thread keeps its column. */
+/* In chunks of 16 bytes, neighbouring threads along a row. A thread keeps its column; those that
+ * are left over after the last whole row have nothing to do. */
 template <class Element, int ROWS, int COLUMNS, int PITCH_, int THREADS> struct RowCopy {
     static constexpr int PER_ROW = COLUMNS / Chunk<Element>::SIZE;
     static constexpr int STEP = THREADS / PER_ROW; /* rows that all threads copy at once */
     static constexpr int COUNT = (ROWS + STEP - 1) / STEP;
-    static_assert(THREADS % PER_ROW == 0, "threads copy whole rows");
+    static_assert(STEP > 0, "threads copy whole rows");
 
     static NINC_MEMBER int column() { return (int)threadIdx.x % PER_ROW * Chunk<Element>::SIZE; }
     static NINC_MEMBER int row(int i) { return (int)threadIdx.x / PER_ROW + i * STEP; }
-    static NINC_MEMBER bool has(int i) { return ROWS % STEP == 0 || row(i) < ROWS; }
+    static NINC_MEMBER bool has(int i)
+    {
+        bool works = THREADS % PER_ROW == 0 || (int)threadIdx.x < STEP * PER_ROW;
+        return works && (ROWS % STEP == 0 || row(i) < ROWS);
+    }
     static NINC_MEMBER int at(int i) { return row(i) * PITCH_ + column(); }
 };
 
 /* Element by element into registers, then in chunks of 16 bytes: for rows that are not aligned.
- * Neighbouring threads have neighbouring rows; a thread keeps its row. */
+ * Neighbouring threads have neighbouring rows; a thread keeps its row. Threads may be left over. */
 template <class Element, int ROWS, int COLUMNS, int PITCH_, int THREADS> struct Gather {
     static constexpr int SIZE = Chunk<Element>::SIZE, PER_ROW = COLUMNS / SIZE;
     static constexpr int STEP = THREADS / ROWS; /* chunks of a row that are gathered at once */
     static constexpr int COUNT = (PER_ROW + STEP - 1) / STEP;
-    static_assert(THREADS % ROWS == 0, "threads gather whole rows");
+    static_assert(STEP > 0, "a thread gathers of one row");
     Element value[COUNT][SIZE];
 
     static NINC_MEMBER int row() { return (int)threadIdx.x % ROWS; }
     static NINC_MEMBER int chunk(int i) { return (int)threadIdx.x / ROWS + i * STEP; }
     static NINC_MEMBER int column(int i) { return chunk(i) * SIZE; }
-    static NINC_MEMBER bool has(int i) { return PER_ROW % STEP == 0 || chunk(i) < PER_ROW; }
+    static NINC_MEMBER bool has(int i)
+    {
+        bool works = THREADS % ROWS == 0 || (int)threadIdx.x < STEP * ROWS;
+        return works && (PER_ROW % STEP == 0 || chunk(i) < PER_ROW);
+    }
 
     NINC_MEMBER void put(Element *tile) const
     {
@@ -77,11 +86,13 @@ template <class Element, int ROWS, int COLUMNS, int PITCH_, int THREADS> struct 
     }
 };
 
-/* Calls sum.multiply(a tile, b tile) for each step of the reduction, while the tiles of the next
- * STAGES - 1 steps are on their way. A source has SIZE (elements of its tile), fetch(tile, step),
- * which starts the copy, and put(tile), which ends what fetch left in registers. */
-template <int STAGES, class SourceA, class SourceB, class Sum, class Element>
-NINC_DEVICE void run_pipeline(int steps, SourceA &a, SourceB &b, Sum &sum, Element *shared)
+/* A pipeline calls sum.multiply(a tile, b tile) for each step of the reduction, while the tiles of
+ * the next STAGES - 1 steps are on their way. A source has SIZE (elements of its tile), fetch(tile,
+ * step), which starts the copy, and put(tile), which ends what fetch left in registers.
+ *
+ * This starts the first copies into `shared`, which nobody reads any more. */
+template <int STAGES, class SourceA, class SourceB, class Element>
+NINC_DEVICE void start_pipeline(int steps, SourceA &a, SourceB &b, Element *shared)
 {
     static_assert(STAGES >= 2, "a stage is filled while another is read");
     constexpr int STAGE = SourceA::SIZE + SourceB::SIZE;
@@ -94,6 +105,13 @@ NINC_DEVICE void run_pipeline(int steps, SourceA &a, SourceB &b, Sum &sum, Eleme
         }
         cp_async_commit();
     }
+}
+
+/* All steps. Other shared memory that was written before the call can be read in multiply. */
+template <int STAGES, class SourceA, class SourceB, class Sum, class Element>
+NINC_DEVICE void finish_pipeline(int steps, SourceA &a, SourceB &b, Sum &sum, Element *shared)
+{
+    constexpr int STAGE = SourceA::SIZE + SourceB::SIZE;
     const Element *full = shared;
     Element *empty = shared + (STAGES - 1) * STAGE;
 #pragma unroll 1
@@ -110,6 +128,13 @@ NINC_DEVICE void run_pipeline(int steps, SourceA &a, SourceB &b, Sum &sum, Eleme
         empty = empty == shared + (STAGES - 1) * STAGE ? shared : empty + STAGE;
         full = full == shared + (STAGES - 1) * STAGE ? shared : full + STAGE;
     }
+}
+
+template <int STAGES, class SourceA, class SourceB, class Sum, class Element>
+NINC_DEVICE void run_pipeline(int steps, SourceA &a, SourceB &b, Sum &sum, Element *shared)
+{
+    start_pipeline<STAGES>(steps, a, b, shared);
+    finish_pipeline<STAGES>(steps, a, b, sum, shared);
 }
 
 /* ---- the product of two tiles ---- */
@@ -130,6 +155,14 @@ static __device__ constexpr Warps share_tile(int m, int n, int warps, int unit_m
             best = {i, j};
     }
     return best;
+}
+
+/* The same for the arithmetic's own units; m is 0 where there is no way. On tensor cores two
+ * columns of fragments are read together where that divides the tile. */
+template <class Math> static __device__ constexpr Warps share_warps(int m, int n, int warps)
+{
+    Warps two = share_tile(m, n, warps, Math::MMA ? 16 : 4, Math::MMA ? 16 : 8);
+    return two.m || !Math::MMA ? two : share_tile(m, n, warps, 16, 8);
 }
 
 /* Elements from the start of a tile to its row (ALONG) or column (ACROSS) `at` and term k. */
@@ -179,6 +212,16 @@ template <> struct Mma<Bf16> {
         b[0][0] = r[0], b[0][1] = r[1], b[1][0] = r[2], b[1][1] = r[3];
     }
 
+    /* The first 8 columns only: the other lanes read the same again. */
+    template <Order ORDER, int PITCH_>
+    static NINC_MEMBER void load_half_b(u32 (&b)[2], const bf16 *from)
+    {
+        u32 r[4];
+        int lane = threadIdx.x & 31;
+        load_a<ORDER, PITCH_>(r, from - tile_offset<ORDER, PITCH_>((lane >> 4) * 8, 0));
+        b[0] = r[0], b[1] = r[1];
+    }
+
     static NINC_MEMBER void run(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2])
     {
         mma_bf16(d, a, b);
@@ -226,6 +269,19 @@ template <> struct Mma<Tf32> {
         b[0][0] = r[0], b[0][1] = r[SECOND], b[1][0] = r[3 - SECOND], b[1][1] = r[3];
     }
 
+    template <Order ORDER, int PITCH_>
+    static NINC_MEMBER void load_half_b(u32 (&b)[2], const float *from)
+    {
+        if (ORDER == ALONG) {
+            u32 r[4];
+            int lane = threadIdx.x & 31;
+            load_a<ORDER, PITCH_>(r, from - tile_offset<ORDER, PITCH_>((lane >> 4) * 8, 0));
+            b[0] = r[0], b[1] = r[1];
+        } else {
+            b[0] = to_tf32(from[0]), b[1] = to_tf32(from[4 * PITCH_]);
+        }
+    }
+
     static NINC_MEMBER void run(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2])
     {
         mma_tf32(d, a, b);
@@ -236,8 +292,8 @@ template <> struct Mma<Tf32> {
  * cores; the specialisation below is for float. */
 template <class Math, int M, int N, int THREADS, Order A, Order B> struct Product {
     typedef typename Math::Element Element;
-    static constexpr Warps WARPS = share_tile(M, N, THREADS / 32, 16, 16);
-    static_assert(WARPS.m > 0, "the tile must be shared by the warps in multiples of 16 x 16");
+    static constexpr Warps WARPS = share_warps<Math>(M, N, THREADS / 32);
+    static_assert(WARPS.m > 0, "the tile must be shared by the warps in multiples of 16 x 8");
     static constexpr int ROWS = M / WARPS.m / 16, COLUMNS = N / WARPS.n / 8;
     float sum[ROWS][COLUMNS][4];
 
@@ -277,12 +333,15 @@ template <class Math, int M, int N, int THREADS, Order A, Order B> struct Produc
             for (int i = 0; i < ROWS; i++)
                 Op::template load_a<A, PITCH_A>(fa[i], a + tile_offset<A, PITCH_A>(i * 16, k));
 #pragma unroll
-            for (int j = 0; j < COLUMNS; j += 2) {
+            for (int j = 0; j + 1 < COLUMNS; j += 2) {
                 u32 pair[2][2];
                 Op::template load_b<B, PITCH_B>(pair, b + tile_offset<B, PITCH_B>(j * 8, k));
                 fb[j][0] = pair[0][0], fb[j][1] = pair[0][1];
                 fb[j + 1][0] = pair[1][0], fb[j + 1][1] = pair[1][1];
             }
+            if (COLUMNS % 2)
+                Op::template load_half_b<B, PITCH_B>(
+                    fb[COLUMNS - 1], b + tile_offset<B, PITCH_B>((COLUMNS - 1) * 8, k));
 #pragma unroll
             for (int i = 0; i < ROWS; i++)
 #pragma unroll
@@ -307,11 +366,15 @@ template <class Math, int M, int N, int THREADS, Order A, Order B> struct Produc
                 }
     }
 
-    /* The same, 4 neighbours at a time: even lanes give away their part of every other fragment and
-     * get their neighbour's part of the one before. For results of 2 bytes: 4 lanes then write 32
-     * bytes. */
+    /* The same, 4 neighbours at a time where fragments are in pairs: even lanes give away their part
+     * of every other fragment and get their neighbour's part of the one before. For results of 2
+     * bytes: 4 lanes then write 32 bytes. */
     template <class Sink> NINC_MEMBER void each_wide(Sink &sink) const
     {
+        if (COLUMNS % 2) {
+            each(sink);
+            return;
+        }
         int lane = threadIdx.x & 31;
         bool odd = lane & 1;
 #pragma unroll
@@ -319,7 +382,7 @@ template <class Math, int M, int N, int THREADS, Order A, Order B> struct Produc
 #pragma unroll
             for (int half = 0; half < 2; half++)
 #pragma unroll
-                for (int j = 0; j < COLUMNS; j += 2) {
+                for (int j = 0; j + 1 < COLUMNS; j += 2) {
                     const float *even_pair = sum[i][j] + 2 * half;
                     const float *odd_pair = sum[i][j + 1] + 2 * half;
                     float got0 = shuffle_xor(odd ? even_pair[0] : odd_pair[0], 1);
@@ -336,7 +399,7 @@ template <class Math, int M, int N, int THREADS, Order A, Order B> struct Produc
  * neighbouring lanes have neighbouring rows; ACROSS, a lane has VECTOR neighbours. */
 template <int M, int N, int THREADS, Order A, Order B> struct Product<Fp32, M, N, THREADS, A, B> {
     typedef float Element;
-    static constexpr Warps WARPS = share_tile(M, N, THREADS / 32, 4, 8);
+    static constexpr Warps WARPS = share_warps<Fp32>(M, N, THREADS / 32);
     static_assert(WARPS.m > 0, "the tile must be shared by the warps in multiples of 4 x 8");
     static constexpr int ROWS = M / WARPS.m / 4, COLUMNS = N / WARPS.n / 8;
     static constexpr int VECTOR_M = A == ALONG ? 1 : ROWS % 4 == 0 ? 4 : ROWS % 2 == 0 ? 2 : 1;
