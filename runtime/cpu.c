@@ -437,13 +437,13 @@ static void add_metrics(Device *d, const NincProgram *p, int valid)
 {
     const float *loss = output_address(d, p, "loss");
     const int32_t *correct = output_address(d, p, "correct");
+    Metrics *m = &d->metrics;
     if (loss)
-        d->metrics.loss += (double)*loss * valid;
+        m->loss += (double)*loss * valid;
     if (correct)
-        d->metrics.correct += *correct;
-    d->metrics.images += valid;
-    if (logits_zero(d, p, valid))
-        d->metrics.all_logits_zero = true;
+        m->correct += *correct;
+    m->all_logits_zero = (m->images == 0 || m->all_logits_zero) && logits_zero(d, p, valid);
+    m->images += valid;
 }
 
 static int cpu_step(Device *d, const NincProgram *program, const StepInput *input)

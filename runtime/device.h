@@ -28,7 +28,7 @@ typedef struct StepInput {
 typedef struct Metrics {
     double loss;    /* sum over images */
     int64_t correct, images;
-    bool all_logits_zero;
+    bool all_logits_zero; /* of all those images; false without images */
 } Metrics;
 
 typedef struct DeviceOptions {

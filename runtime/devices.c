@@ -45,10 +45,16 @@ bool device_parse(const char *text, const DeviceTable **table, int *ordinal)
     return false;
 }
 
-/* Cuts a message off where it begins to say what to do. */
-static void keep_reason(char *text)
+/* Takes off a message how it was come by, details and what to do. */
+static const char *reason(char *text)
 {
-    text[strcspn(text, ";\n")] = '\0';
+    static const char prefix[] = "--device cuda: ";
+    size_t length = strcspn(text, ";\n"), detail = strcspn(text, "(");
+    text[length] = '\0';
+    if (detail > 0 && detail < length && text[detail - 1] == ' ')
+        text[detail - 1] = '\0';
+    bool prefixed = strncmp(text, prefix, sizeof prefix - 1) == 0;
+    return prefixed ? text + sizeof prefix - 1 : text;
 }
 
 Device *device_open(const NincModel *model, const DeviceTable **table,
@@ -66,8 +72,7 @@ Device *device_open(const NincModel *model, const DeviceTable **table,
     fault_hold(NULL, 0);
     if (d)
         return d;
-    keep_reason(why);
-    notice("runs on the CPU: %s", why);
+    notice("runs on the CPU: %s", reason(why));
     *table = &ninc_cpu_device;
     return (*table)->open(model, options);
 }
@@ -94,9 +99,8 @@ static void list_simulator(void)
     fault_hold(why, sizeof why);
     GpuMachine *m = gpu_sim_driver.open(0, &limits);
     fault_hold(NULL, 0);
-    keep_reason(why);
     if (!m) {
-        printf("sim: %s\n", why);
+        printf("sim: %s\n", reason(why));
         return;
     }
     printf("sim, %s, compute capability %d.%d, %d processors\n", limits.name,

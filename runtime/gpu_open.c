@@ -3,9 +3,6 @@
 
 #include <stdlib.h>
 
-/* Shared memory of gather_batch and add_metrics: a word a thread. */
-enum { OWN_SHARED = 1024 };
-
 /* ---- the plan ---- */
 
 int launches_of(const NincProgram *p)
@@ -77,12 +74,8 @@ static int add_program(Device *d, const NincProgram *p, bool needed)
 static void add_own_kernels(Device *d)
 {
     static const char *const names[OWN_KERNELS] = {"gather_batch", "add_metrics"};
-    static const NincSchedule schedule = {.split = 1,
-                                          .threads = 256,
-                                          .shared_bytes = OWN_SHARED,
-                                          .grid_x = 1,
-                                          .grid_y = 1,
-                                          .architecture = 75};
+    static const NincSchedule schedule = {
+        .split = 1, .threads = 256, .grid_x = 1, .grid_y = 1, .architecture = 75};
     for (int i = 0; i < OWN_KERNELS; i++, d->kernels++)
         d->kernel[d->kernels] = (GpuKernel){
             .name = names[i], .schedule = &schedule, .split = 1, .number = d->kernels};

@@ -38,13 +38,19 @@ static void print_program(const Module *ir, const DeviceTable *table, const Ninc
 {
     const Graph *g = plan_graph(ir, table, p->name);
     print_region(p->name, "shared", p->shared_bytes, g ? g->shared_bound : p->shared_bytes);
-    print_region(p->name, "each worker", p->worker_bytes, g ? g->worker_bound : p->worker_bytes);
+    print_region(p->name, table->target == NINC_CUDA ? "scratch" : "each worker", p->worker_bytes,
+                 g ? g->worker_bound : p->worker_bytes);
 }
 
-static void print_launches(const NincProgram *p)
+static void print_launches(const DeviceTable *table, const NincProgram *p)
 {
-    printf("%-8s batch %d, chunks of %d, %d partials; kernels: %d before, %d a chunk, %d after\n",
-           p->name, p->batch, p->chunk, p->partials, p->befores, p->chunkeds, p->afters);
+    if (table->target == NINC_CUDA)
+        printf("%-8s batch %d; %d kernels a step\n", p->name, p->batch,
+               p->befores + p->chunkeds + p->afters);
+    else
+        printf("%-8s batch %d, chunks of %d, %d partials; kernels: %d before, %d a chunk, "
+               "%d after\n",
+               p->name, p->batch, p->chunk, p->partials, p->befores, p->chunkeds, p->afters);
 }
 
 /* On a GPU all of it is one allocation; on the CPU it depends on the number of threads. */
@@ -59,8 +65,8 @@ static void print_memory(const Module *ir, const NincModel *model, const DeviceT
     if (table->target == NINC_CUDA)
         printf("%-8s %-24s %14lld\n", "train", "all, without data",
                (long long)gpu_arena_bytes(target, true));
-    print_launches(&target->train);
-    print_launches(&target->eval);
+    print_launches(table, &target->train);
+    print_launches(table, &target->eval);
 }
 
 static void print_targets(const NincModel *model, const DeviceTable *only)

@@ -93,7 +93,7 @@ static int collect(Run *r)
     add_sums(&r->stall, &m, seconds);
     add_sums(&r->shown, &m, seconds);
     if (m.all_logits_zero)
-        warn_dead(r, "all logits of a batch were zero");
+        warn_dead(r, "all logits were zero");
     if (!isfinite(m.loss) && m.images > 0 && !r->warned_finite) {
         log_clear(&r->log);
         notice("the loss is not finite any more at step %lld; a smaller learning rate "
