@@ -666,11 +666,13 @@ static int cuda_graph_launch(GpuMachine *m, void *graph)
     return CALL_AFTER(m, cuGraphLaunch, graph, m->stream);
 }
 
+/* The graph may still run. */
 static void cuda_graph_free(GpuMachine *m, void *graph)
 {
-    (void)m;
-    if (graph)
-        cu.cuGraphExecDestroy(graph);
+    if (!graph)
+        return;
+    cu.cuStreamSynchronize(m->stream);
+    cu.cuGraphExecDestroy(graph);
 }
 
 /* ---- time ---- */

@@ -107,10 +107,9 @@ static void note_path(Nvrtc *n, const char *name)
         snprintf(n->path, sizeof n->path, "%s", name);
 }
 
+/* The library stays: NVRTC does not give back what it took when it is closed. */
 static void forget(Nvrtc *n)
 {
-    if (n->library)
-        dlclose(n->library);
     free(n->known);
     *n = (Nvrtc){.library = NULL};
 }
@@ -173,11 +172,8 @@ static int open_named(Nvrtc *n, const char *name)
         return 0;
     void *library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
     const char *why = library ? "it is no NVRTC of CUDA 11.2 or newer" : dlerror();
-    fault("$NINC_NVRTC does not open: %s: %s; give the path of libnvrtc.so, or unset it", name,
-          why);
-    if (library)
-        dlclose(library);
-    return -1;
+    return fault("$NINC_NVRTC does not open: %s: %s; give the path of libnvrtc.so, or unset it",
+                 name, why);
 }
 
 static int not_found(int most)
@@ -386,7 +382,7 @@ static int report(const Work *w, int failed, int failures)
     if (line)
         print_source(w->text, line);
     if (failures > 1)
-        fprintf(stderr, "%d other kernels do not compile either\n", failures - 1);
+        fprintf(stderr, "%d more do%s not compile\n", failures - 1, failures == 2 ? "es" : "");
     return -1;
 }
 
