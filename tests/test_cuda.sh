@@ -230,7 +230,8 @@ damaged() {
     check "damaged: cut short" damaged 'truncate -s -1 "$file"'
     check "damaged: empty" damaged ': >"$file"'
     check "damaged: a byte" damaged 'printf X | dd of="$file" bs=1 seek=3 conv=notrunc status=none'
-    check "damaged: another's entry" damaged 'cp "$work"/cache/nvrtc* "$work/one"; cp "$work/one" "$file"'
+    check "damaged: another's entry" damaged \
+        'cp "$work"/cache/nvrtc* "$work/one"; cp "$work/one" "$file"'
 }
 
 fresh
@@ -238,7 +239,8 @@ mkdir -p "$work/cache"
 : >"$work/file"
 NINC_CACHE_DIR=$work/file/below run
 check "no cache: compiled" compiled 2
-check "... with a notice" grep -q "cache directory .* cannot be written .*NINC_CACHE_DIR" "$work/errors"
+check "... with a notice" \
+    grep -q "cache directory .* cannot be written .*NINC_CACHE_DIR" "$work/errors"
 
 # Two at once, both cold: no half entries, and afterwards all is there.
 at_once() {
