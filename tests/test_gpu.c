@@ -484,7 +484,8 @@ static double loss_on(Device *d, const Dataset *data)
 /* More data sets than the device keeps: the oldest goes, and comes back when it is used. */
 START_TEST(test_many_data_sets)
 {
-    enum { SETS = 9 };
+    enum { SETS = 9, KEPT = 4, BYTES = RANDOM_TEST_IMAGES * (TINY_PIXELS + 4) };
+    fake.free_bytes = gpu_arena_bytes(target(), true) + KEPT * BYTES + BYTES / 2;
     Device *d = opened(true);
     Dataset data[SETS];
     double loss[SETS];
@@ -492,8 +493,8 @@ START_TEST(test_many_data_sets)
     for (int i = 0; i < SETS; i++) {
         data[i] = random_data(100 + (uint64_t)i, SPLIT_TEST);
         loss[i] = loss_on(d, &data[i]);
-        ck_assert_int_le(fake.graphs, 4);
-        ck_assert_int_le(fake.buffers, 5);
+        ck_assert_int_le(fake.graphs, KEPT);
+        ck_assert_int_le(fake.buffers, KEPT + 1);
     }
     for (int i = 0; i < SETS; i++) {
         ck_assert(i == 0 || loss[i] != loss[i - 1]);
@@ -628,6 +629,26 @@ START_TEST(test_every_failure)
 }
 END_TEST
 
+/* A data set that did not arrive takes no memory, and is brought again. */
+START_TEST(test_data_after_failure)
+{
+    Device *d = opened(true);
+    Dataset data = random_data(5, SPLIT_TEST);
+    StepInput input = step_on(&data, 3);
+    for (int copy = 2; copy <= 3; copy++) { /* after alloc: the images, the labels */
+        fake.fail_at = fake.calls + copy;
+        catch_errors();
+        ck_assert_int_eq(table.step(d, &target()->train, &input), -1);
+        expect_error("planned failure of copy_in");
+        ck_assert_int_eq(fake.used, table.arena_bytes(d));
+    }
+    ck_assert_int_eq(table.step(d, &target()->train, &input), 0);
+    ck_assert_int_gt(fake.used, table.arena_bytes(d));
+    table.close(d);
+    dataset_free(&data);
+}
+END_TEST
+
 /* After a failed launch the next step captures anew. */
 START_TEST(test_capture_after_failure)
 {
@@ -736,6 +757,7 @@ static Suite *suite(void)
     tcase_add_test(t, test_launch);
     tcase_add_test(t, test_time);
     tcase_add_test(t, test_every_failure);
+    tcase_add_test(t, test_data_after_failure);
     tcase_add_test(t, test_capture_after_failure);
     tcase_add_test(t, test_device_parse);
     tcase_add_test(t, test_auto_without_cuda_code);
