@@ -1,0 +1,132 @@
+#!/bin/bash
+# Where a trainer runs: --device, what is said when a device cannot be had, and training, eval,
+# profile and info on the simulated GPU, whose numbers must be the CPU's. No GPU is used, also
+# where there is one.
+# shellcheck source=tests/lib.sh disable=SC2119
+. tests/lib.sh
+
+export NINC_CACHE_DIR=$work/cache CUDA_VISIBLE_DEVICES=
+cat >"$work/small.yaml" <<'END'
+model: small
+input: {dataset: fashion-mnist, shape: [1, 28, 28]}
+layers:
+  - mlpconv: {name: first, out_channels: [12, 8, 8], kernel_size: 5, stride: 3}
+  - maxpool: {kernel_size: 2}
+  - conv2d: {name: last, out_channels: 10, kernel_size: 3, padding: 1}
+  - gap
+  - flatten
+loss: cross_entropy
+optimizer: {sgd: {lr: 0.1, momentum: 0.9}}
+train: {batch_size: 6, epochs: 1}
+END
+for target in all cpu cuda; do
+    if ! "$NINC" -q --target=$target -o "$work/$target" "$work/small.yaml" >"$work/output" 2>&1; then
+        fail "compile a small model for $target" "$work/output"
+        finish
+        exit
+    fi
+done
+
+# says STATUS TEXT COMMAND...: exit status and a part of what is printed.
+says() {
+    local wanted=$1 text=$2 status
+    shift 2
+    "$@" >"$work/said" 2>&1 </dev/null
+    status=$?
+    cat "$work/said"
+    [ $status -eq "$wanted" ] && grep -qF -- "$text" "$work/said"
+}
+
+# on TRAINER COMMAND [FLAG...]: a short run on random images.
+on() {
+    local trainer=$1 command=$2
+    shift 2
+    if [ "$command" = train ]; then
+        set -- --no-eval --no-progress --max-steps 4 --log-every 1 "$@"
+    fi
+    "$work/$trainer/trainer" "$command" --data random "$@"
+}
+
+# ---- choosing ----
+
+check "auto without a GPU is the CPU" says 0 "trainer: runs on the CPU: no " on all train
+check "auto without a GPU says so on one line" [ "$(grep -c '^trainer: ' "$work/said")" -eq 1 ]
+check "auto without CUDA code is the CPU" says 0 "model small on cpu, " on cpu train
+check "auto without CUDA code says nothing" [ "$(grep -c '^trainer: ' "$work/said")" -eq 0 ]
+check "auto without CPU code or a GPU" says 1 "--device cuda: no " on cuda train
+check "no GPU" says 1 "--device cuda: no " on all train --device cuda:1
+check "no CUDA code" says 1 "compiled without CUDA code; compile it with --target=all" \
+    on cpu train --device sim
+check "no CPU code" says 1 "compiled without CPU code; compile it with --target=all" \
+    on cuda train --device cpu
+for bad in gpu cuda: cuda:x cpu:0 sim:1 ''; do
+    check "device '$bad'" says 2 "auto, cpu, cuda, cuda:N or sim is needed" on all train \
+        --device "$bad"
+done
+check "info without a GPU" says 0 "cuda: no " "$work/all/trainer" info
+check "info of one target" says 1 "compiled without code for --device sim" "$work/cpu/trainer" \
+    info --device sim
+
+# ---- profile, on the CPU ----
+
+profiled() {
+    "$work/$1/trainer" profile --device "$2" --repeats 2 --json "$work/profile.json" || return 1
+    grep -q '"step_seconds":[0-9.e+-]*,' "$work/profile.json" &&
+        [ "$(grep -c '"name":' "$work/profile.json")" -gt 3 ]
+}
+check "profile" profiled all cpu
+check "profile into nowhere" says 1 "choose a directory" "$work/all/trainer" profile --device cpu \
+    --json "$work/none/profile.json"
+check "no measurement" says 2 "a whole number from 1" "$work/all/trainer" profile --repeats 0
+
+# ---- the simulated GPU ----
+
+if ! "${CXX:-c++}" --version >/dev/null 2>&1; then
+    skip "the simulated GPU" "no C++ compiler (\$CXX or c++; Debian: apt-get install g++)"
+    finish
+    exit
+fi
+
+# losses FILE: those of the log lines, or of eval.
+losses() {
+    grep -oE 'loss [0-9.]+' "$1"
+}
+
+# Equal to the four digits that are printed, or one off in the last.
+close() {
+    paste <(losses "$1") <(losses "$2") | awk '
+        { d = $2 - $4; if (!(d <= 0.00015 && d >= -0.00015)) bad = 1; lines++ }
+        END { exit bad || lines == 0 }'
+}
+
+trained_alike() {
+    on all train --device cpu --save "$work/cpu.safetensors" >"$work/on_cpu" &&
+        on all train --device sim >"$work/on_sim" || return 1
+    cat "$work/on_cpu" "$work/on_sim"
+    [ "$(losses "$work/on_sim" | wc -l)" -eq 4 ] && close "$work/on_cpu" "$work/on_sim"
+}
+check "training on the simulator as on the CPU" trained_alike
+
+# 256 images in batches of 6: the last batch has 4.
+evaluated_alike() {
+    on all eval --device cpu --weights "$work/cpu.safetensors" >"$work/on_cpu" &&
+        on cuda eval --device sim --weights "$work/cpu.safetensors" >"$work/on_sim" || return 1
+    cat "$work/on_cpu" "$work/on_sim"
+    grep -q '(256 images)' "$work/on_sim" && close "$work/on_cpu" "$work/on_sim"
+}
+check "eval on the simulator as on the CPU" evaluated_alike
+check "every kernel and whole steps" says 0 "checks are within bounds" \
+    "$work/all/trainer" verify --full --device sim
+check "profile on the simulator" profiled cuda sim
+check "info shows the simulator" says 0 "sim, simulator, " "$work/all/trainer" info --device sim
+check "too little device memory" says 1 "compile it with --batch=" \
+    env NINC_SIM="memory=$((64 << 10))" "$work/all/trainer" train --data random --device sim
+check "too little memory for the images" says 1 "the data set's 1024 images need" \
+    env NINC_SIM="memory=$((600 << 10))" "$work/all/trainer" train --data random --device sim
+check "too little shared memory" says 1 "bytes of shared memory a block" \
+    env NINC_SIM=shared=4096 "$work/all/trainer" train --data random --device sim
+
+# Other tiles and splits where the device is smaller.
+check "fewer processors and less shared memory" says 0 "checks are within bounds" \
+    env NINC_SIM="sms=1 shared=65536 arch=75" "$work/all/trainer" verify --device sim
+finish
