@@ -46,7 +46,8 @@ EMBEDDED        = $(RUNTIME) ir/tensor.h ir/tiles.h runtime/plan.h $(wildcard co
 
 all: $(NINC)
 
-$(NINC): $(NINC_OBJECTS) $(IR_OBJECTS)
+# Of the runtime ninc takes what compiles CUDA kernels.
+$(NINC): $(NINC_OBJECTS) $(IR_OBJECTS) $(RUNTIME)
 	$(CC) $(SANITIZERS) $(LDFLAGS) -o $@ $^ $(call library,yaml) $(OPENMP)
 
 # An archive is made afresh, so that the object of a deleted source does not stay in it.

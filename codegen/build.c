@@ -154,14 +154,33 @@ static void emit_blob(Build *b, const char *name, const char *file, Text *out)
                 name, name, name, name, name);
 }
 
+/* The kernels for the GPUs that the options name, as ninc_cubins; their bytes in a file beside. */
+static int emit_compiled(Build *b, Text *out)
+{
+    CompiledKernels *compiled = NULL;
+    Text bytes = {0};
+    char *file = scratch_path(b, "cubins");
+    int count = 0;
+    if (b->options->cubins && has_target(b, TARGET_CUDA))
+        count = compile_cubins(b->pool, b->module, b->options->cubins, &compiled);
+    if (count < 0)
+        return -1;
+    emit_cubins(compiled, count, quoted(b->pool, file), &bytes, out);
+    int result = write_file(file, bytes.data ? bytes.data : "", bytes.length);
+    text_free(&bytes);
+    return result;
+}
+
 /* Without .file the symbols name the assembler's temporary file, and no two trainers would be the
  * same. */
-static void emit_blobs(Build *b, Text *out)
+static int emit_blobs(Build *b, Text *out)
 {
     text_append(out, ".file \"texts.s\"\n.section .rodata\n");
     emit_blob(b, "ir", model_file(b, "ir"), out);
     emit_blob(b, "cuda", has_target(b, TARGET_CUDA) ? model_file(b, "cu") : NULL, out);
+    int result = emit_compiled(b, out);
     text_append(out, ".section .note.GNU-stack, \"\", %%progbits\n");
+    return result;
 }
 
 typedef void Emit(const Module *m, Text *out);
@@ -184,8 +203,8 @@ static int write_sources(Build *b)
         return -1;
     if (write_emitted(b, "plan.c", emit_plan) != 0)
         return -1;
-    emit_blobs(b, &text);
-    if (write_text(b, "texts.s", &text) != 0)
+    int result = emit_blobs(b, &text);
+    if (write_text(b, "texts.s", &text) != 0 || result != 0)
         return -1;
     return write_file(scratch_path(b, "libninc_runtime.a"), embedded_runtime_archive.data,
                       embedded_runtime_archive.length);

@@ -10,10 +10,42 @@ void emit_cpu(const Module *m, Text *out);
 void emit_cuda(const Module *m, Text *out);
 /* ---- plan.c: plan.c, data only ---- */
 void emit_plan(const Module *m, Text *out);
+/* ---- cubins.c: the CUDA kernels compiled ahead, by NVRTC ---- */
+
+typedef struct CompiledKernel {
+    const char *name, *options;  /* options: -DNAME=VALUE, one a line */
+    const unsigned char *data;   /* cubin */
+    size_t size;
+    const char *log;             /* warnings where it was compiled now; or NULL */
+    int registers, local_bytes;  /* a thread; local: spills and stack */
+    int threads, shared_bytes;   /* a block; static and dynamic */
+    int blocks;                  /* resident on a processor together */
+} CompiledKernel;
+
+/* All kernels of the module for one kind of GPU. */
+typedef struct CompiledKernels {
+    const char *target; /* sm_90a */
+    int architecture;   /* 90 */
+    int most_shared_bytes; /* that a block may have there */
+    CompiledKernel *kernel;
+    int count;
+} CompiledKernels;
+
+/* With the schedules that fit such a GPU. False after a message. */
+bool compile_cuda(Pool *pool, const Module *m, const char *target, CompiledKernels *out);
+/* For each target of a list, "sm_86,sm_90a": how many; -1 after a message. */
+int compile_cubins(Pool *pool, const Module *m, const char *targets, CompiledKernels **out);
+/* A table: registers, threads, stack, shared memory, resident blocks of each kernel. */
+void print_usage(const CompiledKernels *c, Text *out);
+/* The assembler's text of ninc_cubins (runtime/plan.h), and the bytes that it takes from `file`. */
+void emit_cubins(const CompiledKernels *compiled, int count, const char *file, Text *bytes,
+                 Text *out);
+
 /* ---- build.c ---- */
 
 typedef struct BuildOptions {
     const char *directory; /* artefact directory */
+    const char *cubins;    /* GPU architectures to compile the kernels for: "sm_86,sm_90a"; or NULL */
     bool verbose;
     bool time;             /* print seconds a compile step to stderr */
 } BuildOptions;

@@ -292,6 +292,5 @@ void emit_plan(const Module *m, Text *out)
         text_append(out, "%s", cpu_levels);
     else
         text_append(out, "\nconst NincCpuLevel *const ninc_cpu_levels[] = {NULL};\n");
-    text_append(out, "\nconst NincCubin ninc_cubins[] = {{0}};\n");
     text_free(&targets);
 }

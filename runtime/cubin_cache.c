@@ -19,22 +19,20 @@
 
 /* ---- targets ---- */
 
-/* sm_90a -> 90; 0: no such word. */
-static int target_number(const char *target, bool *exact)
+int target_architecture(const char *target)
 {
     char *end;
     if (strncmp(target, "sm_", 3) || !isdigit((unsigned char)target[3]))
         return 0;
     long number = strtol(target + 3, &end, 10);
-    *exact = *end == 'a';
-    return number > 999 || end[*exact] ? 0 : (int)number;
+    end += *end == 'a';
+    return number > 999 || *end ? 0 : (int)number;
 }
 
 bool cubin_runs_on(const char *target, int architecture)
 {
-    bool exact = false;
-    int number = target_number(target, &exact);
-    if (exact)
+    int number = target_architecture(target);
+    if (number && strchr(target, 'a'))
         return number == architecture;
     return number && number / 10 == architecture / 10 && number <= architecture;
 }
@@ -62,10 +60,9 @@ static int own_target(const Nvrtc *n, int architecture, char *out, size_t size)
 
 static int nvrtc_target(const Nvrtc *n, const CodeRequest *r, char *out, size_t size)
 {
-    bool exact = false;
     if (!r->target)
         return own_target(n, r->architecture, out, size);
-    int number = target_number(r->target, &exact);
+    int number = target_architecture(r->target);
     if (!number)
         return fault("\"%s\" is no architecture; write sm_86 or sm_90a", r->target);
     if (nvrtc_newest(n, number) != number)

@@ -147,6 +147,8 @@ typedef struct CodeRequest {
  * cache. A device that NVRTC does not know gets PTX. */
 int code_get(const CodeRequest *request, KernelCode *code, int count);
 void code_free(KernelCode *code, int count);
+/* sm_90a -> 90; 0: no such word. */
+int target_architecture(const char *target);
 /* Whether a cubin of sm_86 (runs on 8.6 and later 8.x) or sm_90a (on 9.0 alone) runs there. */
 bool cubin_runs_on(const char *target, int architecture);
 
