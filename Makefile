@@ -3,6 +3,8 @@
 #   make          ./ninc                         make test     all tests
 #   make demo     train on Fashion-MNIST         make asan     the same tests under sanitizers
 #   make deps     install what is missing        make bench    ninc beside PyTorch
+#   make test-nvrtc  every CUDA kernel for every architecture
+#   make test-gpu, make bench-gpu  tests and benchmark on an NVIDIA GPU
 #
 # `make SANITIZE=1 BUILD=build/asan` is the same build with the sanitizers on.
 
@@ -93,6 +95,15 @@ asan: deps
 	@$(MAKE) SANITIZE=1 BUILD=build/asan tests
 	@QUICK=1 NINC=./build/asan/ninc BUILD=build/asan tests/run.sh
 
+# Every kernel of every model compiled for each architecture by NVRTC: no spills, resources.
+test-nvrtc: deps
+	@$(MAKE) tests
+	@NINC=./$(NINC) BUILD=$(BUILD) tests/nvrtc.sh
+
+# On a GPU, without installing anything.
+test-gpu: tests
+	@NINC=./$(NINC) BUILD=$(BUILD) tests/gpu.sh
+
 # ---- using it ----
 
 demo: deps
@@ -103,8 +114,13 @@ bench: all
 	@command -v $(PYTHON) >/dev/null || { echo "SKIP: make bench needs python3"; exit 0; }; \
 	    $(PYTHON) bench/bench.py $(BENCH_OPTIONS)
 
+# Beside PyTorch on the GPU; writes bench/results/DEVICE.json.
+bench-gpu: all
+	@command -v $(PYTHON) >/dev/null || { echo "SKIP: make bench-gpu needs python3"; exit 0; }; \
+	    $(PYTHON) bench/gpu.py $(BENCH_OPTIONS)
+
 # Debian's packages, and what each is for.
-PACKAGES = gcc libc6-dev libyaml-dev libjansson-dev zlib1g-dev check libsubunit-dev \
+PACKAGES = gcc g++ libc6-dev libyaml-dev libjansson-dev zlib1g-dev check libsubunit-dev \
            dataset-fashion-mnist
 
 deps:
@@ -131,7 +147,7 @@ tidy:
 FORMATTED = $(wildcard frontend/*.[ch] ir/*.[ch] passes/*.[ch] codegen/*.[ch] codegen/cpu/*.[ch] \
                        codegen/cuda/*.[ch] runtime/*.[ch] tests/*.[ch])
 
-.PHONY: all tests test asan demo bench deps install uninstall clean format tidy
+.PHONY: all tests test test-nvrtc test-gpu asan demo bench bench-gpu deps install uninstall clean format tidy
 .SECONDARY:
 .DELETE_ON_ERROR:
 

@@ -5,6 +5,7 @@
 why() {
     case $1 in
     gcc) echo "the C compiler, for ninc and for the code that it emits" ;;
+    g++) echo "runs the CUDA kernels in the simulator" ;;
     libc6-dev) echo "the C library's headers" ;;
     libyaml-dev) echo "reads model files" ;;
     libjansson-dev) echo "reads and writes JSON: safetensors headers" ;;
