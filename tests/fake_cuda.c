@@ -244,11 +244,11 @@ Result cuModuleUnload(void *module)
 
 Result cuModuleGetFunction(void **function, void *module, const char *name)
 {
-    static Function functions[64];
+    static Function functions[512];
     static int count;
     (void)module;
     CALL("cuModuleGetFunction %s", name);
-    Function *f = &functions[count++ % 64];
+    Function *f = &functions[count++ % 512];
     snprintf(f->name, sizeof f->name, "%s", name);
     *function = f;
     return 0;

@@ -1,7 +1,7 @@
 #!/bin/bash
 # The machine behind --device cuda: with a driver and an NVRTC that only write down what is asked of
 # them (tests/fake_cuda.c, tests/fake_nvrtc.c), each fault it can meet, and where kernels' code
-# comes from; with the real NVRTC, the reader of cubins.
+# comes from, also in a trainer; with the real NVRTC, the reader of cubins.
 # shellcheck source=tests/lib.sh
 . tests/lib.sh
 
@@ -19,13 +19,15 @@ build_fake -o "$fake/libcuda.so.1" tests/fake_cuda.c
 build_fake -o "$work/nvrtc/libnvrtc.so" tests/fake_nvrtc.c
 build_fake -DOLD -o "$work/old/libcuda.so.1" tests/fake_cuda.c
 : >"$work/none/libcuda.so.1" # hides a driver that is installed
-unset NINC_NVRTC CUDA_HOME CUDA_PATH VIRTUAL_ENV CONDA_PREFIX XDG_CACHE_HOME
-export LD_LIBRARY_PATH=$fake FAKE_LOG=$log HOME=$work/home
+settings=$(export -p | grep -E ' (LD_LIBRARY_PATH|HOME|NINC_NVRTC|CUDA_|VIRTUAL_ENV|CONDA_PREFIX)')
+export FAKE_LOG=$log
 
 # fresh: no log, no cache, nothing set.
 fresh() {
     unset FAKE_CUDA FAKE_NVRTC ORDINAL
-    export NINC_NVRTC=$work/nvrtc/libnvrtc.so NINC_CACHE_DIR=$work/cache LD_LIBRARY_PATH=$fake
+    unset CUDA_HOME CUDA_PATH VIRTUAL_ENV CONDA_PREFIX
+    export NINC_NVRTC=$work/nvrtc/libnvrtc.so LD_LIBRARY_PATH=$fake
+    export NINC_CACHE_DIR=$work/cache HOME=$work/home
     rm -rf "$work/cache" "$log"
 }
 
@@ -174,7 +176,7 @@ check "NVRTC in CUDA_HOME" found "$work/cuda/lib64" libnvrtc.so.13 "CUDA_HOME=$w
 check "NVRTC in CUDA_PATH" found "$work/cuda/lib64" libnvrtc.so "CUDA_PATH=$work/cuda"
 check "NVRTC in a virtual environment" found "$work/v/$packages/cuda_nvrtc/lib" libnvrtc.so.12 \
     "VIRTUAL_ENV=$work/v"
-check "NVRTC by pip --user" found "$HOME/.local/$packages/cu13/lib" libnvrtc.so.13 X=1
+check "NVRTC by pip --user" found "$work/home/.local/$packages/cu13/lib" libnvrtc.so.13 X=1
 
 # ---- the cache ----
 
@@ -277,9 +279,14 @@ check "... with a notice" grep -q "older than the kernels inside the trainer" "$
 
 # ---- cubins of the real NVRTC ----
 
-fresh
-unset NINC_NVRTC
-export LD_LIBRARY_PATH=
+# real: what is installed, with an empty cache.
+real() {
+    fresh
+    unset NINC_NVRTC LD_LIBRARY_PATH
+    eval "$settings"
+}
+
+real
 "$tool" cubin $text sm_80 scale 0 "$work/cubin" 2>"$work/errors"
 if grep -q "error: no NVRTC: looked" "$work/errors"; then
     skip "cubins of NVRTC" "no NVRTC"
@@ -326,8 +333,109 @@ else
     fi
 fi
 
+# ---- a trainer ----
+
+cat >"$work/tiny.yaml" <<'END'
+model: tiny
+input: {dataset: fashion-mnist, shape: [1, 28, 28]}
+layers:
+  - mlpconv: {name: conv.0, out_channels: 16, kernel_size: 5, stride: 4}
+  - maxpool: {kernel_size: 2}
+  - mlpconv: {name: conv.2, out_channels: 10, kernel_size: 3, padding: 1}
+  - gap
+  - flatten
+loss: cross_entropy
+optimizer: {sgd: {lr: 0.01}}
+train: {batch_size: 4, epochs: 1}
+END
+
+# trains [OPTION]...: two steps on the fake GPU; what it prints as run does.
+trains() {
+    rm -f "$log"
+    "$work/tiny/trainer" train --device cuda --data random --max-steps 2 --no-eval "$@" \
+        >"$work/out" 2>"$work/errors"
+}
+
+trained() {
+    trains "$@"
+    local status=$?
+    cat "$work/out" "$work/errors"
+    [ $status -eq 0 ] && grep -q "^done: 2 steps" "$work/out"
+}
+
+fails_to_train() {
+    trains
+    local status=$?
+    cat "$work/errors"
+    [ $status -eq 1 ] && [ "$(grep -c '^trainer: error: ' "$work/errors")" -eq 1 ] &&
+        grep -Eq -- "^trainer: error: .*$1" "$work/errors"
+}
+
+trainers_at_once() {
+    local first status=0
+    fresh
+    "$work/tiny/trainer" train --device cuda --data random --max-steps 2 >"$work/first" 2>&1 &
+    first=$!
+    trained || status=1
+    wait $first || status=1
+    cat "$work/first"
+    [ $status -eq 0 ] && trained && logged 0 nvrtc
+}
+
+fresh
+if "$NINC" -q --target=cuda -o "$work/tiny" "$work/tiny.yaml" 2>"$work/errors"; then
+    check "trainer: cold" trained
+    kernels=$(grep -c "^nvrtc compile" "$log")
+    check "trainer: its kernels are loaded" logged "$kernels" "^cuModuleLoadDataEx cubin"
+    check "trainer: two steps, a graph" logged 2 "^cuGraphLaunch"
+    check "trainer: warm" trained
+    check "trainer: warm, without NVRTC" logged 0 nvrtc
+    check "trainer: two at once" trainers_at_once
+    FAKE_CUDA=fail=cuLaunchKernel:700 \
+        check "trainer: a launch fails" fails_to_train "cuLaunchKernel .*kernel [a-z_0-9]+, grid"
+    FAKE_CUDA=fail=cuGraphLaunch:719 check "trainer: a step fails" fails_to_train "cuGraphLaunch"
+    FAKE_CUDA=memory=20000 check "trainer: too little memory" \
+        fails_to_train "needs .* of device memory at batch 4, Fake GPU 0 has"
+    LD_LIBRARY_PATH=$work/none check "trainer: no driver" fails_to_train "no NVIDIA driver"
+    NINC_NVRTC=$work/nothing.so NINC_CACHE_DIR=$work/other \
+        check "trainer: no NVRTC" fails_to_train "NINC_NVRTC does not open"
+else
+    fail "trainer: compiles" "$work/errors"
+fi
+
+# ---- a trainer with kernels inside ----
+
+# carried NEEDED ARCH: the trainer needs NVRTC for so many kernels.
+carried() {
+    fresh
+    export FAKE_CUDA="arch=$2"
+    trained && logged "$1" "^nvrtc compile"
+}
+
+real
+"$NINC" --target=cuda --emit=ir "$work/tiny.yaml" >"$work/tiny.ir"
+build_carrying() {
+    "$BUILD/nvrtc_tool" build "$work/tiny.ir" "$1" "$work/tiny" 2>"$work/errors"
+}
+if build_carrying sm_86,sm_90a; then
+    check "inside a trainer: sm_86 on 8.6" carried 0 86
+    check "inside a trainer: sm_86 on 8.9" carried 0 89
+    check "inside a trainer: sm_90a on 9.0" carried 0 90
+    check "inside a trainer: nothing for 8.0" carried "$kernels" 80
+    real
+    check "inside a trainer: no such architecture" bash -c \
+        "! '$BUILD/nvrtc_tool' build '$work/tiny.ir' sm_86,sm90 '$work/wrong' 2>'$work/errors'"
+    check "... is said" grep -q "ninc: error: \"sm90\" is no GPU architecture" "$work/errors"
+    check "... and nothing is left" test ! -e "$work/wrong"
+elif grep -q "error: no NVRTC" "$work/errors"; then
+    skip "kernels inside a trainer" "no NVRTC"
+else
+    fail "kernels inside a trainer" "$work/errors"
+fi
+
 # ---- a GPU ----
 
+real
 if [[ $("$tool" list) == cuda:0* ]]; then
     check "results on a GPU" "$tool" numbers $text
 else

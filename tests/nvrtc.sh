@@ -1,0 +1,55 @@
+#!/bin/bash
+# Every CUDA kernel of every model, in each precision, compiled by NVRTC for each kind of GPU: no
+# spills, no stack, shared memory and registers within the GPU's, no warnings. Prints the tables of
+# what the kernels use. $TARGETS: other architectures; $NVRTC_OUT: a file for the tables.
+# shellcheck source=tests/lib.sh
+. tests/lib.sh
+
+tool=$BUILD/nvrtc_tool
+tables=${NVRTC_OUT:-$work/tables}
+export NINC_CACHE_DIR=$work/cache
+newest=$("$tool" newest 2>"$work/errors") || {
+    skip "kernels by NVRTC" "$(head -n 1 "$work/errors")"
+    finish
+    exit
+}
+targets=${TARGETS:-sm_80 sm_86 sm_89 sm_90a $newest}
+: >"$tables"
+
+# The text without comments and positions: models that differ in nothing else are compiled once.
+digest() {
+    "$NINC" --target=cuda --emit=cuda "$@" | sed 's,/\*.*\*/,,; /^ \*/d; /^\/\*/d' | md5sum
+}
+
+# compiles TARGET NAME OPTION... MODEL
+compiles() {
+    local target=$1 name=$2
+    "$NINC" --target=cuda --emit=ir "${@:3}" >"$work/model.ir" || return 1
+    "$tool" check "$work/model.ir" "$target" >"$work/table"
+    local status=$?
+    { echo "# $name"; cat "$work/table"; echo; } >>"$tables"
+    [ $status -eq 0 ] || grep -A 8 '^kernel ' "$work/table"
+    return $status
+}
+
+seen=
+# all_targets NAME TARGETS OPTION... MODEL
+all_targets() {
+    local name=$1 target sum
+    sum=$(digest "${@:3}")
+    [[ $seen != *"$sum"* ]] || return 0
+    seen+=$sum
+    for target in $2; do
+        check "$name $target" compiles "$target" "$name" "${@:3}"
+    done
+}
+
+for model in models/*.yaml; do
+    name=$(basename "$model" .yaml)
+    all_targets "$name fp32" "sm_75 $targets" --precision=fp32 "$model"
+    all_targets "$name tf32" "$targets" --precision=tf32 "$model"
+    all_targets "$name bf16" "$targets" --precision=bf16 "$model"
+done
+all_targets "nin -O0" "sm_80" -O0 models/nin.yaml
+all_targets "nin bf16 -O0" "sm_90a" -O0 --precision=bf16 models/nin.yaml
+finish
