@@ -53,15 +53,15 @@ static DType wanted(const Node *n, int k)
     switch ((int)n->op) {
     case OP_CONV2D:
     case OP_CONV2D_DGRAD: return k < 2 ? DT_BF16 : DT_F32;
-    case OP_CONV2D_WGRAD: return DT_BF16;
+    case OP_CONV2D_WGRAD:
+    case OP_BIAS_GRAD: return DT_BF16;
     case OP_RELU:
     case OP_ADD:
     case OP_RELU_GRAD:
         return n->tensor.dtype;
     case OP_MAXPOOL:
     case OP_MAXPOOL_CODE:
-    case OP_AVGPOOL:
-    case OP_BIAS_GRAD: return DT_COUNT;
+    case OP_AVGPOOL: return DT_COUNT;
     case OP_MAXPOOL_GRAD:
     case OP_AVGPOOL_GRAD: return k == 0 ? n->tensor.dtype : DT_COUNT;
     case OP_FLATTEN:

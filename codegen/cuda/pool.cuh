@@ -208,8 +208,10 @@ NINC_DEVICE void maxpool_fprop(const Element *x, Element *y, u8 *code)
     }
 }
 
-/* y: the mean of each window; padding counts as zeros, what lies past it does not count. */
-template <class P, class Element> NINC_DEVICE void avgpool_fprop(const Element *x, Element *y)
+/* y: the mean of each window; padding counts as zeros, what lies past it does not count. y may be
+ * of another type than x. */
+template <class P, class Element, class Result>
+NINC_DEVICE void avgpool_fprop(const Element *x, Result *y)
 {
     typename P::Output at;
     if (!at.find())
