@@ -1,7 +1,7 @@
 #!/bin/bash
 # Emitted code: it compiles without warnings, no model falls back to plain loops, names of layers
-# cannot break it, and the same input gives the same trainer. IR text from a user that no program
-# can be made of is a diagnostic.
+# cannot break it, each target has its artefacts, and the same input gives the same trainer. IR text
+# from a user that no program can be made of is a diagnostic.
 . tests/lib.sh
 
 # clean COMPILER MODEL LEVEL: MODEL.c and plan.c without a warning.
@@ -28,17 +28,76 @@ for compiler in gcc clang; do
     done
 done
 
+# clean_cuda COMPILER MODEL LEVEL PRECISION: MODEL.cu, as the simulator compiles it. A model may not
+# need every function of the library.
+clean_cuda() {
+    "$NINC" "-O$3" --precision="$4" --emit=cuda "$2" >"$work/emitted.cu" || return 1
+    "$1" -std=c++17 -DNINC_SIM -Icodegen/cuda/sim -include sim.h -x c++ -fsyntax-only -Wall \
+        -Wno-unknown-pragmas -Wno-unused "$work/emitted.cu" >"$work/warnings" 2>&1
+    [ ! -s "$work/warnings" ] || { head -n 5 "$work/warnings"; return 1; }
+}
+
+for compiler in g++ clang++; do
+    for model in "${emitted[@]}"; do
+        for form in "0 bf16" "1 tf32" "2 fp32" "2 bf16"; do
+            name="$compiler has no warning for the CUDA text of ${model##*/} -O$form"
+            if command -v $compiler >/dev/null; then
+                # shellcheck disable=SC2086
+                check "$name" clean_cuda $compiler "$model" $form
+            else
+                skip "$name" "there is no $compiler"
+            fi
+        done
+    done
+done
+
+# Needs no header, and -DNINC_KERNEL=n leaves exactly the kernel that the plan calls n; after the
+# plan's come gather_batch and add_metrics.
+numbered() {
+    local name number=0 names
+    "$NINC" --target=cuda --emit=cuda "$1" >"$work/numbered.cu" || return 1
+    "$NINC" --target=cuda --emit=plan "$1" >"$work/numbered.c" || return 1
+    ! grep '#include' "$work/numbered.cu" || return 1
+    names=$(sed -n 's/^    {"\([a-z0-9_]*\)", \([0-9]*\), cuda_.*_args, .*/\2 \1/p' \
+        "$work/numbered.c" | sort -n | cut -d ' ' -f 2)
+    [ "$(echo "$names" | wc -l)" -gt 10 ] || return 1
+    for name in $names gather_batch add_metrics; do
+        cpp -w -P "-DNINC_KERNEL=$number" "$work/numbered.cu" >"$work/alone.cu" || return 1
+        if [ "$(grep -c '^extern "C" __global__' "$work/alone.cu")" -ne 1 ] ||
+            ! grep -A1 '^extern "C" __global__' "$work/alone.cu" | grep -q "^$name("; then
+            echo "kernel $number is not $name"
+            return 1
+        fi
+        number=$((number + 1))
+    done
+    cpp -w -P "-DNINC_KERNEL=$number" "$work/numbered.cu" >"$work/alone.cu" || return 1
+    ! grep '^extern "C" __global__' "$work/alone.cu"
+}
+check "kernels of the CUDA text are the plan's" numbered models/nin_fashion.yaml
+
 # The convolutions that a step needs run in register tiles, not in plain loops.
 fast() {
-    "$NINC" --emit=ir "$1" >"$work/model.ir" &&
+    "$NINC" --target=cpu --emit=ir "$1" >"$work/model.ir" &&
         grep -q ' mlpconv_forward chunk' "$work/model.ir" &&
         ! grep '^ *kernel [^ ]* generic' "$work/model.ir" &&
         ! awk '/^ *kernel / {rows = $3 ~ /^(rows|conv|mlpconv)/}
                / = conv2d/ && (!rows || !/ tile=/)' "$work/model.ir" | grep .
 }
 
+# On CUDA: in kernels with a GEMM tile.
+fast_cuda() {
+    "$NINC" --target=cuda --precision="$2" --emit=ir "$1" >"$work/model.ir" &&
+        grep -q ' = conv2d' "$work/model.ir" &&
+        ! grep '^ *kernel [^ ]* generic' "$work/model.ir" &&
+        ! awk '/^ *kernel / {tiled = $3 ~ /^(conv|mlpconv)/ && !/schedule=\[0x0x0 /}
+               / = conv2d/ && !tiled' "$work/model.ir" | grep .
+}
+
 for model in models/*.yaml; do
     check "all kernels of ${model##*/} are fast" fast "$model"
+    for precision in fp32 tf32 bf16; do
+        check "all CUDA kernels of ${model##*/} $precision are fast" fast_cuda "$model" $precision
+    done
 done
 
 # Names that become one identifier, that C or the kernel library has, or that start with a digit.
@@ -73,13 +132,41 @@ optimizer: {adam: {lr: 0.001}}
 train: {batch_size: 2, epochs: 1}
 END
 
+# named LEVEL DEVICE
 named() {
     rm -rf "$work/names"
-    "$NINC" -q "-O$1" -o "$work/names" "$work/names.yaml" && "$work/names/trainer" verify
+    "$NINC" -q "-O$1" -o "$work/names" "$work/names.yaml" &&
+        NINC_CACHE_DIR=$work/cache "$work/names/trainer" verify --device "$2"
 }
 for level in 0 2; do
-    check "names of layers -O$level" named $level
+    check "names of layers -O$level" named $level cpu
+    if command -v "${CXX:-c++}" >/dev/null; then
+        check "names of layers -O$level in the CUDA text" named $level sim
+    else
+        skip "names of layers -O$level in the CUDA text" "no C++ compiler"
+    fi
 done
+
+# has TARGET FILE...: what -o leaves for that target; the CUDA text is in the trainer where there is
+# one, and is what --emit=cuda prints.
+has() {
+    local target=$1
+    shift
+    rm -rf "$work/target"
+    "$NINC" -q --target="$target" -o "$work/target" tests/pytorch/flatten_sgd.yaml || return 1
+    printf '%s\n' "$@" | sort >"$work/wanted"
+    find "$work/target" -type f -printf '%f\n' | sort | diff - "$work/wanted" || return 1
+    if [ "$target" = cpu ]; then
+        ! grep -q 'The CUDA kernels of model' "$work/target/trainer"
+    else
+        "$NINC" --target="$target" --emit=cuda tests/pytorch/flatten_sgd.yaml |
+            cmp - "$work/target/flatten_sgd.cu" &&
+            grep -q 'The CUDA kernels of model flatten_sgd' "$work/target/trainer"
+    fi
+}
+check "artefacts for the CPU" has cpu flatten_sgd.{ir,c} plan.c trainer
+check "artefacts for CUDA" has cuda flatten_sgd.{ir,cu} plan.c trainer
+check "artefacts for both" has all flatten_sgd.{ir,c,cu} plan.c trainer
 
 # The same sources and compiler make the same program.
 same_trainer() {
