@@ -4,8 +4,6 @@
 
 #include <string.h>
 
-enum { MAX_CALL = 16 };
-
 /* ---- types ---- */
 
 static const char *math_of(const Node *contraction)
@@ -129,6 +127,13 @@ static const Node *relu_after(const CudaEmitter *e, int at)
     return next && next->op == OP_RELU ? next : NULL;
 }
 
+/* Room for `fixed` arguments and one a node, and the NULL behind them. */
+static const char **new_arguments(CudaEmitter *e, int fixed)
+{
+    size_t room = (size_t)(fixed + e->kernel->node_count + 1);
+    return pool_alloc(e->pool, room * sizeof(const char *));
+}
+
 static const char *pointwise_step(CudaEmitter *e, int at)
 {
     const Node *conv = e->kernel->node[at], *relu = relu_after(e, at);
@@ -141,11 +146,13 @@ static const char *pointwise_step(CudaEmitter *e, int at)
 void cuda_emit_mlpconv_forward(CudaEmitter *e)
 {
     const Node *conv = e->kernel->node[0], *relu = relu_after(e, 0);
-    const char *argument[MAX_CALL] = {cuda_value(e, conv->in[0]), cuda_value(e, conv->in[1]),
-                                      cuda_value(e, conv->arity > 2 ? conv->in[2] : NULL),
-                                      cuda_value(e, relu ? relu : conv)};
-    int count = 4;
-    for (int i = 1; i < e->kernel->node_count && count < MAX_CALL - 1; i++)
+    const char **argument = new_arguments(e, 4);
+    int count = 0;
+    argument[count++] = cuda_value(e, conv->in[0]);
+    argument[count++] = cuda_value(e, conv->in[1]);
+    argument[count++] = cuda_value(e, conv->arity > 2 ? conv->in[2] : NULL);
+    argument[count++] = cuda_value(e, relu ? relu : conv);
+    for (int i = 1; i < e->kernel->node_count; i++)
         if (e->kernel->node[i]->op == OP_CONV2D)
             argument[count++] = pointwise_step(e, i);
     emit_conv_type(e, conv->in[0], conv, &conv->attr.window);
@@ -178,9 +185,11 @@ static const char *gradient_step(CudaEmitter *e, const Node *wgrad)
 void cuda_emit_mlpconv_backward(CudaEmitter *e)
 {
     const Node *first = cuda_find(e, OP_CONV2D_WGRAD), *dy = first->in[1];
-    const char *argument[MAX_CALL] = {cuda_value(e, dy), cuda_value(e, last_node(e))};
-    int count = 2;
-    for (int i = 0; i < e->kernel->node_count && count < MAX_CALL - 1; i++)
+    const char **argument = new_arguments(e, 2);
+    int count = 0;
+    argument[count++] = cuda_value(e, dy);
+    argument[count++] = cuda_value(e, last_node(e));
+    for (int i = 0; i < e->kernel->node_count; i++)
         if (e->kernel->node[i]->op == OP_CONV2D_WGRAD)
             argument[count++] = gradient_step(e, e->kernel->node[i]);
     emit_tile_type(e);
