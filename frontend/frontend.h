@@ -98,6 +98,7 @@ typedef struct Options {
     const char *output; /* NULL: not given */
     EmitKind emit;
     PipelineOptions pipeline;
+    const char *cubins; /* GPU architectures to compile for now, "sm_86,sm_90a"; NULL: none */
     const char *set[MAX_SETS]; /* KEY=VALUE or, from --batch=N, train.batch_size=N */
     const char *set_text[MAX_SETS]; /* the option as the user wrote it */
     int set_count;

@@ -97,6 +97,19 @@ static Module *load(Compile *c)
     return is_ir(path, c->sources) ? load_ir(c) : load_yaml(c);
 }
 
+/* What the kernels use of each GPU that --cubin names; false after a message. */
+static bool emit_usage(Compile *c, const Module *m, Text *out)
+{
+    CompiledKernels *compiled = NULL;
+    int count = compile_cubins(c->pool, m, c->options->cubins, &compiled);
+
+    for (int i = 0; i < count; i++) {
+        text_append(out, "\n");
+        print_usage(&compiled[i], out);
+    }
+    return count >= 0;
+}
+
 static void emit(Compile *c, const Module *m, Text *out)
 {
     switch (c->options->emit) {
@@ -181,6 +194,11 @@ static int emit_text(Compile *c, const Module *m)
     int code;
 
     emit(c, m, &text);
+    if (c->options->emit == EMIT_SUMMARY && c->options->verbose && c->options->cubins &&
+        !emit_usage(c, m, &text)) {
+        text_free(&text);
+        return 1;
+    }
     if (!path || strcmp(path, "-") == 0)
         code = write_stdout(&text);
     else if (is_special(path))

@@ -12,6 +12,7 @@ enum {
     OPTION_EMIT = 256,
     OPTION_TARGET,
     OPTION_PRECISION,
+    OPTION_CUBIN,
     OPTION_BATCH,
     OPTION_SET,
     OPTION_DUMP,
@@ -33,6 +34,7 @@ static const struct option long_options[] = {
     {"emit", required_argument, NULL, OPTION_EMIT},
     {"target", required_argument, NULL, OPTION_TARGET},
     {"precision", required_argument, NULL, OPTION_PRECISION},
+    {"cubin", required_argument, NULL, OPTION_CUBIN},
     {"batch", required_argument, NULL, OPTION_BATCH},
     {"set", required_argument, NULL, OPTION_SET},
     {"dump", required_argument, NULL, OPTION_DUMP},
@@ -54,8 +56,9 @@ static const struct option long_options[] = {
 
 static const char usage_text[] =
     "Usage: ninc [-o DIR] [--emit=KIND] [--target=cpu|cuda|all]\n"
-    "            [--precision=fp32|tf32|bf16] [--batch=N] [--set=KEY=VALUE] [-O0|-O1|-O2] [--dump=PASS[,PASS]|all]\n"
-    "            [--dump-dir=DIR] [--disable-pass=PASS] [--time-passes] [--memory-report]\n"
+    "            [--precision=fp32|tf32|bf16] [--cubin=sm_XX,...] [--batch=N] [--set=KEY=VALUE]\n"
+    "            [-O0|-O1|-O2] [--dump=PASS[,PASS]|all] [--dump-dir=DIR]\n"
+    "            [--disable-pass=PASS] [--time-passes] [--memory-report]\n"
     "            [--list-passes] [--list-ops] [--check] [-v] [-q] [--color=WHEN]\n"
     "            [--help] [--usage] [--version] MODEL.yaml|GRAPH.ir|-\n";
 
@@ -69,6 +72,9 @@ static const char help_text[] =
     "      --target=TARGET    which code to emit: cpu, cuda or all (default all)\n"
     "      --precision=TYPE   what a GPU computes convolutions in: fp32, tf32 or bf16 (default\n"
     "                         fp32); the CPU computes in fp32\n"
+    "      --cubin=sm_XX,...  compile the GPU's kernels now, for these architectures (sm_86,sm_90a),\n"
+    "                         into the trainer, which then needs no NVRTC there; with\n"
+    "                         --emit=summary -v: what they use of a GPU\n"
     "      --batch=N          overrides the model's batch size\n"
     "      --set=KEY=VALUE    overrides one value of the YAML, as in --set train.epochs=1\n"
     "                         or --set layers.0.mlpconv.stride=2\n"
@@ -233,6 +239,9 @@ static OptionsResult parse_one(Options *o, int option, char **argv)
         return parse_target(o, optarg);
     case OPTION_PRECISION:
         return parse_precision(o, optarg);
+    case OPTION_CUBIN:
+        o->cubins = optarg;
+        return *optarg ? OPTIONS_RUN : usage_error("--cubin needs an architecture, as sm_90a");
     case OPTION_BATCH:
         return parse_batch(o, optarg);
     case OPTION_SET:
@@ -315,6 +324,8 @@ OptionsResult options_parse(Options *o, Pool *pool, int argc, char **argv)
         return usage_error("--emit=c prints the CPU's kernels, which --target=cuda leaves out");
     if (o->emit == EMIT_CUDA && !o->pipeline.cuda)
         return usage_error("--emit=cuda prints the GPU's kernels, which --target=cpu leaves out");
+    if (o->cubins && !o->pipeline.cuda)
+        return usage_error("--cubin compiles the GPU's kernels, which --target=cpu leaves out");
     o->input = argv[optind];
     return wrong_precision(o) ? OPTIONS_WRONG : OPTIONS_RUN;
 }

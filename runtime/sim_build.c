@@ -195,36 +195,37 @@ static int write_sources(const Build *b)
     return write_options(b);
 }
 
-/* Unit -2 and -1: the simulator; from 0: a kernel. */
+/* Several kernels are compiled in one go: what they share of the device library is then read and
+ * compiled once, which is most of the work. */
+static bool is_whole(const SimProgram *p)
+{
+    return p->numbers != 1;
+}
+
+/* Unit -2 and -1: the simulator; 0: the kernels. */
 static pid_t start_unit(const Build *b, int unit)
 {
     char rest[256];
     if (unit < 0)
         snprintf(rest, sizeof rest, "@flags -O3 -c %s -o %s", unit == -2 ? "sim.cc" : "check.cc",
                  unit == -2 ? "sim.o" : "check.o");
+    else if (is_whole(b->program))
+        snprintf(rest, sizeof rest, "@flags @options -x c++ -c kernels.cu -o kernels.o");
     else
-        snprintf(rest, sizeof rest,
-                 "@flags @options -DNINC_KERNEL=%d -x c++ -c kernels.cu -o k%d.o",
-                 b->program->number[unit], unit);
+        snprintf(rest, sizeof rest, "@flags @options -DNINC_KERNEL=%d -x c++ -c kernels.cu "
+                 "-o kernels.o", b->program->number[0]);
     return start(b->work, b->command, rest);
 }
 
 static int compile_units(const Build *b)
 {
-    int units = b->program->numbers, status = 0, limit = (int)sysconf(_SC_NPROCESSORS_ONLN);
-    int first = b->core_ready ? 0 : -2, next = first; /* first..next-1 are running */
-    pid_t *pid = xmalloc((size_t)(units + 2) * sizeof *pid);
-    while (first < units && status == 0) {
-        for (; next < units && next - first < limit && status == 0; next++)
-            if ((pid[next + 2] = start_unit(b, next)) < 0)
-                status = -1;
-        if (status == 0)
-            status = finish(pid[first++ + 2]);
-    }
-    for (; first < next; first++)
-        if (pid[first + 2] > 0)
-            finish(pid[first + 2]);
-    free(pid);
+    pid_t pid[3];
+    int status = 0;
+    for (int i = 0; i < 3; i++)
+        pid[i] = i == 2 || !b->core_ready ? start_unit(b, i - 2) : 0;
+    for (int i = 0; i < 3; i++)
+        if (pid[i] < 0 || (pid[i] > 0 && finish(pid[i]) != 0))
+            status = -1;
     return status ? fault("--device sim: %s does not compile the kernels", b->command) : 0;
 }
 
@@ -280,7 +281,8 @@ static Hash hash_program(const SimCompiler *compiler, const SimProgram *p)
     h = hash_bytes(h, &p->checks, sizeof p->checks);
     for (int i = 0; i < p->option_count; i++)
         h = hash_text(h, p->option[i]);
-    h = hash_bytes(h, p->number, (size_t)p->numbers * sizeof *p->number);
+    int number = is_whole(p) ? -1 : p->number[0];
+    h = hash_bytes(h, &number, sizeof number);
     return hash_text(h, p->text);
 }
 
@@ -314,16 +316,12 @@ static int link_core(Build *b)
     return *b->cache ? store(b, "core.o", b->core) : 0;
 }
 
-/* Objects are named by a response file: there may be many. */
+/* The core's path may be long: it is named in a response file. */
 static int link_units(const Build *b)
 {
-    size_t used = 0, size = (size_t)b->program->numbers * 16 + sizeof b->core + 2;
-    char *text = xmalloc(size);
-    used += (size_t)sprintf(text, "%s\n", b->core);
-    for (int i = 0; i < b->program->numbers; i++)
-        used += (size_t)sprintf(text + used, "k%d.o\n", i);
-    int status = write_bytes(b, "objects", text, used);
-    free(text);
+    char text[sizeof b->core + 16];
+    int used = snprintf(text, sizeof text, "%s\nkernels.o\n", b->core);
+    int status = write_bytes(b, "objects", text, (size_t)used);
     if (status == 0 && run(b->work, b->command, "-shared -Wl,-z,defs -o library.so @objects"))
         status = fault("--device sim: %s does not link the kernels", b->command);
     return status;
