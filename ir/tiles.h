@@ -36,15 +36,15 @@
 /* The head: a row of k logits or gradients, and 8 sums a thread. */
 #define NINC_HEAD_SHARED(k, threads) ((NINC_TILES(k, 8) * 8 + 8 * (threads)) * 4)
 
-/* Block fusion (codegen/cuda/mlpconv.cuh). m: pixels of a tile; n: at least every channel count in
- * the block (of the inputs of its 1x1 convolutions too); k divides n, is a multiple of the depth of
- * an mma (bf16 16, tf32 8, fp32 4) and of the elements of 16 bytes.
- * The warps must share m x n, as in share_warps of tile.cuh: in parts of 16 x 8 (fp32: 4 x 8).
+/* Block fusion (codegen/cuda/mlpconv.cuh). m: pixels of a tile; n: at least every channel count of
+ * the block, those of the inputs of its 1x1 convolutions too; k divides n and is a multiple of 16
+ * (bf16), 8 (tf32) or 4 (fp32); size as above. The warps must share m x n in parts of 16 x 8 (fp32:
+ * 4 x 8): with 8 warps they do where m and n are multiples of 32.
  *     fprop     NINC_TILES(n p q, M)  1
- *     backward  split                 1: each block has its own range of pixels */
+ *     backward  1, or the split       1; z is the split where x is 1: a range of pixels a block */
 
-/* fprop: the stages of the convolution, then [m][n] between two convolutions and a filter's [n][k] a
- * stage, in the same memory. Thin images: at least m and n threads; stages 2 or more. */
+/* fprop: the stages of the convolution; then, in the same memory, [m][n] between two convolutions
+ * and a filter's [n][k] a stage. stages: 2 or more. A thin image takes m and n threads at least. */
 #define NINC_MLPCONV_FPROP_SHARED(m, n, k, stages, size)                                           \
     (NINC_FPROP_SHARED(m, n, k, stages, size) > NINC_MLPCONV_STEP_SHARED(m, n, k, stages, size)    \
          ? NINC_FPROP_SHARED(m, n, k, stages, size)                                                \
@@ -52,9 +52,9 @@
 #define NINC_MLPCONV_STEP_SHARED(m, n, k, stages, size)                                            \
     (((m)*NINC_PITCH(n, size) + (stages) * (n)*NINC_PITCH(k, size)) * (size))
 
-/* backward of `steps` 1x1 convolutions: gradient and input of this tile and of the next, all [m][n];
- * stages 1: the filters [n][n] of all steps; stages 2 or more: a filter's [k][n] a stage. k also
- * divides m. */
+/* backward of `steps` 1x1 convolutions: gradient and input of this tile and of the next, all
+ * [m][n]; stages 1: the filters [n][n] of all steps; stages 2 or more: a filter's [k][n] a stage. k
+ * divides m too. */
 #define NINC_MLPCONV_BACKWARD_SHARED(m, n, k, stages, steps, size)                                 \
     ((4 * (m) + ((stages) == 1 ? (steps) * (n) : (stages) * (k))) * NINC_PITCH_ACROSS(n) * (size))
 
