@@ -232,10 +232,10 @@ static int add_block(Schedule s, int limit, Schedule *out, int count, int *least
 
 static Schedule block_schedule(DType dtype, Math math, int channels)
 {
-    int depth = dtype == DT_F32 && math == MATH_FP32 ? 16 : 32;
-    return (Schedule){.tile_n = round_up(channels, depth), .tile_k = depth, .split = 1,
-                      .threads = THREADS, .grid_y = 1,
-                      .architecture = depth == 16 ? 75 : 80};
+    bool simple = dtype == DT_F32 && math == MATH_FP32;
+    return (Schedule){.tile_n = round_up(channels, simple ? 16 : 32),
+                      .tile_k = dtype == DT_BF16 ? 32 : 16, .split = 1, .threads = THREADS,
+                      .grid_y = 1, .architecture = simple ? 75 : 80};
 }
 
 int schedule_block_forward(DType dtype, Math math, int channels, Schedule *out, int *least)
