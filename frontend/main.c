@@ -213,8 +213,10 @@ static int build(Compile *c, const Module *m)
 {
     const Options *o = c->options;
     const char *directory = o->output ? o->output : pool_format(c->pool, "%s_kernels", m->name);
-    BuildOptions build_options = {
-        .directory = directory, .verbose = o->verbose, .time = o->pipeline.time};
+    BuildOptions build_options = {.directory = directory,
+                                  .cubins = o->cubins,
+                                  .verbose = o->verbose,
+                                  .time = o->pipeline.time};
     double start = clock_seconds();
     Text text = {0};
     int code;

@@ -4,7 +4,6 @@
  *   nvrtc_tool check FILE.ir TARGET   prints the table; status 1 when a kernel spills, asks for more
  *                                     shared memory than a block may have, does not fit a processor,
  *                                     or NVRTC warns; 2 when one does not compile
- *   nvrtc_tool build FILE.ir TARGETS DIRECTORY     the artefacts, with kernels compiled ahead
  */
 #include "../codegen/codegen.h"
 #include "../runtime/gpu.h"
@@ -68,16 +67,6 @@ static int check(const char *path, const char *target)
     return status;
 }
 
-static int build(const char *path, const char *targets, const char *directory)
-{
-    BuildOptions options = {.directory = directory, .cubins = targets};
-    Pool *pool = pool_new();
-    Module *m = read_module(pool, path);
-    int status = m && build_artefacts(m, &options) == 0 ? 0 : 1;
-    pool_free(pool);
-    return status;
-}
-
 static int newest(void)
 {
     Nvrtc *n = nvrtc_open(0);
@@ -94,8 +83,6 @@ int main(int argc, char **argv)
         return newest();
     if (argc == 4 && strcmp(argv[1], "check") == 0)
         return check(argv[2], argv[3]);
-    if (argc == 5 && strcmp(argv[1], "build") == 0)
-        return build(argv[2], argv[3], argv[4]);
     fprintf(stderr, "nvrtc_tool: bad arguments\n");
     return 2;
 }

@@ -385,8 +385,8 @@ trainers_at_once() {
 fresh
 if "$NINC" -q --target=cuda -o "$work/tiny" "$work/tiny.yaml" 2>"$work/errors"; then
     check "trainer: cold" trained
-    kernels=$(grep -c "^nvrtc compile" "$log")
-    check "trainer: its kernels are loaded" logged "$kernels" "^cuModuleLoadDataEx cubin"
+    all=$(grep -c "^nvrtc compile" "$log")
+    check "trainer: its kernels are loaded" logged "$all" "^cuModuleLoadDataEx cubin"
     check "trainer: two steps, a graph" logged 2 "^cuGraphLaunch"
     check "trainer: warm" trained
     check "trainer: warm, without NVRTC" logged 0 nvrtc
@@ -412,21 +412,34 @@ carried() {
     trained && logged "$1" "^nvrtc compile"
 }
 
-real
-"$NINC" --target=cuda --emit=ir "$work/tiny.yaml" >"$work/tiny.ir"
-build_carrying() {
-    "$BUILD/nvrtc_tool" build "$work/tiny.ir" "$1" "$work/tiny" 2>"$work/errors"
+# carry DIRECTORY TARGETS
+carry() {
+    "$NINC" -q --target=cuda --cubin="$2" -o "$1" "$work/tiny.yaml" 2>"$work/errors"
 }
-if build_carrying sm_86,sm_90a; then
+
+lists_usage() {
+    "$NINC" --target=cuda --cubin=sm_86 --emit=summary -v "$work/tiny.yaml" >"$work/out" 2>&1
+    cat "$work/out"
+    grep -Eq "^conv_0_0_forward +[1-9][0-9]* +[1-9][0-9]* +0 +[1-9]" "$work/out"
+}
+
+not_carried() {
+    carry "$work/wrong" sm_86,sm90
+    local status=$?
+    cat "$work/errors"
+    [ $status -eq 1 ] && [ ! -e "$work/wrong" ] &&
+        grep -q 'ninc: error: "sm90" is no GPU architecture' "$work/errors"
+}
+
+real
+if carry "$work/tiny" sm_86,sm_90a; then
     check "inside a trainer: sm_86 on 8.6" carried 0 86
     check "inside a trainer: sm_86 on 8.9" carried 0 89
     check "inside a trainer: sm_90a on 9.0" carried 0 90
-    check "inside a trainer: nothing for 8.0" carried "$kernels" 80
+    check "inside a trainer: nothing for 8.0" carried "$all" 80
     real
-    check "inside a trainer: no such architecture" bash -c \
-        "! '$BUILD/nvrtc_tool' build '$work/tiny.ir' sm_86,sm90 '$work/wrong' 2>'$work/errors'"
-    check "... is said" grep -q "ninc: error: \"sm90\" is no GPU architecture" "$work/errors"
-    check "... and nothing is left" test ! -e "$work/wrong"
+    check "no such architecture" not_carried
+    check "the summary says what kernels use" lists_usage
 elif grep -q "error: no NVRTC" "$work/errors"; then
     skip "kernels inside a trainer" "no NVRTC"
 else
