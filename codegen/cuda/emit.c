@@ -37,6 +37,20 @@ static bool is_tiled(const Kernel *k)
     return k->schedule_count > 0 && k->schedule[0].tile_m > 0;
 }
 
+/* Kernels that the compiler would rather let spill than give more registers than leave room for
+ * several blocks on a processor: it is told that one block is enough. */
+static bool wants_registers(const Kernel *k)
+{
+    if (k->class == KERNEL_UPDATE)
+        return true;
+    for (int i = 0; is_tiled(k) && i < k->node_count; i++) {
+        const Node *n = k->node[i];
+        if (n->op == OP_CONV2D || n->op == OP_CONV2D_DGRAD || n->op == OP_CONV2D_WGRAD)
+            return n->in[0]->tensor.dtype == DT_F32 && n->math == MATH_FP32;
+    }
+    return false;
+}
+
 static void emit_signature(const CudaEmitter *e, Text *out)
 {
     const Kernel *k = e->kernel;
@@ -50,7 +64,9 @@ static void emit_signature(const CudaEmitter *e, Text *out)
     }
     const char *threads = is_tiled(k) ? pool_format(e->pool, "%s_THREADS", cuda_macro(e->pool, k))
                                       : pool_format(e->pool, "%d", CUDA_BLOCK);
-    text_append(out, "extern \"C\" __global__ void __launch_bounds__(%s)\n%s(", threads, k->name);
+    const char *blocks = wants_registers(k) ? ", 1" : "";
+    text_append(out, "extern \"C\" __global__ void __launch_bounds__(%s%s)\n%s(", threads, blocks,
+                k->name);
     int start = (int)strlen(k->name) + 1, indent = start < 40 ? start : 4;
     cuda_list(out, parameter, args.count, start, indent);
     text_append(out, ")\n");
