@@ -313,7 +313,8 @@ static bool parse_storage(Parser *p)
     Storage *s = module_add_storage(p->module, name, type.shape, (Role)role, loc);
     s->tensor = type;
     table_add(&p->storage, p->pool, s->name, s);
-    return parse_storage_attr(p, s) && parse_homes(p, s) && parse_loc(p, &s->loc) && lex_expect_line_end(p->lex);
+    return parse_storage_attr(p, s) && parse_homes(p, s) && parse_loc(p, &s->loc) &&
+           lex_expect_line_end(p->lex);
 }
 
 /* ---- nodes ---- */

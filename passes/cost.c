@@ -54,7 +54,8 @@ static const char *say(Pool *pool, bool pays, double fused, double alone)
 static const char *say_too_large(Pool *pool, int channels, int least, int limit)
 {
     if (least == 0)
-        return pool_format(pool, "not fused: sums of %d channels do not fit the registers", channels);
+        return pool_format(pool, "not fused: sums of %d channels do not fit the registers",
+                           channels);
     return pool_format(pool, "not fused: %d channels need %d KB of shared memory, %d KB are there",
                        channels, (least + 1023) / 1024, limit / 1024);
 }

@@ -205,7 +205,8 @@ static int64_t place_region(Graph *g, bool shared, int64_t *bound)
                            : n->place.region == REGION_WORKER;
         if (!here)
             continue;
-        items.list[items.count++] = (Item){.node = n, .bytes = align(n->place.bytes * value_copies(g, n))};
+        int64_t bytes = align(n->place.bytes * value_copies(g, n));
+        items.list[items.count++] = (Item){.node = n, .bytes = bytes};
     }
     find_lifetimes(g, &items, shared);
     int64_t bytes = place_items(&items);

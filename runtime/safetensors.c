@@ -247,7 +247,8 @@ static void check_parameter(Reader *r, const NincStorage *s)
 static bool is_parameter(const NincModel *model, const char *name)
 {
     for (int i = 0; i < model->storages; i++)
-        if (model_storage(model)[i].role != NINC_ROLE_MOMENT && strcmp(model_storage(model)[i].name, name) == 0)
+        if (model_storage(model)[i].role != NINC_ROLE_MOMENT &&
+            strcmp(model_storage(model)[i].name, name) == 0)
             return true;
     return false;
 }

@@ -35,7 +35,8 @@ accepted() {
 
 one_pass() {
     local level=${2##*[a-z]}
-    "$BUILD/pass_tool" "${2%[0-9]}" "${level:-2}" <"$1.ir" >"$work/stdout" && same "$1.expected" "$work/stdout"
+    "$BUILD/pass_tool" "${2%[0-9]}" "${level:-2}" <"$1.ir" >"$work/stdout" &&
+        same "$1.expected" "$work/stdout"
 }
 
 for input in tests/golden/frontend/*.yaml; do

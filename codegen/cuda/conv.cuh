@@ -436,7 +436,8 @@ template <class C> struct BiasStart {
     }
 };
 
-/* A map [ROWS][CHANNELS_P]; RELU (a NaN stays one), or where mask (of the same shape, or NULL) is above 0. */
+/* A map [ROWS][CHANNELS_P]; RELU (a NaN stays one), or where mask (of the same shape, or NULL) is
+ * above 0. */
 template <class Element, int ROWS, int CHANNELS, int CHANNELS_P, bool RELU> struct MapSink {
     Element *to;
     const Element *mask;
