@@ -1,9 +1,10 @@
 /* layout: the physical form of every value and storage.
  *
- * Requires stage scheduled; brings it to laid_out. Here for the CPU (CUDA:
- * layout_cuda.c): maps become blocks of 16 channels with the halo that their convolutions read; filters are packed for their convolution's tile; a gradient or a
- * moment lies as its parameter does, so that the optimizer runs over flat arrays. At level 0
- * activations stay in logical order. */
+ * Requires stage scheduled; brings it to laid_out. Here for the CPU
+ * (CUDA: layout_cuda.c): maps become blocks of 16 channels with the halo that their convolutions
+ * read; filters are packed for their convolution's tile; a gradient or a moment lies as its
+ * parameter does, so that the optimizer runs over flat arrays. At level 0 activations stay in
+ * logical order. */
 #include "cuda.h"
 
 enum { CHANNEL_BLOCK = 16 };
