@@ -3,10 +3,6 @@
 #include "embed.h"
 #include "emit.h"
 
-/* Parts in which threads share a kernel before or after the images; a constant, so that no sum
- * depends on the number of threads. */
-enum { SLICES = 16 };
-
 static const char *const dtype_ids[] = {
 #define X(id, text, bytes) "DT_" #id,
     TENSOR_DTYPES(X)
@@ -53,8 +49,11 @@ static void emit_arg(const Graph *g, const Node *n, Text *out)
     case REGION_SHARED:
         text_append(out, "{NINC_REGION_SHARED, %lld, %lld, 0}", (long long)p.offset, image);
         return;
-    case REGION_WORKER:
-        text_append(out, "{NINC_REGION_WORKER, %lld, 0, 0}", (long long)p.offset);
+    case REGION_CHUNK:
+        text_append(out, "{NINC_REGION_CHUNK, %lld, 0, 0}", (long long)p.offset);
+        return;
+    case REGION_THREAD:
+        text_append(out, "{NINC_REGION_THREAD, %lld, 0, 0}", (long long)p.offset);
         return;
     case REGION_PARTIAL:
         text_append(out, "{NINC_REGION_PARTIAL, %lld, 0, %lld}", (long long)p.offset,
@@ -116,14 +115,13 @@ static int phase_launches(const Graph *g, Phase phase)
 static void emit_launch(Pool *pool, const Graph *g, const Kernel *k, Text *out)
 {
     const char *target = target_names[g->target];
-    bool sliced = g->target == TARGET_CPU &&
-                  (k->class == KERNEL_FILTER || k->class == KERNEL_UPDATE);
+    Slices slices = kernel_slices(g, k);
     const char *schedules = k->schedule_count ? pool_format(pool, "%s_%s_schedules", target,
                                                             k->name)
                                               : "NULL";
-    text_append(out, "    {\"%s\", %d, %s_%s_args, %d, %d, %s, %d},\n", k->name,
-                kernel_index(g, k), target, k->name, kernel_args(pool, k).count,
-                sliced ? SLICES : 1, schedules, k->schedule_count);
+    text_append(out, "    {\"%s\", %d, %s_%s_args, %d, %d, %s, %s, %d},\n", k->name,
+                kernel_index(g, k), target, k->name, kernel_args(pool, k).count, slices.count,
+                slices.coarse ? "true" : "false", schedules, k->schedule_count);
 }
 
 static void emit_launches(Pool *pool, const Graph *g, Phase phase, const char *list, Text *out)
@@ -188,11 +186,12 @@ static void emit_program(Pool *pool, const Graph *g, Text *out, Text *program)
     emit_launches(pool, g, PHASE_AFTER, "after", out);
     int inputs = emit_ports(g, out);
     text_append(program,
-                "{\"%s\", %d, %d, %d, %lld, %lld,\n"
+                "{\"%s\", %d, %d, %d, %lld, %lld, %lld,\n"
                 "     %s, %s, %s, %d, %d, %d,\n"
                 "     %s_%s_input, %s_%s_output, %d, %d}",
                 g->name, g->batch, g->chunk, g->partials, (long long)g->shared_bytes,
-                (long long)g->worker_bytes, list_name(pool, g, PHASE_BEFORE, "before"),
+                (long long)g->chunk_bytes, (long long)g->thread_bytes,
+                list_name(pool, g, PHASE_BEFORE, "before"),
                 list_name(pool, g, PHASE_CHUNK, "chunked"),
                 list_name(pool, g, PHASE_AFTER, "after"), phase_launches(g, PHASE_BEFORE),
                 phase_launches(g, PHASE_CHUNK), phase_launches(g, PHASE_AFTER), target, g->name,

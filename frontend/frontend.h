@@ -203,8 +203,8 @@ void summary_print(const Module *m, bool kernels, Text *out);
 void memory_print(const Module *m, Text *out);
 /* Bytes that a training run on the target needs with this many workers (a GPU: 1), data set not
  * counted. */
-int64_t memory_total(const Module *m, Target target, int workers);
+int64_t memory_total(const Module *m, Target target, int threads);
 /* The workers that a trainer has on this machine: one a processor, at most MAX_PARTIALS. */
-int memory_workers(void);
+int memory_threads(void);
 
 #endif

@@ -7,12 +7,10 @@
 
 enum { LARGEST_VALUES = 8 };
 
-int memory_workers(void)
+int memory_threads(void)
 {
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
 
-    if (processors > MAX_PARTIALS)
-        return MAX_PARTIALS;
     return processors > 0 ? (int)processors : 1;
 }
 
@@ -21,9 +19,9 @@ static int64_t larger(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-int64_t memory_total(const Module *m, Target target, int workers)
+int64_t memory_total(const Module *m, Target target, int threads)
 {
-    int64_t shared = 0, worker = 0;
+    int64_t shared = 0, chunk = 0, thread = 0;
 
     for (int i = 0; i < m->graph_count; i++) {
         const Graph *g = m->graph[i];
@@ -31,9 +29,10 @@ int64_t memory_total(const Module *m, Target target, int workers)
         if (g->target != target)
             continue;
         shared = larger(shared, g->shared_bytes);
-        worker = larger(worker, g->worker_bytes);
+        chunk = larger(chunk, g->chunk_bytes);
+        thread = larger(thread, g->thread_bytes);
     }
-    return m->state_bytes[target] + shared + worker * workers;
+    return m->state_bytes[target] + shared + chunk + thread * threads;
 }
 
 /* The last kernel that reads the value: its own where none does. */
@@ -101,48 +100,47 @@ static void print_bytes(Text *out, const char *what, int64_t bytes, int64_t boun
     text_append(out, "\n");
 }
 
-static void print_program(const Graph *g, int workers, Text *out)
+static void print_program(const Graph *g, int threads, Text *out)
 {
     const Node *largest[LARGEST_VALUES];
     int count = find_largest(g, largest, LARGEST_VALUES);
 
     if (g->target == TARGET_CPU)
-        text_append(out, "%s: batch %d, chunks of %d, %d partials of each weight gradient\n",
-                    g->name, g->batch, g->chunk, g->partials);
+        text_append(out, "%s: batch %d, chunks of %d\n", g->name, g->batch, g->chunk);
     else
         text_append(out, "%s on a GPU: batch %d\n", g->name, g->batch);
     print_bytes(out, "shared", g->shared_bytes, g->shared_bound);
-    print_bytes(out, g->target == TARGET_CPU ? "each worker" : "values", g->worker_bytes,
-                g->worker_bound);
-    print_bytes(out, g->target == TARGET_CPU ? "shared and workers" : "together",
-                g->shared_bytes + workers * g->worker_bytes,
-                g->shared_bound + workers * g->worker_bound);
+    print_bytes(out, "chunk", g->chunk_bytes, g->chunk_bound);
+    if (g->target == TARGET_CPU)
+        print_bytes(out, "each thread", g->thread_bytes, g->thread_bound);
+    print_bytes(out, "together", g->shared_bytes + g->chunk_bytes + threads * g->thread_bytes,
+                g->shared_bound + g->chunk_bound + threads * g->thread_bound);
     text_append(out, "  the largest values, with the kernels between which they live:\n");
     for (int i = 0; i < count; i++)
         print_value(g, largest[i], out);
 }
 
-static void print_target(const Module *m, Target target, int workers, Text *out)
+static void print_target(const Module *m, Target target, int threads, Text *out)
 {
     char text[32];
 
     if (!module_find_graph(m, "train", target))
         return;
     if (target == TARGET_CPU)
-        text_append(out, "memory of %s in bytes, %d worker%s\n", m->name, workers,
-                    workers == 1 ? "" : "s");
+        text_append(out, "memory of %s in bytes, %d thread%s\n", m->name, threads,
+                    threads == 1 ? "" : "s");
     else
         text_append(out, "memory of %s in bytes on a GPU\n", m->name);
     print_bytes(out, "state", m->state_bytes[target], 0);
     for (int i = 0; i < m->graph_count; i++)
         if (m->graph[i]->target == target)
-            print_program(m->graph[i], workers, out);
+            print_program(m->graph[i], threads, out);
     text_append(out, "total %s: state, and the larger of the programs\n",
-                format_count(memory_total(m, target, workers), text));
+                format_count(memory_total(m, target, threads), text));
 }
 
 void memory_print(const Module *m, Text *out)
 {
-    print_target(m, TARGET_CPU, memory_workers(), out);
+    print_target(m, TARGET_CPU, memory_threads(), out);
     print_target(m, TARGET_CUDA, 1, out);
 }

@@ -272,13 +272,13 @@ static void print_cuda_kernels(const Graph *g, Text *out)
 
 static void print_memory(const Module *m, Text *out)
 {
-    int workers = memory_workers();
+    int threads = memory_threads();
 
     if (module_find_graph(m, "train", TARGET_CPU))
-        text_append(out, "training needs %.1f MB with %d worker%s: %.1f MB of parameters and "
+        text_append(out, "training needs %.1f MB with %d thread%s: %.1f MB of parameters and "
                          "moments, the rest for values\n",
-                    (double)memory_total(m, TARGET_CPU, workers) / 1e6, workers,
-                    workers == 1 ? "" : "s", (double)m->state_bytes[TARGET_CPU] / 1e6);
+                    (double)memory_total(m, TARGET_CPU, threads) / 1e6, threads,
+                    threads == 1 ? "" : "s", (double)m->state_bytes[TARGET_CPU] / 1e6);
     if (module_find_graph(m, "train", TARGET_CUDA))
         text_append(out, "on a GPU %.1f MB, %.1f MB of them parameters and moments; the data set's "
                          "images come on top\n",

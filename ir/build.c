@@ -230,9 +230,11 @@ static void copy_header(Graph *to, const Graph *from)
     to->chunk = from->chunk;
     to->partials = from->partials;
     to->shared_bytes = from->shared_bytes;
-    to->worker_bytes = from->worker_bytes;
+    to->chunk_bytes = from->chunk_bytes;
+    to->thread_bytes = from->thread_bytes;
     to->shared_bound = from->shared_bound;
-    to->worker_bound = from->worker_bound;
+    to->chunk_bound = from->chunk_bound;
+    to->thread_bound = from->thread_bound;
 }
 
 Graph *graph_clone(Graph *g, const char *name, Target target)
@@ -535,7 +537,7 @@ Tensor placed_tensor(const Graph *g, const Node *n)
     if (n->storage)
         return storage_tensor(n->storage, g->target);
     Tensor t = n->tensor;
-    if (n->place.region == REGION_WORKER && is_per_image(g, n))
+    if (n->place.region == REGION_CHUNK && is_per_image(g, n))
         t.shape.dim[0] = g->chunk;
     return t;
 }

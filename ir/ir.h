@@ -126,10 +126,11 @@ typedef struct Storage {
 
 /* Where a value lies at run time. Offsets are bytes from the start of the region.
  *   shared  one for all workers; a value with one row an image holds the whole batch
- *   worker  one for each worker; holds the images of one chunk
- *   partial shared, one copy for each partial (weight gradients), `bytes` apart */
-#define IR_REGIONS(X) X(NONE, "none") X(STATE, "state") X(SHARED, "shared") X(WORKER, "worker") \
-    X(PARTIAL, "partial")
+ *   chunk   one for all workers; holds the images of one chunk
+ *   thread  one for each worker; holds the strips of one kernel
+ *   partial shared, sums over chunks (weight gradients): value_copies copies, `bytes` apart */
+#define IR_REGIONS(X) X(NONE, "none") X(STATE, "state") X(SHARED, "shared") X(CHUNK, "chunk") \
+    X(THREAD, "thread") X(PARTIAL, "partial")
 
 typedef enum Region {
 #define X(id, text) REGION_##id,
@@ -192,11 +193,10 @@ struct Node {
     X(MLPCONV_FORWARD, "mlpconv_forward")   /* conv and 1x1 convs strip by strip (+ gap) */      \
     X(POOL_FORWARD, "pool_forward")                                                              \
     X(HEAD, "head")                         /* softmax, loss, accuracy, logits gradient */       \
-    X(POOL_BACKWARD, "pool_backward")       /* CUDA: pool gather + mask */                       \
-    X(CONV_BACKWARD, "conv_backward")       /* CPU: mask, dgrad, wgrad */                        \
-    X(CONV_DGRAD, "conv_dgrad")             /* CUDA: dgrad + mask */                             \
-    X(CONV_WGRAD, "conv_wgrad")             /* CUDA: wgrad + bias grad, split over pixels */     \
-    X(MLPCONV_BACKWARD, "mlpconv_backward") /* (pool gather,) masks, dgrads, wgrads */           \
+    X(POOL_BACKWARD, "pool_backward")       /* pool gather + mask */                             \
+    X(CONV_DGRAD, "conv_dgrad")             /* dgrad + mask */                                   \
+    X(CONV_WGRAD, "conv_wgrad")             /* wgrad + bias grad; CUDA: split over pixels */     \
+    X(MLPCONV_BACKWARD, "mlpconv_backward") /* (pool gather,) masks, dgrads; CUDA: wgrads too */ \
     X(FILTER, "filter")                     /* transposed or cast filters of all layers */       \
     X(METRICS, "metrics")                   /* loss and correct count of the step */             \
     X(UPDATE, "update")                     /* ordered reduction and optimizer, all parameters */
@@ -292,8 +292,8 @@ struct Graph {
     int kernel_count, kernel_capacity;
     Output output[MAX_OUTPUTS];
     int output_count;
-    int64_t shared_bytes, worker_bytes;         /* 0 before `memory`; partials are in shared */
-    int64_t shared_bound, worker_bound;         /* largest sum of live values, in this order */
+    int64_t shared_bytes, chunk_bytes, thread_bytes; /* 0 before `memory`; partials: in shared */
+    int64_t shared_bound, chunk_bound, thread_bound; /* largest sum of live values in this order */
 };
 
 #define IR_OPTIMIZERS(X) X(SGD, "sgd") X(ADAM, "adam")
@@ -446,7 +446,7 @@ void kernel_derive_io(Graph *g, Kernel *k);
 void graph_derive_io(Graph *g);
 /* By node id: whether another kernel reads the node or the graph returns it. */
 bool *graph_escapes(const Graph *g, Pool *pool);
-/* The tensor as it lies in memory: a per-image value in the worker region holds one chunk, so its
+/* The tensor as it lies in memory: a per-image value in the chunk region holds one chunk, so its
  * first dimension is g->chunk. State and updates: the storage's tensor. */
 Tensor placed_tensor(const Graph *g, const Node *n);
 /* Bytes of one copy of a value in its place, halo and padding lanes included. */
@@ -468,6 +468,17 @@ typedef struct Statement {
 
 /* Kernels of row ops; the others execute node by node over whole values. */
 bool kernel_is_rows(const Kernel *k);
+/* Whether the op sums over images: a weight or bias gradient. A kernel of row ops holds such ops
+ * only, or none. */
+bool op_sums_images(Op op);
+/* Parts of a CPU kernel that can run at the same time; in a chunk kernel some of them may have
+ * nothing to do for a chunk of fewer images. coarse: parts read much of the same memory, so that
+ * fewer and larger ones are better. */
+typedef struct Slices {
+    int count;
+    bool coarse;
+} Slices;
+Slices kernel_slices(const Graph *g, const Kernel *k);
 bool op_is_rows(const Node *n);
 /* Pointwise over the map, or a 1x1 convolution without padding and stride. */
 bool window_is_pointwise(const Window *w);

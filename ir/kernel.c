@@ -14,7 +14,9 @@ bool kernel_is_rows(const Kernel *k)
     case KERNEL_CONV_FORWARD:
     case KERNEL_MLPCONV_FORWARD:
     case KERNEL_POOL_FORWARD:
-    case KERNEL_CONV_BACKWARD:
+    case KERNEL_POOL_BACKWARD:
+    case KERNEL_CONV_DGRAD:
+    case KERNEL_CONV_WGRAD:
     case KERNEL_MLPCONV_BACKWARD: return true;
     case KERNEL_GENERIC:
     case KERNEL_IMAGE:
@@ -23,9 +25,6 @@ bool kernel_is_rows(const Kernel *k)
     case KERNEL_METRICS:
     case KERNEL_UPDATE:
     case KERNEL_POINTWISE:
-    case KERNEL_POOL_BACKWARD:
-    case KERNEL_CONV_DGRAD:
-    case KERNEL_CONV_WGRAD:
     case KERNEL_CLASS_COUNT: break;
     }
     return false;
@@ -201,6 +200,64 @@ Statement *kernel_statement_list(Pool *pool, const Kernel *k, int *count)
     *count = kernel_statements(k, list);
     return list;
 }
+
+/* ---- slices ---- */
+
+enum { FLAT_SLICES = 16 }; /* of loops over parameters */
+
+bool op_sums_images(Op op)
+{
+    return op == OP_CONV2D_WGRAD || op == OP_BIAS_GRAD;
+}
+
+static int ceil_div(int a, int b)
+{
+    return (a + b - 1) / b;
+}
+
+/* Each output group, input block and row of a filter is summed for itself. */
+static int wgrad_units(const Node *n)
+{
+    const int32_t *filter = n->tensor.shape.dim;
+    if (n->op == OP_BIAS_GRAD)
+        return ceil_div(filter[0], 16);
+    int lanes = n->tensor.layout.block, outputs = n->tensor.layout.out_block;
+    return ceil_div(filter[0], outputs) * ceil_div(filter[1], lanes) * filter[2];
+}
+
+static Slices rows_slices(const Graph *g, const Kernel *k)
+{
+    Slices slices = {1, true};
+    if (op_sums_images(k->node[0]->op)) {
+        for (int i = 0; i < k->node_count; i++)
+            if (wgrad_units(k->node[i]) > slices.count)
+                slices.count = wgrad_units(k->node[i]);
+        return slices;
+    }
+    Statement *list = xmalloc((size_t)k->node_count * sizeof *list);
+    int count = kernel_statements(k, list), height = statement_height(&list[0]);
+    bool strips = list[count - 1].segment == 0 && k->strip > 0;
+    free(list);
+    return (Slices){g->chunk * (strips ? ceil_div(height, k->strip) : 1), false};
+}
+
+Slices kernel_slices(const Graph *g, const Kernel *k)
+{
+    if (g->target != TARGET_CPU)
+        return (Slices){1, false};
+    if (k->class == KERNEL_FILTER || k->class == KERNEL_UPDATE)
+        return (Slices){FLAT_SLICES, false};
+    if (k->phase != PHASE_CHUNK)
+        return (Slices){1, false};
+    if (kernel_is_rows(k))
+        return rows_slices(g, k);
+    for (int i = 0; i < k->node_count; i++)
+        if (op_sums_images(k->node[i]->op))
+            return (Slices){1, false};
+    return (Slices){g->chunk, false};
+}
+
+/* ---- values ---- */
 
 bool value_is_folded(const Node *n)
 {

@@ -427,7 +427,7 @@ static bool parse_place(Parser *p, Place *place)
     if (!CHOOSE(p->lex, "a region", region_names, &region))
         return false;
     if (region == REGION_NONE || region == REGION_STATE)
-        return lex_fail(p->lex, "a value lies in shared, worker or partial");
+        return lex_fail(p->lex, "a value lies in shared, chunk, thread or partial");
     place->region = (Region)region;
     return lex_expect(p->lex, "+") && lex_integer(p->lex, 0, INT64_MAX / 4, &place->offset) &&
            lex_expect(p->lex, ":") && lex_integer(p->lex, 0, INT64_MAX / 4, &place->bytes);
@@ -732,9 +732,12 @@ static bool parse_graph_header(Parser *p)
     return lex_optional_int(p->lex, "chunk=", &g->chunk) &&
            lex_optional_int(p->lex, "partials=", &g->partials) &&
            lex_optional_bytes(p->lex, "shared=", &g->shared_bytes) &&
-           lex_optional_bytes(p->lex, "worker=", &g->worker_bytes) &&
+           lex_optional_bytes(p->lex, "chunk_bytes=", &g->chunk_bytes) &&
+           lex_optional_bytes(p->lex, "thread=", &g->thread_bytes) &&
            lex_optional_bytes(p->lex, "shared_bound=", &g->shared_bound) &&
-           lex_optional_bytes(p->lex, "worker_bound=", &g->worker_bound) && lex_expect(p->lex, "{");
+           lex_optional_bytes(p->lex, "chunk_bound=", &g->chunk_bound) &&
+           lex_optional_bytes(p->lex, "thread_bound=", &g->thread_bound) &&
+           lex_expect(p->lex, "{");
 }
 
 static bool parse_return(Parser *p)

@@ -388,9 +388,11 @@ static void print_graph_header(const Graph *g, Text *out)
     print_bytes("chunk", g->chunk, out);
     print_bytes("partials", g->partials, out);
     print_bytes("shared", g->shared_bytes, out);
-    print_bytes("worker", g->worker_bytes, out);
+    print_bytes("chunk_bytes", g->chunk_bytes, out);
+    print_bytes("thread", g->thread_bytes, out);
     print_bytes("shared_bound", g->shared_bound, out);
-    print_bytes("worker_bound", g->worker_bound, out);
+    print_bytes("chunk_bound", g->chunk_bound, out);
+    print_bytes("thread_bound", g->thread_bound, out);
     text_append(out, " {\n");
 }
 

@@ -85,12 +85,11 @@ static bool check_phase_of(const Verifier *v, const Node *n)
 static bool has_class(Target target, KernelClass class)
 {
     switch (class) {
-    case KERNEL_ROWS:
-    case KERNEL_CONV_BACKWARD: return target != TARGET_CUDA;
-    case KERNEL_POINTWISE:
+    case KERNEL_ROWS: return target != TARGET_CUDA;
+    case KERNEL_POINTWISE: return target == TARGET_CUDA;
     case KERNEL_POOL_BACKWARD:
     case KERNEL_CONV_DGRAD:
-    case KERNEL_CONV_WGRAD: return target == TARGET_CUDA;
+    case KERNEL_CONV_WGRAD:
     case KERNEL_GENERIC:
     case KERNEL_IMAGE:
     case KERNEL_CONV_FORWARD:
@@ -114,6 +113,8 @@ static bool check_class_of(const Verifier *v, const Node *n)
                                           n->op != OP_RELU_GRAD && n->tensor.shape.rank > 0);
     if (kernel_is_rows(k) && (!op_is_rows(n) || k->phase != PHASE_CHUNK))
         return verify_node_fault(v, n, "a kernel of row ops cannot hold it");
+    if (kernel_is_rows(k) && op_sums_images(n->op) != op_sums_images(k->node[0]->op))
+        return verify_node_fault(v, n, "sums over images have a kernel of their own");
     if (k->class == KERNEL_UPDATE && (!updates || k->phase != PHASE_AFTER))
         return verify_node_fault(v, n, "an update kernel cannot hold it");
     bool from_filter = n->op == (k->target == TARGET_CUDA ? OP_CAST : OP_FILTER_TRANSPOSE);
@@ -352,7 +353,7 @@ bool verify_layouts(const Verifier *v)
 /* ---- places ---- */
 
 /* When a value lives: moments are kernels, and the chunk phase is one moment for shared memory,
- * because chunks run in any order. */
+ * because it is run once a chunk. */
 typedef struct Life {
     const Node *node;
     int begin, end;
@@ -379,9 +380,10 @@ static bool check_region_of(const Verifier *v, const Node *n, bool escapes)
                verify_node_fault(v, n, "only storage lies in the state region");
     case REGION_SHARED:
         return !(sums && chunk) || verify_node_fault(v, n, "a sum over chunks lies in partial");
-    case REGION_WORKER:
-        return (chunk && !sums) ||
-               verify_node_fault(v, n, "only values of one chunk lie in worker");
+    case REGION_CHUNK:
+        return (chunk && !sums) || verify_node_fault(v, n, "only values of one chunk lie in chunk");
+    case REGION_THREAD:
+        return n->tensor.layout.strip > 0 || verify_node_fault(v, n, "only strips lie in thread");
     case REGION_PARTIAL:
         return (chunk && sums) || verify_node_fault(v, n, "only sums over chunks lie in partial");
     case REGION_COUNT: break;
@@ -389,16 +391,21 @@ static bool check_region_of(const Verifier *v, const Node *n, bool escapes)
     return verify_node_fault(v, n, "its region is unknown");
 }
 
+static int64_t region_bytes(const Graph *g, Region region)
+{
+    if (region == REGION_CHUNK)
+        return g->chunk_bytes;
+    return region == REGION_THREAD ? g->thread_bytes : g->shared_bytes;
+}
+
 static bool check_place(const Verifier *v, const Node *n, bool escapes)
 {
     const Place *p = &n->place;
-    bool worker = p->region == REGION_WORKER;
-    int64_t copies = value_copies(v->g, n);
-    int64_t limit = worker ? v->g->worker_bytes : v->g->shared_bytes;
+    int64_t copies = value_copies(v->g, n), limit = region_bytes(v->g, p->region);
     if (!check_region_of(v, n, escapes))
         return false;
-    if (n->tensor.layout.strip > 0 && (escapes || !worker))
-        return verify_node_fault(v, n, "a strip stays inside its kernel, in worker memory");
+    if (n->tensor.layout.strip > 0 && (escapes || p->region != REGION_THREAD))
+        return verify_node_fault(v, n, "a strip stays inside its kernel, in thread memory");
     if (p->region == REGION_NONE || p->region == REGION_STATE)
         return true;
     if (p->offset < 0 || p->offset % PLACE_ALIGNMENT != 0)
@@ -410,12 +417,12 @@ static bool check_place(const Verifier *v, const Node *n, bool escapes)
 }
 
 /* The moment of each kernel, by index. */
-static int *find_moments(const Verifier *v, bool shared)
+static int *find_moments(const Verifier *v, Region region)
 {
     int *moment = pool_alloc(v->pool, ((size_t)v->g->kernel_count + 1) * sizeof *moment);
     int chunk = -1;
     for (int i = 0; i < v->g->kernel_count; i++) {
-        bool together = shared && v->g->kernel[i]->phase == PHASE_CHUNK;
+        bool together = region == REGION_SHARED && v->g->kernel[i]->phase == PHASE_CHUNK;
         if (together && chunk < 0)
             chunk = i;
         moment[i] = together ? chunk : i;
@@ -433,16 +440,16 @@ static Life life_of(const Graph *g, const Node *n)
                   .to = n->place.offset + n->place.bytes * copies};
 }
 
-/* The lives of one region's values; index by node id is -1 for others. */
-static int find_lives(const Verifier *v, bool shared, Life *life)
+/* The lives of one region's values (partials lie in shared); index by node id is -1 for others. */
+static int find_lives(const Verifier *v, Region region, Life *life)
 {
     const Graph *g = v->g;
-    const int *moment = find_moments(v, shared);
+    const int *moment = find_moments(v, region);
     int *index = pool_alloc(v->pool, ((size_t)g->node_count + 1) * sizeof *index);
     int count = 0;
     for (int i = 0; i < g->node_count; i++) {
         Region r = g->node[i]->place.region;
-        bool here = shared ? r == REGION_SHARED || r == REGION_PARTIAL : r == REGION_WORKER;
+        bool here = r == region || (region == REGION_SHARED && r == REGION_PARTIAL);
         index[i] = here ? count : -1;
         if (here)
             life[count++] = life_of(g, g->node[i]);
@@ -465,10 +472,10 @@ static int find_lives(const Verifier *v, bool shared, Life *life)
     return count;
 }
 
-static bool check_overlaps(const Verifier *v, bool shared)
+static bool check_overlaps(const Verifier *v, Region region)
 {
     Life *life = pool_alloc(v->pool, ((size_t)v->g->node_count + 1) * sizeof *life);
-    int count = find_lives(v, shared, life);
+    int count = find_lives(v, region, life);
     for (int i = 0; i < count; i++)
         for (int j = 0; j < i; j++) {
             const Life *a = &life[i], *b = &life[j];
@@ -480,18 +487,18 @@ static bool check_overlaps(const Verifier *v, bool shared)
     return true;
 }
 
-/* A worker's value is gone when its chunk is: readers are chunk kernels. */
-static bool check_worker_reads(const Verifier *v)
+/* A chunk's value is gone when the chunk is: its readers are chunk kernels. */
+static bool check_chunk_reads(const Verifier *v)
 {
     for (int i = 0; i < v->g->node_count; i++) {
         const Node *n = v->g->node[i];
         for (int k = 0; k < n->arity; k++)
-            if (n->in[k]->place.region == REGION_WORKER && n->kernel->phase != PHASE_CHUNK)
-                return verify_node_fault(v, n, "it reads a worker's value after the images");
+            if (n->in[k]->place.region == REGION_CHUNK && n->kernel->phase != PHASE_CHUNK)
+                return verify_node_fault(v, n, "it reads a chunk's value after the images");
     }
     for (int i = 0; i < v->g->output_count; i++)
-        if (v->g->output[i].node->place.region == REGION_WORKER)
-            return verify_node_fault(v, v->g->output[i].node, "it is returned, but lies in worker");
+        if (v->g->output[i].node->place.region == REGION_CHUNK)
+            return verify_node_fault(v, v->g->output[i].node, "it is returned, but lies in chunk");
     return true;
 }
 
@@ -500,7 +507,9 @@ bool verify_places(const Verifier *v)
     bool *escapes = graph_escapes(v->g, v->pool), good = true;
     for (int i = 0; i < v->g->node_count; i++)
         good &= check_place(v, v->g->node[i], escapes[i]);
-    if (v->g->shared_bound > v->g->shared_bytes || v->g->worker_bound > v->g->worker_bytes)
+    if (v->g->shared_bound > v->g->shared_bytes || v->g->chunk_bound > v->g->chunk_bytes ||
+        v->g->thread_bound > v->g->thread_bytes)
         good = verify_fault(v, (Loc){0}, "a region is smaller than its lower bound");
-    return good && check_worker_reads(v) && check_overlaps(v, true) && check_overlaps(v, false);
+    return good && check_chunk_reads(v) && check_overlaps(v, REGION_SHARED) &&
+           check_overlaps(v, REGION_CHUNK) && check_overlaps(v, REGION_THREAD);
 }

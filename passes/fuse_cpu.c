@@ -1,4 +1,5 @@
-/* fuse for the CPU: mlpconv blocks as kernels of row ops, one backward kernel a forward kernel. */
+/* fuse for the CPU: mlpconv blocks as kernels of row ops; backward, the gradients of a block's maps
+ * in one such kernel, and a kernel for each convolution's parameters. */
 #include "fuse.h"
 
 /* Above this many bytes for one row of a block's values, strips no longer stay in a level-2 cache
@@ -68,20 +69,58 @@ static void fuse_forward(Fuser *f, Node *conv)
 
 /* ---- backward patterns ---- */
 
-static Kernel *backward_of(Fuser *f, const Node *forward)
+static bool is_dgrad(const Node *n)
 {
-    Kernel *fk = forward->kernel;
-    if (!fk || (fk->class != KERNEL_CONV_FORWARD && fk->class != KERNEL_MLPCONV_FORWARD))
-        return NULL;
-    Node *first = fk->node[0];
-    if (!f->backward[first->id]) {
-        char *base = pool_format(f->pool, "%s_backward",
-                                 fuse_identifier(f->pool, filter_state(first)->storage->name));
-        KernelClass class = fk->class == KERNEL_CONV_FORWARD ? KERNEL_CONV_BACKWARD
-                                                             : KERNEL_MLPCONV_BACKWARD;
-        f->backward[first->id] = fuse_kernel(f, base, class, PHASE_CHUNK);
-    }
-    return f->backward[first->id];
+    return n->op == OP_CONV2D_TRANSPOSE ||
+           (n->op == OP_CONV2D && n->in[1]->op == OP_FILTER_TRANSPOSE);
+}
+
+/* Ops whose result is the gradient of a map, row by row. */
+static bool is_map_gradient(const Node *n)
+{
+    return is_dgrad(n) || n->op == OP_MAXPOOL_GRAD || n->op == OP_AVGPOOL_GRAD ||
+           n->op == OP_GAP_GRAD;
+}
+
+static bool is_gradient_kernel(const Kernel *k)
+{
+    return k && (k->class == KERNEL_MLPCONV_BACKWARD || k->class == KERNEL_CONV_DGRAD ||
+                 k->class == KERNEL_POOL_BACKWARD);
+}
+
+/* The gradient of a 1x1 convolution goes on, strip by strip, from the gradient that it reads. */
+static bool continues(const Fuser *f, const Node *n)
+{
+    return f->level >= 2 && n->op == OP_CONV2D && window_is_pointwise(&n->attr.window) &&
+           is_gradient_kernel(n->in[0]->kernel) && pays_to_fuse(n->in[0], n);
+}
+
+/* Named after the block whose output gradient it computes, or the convolution that it is of. */
+static char *gradient_name(Fuser *f, const Node *n, const Node *mask)
+{
+    const Kernel *forward = mask ? mask->in[1]->kernel : NULL;
+    if (forward && (forward->class == KERNEL_CONV_FORWARD ||
+                    forward->class == KERNEL_MLPCONV_FORWARD))
+        return pool_format(f->pool, "%s_backward",
+                           fuse_identifier(f->pool, filter_state(forward->node[0])->storage->name));
+    if (is_dgrad(n) && n->in[1]->in[0]->op == OP_STATE)
+        return pool_format(f->pool, "%s_dgrad",
+                           fuse_identifier(f->pool, n->in[1]->in[0]->storage->name));
+    return pool_strdup(f->pool, op_name(n->op));
+}
+
+static void fuse_gradient(Fuser *f, Node *n)
+{
+    Node *mask = fuse_next(f->g, n, OP_RELU_GRAD);
+    Kernel *k = n->in[0]->kernel;
+    if (continues(f, n))
+        k->class = KERNEL_MLPCONV_BACKWARD;
+    else
+        k = fuse_kernel(f, gradient_name(f, n, mask),
+                        is_dgrad(n) ? KERNEL_CONV_DGRAD : KERNEL_POOL_BACKWARD, PHASE_CHUNK);
+    fuse_take(k, n);
+    if (mask)
+        fuse_take(k, mask);
 }
 
 /* The forward convolution whose weight gradient this is. */
@@ -95,46 +134,30 @@ static Node *conv_of_wgrad(Fuser *f, const Node *wgrad)
     return NULL;
 }
 
-static Node *conv_of_filter(const Graph *g, const Node *state)
+/* The weight gradient that reads the same gradient as n, a bias gradient. */
+static Node *wgrad_beside(const Fuser *f, const Node *n)
 {
-    for (int i = 0; i < g->node_count; i++)
-        if (g->node[i]->op == OP_CONV2D && g->node[i]->in[1] == state)
-            return g->node[i];
+    for (int i = 0; i < f->g->node_count; i++)
+        if (f->g->node[i]->op == OP_CONV2D_WGRAD && f->g->node[i]->in[1] == n->in[0])
+            return f->g->node[i];
     return NULL;
 }
 
-/* The forward node whose backward kernel should hold n; NULL for none. */
-static Node *forward_of(Fuser *f, const Node *n)
+/* A convolution's weight and bias gradients read dy once. */
+static bool fuse_wgrad(Fuser *f, Node *n)
 {
-    if (n->op == OP_RELU_GRAD)
-        return n->in[1];
-    if (n->op == OP_CONV2D_WGRAD)
-        return conv_of_wgrad(f, n);
-    if ((n->op == OP_CONV2D || n->op == OP_CONV2D_TRANSPOSE) &&
-        n->in[1]->op == OP_FILTER_TRANSPOSE)
-        return conv_of_filter(f->g, n->in[1]->in[0]);
-    if (n->op == OP_BIAS_GRAD) {
-        for (int i = n->id + 1; i < f->g->node_count; i++)
-            if (f->g->node[i]->op == OP_CONV2D_WGRAD && f->g->node[i]->in[1] == n->in[0])
-                return conv_of_wgrad(f, f->g->node[i]);
-        return NULL;
-    }
-    if (n->op == OP_MAXPOOL_GRAD || n->op == OP_AVGPOOL_GRAD || n->op == OP_GAP_GRAD) {
-        Node *mask = fuse_next(f->g, n, OP_RELU_GRAD);
-        return mask ? mask->in[1] : NULL;
-    }
-    return NULL;
-}
-
-static bool fuse_backward(Fuser *f, Node *n)
-{
-    Node *forward = forward_of(f, n);
-    Kernel *k = forward ? backward_of(f, forward) : NULL;
-    if (!k)
+    Node *wgrad = n->op == OP_CONV2D_WGRAD ? n : wgrad_beside(f, n);
+    Node *conv = wgrad ? conv_of_wgrad(f, wgrad) : NULL;
+    if (!conv)
         return false;
-    if (n->op == OP_CONV2D_WGRAD)
-        f->claimed[forward->id] = true;
-    fuse_take(k, n);
+    if (!f->backward[conv->id])
+        f->backward[conv->id] = fuse_kernel(
+            f, pool_format(f->pool, "%s_wgrad",
+                           fuse_identifier(f->pool, filter_state(conv)->storage->name)),
+            KERNEL_CONV_WGRAD, PHASE_CHUNK);
+    fuse_take(f->backward[conv->id], n);
+    if (n == wgrad)
+        f->claimed[conv->id] = true;
     return true;
 }
 
@@ -173,6 +196,8 @@ void fuse_cpu_node(Fuser *f, Node *n)
         fuse_forward(f, n);
     else if (n->op == OP_MAXPOOL || n->op == OP_AVGPOOL)
         fuse_pool_forward(f, n);
-    else if (!fuse_backward(f, n))
+    else if (is_map_gradient(n) && phase == PHASE_CHUNK)
+        fuse_gradient(f, n);
+    else if ((n->op != OP_CONV2D_WGRAD && n->op != OP_BIAS_GRAD) || !fuse_wgrad(f, n))
         take_alone(f, n);
 }

@@ -2,7 +2,7 @@
  *
  * Requires stage laid_out; brings it to planned. A value lives from the kernel that makes it to
  * the last that reads it; values that are alive at one time must not overlap. In the shared region
- * the whole chunk phase is one moment, because chunks run in any order and at once. */
+ * the whole chunk phase is one moment, because it is run once a chunk. */
 #include "passes.h"
 
 #include <stdlib.h>
@@ -61,12 +61,14 @@ static Region region_of(const Graph *g, const Node *n)
         return REGION_SHARED;
     if (n->op == OP_CONV2D_WGRAD || n->op == OP_BIAS_GRAD)
         return REGION_PARTIAL;
-    return is_read_after(g, n) ? REGION_SHARED : REGION_WORKER;
+    if (n->tensor.layout.strip > 0)
+        return REGION_THREAD;
+    return is_read_after(g, n) ? REGION_SHARED : REGION_CHUNK;
 }
 
 /* ---- lifetimes ---- */
 
-/* The moment of a kernel in the worker's time (its index) or in shared time, where the chunk phase
+/* The moment of a kernel in a chunk's time (its index) or in shared time, where the chunk phase
  * is the moment of its first kernel. */
 static int moment(const Graph *g, const Kernel *k, bool shared)
 {
@@ -196,19 +198,20 @@ static int64_t lower_bound(const Items *items, int moments)
 
 /* ---- the pass ---- */
 
-static int64_t place_region(Graph *g, bool shared, int64_t *bound)
+/* Region shared holds the partials too. */
+static int64_t place_region(Graph *g, Region region, int64_t *bound)
 {
     Items items = {xmalloc((size_t)(g->node_count + 1) * sizeof(Item)), 0};
     for (int i = 0; i < g->node_count; i++) {
         Node *n = g->node[i];
-        bool here = shared ? n->place.region == REGION_SHARED || n->place.region == REGION_PARTIAL
-                           : n->place.region == REGION_WORKER;
+        bool here = n->place.region == region ||
+                    (region == REGION_SHARED && n->place.region == REGION_PARTIAL);
         if (!here)
             continue;
         int64_t bytes = align(n->place.bytes * value_copies(g, n));
         items.list[items.count++] = (Item){.node = n, .bytes = bytes};
     }
-    find_lifetimes(g, &items, shared);
+    find_lifetimes(g, &items, region == REGION_SHARED);
     int64_t bytes = place_items(&items);
     *bound = lower_bound(&items, g->kernel_count);
     free(items.list);
@@ -222,8 +225,9 @@ static void place_graph(Graph *g)
         n->place = (Place){.region = region_of(g, n)};
         n->place.bytes = n->place.region == REGION_NONE ? 0 : value_bytes(g, n);
     }
-    g->shared_bytes = place_region(g, true, &g->shared_bound);
-    g->worker_bytes = place_region(g, false, &g->worker_bound);
+    g->shared_bytes = place_region(g, REGION_SHARED, &g->shared_bound);
+    g->chunk_bytes = place_region(g, REGION_CHUNK, &g->chunk_bound);
+    g->thread_bytes = place_region(g, REGION_THREAD, &g->thread_bound);
     g->stage = STAGE_PLANNED;
 }
 

@@ -48,13 +48,13 @@ void pass_precision(Module *m, Precision precision);
 void pass_dgrad(Module *m);
 /* ---- fuse.c: groups all nodes into kernels ---- */
 void pass_fuse(Module *m, int level);
-/* ---- schedule.c: chunk, partials, strips, tiles ---- */
-void pass_schedule(Module *m, int level);
+/* ---- schedule.c: chunk, strips, tiles ---- */
+void pass_schedule(Module *m);
 /* ---- layout.c: physical layout of every value and storage ---- */
 void pass_layout(Module *m, int level);
 /* ---- order.c: order of kernels within each phase ---- */
 void pass_order(Module *m);
-/* ---- memory.c: places; sets shared_bytes, worker_bytes, state_bytes and the bounds ---- */
+/* ---- memory.c: places; sets shared_bytes, chunk_bytes, state_bytes and the bounds ---- */
 void pass_memory(Module *m);
 
 #endif

@@ -28,7 +28,7 @@ static const PassInfo passes[] = {
      STAGE_TRAINING, true},
     {"fuse", "kernels: mlpconv blocks, pools, head, optimizer", STAGE_TRAINING, STAGE_TRAINING,
      true},
-    {"schedule", "chunk of images, partial sums, strips, register tiles", STAGE_KERNELS,
+    {"schedule", "chunk of images, strips, register tiles", STAGE_KERNELS,
      STAGE_KERNELS, false},
     {"layout", "physical layout of every value and parameter", STAGE_SCHEDULED, STAGE_SCHEDULED,
      false},
@@ -161,7 +161,7 @@ static void run_pass(const char *name, Module *m, const PipelineOptions *o)
     else if (strcmp(name, "fuse") == 0)
         pass_fuse(m, fuses ? o->level : 0);
     else if (strcmp(name, "schedule") == 0)
-        pass_schedule(m, o->level);
+        pass_schedule(m);
     else if (strcmp(name, "layout") == 0)
         pass_layout(m, o->level);
     else if (strcmp(name, "order") == 0)

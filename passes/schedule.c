@@ -1,5 +1,4 @@
-/* schedule: how each kernel is executed on its target: images a chunk, partial sums, rows a strip,
- * register tiles.
+/* schedule: how each kernel is executed on its target: images a chunk, rows a strip, register tiles.
  *
  * Requires stage kernels; brings it to scheduled. Everything is decided from shapes and the
  * target's limits: the CPU's below, a GPU's in schedule_cuda.c. */
@@ -9,9 +8,10 @@
  * Narrower machines cut the tiles into parts (codegen/cpu/ninc_cpu.h). */
 enum { ACCUMULATORS = 28, MAX_TILE_VECTORS = 4 };
 
-/* What one worker's values may take together (its share of a level-3 cache), and the pixels of a
- * strip, few enough for its rows to stay in a level-2 cache, enough to reuse a filter read. */
-enum { WORKER_BYTES = 24 * 1024 * 1024, STRIP_PIXELS = 256 };
+/* What the values of a chunk of images may take together (a share of a level-3 cache); the pixels
+ * of a strip, few enough for its rows to stay in a level-2 cache, enough to reuse a filter read; and
+ * how many strips a chunk has at least, where its maps have the rows, to keep threads busy. */
+enum { CHUNK_BYTES = 64 * 1024 * 1024, STRIP_PIXELS = 256, LEAST_STRIPS = 16 };
 
 static int ceil_div(int a, int b)
 {
@@ -71,20 +71,20 @@ static void schedule_wgrad(const Graph *g, Node *n)
     n->tile = (Tile){ceil_div(run, ceil_div(run, ACCUMULATORS / vectors)), vectors};
 }
 
-/* Rows a strip: the map in equal strips of about STRIP_PIXELS, where there is more than one
- * statement to keep close together. */
-static int strip_rows(const Kernel *k)
+/* Rows a strip: the map in equal strips of about STRIP_PIXELS. What sums over a whole map or over
+ * images has none. */
+static int strip_rows(const Graph *g, const Kernel *k)
 {
-    if (k->class != KERNEL_MLPCONV_FORWARD && k->class != KERNEL_MLPCONV_BACKWARD &&
-        k->class != KERNEL_CONV_BACKWARD)
-        return 0;
-    const Node *map = k->node[0];
-    const int32_t *d = map->tensor.shape.dim;
-    if (map->tensor.shape.rank != 4)
-        return 0;
-    int rows = STRIP_PIXELS / d[2];
+    const int32_t *d = k->node[0]->tensor.shape.dim;
+    for (int i = 0; i < k->node_count; i++)
+        if (k->node[i]->tensor.shape.rank != 4 || k->node[i]->op == OP_GAP ||
+            op_sums_images(k->node[i]->op))
+            return 0;
+    int least = ceil_div(LEAST_STRIPS, g->chunk), rows = STRIP_PIXELS / d[2];
     rows = rows < 1 ? 1 : rows;
-    return ceil_div(d[1], ceil_div(d[1], rows));
+    int strips = ceil_div(d[1], rows);
+    strips = strips > least ? strips : least;
+    return ceil_div(d[1], strips < d[1] ? strips : d[1]);
 }
 
 /* About how many bytes one image's chunk values take, channels padded to vectors. */
@@ -102,27 +102,24 @@ static int64_t image_bytes(const Graph *g)
     return bytes;
 }
 
-/* As many images as fit a worker's share of the cache, but chunks enough for all partials. */
-static int chunk_images(const Graph *g, int level)
+/* As many images as fit the share of the cache, in chunks of equal size. */
+static int chunk_images(const Graph *g)
 {
-    if (level == 0)
-        return 1;
-    int64_t bytes = image_bytes(g), fit = bytes > 0 ? WORKER_BYTES / bytes : g->batch;
-    int most = ceil_div(g->batch, MAX_PARTIALS);
-    int chunk = fit < most ? (int)fit : most;
-    return chunk < 1 ? 1 : chunk;
+    int64_t bytes = image_bytes(g), fit = bytes > 0 ? CHUNK_BYTES / bytes : g->batch;
+    if (fit >= g->batch)
+        return g->batch;
+    return fit < 1 ? 1 : ceil_div(g->batch, ceil_div(g->batch, (int)fit));
 }
 
-static void schedule_graph(Graph *g, int level)
+static void schedule_graph(Graph *g)
 {
-    g->chunk = chunk_images(g, level);
-    int chunks = ceil_div(g->batch, g->chunk);
-    g->partials = chunks < MAX_PARTIALS ? chunks : MAX_PARTIALS;
+    g->chunk = chunk_images(g);
+    g->partials = 1;
     for (int i = 0; i < g->kernel_count; i++) {
         Kernel *k = g->kernel[i];
         if (!kernel_is_rows(k))
             continue;
-        k->strip = strip_rows(k);
+        k->strip = strip_rows(g, k);
         for (int j = 0; j < k->node_count; j++)
             if (k->node[j]->op == OP_CONV2D || k->node[j]->op == OP_CONV2D_TRANSPOSE)
                 schedule_conv(k->node[j]);
@@ -134,11 +131,11 @@ static void schedule_graph(Graph *g, int level)
     g->stage = STAGE_SCHEDULED;
 }
 
-void pass_schedule(Module *m, int level)
+void pass_schedule(Module *m)
 {
     for (int i = 0; i < m->graph_count; i++) {
         if (m->graph[i]->target == TARGET_CPU)
-            schedule_graph(m->graph[i], level);
+            schedule_graph(m->graph[i]);
         else if (m->graph[i]->target == TARGET_CUDA)
             schedule_cuda_graph(m->graph[i]);
     }

@@ -360,7 +360,6 @@ static void schedule_kernel(const Graph *g, Kernel *k)
         schedule_blocks(k, ceil_div(physical_elements(g, result_of(k)), THREADS), 0);
         return;
     case KERNEL_ROWS:
-    case KERNEL_CONV_BACKWARD:
     case KERNEL_CLASS_COUNT: break;
     }
     internal_error("kernel %s: class %s is not of this target", k->name, class_names[k->class]);

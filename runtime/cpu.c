@@ -1,7 +1,7 @@
-/* The CPU as a device. A step is three lists: `before` and `after` launches run slice by slice
- * over all threads, with a barrier between launches; the chunks of images are divided among the
- * program's partials, whose number is a constant of the plan. A thread takes whole partials and
- * runs their chunks in order, so no sum depends on the number of threads. */
+/* The CPU as a device. A step is three lists of launches, of which the middle one runs once a chunk
+ * of images. The slices of a launch are taken by whichever thread is free; the next launch begins
+ * when all are done, whether or not every thread has come by. No two slices write the same bytes
+ * and no sum crosses slices, so the number of threads cannot change a bit. */
 #include "../ir/ir.h"
 #include "runtime.h"
 
@@ -18,19 +18,26 @@
 #include <omp.h>
 #endif
 
-enum { HUGE_PAGE = 2 << 20, LINE = 64, MAX_THREADS = 1024 };
+enum { HUGE_PAGE = 2 << 20, LINE = 64, MAX_THREADS = 1024, SPINS = 4096 };
+
+/* How far one launch of a step has come; a cache line of its own. */
+typedef struct Turn {
+    _Alignas(LINE) atomic_int next; /* slice that nobody has taken yet */
+    atomic_int done;                /* slices */
+} Turn;
 
 struct Device {
     const NincModel *model;
     const NincTarget *target;
     const NincCpuLevel *level;
-    int threads, workers;
+    int threads;
     void *map;
     size_t map_bytes;
-    char *state, *shared, *worker; /* worker 0; the others follow, worker_stride apart */
-    int64_t worker_stride, arena_bytes;
+    char *state, *shared, *chunk, *thread; /* thread 0; the others follow, thread_stride apart */
+    int64_t thread_stride, arena_bytes;
     void **args; /* args_each pointers a thread */
     int args_each;
+    Turn *progress; /* of the longest step */
     Metrics metrics;
     char description[96];
 };
@@ -102,34 +109,21 @@ static int thread_number(void)
 
 /* ---- opening ---- */
 
-static bool uses_partials(const NincProgram *p)
-{
-    for (int i = 0; i < p->chunkeds; i++)
-        for (int k = 0; k < p->chunked[i].args; k++)
-            if (p->chunked[i].arg[k].region == NINC_REGION_PARTIAL)
-                return true;
-    return false;
-}
-
 static int chunks_of(const NincProgram *p)
 {
     return p->chunk > 0 ? (p->batch + p->chunk - 1) / p->chunk : 0;
 }
 
-/* Runs of chunks that must stay in order: one a partial, or every chunk by itself. */
-static int runs_of(const NincProgram *p)
+/* Launches of a step, those of every chunk counted. */
+static int64_t launches_of(const NincProgram *p)
 {
-    return uses_partials(p) ? p->partials : chunks_of(p);
+    return p->befores + (int64_t)chunks_of(p) * p->chunkeds + p->afters;
 }
 
 static void check_program(const NincProgram *p)
 {
     if (p->batch < 1 || (p->chunkeds > 0 && p->chunk < 1))
         internal_error("program %s has batch %d, chunk %d", p->name, p->batch, p->chunk);
-    if (uses_partials(p) &&
-        (p->partials < 1 || p->partials > NINC_MAX_PARTIALS || p->partials > chunks_of(p)))
-        internal_error("program %s has %d partials for %d chunks", p->name, p->partials,
-                       chunks_of(p));
 }
 
 static void most_args(const NincLaunch *launch, int count, int *most)
@@ -152,41 +146,47 @@ static int args_of(const NincModel *m)
     }
 }
 
-/* One mapping, aligned to huge pages: state, shared, workers. */
-static int map_arena(Device *d, int64_t state, int64_t shared)
+/* One mapping, aligned to huge pages: state, shared, chunk, threads. */
+static int map_arena(Device *d, int64_t state, int64_t shared, int64_t chunk)
 {
-    d->arena_bytes = state + shared + d->worker_stride * d->workers;
+    d->arena_bytes = state + shared + chunk + d->thread_stride * d->threads;
     d->map_bytes = (size_t)round_up(d->arena_bytes, HUGE_PAGE) + HUGE_PAGE;
     d->map = mmap(NULL, d->map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (d->map == MAP_FAILED) {
         d->map = NULL;
         return fault("cannot get %.1f MB of memory for model %s on %d threads: %s; free memory, "
                      "use fewer --threads, or compile with a smaller --batch",
-                     (double)d->arena_bytes / 1e6, d->model->name, d->workers, strerror(errno));
+                     (double)d->arena_bytes / 1e6, d->model->name, d->threads, strerror(errno));
     }
     uintptr_t start = (uintptr_t)d->map, aligned = (start + HUGE_PAGE - 1) & -(uintptr_t)HUGE_PAGE;
     d->state = (char *)d->map + (aligned - start);
     if (d->arena_bytes >= HUGE_PAGE)
         madvise(d->state, (size_t)round_up(d->arena_bytes, HUGE_PAGE), MADV_HUGEPAGE);
     d->shared = d->state + state;
-    d->worker = d->shared + shared;
+    d->chunk = d->shared + shared;
+    d->thread = d->chunk + chunk;
     return 0;
+}
+
+static int64_t larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
 }
 
 static int allocate(Device *d, bool with_train)
 {
-    const NincProgram *train = &d->target->train, *eval = &d->target->eval;
-    int64_t shared = eval->shared_bytes, worker = eval->worker_bytes;
-    if (with_train && train->shared_bytes > shared)
-        shared = train->shared_bytes;
-    if (with_train && train->worker_bytes > worker)
-        worker = train->worker_bytes;
-    d->worker_stride = round_up(worker, LINE);
-    if (map_arena(d, round_up(d->target->state_bytes, LINE), round_up(shared, LINE)) < 0)
+    const NincProgram *eval = &d->target->eval, *other = with_train ? &d->target->train : eval;
+    d->thread_stride = round_up(larger(eval->thread_bytes, other->thread_bytes), LINE);
+    if (map_arena(d, round_up(d->target->state_bytes, LINE),
+                  round_up(larger(eval->shared_bytes, other->shared_bytes), LINE),
+                  round_up(larger(eval->chunk_bytes, other->chunk_bytes), LINE)) < 0)
         return -1;
+    int64_t launches = larger(launches_of(eval), launches_of(other)) + 1;
     d->args_each = args_of(d->model);
     d->args = malloc((size_t)d->threads * (size_t)d->args_each * sizeof *d->args);
-    return d->args ? 0 : fault("no memory for the arguments of %d threads", d->threads);
+    d->progress = aligned_alloc(LINE, (size_t)launches * sizeof *d->progress);
+    return d->args && d->progress ? 0
+                                  : fault("no memory for the launches of %d threads", d->threads);
 }
 
 static void cpu_close(Device *d)
@@ -196,6 +196,7 @@ static void cpu_close(Device *d)
     if (d->map)
         munmap(d->map, d->map_bytes);
     free(d->args);
+    free(d->progress);
     free(d);
 }
 
@@ -216,12 +217,6 @@ static Device *cpu_open(const NincModel *model, const DeviceOptions *options)
     d->threads = options->threads > 0 ? options->threads : processors();
     if (d->threads > MAX_THREADS)
         d->threads = MAX_THREADS;
-    int runs = runs_of(options->with_train ? &target->train : &target->eval);
-    d->workers = runs < NINC_MAX_PARTIALS ? runs : NINC_MAX_PARTIALS;
-    if (d->workers > d->threads)
-        d->workers = d->threads;
-    if (d->workers < 1)
-        d->workers = 1;
     if (allocate(d, options->with_train) < 0) {
         cpu_close(d);
         return NULL;
@@ -267,14 +262,14 @@ static int cpu_read_state(Device *d, int64_t offset, void *bytes, int64_t count)
 
 /* ---- addresses and launches ---- */
 
-static void *address_of(const Device *d, const NincArg *at, int worker, int first_image,
-                        int partial)
+static void *address_of(const Device *d, const NincArg *at, int thread, int first_image)
 {
     switch (at->region) {
     case NINC_REGION_STATE: return d->state + at->offset;
     case NINC_REGION_SHARED: return d->shared + at->offset + first_image * at->per_image;
-    case NINC_REGION_WORKER: return d->worker + worker * d->worker_stride + at->offset;
-    case NINC_REGION_PARTIAL: return d->shared + at->offset + partial * at->per_partial;
+    case NINC_REGION_CHUNK: return d->chunk + at->offset;
+    case NINC_REGION_THREAD: return d->thread + thread * d->thread_stride + at->offset;
+    case NINC_REGION_PARTIAL: return d->shared + at->offset;
     case NINC_REGION_NONE: break;
     }
     return NULL;
@@ -282,20 +277,23 @@ static void *address_of(const Device *d, const NincArg *at, int worker, int firs
 
 static int cpu_write(Device *d, const NincArg *at, int partial, const void *bytes, int64_t count)
 {
-    memcpy(address_of(d, at, 0, 0, partial), bytes, (size_t)count);
+    (void)partial;
+    memcpy(address_of(d, at, 0, 0), bytes, (size_t)count);
     return 0;
 }
 
 static int cpu_read(Device *d, const NincArg *at, int partial, void *bytes, int64_t count)
 {
-    memcpy(bytes, address_of(d, at, 0, 0, partial), (size_t)count);
+    (void)partial;
+    memcpy(bytes, address_of(d, at, 0, 0), (size_t)count);
     return 0;
 }
 
 static int cpu_poison(Device *d, const NincProgram *program)
 {
     memset(d->shared, 0xFF, (size_t)program->shared_bytes);
-    memset(d->worker, 0xFF, (size_t)program->worker_bytes);
+    memset(d->chunk, 0xFF, (size_t)program->chunk_bytes);
+    memset(d->thread, 0xFF, (size_t)program->thread_bytes);
     return 0;
 }
 
@@ -306,15 +304,12 @@ static int cpu_copies(Device *d, const NincLaunch *launch)
     return 1;
 }
 
-typedef struct Site {
-    int thread, worker, partial;
-} Site;
-
-static void run_launch(const Device *d, const NincLaunch *launch, const NincRange *range, Site site)
+static void run_slice(const Device *d, const NincLaunch *launch, const NincRange *range,
+                      int thread)
 {
-    void **arg = d->args + (size_t)site.thread * (size_t)d->args_each;
+    void **arg = d->args + (size_t)thread * (size_t)d->args_each;
     for (int i = 0; i < launch->args; i++)
-        arg[i] = address_of(d, &launch->arg[i], site.worker, range->first_image, site.partial);
+        arg[i] = address_of(d, &launch->arg[i], thread, range->first_image);
     d->level->kernel[launch->kernel](arg, range);
 }
 
@@ -322,58 +317,67 @@ static int cpu_launch(Device *d, const NincProgram *program, const NincLaunch *l
                       const NincRange *range, int partial)
 {
     (void)program;
-    run_launch(d, launch, range, (Site){.partial = partial});
+    (void)partial;
+    run_slice(d, launch, range, 0);
     return 0;
 }
 
 /* ---- a step ---- */
 
-/* Called by every thread of the team; ends with a barrier. */
-static void run_sliced(const Device *d, const NincLaunch *launch, int count)
+static int slices_of(const Device *d, const NincLaunch *launch)
 {
-    for (int i = 0; i < count; i++) {
-        int slices = launch[i].slices > 0 ? launch[i].slices : 1;
-#pragma omp for schedule(dynamic, 1)
-        for (int s = 0; s < slices; s++) {
-            NincRange range = {.slice = s, .slices = slices};
-            run_launch(d, &launch[i], &range, (Site){.thread = thread_number()});
+    int slices = launch->slices > 0 ? launch->slices : 1;
+    return launch->coarse && slices > d->threads ? d->threads : slices;
+}
+
+/* Lets a while pass: first by spinning, then in favour of others. */
+static void wait_for(atomic_int *count, int least)
+{
+    for (int spins = 0; atomic_load_explicit(count, memory_order_acquire) < least; spins++) {
+        if (spins > SPINS)
+            sched_yield();
+#if defined(__x86_64__)
+        else
+            __builtin_ia32_pause();
+#endif
+    }
+}
+
+/* Called by every thread of the team with the progress of the list's first launch; `range` names
+ * the images. Returns the progress behind the list. */
+static Turn *run_list(const Device *d, const NincLaunch *launch, int count, NincRange range,
+                          Turn *at)
+{
+    for (int i = 0; i < count; i++, at++) {
+        range.slices = slices_of(d, &launch[i]);
+        while ((range.slice = atomic_fetch_add(&at->next, 1)) < range.slices) {
+            run_slice(d, &launch[i], &range, thread_number());
+            atomic_fetch_add_explicit(&at->done, 1, memory_order_release);
         }
+        wait_for(&at->done, range.slices);
     }
+    return at;
 }
 
-/* Chunks p*n/P to (p+1)*n/P of partial p, in order. */
-static void run_partial(const Device *d, const NincProgram *program, int runs, Site site)
+/* The images of chunk c. */
+static NincRange chunk_range(const NincProgram *p, int c)
 {
-    int64_t chunks = chunks_of(program);
-    int first = (int)(site.partial * chunks / runs);
-    int last = (int)((site.partial + 1) * chunks / runs);
-    for (int c = first; c < last; c++) {
-        NincRange range = {.first_image = c * program->chunk,
-                           .images = program->chunk,
-                           .accumulate = c > first,
-                           .slices = 1};
-        if (range.images > program->batch - range.first_image)
-            range.images = program->batch - range.first_image;
-        for (int i = 0; i < program->chunkeds; i++)
-            run_launch(d, &program->chunked[i], &range, site);
-    }
+    NincRange range = {.first_image = c * p->chunk, .images = p->chunk, .accumulate = c > 0};
+    if (range.images > p->batch - range.first_image)
+        range.images = p->batch - range.first_image;
+    return range;
 }
 
-static void run_program(const Device *d, const NincProgram *program)
+static void run_program(const Device *d, const NincProgram *p)
 {
-    int runs = program->chunkeds > 0 ? runs_of(program) : 0;
-    atomic_int next = 0;
+    int chunks = p->chunkeds > 0 ? chunks_of(p) : 0;
+    memset(d->progress, 0, (size_t)launches_of(p) * sizeof *d->progress);
 #pragma omp parallel num_threads(d->threads)
     {
-        int thread = thread_number();
-        run_sliced(d, program->before, program->befores);
-        /* Only as many threads as there are worker regions take partials. */
-        if (thread < d->workers)
-            for (int p; (p = atomic_fetch_add(&next, 1)) < runs;)
-                run_partial(d, program, runs,
-                            (Site){.thread = thread, .worker = thread, .partial = p});
-#pragma omp barrier
-        run_sliced(d, program->after, program->afters);
+        Turn *at = run_list(d, p->before, p->befores, (NincRange){0}, d->progress);
+        for (int c = 0; c < chunks; c++)
+            at = run_list(d, p->chunked, p->chunkeds, chunk_range(p, c), at);
+        run_list(d, p->after, p->afters, (NincRange){0}, at);
     }
 }
 
@@ -382,7 +386,7 @@ static void run_program(const Device *d, const NincProgram *program)
 /* The host's address of an input or output that may be absent. */
 static void *port_address(const Device *d, const NincPort *port)
 {
-    return port ? address_of(d, &port->at, 0, 0, 0) : NULL;
+    return port ? address_of(d, &port->at, 0, 0) : NULL;
 }
 
 static void *input_address(const Device *d, const NincProgram *p, const char *name)

@@ -51,8 +51,8 @@ typedef struct DeviceTable {
     int (*read_state)(Device *d, int64_t offset, void *bytes, int64_t count);
     int (*step)(Device *d, const NincProgram *program, const StepInput *input);
     int (*read_metrics)(Device *d, Metrics *out);
-    /* For verify and profile: the memory of worker 0 (copy `partial` of partials), physical bytes,
-     * and one launch on it. poison sets every byte of the program's shared and worker memory to
+    /* For verify and profile: the memory (copy `partial` of partials), physical bytes,
+     * and one launch on it. poison sets every byte of the program's shared and chunk memory to
      * 0xFF. */
     int (*write)(Device *d, const NincArg *at, int partial, const void *bytes, int64_t count);
     int (*read)(Device *d, const NincArg *at, int partial, void *bytes, int64_t count);

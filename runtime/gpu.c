@@ -67,9 +67,10 @@ GpuAddress address_of(const Device *d, const NincArg *at, int partial)
     switch (at->region) {
     case NINC_REGION_STATE: return d->state + (GpuAddress)at->offset;
     case NINC_REGION_SHARED: return d->shared + (GpuAddress)at->offset;
-    case NINC_REGION_WORKER: return d->worker + (GpuAddress)at->offset;
+    case NINC_REGION_CHUNK: return d->scratch + (GpuAddress)at->offset;
     case NINC_REGION_PARTIAL:
         return d->shared + (GpuAddress)(at->offset + partial * at->per_partial);
+    case NINC_REGION_THREAD:
     case NINC_REGION_NONE: break;
     }
     internal_error("a value without a place is asked for");
@@ -90,7 +91,7 @@ static int gpu_poison(Device *d, const NincProgram *program)
     const struct {
         GpuAddress at;
         int64_t bytes;
-    } part[] = {{d->shared, program->shared_bytes}, {d->worker, program->worker_bytes}};
+    } part[] = {{d->shared, program->shared_bytes}, {d->scratch, program->chunk_bytes}};
     for (int i = 0; i < 2; i++)
         if (part[i].bytes > 0 &&
             d->driver->fill(d->machine, part[i].at, 0xFF, part[i].bytes) < 0)

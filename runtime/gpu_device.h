@@ -43,7 +43,7 @@ struct Device {
     int kernels, train_kernels;
     bool with_train;
     GpuAddress *arg; /* of one launch */
-    GpuAddress state, shared, worker, index, sums;
+    GpuAddress state, shared, scratch, index, sums;
     int64_t arena_bytes, data_bytes;
     char *slots;
     int64_t slot_bytes;

@@ -20,7 +20,7 @@ const NincLaunch *launch_at(const NincProgram *p, int i)
 
 /* Bytes of the arena's parts, in order. */
 typedef struct Parts {
-    int64_t state, shared, worker, index, sums;
+    int64_t state, shared, scratch, index, sums;
 } Parts;
 
 static Parts parts_of(const NincTarget *t, bool with_train)
@@ -29,11 +29,11 @@ static Parts parts_of(const NincTarget *t, bool with_train)
     Parts p = {
         .state = t->state_bytes,
         .shared = larger(first->shared_bytes, t->eval.shared_bytes),
-        .worker = larger(first->worker_bytes, t->eval.worker_bytes),
+        .scratch = larger(first->chunk_bytes, t->eval.chunk_bytes),
         .index = larger(first->batch, t->eval.batch) * (int64_t)sizeof(int32_t),
         .sums = sizeof(Sums),
     };
-    int64_t *const part[] = {&p.state, &p.shared, &p.worker, &p.index, &p.sums};
+    int64_t *const part[] = {&p.state, &p.shared, &p.scratch, &p.index, &p.sums};
     for (size_t i = 0; i < sizeof part / sizeof *part; i++)
         *part[i] = round_up(*part[i], ALIGNMENT);
     return p;
@@ -41,7 +41,7 @@ static Parts parts_of(const NincTarget *t, bool with_train)
 
 static int64_t sum_of(const Parts *p)
 {
-    return p->state + p->shared + p->worker + p->index + p->sums;
+    return p->state + p->shared + p->scratch + p->index + p->sums;
 }
 
 int64_t gpu_arena_bytes(const NincTarget *target, bool with_train)
@@ -133,8 +133,8 @@ static int allocate(Device *d)
         return -1;
     d->arena_bytes = bytes;
     d->shared = d->state + (GpuAddress)parts.state;
-    d->worker = d->shared + (GpuAddress)parts.shared;
-    d->index = d->worker + (GpuAddress)parts.worker;
+    d->scratch = d->shared + (GpuAddress)parts.shared;
+    d->index = d->scratch + (GpuAddress)parts.scratch;
     d->sums = d->index + (GpuAddress)parts.index;
     d->slot_bytes = larger(SPAN, parts.index);
     d->slots = d->driver->slots_alloc(d->machine, SLOTS, d->slot_bytes);

@@ -38,8 +38,10 @@ static void print_program(const Module *ir, const DeviceTable *table, const Ninc
 {
     const Graph *g = plan_graph(ir, table, p->name);
     print_region(p->name, "shared", p->shared_bytes, g ? g->shared_bound : p->shared_bytes);
-    print_region(p->name, table->target == NINC_CUDA ? "scratch" : "each worker", p->worker_bytes,
-                 g ? g->worker_bound : p->worker_bytes);
+    print_region(p->name, "chunk", p->chunk_bytes, g ? g->chunk_bound : p->chunk_bytes);
+    if (table->target == NINC_CPU)
+        print_region(p->name, "each thread", p->thread_bytes,
+                     g ? g->thread_bound : p->thread_bytes);
 }
 
 static void print_launches(const DeviceTable *table, const NincProgram *p)
@@ -48,9 +50,8 @@ static void print_launches(const DeviceTable *table, const NincProgram *p)
         printf("%-8s batch %d; %d kernels a step\n", p->name, p->batch,
                p->befores + p->chunkeds + p->afters);
     else
-        printf("%-8s batch %d, chunks of %d, %d partials; kernels: %d before, %d a chunk, "
-               "%d after\n",
-               p->name, p->batch, p->chunk, p->partials, p->befores, p->chunkeds, p->afters);
+        printf("%-8s batch %d, chunks of %d; kernels: %d before, %d a chunk, %d after\n", p->name,
+               p->batch, p->chunk, p->befores, p->chunkeds, p->afters);
 }
 
 /* On a GPU all of it is one allocation; on the CPU it depends on the number of threads. */

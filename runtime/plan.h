@@ -14,24 +14,25 @@ enum { NINC_MAX_PARTIALS = 8, NINC_MAX_OUTPUTS = 4 };
 typedef struct NincRange {
     int first_image; /* chunk kernels: index in the batch of the chunk's first image */
     int images;      /* chunk kernels: images in this chunk, at most NincProgram.chunk */
-    int accumulate;  /* 0: weight gradients are stored; 1: added to the partial */
-    int slice;       /* before and after: do part `slice` of `slices` equal parts */
+    int accumulate;  /* 0: weight gradients are stored; 1: added to what is there */
+    int slice;       /* do part `slice` of `slices` parts, no two of which write the same bytes */
     int slices;
 } NincRange;
 
-/* arg[i] points at the i-th argument of the launch, already moved to the chunk and partial. */
+/* arg[i] points at the i-th argument of the launch, already moved to the chunk and thread. */
 typedef void NincKernelFn(void *const *arg, const NincRange *range);
 
 typedef enum NincRegion {
     NINC_REGION_NONE,
     NINC_REGION_STATE,   /* parameters and moments: outlives the step */
     NINC_REGION_SHARED,  /* one for all workers */
-    NINC_REGION_WORKER,  /* one for each worker */
-    NINC_REGION_PARTIAL, /* in shared: one copy for each partial */
+    NINC_REGION_CHUNK,   /* one for all workers: the images of one chunk */
+    NINC_REGION_THREAD,  /* one for each worker: strips */
+    NINC_REGION_PARTIAL, /* in shared, sums over images; GPU: a copy for each part of a split */
 } NincRegion;
 
 /* Address = start of region + offset + (shared: first_image * per_image)
- *         + (partial, in chunk kernels: partial * per_partial). */
+ *         + (GPU, partial: part * per_partial). */
 typedef struct NincArg {
     NincRegion region;
     int64_t offset, per_image, per_partial; /* bytes */
@@ -49,7 +50,8 @@ typedef struct NincLaunch {
     int kernel;        /* CPU: index in NincCpuLevel.kernel; CUDA: its NINC_KERNEL number */
     const NincArg *arg;
     int args;
-    int slices;        /* CPU, before and after: parts that may run in parallel; else 1 */
+    int slices;        /* CPU: the most parts that may run in parallel; GPU: 1 */
+    bool coarse;       /* CPU: fewer, larger parts take less time: one a thread */
     const NincSchedule *schedule; /* CUDA */
     int schedules;
 } NincLaunch;
@@ -64,7 +66,7 @@ typedef struct NincPort {
 typedef struct NincProgram {
     const char *name; /* train, eval */
     int batch, chunk, partials;
-    int64_t shared_bytes, worker_bytes;
+    int64_t shared_bytes, chunk_bytes, thread_bytes;
     const NincLaunch *before, *chunked, *after;
     int befores, chunkeds, afters;
     const NincPort *input, *output;

@@ -243,8 +243,8 @@ static NincArg place_of(const Graph *g, const Node *n)
 {
     static const NincRegion regions[] = {
         [REGION_NONE] = NINC_REGION_NONE,       [REGION_STATE] = NINC_REGION_STATE,
-        [REGION_SHARED] = NINC_REGION_SHARED,   [REGION_WORKER] = NINC_REGION_WORKER,
-        [REGION_PARTIAL] = NINC_REGION_PARTIAL,
+        [REGION_SHARED] = NINC_REGION_SHARED,   [REGION_CHUNK] = NINC_REGION_CHUNK,
+        [REGION_THREAD] = NINC_REGION_THREAD,   [REGION_PARTIAL] = NINC_REGION_PARTIAL,
     };
     NincArg at = {.region = regions[n->place.region],
                   .offset = n->place.offset,
@@ -383,7 +383,7 @@ static int launch_kernel(const Verify *v, const Trial *t)
 {
     const NincLaunch *launch = find_launch(t->program, t->kernel);
     bool chunk = t->kernel->phase == PHASE_CHUNK;
-    int slices = chunk || launch->slices < 1 ? 1 : launch->slices, status = 0;
+    int slices = launch->slices < 1 ? 1 : launch->slices, status = 0;
     for (int s = 0; s < slices && status == 0; s++) {
         NincRange range = {.images = chunk ? t->images : 0, .slice = s, .slices = slices};
         status = v->table->launch(v->device, t->program, launch, &range, 0);

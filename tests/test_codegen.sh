@@ -217,5 +217,5 @@ no_program "a sum read too early" autodiff 'after all of them' \
     "s/= relu_grad %\([0-9]*\), %[0-9]*/= relu_grad %\1, $loss/"
 no_program "another tile" schedule 'tile' '0,/tile=[0-9]*x[0-9]*/s//tile=0x0/'
 no_program "a missing halo" layout 'halo' '0,/ halo=[0-9x]*/s///'
-no_program "a moved place" memory 'aligned' '0,/at worker+[0-9]*/s//at worker+4/'
+no_program "a moved place" memory 'aligned' '0,/at chunk+[0-9]*/s//at chunk+4/'
 finish

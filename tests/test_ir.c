@@ -163,7 +163,7 @@ static const Fault faults[] = {
     {"kernel=3x3 stride=2x2} at", "kernel=9x9 stride=2x2} at",
      "maxpool's kernel 9x9 does not fit its input 7x7; use a smaller kernel_size"},
     {"-> (%2)", "-> (%3)", "kernel c_forward does not make %3"},
-    {"at worker+4096", "at state+4096", "a value lies in shared, worker or partial"},
+    {"at chunk+4096", "at state+4096", "a value lies in shared, worker or partial"},
     {"tiny.yaml:5:5", "\"tiny.yaml:5:5", "the string has no end"},
     {"input at shared+4928:8", "input at shared+4928:8 7", "expected the end of the line"},
     {"return loss=%20, correct=%21", "return loss=%20, loss=%21", "output loss is returned twice"},
@@ -195,12 +195,12 @@ static const Fault faults[] = {
     {"(%2) -> (%3, %4)", "(%1) -> (%3, %4)", "its inputs are not what its nodes read"},
     {"(%2) -> (%3, %4)", "(%2) -> (%3)", "its outputs are not what others read"},
     {"-> (%7, %8, %10)", "-> (%7, %8, %9, %10)", "its outputs are not what others read"},
-    {"at worker+4096:3136 ", "at worker+4000:3136 ", "its offset is not aligned"},
-    {"at worker+4096:3136 ", "at worker+4096:3072 ", "another size than its value"},
-    {"at worker+4096:3136 ", "at worker+9984:3136 ", "its place leaves the region"},
-    {"at worker+4096:3136 ", "at shared+4096:3136 ", "another size than its value"},
-    {"at worker+4096:3136 ", "", "it is kept in memory, but has no place"},
-    {"at worker+7232:576 ", "at worker+4096:576 ", "overlaps %2 (relu) in memory"},
+    {"at chunk+4096:3136 ", "at chunk+4000:3136 ", "its offset is not aligned"},
+    {"at chunk+4096:3136 ", "at chunk+4096:3072 ", "another size than its value"},
+    {"at chunk+4096:3136 ", "at chunk+9984:3136 ", "its place leaves the region"},
+    {"at chunk+4096:3136 ", "at shared+4096:3136 ", "another size than its value"},
+    {"at chunk+4096:3136 ", "", "it is kept in memory, but has no place"},
+    {"at chunk+7232:576 ", "at chunk+4096:576 ", "overlaps %2 (relu) in memory"},
     {"at partial+4800:64", "at shared+4800:64", "a sum over chunks lies in partial"},
     {"at partial+4800:64", "at partial+3136:64", "overlaps"},
     {"at partial+0:1600", "at partial+4480:1600", "its place leaves the region"},
@@ -683,10 +683,10 @@ START_TEST(a_kernel_prints_without_positions)
     ck_assert_ptr_nonnull(m);
     kernel_print(m->graph[0], m->graph[0]->kernel[3], "// ", &out);
     ck_assert_str_eq(out.data, "// kernel gap rows chunk (%3) -> (%5) {\n"
-                               "//   %5 : f32[2,1,1,3] {nchw16c} = gap %3 at worker+7808:64\n"
+                               "//   %5 : f32[2,1,1,3] {nchw16c} = gap %3 at chunk+7808:64\n"
                                "// }\n");
     node_print(m->graph[0], m->graph[0]->kernel[3]->node[0], &node);
-    ck_assert_str_eq(node.data, "%5 : f32[2,1,1,3] {nchw16c} = gap %3 at worker+7808:64");
+    ck_assert_str_eq(node.data, "%5 : f32[2,1,1,3] {nchw16c} = gap %3 at chunk+7808:64");
     text_free(&text);
     text_free(&out);
     text_free(&node);

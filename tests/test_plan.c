@@ -92,14 +92,14 @@ typedef struct Memory {
 static bool lies_in(const Memory *m, const Node *n)
 {
     Region r = n->place.region;
-    return m->shared ? r == REGION_SHARED || r == REGION_PARTIAL : r == REGION_WORKER;
+    return m->shared ? r == REGION_SHARED || r == REGION_PARTIAL : r == REGION_CHUNK;
 }
 
 /* Bytes of a value with all its copies, from its type. */
 static int64_t bytes_of(const Graph *g, const Node *n)
 {
     Tensor t = n->tensor;
-    if (n->place.region == REGION_WORKER && is_per_image(g, n))
+    if (n->place.region == REGION_CHUNK && is_per_image(g, n))
         t.shape.dim[0] = g->chunk;
     int64_t copies = n->place.region == REGION_PARTIAL ? g->partials : 1;
     return tensor_elements(&t) * dtype_bytes(t.dtype) * copies;
@@ -170,7 +170,7 @@ static void play(Memory *m)
 static void check_memory(const Graph *g)
 {
     for (int shared = 0; shared < 2; shared++) {
-        int64_t blocks = (shared ? g->shared_bytes : g->worker_bytes) / BLOCK;
+        int64_t blocks = (shared ? g->shared_bytes : g->chunk_bytes) / BLOCK;
         Memory m = {g, shared, xmalloc(((size_t)blocks + 1) * sizeof(int)), blocks};
         memset(m.owner, 0, ((size_t)blocks + 1) * sizeof(int));
         play(&m);
@@ -236,7 +236,7 @@ static int64_t live_bytes(const Graph *g, int at)
                 needed |= g->kernel[k]->in[j] == n;
         }
         needed |= n->kernel == g->kernel[at];
-        if (made && needed && n->place.region == REGION_WORKER)
+        if (made && needed && n->place.region == REGION_CHUNK)
             sum += (bytes_of(g, n) + BLOCK - 1) / BLOCK * BLOCK;
     }
     return sum;
@@ -252,8 +252,8 @@ START_TEST(arenas_are_near_their_bound)
         for (int k = 0; k < g->kernel_count; k++)
             if (live_bytes(g, k) > most)
                 most = live_bytes(g, k);
-        ck_assert_int_eq(g->worker_bound, most);
-        ck_assert_int_le(g->worker_bytes * 10, g->worker_bound * 11);
+        ck_assert_int_eq(g->chunk_bound, most);
+        ck_assert_int_le(g->chunk_bytes * 10, g->chunk_bound * 11);
         ck_assert_int_le(g->shared_bytes * 10, g->shared_bound * 11);
     }
     pool_free(pool);
@@ -265,7 +265,7 @@ static int64_t training_bytes(Pool *pool, int batch)
 {
     const Module *m = plan_file(pool, "models/nin.yaml", 2, batch);
     const Graph *g = module_find_graph(m, "train", TARGET_CPU);
-    return m->state_bytes[TARGET_CPU] + g->shared_bytes + 8 * g->worker_bytes;
+    return m->state_bytes[TARGET_CPU] + g->shared_bytes + 8 * g->chunk_bytes;
 }
 
 START_TEST(memory_does_not_grow_with_the_batch)

@@ -112,7 +112,7 @@ static void tiny_update(void *const *arg, const NincRange *range)
 #define TINY_ROW_ARGS                                                                            \
     TINY_AT(TINY_IMAGE, TINY_PIXELS), TINY_AT(TINY_LABEL, 4), TINY_AT(TINY_VALID, 0),            \
         {NINC_REGION_STATE, 0, 0, 0}, {NINC_REGION_STATE, TINY_BIAS, 0, 0},                      \
-        TINY_AT(TINY_ROW_LOSS, 4), TINY_AT(TINY_ROW_CORRECT, 4), {NINC_REGION_WORKER, 0, 0, 0}
+        TINY_AT(TINY_ROW_LOSS, 4), TINY_AT(TINY_ROW_CORRECT, 4), {NINC_REGION_CHUNK, 0, 0, 0}
 
 static const NincArg tiny_train_args[] = {
     TINY_ROW_ARGS, {NINC_REGION_PARTIAL, TINY_GRADIENT, 0, TINY_GRADIENT_BYTES}};
@@ -154,7 +154,7 @@ static const NincStorage tiny_storage[] = {
 
 #define TINY_PROGRAM(title, steps, tail, tails)                                                   \
     {.name = title, .batch = TINY_BATCH, .chunk = TINY_CHUNK, .partials = TINY_PARTIALS,          \
-     .shared_bytes = TINY_SHARED, .worker_bytes = TINY_WORKER, .chunked = steps, .chunkeds = 1,   \
+     .shared_bytes = TINY_SHARED, .chunk_bytes = TINY_WORKER, .chunked = steps, .chunkeds = 1,   \
      .after = tail, .afters = tails, .input = tiny_inputs, .inputs = 4, .output = tiny_outputs,   \
      .outputs = 2}
 

@@ -111,7 +111,7 @@ static void open_loop(CpuEmitter *e, const char *variable, int extent)
 static void open_images(CpuEmitter *e)
 {
     if (e->kernel->phase == PHASE_CHUNK)
-        emit_open(e, "for (ptrdiff_t n = 0; n < range->images; n++)");
+        emit_open(e, "for (ptrdiff_t n = first_image(range); n < last_image(range); n++)");
     else
         emit_open(e, "for (ptrdiff_t n = 0; n < %d; n++)", e->graph->batch);
 }
@@ -161,16 +161,16 @@ static void emit_clear(CpuEmitter *e, const Node *v)
 {
     if (v->tensor.layout.kind == LAYOUT_PLAIN)
         return;
-    const char *images = e->kernel->phase == PHASE_CHUNK && is_per_image(e->graph, v)
-                             ? " * (size_t)range->images"
-                             : "";
-    int64_t bytes = value_bytes(e->graph, v);
-    if (*images)
-        bytes = image_elements(v) * dtype_bytes(v->tensor.dtype);
-    emit_line(e, "memset(%s, 0, (size_t)%lld%s);", value_name(e, v), (long long)bytes, images);
+    if (e->kernel->phase == PHASE_CHUNK && is_per_image(e->graph, v)) {
+        long long image = image_elements(v), bytes = image * dtype_bytes(v->tensor.dtype);
+        emit_line(e, "memset(%s + first_image(range) * %lld, 0,", value_name(e, v), image);
+        emit_line(e, "       (size_t)(last_image(range) - first_image(range)) * %lld);", bytes);
+        return;
+    }
+    emit_line(e, "memset(%s, 0, %lld);", value_name(e, v), (long long)value_bytes(e->graph, v));
 }
 
-/* Weight gradients start from zero or from the partial so far. */
+/* Weight gradients start from zero or from the sum so far. */
 static void emit_clear_partial(CpuEmitter *e, const Node *v)
 {
     emit_line(e, "if (!range->accumulate)");

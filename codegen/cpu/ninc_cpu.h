@@ -65,6 +65,27 @@ INLINE int larger(int a, int b)
     return a > b ? a : b;
 }
 
+/* The images of a chunk that a slice works on, and any other range cut into slices. */
+INLINE ptrdiff_t slice_begin(const NincRange *r, ptrdiff_t count)
+{
+    return count * r->slice / r->slices;
+}
+
+INLINE ptrdiff_t slice_end(const NincRange *r, ptrdiff_t count)
+{
+    return count * (r->slice + 1) / r->slices;
+}
+
+INLINE ptrdiff_t first_image(const NincRange *r)
+{
+    return slice_begin(r, r->images);
+}
+
+INLINE ptrdiff_t last_image(const NincRange *r)
+{
+    return slice_end(r, r->images);
+}
+
 /* One image of a map: data is logical row `first`, column 0 (so halo lies before it); row and
  * block are in elements. */
 typedef struct Map {
@@ -284,8 +305,8 @@ SHARED void conv_transpose_rows(const ConvTranspose *c, Map dy, const float *fil
 typedef struct WgradTile {
     const float *x, *dy;
     float *dw;
-    ptrdiff_t x_row, x_step, x_image, dy_row, dy_block, dy_image;
-    int rows, width, images, accumulate;
+    ptrdiff_t x_row, x_step, dy_row, dy_block;
+    int rows, width, accumulate;
 } WgradTile;
 
 typedef void WgradTileFn(const WgradTile *t);
@@ -302,21 +323,20 @@ INLINE void wgrad_part(const WgradTile *t, int i, const int COUNT, int v, const 
             acc[k * VECTORS * PARTS + j] =
                 t->accumulate ? load(dw + k * FILTER_VECTORS * LANES + j * LANES_A_PART)
                               : (Vector){0};
-    for (int n = 0; n < t->images; n++)
-        for (int row = 0; row < t->rows; row++) {
-            const float *x = t->x + n * t->x_image + row * t->x_row + i;
-            const float *dy = t->dy + n * t->dy_image + row * t->dy_row + v * t->dy_block;
-            for (int p = t->width; p > 0; p--, x += t->x_step, dy += LANES) {
-                Vector d[TILE_VECTORS * PARTS];
+    for (int row = 0; row < t->rows; row++) {
+        const float *x = t->x + row * t->x_row + i;
+        const float *dy = t->dy + row * t->dy_row + v * t->dy_block;
+        for (int p = t->width; p > 0; p--, x += t->x_step, dy += LANES) {
+            Vector d[TILE_VECTORS * PARTS];
+            UNROLL for (int j = 0; j < VECTORS * PARTS; j++)
+                d[j] = load(dy + j / PARTS * t->dy_block + j % PARTS * LANES_A_PART);
+            UNROLL for (int k = 0; k < COUNT; k++) {
+                const Vector s = splat(x[k]);
                 UNROLL for (int j = 0; j < VECTORS * PARTS; j++)
-                    d[j] = load(dy + j / PARTS * t->dy_block + j % PARTS * LANES_A_PART);
-                UNROLL for (int k = 0; k < COUNT; k++) {
-                    const Vector s = splat(x[k]);
-                    UNROLL for (int j = 0; j < VECTORS * PARTS; j++)
-                        acc[k * VECTORS * PARTS + j] += s * d[j];
-                }
+                    acc[k * VECTORS * PARTS + j] += s * d[j];
             }
         }
+    }
     UNROLL for (int k = 0; k < COUNT; k++)
         UNROLL for (int j = 0; j < VECTORS * PARTS; j++)
             store(dw + k * FILTER_VECTORS * LANES + j * LANES_A_PART,
@@ -342,46 +362,50 @@ INLINE void wgrad_tile(const WgradTile *t, const int COUNT, const int VECTORS)
 
 typedef struct Wgrad {
     int in_blocks, kernel_h, run, groups, vectors;
-    int stride_h, padding_h, width;
+    int stride_h, padding_h, height, width; /* of dy */
+    int strip;             /* rows of dy that stay in a level-1 cache */
     ptrdiff_t step, padding;
     WgradTileFn *large_tile, *small_tile; /* the run is larges x large, then smalls x (large - 1) */
     int large, larges, smalls;
 } Wgrad;
 
-/* Adds (or with accumulate = 0 stores) the products over rows row0 to row1 - 1 of dy of `images`
- * images, which lie x_image and dy_image elements apart. */
-SHARED void wgrad_rows(const Wgrad *g, Map x, ptrdiff_t x_image, Map dy, ptrdiff_t dy_image,
-                       float *dw, int images, int accumulate, int row0, int row1)
+/* One image's products, added or with accumulate = 0 stored, for the slice's part of the units: a
+ * unit is an output group, an input block and a filter row. */
+SHARED void wgrad_image(const Wgrad *g, Map x, Map dy, float *dw, int accumulate,
+                        const NincRange *range)
 {
-    WgradTile t = {.x_row = x.row * g->stride_h, .x_step = g->step, .x_image = x_image,
-                   .dy_row = dy.row, .dy_block = dy.block, .dy_image = dy_image,
-                   .rows = row1 - row0, .width = g->width, .images = images,
-                   .accumulate = accumulate};
-    t.dw = dw;
-    for (int o = 0; o < g->groups; o++) {
-        t.dy = map_row(dy, row0) + (ptrdiff_t)o * g->vectors * dy.block;
-        for (int b = 0; b < g->in_blocks; b++)
-            for (int k = 0; k < g->kernel_h; k++) {
-                t.x = map_row(x, row0 * g->stride_h - g->padding_h + k) + b * x.block - g->padding;
-                for (int i = 0; i < g->larges + g->smalls; i++) {
-                    const int count = g->large - (i >= g->larges);
-                    (i < g->larges ? g->large_tile : g->small_tile)(&t);
-                    t.x += count;
-                    t.dw += (ptrdiff_t)count * g->vectors * LANES;
-                }
+    const int units = g->groups * g->in_blocks * g->kernel_h;
+    const ptrdiff_t line = (ptrdiff_t)g->run * g->vectors * LANES;
+    WgradTile t = {.x_row = x.row * g->stride_h, .x_step = g->step, .dy_row = dy.row,
+                   .dy_block = dy.block, .width = g->width};
+    for (int row = 0; row < g->height; row += g->strip) {
+        t.rows = smaller(g->strip, g->height - row);
+        t.accumulate = accumulate || row > 0;
+        for (ptrdiff_t u = slice_begin(range, units); u < slice_end(range, units); u++) {
+            const ptrdiff_t k = u % g->kernel_h, b = u / g->kernel_h % g->in_blocks;
+            const ptrdiff_t group = u / g->kernel_h / g->in_blocks;
+            t.dy = map_row(dy, row) + group * g->vectors * dy.block;
+            t.x = map_row(x, row * g->stride_h - g->padding_h + (int)k) + b * x.block - g->padding;
+            t.dw = dw + u * line;
+            for (int i = 0; i < g->larges + g->smalls; i++) {
+                const int count = g->large - (i >= g->larges);
+                (i < g->larges ? g->large_tile : g->small_tile)(&t);
+                t.x += count;
+                t.dw += (ptrdiff_t)count * g->vectors * LANES;
             }
+        }
     }
 }
 
-/* Bias gradient: the sum of dy over rows row0 to row1 - 1 of one image, by channel. */
-SHARED void bias_grad_rows(Map dy, float *db, int blocks, int width, int accumulate, int row0,
-                           int row1)
+/* Bias gradient: the sum of dy over one image of height x width, for the slice's channel blocks. */
+SHARED void bias_grad_image(Map dy, float *db, int blocks, int height, int width, int accumulate,
+                            const NincRange *range)
 {
-    for (int b = 0; b < blocks; b++)
+    for (ptrdiff_t b = slice_begin(range, blocks); b < slice_end(range, blocks); b++)
         for (int j = 0; j < PARTS; j++) {
             float *out = db + b * LANES + j * LANES_A_PART;
             Vector sum = accumulate ? load(out) : (Vector){0};
-            for (int row = row0; row < row1; row++) {
+            for (int row = 0; row < height; row++) {
                 const float *p = map_row(dy, row) + b * dy.block + j * LANES_A_PART;
                 for (int w = 0; w < width; w++)
                     sum += load(p + w * LANES);

@@ -1,4 +1,4 @@
-/* Kernels of row ops: for each segment, for each image, strip by strip, one call a statement. */
+/* Kernels of row ops: a strip of an image a slice, one call of the device library a statement. */
 #include "cpu.h"
 
 #include <string.h>
@@ -23,6 +23,9 @@ static MapShape map_shape(const Node *n)
     s.origin = l->halo_h * s.row + (int64_t)l->halo_w * s.lanes;
     return s;
 }
+
+/* Of the gradient that a weight gradient's tiles read again and again: half a level-1 cache. */
+enum { WGRAD_STRIP_BYTES = 24 * 1024 };
 
 static int blocks_of(int channels)
 {
@@ -137,20 +140,23 @@ static void table_wgrad(CpuEmitter *e, const Node *n)
 {
     const Window *k = &n->attr.window;
     const Layout *filter = &n->tensor.layout;
+    const int32_t *dy = n->in[1]->tensor.shape.dim;
     MapShape x = map_shape(n->in[0]);
     int vectors = packed_vectors(e, n, filter, x.lanes), filters = n->tensor.shape.dim[0];
+    int strip = WGRAD_STRIP_BYTES / (dy[2] * vectors * 64);
     Split s = split(k->kernel_w * x.lanes, n->tile.pixels);
     const char *large = wgrad_tile(e, s.large, vectors);
     const char *small = s.smalls ? wgrad_tile(e, s.large - 1, vectors) : large;
     text_append(e->tables,
                 "static const Wgrad %s = {\n"
                 "    .in_blocks = %d, .kernel_h = %d, .run = %d, .groups = %d, .vectors = %d,\n"
-                "    .stride_h = %d, .padding_h = %d, .width = %d, .step = %d, .padding = %d,\n"
+                "    .stride_h = %d, .padding_h = %d, .height = %d, .width = %d, .strip = %d,\n"
+                "    .step = %d, .padding = %d,\n"
                 "    .large_tile = %s, .small_tile = %s,\n"
                 "    .large = %d, .larges = %d, .smalls = %d};\n",
                 table_name(e, n), x.blocks, k->kernel_h, k->kernel_w * x.lanes,
                 (filters + filter->out_block - 1) / filter->out_block, vectors, k->stride_h,
-                k->padding_h, n->in[1]->tensor.shape.dim[2], k->stride_w * x.lanes,
+                k->padding_h, dy[1], dy[2], strip > 1 ? strip : 1, k->stride_w * x.lanes,
                 k->padding_w * x.lanes, large, small, s.large, s.larges, s.smalls);
 }
 
@@ -273,12 +279,6 @@ static Epilogue epilogue_of(const CpuEmitter *e, const Statement *s)
     return (Epilogue){"EPILOGUE_MASK", map_name(e, s->epilogue->in[1])};
 }
 
-/* Whether a reduction adds to what is there: not at the first image, strip and chunk. */
-static const char *accumulate(bool strips)
-{
-    return strips ? "range->accumulate || n > 0 || r0 > 0" : "range->accumulate || n > 0";
-}
-
 static const Node *codes_of(const CpuEmitter *e)
 {
     for (int i = 0; i < e->kernel->node_count; i++)
@@ -333,19 +333,6 @@ static void emit_gap(CpuEmitter *e, const Statement *s)
                   map_name(e, statement_result(s)), p.flags, m.blocks, m.height, m.width);
 }
 
-static void emit_bias_grad(CpuEmitter *e, const Node *n, bool strips)
-{
-    MapShape dy = map_shape(n->in[0]);
-    emit_line(e, "bias_grad_rows(%s, %s, %d, %d, %s, r0, r1);", map_name(e, n->in[0]),
-              value_name(e, n), dy.blocks, dy.width, accumulate(strips));
-}
-
-static void emit_wgrad(CpuEmitter *e, const Node *n, bool strips)
-{
-    emit_line(e, "wgrad_rows(&%s, %s, 0, %s, 0, %s, 1, %s, r0, r1);", table_name(e, n),
-              map_name(e, n->in[0]), map_name(e, n->in[1]), value_name(e, n), accumulate(strips));
-}
-
 static void emit_pointwise(CpuEmitter *e, const Node *n)
 {
     MapShape m = map_shape(n);
@@ -358,7 +345,7 @@ static void emit_pointwise(CpuEmitter *e, const Node *n)
                   map_name(e, n->in[1]), map_name(e, n), m.blocks, m.width);
 }
 
-static void emit_statement(CpuEmitter *e, const Statement *s, bool strips)
+static void emit_statement(CpuEmitter *e, const Statement *s)
 {
     const Node *n = s->op, *codes;
     switch ((int)n->op) {
@@ -367,12 +354,6 @@ static void emit_statement(CpuEmitter *e, const Statement *s, bool strips)
         return;
     case OP_CONV2D_TRANSPOSE:
         emit_transpose(e, s);
-        return;
-    case OP_CONV2D_WGRAD:
-        emit_wgrad(e, n, strips);
-        return;
-    case OP_BIAS_GRAD:
-        emit_bias_grad(e, n, strips);
         return;
     case OP_MAXPOOL:
         codes = codes_of(e);
@@ -406,62 +387,38 @@ static void emit_statement(CpuEmitter *e, const Statement *s, bool strips)
 
 /* ---- segments ---- */
 
-/* A weight gradient alone runs over all images of the chunk, so that a tile is read and written
- * once. */
-static void emit_wgrad_segment(CpuEmitter *e, const Node *n)
+static void emit_maps(CpuEmitter *e, const Touched *t, bool strips)
 {
-    const Node *x = n->in[0], *dy = n->in[1];
-    emit_block(e);
-    emit_map(e, x, "0");
-    emit_map(e, dy, "0");
-    emit_line(e,
-              "wgrad_rows(&%s, %s, %lld, %s, %lld, %s, range->images, range->accumulate, 0, "
-              "%d);",
-              table_name(e, n), map_name(e, x), (long long)map_shape(x).image, map_name(e, dy),
-              (long long)map_shape(dy).image, value_name(e, n), dy->tensor.shape.dim[1]);
-    emit_close(e);
+    for (int i = 0; i < t->count; i++)
+        if ((t->node[i]->tensor.layout.strip > 0) == strips)
+            emit_map(e, t->node[i], "n");
 }
 
-static void emit_segment(CpuEmitter *e, const Statement *s, int count)
+static void emit_halos(CpuEmitter *e, const Statement *s, int count)
 {
-    int height = statement_height(&s[0]);
-    int strip = count > 1 && e->kernel->strip > 0 ? e->kernel->strip : height;
-    bool strips = strip < height;
-    Touched t = touched_by(e, s, count);
-    for (int i = 0; i < count; i++)
-        emit_table(e, s[i].op);
-    if (count == 1 && s[0].op->op == OP_CONV2D_WGRAD) {
-        emit_wgrad_segment(e, s[0].op);
-        return;
-    }
-    emit_open(e, "for (ptrdiff_t n = 0; n < range->images; n++)");
-    for (int i = 0; i < t.count; i++)
-        if (t.node[i]->tensor.layout.strip == 0)
-            emit_map(e, t.node[i], "n");
     for (int i = 0; i < count; i++)
         if (is_map(e, statement_result(&s[i])) &&
             statement_result(&s[i])->tensor.layout.strip == 0)
             emit_halo(e, statement_result(&s[i]));
-    if (strips) {
-        emit_open(e, "for (int r0 = 0; r0 < %d; r0 += %d)", height, strip);
-        emit_line(e, "const int r1 = smaller(r0 + %d, %d);", strip, height);
-    } else {
-        emit_line(e, "const int r0 = 0, r1 = %d;", height);
-    }
-    for (int i = 0; i < t.count; i++)
-        if (t.node[i]->tensor.layout.strip > 0)
-            emit_map(e, t.node[i], "n");
+}
+
+/* Image n, whole maps. */
+static void emit_segment(CpuEmitter *e, const Statement *s, int count)
+{
+    Touched t = touched_by(e, s, count);
+    emit_block(e);
+    emit_line(e, "const int r0 = 0, r1 = %d;", statement_height(&s[0]));
+    emit_maps(e, &t, false);
+    emit_maps(e, &t, true);
+    emit_halos(e, s, count);
     for (int i = 0; i < count; i++)
-        emit_statement(e, &s[i], strips);
-    if (strips)
-        emit_close(e);
+        emit_statement(e, &s[i]);
     emit_close(e);
 }
 
-void emit_rows(CpuEmitter *e)
+static void emit_images(CpuEmitter *e, const Statement *s, int count)
 {
-    int count;
-    Statement *s = kernel_statement_list(e->pool, e->kernel, &count);
+    emit_open(e, "for (ptrdiff_t n = first_image(range); n < last_image(range); n++)");
     for (int begin = 0; begin < count;) {
         int end = begin;
         while (end < count && s[end].segment == s[begin].segment)
@@ -469,6 +426,61 @@ void emit_rows(CpuEmitter *e)
         emit_segment(e, s + begin, end - begin);
         begin = end;
     }
+    emit_close(e);
+}
+
+/* A slice is one strip of one image; the first of an image zeroes the halos. */
+static void emit_strips(CpuEmitter *e, const Statement *s, int count)
+{
+    int height = statement_height(&s[0]), strip = e->kernel->strip;
+    int strips = (height + strip - 1) / strip;
+    Touched t = touched_by(e, s, count);
+    emit_line(e, "const ptrdiff_t n = range->slice / %d;", strips);
+    emit_line(e, "const int r0 = range->slice %% %d * %d, r1 = smaller(r0 + %d, %d);", strips, strip,
+              strip, height);
+    emit_line(e, "if (n >= range->images)");
+    emit_line(e, "    return;");
+    emit_maps(e, &t, false);
+    emit_maps(e, &t, true);
+    emit_open(e, "if (r0 == 0)");
+    emit_halos(e, s, count);
+    emit_close(e);
+    for (int i = 0; i < count; i++)
+        emit_statement(e, &s[i]);
+}
+
+/* Sums over images: one image after the other, each slice its part of the result. */
+static void emit_sums(CpuEmitter *e, const Statement *s, int count)
+{
+    Touched t = touched_by(e, s, count);
+    emit_open(e, "for (ptrdiff_t n = 0; n < range->images; n++)");
+    emit_line(e, "const int accumulate = range->accumulate || n > 0;");
+    emit_maps(e, &t, false);
+    for (int i = 0; i < count; i++) {
+        const Node *n = s[i].op;
+        MapShape dy = map_shape(n->in[n->arity - 1]);
+        if (n->op == OP_CONV2D_WGRAD)
+            emit_line(e, "wgrad_image(&%s, %s, %s, %s, accumulate, range);", table_name(e, n),
+                      map_name(e, n->in[0]), map_name(e, n->in[1]), value_name(e, n));
+        else
+            emit_line(e, "bias_grad_image(%s, %s, %d, %d, %d, accumulate, range);",
+                      map_name(e, n->in[0]), value_name(e, n), dy.blocks, dy.height, dy.width);
+    }
+    emit_close(e);
+}
+
+void emit_rows(CpuEmitter *e)
+{
+    int count;
+    Statement *s = kernel_statement_list(e->pool, e->kernel, &count);
+    for (int i = 0; i < count; i++)
+        emit_table(e, s[i].op);
+    if (op_sums_images(s[0].op->op))
+        emit_sums(e, s, count);
+    else if (e->kernel->strip > 0 && s[count - 1].segment == 0)
+        emit_strips(e, s, count);
+    else
+        emit_images(e, s, count);
     if (e->tables->length)
         text_append(e->tables, "\n");
 }

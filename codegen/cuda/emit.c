@@ -26,7 +26,6 @@ static void emit_body(CudaEmitter *e)
     case KERNEL_METRICS: cuda_emit_metrics(e); return;
     case KERNEL_UPDATE: cuda_emit_update(e); return;
     case KERNEL_ROWS: /* of the CPU */
-    case KERNEL_CONV_BACKWARD:
     case KERNEL_CLASS_COUNT: break;
     }
     internal_error("%s is of a class that CUDA does not have", e->kernel->name);
