@@ -2,6 +2,7 @@
 #ifndef NINC_PASSES_CUDA_H
 #define NINC_PASSES_CUDA_H
 
+#include "../ir/numbers.h"
 #include "passes.h"
 
 /* A convolution and the 1x1 convolutions behind it, in forward order; map[i] is what convolution i
@@ -56,7 +57,7 @@ static inline int shared_limit(DType dtype, Math math)
 
 static inline int padded_channels(const Node *map)
 {
-    return (map->tensor.shape.dim[3] + 7) / 8 * 8;
+    return (int)round_up(map->tensor.shape.dim[3], 8);
 }
 
 #endif

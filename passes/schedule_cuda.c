@@ -1,5 +1,6 @@
 /* schedule for CUDA: the batch is one chunk; tiles, stages, split and grid of each kernel, the
  * preferred schedule first. The runtime takes the first that fits the device it meets. */
+#include "../ir/numbers.h"
 #include "../ir/tiles.h"
 #include "cuda.h"
 
@@ -11,21 +12,6 @@ enum { WANTED_BLOCKS = 264, SPLIT_BYTES = 16 * 1024 * 1024, LEAST_PIXELS = 256 }
 
 /* Of a large GPU. With fewer blocks than these, smaller tiles. */
 enum { PROCESSORS = 132 };
-
-static int64_t ceil_div(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
-
-static int64_t smaller(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static int64_t larger(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
 
 static void add_schedule(Kernel *k, Schedule s)
 {
@@ -215,11 +201,6 @@ static const int block_pixels[] = {128, 64, 32};
 
 enum { BLOCK_PIXELS = sizeof block_pixels / sizeof *block_pixels };
 
-static int round_up(int n, int multiple)
-{
-    return (n + multiple - 1) / multiple * multiple;
-}
-
 /* Appends the schedule where it fits; keeps the least shared memory that any wanted. */
 static int add_block(Schedule s, int limit, Schedule *out, int count, int *least)
 {
@@ -233,7 +214,7 @@ static int add_block(Schedule s, int limit, Schedule *out, int count, int *least
 static Schedule block_schedule(DType dtype, Math math, int channels)
 {
     bool simple = dtype == DT_F32 && math == MATH_FP32;
-    return (Schedule){.tile_n = round_up(channels, simple ? 16 : 32),
+    return (Schedule){.tile_n = (int)round_up(channels, simple ? 16 : 32),
                       .tile_k = dtype == DT_BF16 ? 32 : 16, .split = 1, .threads = THREADS,
                       .grid_y = 1, .architecture = simple ? 75 : 80};
 }
