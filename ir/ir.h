@@ -407,6 +407,8 @@ Storage *module_add_storage(Module *m, const char *name, Shape shape, Role role,
 Storage *module_find_storage(const Module *m, const char *name); /* NULL if there is none */
 /* The storage as it lies on a target: its tensor with the layout of that home. */
 Tensor storage_tensor(const Storage *s, Target target);
+/* Lays out the graph's state and update nodes as the homes on its target say. */
+void graph_lay_out_storage(Graph *g);
 Graph *module_add_graph(Module *m, const char *name, int batch);
 Graph *module_find_graph(const Module *m, const char *name, Target target);
 /* A deep copy of nodes, kernels and outputs into the same module's storage; appended. */
@@ -436,6 +438,11 @@ void graph_renumber(Graph *g);
 /* Number of operands (counted with repetition), outputs and updates that use each node, by id;
  * the caller owns the pool array of node_count entries. */
 int *graph_use_counts(const Graph *g, Pool *pool);
+
+/* The value that an operand is, itself or through a cast. */
+const Node *behind_cast(const Node *operand);
+/* The storage that an operand is, itself or through a cast; NULL where it is computed. */
+const Storage *operand_storage(const Node *operand);
 
 /* True where the first dimension of n counts images (decided from the ops, not from the extent). */
 bool is_per_image(const Graph *g, const Node *n);
@@ -494,7 +501,9 @@ bool value_is_thin_image(const Graph *g, const Node *n);
 
 /* ---- ir/work.c: what a kernel computes and moves ---- */
 
-/* Multiplications and additions of its contractions, over the whole batch. */
+/* Multiplications and additions of a contraction, over the logical shapes; 0 for other ops. */
+double contraction_flop(const Node *n);
+/* The same of all nodes of a kernel, over the whole batch. */
 double kernel_flop(const Kernel *k);
 /* Bytes of its inputs and outputs, each once, padding and all copies of partials included. */
 int64_t kernel_traffic(const Graph *g, const Kernel *k);

@@ -14,8 +14,8 @@ typedef struct Block {
     int count;
 } Block;
 
-/* The 1x1 convolutions of a block backward, last first: gradient[i] comes in, result[i] is the
- * gradient that goes on (behind its mask where it has one). */
+/* The 1x1 convolutions of a block backward, last first: wgrad[i], bias[i] and dgrad[i] read one
+ * gradient; result[i] is the one that goes on, dgrad[i] behind its mask where it has one. */
 typedef struct BackwardBlock {
     Node *wgrad[MAX_BLOCK], *bias[MAX_BLOCK]; /* bias: NULL where there is none */
     Node *dgrad[MAX_BLOCK], *result[MAX_BLOCK];
@@ -55,9 +55,19 @@ static inline int shared_limit(DType dtype, Math math)
     return dtype == DT_F32 && math == MATH_FP32 ? 64 * 1024 : 99 * 1024;
 }
 
+/* Channels of a map are padded to a multiple of this. */
+enum { CUDA_LANES = 8 };
+
 static inline int padded_channels(const Node *map)
 {
-    return (int)round_up(map->tensor.shape.dim[3], 8);
+    return (int)round_up(map->tensor.shape.dim[3], CUDA_LANES);
+}
+
+/* Over the whole batch. */
+static inline int64_t map_pixels(const Node *map)
+{
+    const int32_t *d = map->tensor.shape.dim;
+    return (int64_t)d[0] * d[1] * d[2];
 }
 
 #endif

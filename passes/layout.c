@@ -127,13 +127,10 @@ static Layout like_operand(const Node *n)
 /* Values outside the maps: gradients as their parameter, pointwise results as their operand. */
 static void lay_out_parameters(Graph *g, int level)
 {
-    for (int i = 0; i < g->state_count; i++)
-        g->state[i]->tensor = storage_tensor(g->state[i]->storage, g->target);
+    graph_lay_out_storage(g);
     for (int i = 0; i < g->node_count; i++) {
         Node *n = g->node[i];
-        if (n->op == OP_UPDATE)
-            n->tensor = storage_tensor(n->storage, g->target);
-        else if (n->op == OP_CONV2D_WGRAD)
+        if (n->op == OP_CONV2D_WGRAD)
             n->tensor.layout = wgrad_layout(g, n);
         else if (n->op == OP_BIAS_GRAD && level > 0)
             n->tensor.layout = (Layout){.kind = LAYOUT_VECTOR, .block = CHANNEL_BLOCK};

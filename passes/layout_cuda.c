@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-enum { LANES = 8, NIBBLE_CODES = 16 };
+enum { NIBBLE_CODES = 16 };
 
 static bool is_map(const Graph *g, const Node *n)
 {
@@ -20,27 +20,19 @@ static bool is_generic(const Module *m)
     return true;
 }
 
-static bool reads_filter_of(const Node *conv, const Node *other)
-{
-    const Node *a = conv->in[1], *b = other->in[1];
-    a = a->op == OP_CAST ? a->in[0] : a;
-    b = b->op == OP_CAST ? b->in[0] : b;
-    return a == b;
-}
-
 /* Whether all convolutions by the filter of `conv` read the map n. */
 static bool has_filter_for_itself(const Graph *g, const Node *n, const Node *conv)
 {
     for (int i = 0; i < g->node_count; i++)
         if (g->node[i]->op == OP_CONV2D && g->node[i]->in[0] != n &&
-            reads_filter_of(g->node[i], conv))
+            behind_cast(g->node[i]->in[1]) == behind_cast(conv->in[1]))
             return false;
     return true;
 }
 
 bool cuda_is_thin_image(const Graph *g, const Node *n)
 {
-    if ((n->op != OP_RESIZE && n->op != OP_NORMALIZE) || n->tensor.shape.dim[3] >= LANES ||
+    if ((n->op != OP_RESIZE && n->op != OP_NORMALIZE) || n->tensor.shape.dim[3] >= CUDA_LANES ||
         is_generic(g->module))
         return false;
     for (int i = 0; i < g->node_count; i++) {
@@ -65,16 +57,14 @@ static Layout map_layout(const Graph *g, const Node *n)
         return (Layout){.kind = LAYOUT_NIBBLE};
     if (cuda_is_thin_image(g, n))
         return (Layout){.kind = LAYOUT_NHWC};
-    return (Layout){.kind = LAYOUT_NHWC, .block = LANES};
+    return (Layout){.kind = LAYOUT_NHWC, .block = CUDA_LANES};
 }
 
 /* A filter, or its gradient, for convolutions of x. */
 static Layout filter_layout(const Graph *g, const Node *x)
 {
-    int channels = x->tensor.shape.dim[3];
-    int padded = (channels + LANES - 1) / LANES * LANES;
-    return (Layout){.kind = LAYOUT_FILTER, .block = cuda_is_thin_image(g, x) ? channels : padded,
-                    .out_block = 1};
+    int channels = cuda_is_thin_image(g, x) ? x->tensor.shape.dim[3] : padded_channels(x);
+    return (Layout){.kind = LAYOUT_FILTER, .block = channels, .out_block = 1};
 }
 
 /* The convolution that reads the storage as its filter. */
@@ -82,9 +72,7 @@ static const Node *conv_of(const Graph *g, const Storage *filter)
 {
     for (int i = 0; i < g->node_count; i++) {
         const Node *c = g->node[i];
-        const Node *from = c->op == OP_CONV2D ? c->in[1] : NULL;
-        from = from && from->op == OP_CAST ? from->in[0] : from;
-        if (from && from->storage == filter)
+        if (c->op == OP_CONV2D && operand_storage(c->in[1]) == filter)
             return c;
     }
     return NULL;
@@ -95,7 +83,7 @@ static Layout storage_layout(const Graph *g, const Storage *s)
     if (s->role == ROLE_MOMENT)
         s = module_find_storage(g->module, s->of);
     if (s->role == ROLE_BIAS)
-        return (Layout){.kind = LAYOUT_VECTOR, .block = LANES};
+        return (Layout){.kind = LAYOUT_VECTOR, .block = CUDA_LANES};
     const Node *conv = conv_of(g, s);
     return conv ? filter_layout(g, conv->in[0]) : (Layout){.kind = LAYOUT_PLAIN};
 }
@@ -112,7 +100,7 @@ Layout cuda_layout(const Graph *g, const Node *n)
     if (n->op == OP_CONV2D_WGRAD)
         return filter_layout(g, n->in[0]);
     if (n->op == OP_BIAS_GRAD)
-        return (Layout){.kind = LAYOUT_VECTOR, .block = LANES};
+        return (Layout){.kind = LAYOUT_VECTOR, .block = CUDA_LANES};
     if ((op_is_pointwise(n->op) || n->op == OP_CAST) && !is_per_image(g, n))
         for (int k = 0; k < n->arity; k++)
             if (n->in[k]->tensor.shape.rank > 0)
@@ -133,15 +121,10 @@ static void lay_out_storage(const Graph *g)
 
 static void lay_out_graph(Graph *g)
 {
-    for (int i = 0; i < g->state_count; i++)
-        g->state[i]->tensor = storage_tensor(g->state[i]->storage, g->target);
-    for (int i = 0; i < g->node_count; i++) {
-        Node *n = g->node[i];
-        if (n->op == OP_UPDATE)
-            n->tensor = storage_tensor(n->storage, g->target);
-        else
-            n->tensor.layout = cuda_layout(g, n);
-    }
+    graph_lay_out_storage(g);
+    for (int i = 0; i < g->node_count; i++)
+        if (g->node[i]->op != OP_UPDATE)
+            g->node[i]->tensor.layout = cuda_layout(g, g->node[i]);
     g->stage = STAGE_LAID_OUT;
 }
 

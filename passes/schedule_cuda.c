@@ -4,7 +4,7 @@
 #include "../ir/tiles.h"
 #include "cuda.h"
 
-enum { THREADS = 256, UPDATE_ELEMENTS = 1024, LANES = 8 };
+enum { THREADS = 256, UPDATE_ELEMENTS = 1024 };
 
 /* What splits aim at: two blocks a processor of a large GPU. The copies of a weight gradient take
  * no more than this many bytes, and no part has fewer pixels than this. */
@@ -83,15 +83,13 @@ static Gemm gemm_of(const Graph *g, const Node *n)
     if (n->op == OP_CONV2D_WGRAD)
         y = n->in[1], filter = n;
     Gemm m = {.dtype = x->tensor.dtype, .math = n->math};
-    const int32_t *f = filter->tensor.shape.dim, *from = x->tensor.shape.dim,
-                  *to = y->tensor.shape.dim;
+    const int32_t *f = filter->tensor.shape.dim;
     int64_t cp = padded_channels(x), kp = padded_channels(y), taps = (int64_t)f[2] * f[3];
-    cp = cuda_is_thin_image(g, x) ? from[3] : cp;
-    int64_t inputs = (int64_t)from[0] * from[1] * from[2], outputs = (int64_t)to[0] * to[1] * to[2];
+    cp = cuda_is_thin_image(g, x) ? x->tensor.shape.dim[3] : cp;
     switch ((int)n->op) {
-    case OP_CONV2D: m.rows = outputs, m.columns = kp, m.terms = taps * cp; break;
-    case OP_CONV2D_DGRAD: m.rows = inputs, m.columns = cp, m.terms = taps * kp; break;
-    default: m.rows = f[0], m.columns = taps * cp, m.terms = outputs; break;
+    case OP_CONV2D: m.rows = map_pixels(y), m.columns = kp, m.terms = taps * cp; break;
+    case OP_CONV2D_DGRAD: m.rows = map_pixels(x), m.columns = cp, m.terms = taps * kp; break;
+    default: m.rows = f[0], m.columns = taps * cp, m.terms = map_pixels(y); break;
     }
     return m;
 }
@@ -267,12 +265,6 @@ static int most_channels(const Kernel *k)
     return most;
 }
 
-static int64_t pixels_of(const Node *map)
-{
-    const int32_t *d = map->tensor.shape.dim;
-    return (int64_t)d[0] * d[1] * d[2];
-}
-
 static void schedule_forward(Kernel *k)
 {
     const Node *conv = contraction_of(k);
@@ -280,7 +272,7 @@ static void schedule_forward(Kernel *k)
     int least = 0, count = schedule_block_forward(conv->in[0]->tensor.dtype, conv->math,
                                                   most_channels(k), fits, &least);
     for (int i = 0; i < count; i++) {
-        fits[i].grid_x = (int)ceil_div(pixels_of(conv), fits[i].tile_m);
+        fits[i].grid_x = (int)ceil_div(map_pixels(conv), fits[i].tile_m);
         add_schedule(k, fits[i]);
     }
 }
@@ -296,7 +288,7 @@ static void schedule_backward(Kernel *k)
     int count = schedule_block_backward(dy->tensor.dtype, wgrad->math, most_channels(k), steps,
                                         fits, &least);
     for (int i = 0; i < count; i++) {
-        int64_t tiles = ceil_div(pixels_of(dy), fits[i].tile_m);
+        int64_t tiles = ceil_div(map_pixels(dy), fits[i].tile_m);
         fits[i].split = (int)smaller(tiles, PROCESSORS);
         fits[i].grid_x = 1;
         add_schedule(k, fits[i]);
@@ -314,8 +306,8 @@ static const Node *result_of(const Kernel *k)
 static int64_t pixel_groups(const Node *map)
 {
     Tensor t = map->tensor;
-    t.layout = (Layout){.kind = LAYOUT_NHWC, .block = LANES};
-    return tensor_elements(&t) / LANES;
+    t.layout = (Layout){.kind = LAYOUT_NHWC, .block = CUDA_LANES};
+    return tensor_elements(&t) / CUDA_LANES;
 }
 
 static void schedule_kernel(const Graph *g, Kernel *k)
