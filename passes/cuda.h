@@ -40,11 +40,18 @@ void schedule_cuda_graph(Graph *g);
 
 /* ---- layout_cuda.c ---- */
 
-/* How a value or storage of the graph lies: maps in NHWC with channels rounded up to 8, but an image
- * of a few channels with its own number where only convolutions read it; filters as [O][KH][KW][I].
- * Where all kernels are plain loops everything stays in logical order. Kernels must be formed. */
-Layout cuda_layout(const Graph *g, const Node *n);
-bool cuda_is_thin_image(const Graph *g, const Node *n);
+/* A CUDA graph, its kernels formed, and what its layouts depend on. */
+typedef struct CudaGraph {
+    const Graph *graph;
+    bool plain; /* all kernels of the module's CUDA graphs are plain loops */
+} CudaGraph;
+
+CudaGraph cuda_graph(const Graph *g);
+/* How a value or storage of the graph lies: maps in NHWC with channels rounded up to 8, but an
+ * image of a few channels with its own number where only convolutions read it; filters as
+ * [O][KH][KW][I]. In a plain graph all is in logical order. */
+Layout cuda_layout(const CudaGraph *c, const Node *n);
+bool cuda_is_thin_image(const CudaGraph *c, const Node *n);
 /* All CUDA graphs at stage scheduled, and the storage's homes there. */
 void layout_cuda(Module *m);
 

@@ -29,31 +29,31 @@ static void schedule_blocks(Kernel *k, int64_t blocks, int shared_bytes)
 }
 
 /* Physical elements of a value as the layout pass will lay it out. */
-static int64_t physical_elements(const Graph *g, const Node *n)
+static int64_t physical_elements(const CudaGraph *c, const Node *n)
 {
     Tensor t = n->tensor;
     if (n->storage)
-        t = storage_tensor(n->storage, g->target);
-    t.layout = cuda_layout(g, n);
+        t = storage_tensor(n->storage, c->graph->target);
+    t.layout = cuda_layout(c, n);
     return tensor_elements(&t);
 }
 
-static int64_t update_blocks(const Graph *g, const Kernel *k)
+static int64_t update_blocks(const CudaGraph *c, const Kernel *k)
 {
     int64_t blocks = 0;
     for (int i = 0; i < k->node_count; i++) {
         const Node *n = k->node[i];
         if (n->op == OP_UPDATE && n->storage->role != ROLE_MOMENT)
-            blocks += ceil_div(physical_elements(g, n), UPDATE_ELEMENTS);
+            blocks += ceil_div(physical_elements(c, n), UPDATE_ELEMENTS);
     }
     return blocks;
 }
 
-static int64_t filter_blocks(const Graph *g, const Kernel *k)
+static int64_t filter_blocks(const CudaGraph *c, const Kernel *k)
 {
     int64_t blocks = 0;
     for (int i = 0; i < k->node_count; i++)
-        blocks += ceil_div(physical_elements(g, k->node[i]), THREADS);
+        blocks += ceil_div(physical_elements(c, k->node[i]), THREADS);
     return blocks;
 }
 
@@ -75,7 +75,7 @@ typedef struct Gemm {
     Math math;
 } Gemm;
 
-static Gemm gemm_of(const Graph *g, const Node *n)
+static Gemm gemm_of(const CudaGraph *c, const Node *n)
 {
     const Node *x = n->in[0], *y = n, *filter = n->in[1];
     if (n->op == OP_CONV2D_DGRAD)
@@ -85,7 +85,7 @@ static Gemm gemm_of(const Graph *g, const Node *n)
     Gemm m = {.dtype = x->tensor.dtype, .math = n->math};
     const int32_t *f = filter->tensor.shape.dim;
     int64_t cp = padded_channels(x), kp = padded_channels(y), taps = (int64_t)f[2] * f[3];
-    cp = cuda_is_thin_image(g, x) ? x->tensor.shape.dim[3] : cp;
+    cp = cuda_is_thin_image(c, x) ? x->tensor.shape.dim[3] : cp;
     switch ((int)n->op) {
     case OP_CONV2D: m.rows = map_pixels(y), m.columns = kp, m.terms = taps * cp; break;
     case OP_CONV2D_DGRAD: m.rows = map_pixels(x), m.columns = cp, m.terms = taps * kp; break;
@@ -154,13 +154,13 @@ static int stage_depth(const Gemm *m)
     return m->dtype == DT_BF16 ? 32 : 16;
 }
 
-static void schedule_conv(const Graph *g, Kernel *k, const Node *n)
+static void schedule_conv(const CudaGraph *c, Kernel *k, const Node *n)
 {
     enum { LARGE = 160 * 1024 };
-    Gemm m = gemm_of(g, n);
+    Gemm m = gemm_of(c, n);
     Schedule s = {.tile_m = 128, .tile_k = stage_depth(&m)};
     int least = n->op == OP_CONV2D_WGRAD ? 32 : 16; /* what the warps of a block can share */
-    bool any = n->op == OP_CONV2D && !cuda_is_thin_image(g, n->in[0]);
+    bool any = n->op == OP_CONV2D && !cuda_is_thin_image(c, n->in[0]);
     s.tile_n = tile_width(m.columns, least, any);
     if (n->op == OP_CONV2D_WGRAD)
         s.tile_m = tile_width(m.rows, least, false);
@@ -310,27 +310,27 @@ static int64_t pixel_groups(const Node *map)
     return tensor_elements(&t) / CUDA_LANES;
 }
 
-static void schedule_kernel(const Graph *g, Kernel *k)
+static void schedule_kernel(const CudaGraph *c, Kernel *k)
 {
     k->schedule_count = 0;
     switch (k->class) {
     case KERNEL_CONV_FORWARD:
     case KERNEL_CONV_DGRAD:
-    case KERNEL_CONV_WGRAD: schedule_conv(g, k, contraction_of(k)); return;
+    case KERNEL_CONV_WGRAD: schedule_conv(c, k, contraction_of(k)); return;
     case KERNEL_MLPCONV_FORWARD: schedule_forward(k); return;
     case KERNEL_MLPCONV_BACKWARD: schedule_backward(k); return;
     case KERNEL_POOL_FORWARD:
     case KERNEL_POOL_BACKWARD:
         schedule_blocks(k, ceil_div(pixel_groups(result_of(k)), THREADS), 0);
         return;
-    case KERNEL_HEAD: schedule_head(g, k); return;
+    case KERNEL_HEAD: schedule_head(c->graph, k); return;
     case KERNEL_METRICS: schedule_blocks(k, 1, 0); return;
-    case KERNEL_FILTER: schedule_blocks(k, filter_blocks(g, k), 0); return;
-    case KERNEL_UPDATE: schedule_blocks(k, update_blocks(g, k), 0); return;
+    case KERNEL_FILTER: schedule_blocks(k, filter_blocks(c, k), 0); return;
+    case KERNEL_UPDATE: schedule_blocks(k, update_blocks(c, k), 0); return;
     case KERNEL_GENERIC:
     case KERNEL_IMAGE:
     case KERNEL_POINTWISE:
-        schedule_blocks(k, ceil_div(physical_elements(g, result_of(k)), THREADS), 0);
+        schedule_blocks(k, ceil_div(physical_elements(c, result_of(k)), THREADS), 0);
         return;
     case KERNEL_ROWS:
     case KERNEL_CONV_BACKWARD:
@@ -341,9 +341,10 @@ static void schedule_kernel(const Graph *g, Kernel *k)
 
 void schedule_cuda_graph(Graph *g)
 {
+    CudaGraph c = cuda_graph(g);
     g->chunk = g->batch;
     g->partials = 1;
     for (int i = 0; i < g->kernel_count; i++)
-        schedule_kernel(g, g->kernel[i]);
+        schedule_kernel(&c, g->kernel[i]);
     g->stage = STAGE_SCHEDULED;
 }
