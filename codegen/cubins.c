@@ -247,7 +247,8 @@ void emit_cubins(const CompiledKernels *compiled, int count, const char *file, T
                  Text *out)
 {
     int number = 0;
-    text_append(out, ".section .data.rel.ro, \"aw\"\n.balign 8\n.globl ninc_cubins\nninc_cubins:\n");
+    text_append(out, ".section .data.rel.ro, \"aw\"\n.balign 8\n"
+                     ".globl ninc_cubins\nninc_cubins:\n");
     for (int i = 0; i < count; i++) {
         for (int j = 0; j < compiled[i].count; j++) {
             const CompiledKernel *k = &compiled[i].kernel[j];

@@ -143,8 +143,8 @@ typedef struct Place {
     int64_t offset, bytes; /* bytes: of one copy */
 } Place;
 
-/* CPU: register tile of a contraction: output pixels (columns) x output vectors of 16 channels for a
- * convolution; filter run x output vectors for a weight gradient. 0: not scheduled. */
+/* CPU: register tile of a contraction: output pixels (columns) x output vectors of 16 channels for
+ * a convolution; filter run x output vectors for a weight gradient. 0: not scheduled. */
 typedef struct Tile {
     int pixels, vectors;
 } Tile;
@@ -218,15 +218,15 @@ typedef enum Phase {
         PHASE_COUNT
 } Phase;
 
-/* CUDA: one way to run a kernel. A kernel lists its ways, the preferred one first; the runtime takes
- * the first that fits the device (its shared memory and compute capability) and may lower `split`.
- * The numbers reach NVRTC as macros KERNEL_TILE_M, _TILE_N, _TILE_K, _STAGES, _SPLIT, _THREADS, and
- * _SHARED. Printed as
+/* CUDA: one way to run a kernel. A kernel lists its ways, the preferred one first; the runtime
+ * takes the first that fits the device (its shared memory and compute capability) and may lower
+ * `split`. The numbers reach NVRTC as macros KERNEL_TILE_M, _TILE_N, _TILE_K, _STAGES, _SPLIT,
+ * _THREADS, and _SHARED. Printed as
  *     schedule=[128x128x32 stages=4 split=7 threads=256 shared=73728 grid=92x2 sm=80, ...] */
 typedef struct Schedule {
     int tile_m, tile_n, tile_k; /* of the GEMM; 0: the kernel has no tiles */
     int stages;                 /* of the copy pipeline; 0: none */
-    int split;                  /* parts of the reduction, each with its own copy of the result; 1 */
+    int split;                  /* parts of the reduction, each with its own copy of the result */
     int threads;                /* a block */
     int shared_bytes;           /* dynamic shared memory a block */
     int grid_x, grid_y;         /* blocks; the grid's z is `split` */

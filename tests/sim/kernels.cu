@@ -252,7 +252,7 @@ extern "C" __global__ void fault_before_shared(const float *in, float *out)
     out[threadIdx.x] = 0;
 }
 
-extern "C" __global__ void fault_past_buffer(const float *in, float *out)
+extern "C" __global__ void fault_past_end(const float *in, float *out)
 {
     out[threadIdx.x] = in[threadIdx.x + 1];
 }
