@@ -546,7 +546,7 @@ void node_print(const Graph *g, const Node *n, Text *out);
 void kernel_print(const Graph *g, const Kernel *k, const char *prefix, Text *out);
 void module_print_dot(const Module *m, Text *out);
 
-/* ---- ir/parse.c; its lexer is lex.c, with lex.h ---- */
+/* ---- ir/parse.c, with parse.h; its lexer is lex.c, with lex.h ---- */
 
 /* Parses IR text (length bytes at text; `file` for positions). NULL after diagnostics. The result
  * is verified. */

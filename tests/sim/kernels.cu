@@ -1,5 +1,5 @@
-/* Kernels for tests/sim_tool.c: `sound_*` must run and give the right numbers; each `fault_*` has one
- * planted fault that the simulator must report. They use the prelude's primitives only. */
+/* Kernels for tests/sim_tool.c: `sound_*` must run and give the right numbers; each `fault_*` has
+ * one planted fault that the simulator must report. They use the prelude's primitives only. */
 
 /* ---- numbers: one warp ---- */
 
