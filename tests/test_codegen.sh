@@ -28,7 +28,7 @@ done
 # need every function of the library.
 clean_cuda() {
     "$NINC" "-O$3" --precision="$4" --emit=cuda "$2" >"$work/emitted.cu" || return 1
-    "$1" -std=c++17 -DNINC_SIM -Icodegen/cuda/sim -include sim.h -x c++ -fsyntax-only -Wall \
+    "$1" -std=c++17 -DNINC_SIM -Iruntime/sim -include sim.h -x c++ -fsyntax-only -Wall \
         -Wno-unknown-pragmas -Wno-unused "$work/emitted.cu" >"$work/warnings" 2>&1
     [ ! -s "$work/warnings" ] || { head -n 5 "$work/warnings"; return 1; }
 }
