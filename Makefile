@@ -70,7 +70,7 @@ $(BUILD)/codegen/%.o: codegen/%.S $(EMBEDDED) Makefile
 	@mkdir -p $(@D)
 	$(CC) -DRUNTIME_ARCHIVE='"$(RUNTIME)"' -Wa,-I. -c -o $@ $<
 
-$(BUILD)/runtime/%.o: runtime/%.S $(wildcard codegen/cuda/sim/*) Makefile
+$(BUILD)/runtime/%.o: runtime/%.S $(wildcard runtime/sim/*) Makefile
 	@mkdir -p $(@D)
 	$(CC) -Wa,-I. -c -o $@ $<
 

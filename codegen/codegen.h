@@ -45,7 +45,7 @@ void emit_cubins(const CompiledKernels *compiled, int count, const char *file, T
 
 typedef struct BuildOptions {
     const char *directory; /* artefact directory */
-    const char *cubins;    /* GPU architectures to compile the kernels for: "sm_86,sm_90a"; or NULL */
+    const char *cubins;    /* GPU architectures to compile kernels for: "sm_86,sm_90a"; or NULL */
     bool verbose;
     bool time;             /* print seconds a compile step to stderr */
 } BuildOptions;

@@ -1,6 +1,7 @@
 /* The CUDA kernels of a model compiled ahead, by the NVRTC and with the schedules that the trainer
  * would take on such a GPU: for the trainer to carry along (ninc --cubin), and to see what they use
  * of a processor. */
+#include "../ir/numbers.h"
 #include "../runtime/gpu.h"
 #include "../runtime/runtime.h"
 #include "codegen.h"
@@ -92,23 +93,18 @@ static const Processor *processor_of(int architecture)
     return p;
 }
 
-static int least(int64_t a, int64_t b)
-{
-    return (int)(a < b ? a : b);
-}
-
 /* Blocks that are resident on a processor together: registers are handed out to warps by 256, to
  * four warps at a time; shared memory by 128 bytes. */
 static int resident_blocks(const Processor *p, const CompiledKernel *k)
 {
     int64_t warps = round_up(k->threads, WARP) / WARP;
     int64_t registers = round_up(round_up(k->registers, 8) * WARP, 256); /* a warp */
-    int blocks = least(p->blocks, p->threads / (warps * WARP));
+    int64_t blocks = smaller(p->blocks, p->threads / (warps * WARP));
     int reserved = p->architecture >= 80 ? RESERVED_SHARED : 0;
     int64_t shared = round_up(k->shared_bytes + reserved, 128);
     if (registers)
-        blocks = least(blocks, REGISTERS / registers / 4 * 4 / round_up(warps, 4));
-    return shared ? least(blocks, p->shared_kb * 1024 / shared) : blocks;
+        blocks = smaller(blocks, REGISTERS / registers / 4 * 4 / round_up(warps, 4));
+    return (int)(shared ? smaller(blocks, p->shared_kb * 1024 / shared) : blocks);
 }
 
 static bool read_usage(const KernelCode *code, const GpuKernel *kernel, const Processor *processor,
@@ -251,7 +247,8 @@ void emit_cubins(const CompiledKernels *compiled, int count, const char *file, T
                  Text *out)
 {
     int number = 0;
-    text_append(out, ".section .data.rel.ro, \"aw\"\n.balign 8\n.globl ninc_cubins\nninc_cubins:\n");
+    text_append(out, ".section .data.rel.ro, \"aw\"\n.balign 8\n"
+                     ".globl ninc_cubins\nninc_cubins:\n");
     for (int i = 0; i < count; i++) {
         for (int j = 0; j < compiled[i].count; j++) {
             const CompiledKernel *k = &compiled[i].kernel[j];

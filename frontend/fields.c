@@ -1,4 +1,5 @@
 /* Typed values out of the YAML tree: tables of fields, number syntax, names, "did you mean". */
+#include "../ir/numbers.h"
 #include "frontend.h"
 
 #include <ctype.h>
@@ -47,11 +48,6 @@ const char *reader_quote(Reader *r, const Tree *t)
 
 /* ---- did you mean ---- */
 
-static int smaller(int a, int b)
-{
-    return a < b ? a : b;
-}
-
 /* Edits (insert, delete, replace, swap of neighbours) between two short words; source: the
  * restricted Damerau-Levenshtein distance. */
 static int edit_distance(const char *a, const char *b)
@@ -67,10 +63,10 @@ static int edit_distance(const char *a, const char *b)
                 row[i][j] = i + j;
                 continue;
             }
-            row[i][j] = smaller(smaller(row[i - 1][j], row[i][j - 1]) + 1,
+            row[i][j] = (int)smaller(smaller(row[i - 1][j], row[i][j - 1]) + 1,
                                 row[i - 1][j - 1] + (a[i - 1] != b[j - 1]));
             if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
-                row[i][j] = smaller(row[i][j], row[i - 2][j - 2] + 1);
+                row[i][j] = (int)smaller(row[i][j], row[i - 2][j - 2] + 1);
         }
     }
     return row[n][m];

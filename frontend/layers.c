@@ -1,5 +1,6 @@
 /* The layers of the model file -> forward nodes of the graph. mlpconv is spelled out in primitive
  * ops here; the fusion pass finds the blocks again. */
+#include "../ir/numbers.h"
 #include "frontend.h"
 
 #include <string.h>
@@ -134,8 +135,7 @@ static bool check_window_size(Builder *b, const Window *w, int channels)
     const int32_t *x = b->x->tensor.shape.dim;
     int64_t map[4] = {x[0], (int64_t)x[1] + 2 * w->padding_h, (int64_t)x[2] + 2 * w->padding_w,
                       x[3]};
-    int64_t filter[4] = {(channels + 15) / 16 * 16, (x[3] + 15) / 16 * 16, w->kernel_h,
-                         w->kernel_w};
+    int64_t filter[4] = {round_up(channels, 16), round_up(x[3], 16), w->kernel_h, w->kernel_w};
 
     return check_elements(b->r, b->at, "the padded input", map) &&
            (channels == 0 || check_elements(b->r, b->at, "the filter", filter));

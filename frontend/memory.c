@@ -1,4 +1,5 @@
 /* The memory report: what the programs need, how near that is to the bound, and for what. */
+#include "../ir/numbers.h"
 #include "frontend.h"
 
 #include <stdlib.h>
@@ -12,11 +13,6 @@ int memory_threads(void)
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
 
     return processors > 0 ? (int)processors : 1;
-}
-
-static int64_t larger(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
 }
 
 int64_t memory_total(const Module *m, Target target, int threads)

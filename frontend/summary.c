@@ -83,18 +83,10 @@ static const char *layer_name(Pool *pool, const char *parameter, int parts)
     return pool_format(pool, "%.*s", (int)length, parameter);
 }
 
-/* The storage that an operand is, itself or as a cast; NULL for values. */
-static const Storage *storage_of(const Node *operand)
-{
-    if (operand->op == OP_CAST)
-        operand = operand->in[0];
-    return operand->op == OP_STATE ? operand->storage : NULL;
-}
-
 static void add_parameters(Row *row, const Node *n, bool *counted, const Module *m)
 {
     for (int i = 0; i < n->arity; i++) {
-        const Storage *s = storage_of(n->in[i]);
+        const Storage *s = operand_storage(n->in[i]);
 
         for (int j = 0; s && j < m->storage_count; j++) {
             if (m->storage[j] != s || counted[j])
@@ -107,7 +99,7 @@ static void add_parameters(Row *row, const Node *n, bool *counted, const Module 
 
 static void add_to_row(Row *row, const Node *n, Pool *pool)
 {
-    const Storage *filter = n->op == OP_CONV2D ? storage_of(n->in[1]) : NULL;
+    const Storage *filter = n->op == OP_CONV2D ? operand_storage(n->in[1]) : NULL;
 
     if (filter) {
         row->convolutions++;
@@ -146,7 +138,7 @@ static Table make_table(const Graph *g)
         const Node *n = g->node[i];
         Row *row;
 
-        if (!forward[i] || n->op == OP_INPUT || (n->op == OP_CAST && storage_of(n)))
+        if (!forward[i] || n->op == OP_INPUT || (n->op == OP_CAST && operand_storage(n)))
             continue;
         row = row_for(&t, n, pool);
         add_to_row(row, n, pool);

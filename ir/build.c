@@ -43,6 +43,15 @@ Tensor storage_tensor(const Storage *s, Target target)
     return t;
 }
 
+void graph_lay_out_storage(Graph *g)
+{
+    for (int i = 0; i < g->state_count; i++)
+        g->state[i]->tensor = storage_tensor(g->state[i]->storage, g->target);
+    for (int i = 0; i < g->node_count; i++)
+        if (g->node[i]->op == OP_UPDATE)
+            g->node[i]->tensor = storage_tensor(g->node[i]->storage, g->target);
+}
+
 Graph *module_add_graph(Module *m, const char *name, int batch)
 {
     Graph *g = pool_alloc(m->pool, sizeof *g);
@@ -513,6 +522,19 @@ void graph_derive_io(Graph *g)
         derive_io(g, g->kernel[i], escapes);
     order_states(g, pool);
     pool_free(pool);
+}
+
+/* ---- operands ---- */
+
+const Node *behind_cast(const Node *operand)
+{
+    return operand->op == OP_CAST ? operand->in[0] : operand;
+}
+
+const Storage *operand_storage(const Node *operand)
+{
+    operand = behind_cast(operand);
+    return operand->op == OP_STATE ? operand->storage : NULL;
 }
 
 /* ---- placed values ---- */

@@ -144,8 +144,8 @@ typedef struct Place {
     int64_t offset, bytes; /* bytes: of one copy */
 } Place;
 
-/* CPU: register tile of a contraction: output pixels (columns) x output vectors of 16 channels for a
- * convolution; filter run x output vectors for a weight gradient. 0: not scheduled. */
+/* CPU: register tile of a contraction: output pixels (columns) x output vectors of 16 channels for
+ * a convolution; filter run x output vectors for a weight gradient. 0: not scheduled. */
 typedef struct Tile {
     int pixels, vectors;
 } Tile;
@@ -218,15 +218,15 @@ typedef enum Phase {
         PHASE_COUNT
 } Phase;
 
-/* CUDA: one way to run a kernel. A kernel lists its ways, the preferred one first; the runtime takes
- * the first that fits the device (its shared memory and compute capability) and may lower `split`.
- * The numbers reach NVRTC as macros KERNEL_TILE_M, _TILE_N, _TILE_K, _STAGES, _SPLIT, _THREADS, and
- * _SHARED. Printed as
+/* CUDA: one way to run a kernel. A kernel lists its ways, the preferred one first; the runtime
+ * takes the first that fits the device (its shared memory and compute capability) and may lower
+ * `split`. The numbers reach NVRTC as macros KERNEL_TILE_M, _TILE_N, _TILE_K, _STAGES, _SPLIT,
+ * _THREADS, and _SHARED. Printed as
  *     schedule=[128x128x32 stages=4 split=7 threads=256 shared=73728 grid=92x2 sm=80, ...] */
 typedef struct Schedule {
     int tile_m, tile_n, tile_k; /* of the GEMM; 0: the kernel has no tiles */
     int stages;                 /* of the copy pipeline; 0: none */
-    int split;                  /* parts of the reduction, each with its own copy of the result; 1 */
+    int split;                  /* parts of the reduction, each with its own copy of the result */
     int threads;                /* a block */
     int shared_bytes;           /* dynamic shared memory a block */
     int grid_x, grid_y;         /* blocks; the grid's z is `split` */
@@ -407,6 +407,8 @@ Storage *module_add_storage(Module *m, const char *name, Shape shape, Role role,
 Storage *module_find_storage(const Module *m, const char *name); /* NULL if there is none */
 /* The storage as it lies on a target: its tensor with the layout of that home. */
 Tensor storage_tensor(const Storage *s, Target target);
+/* Lays out the graph's state and update nodes as the homes on its target say. */
+void graph_lay_out_storage(Graph *g);
 Graph *module_add_graph(Module *m, const char *name, int batch);
 Graph *module_find_graph(const Module *m, const char *name, Target target);
 /* A deep copy of nodes, kernels and outputs into the same module's storage; appended. */
@@ -436,6 +438,11 @@ void graph_renumber(Graph *g);
 /* Number of operands (counted with repetition), outputs and updates that use each node, by id;
  * the caller owns the pool array of node_count entries. */
 int *graph_use_counts(const Graph *g, Pool *pool);
+
+/* The value that an operand is, itself or through a cast. */
+const Node *behind_cast(const Node *operand);
+/* The storage that an operand is, itself or through a cast; NULL where it is computed. */
+const Storage *operand_storage(const Node *operand);
 
 /* True where the first dimension of n counts images (decided from the ops, not from the extent). */
 bool is_per_image(const Graph *g, const Node *n);
@@ -505,7 +512,9 @@ bool value_is_thin_image(const Graph *g, const Node *n);
 
 /* ---- ir/work.c: what a kernel computes and moves ---- */
 
-/* Multiplications and additions of its contractions, over the whole batch. */
+/* Multiplications and additions of a contraction, over the logical shapes; 0 for other ops. */
+double contraction_flop(const Node *n);
+/* The same of all nodes of a kernel, over the whole batch. */
 double kernel_flop(const Kernel *k);
 /* Bytes of its inputs and outputs, each once, padding and all copies of partials included. */
 int64_t kernel_traffic(const Graph *g, const Kernel *k);
@@ -548,7 +557,7 @@ void node_print(const Graph *g, const Node *n, Text *out);
 void kernel_print(const Graph *g, const Kernel *k, const char *prefix, Text *out);
 void module_print_dot(const Module *m, Text *out);
 
-/* ---- ir/parse.c; its lexer is lex.c, with lex.h ---- */
+/* ---- ir/parse.c, with parse.h; its lexer is lex.c, with lex.h ---- */
 
 /* Parses IR text (length bytes at text; `file` for positions). NULL after diagnostics. The result
  * is verified. */

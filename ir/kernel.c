@@ -1,6 +1,7 @@
 /* How a kernel of row ops is executed: statements and segments. Derived from the nodes alone, so
  * that the passes and the emitters agree without keeping a second list. */
 #include "ir.h"
+#include "numbers.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -210,19 +211,14 @@ bool op_sums_images(Op op)
     return op == OP_CONV2D_WGRAD || op == OP_BIAS_GRAD;
 }
 
-static int ceil_div(int a, int b)
-{
-    return (a + b - 1) / b;
-}
-
 /* Each output group, input block and row of a filter is summed for itself. */
 static int wgrad_units(const Node *n)
 {
     const int32_t *filter = n->tensor.shape.dim;
     if (n->op == OP_BIAS_GRAD)
-        return ceil_div(filter[0], 16);
+        return (int)ceil_div(filter[0], 16);
     int lanes = n->tensor.layout.block, outputs = n->tensor.layout.out_block;
-    return ceil_div(filter[0], outputs) * ceil_div(filter[1], lanes) * filter[2];
+    return (int)(ceil_div(filter[0], outputs) * ceil_div(filter[1], lanes)) * filter[2];
 }
 
 static Slices rows_slices(const Graph *g, const Kernel *k)
@@ -238,7 +234,7 @@ static Slices rows_slices(const Graph *g, const Kernel *k)
     int count = kernel_statements(k, list), height = statement_height(&list[0]);
     bool strips = list[count - 1].segment == 0 && k->strip > 0;
     free(list);
-    return (Slices){g->chunk * (strips ? ceil_div(height, k->strip) : 1), false};
+    return (Slices){g->chunk * (strips ? (int)ceil_div(height, k->strip) : 1), false};
 }
 
 Slices kernel_slices(const Graph *g, const Kernel *k)

@@ -1,5 +1,6 @@
 /* Physical offsets of tensors: the only code that knows what each layout means. */
 #include "tensor.h"
+#include "numbers.h"
 
 #include <string.h>
 
@@ -43,11 +44,6 @@ bool shape_equal(const Shape *a, const Shape *b)
     return true;
 }
 
-static int64_t blocks(int64_t n, int64_t block)
-{
-    return (n + block - 1) / block;
-}
-
 /* The activation view of a tensor: N, H, W, C with H = W = 1 for [N,C]. */
 typedef struct Map {
     int64_t n, h, w, c; /* extents, halo included in h and w */
@@ -71,7 +67,7 @@ static Map map_of(const Tensor *t)
 /* Elements of one pixel in nhwc. */
 static int64_t pitch(const Tensor *t, int64_t channels)
 {
-    return t->layout.block > 0 ? blocks(channels, t->layout.block) * t->layout.block : channels;
+    return t->layout.block > 0 ? round_up(channels, t->layout.block) : channels;
 }
 
 int64_t tensor_elements(const Tensor *t)
@@ -83,14 +79,14 @@ int64_t tensor_elements(const Tensor *t)
     case LAYOUT_NHWC:
         return m.n * m.h * m.w * pitch(t, m.c);
     case LAYOUT_NIBBLE:
-        return m.n * m.h * m.w * blocks(m.c, 2);
+        return m.n * m.h * m.w * ceil_div(m.c, 2);
     case LAYOUT_NCHWC:
-        return m.n * blocks(m.c, l->block) * m.h * m.w * l->block;
+        return m.n * ceil_div(m.c, l->block) * m.h * m.w * l->block;
     case LAYOUT_FILTER:
-        return blocks(d[0], l->out_block) * blocks(d[1], l->block) * d[2] * d[3] * l->block *
+        return ceil_div(d[0], l->out_block) * ceil_div(d[1], l->block) * d[2] * d[3] * l->block *
                l->out_block;
     case LAYOUT_VECTOR:
-        return blocks(d[0], l->block) * l->block;
+        return round_up(d[0], l->block);
     case LAYOUT_PLAIN:
     case LAYOUT_COUNT:
         break;
@@ -110,12 +106,12 @@ int64_t tensor_offset(const Tensor *t, const int32_t *at)
     case LAYOUT_NHWC:
         return ((n * m.h + h) * m.w + w) * pitch(t, m.c) + c;
     case LAYOUT_NIBBLE:
-        return ((n * m.h + h) * m.w + w) * 2 * blocks(m.c, 2) + c;
+        return ((n * m.h + h) * m.w + w) * 2 * ceil_div(m.c, 2) + c;
     case LAYOUT_NCHWC:
-        return (((n * blocks(m.c, l->block) + c / l->block) * m.h + h) * m.w + w) * l->block +
+        return (((n * ceil_div(m.c, l->block) + c / l->block) * m.h + h) * m.w + w) * l->block +
                c % l->block;
     case LAYOUT_FILTER: {
-        int64_t tile = at[0] / l->out_block * blocks(d[1], l->block) + at[1] / l->block;
+        int64_t tile = at[0] / l->out_block * ceil_div(d[1], l->block) + at[1] / l->block;
         int64_t tap = (tile * d[2] + at[2]) * d[3] + at[3];
         return (tap * l->block + at[1] % l->block) * l->out_block + at[0] % l->out_block;
     }

@@ -27,7 +27,7 @@ typedef struct Shape {
 
 /* Physical forms. Only these lanes exist:
  *   plain   dimensions in logical order, contiguous
- *   nhwc    [N][H+2hh][W+2hw][C], zero halo; with a block, C is padded with zero lanes to a multiple
+ *   nhwc    [N][H+2hh][W+2hw][C], zero halo; with a block, zero lanes up to a multiple of it
  *   nibble  u8 below 16 as [N][H][W][ceil(C/2)] bytes: channel 2k low, 2k+1 high; an element of
  *           tensor_elements is one byte, and tensor_offset counts nibbles
  *   nchwc   [N][ceil(C/block)][H+2hh][W+2hw][block], zero halo, zero lanes past C; a rank-2 value
@@ -47,8 +47,8 @@ typedef enum LayoutKind {
 
 typedef struct Layout {
     LayoutKind kind;
-    int block;          /* nchwc: channels; filter: input channels a block; vector, nhwc: multiple */
-    int out_block;      /* filter: output channels a block */
+    int block;          /* nchwc: channels; filter: input channels; vector, nhwc: multiple */
+    int out_block;      /* filter: output channels */
     int halo_h, halo_w; /* nhwc, nchwc: zero rows and columns on each side */
     int strip;          /* nchwc: if > 0 the buffer holds these rows of one image, not the map */
 } Layout;

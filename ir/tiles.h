@@ -1,9 +1,9 @@
-/* Dynamic shared memory of the CUDA kernels, in bytes, from their tiles: preprocessor arithmetic, so
- * that the schedule pass (C) and the device library (CUDA C, which carries a copy of this header and
- * asserts the same numbers) cannot differ.
+/* Dynamic shared memory of the CUDA kernels, in bytes, from their tiles: preprocessor arithmetic,
+ * so that the schedule pass (C) and the device library (CUDA C, which carries a copy of this header
+ * and asserts the same numbers) cannot differ.
  *
- * A row of a tile is padded, so that the lanes of a warp read different banks: by 16 bytes where the
- * reduction runs along the row, by 8 elements where it runs across the rows.
+ * A row of a tile is padded, so that the lanes of a warp read different banks: by 16 bytes where
+ * the reduction runs along the row, by 8 elements where it runs across the rows.
  * `size`: bytes of an element, 2 or 4; m, n, k: the GEMM tile; c: channels, rounded up to 8. */
 #ifndef NINC_TILES_H
 #define NINC_TILES_H
@@ -15,8 +15,8 @@
 /* Blocks that tiles of `tile` need for `count`. */
 #define NINC_TILES(count, tile) (((count) + (tile)-1) / (tile))
 
-/* Grids (x, y) of the convolution kernels; z is the split of wgrad, else 1. kp, cp: physical channels
- * of y and x (and of a filter row); k: output channels.
+/* Grids (x, y) of the convolution kernels; z is the split of wgrad, else 1. kp, cp: physical
+ * channels of y and x (and of a filter row); k: output channels.
  *     fprop  NINC_TILES(n p q, M)  NINC_TILES(kp, N)
  *     dgrad  NINC_TILES(n h w, M)  NINC_TILES(cp, N)
  *     wgrad  NINC_TILES(k, M)      NINC_TILES(r s cp, N): columns run over taps and channels */

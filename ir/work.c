@@ -1,9 +1,10 @@
 /* How much a kernel computes and moves: what its time is compared with. */
 #include "ir.h"
 
-/* Multiplications and additions of a contraction, over the logical shapes; 0 for other ops. */
-static double contraction_flop(const Node *n)
+double contraction_flop(const Node *n)
 {
+    if (n->arity < 2)
+        return 0;
     const Tensor *map; /* the operand or result on the output side of the forward convolution */
     const Shape *filter = &n->in[1]->tensor.shape;
     switch ((int)n->op) {
@@ -27,8 +28,7 @@ double kernel_flop(const Kernel *k)
 {
     double flop = 0;
     for (int i = 0; i < k->node_count; i++)
-        if (k->node[i]->arity >= 2)
-            flop += contraction_flop(k->node[i]);
+        flop += contraction_flop(k->node[i]);
     return flop;
 }
 

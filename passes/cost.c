@@ -27,22 +27,9 @@ static double longer(double a, double b)
     return a > b ? a : b;
 }
 
-static double pixels_of(const Node *map)
-{
-    const int32_t *d = map->tensor.shape.dim;
-    return (double)d[0] * d[1] * d[2];
-}
-
 static double map_bytes(const Node *map)
 {
-    return pixels_of(map) * padded_channels(map) * dtype_bytes(map->tensor.dtype);
-}
-
-/* Multiplications and additions for `map`, a convolution's result or the gradient of one. */
-static double conv_flop(const Node *map, const Node *filter)
-{
-    const int32_t *d = filter->tensor.shape.dim;
-    return 2 * pixels_of(map) * d[0] * d[1] * d[2] * d[3];
+    return (double)map_pixels(map) * padded_channels(map) * dtype_bytes(map->tensor.dtype);
 }
 
 static const char *say(Pool *pool, bool pays, double fused, double alone)
@@ -82,7 +69,7 @@ bool cost_forward_pays(const Graph *g, const Block *b, const char **note)
     Schedule fits[MAX_SCHEDULES];
     for (int i = 0; i < b->count; i++) {
         const Node *conv = b->conv[i], *y = b->map[i];
-        double own = conv_flop(y, conv->in[1]);
+        double own = contraction_flop(conv);
         bool last = i + 1 == b->count;
         alone += longer(own / rate, (map_bytes(conv->in[0]) + map_bytes(y)) / BYTES) + LAUNCH;
         flop += own;
@@ -96,7 +83,7 @@ bool cost_forward_pays(const Graph *g, const Block *b, const char **note)
         *note = say_too_large(g->module->pool, channels, least, shared_limit(dtype, first->math));
         return false;
     }
-    filters *= pixels_of(b->map[0]) / fits[0].tile_m;
+    filters *= (double)map_pixels(b->map[0]) / fits[0].tile_m;
     double fused = longer(longer(FORWARD_PENALTY * flop / rate, bytes / BYTES),
                           filters / CACHE_BYTES) + LAUNCH;
     *note = say(g->module->pool, fused < alone, fused, alone);
@@ -111,7 +98,7 @@ bool cost_backward_pays(const Graph *g, const BackwardBlock *b, const char **not
     Schedule fits[MAX_SCHEDULES];
     for (int i = 0; i < b->count; i++) {
         const Node *x = b->wgrad[i]->in[0], *d = b->dgrad[i]->in[0], *dx = b->result[i];
-        double own = conv_flop(d, b->dgrad[i]->in[1]);
+        double own = contraction_flop(b->dgrad[i]);
         double masked = dx != b->dgrad[i] ? map_bytes(x) : 0;
         alone += longer(own / rate, (map_bytes(x) + map_bytes(d)) / BYTES) + LAUNCH;
         alone += longer(own / rate, (map_bytes(d) + map_bytes(dx) + masked) / BYTES) + LAUNCH;

@@ -2,6 +2,7 @@
 #ifndef NINC_PASSES_CUDA_H
 #define NINC_PASSES_CUDA_H
 
+#include "../ir/numbers.h"
 #include "passes.h"
 
 /* A convolution and the 1x1 convolutions behind it, in forward order; map[i] is what convolution i
@@ -13,8 +14,8 @@ typedef struct Block {
     int count;
 } Block;
 
-/* The 1x1 convolutions of a block backward, last first: gradient[i] comes in, result[i] is the
- * gradient that goes on (behind its mask where it has one). */
+/* The 1x1 convolutions of a block backward, last first: wgrad[i], bias[i] and dgrad[i] read one
+ * gradient; result[i] is the one that goes on, dgrad[i] behind its mask where it has one. */
 typedef struct BackwardBlock {
     Node *wgrad[MAX_BLOCK], *bias[MAX_BLOCK]; /* bias: NULL where there is none */
     Node *dgrad[MAX_BLOCK], *result[MAX_BLOCK];
@@ -39,11 +40,18 @@ void schedule_cuda_graph(Graph *g);
 
 /* ---- layout_cuda.c ---- */
 
-/* How a value or storage of the graph lies: maps in NHWC with channels rounded up to 8, but an image
- * of a few channels with its own number where only convolutions read it; filters as [O][KH][KW][I].
- * Where all kernels are plain loops everything stays in logical order. Kernels must be formed. */
-Layout cuda_layout(const Graph *g, const Node *n);
-bool cuda_is_thin_image(const Graph *g, const Node *n);
+/* A CUDA graph, its kernels formed, and what its layouts depend on. */
+typedef struct CudaGraph {
+    const Graph *graph;
+    bool plain; /* all kernels of the module's CUDA graphs are plain loops */
+} CudaGraph;
+
+CudaGraph cuda_graph(const Graph *g);
+/* How a value or storage of the graph lies: maps in NHWC with channels rounded up to 8, but an
+ * image of a few channels with its own number where only convolutions read it; filters as
+ * [O][KH][KW][I]. In a plain graph all is in logical order. */
+Layout cuda_layout(const CudaGraph *c, const Node *n);
+bool cuda_is_thin_image(const CudaGraph *c, const Node *n);
 /* All CUDA graphs at stage scheduled, and the storage's homes there. */
 void layout_cuda(Module *m);
 
@@ -54,9 +62,19 @@ static inline int shared_limit(DType dtype, Math math)
     return dtype == DT_F32 && math == MATH_FP32 ? 64 * 1024 : 99 * 1024;
 }
 
+/* Channels of a map are padded to a multiple of this. */
+enum { CUDA_LANES = 8 };
+
 static inline int padded_channels(const Node *map)
 {
-    return (map->tensor.shape.dim[3] + 7) / 8 * 8;
+    return (int)round_up(map->tensor.shape.dim[3], CUDA_LANES);
+}
+
+/* Over the whole batch. */
+static inline int64_t map_pixels(const Node *map)
+{
+    const int32_t *d = map->tensor.shape.dim;
+    return (int64_t)d[0] * d[1] * d[2];
 }
 
 #endif

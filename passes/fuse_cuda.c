@@ -41,14 +41,6 @@ static void take_follower(Fuser *f, Kernel *k, Node *n, Op op)
         fuse_take(k, next);
 }
 
-/* The storage that a filter comes from, itself or through a cast; NULL where it is computed. */
-static const Storage *filter_storage(const Node *filter)
-{
-    if (filter->op == OP_CAST)
-        filter = filter->in[0];
-    return filter->op == OP_STATE ? filter->storage : NULL;
-}
-
 /* ---- the head ---- */
 
 static Node *input_of(const Node *n, Op op)
@@ -107,7 +99,7 @@ static Block find_block(const Graph *g, Node *conv, int level)
     add_to_block(g, &b, conv);
     while (level >= 2 && b.count < MAX_BLOCK) {
         Node *next = fuse_next(g, b.map[b.count - 1], OP_CONV2D);
-        if (!next || !window_is_pointwise(&next->attr.window) || !filter_storage(next->in[1]))
+        if (!next || !window_is_pointwise(&next->attr.window) || !operand_storage(next->in[1]))
             break;
         add_to_block(g, &b, next);
     }
@@ -121,7 +113,7 @@ static void fuse_forward(Fuser *f, Node *conv)
     if (b.count > 1 && !cost_forward_pays(f->g, &b, &note))
         b.count = 1;
     char *base = pool_format(f->pool, "%s_forward",
-                             fuse_identifier(f->pool, filter_storage(conv->in[1])->name));
+                             fuse_identifier(f->pool, operand_storage(conv->in[1])->name));
     KernelClass class = b.count > 1 ? KERNEL_MLPCONV_FORWARD : KERNEL_CONV_FORWARD;
     Kernel *k = fuse_kernel(f, base, class, PHASE_CHUNK);
     k->note = note;
@@ -171,7 +163,7 @@ static bool add_backward(const Graph *g, BackwardBlock *b, const Node *dy)
     int i = b->count;
     Node *wgrad = user_of(g, dy, OP_CONV2D_WGRAD, 1), *dgrad = user_of(g, dy, OP_CONV2D_DGRAD, 0);
     if (i == MAX_BLOCK || !wgrad || !dgrad || !window_is_pointwise(&wgrad->attr.window) ||
-        !window_is_pointwise(&dgrad->attr.window) || !filter_storage(dgrad->in[1]))
+        !window_is_pointwise(&dgrad->attr.window) || !operand_storage(dgrad->in[1]))
         return false;
     Node *mask = follower(g, dgrad, OP_RELU_GRAD), *bias = bias_grad_of(g, dy);
     /* The gradient between two steps stays in the kernel: only the step itself may read it. */
@@ -188,7 +180,7 @@ static bool add_backward(const Graph *g, BackwardBlock *b, const Node *dy)
 
 static void take_backward(Fuser *f, const BackwardBlock *b, const char *note)
 {
-    const char *name = filter_storage(b->dgrad[0]->in[1])->name;
+    const char *name = operand_storage(b->dgrad[0]->in[1])->name;
     Kernel *k = fuse_kernel(f, pool_format(f->pool, "%s_backward", fuse_identifier(f->pool, name)),
                             KERNEL_MLPCONV_BACKWARD, PHASE_CHUNK);
     k->note = note;
@@ -221,8 +213,8 @@ static const char *wgrad_name(Fuser *f, const Node *wgrad)
 {
     for (int i = 0; i < f->g->node_count; i++) {
         const Node *c = f->g->node[i];
-        if (is_wgrad_of(wgrad, c) && filter_storage(c->in[1]))
-            return fuse_identifier(f->pool, filter_storage(c->in[1])->name);
+        if (is_wgrad_of(wgrad, c) && operand_storage(c->in[1]))
+            return fuse_identifier(f->pool, operand_storage(c->in[1])->name);
     }
     return op_name(wgrad->op);
 }
@@ -240,7 +232,7 @@ static Kernel *fuse_wgrad(Fuser *f, Node *wgrad)
 
 static Kernel *fuse_dgrad(Fuser *f, Node *dgrad)
 {
-    const char *name = filter_storage(dgrad->in[1])->name;
+    const char *name = operand_storage(dgrad->in[1])->name;
     Kernel *k = fuse_kernel(f, pool_format(f->pool, "%s_dgrad", fuse_identifier(f->pool, name)),
                             KERNEL_CONV_DGRAD, PHASE_CHUNK);
     fuse_take(k, dgrad);
@@ -263,7 +255,7 @@ static void fuse_gradient_of_conv(Fuser *f, Node *n)
         return;
     if (n->op == OP_BIAS_GRAD)
         wgrad = user_of(f->g, dy, OP_CONV2D_WGRAD, 1);
-    if (n->op == OP_CONV2D_DGRAD && filter_storage(n->in[1]))
+    if (n->op == OP_CONV2D_DGRAD && operand_storage(n->in[1]))
         k = fuse_dgrad(f, n);
     else if (n->op != OP_CONV2D_DGRAD && wgrad)
         k = fuse_wgrad(f, wgrad);
@@ -358,7 +350,7 @@ void fuse_cuda_node(Fuser *f, Node *n)
         fuse_take(fuse_the_kernel(f, "metrics", KERNEL_METRICS, PHASE_AFTER), n);
     else if (phase == PHASE_AFTER && fuse_is_optimizer(n))
         fuse_optimizer(f, n);
-    else if (n->op == OP_CONV2D && filter_storage(n->in[1]))
+    else if (n->op == OP_CONV2D && operand_storage(n->in[1]))
         fuse_forward(f, n);
     else if (is_gradient_of_conv(n))
         fuse_gradient_of_conv(f, n);

@@ -5,6 +5,7 @@
  * read; filters are packed for their convolution's tile; a gradient or a moment lies as its
  * parameter does, so that the optimizer runs over flat arrays. At level 0 activations stay in
  * logical order. */
+#include "../ir/numbers.h"
 #include "cuda.h"
 
 enum { CHANNEL_BLOCK = 16 };
@@ -14,16 +15,11 @@ static bool is_map(const Graph *g, const Node *n)
     return n->tensor.shape.rank == 4 && is_per_image(g, n);
 }
 
-static int larger(int a, int b)
-{
-    return a > b ? a : b;
-}
-
 /* How far past an edge of dy (extent `from`) the taps of dx (extent `to`) reach. */
 static int transpose_halo(int kernel, int stride, int padding, int from, int to)
 {
     int before = (kernel - 1 - padding) / stride, after = (to - 1 + padding) / stride - (from - 1);
-    return larger(larger(before, after), 0);
+    return (int)larger(larger(before, after), 0);
 }
 
 /* The zero border that the convolutions reading n (and their weight gradients) need. */
@@ -34,16 +30,16 @@ static void widen_halo(const Graph *g, const Node *n, Layout *layout)
         const Window *k = &user->attr.window;
         const int32_t *to = user->tensor.shape.dim, *from = n->tensor.shape.dim;
         if (user->op == OP_CONV2D_TRANSPOSE && user->in[0] == n && kernel_is_rows(user->kernel)) {
-            layout->halo_h = larger(layout->halo_h, transpose_halo(k->kernel_h, k->stride_h,
+            layout->halo_h = (int)larger(layout->halo_h, transpose_halo(k->kernel_h, k->stride_h,
                                                                    k->padding_h, from[1], to[1]));
-            layout->halo_w = larger(layout->halo_w, transpose_halo(k->kernel_w, k->stride_w,
+            layout->halo_w = (int)larger(layout->halo_w, transpose_halo(k->kernel_w, k->stride_w,
                                                                    k->padding_w, from[2], to[2]));
         }
         if ((user->op != OP_CONV2D && user->op != OP_CONV2D_WGRAD) || user->in[0] != n ||
             !kernel_is_rows(user->kernel))
             continue;
-        layout->halo_h = larger(layout->halo_h, k->padding_h);
-        layout->halo_w = larger(layout->halo_w, k->padding_w);
+        layout->halo_h = (int)larger(layout->halo_h, k->padding_h);
+        layout->halo_w = (int)larger(layout->halo_w, k->padding_w);
     }
 }
 
@@ -131,13 +127,10 @@ static Layout like_operand(const Node *n)
 /* Values outside the maps: gradients as their parameter, pointwise results as their operand. */
 static void lay_out_parameters(Graph *g, int level)
 {
-    for (int i = 0; i < g->state_count; i++)
-        g->state[i]->tensor = storage_tensor(g->state[i]->storage, g->target);
+    graph_lay_out_storage(g);
     for (int i = 0; i < g->node_count; i++) {
         Node *n = g->node[i];
-        if (n->op == OP_UPDATE)
-            n->tensor = storage_tensor(n->storage, g->target);
-        else if (n->op == OP_CONV2D_WGRAD)
+        if (n->op == OP_CONV2D_WGRAD)
             n->tensor.layout = wgrad_layout(g, n);
         else if (n->op == OP_BIAS_GRAD && level > 0)
             n->tensor.layout = (Layout){.kind = LAYOUT_VECTOR, .block = CHANNEL_BLOCK};

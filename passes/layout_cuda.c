@@ -1,17 +1,14 @@
 /* layout for CUDA: see cuda_layout. */
 #include "cuda.h"
 
-#include <string.h>
-
-enum { LANES = 8, NIBBLE_CODES = 16 };
+enum { NIBBLE_CODES = 16 };
 
 static bool is_map(const Graph *g, const Node *n)
 {
     return n->tensor.shape.rank == 4 && is_per_image(g, n);
 }
 
-/* Whether all kernels of the module's CUDA graphs are plain loops over logical order. */
-static bool is_generic(const Module *m)
+static bool is_plain(const Module *m)
 {
     for (int i = 0; i < m->graph_count; i++)
         for (int k = 0; m->graph[i]->target == TARGET_CUDA && k < m->graph[i]->kernel_count; k++)
@@ -20,12 +17,9 @@ static bool is_generic(const Module *m)
     return true;
 }
 
-static bool reads_filter_of(const Node *conv, const Node *other)
+CudaGraph cuda_graph(const Graph *g)
 {
-    const Node *a = conv->in[1], *b = other->in[1];
-    a = a->op == OP_CAST ? a->in[0] : a;
-    b = b->op == OP_CAST ? b->in[0] : b;
-    return a == b;
+    return (CudaGraph){.graph = g, .plain = is_plain(g->module)};
 }
 
 /* Whether all convolutions by the filter of `conv` read the map n. */
@@ -33,15 +27,16 @@ static bool has_filter_for_itself(const Graph *g, const Node *n, const Node *con
 {
     for (int i = 0; i < g->node_count; i++)
         if (g->node[i]->op == OP_CONV2D && g->node[i]->in[0] != n &&
-            reads_filter_of(g->node[i], conv))
+            behind_cast(g->node[i]->in[1]) == behind_cast(conv->in[1]))
             return false;
     return true;
 }
 
-bool cuda_is_thin_image(const Graph *g, const Node *n)
+bool cuda_is_thin_image(const CudaGraph *c, const Node *n)
 {
-    if ((n->op != OP_RESIZE && n->op != OP_NORMALIZE) || n->tensor.shape.dim[3] >= LANES ||
-        is_generic(g->module))
+    const Graph *g = c->graph;
+    if (c->plain || (n->op != OP_RESIZE && n->op != OP_NORMALIZE) ||
+        n->tensor.shape.dim[3] >= CUDA_LANES)
         return false;
     for (int i = 0; i < g->node_count; i++) {
         const Node *user = g->node[i];
@@ -58,23 +53,21 @@ bool cuda_is_thin_image(const Graph *g, const Node *n)
     return true;
 }
 
-static Layout map_layout(const Graph *g, const Node *n)
+static Layout map_layout(const CudaGraph *c, const Node *n)
 {
     const Window *w = &n->attr.window;
     if (n->op == OP_MAXPOOL_CODE && w->kernel_h * w->kernel_w <= NIBBLE_CODES)
         return (Layout){.kind = LAYOUT_NIBBLE};
-    if (cuda_is_thin_image(g, n))
+    if (cuda_is_thin_image(c, n))
         return (Layout){.kind = LAYOUT_NHWC};
-    return (Layout){.kind = LAYOUT_NHWC, .block = LANES};
+    return (Layout){.kind = LAYOUT_NHWC, .block = CUDA_LANES};
 }
 
 /* A filter, or its gradient, for convolutions of x. */
-static Layout filter_layout(const Graph *g, const Node *x)
+static Layout filter_layout(const CudaGraph *c, const Node *x)
 {
-    int channels = x->tensor.shape.dim[3];
-    int padded = (channels + LANES - 1) / LANES * LANES;
-    return (Layout){.kind = LAYOUT_FILTER, .block = cuda_is_thin_image(g, x) ? channels : padded,
-                    .out_block = 1};
+    int channels = cuda_is_thin_image(c, x) ? x->tensor.shape.dim[3] : padded_channels(x);
+    return (Layout){.kind = LAYOUT_FILTER, .block = channels, .out_block = 1};
 }
 
 /* The convolution that reads the storage as its filter. */
@@ -82,74 +75,67 @@ static const Node *conv_of(const Graph *g, const Storage *filter)
 {
     for (int i = 0; i < g->node_count; i++) {
         const Node *c = g->node[i];
-        const Node *from = c->op == OP_CONV2D ? c->in[1] : NULL;
-        from = from && from->op == OP_CAST ? from->in[0] : from;
-        if (from && from->storage == filter)
+        if (c->op == OP_CONV2D && operand_storage(c->in[1]) == filter)
             return c;
     }
     return NULL;
 }
 
-static Layout storage_layout(const Graph *g, const Storage *s)
+static Layout storage_layout(const CudaGraph *c, const Storage *s)
 {
     if (s->role == ROLE_MOMENT)
-        s = module_find_storage(g->module, s->of);
+        s = module_find_storage(c->graph->module, s->of);
     if (s->role == ROLE_BIAS)
-        return (Layout){.kind = LAYOUT_VECTOR, .block = LANES};
-    const Node *conv = conv_of(g, s);
-    return conv ? filter_layout(g, conv->in[0]) : (Layout){.kind = LAYOUT_PLAIN};
+        return (Layout){.kind = LAYOUT_VECTOR, .block = CUDA_LANES};
+    const Node *conv = conv_of(c->graph, s);
+    return conv ? filter_layout(c, conv->in[0]) : (Layout){.kind = LAYOUT_PLAIN};
 }
 
-Layout cuda_layout(const Graph *g, const Node *n)
+Layout cuda_layout(const CudaGraph *c, const Node *n)
 {
     static const Layout plain = {.kind = LAYOUT_PLAIN};
-    if (n->op == OP_INPUT || is_generic(g->module))
+    if (n->op == OP_INPUT || c->plain)
         return plain;
     if (n->storage)
-        return storage_layout(g, n->storage);
-    if (is_map(g, n))
-        return map_layout(g, n);
+        return storage_layout(c, n->storage);
+    if (is_map(c->graph, n))
+        return map_layout(c, n);
     if (n->op == OP_CONV2D_WGRAD)
-        return filter_layout(g, n->in[0]);
+        return filter_layout(c, n->in[0]);
     if (n->op == OP_BIAS_GRAD)
-        return (Layout){.kind = LAYOUT_VECTOR, .block = LANES};
-    if ((op_is_pointwise(n->op) || n->op == OP_CAST) && !is_per_image(g, n))
+        return (Layout){.kind = LAYOUT_VECTOR, .block = CUDA_LANES};
+    if ((op_is_pointwise(n->op) || n->op == OP_CAST) && !is_per_image(c->graph, n))
         for (int k = 0; k < n->arity; k++)
             if (n->in[k]->tensor.shape.rank > 0)
-                return cuda_layout(g, n->in[k]);
+                return cuda_layout(c, n->in[k]);
     return plain;
 }
 
 /* Homes are those that the training graph needs; eval reads the same filters. */
 static void lay_out_storage(const Graph *g)
 {
-    bool generic = is_generic(g->module);
-    for (int i = 0; i < g->module->storage_count; i++) {
-        Storage *s = g->module->storage[i];
-        s->home[TARGET_CUDA].layout = generic ? (Layout){.kind = LAYOUT_PLAIN}
-                                              : storage_layout(g, s);
-    }
+    const Module *m = g->module;
+    CudaGraph c = cuda_graph(g);
+    for (int i = 0; i < m->storage_count; i++)
+        m->storage[i]->home[TARGET_CUDA].layout =
+            c.plain ? (Layout){.kind = LAYOUT_PLAIN} : storage_layout(&c, m->storage[i]);
 }
 
 static void lay_out_graph(Graph *g)
 {
-    for (int i = 0; i < g->state_count; i++)
-        g->state[i]->tensor = storage_tensor(g->state[i]->storage, g->target);
-    for (int i = 0; i < g->node_count; i++) {
-        Node *n = g->node[i];
-        if (n->op == OP_UPDATE)
-            n->tensor = storage_tensor(n->storage, g->target);
-        else
-            n->tensor.layout = cuda_layout(g, n);
-    }
+    CudaGraph c = cuda_graph(g);
+    graph_lay_out_storage(g);
+    for (int i = 0; i < g->node_count; i++)
+        if (g->node[i]->op != OP_UPDATE)
+            g->node[i]->tensor.layout = cuda_layout(&c, g->node[i]);
     g->stage = STAGE_LAID_OUT;
 }
 
 void layout_cuda(Module *m)
 {
-    for (int i = 0; i < m->graph_count; i++)
-        if (m->graph[i]->target == TARGET_CUDA && strcmp(m->graph[i]->name, "train") == 0)
-            lay_out_storage(m->graph[i]);
+    const Graph *train = module_find_graph(m, "train", TARGET_CUDA);
+    if (train)
+        lay_out_storage(train);
     for (int i = 0; i < m->graph_count; i++)
         if (m->graph[i]->target == TARGET_CUDA)
             lay_out_graph(m->graph[i]);

@@ -2,6 +2,7 @@
  *
  * Requires stage kernels; brings it to scheduled. Everything is decided from shapes and the
  * target's limits: the CPU's below, a GPU's in schedule_cuda.c. */
+#include "../ir/numbers.h"
 #include "cuda.h"
 
 /* Accumulator registers of a tile: AVX-512 has 32, some of which hold filters and inputs.
@@ -12,11 +13,6 @@ enum { ACCUMULATORS = 28, MAX_TILE_VECTORS = 4 };
  * of a strip, few enough for its rows to stay in a level-2 cache, enough to reuse a filter read; and
  * how many strips a chunk has at least, where its maps have the rows, to keep threads busy. */
 enum { CHUNK_BYTES = 64 * 1024 * 1024, STRIP_PIXELS = 256, LEAST_STRIPS = 16 };
-
-static int ceil_div(int a, int b)
-{
-    return (a + b - 1) / b;
-}
 
 /* Cycles, up to a factor, of `count` positions by `vectors` output vectors in tiles of at most
  * `tile` positions: a multiply-add an accumulator, and a share of the loads that feed them. */

@@ -1,9 +1,10 @@
 /* schedule for CUDA: the batch is one chunk; tiles, stages, split and grid of each kernel, the
  * preferred schedule first. The runtime takes the first that fits the device it meets. */
+#include "../ir/numbers.h"
 #include "../ir/tiles.h"
 #include "cuda.h"
 
-enum { THREADS = 256, UPDATE_ELEMENTS = 1024, LANES = 8 };
+enum { THREADS = 256, UPDATE_ELEMENTS = 1024 };
 
 /* What splits aim at: two blocks a processor of a large GPU. The copies of a weight gradient take
  * no more than this many bytes, and no part has fewer pixels than this. */
@@ -11,21 +12,6 @@ enum { WANTED_BLOCKS = 264, SPLIT_BYTES = 16 * 1024 * 1024, LEAST_PIXELS = 256 }
 
 /* Of a large GPU. With fewer blocks than these, smaller tiles. */
 enum { PROCESSORS = 132 };
-
-static int64_t ceil_div(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
-
-static int64_t smaller(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static int64_t larger(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
 
 static void add_schedule(Kernel *k, Schedule s)
 {
@@ -43,31 +29,31 @@ static void schedule_blocks(Kernel *k, int64_t blocks, int shared_bytes)
 }
 
 /* Physical elements of a value as the layout pass will lay it out. */
-static int64_t physical_elements(const Graph *g, const Node *n)
+static int64_t physical_elements(const CudaGraph *c, const Node *n)
 {
     Tensor t = n->tensor;
     if (n->storage)
-        t = storage_tensor(n->storage, g->target);
-    t.layout = cuda_layout(g, n);
+        t = storage_tensor(n->storage, c->graph->target);
+    t.layout = cuda_layout(c, n);
     return tensor_elements(&t);
 }
 
-static int64_t update_blocks(const Graph *g, const Kernel *k)
+static int64_t update_blocks(const CudaGraph *c, const Kernel *k)
 {
     int64_t blocks = 0;
     for (int i = 0; i < k->node_count; i++) {
         const Node *n = k->node[i];
         if (n->op == OP_UPDATE && n->storage->role != ROLE_MOMENT)
-            blocks += ceil_div(physical_elements(g, n), UPDATE_ELEMENTS);
+            blocks += ceil_div(physical_elements(c, n), UPDATE_ELEMENTS);
     }
     return blocks;
 }
 
-static int64_t filter_blocks(const Graph *g, const Kernel *k)
+static int64_t filter_blocks(const CudaGraph *c, const Kernel *k)
 {
     int64_t blocks = 0;
     for (int i = 0; i < k->node_count; i++)
-        blocks += ceil_div(physical_elements(g, k->node[i]), THREADS);
+        blocks += ceil_div(physical_elements(c, k->node[i]), THREADS);
     return blocks;
 }
 
@@ -89,7 +75,7 @@ typedef struct Gemm {
     Math math;
 } Gemm;
 
-static Gemm gemm_of(const Graph *g, const Node *n)
+static Gemm gemm_of(const CudaGraph *c, const Node *n)
 {
     const Node *x = n->in[0], *y = n, *filter = n->in[1];
     if (n->op == OP_CONV2D_DGRAD)
@@ -97,15 +83,13 @@ static Gemm gemm_of(const Graph *g, const Node *n)
     if (n->op == OP_CONV2D_WGRAD)
         y = n->in[1], filter = n;
     Gemm m = {.dtype = x->tensor.dtype, .math = n->math};
-    const int32_t *f = filter->tensor.shape.dim, *from = x->tensor.shape.dim,
-                  *to = y->tensor.shape.dim;
+    const int32_t *f = filter->tensor.shape.dim;
     int64_t cp = padded_channels(x), kp = padded_channels(y), taps = (int64_t)f[2] * f[3];
-    cp = cuda_is_thin_image(g, x) ? from[3] : cp;
-    int64_t inputs = (int64_t)from[0] * from[1] * from[2], outputs = (int64_t)to[0] * to[1] * to[2];
+    cp = cuda_is_thin_image(c, x) ? x->tensor.shape.dim[3] : cp;
     switch ((int)n->op) {
-    case OP_CONV2D: m.rows = outputs, m.columns = kp, m.terms = taps * cp; break;
-    case OP_CONV2D_DGRAD: m.rows = inputs, m.columns = cp, m.terms = taps * kp; break;
-    default: m.rows = f[0], m.columns = taps * cp, m.terms = outputs; break;
+    case OP_CONV2D: m.rows = map_pixels(y), m.columns = kp, m.terms = taps * cp; break;
+    case OP_CONV2D_DGRAD: m.rows = map_pixels(x), m.columns = cp, m.terms = taps * kp; break;
+    default: m.rows = f[0], m.columns = taps * cp, m.terms = map_pixels(y); break;
     }
     return m;
 }
@@ -170,13 +154,13 @@ static int stage_depth(const Gemm *m)
     return m->dtype == DT_BF16 ? 32 : 16;
 }
 
-static void schedule_conv(const Graph *g, Kernel *k, const Node *n)
+static void schedule_conv(const CudaGraph *c, Kernel *k, const Node *n)
 {
     enum { LARGE = 160 * 1024 };
-    Gemm m = gemm_of(g, n);
+    Gemm m = gemm_of(c, n);
     Schedule s = {.tile_m = 128, .tile_k = stage_depth(&m)};
     int least = n->op == OP_CONV2D_WGRAD ? 32 : 16; /* what the warps of a block can share */
-    bool any = n->op == OP_CONV2D && !cuda_is_thin_image(g, n->in[0]);
+    bool any = n->op == OP_CONV2D && !cuda_is_thin_image(c, n->in[0]);
     s.tile_n = tile_width(m.columns, least, any);
     if (n->op == OP_CONV2D_WGRAD)
         s.tile_m = tile_width(m.rows, least, false);
@@ -215,11 +199,6 @@ static const int block_pixels[] = {128, 64, 32};
 
 enum { BLOCK_PIXELS = sizeof block_pixels / sizeof *block_pixels };
 
-static int round_up(int n, int multiple)
-{
-    return (n + multiple - 1) / multiple * multiple;
-}
-
 /* Appends the schedule where it fits; keeps the least shared memory that any wanted. */
 static int add_block(Schedule s, int limit, Schedule *out, int count, int *least)
 {
@@ -233,7 +212,7 @@ static int add_block(Schedule s, int limit, Schedule *out, int count, int *least
 static Schedule block_schedule(DType dtype, Math math, int channels)
 {
     bool simple = dtype == DT_F32 && math == MATH_FP32;
-    return (Schedule){.tile_n = round_up(channels, simple ? 16 : 32),
+    return (Schedule){.tile_n = (int)round_up(channels, simple ? 16 : 32),
                       .tile_k = dtype == DT_BF16 ? 32 : 16, .split = 1, .threads = THREADS,
                       .grid_y = 1, .architecture = simple ? 75 : 80};
 }
@@ -286,12 +265,6 @@ static int most_channels(const Kernel *k)
     return most;
 }
 
-static int64_t pixels_of(const Node *map)
-{
-    const int32_t *d = map->tensor.shape.dim;
-    return (int64_t)d[0] * d[1] * d[2];
-}
-
 static void schedule_forward(Kernel *k)
 {
     const Node *conv = contraction_of(k);
@@ -299,7 +272,7 @@ static void schedule_forward(Kernel *k)
     int least = 0, count = schedule_block_forward(conv->in[0]->tensor.dtype, conv->math,
                                                   most_channels(k), fits, &least);
     for (int i = 0; i < count; i++) {
-        fits[i].grid_x = (int)ceil_div(pixels_of(conv), fits[i].tile_m);
+        fits[i].grid_x = (int)ceil_div(map_pixels(conv), fits[i].tile_m);
         add_schedule(k, fits[i]);
     }
 }
@@ -315,7 +288,7 @@ static void schedule_backward(Kernel *k)
     int count = schedule_block_backward(dy->tensor.dtype, wgrad->math, most_channels(k), steps,
                                         fits, &least);
     for (int i = 0; i < count; i++) {
-        int64_t tiles = ceil_div(pixels_of(dy), fits[i].tile_m);
+        int64_t tiles = ceil_div(map_pixels(dy), fits[i].tile_m);
         fits[i].split = (int)smaller(tiles, PROCESSORS);
         fits[i].grid_x = 1;
         add_schedule(k, fits[i]);
@@ -333,31 +306,31 @@ static const Node *result_of(const Kernel *k)
 static int64_t pixel_groups(const Node *map)
 {
     Tensor t = map->tensor;
-    t.layout = (Layout){.kind = LAYOUT_NHWC, .block = LANES};
-    return tensor_elements(&t) / LANES;
+    t.layout = (Layout){.kind = LAYOUT_NHWC, .block = CUDA_LANES};
+    return tensor_elements(&t) / CUDA_LANES;
 }
 
-static void schedule_kernel(const Graph *g, Kernel *k)
+static void schedule_kernel(const CudaGraph *c, Kernel *k)
 {
     k->schedule_count = 0;
     switch (k->class) {
     case KERNEL_CONV_FORWARD:
     case KERNEL_CONV_DGRAD:
-    case KERNEL_CONV_WGRAD: schedule_conv(g, k, contraction_of(k)); return;
+    case KERNEL_CONV_WGRAD: schedule_conv(c, k, contraction_of(k)); return;
     case KERNEL_MLPCONV_FORWARD: schedule_forward(k); return;
     case KERNEL_MLPCONV_BACKWARD: schedule_backward(k); return;
     case KERNEL_POOL_FORWARD:
     case KERNEL_POOL_BACKWARD:
         schedule_blocks(k, ceil_div(pixel_groups(result_of(k)), THREADS), 0);
         return;
-    case KERNEL_HEAD: schedule_head(g, k); return;
+    case KERNEL_HEAD: schedule_head(c->graph, k); return;
     case KERNEL_METRICS: schedule_blocks(k, 1, 0); return;
-    case KERNEL_FILTER: schedule_blocks(k, filter_blocks(g, k), 0); return;
-    case KERNEL_UPDATE: schedule_blocks(k, update_blocks(g, k), 0); return;
+    case KERNEL_FILTER: schedule_blocks(k, filter_blocks(c, k), 0); return;
+    case KERNEL_UPDATE: schedule_blocks(k, update_blocks(c, k), 0); return;
     case KERNEL_GENERIC:
     case KERNEL_IMAGE:
     case KERNEL_POINTWISE:
-        schedule_blocks(k, ceil_div(physical_elements(g, result_of(k)), THREADS), 0);
+        schedule_blocks(k, ceil_div(physical_elements(c, result_of(k)), THREADS), 0);
         return;
     case KERNEL_ROWS:
     case KERNEL_CLASS_COUNT: break;
@@ -367,9 +340,10 @@ static void schedule_kernel(const Graph *g, Kernel *k)
 
 void schedule_cuda_graph(Graph *g)
 {
+    CudaGraph c = cuda_graph(g);
     g->chunk = g->batch;
     g->partials = 1;
     for (int i = 0; i < g->kernel_count; i++)
-        schedule_kernel(g, g->kernel[i]);
+        schedule_kernel(&c, g->kernel[i]);
     g->stage = STAGE_SCHEDULED;
 }

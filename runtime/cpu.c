@@ -168,11 +168,6 @@ static int map_arena(Device *d, int64_t state, int64_t shared, int64_t chunk)
     return 0;
 }
 
-static int64_t larger(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
 static int allocate(Device *d, bool with_train)
 {
     const NincProgram *eval = &d->target->eval, *other = with_train ? &d->target->train : eval;

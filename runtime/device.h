@@ -3,6 +3,7 @@
 #ifndef NINC_DEVICE_H
 #define NINC_DEVICE_H
 
+#include "../ir/numbers.h"
 #include "plan.h"
 
 #include <string.h>
@@ -78,11 +79,6 @@ static inline const NincPort *find_port(const NincPort *port, int count, const c
         if (strcmp(port[i].name, name) == 0)
             return &port[i];
     return NULL;
-}
-
-static inline int64_t round_up(int64_t n, int64_t multiple)
-{
-    return (n + multiple - 1) / multiple * multiple;
 }
 
 /* The model's storage as the first target has it, for what is the same on all: names, logical

@@ -7,6 +7,7 @@
 #define NINC_GPU_DEVICE_H
 
 #include "../ir/ir.h"
+#include "../ir/numbers.h"
 #include "gpu.h"
 #include "runtime.h"
 
@@ -53,11 +54,6 @@ struct Device {
     void *last[PROGRAMS];  /* graph of the last step; NULL: none yet */
     char description[256];
 };
-
-static inline int64_t larger(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
 
 static inline double megabytes(int64_t bytes)
 {

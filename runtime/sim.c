@@ -1,15 +1,15 @@
 /* The simulated CUDA device: a machine for gpu.c that runs the CUDA text on the CPU
- * (codegen/cuda/sim), each launch at once, with all its checks. $NINC_SIM sets what it is like:
+ * (sim/), each launch at once, with all its checks. $NINC_SIM sets what it is like:
  *
  *     NINC_SIM="arch=86 sms=4 shared=101376 memory=1073741824 seed=7 races=1 checks=1"
  *
  * arch: compute capability; sms: processors; shared: bytes of shared memory that a block may have;
  * memory: bytes of device memory; seed: of the order in which blocks and threads run; races=0: no
  * race checks; checks=0: plain accesses to memory are not checked at all (faster). */
-#include "../codegen/cuda/sim/launch.h"
 #include "../ir/ir.h"
 #include "gpu.h"
 #include "runtime.h"
+#include "sim/launch.h"
 
 #include <dlfcn.h>
 #include <errno.h>

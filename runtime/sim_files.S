@@ -16,10 +16,10 @@ NAME:                                                                           
         .quad NAME##_begin;                                                                        \
         .quad NAME##_end - NAME##_begin;
 
-FILE_TEXT(sim_text_sim_h, "codegen/cuda/sim/sim.h")
-FILE_TEXT(sim_text_launch_h, "codegen/cuda/sim/launch.h")
-FILE_TEXT(sim_text_core_h, "codegen/cuda/sim/core.h")
-FILE_TEXT(sim_text_sim_cc, "codegen/cuda/sim/sim.cc")
-FILE_TEXT(sim_text_check_cc, "codegen/cuda/sim/check.cc")
+FILE_TEXT(sim_text_sim_h, "runtime/sim/sim.h")
+FILE_TEXT(sim_text_launch_h, "runtime/sim/launch.h")
+FILE_TEXT(sim_text_core_h, "runtime/sim/core.h")
+FILE_TEXT(sim_text_sim_cc, "runtime/sim/sim.cc")
+FILE_TEXT(sim_text_check_cc, "runtime/sim/check.cc")
 
         .section .note.GNU-stack, "", %progbits

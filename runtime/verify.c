@@ -400,7 +400,7 @@ static void report(Verify *v, const Trial *t, const Worst *w)
     v->failed += !ok;
     printf("%-5s %-6s %-34s %-18s %9.2e  %s", ok ? "ok" : "WRONG", t->graph->name,
            t->kernel->name, class_names[t->kernel->class], w->error,
-            op_name(w->node->op == OP_UPDATE ? w->node->in[0]->op : w->node->op));
+           op_name(w->node->op == OP_UPDATE ? w->node->in[0]->op : w->node->op));
     if (w->dirty)
         printf("  %lld halo or padding elements are not zero", (long long)w->dirty);
     printf("\n");

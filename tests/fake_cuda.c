@@ -6,10 +6,9 @@
  * refuse: PTX and the code inside the trainer do not load; fail: the call gives this error;
  * fail=CALL:ERROR:N: from its N-th time on.
  * Compiled with -DOLD it lacks what came with CUDA 11.4. */
+#include "fake_library.h"
+
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 typedef int Result;
 typedef struct Function {
@@ -21,22 +20,6 @@ typedef struct Graph {
 
 static Graph *capture;
 static size_t used;
-
-static void say(const char *line)
-{
-    const char *path = getenv("FAKE_LOG");
-    FILE *f = path ? fopen(path, "a") : NULL;
-    if (f) {
-        fprintf(f, "%s\n", line);
-        fclose(f);
-    }
-}
-
-static long setting(const char *name, long missing)
-{
-    const char *all = getenv("FAKE_CUDA"), *at = all ? strstr(all, name) : NULL;
-    return at ? atol(at + strlen(name)) : missing;
-}
 
 static Result wanted_failure(const char *call)
 {
@@ -69,7 +52,7 @@ Result cuInit(unsigned flags)
 
 Result cuDriverGetVersion(int *version)
 {
-    *version = (int)setting("driver=", 13000);
+    *version = (int)setting("FAKE_CUDA", "driver=", 13000);
     return 0;
 }
 
@@ -89,7 +72,7 @@ Result cuGetErrorString(Result r, const char **text)
 
 Result cuDeviceGetCount(int *count)
 {
-    *count = (int)setting("devices=", 1);
+    *count = (int)setting("FAKE_CUDA", "devices=", 1);
     CALL("cuDeviceGetCount");
     return 0;
 }
@@ -109,7 +92,7 @@ Result cuDeviceGetName(char *name, int size, int device)
 
 Result cuDeviceGetAttribute(int *value, int which, int device)
 {
-    int arch = (int)setting("arch=", 90);
+    int arch = (int)setting("FAKE_CUDA", "arch=", 90);
     (void)device;
     *value = which == 16 ? 132 : which == 75 ? arch / 10 : which == 76 ? arch % 10
              : which == 97 ? 232448 : -1;
@@ -118,7 +101,7 @@ Result cuDeviceGetAttribute(int *value, int which, int device)
 
 static size_t memory(void)
 {
-    return (size_t)setting("memory=", 1L << 30);
+    return (size_t)setting("FAKE_CUDA", "memory=", 1L << 30);
 }
 
 Result cuDeviceTotalMem_v2(size_t *bytes, int device)
@@ -225,11 +208,11 @@ Result cuModuleLoadDataEx(void **module, const void *image, unsigned options, in
     const char *code = image;
     CALL("cuModuleLoadDataEx %.*s", (int)strcspn(code, "\n"), code);
     for (unsigned i = 0; i < options; i++)
-        if (option[i] == 5 && setting("refuse=", 0) && strncmp(code, "PTX", 3) == 0) {
+        if (option[i] == 5 && setting("FAKE_CUDA", "refuse=", 0) && strncmp(code, "PTX", 3) == 0) {
             strcpy(value[i], "ptxas fatal: as asked for\n");
             return 218;
         }
-    if (setting("refuse=", 0) && strncmp(code, "cubin of the trainer", 20) == 0)
+    if (setting("FAKE_CUDA", "refuse=", 0) && strncmp(code, "cubin of the trainer", 20) == 0)
         return 209;
     *module = malloc(1);
     return 0;

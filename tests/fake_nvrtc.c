@@ -5,31 +5,14 @@
  *     version=13000 newest=90 slow
  *
  * A text that holds `does_not_compile` does not compile. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "fake_library.h"
+
 #include <unistd.h>
 
 typedef int Result;
 typedef struct Program {
     char *text, *log, *code;
 } Program;
-
-static void say(const char *line)
-{
-    const char *path = getenv("FAKE_LOG");
-    FILE *f = path ? fopen(path, "a") : NULL;
-    if (f) {
-        fprintf(f, "%s\n", line);
-        fclose(f);
-    }
-}
-
-static int setting(const char *name, int missing)
-{
-    const char *all = getenv("FAKE_NVRTC"), *at = all ? strstr(all, name) : NULL;
-    return at ? atoi(at + strlen(name)) : missing;
-}
 
 __attribute__((constructor)) static void opened(void)
 {
@@ -43,7 +26,7 @@ const char *nvrtcGetErrorString(Result r)
 
 Result nvrtcVersion(int *major, int *minor)
 {
-    int version = setting("version=", 13000);
+    int version = (int)setting("FAKE_NVRTC", "version=", 13000);
     *major = version / 1000;
     *minor = version % 1000 / 10;
     return 0;
@@ -53,7 +36,7 @@ static const int known[] = {75, 80, 86, 89, 90, 100, 120};
 
 Result nvrtcGetNumSupportedArchs(int *count)
 {
-    for (*count = 0; *count < 7 && known[*count] <= setting("newest=", 120);)
+    for (*count = 0; *count < 7 && known[*count] <= setting("FAKE_NVRTC", "newest=", 120);)
         ++*count;
     return 0;
 }

@@ -4,8 +4,8 @@
 #   tests/golden/frontend/X.yaml + X.ir     the IR of `ninc --emit=ir -O0`
 #   tests/golden/passes/X.PASS.ir + X.PASS.expected    the IR before and after one pass at -O2;
 #                                                      X.PASS0.ir: at -O0, and so on
-#   tests/golden/cuda/MODEL.CHANNELS.PRECISION.expected    the kernels that MODEL.yaml has on a GPU with
-#                                                      blocks of so many channels, and why
+#   tests/golden/cuda/MODEL.CHANNELS.PRECISION.expected    the kernels that MODEL.yaml has on a GPU
+#                                                      with blocks of so many channels, and why
 . tests/lib.sh
 
 # same EXPECTED GOT

@@ -36,6 +36,17 @@ check() {
     fi
 }
 
+# check_with PROGRAM NAME COMMAND...: a check that needs the program.
+check_with() {
+    local program=$1 name=$2
+    shift 2
+    if command -v "$program" >/dev/null; then
+        check "$name" "$@"
+    else
+        skip "$name" "there is no $program"
+    fi
+}
+
 # The last line of a test script.
 finish() {
     [ "$failures" -eq 0 ]

@@ -1,9 +1,9 @@
 /* Compiles the CUDA kernels of an IR file with NVRTC and checks what they use (tests/nvrtc.sh).
  *
  *   nvrtc_tool newest                 the newest architecture that NVRTC knows
- *   nvrtc_tool check FILE.ir TARGET   prints the table; status 1 when a kernel spills, asks for more
- *                                     shared memory than a block may have, does not fit a processor,
- *                                     or NVRTC warns; 2 when one does not compile
+ *   nvrtc_tool check FILE.ir TARGET   prints the table; status 1 when a kernel spills, asks for
+ *                                     more shared memory than a block may have, does not fit a
+ *                                     processor, or NVRTC warns; 2 when one does not compile
  */
 #include "../codegen/codegen.h"
 #include "../runtime/gpu.h"

@@ -18,12 +18,8 @@ emitted=(models/nin.yaml models/nin_cifar10.yaml tests/pytorch/{strides,pools,fl
 for compiler in gcc clang; do
     for model in "${emitted[@]}"; do
         for level in 0 2; do
-            name="$compiler has no warning for ${model##*/} -O$level"
-            if command -v $compiler >/dev/null; then
-                check "$name" clean $compiler "$model" $level
-            else
-                skip "$name" "there is no $compiler"
-            fi
+            check_with $compiler "$compiler has no warning for ${model##*/} -O$level" \
+                clean $compiler "$model" $level
         done
     done
 done
@@ -32,7 +28,7 @@ done
 # need every function of the library.
 clean_cuda() {
     "$NINC" "-O$3" --precision="$4" --emit=cuda "$2" >"$work/emitted.cu" || return 1
-    "$1" -std=c++17 -DNINC_SIM -Icodegen/cuda/sim -include sim.h -x c++ -fsyntax-only -Wall \
+    "$1" -std=c++17 -DNINC_SIM -Iruntime/sim -include sim.h -x c++ -fsyntax-only -Wall \
         -Wno-unknown-pragmas -Wno-unused "$work/emitted.cu" >"$work/warnings" 2>&1
     [ ! -s "$work/warnings" ] || { head -n 5 "$work/warnings"; return 1; }
 }
@@ -40,13 +36,10 @@ clean_cuda() {
 for compiler in g++ clang++; do
     for model in "${emitted[@]}"; do
         for form in "0 bf16" "1 tf32" "2 fp32" "2 bf16"; do
-            name="$compiler has no warning for the CUDA text of ${model##*/} -O$form"
-            if command -v $compiler >/dev/null; then
-                # shellcheck disable=SC2086
-                check "$name" clean_cuda $compiler "$model" $form
-            else
-                skip "$name" "there is no $compiler"
-            fi
+            # shellcheck disable=SC2086
+            check_with $compiler \
+                "$compiler has no warning for the CUDA text of ${model##*/} -O$form" \
+                clean_cuda $compiler "$model" $form
         done
     done
 done
@@ -140,11 +133,7 @@ named() {
 }
 for level in 0 2; do
     check "names of layers -O$level" named $level cpu
-    if command -v "${CXX:-c++}" >/dev/null; then
-        check "names of layers -O$level in the CUDA text" named $level sim
-    else
-        skip "names of layers -O$level in the CUDA text" "no C++ compiler"
-    fi
+    check_with "${CXX:-c++}" "names of layers -O$level in the CUDA text" named $level sim
 done
 
 # has TARGET FILE...: what -o leaves for that target; the CUDA text is in the trainer where there is

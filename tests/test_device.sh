@@ -20,7 +20,8 @@ optimizer: {sgd: {lr: 0.1, momentum: 0.9}}
 train: {batch_size: 6, epochs: 1}
 END
 for target in all cpu cuda; do
-    if ! "$NINC" -q --target=$target -o "$work/$target" "$work/small.yaml" >"$work/output" 2>&1; then
+    if ! "$NINC" -q --target=$target -o "$work/$target" "$work/small.yaml" \
+        >"$work/output" 2>&1; then
         fail "compile a small model for $target" "$work/output"
         finish
         exit

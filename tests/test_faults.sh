@@ -96,7 +96,8 @@ expect "good data trains" 0 "saved" train --save "$work/good.safetensors"
 
 images=$data/train-images-idx3-ubyte
 expect "no data set" 1 "is not a directory" "$trainer" train --data "$work/none"
-expect "no data set, and how to get it" 1 "dataset-fashion-mnist" "$trainer" train --data "$work/none"
+expect "no data set, and how to get it" 1 "dataset-fashion-mnist" \
+    "$trainer" train --data "$work/none"
 rm "$images"
 expect "missing file" 1 "$images.gz: No such file" train
 images 20 | head -c 5000 >"$images"

@@ -1,9 +1,12 @@
 /* The GPU device over a machine in memory (fake_gpu.h). */
 #include "../runtime/runtime.h"
 #include "fake_gpu.h"
+#include "tiny_step.h"
 
 #include <fcntl.h>
-#include <unistd.h>
+
+/* A file of this run alone. */
+static char scratch[] = "/tmp/ninc-test-XXXXXX";
 
 /* ---- the device over it ---- */
 
@@ -33,64 +36,6 @@ static Device *opened(bool with_train)
     Device *d = table.open(&ninc_model, &options);
     ck_assert_ptr_nonnull(d);
     return d;
-}
-
-static Dataset random_data(uint64_t seed, Split split)
-{
-    Dataset data;
-    ck_assert_int_eq(dataset_read(&ninc_model, "random", seed, split, &data), 0);
-    return data;
-}
-
-static Weights *random_weights(const DeviceTable *to, Device *d)
-{
-    Weights *w = weights_new(&ninc_model);
-    weights_init(w, 9);
-    ck_assert_int_eq(weights_to_device(w, to, d), 0);
-    return w;
-}
-
-static const int32_t some_images[TINY_BATCH] = {40, 3, 17, 90, 6, 25, 14};
-
-static StepInput step_on(const Dataset *data, int valid)
-{
-    return (StepInput){
-        .data = data, .index = some_images, .valid = valid, .lr = 0.5f, .step = 1};
-}
-
-/* ---- messages ---- */
-
-static char messages[] = "/tmp/ninc-test-XXXXXX";
-static int kept_stderr;
-
-static void catch_errors(void)
-{
-    fflush(stderr);
-    kept_stderr = dup(STDERR_FILENO);
-    int fd = open(messages, O_CREAT | O_TRUNC | O_WRONLY, 0600);
-    ck_assert_int_ge(fd, 0);
-    dup2(fd, STDERR_FILENO);
-    close(fd);
-}
-
-/* The messages since catch_errors, valid until the next call. */
-static const char *caught(void)
-{
-    static char text[4096];
-    fflush(stderr);
-    dup2(kept_stderr, STDERR_FILENO);
-    close(kept_stderr);
-    FILE *f = fopen(messages, "r");
-    ck_assert_ptr_nonnull(f);
-    text[fread(text, 1, sizeof text - 1, f)] = '\0';
-    fclose(f);
-    return text;
-}
-
-static void expect_error(const char *wanted)
-{
-    const char *text = caught();
-    ck_assert_msg(strstr(text, wanted), "expected '%s' in: %s", wanted, text);
 }
 
 /* ---- schedules ---- */
@@ -301,25 +246,6 @@ START_TEST(test_calls_of_a_step)
 }
 END_TEST
 
-/* Loss and weights after one step on the device of `on`. */
-static double step_loss(const DeviceTable *on, int valid, Weights *after)
-{
-    DeviceOptions options = {.with_train = true, .threads = 1};
-    Device *d = on->open(&ninc_model, &options);
-    Dataset data = random_data(5, SPLIT_TEST);
-    StepInput input = step_on(&data, valid);
-    Metrics m;
-    ck_assert_ptr_nonnull(d);
-    weights_free(random_weights(on, d));
-    ck_assert_int_eq(on->step(d, &device_target(&ninc_model, on)->train, &input), 0);
-    ck_assert_int_eq(on->read_metrics(d, &m), 0);
-    ck_assert_int_eq(m.images, valid);
-    ck_assert_int_eq(weights_from_device(after, on, d), 0);
-    dataset_free(&data);
-    on->close(d);
-    return m.loss / valid;
-}
-
 /* Whole and partial batches, and with fewer partial sums. */
 START_TEST(test_step_like_cpu)
 {
@@ -327,11 +253,10 @@ START_TEST(test_step_like_cpu)
     for (int processors = 1; processors <= 8; processors += 7)
         for (int valid = 1; valid <= TINY_BATCH; valid++) {
             fake.processors = processors;
-            double loss = step_loss(&table, valid, got);
-            double wanted = step_loss(&ninc_cpu_device, valid, want);
+            double loss = step_loss(&table, 1, valid, got);
+            double wanted = step_loss(&ninc_cpu_device, 1, valid, want);
             ck_assert(fabs(loss - wanted) <= 1e-6 * wanted);
-            for (int i = 0; i < TINY_CLASSES * TINY_PIXELS; i++)
-                ck_assert(fabs(got->value[0][i] - want->value[0][i]) <= 1e-6);
+            expect_weights(got, want);
         }
     weights_free(want);
     weights_free(got);
@@ -360,14 +285,13 @@ START_TEST(test_scattered_scalars)
     DeviceOptions options = {.with_train = true};
     Device *d = table.open(&model, &options);
     Weights *got = weights_new(&ninc_model), *want = weights_new(&ninc_model);
-    weights_free(random_weights(&table, d));
+    send_weights(&table, d);
     forget_log();
     ck_assert_int_eq(table.step(d, train, &input), 0);
     ck_assert_ptr_nonnull(strstr(fake.log, "send 2\n"));
     ck_assert_int_eq(weights_from_device(got, &table, d), 0);
-    step_loss(&ninc_cpu_device, 5, want);
-    for (int i = 0; i < TINY_CLASSES * TINY_PIXELS; i++)
-        ck_assert(fabs(got->value[0][i] - want->value[0][i]) <= 1e-6);
+    step_loss(&ninc_cpu_device, 1, 5, want);
+    expect_weights(got, want);
     weights_free(got);
     weights_free(want);
     dataset_free(&data);
@@ -412,7 +336,7 @@ static Weights *saved(const char *path)
 START_TEST(test_training_like_cpu)
 {
     char path[64];
-    snprintf(path, sizeof path, "%s.safetensors", messages);
+    snprintf(path, sizeof path, "%s.safetensors", scratch);
     ck_assert_int_eq(train_quietly(&ninc_cpu_device, path), 0);
     Weights *want = saved(path);
     ck_assert_int_eq(train_quietly(&table, path), 0);
@@ -432,7 +356,7 @@ START_TEST(test_metrics)
     Dataset data = random_data(5, SPLIT_TEST);
     StepInput full = step_on(&data, TINY_BATCH), part = step_on(&data, 3);
     Metrics first, second, none;
-    weights_free(random_weights(&table, d));
+    send_weights(&table, d);
     fake.logits_zero = true;
     ck_assert_int_eq(table.step(d, &target()->eval, &full), 0);
     ck_assert_int_eq(table.step(d, &target()->eval, &part), 0);
@@ -489,7 +413,7 @@ START_TEST(test_many_data_sets)
     Device *d = opened(true);
     Dataset data[SETS];
     double loss[SETS];
-    weights_free(random_weights(&table, d));
+    send_weights(&table, d);
     for (int i = 0; i < SETS; i++) {
         data[i] = random_data(100 + (uint64_t)i, SPLIT_TEST);
         loss[i] = loss_on(d, &data[i]);
@@ -535,7 +459,7 @@ START_TEST(test_launch)
     NincRange range = {.images = TINY_BATCH, .slices = 1};
     float loss[TINY_BATCH];
     int32_t zeros[TINY_PIXELS * TINY_BATCH] = {0};
-    weights_free(random_weights(&table, d));
+    send_weights(&table, d);
     ck_assert_int_eq(table.poison(d, &target()->train), 0);
     for (int i = 0; i < 3; i++) /* image, label, valid */
         ck_assert_int_eq(table.write(d, &tiny_train_args[i], 0, zeros, i == 2 ? 4 : 64), 0);
@@ -557,7 +481,7 @@ START_TEST(test_time)
     StepInput input = step_on(&data, TINY_BATCH);
     Metrics m;
     double seconds = -1;
-    weights_free(random_weights(&table, d));
+    send_weights(&table, d);
     ck_assert_int_eq(table.step(d, &target()->train, &input), 0);
     ck_assert_int_eq(table.time(d, &target()->train, &tiny_cuda_train[0], 4, &seconds), 0);
     ck_assert(seconds == 1);
@@ -768,13 +692,13 @@ static Suite *suite(void)
 
 int main(void)
 {
-    int fd = mkstemp(messages);
+    int fd = mkstemp(scratch);
     if (fd >= 0)
         close(fd);
     SRunner *runner = srunner_create(suite());
     srunner_run_all(runner, CK_NORMAL);
     int failed = srunner_ntests_failed(runner);
     srunner_free(runner);
-    unlink(messages);
+    unlink(scratch);
     return failed == 0 ? 0 : 1;
 }

@@ -1,377 +1,30 @@
-/* The IR: text both ways, types, graph edits, and each promise that the verifier checks. */
-#include "../ir/ir.h"
+/* The IR: types, graph edits, what is asked of a graph, and memory. */
+#include "planned_ir.h"
 
-#include <check.h>
-#include <stdlib.h>
-#include <string.h>
-
-static const char planned_file[] = "tests/golden/ir/planned.ir";
 static const Loc nowhere;
 
-/* ---- helpers ---- */
+/* A module read from text: at stage planned, with kernels of all phases. */
+typedef struct Planned {
+    Text text;
+    Pool *pool;
+    Module *module;
+} Planned;
 
-static Text read_file(const char *path)
+static Planned planned_new(void)
 {
-    char block[4096];
-    size_t count;
-    Text text = {0};
-    FILE *in = fopen(path, "r");
-    ck_assert_msg(in != NULL, "%s is missing; run from the top of the source", path);
-    while ((count = fread(block, 1, sizeof block, in)) > 0)
-        text_write(&text, block, count);
-    fclose(in);
-    return text;
-}
-
-/* The text with the first `from` replaced by `to`. */
-static Text edited(const char *text, const char *from, const char *to)
-{
-    Text out = {0};
-    const char *at = strstr(text, from);
-    ck_assert_msg(at != NULL, "'%s' is not in the text", from);
-    text_write(&out, text, (size_t)(at - text));
-    text_append(&out, "%s%s", to, at + strlen(from));
-    return out;
-}
-
-static void expect_round_trip(const char *text)
-{
-    Pool *pool = pool_new();
+    Planned p = {.text = planned_text(), .pool = pool_new()};
     Diagnostics d;
-    Text again = {0};
-    diagnostics_init(&d, pool);
-    Module *m = module_parse(pool, &d, "x.ir", text, strlen(text));
-    ck_assert_msg(m != NULL, "%s", d.count ? d.list[0].message : "?");
-    module_print(m, &again);
-    ck_assert_str_eq(text, again.data);
-    text_free(&again);
-    pool_free(pool);
+    diagnostics_init(&d, p.pool);
+    p.module = module_parse(p.pool, &d, "x.ir", p.text.data, p.text.length);
+    ck_assert_ptr_nonnull(p.module);
+    return p;
 }
 
-/* Parses, expects a fault whose message holds `message`, and returns its place. */
-static Loc expect_fault(const char *text, size_t length, const char *message)
+static void planned_free(Planned *p)
 {
-    Pool *pool = pool_new();
-    Diagnostics d;
-    diagnostics_init(&d, pool);
-    Module *m = module_parse(pool, &d, "x.ir", text, length);
-    ck_assert_msg(m == NULL, "no fault, but expected: %s", message);
-    ck_assert_int_ge(d.count, 1);
-    ck_assert_msg(strstr(d.list[0].message, message) != NULL, "'%s' is not '%s'",
-                  d.list[0].message, message);
-    ck_assert_ptr_nonnull(d.list[0].loc.file);
-    Loc loc = d.list[0].loc;
-    loc.file = NULL;
-    pool_free(pool);
-    return loc;
+    text_free(&p->text);
+    pool_free(p->pool);
 }
-
-/* ---- text ---- */
-
-START_TEST(planned_text_reads_back)
-{
-    Text text = read_file(planned_file);
-    expect_round_trip(text.data);
-    text_free(&text);
-}
-END_TEST
-
-#define HEADER                                                                             \
-    "module m {\n"                                                                         \
-    "  dataset idx image=8x8x1 classes=3\n"                                                \
-    "  optimizer adam lr=0.001 beta1=0.9 beta2=0.999 eps=1e-08 weight_decay=0\n"           \
-    "  train batch_size=2 epochs=1 log_every=100 checkpoint_every=1000 init=normal std=0.05\n" \
-    "}\n"
-
-#define INPUTS "  %image : u8[2,8,8,1] = input\n"
-
-START_TEST(small_texts_read_back)
-{
-    expect_round_trip(HEADER);
-    expect_round_trip(HEADER "\ngraph m.train batch=2 stage=forward target=any {\n}\n");
-    expect_round_trip(HEADER "\ngraph m.eval batch=2 stage=forward target=cpu {\n"
-                             "  %image : u8[2,8,8,1]  = input\n"
-                             "  %0     : f32[2,9,7,1] = resize %image "
-                             "{mode=bilinear}                        loc \"a \\x22b\\x0a\":3:1\n"
-                             "  %1     : f32[2,9,7,1] = resize %image {mode=bilinear "
-                             "mean=[0.5] std=[0.25]}\n"
-                             "  %2     : f32[2,8,8,1] = normalize %image"
-                             "                                     loc a-b/c.yaml:3:1\n"
-                             "  %3     : f32[2,5,3,1] = avgpool %2 {kernel=3x3 stride=2x3 "
-                             "padding=1x0 ceil}\n"
-                             "}\n");
-}
-END_TEST
-
-START_TEST(free_form_is_accepted)
-{
-    static const char loose[] =
-        "# a comment\r\n" HEADER "\n\ngraph m.train   batch=2 stage=forward target=any {\n"
-        INPUTS "%x:f32[2,8,8,1]=normalize %image # named, not numbered\n"
-        "\treturn loss=%x\n}\n\n";
-    static const char tidy[] = HEADER "\ngraph m.train batch=2 stage=forward target=any {\n"
-        "  %image : u8[2,8,8,1]  = input\n"
-        "  %0     : f32[2,8,8,1] = normalize %image\n"
-        "  return loss=%0\n}\n";
-    Pool *pool = pool_new();
-    Diagnostics d;
-    Text text = {0};
-    diagnostics_init(&d, pool);
-    Module *m = module_parse(pool, &d, "x.ir", loose, sizeof loose - 1);
-    ck_assert_msg(m != NULL, "%s", d.count ? d.list[0].message : "?");
-    module_print(m, &text);
-    ck_assert_str_eq(text.data, tidy);
-    text_free(&text);
-    pool_free(pool);
-}
-END_TEST
-
-/* A fault of the text: what to change in the planned module, and what the message must say. */
-typedef struct Fault {
-    const char *from, *to, *message;
-} Fault;
-
-static const Fault faults[] = {
-    /* syntax */
-    {"module tiny", "nodule tiny", "expected 'module '"},
-    {"= relu %1 at", "= rely %1 at", "'rely' is not an op; did you mean 'relu'?"},
-    {"stage=planned", "stage=planed", "'planed' is not a stage; did you mean 'planned'?"},
-    {"rows chunk", "rows chonk", "did you mean 'chunk'?"},
-    {"idx image=28x28x1", "idx image=28x28", "expected 'x'"},
-    {"lr=0.1", "lr=nan", "expected a finite number"},
-    {"lr=0.1", "lr=1e999", "expected a finite number"},
-    {"batch_size=2", "batch_size=99999999999", "expected a whole number from 1"},
-    {"graph tiny.train", "graph tony.train", "expected tiny.train or tiny.eval"},
-    {"graph tiny.eval", "graph tiny.train", "there is a graph train for target cpu already"},
-    {"relu %1 at", "relu %1 %2 at", "expected the end of the line"},
-    {"relu %1 at", "relu %9 at", "%9 is not defined above this line"},
-    {"relu %1 at", "relu @d.bias at", "@d.bias is not declared"},
-    {"relu %1 at", "relu at", "relu takes 1 operands or more, not 0"},
-    {"%2        : f32", "%1        : f32", "%1 is defined twice"},
-    {"@c.bias            :", "@c.weight          :", "@c.weight is declared twice"},
-    {"@c.bias   :", "@c.weight :", "@c.weight is declared with another type"},
-    {"@c.bias   :", "@c.bios   :", "@c.bios is not declared"},
-    {"update %19", "relu %19", "only update writes @c.bias"},
-    {"f32[2,7,7,3] {nchw16c}       = relu", "f32[2,7,7,4] {nchw16c}       = relu",
-     "relu gives f32[2,7,7,3] here"},
-    {"f32[2,7,7,3] {nchw16c}       = relu", "f32[2,7,7,99999999] {nchw16c}       = relu",
-     "a tensor of 2^31 elements or more"},
-    {"f32[2,7,7,3]", "f32[2,7,7,3,1]", "a shape of more than 4 dimensions"},
-    {"f32[2,7,7,3]", "f31[2,7,7,3]", "'f31' is not a dtype; did you mean 'f32'?"},
-    {"kernel=5x5 stride=4x4 padding=2x2} tile", "kernel=3x3 stride=4x4 padding=2x2} tile",
-     "conv2d's kernel is 3x3, but its filter is 5x5"},
-    {"kernel=3x3 stride=2x2} at", "kernel=9x9 stride=2x2} at",
-     "maxpool's kernel 9x9 does not fit its input 7x7; use a smaller kernel_size"},
-    {"-> (%2)", "-> (%3)", "kernel c_forward does not make %3"},
-    {"at chunk+4096", "at state+4096", "a value lies in shared, worker or partial"},
-    {"tiny.yaml:5:5", "\"tiny.yaml:5:5", "the string has no end"},
-    {"input at shared+4928:8", "input at shared+4928:8 7", "expected the end of the line"},
-    {"return loss=%20, correct=%21", "return loss=%20, loss=%21", "output loss is returned twice"},
-    {"%label    : i32[2]", "%7        : i32[2]", "an input's name starts with a letter"},
-    /* the verifier */
-    {"@c.weight          : f32[3,1,5,5]", "@c..weight         : f32[3,1,5,5]", "expected a name"},
-    {"cpu {vector 16} at 1600", "cpu {vector 999} at 1600",
-     "@c.bias is declared with another type"},
-    {"fan_out=75} cpu {vector 16} at 1600", "fan_out=-5} cpu {vector 16} at 1600", "expected a whole number from 0"},
-    {"{of=@c.weight}", "{of=@c.wight}", "a moment names its parameter"},
-    {"{of=@c.weight}", "{of=@c.bias}", "has another shape than its parameter"},
-    {"at 1600", "at 1536", "overlaps what follows it"},
-    {"at 1600", "at 1601", "must lie at a multiple of 64"},
-    {"state cpu=3328", "state cpu=3200", "leaves the state region"},
-    {"batch=2 stage", "batch=3 stage", "its first extent is not the batch"},
-    {"chunk=1 partials", "chunk=3 partials", "a chunk must hold 1 to 2 images, not 3"},
-    {"partials=2 shared=5312", "partials=9 shared=5312", "there must be 1 to 8 partials"},
-    {" tile=7x1", "", "%1 (conv2d): its tile is missing or too large"},
-    {" tile=5x1", " tile=65x1", "%15 (conv2d_wgrad): its tile is missing or too large"},
-    {"image image chunk", "image image before", "images are worked on in the chunk phase"},
-    {"update update after", "update update chunk", "a sum over images before all images"},
-    {"metrics metrics after (%6", "metrics metrics chunk (%6", "the phase after the images"},
-    {"gap rows chunk", "gap rows after", "a kernel of row ops cannot hold it"},
-    {"c_backward conv_backward chunk", "c_backward conv_backward after",
-     "a kernel of row ops cannot hold it"},
-    {"kernel gap rows", "kernel head rows", "there is another kernel of that name"},
-    {"kernel gap rows", "kernel 1gap rows", "its name is not an identifier"},
-    {"(%2) -> (%3, %4)", "(%2, %0) -> (%3, %4)", "it has inputs that no node reads"},
-    {"(%2) -> (%3, %4)", "(%1) -> (%3, %4)", "its inputs are not what its nodes read"},
-    {"(%2) -> (%3, %4)", "(%2) -> (%3)", "its outputs are not what others read"},
-    {"-> (%7, %8, %10)", "-> (%7, %8, %9, %10)", "its outputs are not what others read"},
-    {"at chunk+4096:3136 ", "at chunk+4000:3136 ", "its offset is not aligned"},
-    {"at chunk+4096:3136 ", "at chunk+4096:3072 ", "another size than its value"},
-    {"at chunk+4096:3136 ", "at chunk+9984:3136 ", "its place leaves the region"},
-    {"at chunk+4096:3136 ", "at shared+4096:3136 ", "another size than its value"},
-    {"at chunk+4096:3136 ", "", "it is kept in memory, but has no place"},
-    {"at chunk+7232:576 ", "at chunk+4096:576 ", "overlaps %2 (relu) in memory"},
-    {"at partial+4800:64", "at shared+4800:64", "a sum over chunks lies in partial"},
-    {"at partial+4800:64", "at partial+3136:64", "overlaps"},
-    {"at partial+0:1600", "at partial+4480:1600", "its place leaves the region"},
-    {"shared_bound=5312", "shared_bound=9312", "smaller than its lower bound"},
-    {"{nchw16c}       = relu %1", "{nchw16c halo=1} = relu %1", "another size than its value"},
-    {"{nchw16c}       = relu %1", "{vector 16} = relu %1", "its layout does not fit its shape"},
-    {"{nhwc halo=2}", "{nhwc halo=1}", "its input lacks the halo that it reads"},
-    {"%15       : f32[3,1,5,5] {filter c1 o16}", "%15       : f32[3,1,5,5] {filter c1 o32}",
-     "its filter is not packed for its input and tile"},
-    {"%3        : f32[2,3,3,3] {nchw16c}", "%3        : f32[2,3,3,3] {nchw8c}",
-     "its maps do not lie in blocks of 16 channels"},
-    {"%16       : f32[3,1,5,5] {filter c1 o16}", "%16       : f32[3,1,5,5]",
-     "its operands lie in different layouts"},
-    {"%label    : i32[2]  ", "%label    : i32[2] {vector 16}  ", "an input is plain"},
-    {"mean=[0.5] std=[0.25]", "mean=[0.5] std=[0]", "std must be greater than 0"},
-    {"{factor=0.9}", "{factor=x}", "expected a finite number"},
-};
-
-START_TEST(faults_are_named)
-{
-    const Fault *f = &faults[_i];
-    Text text = read_file(planned_file);
-    Text bad = edited(text.data, f->from, f->to);
-    Loc loc = expect_fault(bad.data, bad.length, f->message);
-    ck_assert_int_ge(loc.line, 1);
-    ck_assert_int_ge(loc.column, 1);
-    text_free(&text);
-    text_free(&bad);
-}
-END_TEST
-
-START_TEST(faults_have_places)
-{
-    static const char text[] = HEADER "graph m.train batch=2 stage=forward target=any {\n" INPUTS
-                                      "  %0 : f32[2,8,8,1] = normalise %image\n}\n";
-    Loc loc = expect_fault(text, sizeof text - 1, "did you mean 'normalize'?");
-    ck_assert_int_eq(loc.line, 8);
-    ck_assert_int_eq(loc.column, 23);
-    loc = expect_fault("", 0, "expected 'module '");
-    ck_assert_int_eq(loc.line, 1);
-    ck_assert_int_eq(loc.column, 1);
-    loc = expect_fault("module a\0b {", 12, "expected '{'");
-    ck_assert_int_eq(loc.column, 9);
-}
-END_TEST
-
-START_TEST(an_update_comes_after_all_reads)
-{
-    static const char late[] = HEADER "@w : f32[3] = bias\n"
-        "graph m.train batch=2 stage=forward target=any {\n"
-        "  %0 : f32[3] = relu @w\n  @w : f32[3] = update %0\n  %1 : f32[3] = relu @w\n}\n";
-    static const char twice[] = HEADER "@w : f32[3] = bias\n"
-        "graph m.train batch=2 stage=forward target=any {\n"
-        "  %0 : f32[3] = relu @w\n  @w : f32[3] = update %0\n  @w : f32[3] = update %0\n}\n";
-    ck_assert_int_eq(expect_fault(late, sizeof late - 1, "was updated before it").line, 10);
-    ck_assert_int_eq(expect_fault(twice, sizeof twice - 1, "updated twice").line, 10);
-}
-END_TEST
-
-/* Sound modules that are no programs. */
-static const Fault no_programs[] = {
-    {"= mean_valid %6, %valid at", "= mean_valid %6, %valid at", NULL},
-    {"%step     : i32[]                        = input at shared+5120:4",
-     "%pace     : i32[]                        = input at shared+5120:4", "no input %pace"},
-    {"loss=%20, correct=%21", "correct=%20, loss=%21", "loss must be mean_valid of cross"},
-    {"image=28x28x1", "image=28x27x1", "%image"},
-    {"correct=%21\n", "correct=%21, logits=%20\n", "logits must be the operand of cross_entropy"},
-    {"classes=3", "classes=4", "loss must be mean_valid of cross_entropy of one logit a class"},
-    {"graph tiny.eval", "graph tiny.test", "a target has both graphs, train and eval"},
-    {"tiny.eval batch=2 stage=planned target=cpu", "tiny.eval batch=2 stage=planned target=cuda",
-     "its class does not exist on the graph's target"},
-    {"tiny.eval batch=2 stage=planned", "tiny.eval batch=2 stage=laid_out",
-     "it has not reached the stage of graph train"},
-    {"graph tiny.train batch=2 stage=planned target=cpu",
-     "graph tiny.train batch=2 stage=planned target=any",
-     "@c.weight.momentum is declared with another type"},
-};
-
-START_TEST(programs_are_whole)
-{
-    const Fault *f = &no_programs[_i];
-    Text text = read_file(planned_file), changed = edited(text.data, f->from, f->to);
-    Pool *pool = pool_new();
-    Diagnostics d;
-    diagnostics_init(&d, pool);
-    Module *m = module_parse(pool, &d, "x.ir", changed.data, changed.length);
-    bool good = m && module_check_program(m, &d, (Loc){"x.ir", 1, 1});
-    ck_assert_int_eq(good, f->message == NULL);
-    if (f->message)
-        ck_assert_msg(strstr(d.list[0].message, f->message) != NULL, "%s", d.list[0].message);
-    text_free(&text);
-    text_free(&changed);
-    pool_free(pool);
-}
-END_TEST
-
-/* ---- garbage ---- */
-
-static void parse_quietly(const char *text, size_t length)
-{
-    Pool *pool = pool_new();
-    Diagnostics d;
-    diagnostics_init(&d, pool);
-    char *copy = xmalloc(length); /* of its very size, for the address sanitizer */
-    memcpy(copy, text, length);
-    Module *m = module_parse(pool, &d, "x.ir", copy, length);
-    ck_assert((m == NULL) == (d.count > 0));
-    if (m) {
-        Text printed = {0};
-        module_print(m, &printed);
-        expect_round_trip(printed.data);
-        text_free(&printed);
-    }
-    free(copy);
-    pool_free(pool);
-}
-
-START_TEST(truncated_text_is_a_fault_or_whole)
-{
-    Text text = read_file(planned_file);
-    for (size_t length = 0; length < text.length; length += 7)
-        parse_quietly(text.data, length);
-    text_free(&text);
-}
-END_TEST
-
-static uint64_t next_random(uint64_t *state)
-{
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    return *state;
-}
-
-/* Overwrites, deletes and copies a few pieces. */
-static void mutate(Text *text, uint64_t *state)
-{
-    static const char pieces[] = "0123456789%@{}[](),:=+-.x \n\"#\\\377\001";
-    for (uint64_t edits = 1 + next_random(state) % 3; edits > 0; edits--) {
-        size_t at = next_random(state) % text->length, from = next_random(state) % text->length;
-        size_t limit = text->length - (at > from ? at : from);
-        size_t count = next_random(state) % 12 % limit;
-        switch (next_random(state) % 3) {
-        case 0:
-            text->data[at] = pieces[next_random(state) % (sizeof pieces - 1)];
-            break;
-        case 1:
-            memmove(text->data + at, text->data + at + count, text->length - at - count);
-            text->length -= count;
-            break;
-        default:
-            memmove(text->data + at, text->data + from, count);
-        }
-    }
-}
-
-START_TEST(mutated_text_never_crashes)
-{
-    int rounds = getenv("FUZZ") ? atoi(getenv("FUZZ")) : 1500;
-    uint64_t state = 88172645463325252u;
-    Text text = read_file(planned_file);
-    for (int i = 0; i < rounds; i++) {
-        Text bad = {0};
-        text_write(&bad, text.data, text.length);
-        mutate(&bad, &state);
-        parse_quietly(bad.data, bad.length);
-        text_free(&bad);
-    }
-    text_free(&text);
-}
-END_TEST
 
 /* ---- shapes ---- */
 
@@ -605,13 +258,9 @@ END_TEST
 
 START_TEST(a_clone_shares_storage_only)
 {
-    Text text = read_file(planned_file), one = {0}, two = {0};
-    Pool *pool = pool_new();
-    Diagnostics d;
-    diagnostics_init(&d, pool);
-    Module *m = module_parse(pool, &d, "x.ir", text.data, text.length);
-    ck_assert_ptr_nonnull(m);
-    Graph *g = module_find_graph(m, "train", TARGET_CPU);
+    Planned p = planned_new();
+    Text one = {0}, two = {0};
+    Graph *g = module_find_graph(p.module, "train", TARGET_CPU);
     Graph *c = graph_clone(g, "train", TARGET_CPU);
     graph_print(g, &one);
     graph_print(c, &two);
@@ -622,44 +271,35 @@ START_TEST(a_clone_shares_storage_only)
     }
     for (int i = 0; i < g->kernel_count; i++)
         ck_assert_ptr_ne(g->kernel[i], c->kernel[i]);
-    text_free(&text);
     text_free(&one);
     text_free(&two);
-    pool_free(pool);
+    planned_free(&p);
 }
 END_TEST
 
 START_TEST(derived_inputs_and_outputs_are_those_of_the_text)
 {
-    Text text = read_file(planned_file), again = {0};
-    Pool *pool = pool_new();
+    Planned p = planned_new();
+    Text again = {0};
     Diagnostics d;
-    diagnostics_init(&d, pool);
-    Module *m = module_parse(pool, &d, "x.ir", text.data, text.length);
-    ck_assert_ptr_nonnull(m);
-    Graph *g = m->graph[0];
+    diagnostics_init(&d, p.pool);
+    Graph *g = p.module->graph[0];
     for (int i = 0; i < g->kernel_count; i++)
         g->kernel[i]->in_count = g->kernel[i]->out_count = 0;
-    ck_assert(!module_verify(m, &d));
+    ck_assert(!module_verify(p.module, &d));
     kernel_derive_io(g, g->kernel[0]);
     graph_derive_io(g);
-    module_print(m, &again);
-    ck_assert_str_eq(text.data, again.data);
-    text_free(&text);
+    module_print(p.module, &again);
+    ck_assert_str_eq(p.text.data, again.data);
     text_free(&again);
-    pool_free(pool);
+    planned_free(&p);
 }
 END_TEST
 
-START_TEST(worker_values_hold_one_chunk)
+START_TEST(chunk_values_hold_one_chunk)
 {
-    Text text = read_file(planned_file);
-    Pool *pool = pool_new();
-    Diagnostics d;
-    diagnostics_init(&d, pool);
-    Module *m = module_parse(pool, &d, "x.ir", text.data, text.length);
-    ck_assert_ptr_nonnull(m);
-    Graph *g = m->graph[0];
+    Planned p = planned_new();
+    Graph *g = p.module->graph[0];
     Node *image = g->kernel[0]->node[0], *wgrad = g->kernel[6]->node[3];
     ck_assert_int_eq(image->op, OP_NORMALIZE);
     ck_assert(is_per_image(g, image));
@@ -668,49 +308,38 @@ START_TEST(worker_values_hold_one_chunk)
     ck_assert_int_eq(wgrad->op, OP_CONV2D_WGRAD);
     ck_assert(!is_per_image(g, wgrad));
     ck_assert_int_eq(value_bytes(g, wgrad), 25 * 16 * 4);
-    text_free(&text);
-    pool_free(pool);
+    planned_free(&p);
 }
 END_TEST
 
 START_TEST(a_kernel_prints_without_positions)
 {
-    Text text = read_file(planned_file), out = {0}, node = {0};
-    Pool *pool = pool_new();
-    Diagnostics d;
-    diagnostics_init(&d, pool);
-    Module *m = module_parse(pool, &d, "x.ir", text.data, text.length);
-    ck_assert_ptr_nonnull(m);
-    kernel_print(m->graph[0], m->graph[0]->kernel[3], "// ", &out);
+    Planned p = planned_new();
+    Text out = {0}, node = {0};
+    kernel_print(p.module->graph[0], p.module->graph[0]->kernel[3], "// ", &out);
     ck_assert_str_eq(out.data, "// kernel gap rows chunk (%3) -> (%5) {\n"
                                "//   %5 : f32[2,1,1,3] {nchw16c} = gap %3 at chunk+7808:64\n"
                                "// }\n");
-    node_print(m->graph[0], m->graph[0]->kernel[3]->node[0], &node);
+    node_print(p.module->graph[0], p.module->graph[0]->kernel[3]->node[0], &node);
     ck_assert_str_eq(node.data, "%5 : f32[2,1,1,3] {nchw16c} = gap %3 at chunk+7808:64");
-    text_free(&text);
     text_free(&out);
     text_free(&node);
-    pool_free(pool);
+    planned_free(&p);
 }
 END_TEST
 
 START_TEST(dot_names_every_node)
 {
-    Text text = read_file(planned_file), dot = {0};
-    Pool *pool = pool_new();
-    Diagnostics d;
-    diagnostics_init(&d, pool);
-    Module *m = module_parse(pool, &d, "x.ir", text.data, text.length);
-    ck_assert_ptr_nonnull(m);
-    module_print_dot(m, &dot);
+    Planned p = planned_new();
+    Text dot = {0};
+    module_print_dot(p.module, &dot);
     ck_assert_int_eq(strncmp(dot.data, "digraph \"tiny\" {", 16), 0);
-    for (int i = 0; i < m->graph[0]->node_count; i++) {
-        char *label = pool_format(pool, "n0_%d [", i);
+    for (int i = 0; i < p.module->graph[0]->node_count; i++) {
+        char *label = pool_format(p.pool, "n0_%d [", i);
         ck_assert_ptr_nonnull(strstr(dot.data, label));
     }
-    text_free(&text);
     text_free(&dot);
-    pool_free(pool);
+    planned_free(&p);
 }
 END_TEST
 
@@ -765,22 +394,6 @@ END_TEST
 
 #define COUNT_OF(list) ((int)(sizeof(list) / sizeof *(list)))
 
-static TCase *text_case(void)
-{
-    TCase *tests = tcase_create("text");
-    tcase_set_timeout(tests, 120);
-    tcase_add_test(tests, planned_text_reads_back);
-    tcase_add_test(tests, small_texts_read_back);
-    tcase_add_test(tests, free_form_is_accepted);
-    tcase_add_loop_test(tests, faults_are_named, 0, COUNT_OF(faults));
-    tcase_add_test(tests, faults_have_places);
-    tcase_add_test(tests, an_update_comes_after_all_reads);
-    tcase_add_loop_test(tests, programs_are_whole, 0, COUNT_OF(no_programs));
-    tcase_add_test(tests, truncated_text_is_a_fault_or_whole);
-    tcase_add_test(tests, mutated_text_never_crashes);
-    return tests;
-}
-
 static TCase *graph_case(void)
 {
     TCase *tests = tcase_create("graphs");
@@ -791,7 +404,7 @@ static TCase *graph_case(void)
     tcase_add_exit_test(tests, adding_a_wrong_node_is_our_fault, 1);
     tcase_add_test(tests, a_clone_shares_storage_only);
     tcase_add_test(tests, derived_inputs_and_outputs_are_those_of_the_text);
-    tcase_add_test(tests, worker_values_hold_one_chunk);
+    tcase_add_test(tests, chunk_values_hold_one_chunk);
     tcase_add_test(tests, a_kernel_prints_without_positions);
     tcase_add_test(tests, dot_names_every_node);
     return tests;
@@ -811,7 +424,6 @@ static TCase *rest_case(void)
 int main(void)
 {
     Suite *suite = suite_create("ir");
-    suite_add_tcase(suite, text_case());
     suite_add_tcase(suite, graph_case());
     suite_add_tcase(suite, rest_case());
     SRunner *runner = srunner_create(suite);

@@ -1,14 +1,9 @@
 /* The runtime by itself, on a plan written by hand: random numbers, data files, safetensors, logs,
  * the CPU device and the training loop. */
-#include "../ir/ir.h"
-#include "../runtime/runtime.h"
-#include "tiny_plan.h"
+#include "tiny_step.h"
 
-#include <check.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 #include <zlib.h>
 
 static char directory[] = "/tmp/ninc-test-XXXXXX";
@@ -39,31 +34,6 @@ static char *read_file(const char *name, size_t *count)
     bytes[*count] = '\0';
     fclose(f);
     return bytes;
-}
-
-static const char *const ERRORS = "errors";
-static int kept_stderr;
-
-/* Sends messages to a file, so that tests can read them. */
-static void catch_errors(void)
-{
-    fflush(stderr);
-    kept_stderr = dup(STDERR_FILENO);
-    int fd = open(at(ERRORS), O_CREAT | O_TRUNC | O_WRONLY, 0600);
-    ck_assert_int_ge(fd, 0);
-    dup2(fd, STDERR_FILENO);
-    close(fd);
-}
-
-static void expect_error(const char *wanted)
-{
-    size_t count;
-    fflush(stderr);
-    dup2(kept_stderr, STDERR_FILENO);
-    close(kept_stderr);
-    char *text = read_file(ERRORS, &count);
-    ck_assert_msg(strstr(text, wanted), "expected '%s' in: %s", wanted, text);
-    free(text);
 }
 
 /* ---- random ---- */
@@ -375,13 +345,6 @@ END_TEST
 
 /* ---- safetensors ---- */
 
-static Weights *random_weights(uint64_t seed)
-{
-    Weights *w = weights_new(&ninc_model);
-    weights_init(w, seed);
-    return w;
-}
-
 START_TEST(test_safetensors_round_trip)
 {
     Weights *w = random_weights(3), *back = weights_new(&ninc_model);
@@ -554,35 +517,12 @@ START_TEST(test_state_border)
 }
 END_TEST
 
-/* Loss of one step over `valid` images; the rows past them must count nothing. */
-static double step_loss(int threads, int valid, Weights *after)
-{
-    DeviceOptions options = {.threads = threads, .with_train = true};
-    Device *d = ninc_cpu_device.open(&ninc_model, &options);
-    Weights *w = random_weights(9);
-    Dataset data;
-    int32_t index[TINY_BATCH] = {40, 3, 17, 90, 6, 25, 14};
-    Metrics m;
-    StepInput input = {.data = &data, .index = index, .valid = valid, .lr = 0.5f, .step = 1};
-    ck_assert_int_eq(dataset_read(&ninc_model, "random", 5, SPLIT_TEST, &data), 0);
-    ck_assert_int_eq(weights_to_device(w, &ninc_cpu_device, d), 0);
-    ck_assert_int_eq(ninc_cpu_device.step(d, &ninc_model.target[NINC_CPU].train, &input), 0);
-    ck_assert_int_eq(ninc_cpu_device.read_metrics(d, &m), 0);
-    ck_assert_int_eq(m.images, valid);
-    ck_assert_int_eq(weights_from_device(after, &ninc_cpu_device, d), 0);
-    dataset_free(&data);
-    weights_free(w);
-    ninc_cpu_device.close(d);
-    return m.loss / valid;
-}
-
-/* The same step by definition. */
+/* What step_loss gives, by definition. */
 static double reference_loss(int valid, Weights *w)
 {
-    static const int index[TINY_BATCH] = {40, 3, 17, 90, 6, 25, 14};
-    Dataset data;
+    const int32_t *index = some_images;
+    Dataset data = random_data(5, SPLIT_TEST);
     double loss = 0, gradient[TINY_CLASSES][TINY_PIXELS] = {{0}};
-    ck_assert_int_eq(dataset_read(&ninc_model, "random", 5, SPLIT_TEST, &data), 0);
     for (int n = 0; n < valid; n++) {
         const uint8_t *image = data.image + index[n] * TINY_PIXELS;
         double logit[TINY_CLASSES], sum = 0;
@@ -609,10 +549,10 @@ START_TEST(test_step)
 {
     for (int valid = 1; valid <= TINY_BATCH; valid++) {
         Weights *want = random_weights(9), *got = weights_new(&ninc_model);
-        double loss = step_loss(1, valid, got), wanted = reference_loss(valid, want);
+        double loss = step_loss(&ninc_cpu_device, 1, valid, got);
+        double wanted = reference_loss(valid, want);
         ck_assert(fabs(loss - wanted) <= 1e-6 * wanted);
-        for (int i = 0; i < TINY_CLASSES * TINY_PIXELS; i++)
-            ck_assert(fabs(got->value[0][i] - want->value[0][i]) <= 1e-6);
+        expect_weights(got, want);
         weights_free(want);
         weights_free(got);
     }
@@ -622,9 +562,9 @@ END_TEST
 START_TEST(test_threads_do_not_matter)
 {
     Weights *one = weights_new(&ninc_model), *many = weights_new(&ninc_model);
-    double loss = step_loss(1, TINY_BATCH, one);
+    double loss = step_loss(&ninc_cpu_device, 1, TINY_BATCH, one);
     for (int threads = 2; threads <= 5; threads++) {
-        double again = step_loss(threads, TINY_BATCH, many);
+        double again = step_loss(&ninc_cpu_device, threads, TINY_BATCH, many);
         ck_assert_mem_eq(&loss, &again, sizeof loss);
         ck_assert_mem_eq(one->value[0], many->value[0], TINY_CLASSES * TINY_PIXELS * 4);
     }

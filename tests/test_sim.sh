@@ -64,7 +64,7 @@ fault_copy_over_reads 1 64 256 race in shared memory|in flight to
 sound_tile 1 64 2048
 fault_row_too_many 1 64 2048 out of range: writes 4 bytes at byte [0-9]+ of 2048 of shared memory
 fault_before_shared 1 64 256 out of range: writes 4 bytes at byte -4 of 256
-fault_past_buffer 1 256 0 out of range: reads 4 bytes outside of device memory, at argument 0 \+ 1024
+fault_past_end 1 256 0 out of range: reads 4 bytes outside of device memory, at argument 0 \+ 1024
 fault_copy_past_buffer 1 64 1024 out of range: reads 16 bytes outside of device memory
 fault_null 1 64 0 out of range: reads 4 bytes outside of device memory, at address
 fault_misaligned_vector 1 64 0 misaligned: reads 16 bytes at argument 0

@@ -37,8 +37,8 @@ struct Conv {
 
 /* ---- sources of tiles ---- */
 
-/* The part of x under the filter of one output pixel. An element of it has the number that it has in
- * a row of the filter. */
+/* The part of x under the filter of one output pixel. An element of it has the number that it has
+ * in a row of the filter. */
 template <class C> struct Patch {
     typedef typename C::InputOffset Offset;
     Offset first; /* element (0, 0, 0) of the patch in x */
@@ -501,8 +501,8 @@ template <int COLUMNS> NINC_DEVICE int tile_row()
     return (int)(blockIdx.y * gridDim.x + blockIdx.x) / COLUMNS;
 }
 
-/* y = filter * x + bias, RELU: then its positive part. x [N][H][W][CP], filter [K][R][S][CP], bias [K] or
- * NULL, y [N][P][Q][KP]. */
+/* y = filter * x + bias, RELU: then its positive part. x [N][H][W][CP], filter [K][R][S][CP],
+ * bias [K] or NULL, y [N][P][Q][KP]. */
 template <class C, class Math, class T, bool RELU>
 NINC_DEVICE void conv_fprop(const typename Math::Element *x, const typename Math::Element *filter,
                             const float *bias, typename Math::Element *y)
@@ -560,8 +560,8 @@ NINC_DEVICE void conv_dgrad(const typename Math::Element *dy, const typename Mat
         sum.each(sink);
 }
 
-/* The gradients of filter and bias in SPLIT parts, each over its own range of the pixels of y, to be
- * added in order. x [N][H][W][CP], dy [N][P][Q][KP], dfilter [SPLIT][K][R][S][CP], dbias
+/* The gradients of filter and bias in SPLIT parts, each over its own range of the pixels of y, to
+ * be added in order. x [N][H][W][CP], dy [N][P][Q][KP], dfilter [SPLIT][K][R][S][CP], dbias
  * [SPLIT][KP] or NULL. */
 template <class C, class Math, class T, int SPLIT>
 NINC_DEVICE void conv_wgrad(const typename Math::Element *x, const typename Math::Element *dy,

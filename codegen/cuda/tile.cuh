@@ -1,5 +1,5 @@
-/* GEMM tiles of a block: a multistage pipeline of operand tiles in shared memory, the product of two
- * tiles in the threads' registers, and how the results get out.
+/* GEMM tiles of a block: a multistage pipeline of operand tiles in shared memory, the product of
+ * two tiles in the threads' registers, and how the results get out.
  *
  * An operand tile lies in one of two orders, named by where the reduction (k) runs:
  *     ALONG    [m][k] or [n][k]: along the rows
@@ -171,9 +171,9 @@ template <Order ORDER, int PITCH_> static __device__ constexpr int tile_offset(i
     return ORDER == ALONG ? at * PITCH_ + k : k * PITCH_ + at;
 }
 
-/* Fragments of 16 x STEP (A) and, for two mmas, of STEP x 16 (B). lane_a, lane_b: where a lane reads
- * in a tile (an offset, which is computed once); load_a, load_b: `from` is that place, in the tile
- * from the fragment on. One for bf16, one for tf32. */
+/* Fragments of 16 x STEP (A) and, for two mmas, of STEP x 16 (B). lane_a, lane_b: where a lane
+ * reads in a tile (an offset, which is computed once); load_a, load_b: `from` is that place, in the
+ * tile from the fragment on. One for bf16, one for tf32. */
 template <class Math> struct Mma;
 
 template <> struct Mma<Bf16> {
@@ -366,9 +366,9 @@ template <class Math, int M, int N, int THREADS, Order A, Order B> struct Produc
                 }
     }
 
-    /* The same, 4 neighbours at a time where fragments are in pairs: even lanes give away their part
-     * of every other fragment and get their neighbour's part of the one before. For results of 2
-     * bytes: 4 lanes then write 32 bytes. */
+    /* The same, 4 neighbours at a time where fragments are in pairs: even lanes give away their
+     * part of every other fragment and get their neighbour's part of the one before. For results of
+     * 2 bytes: 4 lanes then write 32 bytes. */
     template <class Sink> NINC_MEMBER void each_wide(Sink &sink) const
     {
         if (COLUMNS % 2) {
@@ -403,7 +403,8 @@ template <int M, int N, int THREADS, Order A, Order B> struct Product<Fp32, M, N
     static_assert(WARPS.m > 0, "the tile must be shared by the warps in multiples of 4 x 8");
     static constexpr int ROWS = M / WARPS.m / 4, COLUMNS = N / WARPS.n / 8;
     static constexpr int VECTOR_M = A == ALONG ? 1 : ROWS % 4 == 0 ? 4 : ROWS % 2 == 0 ? 2 : 1;
-    static constexpr int VECTOR_N = B == ALONG ? 1 : COLUMNS % 4 == 0 ? 4 : COLUMNS % 2 == 0 ? 2 : 1;
+    static constexpr int VECTOR_N =
+        B == ALONG ? 1 : COLUMNS % 4 == 0 ? 4 : COLUMNS % 2 == 0 ? 2 : 1;
     float sum[ROWS][COLUMNS];
 
     static NINC_MEMBER int first_row()

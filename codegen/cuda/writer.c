@@ -1,4 +1,5 @@
 /* Lines, names and types of emitted CUDA text. */
+#include "../../ir/numbers.h"
 #include "cuda.h"
 
 #include <ctype.h>
@@ -104,9 +105,10 @@ const char *cuda_literal(Pool *pool, double value)
 
 /* ---- types ---- */
 
-static int round_up(int n, int block)
+/* Lanes that n elements take in a layout with that block; 0: no padding. */
+static int padded(int n, int block)
 {
-    return block > 0 ? (n + block - 1) / block * block : n;
+    return block > 0 ? (int)round_up(n, block) : n;
 }
 
 int cuda_channels(const Node *n)
@@ -114,7 +116,7 @@ int cuda_channels(const Node *n)
     const Layout *l = &n->tensor.layout;
     if ((l->kind != LAYOUT_NHWC && l->kind != LAYOUT_PLAIN) || l->halo_h || l->halo_w)
         internal_error("%s has a layout that is not of CUDA maps", op_name(n->op));
-    return round_up(map_dim(n, 3), l->block);
+    return padded(map_dim(n, 3), l->block);
 }
 
 static const char *filter_view(const CudaEmitter *e, const Node *n)
@@ -137,7 +139,7 @@ const char *cuda_view(const CudaEmitter *e, const Node *n)
         return filter_view(e, n);
     if (s->rank == 1 && !per_image)
         return pool_format(e->pool, "Map<1, 1, 1, %d, %d>", rows,
-                           round_up(rows, n->tensor.layout.block));
+                           padded(rows, n->tensor.layout.block));
     if (n->tensor.layout.kind == LAYOUT_NIBBLE)
         return pool_format(e->pool, "Nibbles<%d, %d, %d, %d>", rows, h, w, c);
     return pool_format(e->pool, "Map<%d, %d, %d, %d, %d>", rows, h, w, c, cuda_channels(n));

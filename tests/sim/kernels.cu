@@ -1,5 +1,5 @@
-/* Kernels for tests/sim_tool.c: `sound_*` must run and give the right numbers; each `fault_*` has one
- * planted fault that the simulator must report. They use the prelude's primitives only. */
+/* Kernels for tests/sim_tool.c: `sound_*` must run and give the right numbers; each `fault_*` has
+ * one planted fault that the simulator must report. They use the prelude's primitives only. */
 
 /* ---- numbers: one warp ---- */
 
@@ -252,7 +252,7 @@ extern "C" __global__ void fault_before_shared(const float *in, float *out)
     out[threadIdx.x] = 0;
 }
 
-extern "C" __global__ void fault_past_buffer(const float *in, float *out)
+extern "C" __global__ void fault_past_end(const float *in, float *out)
 {
     out[threadIdx.x] = in[threadIdx.x + 1];
 }

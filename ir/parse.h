@@ -1,0 +1,59 @@
+/* Within ir/: what the files of the parser share. A function that parses takes what stands at the
+ * lexer's place; it returns false after the first fault, which it has reported. */
+#ifndef NINC_PARSE_H
+#define NINC_PARSE_H
+
+#include "lex.h"
+
+/* Names of one scope -> what they mean. */
+typedef struct Table {
+    const char **key;
+    void **value;
+    int count, capacity; /* capacity is a power of two */
+} Table;
+
+/* A node's position in this text and in the source that the text names. */
+typedef struct Origin {
+    Node *node;
+    Loc source;
+} Origin;
+
+typedef struct Parser {
+    Pool *pool;
+    Lexer *lex;
+    Module *module;
+    Graph *graph;
+    Table storage, value; /* @names of the module; %names of the graph */
+    Origin *origin;
+    int origin_count, origin_capacity;
+} Parser;
+
+/* ---- table.c ---- */
+
+/* NULL where the name is not in the table. */
+void *table_find(const Table *t, const char *key);
+/* `key` must not be in it yet, and must stay. */
+void table_add(Table *t, Pool *pool, const char *key, void *value);
+
+/* ---- parse_type.c ---- */
+
+/* Where none stands here, *l stays as it is. */
+bool parse_layout(Parser *p, Layout *l);
+bool parse_type(Parser *p, Tensor *t);
+/* Nowhere, where none stands here. */
+bool parse_loc(Parser *p, Loc *loc);
+
+/* ---- parse_node.c ---- */
+
+/* A %value or @storage that has been defined. */
+bool parse_value(Parser *p, Node **out);
+/* One row, appended to the graph and, unless it is NULL, to the kernel, whose array has room for
+ * *capacity nodes. */
+bool parse_node(Parser *p, Kernel *k, int *capacity);
+
+/* ---- parse_kernel.c ---- */
+
+/* What follows the word `kernel`: schedules, inputs, results and nodes. */
+bool parse_kernel(Parser *p);
+
+#endif
