@@ -329,7 +329,7 @@ static bool check_layout(const Verifier *v, const Node *n)
         return check_row_layout(v, n);
     if (!is_per_image(v->g, n))
         return check_flat_layout(v, n);
-    return (kind != LAYOUT_FILTER && kind != LAYOUT_VECTOR) ||
+    return (kind != LAYOUT_FILTER && kind != LAYOUT_TAPS && kind != LAYOUT_VECTOR) ||
            verify_node_fault(v, n, "a map cannot lie like a parameter");
 }
 
