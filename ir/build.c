@@ -524,8 +524,8 @@ bool is_per_image(const Graph *g, const Node *n)
             k++;
         n = n->in[k];
     }
-    if (n->op == OP_STATE || n->op == OP_UPDATE || n->op == OP_CONV2D_WGRAD ||
-        n->op == OP_BIAS_GRAD || n->op == OP_FILTER_TRANSPOSE)
+    if (n->op == OP_STATE || n->op == OP_UPDATE || op_sums_images(n->op) ||
+        op_is_of_filters(n->op))
         return false;
     return n->tensor.shape.rank > 0 && n->tensor.shape.dim[0] == g->batch;
 }

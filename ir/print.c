@@ -139,6 +139,16 @@ static void print_window(const Window *w, Text *out)
     text_append(out, w->ceil_mode ? " ceil}" : "}");
 }
 
+static void print_winograd(const Winograd *w, Text *out)
+{
+    text_append(out, " {tile=%d kernel=%dx%d", w->tile, w->kernel, w->kernel);
+    if (w->padding_h || w->padding_w)
+        print_pair(out, "padding", w->padding_h, w->padding_w);
+    if (w->height || w->width)
+        print_pair(out, "size", w->height, w->width);
+    text_append(out, "}");
+}
+
 static bool all_equal(const double *list, int count, double value)
 {
     for (int i = 0; i < count; i++)
@@ -177,6 +187,7 @@ static void print_attr(const Node *n, Text *out)
     switch (op_attr(n->op)) {
     case ATTR_NONE: return;
     case ATTR_WINDOW: print_window(&n->attr.window, out); return;
+    case ATTR_WINOGRAD: print_winograd(&n->attr.winograd, out); return;
     case ATTR_IMAGE: print_image(n->op, &n->attr.image, out); return;
     case ATTR_FACTOR:
         text_append(out, " {");
