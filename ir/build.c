@@ -1,6 +1,7 @@
 /* Building and editing graphs: every node is made here. */
 #include "ir.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- modules ---- */
@@ -438,6 +439,19 @@ void graph_sort(Graph *g)
     graph_renumber(g);
     order_states(g, pool);
     pool_free(pool);
+}
+
+void graph_move_to_start(Graph *g, int from)
+{
+    int inputs = 0, moved = g->node_count - from;
+    while (inputs < from && g->node[inputs]->op == OP_INPUT)
+        inputs++;
+    Node **tail = xmalloc((size_t)moved * sizeof *tail + 1);
+    memcpy(tail, g->node + from, (size_t)moved * sizeof *tail);
+    memmove(g->node + inputs + moved, g->node + inputs, (size_t)(from - inputs) * sizeof *tail);
+    memcpy(g->node + inputs, tail, (size_t)moved * sizeof *tail);
+    free(tail);
+    graph_renumber(g);
 }
 
 int *graph_use_counts(const Graph *g, Pool *pool)

@@ -456,6 +456,8 @@ void graph_replace(Graph *g, Node *old, Node *new);
 void graph_remove_dead(Graph *g);
 /* Sorts nodes so that definitions come before uses, keeping the order otherwise; renumbers. */
 void graph_sort(Graph *g);
+/* Moves the nodes from index `from` on to right behind the inputs. */
+void graph_move_to_start(Graph *g, int from);
 void graph_renumber(Graph *g);
 /* Number of operands (counted with repetition), outputs and updates that use each node, by id;
  * the caller owns the pool array of node_count entries. */
