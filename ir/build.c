@@ -1,6 +1,7 @@
 /* Building and editing graphs: every node is made here. */
 #include "ir.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- modules ---- */
@@ -451,6 +452,19 @@ void graph_sort(Graph *g)
     pool_free(pool);
 }
 
+void graph_move_to_start(Graph *g, int from)
+{
+    int inputs = 0, moved = g->node_count - from;
+    while (inputs < from && g->node[inputs]->op == OP_INPUT)
+        inputs++;
+    Node **tail = xmalloc((size_t)moved * sizeof *tail + 1);
+    memcpy(tail, g->node + from, (size_t)moved * sizeof *tail);
+    memmove(g->node + inputs + moved, g->node + inputs, (size_t)(from - inputs) * sizeof *tail);
+    memcpy(g->node + inputs, tail, (size_t)moved * sizeof *tail);
+    free(tail);
+    graph_renumber(g);
+}
+
 int *graph_use_counts(const Graph *g, Pool *pool)
 {
     int *uses = pool_alloc(pool, (size_t)g->node_count * sizeof *uses);
@@ -548,8 +562,8 @@ bool is_per_image(const Graph *g, const Node *n)
             k++;
         n = n->in[k];
     }
-    if (n->op == OP_STATE || n->op == OP_UPDATE || n->op == OP_CONV2D_WGRAD ||
-        n->op == OP_BIAS_GRAD || n->op == OP_FILTER_TRANSPOSE)
+    if (n->op == OP_STATE || n->op == OP_UPDATE || op_sums_images(n->op) ||
+        op_is_of_filters(n->op))
         return false;
     return n->tensor.shape.rank > 0 && n->tensor.shape.dim[0] == g->batch;
 }

@@ -1,31 +1,13 @@
 /* The naive evaluator: every op straight from its definition, in double, never rounded. It is the
  * oracle that emitted kernels are compared with, so it shares no code with them. The only thing
  * done for speed is that the innermost loops run over contiguous channels. */
-#include "ir.h"
+#include "eval.h"
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
-
-#ifdef _OPENMP
-#define PARALLEL_FOR _Pragma("omp parallel for schedule(dynamic)")
-#else
-#define PARALLEL_FOR
-#endif
 
 /* Input channels that one piece of a weight gradient covers; keeps its sums in the L1 cache. */
 enum { WGRAD_BLOCK = 8 };
-
-/* An activation [n,h,w,c]; a rank-2 value [n,c] is seen as h = w = 1. */
-typedef struct Map {
-    double *data;
-    int n, h, w, c;
-} Map;
-
-static double *map_at(const Map *m, int n, int h, int w)
-{
-    return m->data + (((int64_t)n * m->h + h) * m->w + w) * m->c;
-}
 
 static double *zeroed(int64_t count)
 {
@@ -110,7 +92,7 @@ double *eval_value(Eval *e, const Node *n)
     return e->value[n->id];
 }
 
-static Map map_of(Eval *e, const Node *n)
+Map eval_map(Eval *e, const Node *n)
 {
     const int32_t *dim = n->tensor.shape.dim;
     double *data = eval_value(e, n);
@@ -147,7 +129,7 @@ static void bilinear_axis(int at, int input, int output, int *low, int *high, do
 /* u8 image -> (u8/255 - mean) / std, interpolated to the result's map (normalize: the same map) */
 static void eval_image(Eval *e, const Node *node)
 {
-    Map x = map_of(e, node->in[0]), y = map_of(e, node);
+    Map x = eval_map(e, node->in[0]), y = eval_map(e, node);
     const ImageAttr *image = &node->attr.image;
     PARALLEL_FOR
     for (int n = 0; n < y.n; n++) {
@@ -174,25 +156,10 @@ static void eval_image(Eval *e, const Node *node)
 
 /* ---- convolution ---- */
 
-/* y[0..count-1] += a * x[0..count-1] */
-static inline void add_scaled(double *restrict y, double a, const double *restrict x, int count)
+double *eval_filter_by_tap(Eval *e, const Node *n, bool out_first)
 {
-    typedef double Pair __attribute__((vector_size(16)));
-    int i = 0;
-    for (; i + 2 <= count; i += 2) {
-        Pair px, py;
-        memcpy(&px, x + i, sizeof px);
-        memcpy(&py, y + i, sizeof py);
-        py += a * px;
-        memcpy(y + i, &py, sizeof py);
-    }
-    for (; i < count; i++)
-        y[i] += a * x[i];
-}
-
-/* OIHW -> [KH][KW][I][O], or [KH][KW][O][I] with out_first; the caller frees it. */
-static double *filter_by_tap(const double *filter, const Shape *shape, bool out_first)
-{
+    const double *filter = eval_value(e, n);
+    const Shape *shape = &n->tensor.shape;
     int outs = shape->dim[0], ins = shape->dim[1], taps = shape->dim[2] * shape->dim[3];
     double *by_tap = zeroed(shape_elements(shape));
     for (int o = 0; o < outs; o++)
@@ -229,9 +196,9 @@ static void conv2d_pixel(const Map *x, const Map *y, const double *by_tap, const
 /* y[n,oh,ow,o] = bias[o] + sum over i,kh,kw of x[n, oh*s-p+kh, ow*s-p+kw, i] filter[o,i,kh,kw] */
 static void eval_conv2d(Eval *e, const Node *node)
 {
-    Map x = map_of(e, node->in[0]), y = map_of(e, node);
+    Map x = eval_map(e, node->in[0]), y = eval_map(e, node);
     const double *bias = node->arity > 2 ? eval_value(e, node->in[2]) : NULL;
-    double *by_tap = filter_by_tap(eval_value(e, node->in[1]), &node->in[1]->tensor.shape, false);
+    double *by_tap = eval_filter_by_tap(e, node->in[1], false);
     PARALLEL_FOR
     for (int row = 0; row < y.n * y.h; row++) {
         int n = row / y.h, oh = row % y.h;
@@ -257,7 +224,7 @@ static int window_position(int at, int k, int stride, int padding, int outputs)
 /* dx[n,ih,iw,i] = sum over o,kh,kw of dy[n,oh,ow,o] filter[o,i,kh,kw], oh*s-p+kh = ih, ow alike */
 static void dgrad_by_tap(Eval *e, const Node *node, const double *by_tap)
 {
-    Map dy = map_of(e, node->in[0]), dx = map_of(e, node);
+    Map dy = eval_map(e, node->in[0]), dx = eval_map(e, node);
     const Window *k = &node->attr.window;
     PARALLEL_FOR
     for (int row = 0; row < dx.n * dx.h; row++) {
@@ -281,7 +248,7 @@ static void dgrad_by_tap(Eval *e, const Node *node, const double *by_tap)
 
 static void eval_conv2d_dgrad(Eval *e, const Node *node)
 {
-    double *by_tap = filter_by_tap(eval_value(e, node->in[1]), &node->in[1]->tensor.shape, true);
+    double *by_tap = eval_filter_by_tap(e, node->in[1], true);
     dgrad_by_tap(e, node, by_tap);
     free(by_tap);
 }
@@ -326,7 +293,7 @@ static void wgrad_block(const Map *x, const Map *dy, const Window *k, int tap, i
 /* dfilter[o,i,kh,kw] = sum over n,oh,ow of x[n, oh*s-p+kh, ow*s-p+kw, i] dy[n,oh,ow,o] */
 static void eval_conv2d_wgrad(Eval *e, const Node *node)
 {
-    Map x = map_of(e, node->in[0]), dy = map_of(e, node->in[1]);
+    Map x = eval_map(e, node->in[0]), dy = eval_map(e, node->in[1]);
     double *out = eval_value(e, node);
     const Window *k = &node->attr.window;
     int taps = k->kernel_h * k->kernel_w, blocks = (x.c + WGRAD_BLOCK - 1) / WGRAD_BLOCK;
@@ -346,7 +313,7 @@ static void eval_conv2d_wgrad(Eval *e, const Node *node)
 /* dbias[c] = sum over n,h,w of dy[n,h,w,c] */
 static void eval_bias_grad(Eval *e, const Node *node)
 {
-    Map dy = map_of(e, node->in[0]);
+    Map dy = eval_map(e, node->in[0]);
     double *out = eval_value(e, node);
     memset(out, 0, (size_t)dy.c * sizeof(double));
     for (int64_t pixel = 0; pixel < (int64_t)dy.n * dy.h * dy.w; pixel++)
@@ -419,7 +386,7 @@ static double window_maximum(const Map *x, const Window *k, int n, Span rows, Sp
 /* maxpool and maxpool_code, told apart by the op */
 static void eval_maxpool(Eval *e, const Node *node)
 {
-    Map x = map_of(e, node->in[0]), y = map_of(e, node);
+    Map x = eval_map(e, node->in[0]), y = eval_map(e, node);
     const Window *k = &node->attr.window;
     PARALLEL_FOR
     for (int row = 0; row < y.n * y.h; row++) {
@@ -438,7 +405,7 @@ static void eval_maxpool(Eval *e, const Node *node)
  * a broken kernel makes, adds nothing. */
 static void eval_maxpool_grad(Eval *e, const Node *node)
 {
-    Map dy = map_of(e, node->in[0]), code = map_of(e, node->in[1]), dx = map_of(e, node);
+    Map dy = eval_map(e, node->in[0]), code = eval_map(e, node->in[1]), dx = eval_map(e, node);
     const Window *k = &node->attr.window;
     memset(dx.data, 0, (size_t)eval_elements(e, node) * sizeof(double));
     for (int n = 0; n < dy.n; n++)
@@ -456,7 +423,7 @@ static void eval_maxpool_grad(Eval *e, const Node *node)
 /* Sum of the window divided by its extent inside the padded input */
 static void eval_avgpool(Eval *e, const Node *node)
 {
-    Map x = map_of(e, node->in[0]), y = map_of(e, node);
+    Map x = eval_map(e, node->in[0]), y = eval_map(e, node);
     const Window *k = &node->attr.window;
     memset(y.data, 0, (size_t)eval_elements(e, node) * sizeof(double));
     PARALLEL_FOR
@@ -478,7 +445,7 @@ static void eval_avgpool(Eval *e, const Node *node)
 /* Each dy, divided by its window's extent, goes to every position of the window. */
 static void eval_avgpool_grad(Eval *e, const Node *node)
 {
-    Map dy = map_of(e, node->in[0]), dx = map_of(e, node);
+    Map dy = eval_map(e, node->in[0]), dx = eval_map(e, node);
     const Window *k = &node->attr.window;
     memset(dx.data, 0, (size_t)eval_elements(e, node) * sizeof(double));
     for (int n = 0; n < dy.n; n++)
@@ -496,7 +463,7 @@ static void eval_avgpool_grad(Eval *e, const Node *node)
 /* y[n,0,0,c] = mean over h,w of x[n,h,w,c] */
 static void eval_gap(Eval *e, const Node *node)
 {
-    Map x = map_of(e, node->in[0]), y = map_of(e, node);
+    Map x = eval_map(e, node->in[0]), y = eval_map(e, node);
     int pixels = x.h * x.w;
     memset(y.data, 0, (size_t)eval_elements(e, node) * sizeof(double));
     for (int n = 0; n < x.n; n++) {
@@ -511,7 +478,7 @@ static void eval_gap(Eval *e, const Node *node)
 /* dx[n,h,w,c] = dy[n,0,0,c] / (H*W) */
 static void eval_gap_grad(Eval *e, const Node *node)
 {
-    Map dy = map_of(e, node->in[0]), dx = map_of(e, node);
+    Map dy = eval_map(e, node->in[0]), dx = eval_map(e, node);
     int pixels = dx.h * dx.w;
     for (int n = 0; n < dx.n; n++)
         for (int p = 0; p < pixels; p++)
@@ -536,13 +503,13 @@ static void copy_flat(const Map *map, double *flat, bool to_flat)
 
 static void eval_flatten(Eval *e, const Node *node)
 {
-    Map x = map_of(e, node->in[0]);
+    Map x = eval_map(e, node->in[0]);
     copy_flat(&x, eval_value(e, node), true);
 }
 
 static void eval_flatten_grad(Eval *e, const Node *node)
 {
-    Map dx = map_of(e, node);
+    Map dx = eval_map(e, node);
     copy_flat(&dx, eval_value(e, node->in[0]), false);
 }
 
@@ -562,7 +529,7 @@ static double log_sum_exp(const double *row, int count)
 /* nll[n] = log sum exp logits[n] - logits[n, label[n]]; a label that is no class gives NaN */
 static void eval_cross_entropy(Eval *e, const Node *node)
 {
-    Map logits = map_of(e, node->in[0]);
+    Map logits = eval_map(e, node->in[0]);
     const double *label = eval_value(e, node->in[1]);
     double *out = eval_value(e, node);
     for (int n = 0; n < logits.n; n++) {
@@ -575,7 +542,7 @@ static void eval_cross_entropy(Eval *e, const Node *node)
 /* (softmax(logits[n]) - onehot(label[n])) / valid for rows n < valid, else 0 */
 static void eval_cross_entropy_grad(Eval *e, const Node *node)
 {
-    Map logits = map_of(e, node->in[0]), out = map_of(e, node);
+    Map logits = eval_map(e, node->in[0]), out = eval_map(e, node);
     const double *label = eval_value(e, node->in[1]);
     double divisor = eval_value(e, node->in[2])[0];
     int valid = valid_rows(e, node->in[2]);
@@ -592,7 +559,7 @@ static void eval_cross_entropy_grad(Eval *e, const Node *node)
 /* 1 where the first largest logit is the label's */
 static void eval_correct(Eval *e, const Node *node)
 {
-    Map logits = map_of(e, node->in[0]);
+    Map logits = eval_map(e, node->in[0]);
     const double *label = eval_value(e, node->in[1]);
     double *out = eval_value(e, node);
     for (int n = 0; n < logits.n; n++) {
@@ -715,6 +682,13 @@ void eval_node(Eval *e, const Node *n)
     case OP_ADAM_M:
     case OP_ADAM_V:
     case OP_ADAM_STEP: eval_pointwise(e, n); return;
+    case OP_WINOGRAD_INPUT:
+    case OP_WINOGRAD_FILTER:
+    case OP_WINOGRAD_MULTIPLY:
+    case OP_WINOGRAD_OUTPUT:
+    case OP_WINOGRAD_OUTPUT_GRAD:
+    case OP_WINOGRAD_WGRAD:
+    case OP_WINOGRAD_FILTER_GRAD: eval_winograd(e, n); return;
     case OP_CAST: eval_cast(e, n); return;
     case OP_UPDATE: eval_update(e, n); return;
     case OP_COUNT: break;

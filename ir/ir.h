@@ -57,7 +57,14 @@ typedef enum Op {
         OP_COUNT
 } Op;
 
-typedef enum AttrClass { ATTR_NONE, ATTR_WINDOW, ATTR_IMAGE, ATTR_FACTOR, ATTR_ADAM } AttrClass;
+typedef enum AttrClass {
+    ATTR_NONE,
+    ATTR_WINDOW,
+    ATTR_IMAGE,
+    ATTR_FACTOR,
+    ATTR_ADAM,
+    ATTR_WINOGRAD
+} AttrClass;
 
 /* Kernel, stride and padding in rows (h) and columns (w). Printed
  * {kernel=3x3 stride=2x2 padding=1x1 ceil}; stride 1x1, padding 0x0 and floor are left out. */
@@ -79,8 +86,21 @@ typedef struct AdamAttr {
     double beta1, beta2, eps; /* {beta1=0.9 beta2=0.999 eps=1e-08} */
 } AdamAttr;
 
+enum { WINOGRAD_MAX_TILE = 6, WINOGRAD_MAX_KERNEL = 5, WINOGRAD_MAX_SIZE = 8 };
+
+/* F(tile x tile, kernel x kernel): a convolution with stride 1 and a square kernel, tile by tile of
+ * its output y[N,height,width,O]. Tiles come row by row; the input of tile (th,tw) is the square of
+ * tile + kernel - 1 <= WINOGRAD_MAX_SIZE that starts at row tile*th - padding_h, column
+ * tile*tw - padding_w; what lies outside of x is zero, outputs past height, width are dropped and
+ * their gradients zero. Printed {tile=4 kernel=5x5 padding=2x2 size=27x27}; padding 0x0 is left
+ * out, and the size on filters, whose transform does not depend on it. */
+typedef struct Winograd {
+    int tile, kernel, padding_h, padding_w, height, width;
+} Winograd;
+
 typedef union Attr {
     Window window;
+    Winograd winograd;
     ImageAttr image;
     double factor; /* {factor=0.9} */
     AdamAttr adam;
@@ -391,6 +411,10 @@ int op_max_operands(Op op);
 AttrClass op_attr(Op op);
 const char *op_scalar(Op op); /* "" if not pointwise */
 bool op_is_pointwise(Op op);
+/* The result is a sum over the images of the batch: on the CPU one copy a partial. */
+bool op_sums_images(Op op);
+/* Filters in, filters out: no images. */
+bool op_is_of_filters(Op op);
 Shape shape_of(int rank, int d0, int d1, int d2, int d3);
 
 /* By enumerator: its word in the IR text. */
@@ -434,6 +458,8 @@ void graph_replace(Graph *g, Node *old, Node *new);
 void graph_remove_dead(Graph *g);
 /* Sorts nodes so that definitions come before uses, keeping the order otherwise; renumbers. */
 void graph_sort(Graph *g);
+/* Moves the nodes from index `from` on to right behind the inputs. */
+void graph_move_to_start(Graph *g, int from);
 void graph_renumber(Graph *g);
 /* Number of operands (counted with repetition), outputs and updates that use each node, by id;
  * the caller owns the pool array of node_count entries. */
@@ -519,6 +545,31 @@ double kernel_flop(const Kernel *k);
 /* Bytes of its inputs and outputs, each once, padding and all copies of partials included. */
 int64_t kernel_traffic(const Graph *g, const Kernel *k);
 
+/* ---- ir/winograd.c: the transforms of Winograd convolution ---- */
+
+/* Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks" (arXiv 1509.09308): with tiles
+ * d of `size` rows and columns, size = tile + kernel - 1,
+ *     y = A^T [(G g G^T) * (B^T d B)] A
+ * where * multiplies element by element. Made by Cook-Toom from the points 0, 1, -1, 2, -2, 1/2,
+ * -1/2 (as many as are needed) and infinity; the largest element of each row of B^T is 1 or -1. */
+typedef struct WinogradMatrices {
+    int size;
+    double at[WINOGRAD_MAX_TILE][WINOGRAD_MAX_SIZE]; /* A^T: tile x size */
+    double g[WINOGRAD_MAX_SIZE][WINOGRAD_MAX_KERNEL]; /* G: size x kernel */
+    double bt[WINOGRAD_MAX_SIZE][WINOGRAD_MAX_SIZE]; /* B^T: size x size */
+} WinogradMatrices;
+
+/* Tiles of 2..6, kernels of 2..5, together at most WINOGRAD_MAX_SIZE + 1. */
+bool winograd_is_valid(int tile, int kernel);
+/* Of a valid pair. */
+void winograd_matrices(int tile, int kernel, WinogradMatrices *out);
+/* Rows and columns of a transformed tile: tile + kernel - 1. */
+int winograd_size(const Winograd *w);
+/* Rows and columns of tiles over the output map, and their product. */
+int winograd_tile_rows(const Winograd *w);
+int winograd_tile_columns(const Winograd *w);
+int winograd_tiles(const Winograd *w);
+
 /* ---- ir/shape.c ---- */
 
 /* Output extent of one axis of a convolution or pool with PyTorch's rules (torch.nn.Conv2d,
@@ -564,7 +615,7 @@ void module_print_dot(const Module *m, Text *out);
 Module *module_parse(Pool *pool, Diagnostics *d, const char *file, const char *text,
                      size_t length);
 
-/* ---- ir/eval.c: the naive evaluator, in double; the oracle ---- */
+/* ---- ir/eval.c, eval_winograd.c: the naive evaluator, in double; the oracle ---- */
 
 /* Values of one graph: value[node->id] and state[i] for module->storage[i], logical row-major,
  * as doubles whatever the dtype (labels, codes and counts are exact). */

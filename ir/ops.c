@@ -44,6 +44,16 @@ bool op_is_pointwise(Op op)
     return op_table[op].scalar[0] != '\0';
 }
 
+bool op_sums_images(Op op)
+{
+    return op == OP_CONV2D_WGRAD || op == OP_BIAS_GRAD || op == OP_WINOGRAD_WGRAD;
+}
+
+bool op_is_of_filters(Op op)
+{
+    return op == OP_FILTER_TRANSPOSE || op == OP_WINOGRAD_FILTER || op == OP_WINOGRAD_FILTER_GRAD;
+}
+
 #define X(id, text) text,
 const char *const role_names[] = {IR_ROLES(X)};
 const char *const region_names[] = {IR_REGIONS(X)};

@@ -45,6 +45,17 @@
     X(CONV2D_TRANSPOSE, "conv2d_transpose", 2, 2, WINDOW, "")                                      \
     /* OIHW -> IOHW with both kernel axes reversed: a stride-1 dgrad is conv2d by this filter */   \
     X(FILTER_TRANSPOSE, "filter_transpose", 1, 1, NONE, "")                                        \
+    /* Winograd convolution F(tile x tile, kernel x kernel), stride 1 (winograd.c): maps become */ \
+    /* [N,A*A,T,C]: A*A frequencies of T tiles, A = tile + kernel - 1; filters [O,C,A,A] */        \
+    X(WINOGRAD_INPUT, "winograd_input", 1, 1, WINOGRAD, "")   /* x -> B^T x B of each tile */      \
+    X(WINOGRAD_FILTER, "winograd_filter", 1, 1, WINOGRAD, "") /* filter -> G filter G^T */         \
+    /* transformed x and filter -> [N,A*A,T,O], for each frequency a product over C */             \
+    X(WINOGRAD_MULTIPLY, "winograd_multiply", 2, 2, WINOGRAD, "")                                  \
+    X(WINOGRAD_OUTPUT, "winograd_output", 1, 2, WINOGRAD, "") /* m[, bias] -> A^T m A + bias */    \
+    X(WINOGRAD_OUTPUT_GRAD, "winograd_output_grad", 1, 1, WINOGRAD, "") /* dy -> A dy A^T */       \
+    /* transformed x, dy -> [O,C,A,A], for each frequency a sum over images and tiles */           \
+    X(WINOGRAD_WGRAD, "winograd_wgrad", 2, 2, WINOGRAD, "")                                        \
+    X(WINOGRAD_FILTER_GRAD, "winograd_filter_grad", 1, 1, WINOGRAD, "") /* du -> G^T du G */       \
     /* the same numbers as another floating-point dtype, rounded to nearest even */              \
     X(CAST, "cast", 1, 1, NONE, "")                                                                \
     /* optimizer: PyTorch's SGD and Adam spelled out */                                            \

@@ -67,6 +67,21 @@ static bool parse_window(Parser *p, Window *w)
     return lex_expect(p->lex, "}");
 }
 
+static bool parse_winograd(Parser *p, Winograd *w)
+{
+    int kernel_w;
+    if (!lex_expect(p->lex, "{") || !lex_int_field(p->lex, "tile=", 0, &w->tile) ||
+        !lex_expect(p->lex, "kernel=") || !lex_pair(p->lex, 0, &w->kernel, &kernel_w))
+        return false;
+    if (w->kernel != kernel_w)
+        return lex_fail(p->lex, "expected a square kernel");
+    if (lex_accept(p->lex, "padding=") && !lex_pair(p->lex, 0, &w->padding_h, &w->padding_w))
+        return false;
+    if (lex_accept(p->lex, "size=") && !lex_pair(p->lex, 0, &w->height, &w->width))
+        return false;
+    return lex_expect(p->lex, "}");
+}
+
 static bool parse_list(Parser *p, const char *key, double *list, int count)
 {
     if (!lex_expect(p->lex, key))
@@ -99,6 +114,7 @@ static bool parse_attr(Parser *p, Op op, const Operands *o, Attr *attr)
     switch (op_attr(op)) {
     case ATTR_NONE: return true;
     case ATTR_WINDOW: return parse_window(p, &attr->window);
+    case ATTR_WINOGRAD: return parse_winograd(p, &attr->winograd);
     case ATTR_IMAGE: return parse_image(p, op, o, &attr->image);
     case ATTR_FACTOR:
         return lex_expect(p->lex, "{") && lex_number_field(p->lex, "factor=", &attr->factor) &&

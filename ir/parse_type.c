@@ -19,8 +19,9 @@ static bool parse_layout_kind(Parser *p, Layout *l)
         l->kind = LAYOUT_NIBBLE;
         return true;
     }
-    if (lex_accept(p->lex, "filter")) {
-        l->kind = LAYOUT_FILTER;
+    bool filter = lex_accept(p->lex, "filter");
+    if (filter || lex_accept(p->lex, "taps")) {
+        l->kind = filter ? LAYOUT_FILTER : LAYOUT_TAPS;
         return lex_int_field(p->lex, "c", 1, &l->block) &&
                lex_int_field(p->lex, "o", 1, &l->out_block);
     }
@@ -29,7 +30,7 @@ static bool parse_layout_kind(Parser *p, Layout *l)
         return lex_expect_int(p->lex, 1, &l->block);
     }
     return lex_accept(p->lex, "plain") ||
-           lex_fail(p->lex, "expected a layout: nchw16c, nhwc, nibble, filter, vector");
+           lex_fail(p->lex, "expected a layout: nchw16c, nhwc, nibble, filter, taps, vector");
 }
 
 bool parse_layout(Parser *p, Layout *l)

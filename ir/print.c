@@ -64,6 +64,7 @@ static void print_layout(const Layout *l, Text *out)
     case LAYOUT_NIBBLE: text_append(out, " {nibble"); break;
     case LAYOUT_NCHWC: text_append(out, " {nchw%dc", l->block); break;
     case LAYOUT_FILTER: text_append(out, " {filter c%d o%d", l->block, l->out_block); break;
+    case LAYOUT_TAPS: text_append(out, " {taps c%d o%d", l->block, l->out_block); break;
     case LAYOUT_VECTOR: text_append(out, " {vector %d", l->block); break;
     }
     if (l->halo_h != l->halo_w)
@@ -138,6 +139,16 @@ static void print_window(const Window *w, Text *out)
     text_append(out, w->ceil_mode ? " ceil}" : "}");
 }
 
+static void print_winograd(const Winograd *w, Text *out)
+{
+    text_append(out, " {tile=%d kernel=%dx%d", w->tile, w->kernel, w->kernel);
+    if (w->padding_h || w->padding_w)
+        print_pair(out, "padding", w->padding_h, w->padding_w);
+    if (w->height || w->width)
+        print_pair(out, "size", w->height, w->width);
+    text_append(out, "}");
+}
+
 static bool all_equal(const double *list, int count, double value)
 {
     for (int i = 0; i < count; i++)
@@ -176,6 +187,7 @@ static void print_attr(const Node *n, Text *out)
     switch (op_attr(n->op)) {
     case ATTR_NONE: return;
     case ATTR_WINDOW: print_window(&n->attr.window, out); return;
+    case ATTR_WINOGRAD: print_winograd(&n->attr.winograd, out); return;
     case ATTR_IMAGE: print_image(n->op, &n->attr.image, out); return;
     case ATTR_FACTOR:
         text_append(out, " {");

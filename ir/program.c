@@ -84,9 +84,11 @@ static bool wants_images(const Graph *g, const Node *n, int k)
 {
     if (op_is_pointwise(n->op) || n->op == OP_CAST)
         return is_per_image(g, n);
-    if (n->op == OP_FILTER_TRANSPOSE || n->op == OP_UPDATE)
+    if (op_is_of_filters(n->op) || n->op == OP_UPDATE)
         return false;
-    bool filtered = n->op == OP_CONV2D || n->op == OP_CONV2D_DGRAD || n->op == OP_CONV2D_TRANSPOSE;
+    bool filtered = n->op == OP_CONV2D || n->op == OP_CONV2D_DGRAD ||
+                    n->op == OP_CONV2D_TRANSPOSE || n->op == OP_WINOGRAD_MULTIPLY ||
+                    n->op == OP_WINOGRAD_OUTPUT;
     return k == 0 || !filtered;
 }
 
@@ -94,12 +96,11 @@ static bool wants_images(const Graph *g, const Node *n, int k)
  * after them. */
 static int earliest_phase(const Graph *g, const Node *n, const char *phase)
 {
-    bool sums = n->op == OP_CONV2D_WGRAD || n->op == OP_BIAS_GRAD;
     if (n->op == OP_STATE || n->op == OP_INPUT)
         return 0;
-    if (sums || is_per_image(g, n))
+    if (op_sums_images(n->op) || is_per_image(g, n))
         return 1;
-    if (n->op == OP_FILTER_TRANSPOSE || n->op == OP_CAST)
+    if (n->op == OP_FILTER_TRANSPOSE || n->op == OP_WINOGRAD_FILTER || n->op == OP_CAST)
         return n->in[0]->op == OP_STATE ? 0 : phase[n->in[0]->id];
     return 2;
 }
@@ -110,8 +111,7 @@ static bool check_node_phase(const Check *c, const Node *n, char *phase)
     int now = earliest_phase(c->g, n, phase);
     for (int k = 0; k < n->arity; k++) {
         const Node *in = n->in[k];
-        bool sums = in->op == OP_CONV2D_WGRAD || in->op == OP_BIAS_GRAD;
-        if (in->op != OP_STATE && now < 2 && (sums || phase[in->id] > now)) {
+        if (in->op != OP_STATE && now < 2 && (op_sums_images(in->op) || phase[in->id] > now)) {
             diagnostics_add(c->d, n->loc.file ? n->loc : c->loc, 1,
                             "graph %s: %s works on single images, but reads what is known after "
                             "all of them",

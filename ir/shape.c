@@ -356,6 +356,107 @@ static bool infer_filter_transpose(const Infer *f)
     return give(f, DT_F32, shape_of(4, d[1], d[0], d[2], d[3]));
 }
 
+/* ---- Winograd convolution ---- */
+
+static bool check_winograd(const Infer *f)
+{
+    const Winograd *w = &f->attr->winograd;
+    bool sized = op_is_of_filters(f->op) || (w->height >= 1 && w->width >= 1);
+    if (!winograd_is_valid(w->tile, w->kernel))
+        return fault(f, ": tile %d and kernel %dx%d have no transform; tiles are 2 to %d, kernels "
+                        "2 to %d, and tile + kernel at most %d", w->tile, w->kernel, w->kernel,
+                     WINOGRAD_MAX_TILE, WINOGRAD_MAX_KERNEL, WINOGRAD_MAX_SIZE + 1);
+    if (!sized || (int64_t)w->height * w->width > INT32_MAX)
+        return fault(f, "'s size %dx%d must be that of the convolution's output", w->height,
+                     w->width);
+    return (w->padding_h >= 0 && w->padding_w >= 0) ||
+           fault(f, "'s padding %dx%d must not be negative", w->padding_h, w->padding_w);
+}
+
+/* Operand i holds the frequencies [N,A*A,T,C] of a map. */
+static bool expect_frequencies(const Infer *f, int i, const char *what)
+{
+    const Winograd *w = &f->attr->winograd;
+    int size = winograd_size(w);
+    return expect(f, i, what, DT_F32, 4) && expect_extent(f, i, what, 1, size * size) &&
+           expect_extent(f, i, what, 2, winograd_tiles(w));
+}
+
+/* Operand i is a filter [O,I,extent,extent]. */
+static bool expect_square(const Infer *f, int i, int extent)
+{
+    return expect(f, i, "filter", DT_F32, 4) && expect_extent(f, i, "filter", 2, extent) &&
+           expect_extent(f, i, "filter", 3, extent);
+}
+
+static bool give_square(const Infer *f, int outputs, int inputs, int extent)
+{
+    return give(f, DT_F32, shape_of(4, outputs, inputs, extent, extent));
+}
+
+/* x[N,H,W,C], whose convolution must give height x width, or dy[N,height,width,O]. */
+static bool infer_winograd_map(const Infer *f)
+{
+    const Winograd *w = &f->attr->winograd;
+    int size = winograd_size(w);
+    if (!expect(f, 0, "map", DT_F32, 4))
+        return false;
+    const int32_t *d = dims(f, 0);
+    bool input = f->op == OP_WINOGRAD_INPUT;
+    int rows = input ? window_extent(d[1], w->kernel, 1, w->padding_h, false) : d[1];
+    int columns = input ? window_extent(d[2], w->kernel, 1, w->padding_w, false) : d[2];
+    if (rows != w->height || columns != w->width)
+        return fault(f, "'s size is %dx%d, but its map makes it %dx%d", w->height, w->width, rows,
+                     columns);
+    return give_map(f, DT_F32, d, size * size, winograd_tiles(w), d[3]);
+}
+
+static bool infer_winograd_multiply(const Infer *f)
+{
+    if (!expect_frequencies(f, 0, "the input") ||
+        !expect_square(f, 1, winograd_size(&f->attr->winograd)) ||
+        !expect_extent(f, 1, "the filter", 1, dims(f, 0)[3]))
+        return false;
+    const int32_t *d = dims(f, 0);
+    return give_map(f, DT_F32, d, d[1], d[2], dims(f, 1)[0]);
+}
+
+static bool infer_winograd_output(const Infer *f)
+{
+    const Winograd *w = &f->attr->winograd;
+    if (!expect_frequencies(f, 0, "the product"))
+        return false;
+    const int32_t *d = dims(f, 0);
+    if (f->arity == 2 &&
+        (!expect(f, 1, "bias", DT_F32, 1) || !expect_extent(f, 1, "bias", 0, d[3])))
+        return false;
+    return give_map(f, DT_F32, d, w->height, w->width, d[3]);
+}
+
+static bool infer_winograd_wgrad(const Infer *f)
+{
+    return expect_frequencies(f, 0, "the input") && expect_frequencies(f, 1, "the gradient") &&
+           expect_extent(f, 1, "the gradient", 0, dims(f, 0)[0]) &&
+           give_square(f, dims(f, 1)[3], dims(f, 0)[3], winograd_size(&f->attr->winograd));
+}
+
+static bool infer_winograd(const Infer *f)
+{
+    const Winograd *w = &f->attr->winograd;
+    bool transforms = f->op == OP_WINOGRAD_FILTER;
+    if (f->op == OP_WINOGRAD_INPUT || f->op == OP_WINOGRAD_OUTPUT_GRAD)
+        return infer_winograd_map(f);
+    if (f->op == OP_WINOGRAD_MULTIPLY)
+        return infer_winograd_multiply(f);
+    if (f->op == OP_WINOGRAD_OUTPUT)
+        return infer_winograd_output(f);
+    if (f->op == OP_WINOGRAD_WGRAD)
+        return infer_winograd_wgrad(f);
+    return expect_square(f, 0, transforms ? w->kernel : winograd_size(w)) &&
+           give_square(f, dims(f, 0)[0], dims(f, 0)[1],
+                       transforms ? winograd_size(w) : w->kernel);
+}
+
 /* Between floats; the result's dtype is given. */
 static bool infer_cast(const Infer *f)
 {
@@ -399,6 +500,8 @@ static bool check_attr(const Infer *f)
     case ATTR_ADAM:
         return (a->beta1 >= 0 && a->beta1 < 1 && a->beta2 >= 0 && a->beta2 < 1 && a->eps >= 0) ||
                fault(f, "'s beta1 and beta2 must be in [0, 1), its eps at least 0");
+    case ATTR_WINOGRAD:
+        return check_winograd(f);
     case ATTR_NONE:
     case ATTR_WINDOW:
     case ATTR_IMAGE:
@@ -453,6 +556,14 @@ static bool infer(const Infer *f)
         return infer_bias_grad(f);
     case OP_FILTER_TRANSPOSE:
         return infer_filter_transpose(f);
+    case OP_WINOGRAD_INPUT:
+    case OP_WINOGRAD_FILTER:
+    case OP_WINOGRAD_MULTIPLY:
+    case OP_WINOGRAD_OUTPUT:
+    case OP_WINOGRAD_OUTPUT_GRAD:
+    case OP_WINOGRAD_WGRAD:
+    case OP_WINOGRAD_FILTER_GRAD:
+        return infer_winograd(f);
     case OP_CAST:
         return infer_cast(f);
     case OP_RELU:

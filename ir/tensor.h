@@ -33,10 +33,12 @@ typedef struct Shape {
  *   nchwc   [N][ceil(C/block)][H+2hh][W+2hw][block], zero halo, zero lanes past C; a rank-2 value
  *           [N,C] is stored as if H = W = 1
  *   filter  of OIHW: [ceil(O/out_block)][ceil(I/block)][KH][KW][block][out_block], zero lanes
+ *   taps    the same with the taps outermost: [KH][KW][ceil(O/out_block)][ceil(I/block)][block]
+ *           [out_block], zero lanes; what is multiplied tap by tap (Winograd) lies together
  *   vector  of [C]: padded with zeros to a multiple of block */
 #define TENSOR_LAYOUTS(X) \
     X(PLAIN, "plain") X(NHWC, "nhwc") X(NCHWC, "nchwc") X(FILTER, "filter") X(VECTOR, "vector") \
-    X(NIBBLE, "nibble")
+    X(NIBBLE, "nibble") X(TAPS, "taps")
 
 typedef enum LayoutKind {
 #define X(id, text) LAYOUT_##id,
@@ -47,8 +49,8 @@ typedef enum LayoutKind {
 
 typedef struct Layout {
     LayoutKind kind;
-    int block;          /* nchwc: channels; filter: input channels; vector, nhwc: multiple */
-    int out_block;      /* filter: output channels */
+    int block;          /* nchwc: channels; filter, taps: inputs a block; vector, nhwc: multiple */
+    int out_block;      /* filter, taps: output channels a block */
     int halo_h, halo_w; /* nhwc, nchwc: zero rows and columns on each side */
     int strip;          /* nchwc: if > 0 the buffer holds these rows of one image, not the map */
 } Layout;

@@ -67,17 +67,14 @@ static bool check_outputs_of(const Verifier *v, const Kernel *k, const bool *esc
 static bool check_phase_of(const Verifier *v, const Node *n)
 {
     Phase phase = n->kernel->phase;
-    bool sums = n->op == OP_CONV2D_WGRAD || n->op == OP_BIAS_GRAD;
     if ((n->op == OP_UPDATE || n->op == OP_MEAN_VALID || n->op == OP_COUNT_VALID) &&
         phase != PHASE_AFTER)
         return verify_node_fault(v, n, "it belongs in the phase after the images");
-    if (sums && phase == PHASE_BEFORE)
+    if (op_sums_images(n->op) && phase == PHASE_BEFORE)
         return verify_node_fault(v, n, "it cannot run before the images");
-    for (int k = 0; k < n->arity; k++) {
-        Op op = n->in[k]->op;
-        if ((op == OP_CONV2D_WGRAD || op == OP_BIAS_GRAD) && phase != PHASE_AFTER)
+    for (int k = 0; k < n->arity; k++)
+        if (op_sums_images(n->in[k]->op) && phase != PHASE_AFTER)
             return verify_node_fault(v, n, "it reads a sum over images before all images are done");
-    }
     return true;
 }
 
@@ -121,8 +118,7 @@ static bool check_class_of(const Verifier *v, const Node *n)
     if (k->class == KERNEL_FILTER && (!from_filter || n->in[0]->op != OP_STATE))
         return verify_node_fault(v, n, "a filter kernel cannot hold it");
     return (k->phase == PHASE_CHUNK) == (verify_works_on_images(n->op) ||
-                                         n->op == OP_CONV2D_WGRAD || n->op == OP_BIAS_GRAD ||
-                                         is_per_image(v->g, n)) ||
+                                         op_sums_images(n->op) || is_per_image(v->g, n)) ||
            verify_node_fault(v, n,
                              "images are worked on in the chunk phase, all else outside of it");
 }
@@ -330,7 +326,7 @@ static bool check_layout(const Verifier *v, const Node *n)
         return check_row_layout(v, n);
     if (!is_per_image(v->g, n))
         return check_flat_layout(v, n);
-    return (kind != LAYOUT_FILTER && kind != LAYOUT_VECTOR) ||
+    return (kind != LAYOUT_FILTER && kind != LAYOUT_TAPS && kind != LAYOUT_VECTOR) ||
            verify_node_fault(v, n, "a map cannot lie like a parameter");
 }
 
@@ -370,7 +366,7 @@ static bool check_region_of(const Verifier *v, const Node *n, bool escapes)
 {
     const Place *p = &n->place;
     bool chunk = n->kernel && n->kernel->phase == PHASE_CHUNK;
-    bool sums = n->op == OP_CONV2D_WGRAD || n->op == OP_BIAS_GRAD;
+    bool sums = op_sums_images(n->op);
     switch (p->region) {
     case REGION_NONE:
         return n->op == OP_UPDATE || (n->op != OP_INPUT && !escapes && is_in_registers(n)) ||

@@ -10,6 +10,10 @@ double contraction_flop(const Node *n)
     switch ((int)n->op) {
     case OP_CONV2D: map = &n->tensor; break;
     case OP_CONV2D_DGRAD: map = &n->in[0]->tensor; break;
+    case OP_WINOGRAD_MULTIPLY: /* of maps of the same frequencies */
+        return 2.0 * n->in[0]->tensor.shape.dim[3] * (double)shape_elements(&n->tensor.shape);
+    case OP_WINOGRAD_WGRAD:
+        return 2.0 * n->tensor.shape.dim[0] * (double)shape_elements(&n->in[0]->tensor.shape);
     case OP_CONV2D_WGRAD:
         map = &n->in[1]->tensor;
         filter = &n->tensor.shape;

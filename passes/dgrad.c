@@ -8,9 +8,6 @@
  * any image. */
 #include "passes.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 static bool is_convolution(const Node *n)
 {
     const Window *w = &n->attr.window;
@@ -39,20 +36,6 @@ static void rewrite(Graph *g, Node *n, int from)
     w->padding_w = w->kernel_w - 1 - w->padding_w;
 }
 
-/* Moves the nodes from index `from` on to right behind the inputs. */
-static void move_to_start(Graph *g, int from)
-{
-    int inputs = 0, moved = g->node_count - from;
-    while (inputs < from && g->node[inputs]->op == OP_INPUT)
-        inputs++;
-    Node **tail = xmalloc((size_t)moved * sizeof *tail + 1);
-    memcpy(tail, g->node + from, (size_t)moved * sizeof *tail);
-    memmove(g->node + inputs + moved, g->node + inputs, (size_t)(from - inputs) * sizeof *tail);
-    memcpy(g->node + inputs, tail, (size_t)moved * sizeof *tail);
-    free(tail);
-    graph_renumber(g);
-}
-
 /* Rewrites the data gradients of all CPU graphs at stage training. */
 void pass_dgrad(Module *m)
 {
@@ -64,6 +47,6 @@ void pass_dgrad(Module *m)
         for (int i = 0; i < count; i++)
             if (g->node[i]->op == OP_CONV2D_DGRAD && g->node[i]->in[1]->op == OP_STATE)
                 rewrite(g, g->node[i], count);
-        move_to_start(g, count);
+        graph_move_to_start(g, count);
     }
 }

@@ -46,6 +46,8 @@ void pass_target(Module *m, const PipelineOptions *options);
 void pass_precision(Module *m, Precision precision);
 /* ---- dgrad.c: CPU; conv2d_dgrad -> conv2d, conv2d_transpose by the transposed filter ---- */
 void pass_dgrad(Module *m);
+/* ---- winograd.c: CPU, level 2; stride-1 convolutions and their gradients in tiles ---- */
+void pass_winograd(Module *m, int level);
 /* ---- fuse.c: groups all nodes into kernels ---- */
 void pass_fuse(Module *m, int level);
 /* ---- schedule.c: chunk, strips, tiles ---- */

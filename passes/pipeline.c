@@ -26,6 +26,8 @@ static const PassInfo passes[] = {
      STAGE_TRAINING, false},
     {"dgrad", "data gradients to convolutions by the transposed filter", STAGE_TRAINING,
      STAGE_TRAINING, true},
+    {"winograd", "convolutions in tiles of fewer multiplications", STAGE_TRAINING, STAGE_TRAINING,
+     true},
     {"fuse", "kernels: mlpconv blocks, pools, head, optimizer", STAGE_TRAINING, STAGE_TRAINING,
      true},
     {"schedule", "chunk of images, strips, register tiles", STAGE_KERNELS,
@@ -158,6 +160,8 @@ static void run_pass(const char *name, Module *m, const PipelineOptions *o)
         pass_precision(m, o->precision);
     else if (strcmp(name, "dgrad") == 0)
         pass_dgrad(m);
+    else if (strcmp(name, "winograd") == 0) /* no level yet: the emitters must know the ops */
+        pass_winograd(m, fuses && o->level >= 3 ? o->level : 0);
     else if (strcmp(name, "fuse") == 0)
         pass_fuse(m, fuses ? o->level : 0);
     else if (strcmp(name, "schedule") == 0)

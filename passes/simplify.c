@@ -30,7 +30,8 @@ static bool attr_equal(const Node *a, const Node *b)
     case ATTR_WINDOW: return window_equal(&a->attr.window, &b->attr.window);
     case ATTR_IMAGE: return image_equal(&a->attr.image, &b->attr.image);
     case ATTR_FACTOR: return a->attr.factor == b->attr.factor;
-    case ATTR_ADAM: break; /* no forward op has it */
+    case ATTR_ADAM:
+    case ATTR_WINOGRAD: break; /* no forward op has them */
     }
     return false;
 }

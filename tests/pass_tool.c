@@ -55,9 +55,9 @@ typedef struct Pass {
 
 static const Pass passes[] = {
     {"none", run_none},          {"simplify", run_simplify}, {"autodiff", run_autodiff},
-    {"target", run_target},      {"dgrad", run_dgrad},       {"fuse", pass_fuse},
-    {"schedule", pass_schedule}, {"layout", pass_layout},    {"order", run_order},
-    {"memory", run_memory},
+    {"target", run_target},      {"dgrad", run_dgrad},       {"winograd", pass_winograd},
+    {"fuse", pass_fuse},         {"schedule", pass_schedule}, {"layout", pass_layout},
+    {"order", run_order},        {"memory", run_memory},
 };
 
 static const Pass *find_pass(const char *name)

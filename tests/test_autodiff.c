@@ -1,6 +1,7 @@
 /* Autodiff on whole little networks: gradients of every parameter against central differences of
  * the eval graph's loss, the structure of the result, and the optimizers against PyTorch's
- * formulas written out. Also that the passes behind it, target and dgrad, change no number. */
+ * formulas written out. Also that the passes behind it, target, dgrad and winograd, change no
+ * number. */
 #include "../passes/passes.h"
 
 #include <check.h>
@@ -251,6 +252,88 @@ START_TEST(gradients_after_target_and_dgrad)
 }
 END_TEST
 
+/* ---- Winograd ---- */
+
+/* Convolutions with enough channels for tiles, that cut their maps unevenly, beside others. */
+static Net wide_net(void)
+{
+    Net n = net_new(8, 13, 14, 1);
+    Node *x = conv(&n, "a", normalize(&n), 64, (Window){2, 2, 1, 1, 0, 0, 0}, true);
+    x = unary(&n, OP_RELU, x);
+    x = unary(&n, OP_RELU, conv(&n, "b", x, 96, (Window){5, 5, 1, 1, 2, 1, 0}, true));
+    x = unary(&n, OP_RELU, conv(&n, "c", x, 64, (Window){5, 5, 1, 1, 2, 2, 0}, false));
+    x = pool(&n, OP_MAXPOOL, x, (Window){3, 3, 2, 2, 0, 0, true});
+    x = unary(&n, OP_GAP, conv(&n, "d", x, CLASSES, (Window){3, 3, 1, 1, 1, 1, 0}, true));
+    finish(&n, unary(&n, OP_FLATTEN, x));
+    return n;
+}
+
+/* One step; weights are scaled so that the softmax does not saturate. */
+static Eval *step_of(Net *n, const Graph *g)
+{
+    Eval *e = start(n, g, 2);
+    for (int i = 0; i < n->module->storage_count; i++) {
+        const Shape *s = &n->module->storage[i]->tensor.shape;
+        int64_t count = shape_elements(s);
+        double fan_in = s->rank == 4 ? (double)count / s->dim[0] : 1;
+        for (int64_t k = 0; k < count; k++)
+            eval_state(e, n->module->storage[i])[k] /= sqrt(fan_in) * 0.3;
+    }
+    Node *lr = graph_find_input(g, "lr");
+    if (lr)
+        eval_value(e, lr)[0] = 0.1;
+    eval_run(e);
+    return e;
+}
+
+static void expect_same_step(Eval *got, Eval *want)
+{
+    const Module *m = want->graph->module;
+    for (int i = 0; i < want->graph->output_count; i++)
+        expect_near(eval_value(got, got->graph->output[i].node)[0],
+                    eval_value(want, want->graph->output[i].node)[0], 1e-9,
+                    want->graph->output[i].name);
+    for (int i = 0; i < m->storage_count; i++) {
+        const double *updated = eval_state(got, got->graph->module->storage[i]);
+        for (int64_t k = 0; k < shape_elements(&m->storage[i]->tensor.shape); k++)
+            expect_near(updated[k], eval_state(want, m->storage[i])[k], 1e-9,
+                        m->storage[i]->name);
+    }
+}
+
+static Net wide_net_for_cpu(void)
+{
+    Net n = wide_net();
+    pass_autodiff(n.module);
+    pass_target(n.module, &(PipelineOptions){.cpu = true});
+    pass_dgrad(n.module);
+    return n;
+}
+
+START_TEST(winograd_changes_no_number)
+{
+    Net before = wide_net_for_cpu(), after = wide_net_for_cpu();
+    const Graph *train = module_find_graph(after.module, "train", TARGET_CPU);
+    pass_winograd(after.module, 1);
+    ck_assert_int_eq(count_ops(train, OP_WINOGRAD_INPUT), 0);
+    pass_winograd(after.module, 2);
+    ck_assert_int_eq(count_ops(train, OP_WINOGRAD_FILTER), 4);
+    ck_assert_int_eq(count_ops(train, OP_WINOGRAD_INPUT), 4); /* of x and dy of b and c */
+    ck_assert_int_eq(count_ops(train, OP_WINOGRAD_OUTPUT), 4);
+    ck_assert_int_eq(count_ops(train, OP_WINOGRAD_WGRAD), 2);
+    ck_assert_int_eq(count_ops(train, OP_CONV2D_WGRAD), 2);
+    for (int i = 0; i < after.module->graph_count; i++) {
+        Eval *want = step_of(&before, before.module->graph[i]);
+        Eval *got = step_of(&after, after.module->graph[i]);
+        expect_same_step(got, want);
+        eval_free(want);
+        eval_free(got);
+    }
+    pool_free(before.pool);
+    pool_free(after.pool);
+}
+END_TEST
+
 /* ---- structure ---- */
 
 START_TEST(nothing_flows_to_the_image)
@@ -439,6 +522,7 @@ static Suite *autodiff_suite(void)
     tcase_set_timeout(tests, 120);
     tcase_add_loop_test(tests, gradients_by_finite_differences, 0, NETWORKS);
     tcase_add_loop_test(tests, gradients_after_target_and_dgrad, 0, NETWORKS);
+    tcase_add_test(tests, winograd_changes_no_number);
     tcase_add_test(tests, nothing_flows_to_the_image);
     tcase_add_test(tests, codes_stand_behind_their_pool);
     tcase_add_test(tests, a_shared_filter_is_transposed_once_and_first);

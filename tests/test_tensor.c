@@ -32,6 +32,8 @@ static const Case cases[] = {
     {{2, {3, 10}}, {.kind = LAYOUT_NCHWC, .block = 16}, 3 * 16},
     {{4, {5, 3, 2, 3}}, {.kind = LAYOUT_FILTER, .block = 2, .out_block = 4}, 2 * 2 * 2 * 3 * 2 * 4},
     {{4, {96, 1, 11, 11}}, {.kind = LAYOUT_FILTER, .block = 1, .out_block = 48}, 96 * 121},
+    {{4, {5, 3, 2, 3}}, {.kind = LAYOUT_TAPS, .block = 2, .out_block = 4}, 2 * 3 * 2 * 2 * 2 * 4},
+    {{4, {96, 1, 8, 8}}, {.kind = LAYOUT_TAPS, .block = 16, .out_block = 16}, 96 * 16 * 64},
     {{1, {10}}, {.kind = LAYOUT_VECTOR, .block = 16}, 16},
     {{1, {33}}, {.kind = LAYOUT_VECTOR, .block = 16}, 48},
 };
@@ -94,6 +96,12 @@ static const Spot spots[] = {
      {4, 2, 1, 2},
      (((1 * 2 + 1) * 2 + 1) * 3 + 2) * 8},
     {{4, {5, 3, 2, 3}}, {.kind = LAYOUT_FILTER, .block = 2, .out_block = 4}, {3, 1, 0, 0}, 7},
+    /* [kh][kw][o/4][i/2][2][4] */
+    {{4, {5, 3, 2, 3}},
+     {.kind = LAYOUT_TAPS, .block = 2, .out_block = 4},
+     {4, 2, 1, 2},
+     (((1 * 3 + 2) * 2 + 1) * 2 + 1) * 8},
+    {{4, {5, 3, 2, 3}}, {.kind = LAYOUT_TAPS, .block = 2, .out_block = 4}, {3, 1, 0, 0}, 7},
     {{1, {33}}, {.kind = LAYOUT_VECTOR, .block = 16}, {32}, 32},
     /* a strip of rows of one image: the row counts from the strip's first, the image is dropped */
     {{4, {2, 9, 4, 20}},

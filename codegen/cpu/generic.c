@@ -611,6 +611,13 @@ void emit_generic(CpuEmitter *e, const Node *n)
         emit_line(e, "    %s[i] = %s;", value_name(e, n), read_at(e, n->in[0], "i"));
         return;
     case OP_CAST: /* not in CPU graphs */
+    case OP_WINOGRAD_INPUT: /* only in fused ones */
+    case OP_WINOGRAD_FILTER:
+    case OP_WINOGRAD_MULTIPLY:
+    case OP_WINOGRAD_OUTPUT:
+    case OP_WINOGRAD_OUTPUT_GRAD:
+    case OP_WINOGRAD_WGRAD:
+    case OP_WINOGRAD_FILTER_GRAD:
     case OP_INPUT:
     case OP_STATE:
     case OP_COUNT:

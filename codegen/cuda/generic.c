@@ -112,6 +112,13 @@ void cuda_emit_generic(CudaEmitter *e)
     case OP_ADAM_V:
     case OP_ADAM_STEP:
     case OP_UPDATE: cuda_emit_pointwise(e); return;
+    case OP_WINOGRAD_INPUT: /* not in CUDA graphs */
+    case OP_WINOGRAD_FILTER:
+    case OP_WINOGRAD_MULTIPLY:
+    case OP_WINOGRAD_OUTPUT:
+    case OP_WINOGRAD_OUTPUT_GRAD:
+    case OP_WINOGRAD_WGRAD:
+    case OP_WINOGRAD_FILTER_GRAD:
     case OP_INPUT:
     case OP_STATE:
     case OP_COUNT: break;

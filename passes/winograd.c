@@ -1,0 +1,175 @@
+/* Winograd: convolutions with fewer multiplications, on the CPU.
+ *
+ * Requires stage training, and dgrad before it: data gradients are convolutions by then. With
+ * stride 1, a square kernel of 3 or 5 and enough channels
+ *     conv2d x, filter[, bias]  -> winograd_output(winograd_multiply(winograd_input x,
+ *                                                                    winograd_filter filter), bias)
+ *     conv2d_wgrad x, dy        -> winograd_filter_grad(winograd_wgrad(winograd_input x,
+ *                                                                      winograd_output_grad dy))
+ * where that is clearly faster; each is decided for itself. The forward convolution and its weight
+ * gradient share the transformed x. Transformed filters depend on parameters alone and are computed
+ * at the start of the step, before any image. */
+#include "passes.h"
+
+#include <string.h>
+
+/* What one core of a current x86-64 does; only the ratio of the two matters. The transforms and
+ * the frequencies that they write and the product reads go through the outer caches. */
+static const double FLOP_PER_SECOND = 200e9, BYTES_PER_SECOND = 12e9;
+/* Winograd must win by this much: it needs memory for the frequencies, and rounds more. */
+static const double WORTH = 0.85;
+/* The 16 lanes of a vector twice: with fewer channels the transforms cost more than they save. */
+enum { MIN_CHANNELS = 32 };
+
+/* A convolution, or its weight gradient: y[height,width,outputs] of an image from `inputs`
+ * channels. */
+typedef struct Shapes {
+    Winograd winograd; /* of the tile that is tried or was chosen */
+    int inputs, outputs, batch;
+} Shapes;
+
+/* Seconds an image of the direct convolution. */
+static double direct_seconds(const Shapes *s)
+{
+    const Winograd *w = &s->winograd;
+    double pixels = (double)w->height * w->width, taps = (double)w->kernel * w->kernel;
+    return 2 * pixels * taps * s->inputs * s->outputs / FLOP_PER_SECOND;
+}
+
+/* The same by tiles: products, the frequencies of both maps written and read, and the transformed
+ * filters written and read once a step. */
+static double winograd_seconds(const Shapes *s)
+{
+    const Winograd *w = &s->winograd;
+    double frequencies = (double)winograd_size(w) * winograd_size(w), tiles = winograd_tiles(w);
+    double filters = frequencies * s->inputs * s->outputs;
+    double moved = 2 * frequencies * tiles * (s->inputs + s->outputs) + 2 * filters / s->batch;
+    return 2 * tiles * filters / FLOP_PER_SECOND + moved * sizeof(float) / BYTES_PER_SECOND;
+}
+
+/* Every value must stay below 2^31 elements; frequencies are up to 9 times as many as pixels. */
+static bool fits(const Shapes *s)
+{
+    double frequencies = (double)winograd_size(&s->winograd) * winograd_size(&s->winograd);
+    int channels = s->inputs > s->outputs ? s->inputs : s->outputs;
+    return frequencies * winograd_tiles(&s->winograd) * channels * s->batch <= INT32_MAX &&
+           frequencies * s->inputs * s->outputs <= INT32_MAX;
+}
+
+/* The tile that takes the least time, in s->winograd.tile; false where the direct convolution is as
+ * good. */
+static bool choose_tile(Shapes *s)
+{
+    double best = WORTH * direct_seconds(s);
+    int chosen = 0;
+    for (int tile = 2; tile <= WINOGRAD_MAX_TILE; tile++) {
+        s->winograd.tile = tile;
+        if (!winograd_is_valid(tile, s->winograd.kernel) || !fits(s) ||
+            winograd_seconds(s) >= best)
+            continue;
+        best = winograd_seconds(s);
+        chosen = tile;
+    }
+    s->winograd.tile = chosen;
+    return chosen > 0;
+}
+
+/* Whether n, a conv2d or conv2d_wgrad, is to be rewritten, and then how. */
+static bool choose(const Graph *g, const Node *n, Winograd *out)
+{
+    bool wgrad = n->op == OP_CONV2D_WGRAD;
+    const Window *k = &n->attr.window;
+    const int32_t *y = (wgrad ? n->in[1] : n)->tensor.shape.dim;
+    Shapes s = {{0, k->kernel_h, k->padding_h, k->padding_w, y[1], y[2]},
+                n->in[0]->tensor.shape.dim[3], y[3], g->batch};
+    if (k->stride_h != 1 || k->stride_w != 1 || k->kernel_h != k->kernel_w ||
+        (k->kernel_h != 3 && k->kernel_h != 5) || s.inputs < MIN_CHANNELS ||
+        s.outputs < MIN_CHANNELS || n->in[0]->tensor.dtype != DT_F32 || !choose_tile(&s))
+        return false;
+    *out = s.winograd;
+    return true;
+}
+
+/* The filter is known before the images. */
+static bool is_of_parameters(const Node *filter)
+{
+    return filter->op == OP_STATE ||
+           (filter->op == OP_FILTER_TRANSPOSE && filter->in[0]->op == OP_STATE);
+}
+
+static bool is_chosen(const Graph *g, const Node *n, Winograd *out)
+{
+    if (n->op == OP_CONV2D && is_of_parameters(n->in[1]))
+        return choose(g, n, out);
+    return n->op == OP_CONV2D_WGRAD && choose(g, n, out);
+}
+
+/* The transform of x, made once for all its users. */
+static Node *transformed(Graph *g, Op op, Node *x, const Winograd *w, Loc loc)
+{
+    for (int i = 0; i < g->node_count; i++) {
+        Node *n = g->node[i];
+        if (n->op == op && n->in[0] == x && memcmp(&n->attr.winograd, w, sizeof *w) == 0)
+            return n;
+    }
+    return graph_add(g, op, 1, &x, &(Attr){.winograd = *w}, loc);
+}
+
+/* A filter's transform depends on nothing else. */
+static Node *transformed_filter(Graph *g, Node *filter, const Winograd *w, Loc loc)
+{
+    return transformed(g, OP_WINOGRAD_FILTER, filter,
+                       &(Winograd){.tile = w->tile, .kernel = w->kernel}, loc);
+}
+
+static void rewrite_conv(Graph *g, Node *n, const Winograd *w)
+{
+    const Attr attr = {.winograd = *w};
+    Node *in[] = {transformed(g, OP_WINOGRAD_INPUT, n->in[0], w, n->loc),
+                  transformed_filter(g, n->in[1], w, n->loc)};
+    n->op = OP_WINOGRAD_OUTPUT;
+    n->in[0] = graph_add(g, OP_WINOGRAD_MULTIPLY, 2, in, &attr, n->loc);
+    n->in[1] = n->in[2]; /* the bias, if it has one */
+    n->arity--;
+    n->attr = attr;
+}
+
+static void rewrite_wgrad(Graph *g, Node *n, const Winograd *w)
+{
+    const Attr attr = {.winograd = *w};
+    Node *in[] = {transformed(g, OP_WINOGRAD_INPUT, n->in[0], w, n->loc),
+                  transformed(g, OP_WINOGRAD_OUTPUT_GRAD, n->in[1], w, n->loc)};
+    n->op = OP_WINOGRAD_FILTER_GRAD;
+    n->in[0] = graph_add(g, OP_WINOGRAD_WGRAD, 2, in, &attr, n->loc);
+    n->arity = 1;
+    n->attr = (Attr){.winograd = {.tile = w->tile, .kernel = w->kernel}};
+}
+
+static void rewrite_graph(Graph *g)
+{
+    Winograd w;
+    int count = g->node_count;
+    for (int i = 0; i < count; i++)
+        if (g->node[i]->op == OP_CONV2D && is_chosen(g, g->node[i], &w))
+            transformed_filter(g, g->node[i]->in[1], &w, g->node[i]->loc);
+    graph_move_to_start(g, count);
+    count = g->node_count;
+    for (int i = 0; i < count; i++) {
+        if (!is_chosen(g, g->node[i], &w))
+            continue;
+        if (g->node[i]->op == OP_CONV2D)
+            rewrite_conv(g, g->node[i], &w);
+        else
+            rewrite_wgrad(g, g->node[i], &w);
+    }
+    graph_sort(g);
+}
+
+/* Rewrites the convolutions of all CPU graphs at stage training, from level 2 on. */
+void pass_winograd(Module *m, int level)
+{
+    for (int i = 0; i < m->graph_count; i++)
+        if (level >= 2 && m->graph[i]->target == TARGET_CPU &&
+            m->graph[i]->stage == STAGE_TRAINING)
+            rewrite_graph(m->graph[i]);
+}
