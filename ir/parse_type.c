@@ -7,8 +7,9 @@ static const char *const dtype_names[] = {TENSOR_DTYPES(X)};
 
 static bool parse_layout_kind(Parser *p, Layout *l)
 {
-    if (lex_accept(p->lex, "nchw")) {
-        l->kind = LAYOUT_NCHWC;
+    bool by_row = lex_accept(p->lex, "hcnw");
+    if (by_row || lex_accept(p->lex, "nchw")) {
+        l->kind = by_row ? LAYOUT_HCNWC : LAYOUT_NCHWC;
         return lex_expect_int(p->lex, 1, &l->block) && lex_expect(p->lex, "c");
     }
     if (lex_accept(p->lex, "nhwc")) {
@@ -30,7 +31,7 @@ static bool parse_layout_kind(Parser *p, Layout *l)
         return lex_expect_int(p->lex, 1, &l->block);
     }
     return lex_accept(p->lex, "plain") ||
-           lex_fail(p->lex, "expected a layout: nchw16c, nhwc, nibble, filter, taps, vector");
+           lex_fail(p->lex, "expected a layout: nchw16c, hcnw16c, nhwc, nibble, filter, taps, vector");
 }
 
 bool parse_layout(Parser *p, Layout *l)

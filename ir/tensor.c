@@ -81,6 +81,7 @@ int64_t tensor_elements(const Tensor *t)
     case LAYOUT_NIBBLE:
         return m.n * m.h * m.w * ceil_div(m.c, 2);
     case LAYOUT_NCHWC:
+    case LAYOUT_HCNWC:
         return m.n * ceil_div(m.c, l->block) * m.h * m.w * l->block;
     case LAYOUT_FILTER:
     case LAYOUT_TAPS:
@@ -111,14 +112,17 @@ int64_t tensor_offset(const Tensor *t, const int32_t *at)
     case LAYOUT_NCHWC:
         return (((n * ceil_div(m.c, l->block) + c / l->block) * m.h + h) * m.w + w) * l->block +
                c % l->block;
+    case LAYOUT_HCNWC:
+        return (((h * ceil_div(m.c, l->block) + c / l->block) * m.n + n) * m.w + w) * l->block +
+               c % l->block;
     case LAYOUT_FILTER: {
         int64_t tile = at[0] / l->out_block * ceil_div(d[1], l->block) + at[1] / l->block;
         int64_t tap = (tile * d[2] + at[2]) * d[3] + at[3];
         return (tap * l->block + at[1] % l->block) * l->out_block + at[0] % l->out_block;
     }
     case LAYOUT_TAPS: {
-        int64_t tap = (at[2] * d[3] + at[3]) * blocks(d[0], l->out_block) + at[0] / l->out_block;
-        int64_t tile = tap * blocks(d[1], l->block) + at[1] / l->block;
+        int64_t tap = (at[2] * d[3] + at[3]) * ceil_div(d[0], l->out_block) + at[0] / l->out_block;
+        int64_t tile = tap * ceil_div(d[1], l->block) + at[1] / l->block;
         return (tile * l->block + at[1] % l->block) * l->out_block + at[0] % l->out_block;
     }
     case LAYOUT_VECTOR:

@@ -32,13 +32,14 @@ typedef struct Shape {
  *           tensor_elements is one byte, and tensor_offset counts nibbles
  *   nchwc   [N][ceil(C/block)][H+2hh][W+2hw][block], zero halo, zero lanes past C; a rank-2 value
  *           [N,C] is stored as if H = W = 1
+ *   hcnwc   [H][ceil(C/block)][N][W][block]: the images of a row side by side; zero lanes past C
  *   filter  of OIHW: [ceil(O/out_block)][ceil(I/block)][KH][KW][block][out_block], zero lanes
  *   taps    the same with the taps outermost: [KH][KW][ceil(O/out_block)][ceil(I/block)][block]
  *           [out_block], zero lanes; what is multiplied tap by tap (Winograd) lies together
  *   vector  of [C]: padded with zeros to a multiple of block */
 #define TENSOR_LAYOUTS(X) \
     X(PLAIN, "plain") X(NHWC, "nhwc") X(NCHWC, "nchwc") X(FILTER, "filter") X(VECTOR, "vector") \
-    X(NIBBLE, "nibble") X(TAPS, "taps")
+    X(NIBBLE, "nibble") X(TAPS, "taps") X(HCNWC, "hcnwc")
 
 typedef enum LayoutKind {
 #define X(id, text) LAYOUT_##id,
@@ -49,7 +50,7 @@ typedef enum LayoutKind {
 
 typedef struct Layout {
     LayoutKind kind;
-    int block;          /* nchwc: channels; filter, taps: inputs a block; vector, nhwc: multiple */
+    int block;          /* channels; filter, taps: of its inputs; vector, nhwc: a multiple */
     int out_block;      /* filter, taps: output channels a block */
     int halo_h, halo_w; /* nhwc, nchwc: zero rows and columns on each side */
     int strip;          /* nchwc: if > 0 the buffer holds these rows of one image, not the map */

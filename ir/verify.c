@@ -35,6 +35,7 @@ static bool is_sane_layout(const Tensor *t)
         return t->dtype == DT_U8 && t->shape.rank == 4 && l->block == 0 && l->out_block == 0 &&
                no_halo;
     case LAYOUT_NCHWC: return blocked && (t->shape.rank == 4 || t->shape.rank == 2);
+    case LAYOUT_HCNWC: return blocked && no_halo && t->shape.rank == 4;
     case LAYOUT_FILTER:
     case LAYOUT_TAPS: return is_sane_filter(t) && no_halo;
     case LAYOUT_VECTOR: return blocked && t->shape.rank == 1 && no_halo;
