@@ -177,6 +177,9 @@ check "NVRTC in CUDA_PATH" found "$work/cuda/lib64" libnvrtc.so "CUDA_PATH=$work
 check "NVRTC in a virtual environment" found "$work/v/$packages/cuda_nvrtc/lib" libnvrtc.so.12 \
     "VIRTUAL_ENV=$work/v"
 check "NVRTC by pip --user" found "$work/home/.local/$packages/cu13/lib" libnvrtc.so.13 X=1
+check "NVRTC of a Python in PATH" found "$work/p/$packages/cu13/lib" libnvrtc.so.13 \
+    "PATH=$PATH:$work/p/bin"
+check "NVRTC of a toolkit in PATH" found "$work/t/lib64" libnvrtc.so.12 "PATH=$work/t/bin:$PATH"
 
 # ---- the cache ----
 
