@@ -677,15 +677,14 @@ static void cuda_graph_free(GpuMachine *m, void *graph)
 
 /* ---- time ---- */
 
-static int cuda_time(GpuMachine *m, const GpuKernel *kernel, const int grid[3],
-                     const GpuAddress *arg, int args, int repeats, double *seconds)
+static int cuda_time_begin(GpuMachine *m)
+{
+    return CALL_AFTER(m, cuEventRecord, m->begin, m->stream);
+}
+
+static int cuda_time_end(GpuMachine *m, double *seconds)
 {
     float ms = 0;
-    if (CALL_AFTER(m, cuEventRecord, m->begin, m->stream))
-        return -1;
-    for (int i = 0; i < repeats; i++)
-        if (cuda_launch(m, kernel, grid, arg, args))
-            return -1;
     if (CALL_AFTER(m, cuEventRecord, m->end, m->stream) ||
         CALL_AFTER(m, cuEventSynchronize, m->end) ||
         CALL_AFTER(m, cuEventElapsedTime, &ms, m->begin, m->end))
@@ -713,5 +712,6 @@ const GpuDriver gpu_cuda_driver = {
     .slot_wait = cuda_slot_wait,
     .slot_send = cuda_slot_send,
     .wait = cuda_wait,
-    .time = cuda_time,
+    .time_begin = cuda_time_begin,
+    .time_end = cuda_time_end,
 };
