@@ -434,8 +434,21 @@ not_carried() {
         grep -q 'ninc: error: "sm90" is no GPU architecture' "$work/errors"
 }
 
+# With the real NVRTC, which opens the driver itself; then from the cache.
+by_nvrtc() {
+    real
+    export LD_LIBRARY_PATH=$fake
+    trained || return 1
+    grep -q "compiling [0-9]* CUDA kernels for sm_90a by NVRTC" "$work/errors" || return 1
+    trained && ! grep -q compiling "$work/errors"
+}
+
 real
 if carry "$work/tiny" sm_86,sm_90a; then
+    "$NINC" -q --target=cuda -o "$work/tiny" "$work/tiny.yaml"
+    check "compiled by NVRTC, then found" by_nvrtc
+    real
+    carry "$work/tiny" sm_86,sm_90a
     check "inside a trainer: sm_86 on 8.6" carried 0 86
     check "inside a trainer: sm_86 on 8.9" carried 0 89
     check "inside a trainer: sm_90a on 9.0" carried 0 90
