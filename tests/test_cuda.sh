@@ -107,7 +107,8 @@ check "no such GPU: the list" grep -q "^cuda:1 Fake GPU 1, compute capability 9.
 FAKE_CUDA=memory=300 check "too little memory" \
     refused "cuMemAlloc .*256 bytes asked for, 44 of 300 are free; use a smaller batch"
 FAKE_CUDA=fail=cuLaunchKernel:701 check "a launch fails" refused \
-    "kernel scale, grid 1x1x1, 64 threads, 0 bytes of shared memory, 2 arguments 0x.* registers"
+    "kernel scale, grid 1x1x1, 64 threads, 0 bytes of shared memory, 2 arguments 0x.*; Fake GPU 0 \
+works on, [0-9]+ of 1073741824 bytes are free; .* registers"
 FAKE_CUDA=fail=cuStreamSynchronize:700:2 check "a kernel fails" refused \
     "launched last: kernel reverse, .* 65536 bytes .*trainer verify"
 FAKE_CUDA="arch=90 driver=12020 fail=cuModuleLoadDataEx:209" FAKE_NVRTC=version=12040 \
