@@ -1,7 +1,7 @@
 /* A libcuda.so.1 for tests: device memory is host memory, kernels are not run, every call writes a
  * line to $FAKE_LOG. $FAKE_CUDA sets what it is like, words divided by spaces:
  *
- *     arch=90 driver=13000 devices=1 memory=1000000 refuse=1 fail=cuLaunchKernel:719
+ *     arch=90 processors=132 driver=13000 devices=1 memory=1000000 refuse=1 fail=cuLaunchKernel:719
  *
  * refuse: PTX and the code inside the trainer do not load; fail: the call gives this error;
  * fail=CALL:ERROR:N: from its N-th time on.
@@ -111,7 +111,7 @@ Result cuDeviceGetAttribute(int *value, int which, int device)
 {
     int arch = (int)setting("arch=", 90);
     (void)device;
-    *value = which == 16 ? 132 : which == 75 ? arch / 10 : which == 76 ? arch % 10
+    *value = which == 16 ? (int)setting("processors=", 132) : which == 75 ? arch / 10 : which == 76 ? arch % 10
              : which == 97 ? 232448 : -1;
     return *value < 0;
 }

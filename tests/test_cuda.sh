@@ -409,10 +409,10 @@ fi
 
 # ---- a trainer with kernels inside ----
 
-# carried NEEDED ARCH: the trainer needs NVRTC for so many kernels.
+# carried NEEDED ARCH [SETTING]: the trainer needs NVRTC for so many kernels.
 carried() {
     fresh
-    export FAKE_CUDA="arch=$2"
+    export FAKE_CUDA="arch=$2 ${3:-}"
     trained && logged "$1" "^nvrtc compile"
 }
 
@@ -452,6 +452,7 @@ if carry "$work/tiny" sm_86,sm_90a; then
     carry "$work/tiny" sm_86,sm_90a
     check "inside a trainer: sm_86 on 8.6" carried 0 86
     check "inside a trainer: sm_86 on 8.9" carried 0 89
+    check "inside a trainer: sm_86 on a small GPU" carried 0 86 processors=4
     check "inside a trainer: sm_90a on 9.0" carried 0 90
     check "inside a trainer: nothing for 8.0" carried "$all" 80
     real
