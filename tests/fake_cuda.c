@@ -109,9 +109,9 @@ Result cuDeviceGetName(char *name, int size, int device)
 
 Result cuDeviceGetAttribute(int *value, int which, int device)
 {
-    int arch = (int)setting("arch=", 90);
+    int arch = (int)setting("arch=", 90), processors = (int)setting("processors=", 132);
     (void)device;
-    *value = which == 16 ? (int)setting("processors=", 132) : which == 75 ? arch / 10 : which == 76 ? arch % 10
+    *value = which == 16 ? processors : which == 75 ? arch / 10 : which == 76 ? arch % 10
              : which == 97 ? 232448 : -1;
     return *value < 0;
 }

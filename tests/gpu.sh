@@ -1,6 +1,6 @@
 #!/bin/bash
-# The kernels and PyTorch parity on a real GPU: `make test-gpu`. Prints SKIP without one. Ends within
-# $LIMIT seconds (default 460): drawn networks come last.
+# The kernels and PyTorch parity on a real GPU: `make test-gpu`. Prints SKIP without one. Ends
+# within $LIMIT seconds (default 460): drawn networks come last.
 . tests/lib.sh
 
 export NINC BUILD work NINC_CACHE_DIR=$work/cache
