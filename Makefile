@@ -76,14 +76,15 @@ $(BUILD)/runtime/%.o: runtime/%.S $(wildcard runtime/sim/*) Makefile
 
 # ---- tests ----
 
-TEST_LIBRARIES = $(LIBRARY) $(RUNTIME) -lcheck -lsubunit $(call library,yaml) \
-                 $(call library,jansson) $(call library,z) -lrt $(OPENMP)
+TOOL_LIBRARIES = $(LIBRARY) $(RUNTIME) $(call library,yaml) $(call library,jansson) \
+                 $(call library,z) $(OPENMP)
+TEST_LIBRARIES = -lcheck -lsubunit $(TOOL_LIBRARIES) -lrt
 
 $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(LIBRARY) $(RUNTIME)
 	$(CC) $(SANITIZERS) $(LDFLAGS) -o $@ $< $(TEST_LIBRARIES)
 
 $(BUILD)/%_tool: $(BUILD)/tests/%_tool.o $(LIBRARY) $(RUNTIME)
-	$(CC) $(SANITIZERS) $(LDFLAGS) -o $@ $< $(TEST_LIBRARIES)
+	$(CC) $(SANITIZERS) $(LDFLAGS) -o $@ $< $(TOOL_LIBRARIES)
 
 tests: $(NINC) $(TESTS) $(TOOLS)
 
@@ -101,7 +102,7 @@ test-nvrtc: deps
 	@NINC=./$(NINC) BUILD=$(BUILD) tests/nvrtc.sh
 
 # On a GPU, without installing anything.
-test-gpu: tests
+test-gpu: $(NINC) $(BUILD)/parity_tool $(BUILD)/cuda_tool
 	@NINC=./$(NINC) BUILD=$(BUILD) tests/gpu.sh
 
 # ---- using it ----
@@ -114,10 +115,11 @@ bench: all
 	@command -v $(PYTHON) >/dev/null || { echo "SKIP: make bench needs python3"; exit 0; }; \
 	    $(PYTHON) bench/bench.py $(BENCH_OPTIONS)
 
-# Beside PyTorch on the GPU; writes bench/results/DEVICE.json.
+# Beside PyTorch on the GPU, by the Python that has it; writes bench/results/DEVICE.json.
 bench-gpu: all
-	@command -v $(PYTHON) >/dev/null || { echo "SKIP: make bench-gpu needs python3"; exit 0; }; \
-	    $(PYTHON) bench/gpu.py $(BENCH_OPTIONS)
+	@for python in $(PYTHON) python3; do $$python -c 'import torch' 2>/dev/null && break; done; \
+	    command -v $$python >/dev/null || { echo "SKIP: make bench-gpu needs python3"; exit 0; }; \
+	    $$python bench/gpu.py $(BENCH_OPTIONS)
 
 # Debian's packages, and what each is for.
 PACKAGES = gcc g++ libc6-dev libyaml-dev libjansson-dev zlib1g-dev check libsubunit-dev \

@@ -7,17 +7,22 @@
 Models: models/nin.yaml and models/nin_cifar10.yaml, on random images that lie on the device.
 PyTorch runs eagerly and under torch.compile with CUDA graphs (mode="reduce-overhead"), in NHWC
 (channels_last); the faster one counts. fp32 forbids tf32, tf32 allows it, bf16 is autocast. Steps
-are timed with CUDA events on both sides; medians of --rounds groups of steps.
+are timed with CUDA events on both sides; medians of --rounds groups of steps. One process at a time
+uses the GPU while it is timed; PyTorch's warm up several at once, since they compile for long.
 
 Writes bench/results/DEVICE.json and the table of bench/README.md; prints each kernel's time beside
 its floor, max(bytes / copy bandwidth, FLOP / matrix peak), both ceilings measured here.
-SKIP lines say what could not be measured, and why. Ends within --seconds.
+SKIP lines say what could not be measured, and why. Ends within --seconds: ninc comes first, then
+PyTorch by batch in the order of --torch-batch.
 """
 import argparse
+import concurrent.futures
 import datetime
 import json
 import os
 import re
+import select
+import signal
 import statistics
 import subprocess
 import sys
@@ -30,7 +35,10 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(HERE)
 PRECISIONS = ("fp32", "tf32", "bf16")
 WAYS = ("eager", "compile")
-LARGE = 512  # batches from here on have the GPU's memory for themselves
+LARGE, LARGE_AT_ONCE = 512, 6  # of batches from here on so many share the GPU's memory
+WARM_SECONDS = 150  # that PyTorch processes may take until they are warm
+TIMING_SECONDS = 6  # about, of one of them then
+PROFILE_SECONDS = 120  # at most, of ninc's compilation or profile
 TABLE = ("<!-- gpu table -->", "<!-- end of gpu table -->")
 
 
@@ -39,10 +47,11 @@ def arguments():
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--model", nargs="+", default=["models/nin.yaml", "models/nin_cifar10.yaml"])
     p.add_argument("--batch", type=int, nargs="+", default=[16, 128, 1024])
+    p.add_argument("--torch-batch", type=int, nargs="+", default=[128, 1024, 16])
     p.add_argument("--precision", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)
     p.add_argument("--rounds", type=int, default=7, help="groups of steps; their median counts")
     p.add_argument("--group", type=float, default=0.15, help="seconds a group of steps")
-    p.add_argument("--seconds", type=float, default=470, help="limit for all of it")
+    p.add_argument("--seconds", type=float, default=450, help="limit for all of it")
     p.add_argument("--ninc", default="./ninc")
     p.add_argument("--output", help="the JSON file (default: bench/results/DEVICE.json)")
     p.add_argument("--worker", help=argparse.SUPPRESS)
@@ -51,8 +60,8 @@ def arguments():
 
 # ---- PyTorch: one process a configuration ----
 
-def make_step(options, model_path, batch, precision, way):
-    """The training step as a function without arguments, and the model's parameters."""
+def make_step(model_path, batch, precision, way, device="cuda"):
+    """The training step as a function without arguments, which returns the loss."""
     import torch
     import torch.nn.functional as F
     torch.manual_seed(1)
@@ -63,21 +72,21 @@ def make_step(options, model_path, batch, precision, way):
     model = bench.read_model(model_path)
     shape = model["input"]["shape"]
     source = [shape[0], 28, 28] if "resize" in model["input"] else shape
-    network = bench.build_network(model).cuda().to(memory_format=torch.channels_last)
+    network = bench.build_network(model).to(device, memory_format=torch.channels_last)
     (kind, keys), = model["optimizer"].items()
     keys = {k: tuple(v) if isinstance(v, list) else v for k, v in keys.items()}
     optimizer = (torch.optim.Adam if kind == "adam" else torch.optim.SGD)(
         network.parameters(), fused=True, **(dict(keys, capturable=True) if kind == "adam"
                                              else keys))
-    images = torch.randint(0, 256, [batch] + source, dtype=torch.uint8, device="cuda")
-    labels = torch.randint(0, 10, [batch], device="cuda")
+    images = torch.randint(0, 256, [batch] + source, dtype=torch.uint8, device=device)
+    labels = torch.randint(0, 10, [batch], device=device)
 
     def loss_of():
         x = images.float() / 255
         if "resize" in model["input"]:
             x = F.interpolate(x, shape[1:], mode="bilinear", align_corners=False)
         x = x.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cuda", torch.bfloat16, enabled=precision == "bf16"):
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
             return F.cross_entropy(network(x).float(), labels)
 
     forward = torch.compile(loss_of, mode="reduce-overhead") if way == "compile" else loss_of
@@ -86,8 +95,10 @@ def make_step(options, model_path, batch, precision, way):
         if way == "compile":
             torch.compiler.cudagraph_mark_step_begin()
         optimizer.zero_grad(set_to_none=True)
-        forward().backward()
+        loss = forward()
+        loss.backward()
         optimizer.step()
+        return loss
     return step
 
 
@@ -113,7 +124,7 @@ def worker(options):
     import torch
     model_path, batch, precision, way = options.worker.split(":")
     torch.cuda.reset_peak_memory_stats()
-    step = make_step(options, model_path, int(batch), precision, way)
+    step = make_step(model_path, int(batch), precision, way)
     for _ in range(12):
         step()
     torch.cuda.synchronize()
@@ -128,63 +139,106 @@ def start_worker(options, configuration):
     command = [sys.executable, os.path.join("bench", "gpu.py"), "--worker",
                ":".join(str(c) for c in configuration), "--rounds", str(options.rounds),
                "--group", str(options.group)]
-    return subprocess.Popen(command, cwd=TOP, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True)
+    errors = tempfile.TemporaryFile("w+")  # a pipe that nobody reads would stop it
+    process = subprocess.Popen(command, cwd=TOP, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               stderr=errors, text=True, start_new_session=True,
+                               env=dict(os.environ, TORCHINDUCTOR_COMPILE_THREADS="2",
+                                        OMP_NUM_THREADS="2"))
+    process.errors = errors
+    return process
 
 
-def measure_torch(options, configurations):
-    """{configuration: result}; small batches warm up side by side and are timed one by one."""
+def torch_waves(options, keys):
+    """Configurations that warm up together."""
+    waves, at_once = [], max(2, (os.cpu_count() or 2) * 3 // 4)
+    for batch in options.torch_batch:
+        size = min(at_once, LARGE_AT_ONCE) if batch >= LARGE else at_once
+        of_batch = [k + (w,) for k in keys if k[1] == batch for w in WAYS]
+        waves += [of_batch[i:i + size] for i in range(0, len(of_batch), size)]
+    return waves
+
+
+def measure_torch(options, keys):
+    """{configuration: result}; all of a wave are warm before the first of them is timed."""
     results = {}
-    small = [c for c in configurations if c[1] < LARGE]
-    large = [c for c in configurations if c[1] >= LARGE]
-    at_once = max(2, (os.cpu_count() or 2) // 2)
-    groups = [small[i:i + at_once] for i in range(0, len(small), at_once)] + [[c] for c in large]
-    for group in groups:
-        if time.monotonic() > options.deadline:
-            print(f"SKIP PyTorch {group}: --seconds {options.seconds:.0f} are over")
-            continue
-        started = [(c, start_worker(options, c)) for c in group]
-        wait_ready(started)  # all are warm before the first is timed
-        for configuration, process in started:
-            results[configuration] = finish_ready(process)
+    for wave in torch_waves(options, keys):
+        warm_until = min(options.deadline - TIMING_SECONDS * len(wave),
+                         time.monotonic() + WARM_SECONDS)
+        started = []
+        if time.monotonic() < warm_until - 10:
+            started = [(c, start_worker(options, c)) for c in wave]
+        else:
+            results.update((c, dict(error="the time is over")) for c in wave)
+        ready = [(c, p, wait_ready(p, warm_until)) for c, p in started]
+        for configuration, process, warm in ready:
+            results[configuration] = finish_worker(process, warm)
+        for configuration in wave:
             if "error" in results[configuration]:
                 print(f"SKIP PyTorch {configuration}: {results[configuration]['error']}")
     return results
 
 
-def wait_ready(started):
-    for _, process in started:
-        process.first_line = process.stdout.readline().strip()
+def wait_ready(process, until):
+    """Whether it says `ready` in time."""
+    left = max(0.0, until - time.monotonic())
+    return bool(select.select([process.stdout], [], [], left)[0]) and \
+        process.stdout.readline().strip() == "ready"
 
 
-def finish_ready(process):
-    if process.first_line == "ready":
-        output, error = process.communicate("go\n")
-        if output.startswith("{"):
-            return json.loads(output.splitlines()[0])
-    else:
-        process.kill()
-        _, error = process.communicate()
-    lines = (error or "").strip().splitlines()
-    return dict(error=lines[-1] if lines else "it ended without a word")
+def finish_worker(process, warm):
+    output, why, late = "", "it ended without a word", False
+    try:
+        if warm:
+            output = process.communicate("go\n", timeout=10 * TIMING_SECONDS)[0]
+        else:
+            process.wait(0.5)  # it has just died, or is late
+    except subprocess.TimeoutExpired:
+        why, late = "its steps take too long" if warm else "it was not warm in time", True
+        os.killpg(process.pid, signal.SIGKILL)  # with those that compile for it
+        process.wait()
+    if output.startswith("{"):
+        return json.loads(output.splitlines()[0])
+    process.errors.seek(0)
+    lines = process.errors.read().strip().splitlines()
+    return dict(error=lines[-1] if lines and not late else why)
 
 
 # ---- ninc ----
 
-def measure_ninc(options, model_path, batch, precision, scratch):
-    """One compile and one `trainer profile`; its JSON, or {"error": ...}."""
-    directory = os.path.join(scratch, f"{os.path.basename(model_path)}-{batch}-{precision}")
+def run(command):
+    """None, or the last line of what went wrong."""
+    try:
+        done = subprocess.run(command, cwd=TOP, capture_output=True, text=True,
+                              timeout=PROFILE_SECONDS)
+    except subprocess.TimeoutExpired:
+        return f"{os.path.basename(command[0])} takes longer than {PROFILE_SECONDS} s"
+    lines = (done.stderr or done.stdout).strip().splitlines()
+    return None if done.returncode == 0 else lines[-1] if lines else f"exit {done.returncode}"
+
+
+def compile_ninc(options, keys, scratch):
+    """{key: (directory, command, error or None)}, several at once."""
+    def compile_one(key):
+        model, batch, precision = key
+        directory = os.path.join(scratch, f"{os.path.basename(model)}-{batch}-{precision}")
+        command = [options.ninc, model, f"--batch={batch}", f"--precision={precision}",
+                   "--target=cuda", "-q", "-o", directory]
+        return key, (directory, command, run(command))
+    with concurrent.futures.ThreadPoolExecutor(max(1, (os.cpu_count() or 2) // 2)) as pool:
+        return dict(pool.map(compile_one, keys))
+
+
+def profile_ninc(options, compiled):
+    """One `trainer profile`; its JSON, or {"error": ...}."""
+    directory, command, error = compiled
     out = os.path.join(directory, "profile.json")
-    commands = [[options.ninc, model_path, f"--batch={batch}", f"--precision={precision}",
-                 "--target=cuda", "-q", "-o", directory],
-                [os.path.join(directory, "trainer"), "profile", "--device", "cuda", "--json", out]]
-    for command in commands:
-        done = subprocess.run(command, cwd=TOP, capture_output=True, text=True)
-        if done.returncode != 0:
-            lines = (done.stderr or done.stdout).strip().splitlines()
-            return dict(error=lines[-1] if lines else f"exit {done.returncode}")
+    profile = [os.path.join(directory, "trainer"), "profile", "--device", "cuda", "--repeats",
+               str(options.rounds), "--json", out]
+    error = error or run(profile)
+    if error:
+        return dict(error=error)
     with open(out) as f:
-        return dict(json.load(f), command=" ; ".join(" ".join(c) for c in commands))
+        return dict(json.load(f), command=" ; ".join(" ".join(c) for c in (command, profile)))
 
 
 # ---- ceilings ----
@@ -232,13 +286,15 @@ def report_kernels(profile, precision, peak):
 def make_row(model, batch, precision, profile, torch_results):
     row = dict(model=model, batch=batch, precision=precision,
                ninc_us_per_image=profile["step_seconds"] * 1e6 / batch,
-               ninc_bytes=profile["arena_bytes"])
+               pytorch_us_per_image=None, pytorch_config=None, ratio=None,
+               ninc_bytes=profile["arena_bytes"], pytorch_bytes=None)
     best = min((w for w in WAYS if "seconds" in torch_results.get(w, {})),
                key=lambda w: torch_results[w]["seconds"], default=None)
     if best:
         theirs = torch_results[best]
+        autocast = ", autocast" if precision == "bf16" else ""
         row.update(pytorch_us_per_image=theirs["seconds"] * 1e6 / batch,
-                   pytorch_config=f"{best}, channels_last, {theirs['version']}",
+                   pytorch_config=f"{best}, channels_last{autocast}, {theirs['version']}",
                    pytorch_bytes=theirs["bytes"])
         row["ratio"] = row["pytorch_us_per_image"] / row["ninc_us_per_image"]
     return row
@@ -248,7 +304,7 @@ def table(result):
     lines = ["| model | batch | precision | ninc us/image | PyTorch us/image | ratio | "
              "ninc MB | PyTorch MB | PyTorch's best |", "|---|---|---|---|---|---|---|---|---|"]
     for r in result["rows"]:
-        theirs = "pytorch_us_per_image" in r
+        theirs = r["pytorch_config"] is not None
         lines.append(
             f"| {r['model']} | {r['batch']} | {r['precision']} | {r['ninc_us_per_image']:.2f} | "
             + (f"{r['pytorch_us_per_image']:.2f} | {r['ratio']:.2f}x | " if theirs else "- | - | ")
@@ -290,36 +346,28 @@ def file_name(device):
     return re.sub(r"[^a-z0-9]+", "_", re.sub(r"^nvidia\s+", "", device.lower())).strip("_")
 
 
-def main():
-    options = arguments()
-    if options.worker:
-        return worker(options)
-    gpu = gpu_name()
-    if not gpu:
-        print("SKIP: bench-gpu needs an NVIDIA GPU, and nvidia-smi shows none")
-        return None
-    options.deadline = time.monotonic() + options.seconds
-    with_torch = bench.torch_is_there()
-    peak = ceilings() if with_torch else None
-    keys = [(m, b, p) for m in options.model for b in options.batch for p in options.precision]
+def report_ninc(key, profile, peak):
+    model, batch, precision = key
+    print(f"\n{model} batch {batch} {precision}")
+    if "error" in profile:
+        print(f"SKIP ninc: {profile['error']}")
+        return
+    print(f"  $ {profile['command']}\n  step {profile['step_seconds'] * 1e6:.1f} us", flush=True)
+    if peak:
+        report_kernels(profile, precision, peak)
+
+
+def write_results(options, gpu, peak, profiles, theirs):
     rows, details = [], []
-    theirs = measure_torch(options, [k + (w,) for k in keys for w in WAYS]) if with_torch else {}
-    with tempfile.TemporaryDirectory(prefix="ninc-bench-") as scratch:
-        for model, batch, precision in keys:
-            profile = measure_ninc(options, model, batch, precision, scratch)
-            print(f"\n{model} batch {batch} {precision}")
-            if "error" in profile:
-                print(f"SKIP ninc: {profile['error']}")
-                continue
-            print(f"  $ {profile['command']}")
-            if peak:
-                report_kernels(profile, precision, peak)
-            name = os.path.splitext(os.path.basename(model))[0]
-            ways = {w: theirs.get((model, batch, precision, w), {}) for w in WAYS}
-            rows.append(make_row(name, batch, precision, profile, ways))
-            details.append(dict(model=name, batch=batch, precision=precision,
-                                kernels=profile["kernels"],
-                                pytorch={w: r for w, r in ways.items() if r}))
+    for (model, batch, precision), profile in profiles.items():
+        if "error" in profile:
+            continue
+        name = os.path.splitext(os.path.basename(model))[0]
+        ways = {w: theirs.get((model, batch, precision, w), {}) for w in WAYS}
+        rows.append(make_row(name, batch, precision, profile, ways))
+        details.append(dict(model=name, batch=batch, precision=precision,
+                            kernels=profile["kernels"],
+                            pytorch={w: r for w, r in ways.items() if r}))
     result = dict(device=gpu[0], driver=gpu[1], date=datetime.date.today().isoformat(),
                   ceilings=peak, rows=rows, details=details)
     print("\n" + "\n".join(table(result)))
@@ -329,8 +377,30 @@ def main():
         out.write("\n")
     write_readme(result)
     print(f"\nwritten: {os.path.relpath(path, TOP)}")
-    return None
+
+
+def main():
+    options = arguments()
+    if options.worker:
+        return worker(options)
+    gpu = gpu_name()
+    if not gpu:
+        print("SKIP: bench-gpu needs an NVIDIA GPU, and nvidia-smi shows none")
+        return 0
+    options.deadline = time.monotonic() + options.seconds
+    with_torch = bench.torch_is_there()
+    keys = [(m, b, p) for m in options.model for b in options.batch for p in options.precision]
+    profiles = {}
+    with tempfile.TemporaryDirectory(prefix="ninc-bench-") as scratch:
+        compiled = compile_ninc(options, keys, scratch)
+        peak = ceilings() if with_torch else None
+        for key in keys:
+            profiles[key] = profile_ninc(options, compiled[key])
+            report_ninc(key, profiles[key], peak)
+    theirs = measure_torch(options, keys) if with_torch else {}
+    write_results(options, gpu, peak, profiles, theirs)
+    return int(any("error" in p for p in profiles.values()))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -411,7 +411,8 @@ int op_max_operands(Op op);
 AttrClass op_attr(Op op);
 const char *op_scalar(Op op); /* "" if not pointwise */
 bool op_is_pointwise(Op op);
-/* The result is a sum over the images of the batch: on the CPU one copy a partial. */
+/* The result is a sum over images: a weight or bias gradient. A kernel of row ops holds such ops
+ * only, or none. */
 bool op_sums_images(Op op);
 /* Filters in, filters out: no images. */
 bool op_is_of_filters(Op op);
@@ -501,9 +502,6 @@ typedef struct Statement {
 
 /* Kernels of row ops; the others execute node by node over whole values. */
 bool kernel_is_rows(const Kernel *k);
-/* Whether the op sums over images: a weight or bias gradient. A kernel of row ops holds such ops
- * only, or none. */
-bool op_sums_images(Op op);
 /* Parts of a CPU kernel that can run at the same time; in a chunk kernel some of them may have
  * nothing to do for a chunk of fewer images. coarse: parts read much of the same memory, so that
  * fewer and larger ones are better. */

@@ -206,11 +206,6 @@ Statement *kernel_statement_list(Pool *pool, const Kernel *k, int *count)
 
 enum { FLAT_SLICES = 16 }; /* of loops over parameters */
 
-bool op_sums_images(Op op)
-{
-    return op == OP_CONV2D_WGRAD || op == OP_BIAS_GRAD;
-}
-
 /* Each output group, input block and row of a filter is summed for itself. */
 static int wgrad_units(const Node *n)
 {

@@ -265,7 +265,7 @@ static void open_cache(Cache *c, int most)
 {
     static const char *const variable[] = {"NINC_NVRTC", "LD_LIBRARY_PATH", "CUDA_HOME",
                                            "CUDA_PATH",  "VIRTUAL_ENV",     "CONDA_PREFIX",
-                                           "HOME"};
+                                           "HOME",       "PATH"};
     *c = (Cache){.warned = false};
     if (!cache_directory(c->directory, sizeof c->directory)) {
         c->directory[0] = '\0';

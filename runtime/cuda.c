@@ -326,10 +326,24 @@ struct GpuMachine {
     int architecture;
     bool capturing;
     Launched last;
+    char name[sizeof ((GpuLimits *)0)->name];
 };
 
-static const char *describe(const Launched *l, const char *prefix, char *out, size_t size)
+/* The device's state: memory, or that a kernel's fault made it unusable for this process. */
+static void describe_device(const GpuMachine *m, char *out, size_t size)
 {
+    size_t available = 0, total = 0;
+    CUresult r = cu.cuMemGetInfo(&available, &total);
+    if (r == CUDA_SUCCESS)
+        snprintf(out, size, "; %s works on, %zu of %zu bytes are free", m->name, available, total);
+    else
+        snprintf(out, size, "; %s answers %s", m->name, error_name(r));
+}
+
+/* The last launch and the device, for the message of what failed. */
+static const char *describe(const GpuMachine *m, const char *prefix, char *out, size_t size)
+{
+    const Launched *l = &m->last;
     size_t at = (size_t)snprintf(out, size, "%skernel %s, grid %dx%dx%d, %d threads, %d bytes of "
                                             "shared memory, %d arguments",
                                  prefix, l->name, l->grid[0], l->grid[1], l->grid[2], l->threads,
@@ -337,16 +351,18 @@ static const char *describe(const Launched *l, const char *prefix, char *out, si
     for (int i = 0; i < l->args && i < SHOWN_ARGS && at < size; i++)
         at += (size_t)snprintf(out + at, size - at, " 0x%llx", (unsigned long long)l->arg[i]);
     if (l->args > SHOWN_ARGS && at < size)
-        snprintf(out + at, size - at, " ...");
+        at += (size_t)snprintf(out + at, size - at, " ...");
+    if (at < size)
+        describe_device(m, out + at, size - at);
     return out;
 }
 
 /* For a result that launches from before may be the cause of. */
 static int checked_after(GpuMachine *m, CUresult r, const char *call, int line)
 {
-    char about[512] = "";
+    char about[768] = "";
     if (r != CUDA_SUCCESS && m->last.name)
-        describe(&m->last, "launched last: ", about, sizeof about);
+        describe(m, "launched last: ", about, sizeof about);
     return checked(r, call, line, about);
 }
 
@@ -427,6 +443,7 @@ static GpuMachine *cuda_open(int ordinal, GpuLimits *limits)
     memset(m, 0, sizeof *m);
     if (read_limits(ordinal, &m->device, limits) == 0 && open_context(m, limits) == 0) {
         m->architecture = limits->architecture;
+        memcpy(m->name, limits->name, sizeof m->name);
         return m;
     }
     cuda_close(m);
@@ -622,7 +639,7 @@ static void note_launch(GpuMachine *m, const GpuKernel *k, const int grid[3],
 static int cuda_launch(GpuMachine *m, const GpuKernel *kernel, const int grid[3],
                        const GpuAddress *arg, int args)
 {
-    char about[512];
+    char about[768];
     void *few[64], **pointer = args <= 64 ? few : xmalloc((size_t)args * sizeof *pointer);
     for (int i = 0; i < args; i++)
         pointer[i] = (void *)(uintptr_t)&arg[i];
@@ -635,7 +652,7 @@ static int cuda_launch(GpuMachine *m, const GpuKernel *kernel, const int grid[3]
         free(pointer);
     if (r == CUDA_SUCCESS)
         return 0;
-    return checked(r, "cuLaunchKernel", __LINE__, describe(&m->last, "", about, sizeof about));
+    return checked(r, "cuLaunchKernel", __LINE__, describe(m, "", about, sizeof about));
 }
 
 /* ---- graphs ---- */
@@ -677,15 +694,14 @@ static void cuda_graph_free(GpuMachine *m, void *graph)
 
 /* ---- time ---- */
 
-static int cuda_time(GpuMachine *m, const GpuKernel *kernel, const int grid[3],
-                     const GpuAddress *arg, int args, int repeats, double *seconds)
+static int cuda_time_begin(GpuMachine *m)
+{
+    return CALL_AFTER(m, cuEventRecord, m->begin, m->stream);
+}
+
+static int cuda_time_end(GpuMachine *m, double *seconds)
 {
     float ms = 0;
-    if (CALL_AFTER(m, cuEventRecord, m->begin, m->stream))
-        return -1;
-    for (int i = 0; i < repeats; i++)
-        if (cuda_launch(m, kernel, grid, arg, args))
-            return -1;
     if (CALL_AFTER(m, cuEventRecord, m->end, m->stream) ||
         CALL_AFTER(m, cuEventSynchronize, m->end) ||
         CALL_AFTER(m, cuEventElapsedTime, &ms, m->begin, m->end))
@@ -713,5 +729,6 @@ const GpuDriver gpu_cuda_driver = {
     .slot_wait = cuda_slot_wait,
     .slot_send = cuda_slot_send,
     .wait = cuda_wait,
-    .time = cuda_time,
+    .time_begin = cuda_time_begin,
+    .time_end = cuda_time_end,
 };

@@ -165,32 +165,20 @@ static int gpu_copies(Device *d, const NincLaunch *launch)
 
 /* ---- timing ---- */
 
-static int time_steps(Device *d, void *graph, int repeats, double *seconds)
-{
-    if (d->driver->wait(d->machine) < 0)
-        return -1;
-    double begin = clock_seconds();
-    for (int i = 0; i < repeats; i++)
-        if (d->driver->graph_launch(d->machine, graph) < 0)
-            return -1;
-    if (d->driver->wait(d->machine) < 0)
-        return -1;
-    *seconds = clock_seconds() - begin;
-    return reset_metrics(d);
-}
-
 static int gpu_time(Device *d, const NincProgram *program, const NincLaunch *launch, int repeats,
                     double *seconds)
 {
     void *graph = d->last[program_number(d, program)];
-    int grid[3];
-    if (launch) {
-        const GpuKernel *k = bind(d, launch, 0, grid);
-        return d->driver->time(d->machine, k, grid, d->arg, launch->args, repeats, seconds);
-    }
-    if (!graph)
+    int grid[3], status = d->driver->time_begin(d->machine);
+    const GpuKernel *k = launch ? bind(d, launch, 0, grid) : NULL;
+    if (!launch && !graph)
         internal_error("no step of program %s was run that could be timed", program->name);
-    return time_steps(d, graph, repeats, seconds);
+    for (int i = 0; i < repeats && status == 0; i++)
+        status = k ? d->driver->launch(d->machine, k, grid, d->arg, launch->args)
+                   : d->driver->graph_launch(d->machine, graph);
+    if (status < 0 || d->driver->time_end(d->machine, seconds) < 0)
+        return -1;
+    return k ? 0 : reset_metrics(d);
 }
 
 /* ---- the devices ---- */

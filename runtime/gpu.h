@@ -61,9 +61,10 @@ typedef struct GpuDriver {
     int (*slot_wait)(GpuMachine *m, int slot);
     int (*slot_send)(GpuMachine *m, int slot, GpuAddress to, int64_t bytes);
     int (*wait)(GpuMachine *m); /* for all that was launched */
-    /* Seconds that `repeats` launches of kernel take together, by the device's own clock. */
-    int (*time)(GpuMachine *m, const GpuKernel *kernel, const int grid[3], const GpuAddress *arg,
-                int args, int repeats, double *seconds);
+    /* By the device's own clock: the seconds that it takes for what is launched between the two.
+     * time_end waits for it. */
+    int (*time_begin)(GpuMachine *m);
+    int (*time_end)(GpuMachine *m, double *seconds);
 } GpuDriver;
 
 extern const GpuDriver gpu_cuda_driver, gpu_sim_driver;

@@ -52,9 +52,21 @@ int64_t gpu_arena_bytes(const NincTarget *target, bool with_train)
 
 /* ---- opening: kernels ---- */
 
+/* The device's limits, but with all parts of the reductions where the trainer has kernels for it:
+ * those were compiled without knowing its processors. */
+static GpuLimits limits_for_code(const Device *d)
+{
+    GpuLimits limits = d->limits;
+    for (const NincCubin *c = ninc_cubins; c->kernel; c++)
+        if (cubin_runs_on(c->architecture, limits.architecture))
+            limits.processors = 0;
+    return limits;
+}
+
 /* A kernel that is not needed may have no schedule that fits the device. */
 static int add_program(Device *d, const NincProgram *p, bool needed)
 {
+    const GpuLimits limits = limits_for_code(d);
     for (int i = 0; i < launches_of(p); i++) {
         const NincLaunch *launch = launch_at(p, i);
         const NincSchedule *schedule = schedule_for(launch, &d->limits);
@@ -64,7 +76,7 @@ static int add_program(Device *d, const NincProgram *p, bool needed)
             (GpuKernel){.name = launch->name,
                         .launch = launch,
                         .schedule = schedule,
-                        .split = schedule ? split_for(schedule, &d->limits) : 1,
+                        .split = schedule ? split_for(schedule, &limits) : 1,
                         .number = launch->kernel};
     }
     return 0;

@@ -5,6 +5,8 @@
  *   3. $CUDA_HOME, $CUDA_PATH and /usr/local/cuda*: their lib64
  *   4. where pip puts NVIDIA's packages: under $VIRTUAL_ENV, $CONDA_PREFIX, ~/.local, /usr/local
  *      and /usr
+ *   5. beside the programs of $PATH: a toolkit's lib64 beside its nvcc, the packages of a Python
+ *      whose environment is not activated but first in $PATH
  *
  * It needs neither a GPU nor a driver. */
 #include "../ir/ir.h"
@@ -148,6 +150,25 @@ static bool try_pattern(Nvrtc *n, const char *pattern, int most)
     return opened;
 }
 
+/* The lib64 and the Python packages beside each directory of $PATH that is a bin. */
+static bool try_programs(Nvrtc *n, int most)
+{
+    char pattern[PATH_MAX];
+    const char *at = getenv("PATH");
+    for (int length; at && *at; at += length + (at[length] == ':')) {
+        length = (int)strcspn(at, ":");
+        int base = length - 4;
+        if (base < 1 || strncmp(at + base, "/bin", 4) != 0)
+            continue;
+        snprintf(pattern, sizeof pattern,
+                 "%.*s/{lib64,lib/python3*/{dist,site}-packages/nvidia/{cu13,cuda_nvrtc}/lib}",
+                 base, at);
+        if (try_pattern(n, pattern, most))
+            return true;
+    }
+    return false;
+}
+
 static bool search(Nvrtc *n, int most)
 {
     char pattern[PATH_MAX];
@@ -162,7 +183,7 @@ static bool search(Nvrtc *n, int most)
         if (try_pattern(n, pattern, most))
             return true;
     }
-    return false;
+    return try_programs(n, most);
 }
 
 /* The library that the user named, whatever its version. */
@@ -182,9 +203,9 @@ static int not_found(int most)
     if (most)
         snprintf(wanted, sizeof wanted, " that this driver can use (CUDA %d or older)", most);
     return fault("no NVRTC%s: looked for libnvrtc.so.13, .12 and .11.2 in the linker's "
-                 "directories, $CUDA_HOME, $CUDA_PATH, /usr/local/cuda*/lib64 and Python's "
-                 "site-packages; install it (pip install nvidia-cuda-nvrtc%s, or the CUDA "
-                 "toolkit), or set NINC_NVRTC to the library's path",
+                 "directories, $CUDA_HOME, $CUDA_PATH, /usr/local/cuda*/lib64, Python's "
+                 "site-packages and beside the programs of $PATH; install it (pip install "
+                 "nvidia-cuda-nvrtc%s, or the CUDA toolkit), or set NINC_NVRTC to the library's path",
                  wanted, most == 12 ? "-cu12" : most == 11 ? "-cu11" : "");
 }
 

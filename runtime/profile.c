@@ -8,7 +8,9 @@
 
 enum { WARM_UP = 3, GROUPS = 7, MAX_GROUPS = 1000, MAX_RUNS = 100000 };
 
-static const double GROUP_SECONDS = 0.05; /* what is timed together, so that the clock is exact */
+/* What is timed together, so that the clock is exact: of a kernel, of which there are many, and of
+ * the step. */
+static const double KERNEL_SECONDS = 0.01, STEP_SECONDS = 0.1;
 
 typedef struct Profile {
     const NincModel *model;
@@ -34,7 +36,8 @@ static int median_time(const Profile *p, const NincLaunch *launch, double *out)
     int warm_ups = p->groups < WARM_UP ? p->groups : WARM_UP;
     if (p->table->time(p->device, p->program, launch, warm_ups, &seconds) < 0)
         return -1;
-    double fitting = seconds > 0 ? GROUP_SECONDS * warm_ups / seconds : MAX_RUNS;
+    double wanted = launch ? KERNEL_SECONDS : STEP_SECONDS;
+    double fitting = seconds > 0 ? wanted * warm_ups / seconds : MAX_RUNS;
     int runs = fitting < 1 ? 1 : fitting > MAX_RUNS ? MAX_RUNS : (int)fitting;
     for (int i = 0; i < p->groups; i++) {
         if (p->table->time(p->device, p->program, launch, runs, &group[i]) < 0)

@@ -130,7 +130,10 @@ static int run(const char *path, const char *const *options, int option_count, b
     run_graph(m, kernel, arg);
     need(m, driver->wait(m));
     need(m, driver->copy_out(m, y, arg[1], BYTES));
-    need(m, driver->time(m, &kernel[0], one_block, arg, 2, 3, &seconds));
+    need(m, driver->time_begin(m));
+    for (int i = 0; i < 3; i++)
+        need(m, driver->launch(m, &kernel[0], one_block, arg, 2));
+    need(m, driver->time_end(m, &seconds));
     need(m, driver->free(m, arg[0]));
     bool right = !numbers || (results_are_right(y, 3) && seconds > 0);
     driver->close(m);

@@ -1,7 +1,7 @@
 /* A libcuda.so.1 for tests: device memory is host memory, kernels are not run, every call writes a
  * line to $FAKE_LOG. $FAKE_CUDA sets what it is like, words divided by spaces:
  *
- *     arch=90 driver=13000 devices=1 memory=1000000 refuse=1 fail=cuLaunchKernel:719
+ *     arch=90 processors=132 driver=13000 devices=1 memory=1000000 refuse=1 fail=cuLaunchKernel:719
  *
  * refuse: PTX and the code inside the trainer do not load; fail: the call gives this error;
  * fail=CALL:ERROR:N: from its N-th time on.
@@ -93,8 +93,9 @@ Result cuDeviceGetName(char *name, int size, int device)
 Result cuDeviceGetAttribute(int *value, int which, int device)
 {
     int arch = (int)setting("FAKE_CUDA", "arch=", 90);
+    int processors = (int)setting("FAKE_CUDA", "processors=", 132);
     (void)device;
-    *value = which == 16 ? 132 : which == 75 ? arch / 10 : which == 76 ? arch % 10
+    *value = which == 16 ? processors : which == 75 ? arch / 10 : which == 76 ? arch % 10
              : which == 97 ? 232448 : -1;
     return *value < 0;
 }
@@ -200,6 +201,14 @@ Result cuMemsetD8Async(uint64_t at, unsigned char byte, size_t bytes, void *stre
     else
         memset((void *)(uintptr_t)at, byte, bytes);
     return 0;
+}
+
+/* NVRTC asks libcuda for its tables, and calls a NULL where it has no such function. */
+Result cuGetExportTable(const void **table, const void *id)
+{
+    (void)id;
+    *table = NULL;
+    return 1;
 }
 
 Result cuModuleLoadDataEx(void **module, const void *image, unsigned options, int *option,

@@ -433,14 +433,20 @@ static int fake_wait(GpuMachine *m)
     return fails("wait") ? -1 : 0;
 }
 
-static int fake_time(GpuMachine *m, const GpuKernel *kernel, const int grid[3],
-                     const GpuAddress *arg, int args, int repeats, double *seconds)
+static int fake_time_begin(GpuMachine *m)
 {
-    for (int i = 0; i < repeats; i++)
-        if (fake_launch(m, kernel, grid, arg, args) < 0)
-            return -1;
-    *seconds = 0.25 * repeats;
-    return 0;
+    (void)m;
+    note("begin time\n");
+    return fails("time_begin") ? -1 : 0;
+}
+
+static int fake_time_end(GpuMachine *m, double *seconds)
+{
+    (void)m;
+    note("end time\n");
+    flush();
+    *seconds = 0.25;
+    return fails("time_end") ? -1 : 0;
 }
 
 static const GpuDriver fake_driver = {
@@ -462,7 +468,8 @@ static const GpuDriver fake_driver = {
     .slot_wait = fake_slot_wait,
     .slot_send = fake_slot_send,
     .wait = fake_wait,
-    .time = fake_time,
+    .time_begin = fake_time_begin,
+    .time_end = fake_time_end,
 };
 
 #endif

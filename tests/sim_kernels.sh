@@ -11,6 +11,8 @@ if ! "${CXX:-c++}" --version >/dev/null 2>&1; then
     exit
 fi
 export NINC_CACHE_DIR=$work/cache
+first=${NINC_TEST_SEED:-$((RANDOM * 32768 + RANDOM))}
+echo "data and drawn networks from seed $first on; NINC_TEST_SEED=$first repeats them"
 
 # simulated LEVEL PRECISION MODEL [OPTION...]: verify on the simulator; the cache is not kept.
 simulated() {
@@ -18,7 +20,7 @@ simulated() {
     shift 2
     rm -rf "$work/sim" "$work/cache"
     "$NINC" -q "-O$level" --target=cuda --precision="$precision" -o "$work/sim" "$@" || return 1
-    "$work/sim/trainer" verify --device sim --seed "${NINC_TEST_SEED:-1}" >"$work/verify" 2>&1
+    "$work/sim/trainer" verify --device sim --seed "$first" >"$work/verify" 2>&1
     status=$?
     grep -v '^ok ' "$work/verify"
     [ $status -eq 0 ] && grep -q '^ok ' "$work/verify" || return 1
@@ -53,8 +55,6 @@ fi
 # At least this many convolutions of drawn shapes.
 wanted=40
 [ -z "${QUICK:-}" ] || wanted=6
-first=${NINC_TEST_SEED:-$((RANDOM * 32768 + RANDOM))}
-echo "drawn networks from seed $first on; NINC_TEST_SEED=$first repeats them"
 drawn=0
 for ((number = first; drawn < wanted; number++)); do
     drawn_network $number >"$work/drawn.yaml"

@@ -107,7 +107,8 @@ check "no such GPU: the list" grep -q "^cuda:1 Fake GPU 1, compute capability 9.
 FAKE_CUDA=memory=300 check "too little memory" \
     refused "cuMemAlloc .*256 bytes asked for, 44 of 300 are free; use a smaller batch"
 FAKE_CUDA=fail=cuLaunchKernel:701 check "a launch fails" refused \
-    "kernel scale, grid 1x1x1, 64 threads, 0 bytes of shared memory, 2 arguments 0x.* registers"
+    "kernel scale, grid 1x1x1, 64 threads, 0 bytes of shared memory, 2 arguments 0x.*; Fake GPU 0 \
+works on, [0-9]+ of 1073741824 bytes are free; .* registers"
 FAKE_CUDA=fail=cuStreamSynchronize:700:2 check "a kernel fails" refused \
     "launched last: kernel reverse, .* 65536 bytes .*trainer verify"
 FAKE_CUDA="arch=90 driver=12020 fail=cuModuleLoadDataEx:209" FAKE_NVRTC=version=12040 \
@@ -177,6 +178,9 @@ check "NVRTC in CUDA_PATH" found "$work/cuda/lib64" libnvrtc.so "CUDA_PATH=$work
 check "NVRTC in a virtual environment" found "$work/v/$packages/cuda_nvrtc/lib" libnvrtc.so.12 \
     "VIRTUAL_ENV=$work/v"
 check "NVRTC by pip --user" found "$work/home/.local/$packages/cu13/lib" libnvrtc.so.13 X=1
+check "NVRTC of a Python in PATH" found "$work/p/$packages/cu13/lib" libnvrtc.so.13 \
+    "PATH=$PATH:$work/p/bin"
+check "NVRTC of a toolkit in PATH" found "$work/t/lib64" libnvrtc.so.12 "PATH=$work/t/bin:$PATH"
 
 # ---- the cache ----
 
@@ -405,10 +409,10 @@ fi
 
 # ---- a trainer with kernels inside ----
 
-# carried NEEDED ARCH: the trainer needs NVRTC for so many kernels.
+# carried NEEDED ARCH [SETTING]: the trainer needs NVRTC for so many kernels.
 carried() {
     fresh
-    export FAKE_CUDA="arch=$2"
+    export FAKE_CUDA="arch=$2 ${3:-}"
     trained && logged "$1" "^nvrtc compile"
 }
 
@@ -431,10 +435,24 @@ not_carried() {
         grep -q 'ninc: error: "sm90" is no GPU architecture' "$work/errors"
 }
 
+# With the real NVRTC, which opens the driver itself; then from the cache.
+by_nvrtc() {
+    real
+    export LD_LIBRARY_PATH=$fake
+    trained || return 1
+    grep -q "compiling [0-9]* CUDA kernels for sm_90a by NVRTC" "$work/errors" || return 1
+    trained && ! grep -q compiling "$work/errors"
+}
+
 real
 if carry "$work/tiny" sm_86,sm_90a; then
+    "$NINC" -q --target=cuda -o "$work/tiny" "$work/tiny.yaml"
+    check "compiled by NVRTC, then found" by_nvrtc
+    real
+    carry "$work/tiny" sm_86,sm_90a
     check "inside a trainer: sm_86 on 8.6" carried 0 86
     check "inside a trainer: sm_86 on 8.9" carried 0 89
+    check "inside a trainer: sm_86 on a small GPU" carried 0 86 processors=4
     check "inside a trainer: sm_90a on 9.0" carried 0 90
     check "inside a trainer: nothing for 8.0" carried "$all" 80
     real
