@@ -218,6 +218,7 @@ struct Node {
     X(CONV_WGRAD, "conv_wgrad")             /* wgrad + bias grad; CUDA: split over pixels */     \
     X(MLPCONV_BACKWARD, "mlpconv_backward") /* (pool gather,) masks, dgrads; CUDA: wgrads too */ \
     X(FILTER, "filter")                     /* transposed or cast filters of all layers */       \
+    X(WINOGRAD, "winograd")                 /* CPU: transforms and products by frequency */      \
     X(METRICS, "metrics")                   /* loss and correct count of the step */             \
     X(UPDATE, "update")                     /* ordered reduction and optimizer, all parameters */
 
@@ -567,6 +568,8 @@ int winograd_size(const Winograd *w);
 int winograd_tile_rows(const Winograd *w);
 int winograd_tile_columns(const Winograd *w);
 int winograd_tiles(const Winograd *w);
+/* The zero border of its map that whole tiles of a winograd_input or winograd_output_grad read. */
+void winograd_halo(const Node *n, int *halo_h, int *halo_w);
 
 /* ---- ir/shape.c ---- */
 

@@ -19,6 +19,7 @@ bool kernel_is_rows(const Kernel *k)
     case KERNEL_CONV_DGRAD:
     case KERNEL_CONV_WGRAD:
     case KERNEL_MLPCONV_BACKWARD: return true;
+    case KERNEL_WINOGRAD:
     case KERNEL_GENERIC:
     case KERNEL_IMAGE:
     case KERNEL_HEAD:
@@ -40,6 +41,7 @@ bool op_is_rows(const Node *n)
     case OP_CONV2D:
     case OP_CONV2D_TRANSPOSE:
     case OP_CONV2D_WGRAD:
+    case OP_WINOGRAD_OUTPUT:
     case OP_BIAS_GRAD:
     case OP_MAXPOOL:
     case OP_MAXPOOL_CODE:
@@ -111,9 +113,9 @@ static Node *only_user(const Node *n)
 
 static Node *epilogue_of(const Node *n)
 {
-    bool forward = n->op == OP_CONV2D;
-    bool backward = n->op == OP_CONV2D || n->op == OP_CONV2D_TRANSPOSE ||
-                    n->op == OP_MAXPOOL_GRAD || n->op == OP_AVGPOOL_GRAD || n->op == OP_GAP_GRAD;
+    bool forward = n->op == OP_CONV2D || n->op == OP_WINOGRAD_OUTPUT;
+    bool backward = forward || n->op == OP_CONV2D_TRANSPOSE || n->op == OP_MAXPOOL_GRAD ||
+                    n->op == OP_AVGPOOL_GRAD || n->op == OP_GAP_GRAD;
     if (!backward || !n->kernel || !kernel_is_rows(n->kernel) || kernel_returns(n->kernel, n))
         return NULL;
     Node *user = only_user(n);
@@ -166,7 +168,7 @@ static bool joins(const Statement *list, int begin, int at)
         n->op == OP_CONV2D || n->op == OP_CONV2D_WGRAD || n->op == OP_CONV2D_TRANSPOSE;
     bool begun_by_wgrad =
         list[begin].op->op == OP_CONV2D_WGRAD && !window_is_pointwise(&list[begin].op->attr.window);
-    if (begun_by_wgrad || (contraction && !window_is_pointwise(&n->attr.window)))
+    if (begun_by_wgrad || n->op == OP_WINOGRAD_OUTPUT || (contraction && !window_is_pointwise(&n->attr.window)))
         return false;
     for (int i = begin; i < at; i++)
         for (int k = 0; k < n->arity; k++)
@@ -232,12 +234,24 @@ static Slices rows_slices(const Graph *g, const Kernel *k)
     return (Slices){g->chunk * (strips ? (int)ceil_div(height, k->strip) : 1), false};
 }
 
+/* A row of tiles of an image; a frequency of a product. */
+static Slices winograd_slices(const Graph *g, const Node *n)
+{
+    if (op_is_of_filters(n->op))
+        return (Slices){FLAT_SLICES, false};
+    if (n->op == OP_WINOGRAD_INPUT || n->op == OP_WINOGRAD_OUTPUT_GRAD)
+        return (Slices){g->chunk * winograd_tile_rows(&n->attr.winograd), false};
+    return (Slices){n->in[0]->tensor.shape.dim[1], false};
+}
+
 Slices kernel_slices(const Graph *g, const Kernel *k)
 {
     if (g->target != TARGET_CPU)
         return (Slices){1, false};
     if (k->class == KERNEL_FILTER || k->class == KERNEL_UPDATE)
         return (Slices){FLAT_SLICES, false};
+    if (k->class == KERNEL_WINOGRAD)
+        return winograd_slices(g, k->node[0]);
     if (k->phase != PHASE_CHUNK)
         return (Slices){1, false};
     if (kernel_is_rows(k))

@@ -82,7 +82,8 @@ static bool check_phase_of(const Verifier *v, const Node *n)
 static bool has_class(Target target, KernelClass class)
 {
     switch (class) {
-    case KERNEL_ROWS: return target != TARGET_CUDA;
+    case KERNEL_ROWS:
+    case KERNEL_WINOGRAD: return target != TARGET_CUDA;
     case KERNEL_POINTWISE: return target == TARGET_CUDA;
     case KERNEL_POOL_BACKWARD:
     case KERNEL_CONV_DGRAD:
@@ -112,6 +113,9 @@ static bool check_class_of(const Verifier *v, const Node *n)
         return verify_node_fault(v, n, "a kernel of row ops cannot hold it");
     if (kernel_is_rows(k) && op_sums_images(n->op) != op_sums_images(k->node[0]->op))
         return verify_node_fault(v, n, "sums over images have a kernel of their own");
+    if (k->class == KERNEL_WINOGRAD &&
+        (op_attr(n->op) != ATTR_WINOGRAD || n->op == OP_WINOGRAD_OUTPUT))
+        return verify_node_fault(v, n, "a Winograd kernel cannot hold it");
     if (k->class == KERNEL_UPDATE && (!updates || k->phase != PHASE_AFTER))
         return verify_node_fault(v, n, "an update kernel cannot hold it");
     bool from_filter = n->op == (k->target == TARGET_CUDA ? OP_CAST : OP_FILTER_TRANSPOSE);
@@ -169,12 +173,13 @@ static bool is_contraction(const Node *n)
     return n->op == OP_CONV2D || n->op == OP_CONV2D_TRANSPOSE || n->op == OP_CONV2D_WGRAD;
 }
 
-/* Contractions of row kernels run in register tiles. */
+/* Contractions of row and Winograd kernels run in register tiles. */
 static bool check_tile(const Verifier *v, const Node *n)
 {
     enum { MAX_TILE = 64 };
     const Tile *t = &n->tile;
-    if (!is_contraction(n) || !kernel_is_rows(n->kernel))
+    bool product = n->op == OP_WINOGRAD_MULTIPLY || n->op == OP_WINOGRAD_WGRAD;
+    if (!product && (!is_contraction(n) || !kernel_is_rows(n->kernel)))
         return true;
     if (t->pixels < 1 || t->vectors < 1 || t->pixels > MAX_TILE || t->vectors > MAX_TILE)
         return verify_node_fault(v, n, "its tile is missing or too large");
@@ -288,6 +293,35 @@ static bool check_contraction(const Verifier *v, const Node *n)
            verify_node_fault(v, n, "its input lacks the halo that it reads");
 }
 
+/* Frequencies lie by row, filters by tap, maps in blocks with a halo as wide as whole tiles. */
+static bool check_winograd(const Verifier *v, const Node *n)
+{
+    const Winograd *w = &n->attr.winograd;
+    const Node *x = n->in[0];
+    bool product = n->op == OP_WINOGRAD_MULTIPLY || n->op == OP_WINOGRAD_WGRAD;
+    const Layout *filter = &(n->op == OP_WINOGRAD_MULTIPLY ? n->in[1] : n)->tensor.layout;
+    int halo_h = 0, halo_w = 0;
+    if (product && (filter->kind != LAYOUT_TAPS || filter->block != LANES ||
+                    filter->out_block != LANES * n->tile.vectors))
+        return verify_node_fault(v, n, "its filter is not packed for its tile");
+    if (op_is_of_filters(n->op))
+        return (n->tensor.layout.block == LANES && x->tensor.layout.block == LANES &&
+                n->tensor.layout.out_block % LANES == 0 &&
+                x->tensor.layout.out_block % LANES == 0) ||
+               verify_node_fault(v, n, "its filters are not packed in blocks of 16 channels");
+    if (n->op == OP_WINOGRAD_OUTPUT)
+        return (is_blocked(n) && x->tensor.layout.kind == LAYOUT_HCNWC &&
+                (n->arity < 2 || n->in[1]->tensor.layout.kind == LAYOUT_VECTOR)) ||
+               verify_node_fault(v, n, "its maps do not lie in blocks of 16 channels");
+    if (x->tensor.layout.kind != (product ? LAYOUT_HCNWC : LAYOUT_NCHWC) ||
+        (n->op != OP_WINOGRAD_WGRAD && n->tensor.layout.kind != LAYOUT_HCNWC))
+        return verify_node_fault(v, n, "its frequencies do not lie by row");
+    if (!product)
+        winograd_halo(n, &halo_h, &halo_w);
+    return w->tile <= 0 || has_halo(x, halo_h, halo_w) ||
+           verify_node_fault(v, n, "its input lacks the halo that it reads");
+}
+
 static bool check_row_layout(const Verifier *v, const Node *n)
 {
     if (is_contraction(n))
@@ -322,6 +356,8 @@ static bool check_layout(const Verifier *v, const Node *n)
         return kind == LAYOUT_PLAIN || verify_node_fault(v, n, "an input is plain");
     if (n->tensor.layout.strip != 0 && n->tensor.layout.strip != strip)
         return verify_node_fault(v, n, "it cannot be held by strips of that height");
+    if (n->kernel->class == KERNEL_WINOGRAD || n->op == OP_WINOGRAD_OUTPUT)
+        return check_winograd(v, n);
     if (kernel_is_rows(n->kernel))
         return check_row_layout(v, n);
     if (!is_per_image(v->g, n))

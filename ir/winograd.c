@@ -93,3 +93,20 @@ void winograd_matrices(int tile, int kernel, WinogradMatrices *out)
     for (int j = 0; j < size; j++)
         balance(out, j, kernel);
 }
+
+/* The last tile may reach past the map, and the first starts `padding` before it. */
+static int reach(int tiles, int tile, int reach, int padding, int extent)
+{
+    int past = tiles * tile + reach - padding - extent;
+    return past > padding ? past : padding;
+}
+
+void winograd_halo(const Node *n, int *halo_h, int *halo_w)
+{
+    const Winograd *w = &n->attr.winograd;
+    const int32_t *x = n->in[0]->tensor.shape.dim;
+    bool input = n->op == OP_WINOGRAD_INPUT;
+    int more = input ? w->kernel - 1 : 0;
+    *halo_h = reach(winograd_tile_rows(w), w->tile, more, input ? w->padding_h : 0, x[1]);
+    *halo_w = reach(winograd_tile_columns(w), w->tile, more, input ? w->padding_w : 0, x[2]);
+}

@@ -84,7 +84,7 @@ void fuse_take(Kernel *k, Node *n)
 Kernel *fuse_the_kernel(Fuser *f, const char *base, KernelClass class, Phase phase)
 {
     for (int i = 0; i < f->g->kernel_count; i++)
-        if (f->g->kernel[i]->class == class)
+        if (f->g->kernel[i]->class == class && f->g->kernel[i]->phase == phase)
             return f->g->kernel[i];
     return fuse_kernel(f, base, class, phase);
 }

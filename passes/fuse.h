@@ -24,7 +24,7 @@ Phase fuse_phase(const Graph *g, const Node *n);
 char *fuse_identifier(Pool *pool, const char *name);
 /* A new kernel, empty; its name is `base`, told apart from others. */
 Kernel *fuse_kernel(Fuser *f, const char *base, KernelClass class, Phase phase);
-/* The kernel of that class, made on first use. */
+/* The kernel of that class and phase, made on first use. */
 Kernel *fuse_the_kernel(Fuser *f, const char *base, KernelClass class, Phase phase);
 /* Appends n to the kernel; nodes are taken in graph order. */
 void fuse_take(Kernel *k, Node *n);

@@ -6,9 +6,21 @@
  * and a 1x1 convolution gains nothing from being fused. */
 enum { FUSED_ROW_BYTES = 256 * 1024 };
 
+/* The filter of a convolution, before Winograd's transform. */
+static Node *filter_of(const Node *conv)
+{
+    if (conv->op == OP_WINOGRAD_OUTPUT)
+        conv = conv->in[0];
+    if (conv->op == OP_WINOGRAD_MULTIPLY)
+        return conv->in[1]->op == OP_WINOGRAD_FILTER ? conv->in[1]->in[0] : NULL;
+    return conv->op == OP_CONV2D || conv->op == OP_CONV2D_TRANSPOSE ? conv->in[1] : NULL;
+}
+
+/* The parameter of a forward convolution; NULL for other nodes. */
 static Node *filter_state(const Node *conv)
 {
-    return conv->op == OP_CONV2D && conv->in[1]->op == OP_STATE ? conv->in[1] : NULL;
+    Node *filter = filter_of(conv);
+    return filter && filter->op == OP_STATE ? filter : NULL;
 }
 
 static void take_alone(Fuser *f, Node *n)
@@ -71,8 +83,8 @@ static void fuse_forward(Fuser *f, Node *conv)
 
 static bool is_dgrad(const Node *n)
 {
-    return n->op == OP_CONV2D_TRANSPOSE ||
-           (n->op == OP_CONV2D && n->in[1]->op == OP_FILTER_TRANSPOSE);
+    return n->op != OP_WINOGRAD_MULTIPLY && filter_of(n) &&
+           filter_of(n)->op == OP_FILTER_TRANSPOSE;
 }
 
 /* Ops whose result is the gradient of a map, row by row. */
@@ -103,9 +115,9 @@ static char *gradient_name(Fuser *f, const Node *n, const Node *mask)
                     forward->class == KERNEL_MLPCONV_FORWARD))
         return pool_format(f->pool, "%s_backward",
                            fuse_identifier(f->pool, filter_state(forward->node[0])->storage->name));
-    if (is_dgrad(n) && n->in[1]->in[0]->op == OP_STATE)
+    if (is_dgrad(n) && filter_of(n)->in[0]->op == OP_STATE)
         return pool_format(f->pool, "%s_dgrad",
-                           fuse_identifier(f->pool, n->in[1]->in[0]->storage->name));
+                           fuse_identifier(f->pool, filter_of(n)->in[0]->storage->name));
     return pool_strdup(f->pool, op_name(n->op));
 }
 
@@ -174,9 +186,45 @@ static bool is_filter(const Graph *g, const Node *n)
 {
     bool used = false;
     for (int i = 0; i < g->node_count; i++)
-        used |= (g->node[i]->op == OP_CONV2D || g->node[i]->op == OP_CONV2D_TRANSPOSE) &&
-                g->node[i]->in[1] == n;
+        used |= filter_of(g->node[i]) == n;
     return used && (n->op == OP_STATE || n->in[0]->op == OP_STATE);
+}
+
+/* ---- Winograd ---- */
+
+/* The product that n, a Winograd op of maps, belongs to. */
+static const Node *product_of(const Graph *g, const Node *n)
+{
+    const Node *x = n->op == OP_WINOGRAD_WGRAD ? n->in[0] : n;
+    for (int i = 0; i < g->node_count && n->op == OP_WINOGRAD_OUTPUT_GRAD; i++)
+        if (g->node[i]->op == OP_WINOGRAD_WGRAD && g->node[i]->in[1] == n)
+            x = g->node[i]->in[0];
+    for (int i = 0; i < g->node_count && x->op == OP_WINOGRAD_INPUT; i++)
+        if (g->node[i]->op == OP_WINOGRAD_MULTIPLY && g->node[i]->in[0] == x)
+            return g->node[i];
+    return x;
+}
+
+/* conv_2_0_winograd_input, conv_2_0_dgrad_winograd_input ... */
+static char *winograd_name(Fuser *f, const Node *n)
+{
+    const Node *filter = filter_of(product_of(f->g, n));
+    bool dgrad = filter && filter->op == OP_FILTER_TRANSPOSE;
+    const Node *state = dgrad ? filter->in[0] : filter;
+    if (!state || state->op != OP_STATE)
+        return pool_strdup(f->pool, op_name(n->op));
+    return pool_format(f->pool, "%s%s_%s", fuse_identifier(f->pool, state->storage->name),
+                       dgrad ? "_dgrad" : "", op_name(n->op));
+}
+
+static void fuse_winograd(Fuser *f, Node *n)
+{
+    if (n->op == OP_WINOGRAD_FILTER)
+        fuse_take(fuse_the_kernel(f, "winograd_filters", KERNEL_WINOGRAD, PHASE_BEFORE), n);
+    else if (n->op == OP_WINOGRAD_FILTER_GRAD)
+        fuse_take(fuse_the_kernel(f, "winograd_filter_grads", KERNEL_WINOGRAD, PHASE_AFTER), n);
+    else
+        fuse_take(fuse_kernel(f, winograd_name(f, n), KERNEL_WINOGRAD, PHASE_CHUNK), n);
 }
 
 void fuse_cpu_node(Fuser *f, Node *n)
@@ -192,7 +240,9 @@ void fuse_cpu_node(Fuser *f, Node *n)
         fuse_take(fuse_the_kernel(f, "metrics", KERNEL_METRICS, PHASE_AFTER), n);
     else if (phase == PHASE_AFTER && fuse_is_optimizer(n))
         fuse_take(fuse_the_kernel(f, "update", KERNEL_UPDATE, PHASE_AFTER), n);
-    else if (n->op == OP_CONV2D && filter_state(n) && phase == PHASE_CHUNK)
+    else if (op_attr(n->op) == ATTR_WINOGRAD && n->op != OP_WINOGRAD_OUTPUT)
+        fuse_winograd(f, n);
+    else if (filter_state(n) && phase == PHASE_CHUNK)
         fuse_forward(f, n);
     else if (n->op == OP_MAXPOOL || n->op == OP_AVGPOOL)
         fuse_pool_forward(f, n);

@@ -29,6 +29,13 @@ static void widen_halo(const Graph *g, const Node *n, Layout *layout)
         const Node *user = g->node[i];
         const Window *k = &user->attr.window;
         const int32_t *to = user->tensor.shape.dim, *from = n->tensor.shape.dim;
+        if ((user->op == OP_WINOGRAD_INPUT || user->op == OP_WINOGRAD_OUTPUT_GRAD) &&
+            user->in[0] == n) {
+            int halo_h, halo_w;
+            winograd_halo(user, &halo_h, &halo_w);
+            layout->halo_h = (int)larger(layout->halo_h, halo_h);
+            layout->halo_w = (int)larger(layout->halo_w, halo_w);
+        }
         if (user->op == OP_CONV2D_TRANSPOSE && user->in[0] == n && kernel_is_rows(user->kernel)) {
             layout->halo_h = (int)larger(layout->halo_h, transpose_halo(k->kernel_h, k->stride_h,
                                                                    k->padding_h, from[1], to[1]));
@@ -46,6 +53,8 @@ static void widen_halo(const Graph *g, const Node *n, Layout *layout)
 static Layout map_layout(const Graph *g, const Node *n)
 {
     Layout layout = {.kind = LAYOUT_NCHWC, .block = CHANNEL_BLOCK};
+    if (n->kernel->class == KERNEL_WINOGRAD)
+        return (Layout){.kind = LAYOUT_HCNWC, .block = CHANNEL_BLOCK};
     if (value_is_strip(n)) {
         layout.strip = n->kernel->strip;
         return layout;
@@ -76,8 +85,51 @@ static void lay_out_maps(Graph *g, int level)
     }
 }
 
+/* The parameter whose gradient n is: what it is used with has state of it. NULL for none. */
+static Storage *storage_of_gradient(const Graph *g, const Node *n)
+{
+    for (int i = 0; i < g->node_count; i++) {
+        const Node *user = g->node[i];
+        bool uses = false;
+        for (int k = 0; k < user->arity; k++)
+            uses |= user->in[k] == n;
+        for (int k = 0; uses && k < user->arity; k++) {
+            Storage *s = user->in[k]->storage;
+            if (s && user->in[k]->op == OP_STATE)
+                return s->role == ROLE_MOMENT ? module_find_storage(g->module, s->of) : s;
+        }
+    }
+    return NULL;
+}
+
+static Layout packed_filter(LayoutKind kind, int vectors)
+{
+    return (Layout){.kind = kind, .block = CHANNEL_BLOCK, .out_block = CHANNEL_BLOCK * vectors};
+}
+
+/* What a Winograd op packs for itself. The storage and what is transposed from it may lie in any
+ * blocks; a gradient that is summed directly wants those of its tile. */
+static void lay_out_winograd(Graph *g, Node *n)
+{
+    Storage *s = n->op == OP_CONV2D_WGRAD && kernel_is_rows(n->kernel) ? storage_of_gradient(g, n)
+                                                                       : NULL;
+    if (n->op == OP_WINOGRAD_WGRAD)
+        n->tensor.layout = packed_filter(LAYOUT_TAPS, n->tile.vectors);
+    if (n->op == OP_WINOGRAD_MULTIPLY)
+        n->in[1]->tensor.layout = packed_filter(LAYOUT_TAPS, n->tile.vectors);
+    if (n->op == OP_WINOGRAD_FILTER && n->in[0]->op != OP_STATE)
+        n->in[0]->tensor.layout = packed_filter(LAYOUT_FILTER, 1);
+    if (n->op == OP_WINOGRAD_FILTER && n->in[0]->op == OP_STATE)
+        s = n->in[0]->storage;
+    if (s && s->home[TARGET_CPU].layout.kind != LAYOUT_FILTER)
+        s->home[TARGET_CPU].layout =
+            packed_filter(LAYOUT_FILTER, n->op == OP_CONV2D_WGRAD ? n->tile.vectors : 1);
+}
+
 static void lay_out_filters(Graph *g)
 {
+    for (int i = g->node_count - 1; i >= 0; i--) /* gradients before what they are of */
+        lay_out_winograd(g, g->node[i]);
     for (int i = 0; i < g->node_count; i++) {
         Node *n = g->node[i];
         if (n->op != OP_CONV2D && n->op != OP_CONV2D_TRANSPOSE)
@@ -104,15 +156,11 @@ static void lay_out_storage(Module *m, int level)
     }
 }
 
-/* A weight gradient lies as the filter of the convolution with the same input, window and shape. */
+/* A weight gradient lies as its parameter. */
 static Layout wgrad_layout(const Graph *g, const Node *n)
 {
-    for (int i = 0; i < g->node_count; i++) {
-        const Node *c = g->node[i];
-        if (is_wgrad_of(n, c) && c->in[1]->op == OP_STATE)
-            return c->in[1]->storage->home[g->target].layout;
-    }
-    return (Layout){.kind = LAYOUT_PLAIN};
+    const Storage *s = storage_of_gradient(g, n);
+    return s ? s->home[g->target].layout : (Layout){.kind = LAYOUT_PLAIN};
 }
 
 /* The layout of the first operand that is no scalar. */
@@ -130,7 +178,7 @@ static void lay_out_parameters(Graph *g, int level)
     graph_lay_out_storage(g);
     for (int i = 0; i < g->node_count; i++) {
         Node *n = g->node[i];
-        if (n->op == OP_CONV2D_WGRAD)
+        if (n->op == OP_CONV2D_WGRAD || n->op == OP_WINOGRAD_FILTER_GRAD)
             n->tensor.layout = wgrad_layout(g, n);
         else if (n->op == OP_BIAS_GRAD && level > 0)
             n->tensor.layout = (Layout){.kind = LAYOUT_VECTOR, .block = CHANNEL_BLOCK};

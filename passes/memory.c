@@ -59,7 +59,7 @@ static Region region_of(const Graph *g, const Node *n)
         return REGION_NONE;
     if (n->kernel->phase != PHASE_CHUNK)
         return REGION_SHARED;
-    if (n->op == OP_CONV2D_WGRAD || n->op == OP_BIAS_GRAD)
+    if (op_sums_images(n->op))
         return REGION_PARTIAL;
     if (n->tensor.layout.strip > 0)
         return REGION_THREAD;

@@ -67,8 +67,17 @@ static void schedule_wgrad(const Graph *g, Node *n)
     n->tile = (Tile){ceil_div(run, ceil_div(run, ACCUMULATORS / vectors)), vectors};
 }
 
-/* Rows a strip: the map in equal strips of about STRIP_PIXELS. What sums over a whole map or over
- * images has none. */
+/* The products of a Winograd convolution: a row is a tile of an image, of which a chunk has many. */
+static void schedule_winograd(const Graph *g, Node *n)
+{
+    const int32_t *d = n->in[0]->tensor.shape.dim;
+    bool wgrad = n->op == OP_WINOGRAD_WGRAD;
+    int outputs = wgrad ? n->tensor.shape.dim[0] : n->in[1]->tensor.shape.dim[0];
+    n->tile = best_tile(wgrad ? 16 : d[2] * g->chunk, outputs);
+}
+
+/* Rows a strip: the map in equal strips of about STRIP_PIXELS, whole Winograd tiles. What sums over a
+ * whole map or over images has none. */
 static int strip_rows(const Graph *g, const Kernel *k)
 {
     const int32_t *d = k->node[0]->tensor.shape.dim;
@@ -76,11 +85,11 @@ static int strip_rows(const Graph *g, const Kernel *k)
         if (k->node[i]->tensor.shape.rank != 4 || k->node[i]->op == OP_GAP ||
             op_sums_images(k->node[i]->op))
             return 0;
-    int least = ceil_div(LEAST_STRIPS, g->chunk), rows = STRIP_PIXELS / d[2];
-    rows = rows < 1 ? 1 : rows;
-    int strips = ceil_div(d[1], rows);
-    strips = strips > least ? strips : least;
-    return ceil_div(d[1], strips < d[1] ? strips : d[1]);
+    const Node *first = k->node[0];
+    int unit = first->op == OP_WINOGRAD_OUTPUT ? first->attr.winograd.tile : 1;
+    int units = (int)ceil_div(d[1], unit), fit = (int)larger(STRIP_PIXELS / d[2] / unit, 1);
+    int strips = (int)larger(ceil_div(units, fit), ceil_div(LEAST_STRIPS, g->chunk));
+    return (int)smaller(ceil_div(units, smaller(strips, units)) * unit, d[1]);
 }
 
 /* About how many bytes one image's chunk values take, channels padded to vectors. */
@@ -120,10 +129,13 @@ static void schedule_graph(Graph *g)
             if (k->node[j]->op == OP_CONV2D || k->node[j]->op == OP_CONV2D_TRANSPOSE)
                 schedule_conv(k->node[j]);
     }
-    for (int i = 0; i < g->node_count; i++)
-        if (g->node[i]->op == OP_CONV2D_WGRAD && g->node[i]->kernel &&
-            kernel_is_rows(g->node[i]->kernel))
-            schedule_wgrad(g, g->node[i]);
+    for (int i = 0; i < g->node_count; i++) {
+        Node *n = g->node[i];
+        if (n->op == OP_CONV2D_WGRAD && kernel_is_rows(n->kernel))
+            schedule_wgrad(g, n);
+        if (n->op == OP_WINOGRAD_MULTIPLY || n->op == OP_WINOGRAD_WGRAD)
+            schedule_winograd(g, n);
+    }
     g->stage = STAGE_SCHEDULED;
 }
 

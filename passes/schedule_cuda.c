@@ -333,6 +333,7 @@ static void schedule_kernel(const CudaGraph *c, Kernel *k)
         schedule_blocks(k, ceil_div(physical_elements(c, result_of(k)), THREADS), 0);
         return;
     case KERNEL_ROWS:
+    case KERNEL_WINOGRAD:
     case KERNEL_CLASS_COUNT: break;
     }
     internal_error("kernel %s: class %s is not of this target", k->name, class_names[k->class]);

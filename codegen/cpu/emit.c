@@ -43,6 +43,10 @@ static void emit_body(CpuEmitter *e)
         emit_update(e);
         return;
     }
+    if (e->kernel->class == KERNEL_WINOGRAD) {
+        emit_winograd(e);
+        return;
+    }
     if (e->kernel->class == KERNEL_FILTER) {
         emit_filters(e);
         return;
@@ -88,6 +92,12 @@ static void emit_tiles(Pool *pool, const TileSet *tiles, Text *out)
             text_append(out, "CONV_TILE(%s, %d, %d, %d, %d)\n", tile_name(pool, u), u->positions,
                         u->vectors, u->step, u->spread);
     }
+    if (tiles->winograds > 0) {
+        text_append(out, "\n");
+        emit_header(&embedded_winograd_h, out);
+    }
+    for (int i = 0; i < tiles->winograds; i++)
+        emit_winograd_transform(pool, &tiles->winograd[i], out);
 }
 
 static void emit_table(const Module *m, Text *out)

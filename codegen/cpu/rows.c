@@ -34,15 +34,17 @@ static int blocks_of(int channels)
 
 /* ---- tiles ---- */
 
-static void use_tile(CpuEmitter *e, TileUse use)
+const char *use_tile(CpuEmitter *e, TileUse use)
 {
     TileSet *t = e->tiles;
+    const char *name = tile_name(e->pool, &use);
     for (int i = 0; i < t->count; i++)
         if (t->use[i].wgrad == use.wgrad && t->use[i].positions == use.positions &&
             t->use[i].vectors == use.vectors && t->use[i].step == use.step &&
             t->use[i].spread == use.spread)
-            return;
+            return name;
     POOL_PUSH(e->pool, t->use, t->count, t->capacity, use);
+    return name;
 }
 
 /* extent = larges * large + smalls * (large - 1), with as few tiles as `most` allows. */
@@ -57,27 +59,21 @@ static Split split(int extent, int most)
     return (Split){large, larges, tiles - larges};
 }
 
-static const char *tile(CpuEmitter *e, TileUse use)
-{
-    use_tile(e, use);
-    return tile_name(e->pool, &use);
-}
-
 /* A RowTiles initialiser for a row of `pixels`, in tiles of at most `most`. */
 static const char *row_tiles(CpuEmitter *e, int pixels, int most, int vectors, int step, int spread)
 {
     if (pixels < 1)
         return "{0}";
     Split s = split(pixels, most);
-    const char *large = tile(e, (TileUse){false, s.large, vectors, step, spread}), *small = large;
+    const char *large = use_tile(e, (TileUse){false, s.large, vectors, step, spread}), *small = large;
     if (s.smalls)
-        small = tile(e, (TileUse){false, s.large - 1, vectors, step, spread});
+        small = use_tile(e, (TileUse){false, s.large - 1, vectors, step, spread});
     return pool_format(e->pool, "{%s, %s, %d, %d, %d}", large, small, s.large, s.larges, s.smalls);
 }
 
 static const char *wgrad_tile(CpuEmitter *e, int count, int vectors)
 {
-    return tile(e, (TileUse){true, count, vectors, 0, 1});
+    return use_tile(e, (TileUse){true, count, vectors, 0, 1});
 }
 
 /* ---- constants of a statement ---- */
@@ -183,6 +179,9 @@ static void emit_table(CpuEmitter *e, const Node *n)
     case OP_CONV2D_WGRAD:
         table_wgrad(e, n);
         return;
+    case OP_WINOGRAD_OUTPUT:
+        emit_winograd_map(e, n, WINOGRAD_OF_OUTPUT, n->tensor.shape.dim[3]);
+        return;
     case OP_MAXPOOL:
     case OP_AVGPOOL:
         table_pool(e, n, n->in[0], n);
@@ -198,18 +197,18 @@ static void emit_table(CpuEmitter *e, const Node *n)
 
 /* ---- maps ---- */
 
-static const char *map_name(const CpuEmitter *e, const Node *n)
+const char *map_name(const CpuEmitter *e, const Node *n)
 {
     return pool_format(e->pool, "%s_map", value_name(e, n));
 }
 
 static bool is_map(const CpuEmitter *e, const Node *n)
 {
-    return n->tensor.shape.rank == 4 && n->op != OP_STATE && is_per_image(e->graph, n);
+    return n->tensor.shape.rank == 4 && n->op != OP_STATE && is_per_image(e->graph, n) &&
+           n->tensor.layout.kind != LAYOUT_HCNWC;
 }
 
-/* The Map of n for image `image`; strips begin at row r0. */
-static void emit_map(CpuEmitter *e, const Node *n, const char *image)
+void emit_map(CpuEmitter *e, const Node *n, const char *image)
 {
     MapShape s = map_shape(n);
     bool codes = n->tensor.dtype == DT_U8, strip = n->tensor.layout.strip > 0;
@@ -305,6 +304,16 @@ static void emit_transpose(CpuEmitter *e, const Statement *s)
               map_name(e, statement_result(s)), p.flags);
 }
 
+static void emit_winograd_output(CpuEmitter *e, const Statement *s)
+{
+    const Node *n = s->op;
+    Epilogue p = epilogue_of(e, s);
+    emit_line(e, "winograd_output_rows(&%s, %s, %s, %s, %s, %s, n, range, r0, r1);",
+              table_name(e, n), value_name(e, n->in[0]),
+              n->arity > 1 ? value_name(e, n->in[1]) : "NULL", p.mask,
+              map_name(e, statement_result(s)), p.flags);
+}
+
 static void emit_pool_grad(CpuEmitter *e, const Statement *s)
 {
     const Node *n = s->op;
@@ -354,6 +363,9 @@ static void emit_statement(CpuEmitter *e, const Statement *s)
         return;
     case OP_CONV2D_TRANSPOSE:
         emit_transpose(e, s);
+        return;
+    case OP_WINOGRAD_OUTPUT:
+        emit_winograd_output(e, s);
         return;
     case OP_MAXPOOL:
         codes = codes_of(e);

@@ -26,6 +26,7 @@ static void emit_body(CudaEmitter *e)
     case KERNEL_METRICS: cuda_emit_metrics(e); return;
     case KERNEL_UPDATE: cuda_emit_update(e); return;
     case KERNEL_ROWS: /* of the CPU */
+    case KERNEL_WINOGRAD:
     case KERNEL_CLASS_COUNT: break;
     }
     internal_error("%s is of a class that CUDA does not have", e->kernel->name);

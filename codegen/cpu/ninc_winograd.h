@@ -1,0 +1,212 @@
+/* Winograd convolution (Lavin & Gray, arXiv 1509.09308) on blocked maps. The transformed maps lie
+ * by frequency, [frequency][block of 16 channels][image][tile][16], so that each frequency is one
+ * product of a tall matrix, the tiles of all images of the chunk, and a small one, and the register
+ * tiles of ninc_cpu.h run it. */
+
+/* Y = M X M^T for 16 channels: X is IN x IN vectors x_row and x_col elements apart, Y is OUT x OUT
+ * likewise; M is the OUT x IN table. Its zeros cost nothing: all is unrolled. */
+#define WINOGRAD_TRANSFORM(NAME, TABLE, OUT, IN)                                                   \
+    SHARED void NAME(const float *x, ptrdiff_t x_row, ptrdiff_t x_col, float *y, ptrdiff_t y_row,  \
+                     ptrdiff_t y_col)                                                              \
+    {                                                                                              \
+        for (int part = 0; part < LANES; part += LANES_A_PART) {                                   \
+            Vector half[OUT][IN];                                                                  \
+            for (int c = 0; c < IN; c++) {                                                         \
+                Vector in[IN];                                                                     \
+                UNROLL for (int k = 0; k < IN; k++)                                                \
+                    in[k] = load(x + part + k * x_row + c * x_col);                                \
+                UNROLL for (int r = 0; r < OUT; r++) {                                             \
+                    Vector sum = {0};                                                              \
+                    UNROLL for (int k = 0; k < IN; k++)                                            \
+                        if (TABLE[r][k] != 0)                                                      \
+                            sum += in[k] * TABLE[r][k];                                            \
+                    half[r][c] = sum;                                                              \
+                }                                                                                  \
+            }                                                                                      \
+            for (int r = 0; r < OUT; r++)                                                          \
+                UNROLL for (int c = 0; c < OUT; c++) {                                             \
+                    Vector sum = {0};                                                              \
+                    UNROLL for (int k = 0; k < IN; k++)                                            \
+                        if (TABLE[c][k] != 0)                                                      \
+                            sum += half[r][k] * TABLE[c][k];                                       \
+                    store(y + part + r * y_row + c * y_col, sum);                                  \
+                }                                                                                  \
+        }                                                                                          \
+    }
+
+typedef void WinogradFn(const float *x, ptrdiff_t x_row, ptrdiff_t x_col, float *y,
+                        ptrdiff_t y_row, ptrdiff_t y_col);
+
+enum { WINOGRAD_MOST_TILE = 6 };
+
+/* A map and its tiles. */
+typedef struct WinogradMap {
+    WinogradFn *transform;
+    int tile, size; /* outputs of a tile and, with the kernel's reach, inputs, by axis */
+    int tile_rows, tile_columns, blocks;
+    int height, width;         /* of the convolution's output */
+    int padding_h, padding_w;  /* where the first tile starts before the map */
+} WinogradMap;
+
+/* From frequency to frequency and from block to block of a transformed map. */
+INLINE ptrdiff_t frequency_block(const WinogradMap *g, int images)
+{
+    return (ptrdiff_t)images * g->tile_rows * g->tile_columns * LANES;
+}
+
+/* One row of tiles of image n: map x to frequencies y (of all images of the chunk). */
+SHARED void winograd_input_row(const WinogradMap *g, Map x, float *y, ptrdiff_t n, int tile_row,
+                               const NincRange *range)
+{
+    const ptrdiff_t block = frequency_block(g, range->images), frequency = g->blocks * block;
+    const int first = (int)n * g->tile_rows * g->tile_columns + tile_row * g->tile_columns;
+    for (int b = 0; b < g->blocks; b++) {
+        const float *from = map_row(x, tile_row * g->tile - g->padding_h) + b * x.block -
+                            g->padding_w * LANES;
+        float *to = y + b * block + (ptrdiff_t)first * LANES;
+        for (int t = 0; t < g->tile_columns; t++, from += g->tile * LANES, to += LANES)
+            g->transform(from, x.row, LANES, to, g->size * frequency, frequency);
+    }
+}
+
+/* Rows row0 to row1 - 1 of image n's map y, whole tiles but for the last row, from frequencies m.
+ * bias may be NULL; mask.data is read with EPILOGUE_MASK only. */
+SHARED void winograd_output_rows(const WinogradMap *g, const float *m, const float *bias, Map mask,
+                                 Map y, int epilogue, ptrdiff_t n, const NincRange *range, int row0,
+                                 int row1)
+{
+    float tile[WINOGRAD_MOST_TILE * WINOGRAD_MOST_TILE * LANES]
+        __attribute__((aligned(VECTOR_BYTES)));
+    const ptrdiff_t block = frequency_block(g, range->images), frequency = g->blocks * block;
+    const ptrdiff_t image = n * g->tile_rows * g->tile_columns * LANES;
+    const ConvTile flags = {.epilogue = epilogue};
+    for (int b = 0; b < g->blocks; b++)
+        for (int row = row0; row < row1; row += g->tile) {
+            const float *from =
+                m + b * block + image + (ptrdiff_t)(row / g->tile) * g->tile_columns * LANES;
+            const int rows = smaller(g->tile, row1 - row);
+            for (int col = 0; col < g->width; col += g->tile, from += LANES) {
+                const int lanes = smaller(g->tile, g->width - col) * LANES;
+                g->transform(from, g->size * frequency, frequency, tile, g->tile * LANES, LANES);
+                for (int r = 0; r < rows; r++) {
+                    const float *in = tile + r * g->tile * LANES;
+                    const float *masks = epilogue & EPILOGUE_MASK
+                                             ? map_row(mask, row + r) + b * mask.block + col * LANES
+                                             : in;
+                    float *out = map_row(y, row + r) + b * y.block + col * LANES;
+                    for (int i = 0; i < lanes; i += LANES_A_PART) {
+                        Vector v = load(in + i);
+                        if (bias)
+                            v += load(bias + b * LANES + i % LANES);
+                        store(out + i, conv_epilogue(&flags, v, masks + i));
+                    }
+                }
+            }
+        }
+}
+
+/* ---- products ---- */
+
+/* y = x filter for each frequency; inputs and outputs in blocks of 16 channels. */
+typedef struct WinogradMultiply {
+    ConvTileFn *tile, *single; /* `pixels` rows; one row */
+    int pixels, frequencies, tiles, in_blocks, groups, vectors;
+} WinogradMultiply;
+
+/* The slice's frequencies. A remainder of rows is covered by a tile that overlaps the one before. */
+SHARED void winograd_multiply(const WinogradMultiply *g, const float *x, const float *filter,
+                              float *y, const NincRange *range)
+{
+    const ptrdiff_t rows = (ptrdiff_t)range->images * g->tiles, block = rows * LANES;
+    const ptrdiff_t square = (ptrdiff_t)LANES * g->vectors * LANES;
+    ConvTile t = {.x_block = block, .y_block = block, .filter_block = square,
+                  .in_blocks = g->in_blocks, .kernel_h = 1, .kernel_w = 1, .run = LANES};
+    const int pixels = rows < g->pixels ? 1 : g->pixels;
+    for (ptrdiff_t f = slice_begin(range, g->frequencies); f < slice_end(range, g->frequencies); f++)
+        for (int o = 0; o < g->groups; o++) {
+            t.filter = filter + (f * g->groups + o) * g->in_blocks * square;
+            for (ptrdiff_t row = 0; row < rows; row += pixels) {
+                const ptrdiff_t at = row + pixels <= rows ? row : rows - pixels;
+                t.x = x + f * g->in_blocks * block + at * LANES;
+                t.y = y + (f * g->groups + o) * g->vectors * block + at * LANES;
+                t.mask = t.y;
+                (pixels == 1 ? g->single : g->tile)(&t);
+            }
+        }
+}
+
+/* du = x^T dy for each frequency, summed over the tiles of all images. */
+typedef struct WinogradWgrad {
+    WgradTileFn *large_tile, *small_tile; /* 16 inputs are larges x large, then smalls x (large - 1) */
+    int large, larges, smalls;
+    int frequencies, tiles, in_blocks, groups, vectors, strip; /* rows that stay in a cache */
+} WinogradWgrad;
+
+SHARED void winograd_wgrad(const WinogradWgrad *g, const float *x, const float *dy, float *du,
+                           const NincRange *range)
+{
+    const int rows = range->images * g->tiles;
+    const ptrdiff_t block = (ptrdiff_t)rows * LANES;
+    const ptrdiff_t square = (ptrdiff_t)LANES * g->vectors * LANES;
+    WgradTile t = {.x_step = LANES, .dy_block = block, .rows = 1};
+    for (ptrdiff_t f = slice_begin(range, g->frequencies); f < slice_end(range, g->frequencies); f++)
+        for (int row = 0; row < rows; row += g->strip) {
+            t.width = smaller(g->strip, rows - row);
+            t.accumulate = range->accumulate || row > 0;
+            for (int o = 0; o < g->groups; o++) {
+                t.dy = dy + (f * g->groups + o) * g->vectors * block + (ptrdiff_t)row * LANES;
+                for (int b = 0; b < g->in_blocks; b++) {
+                    t.x = x + (f * g->in_blocks + b) * block + (ptrdiff_t)row * LANES;
+                    t.dw = du + ((f * g->groups + o) * g->in_blocks + b) * square;
+                    for (int i = 0; i < g->larges + g->smalls; i++) {
+                        const int count = g->large - (i >= g->larges);
+                        (i < g->larges ? g->large_tile : g->small_tile)(&t);
+                        t.x += count;
+                        t.dw += (ptrdiff_t)count * g->vectors * LANES;
+                    }
+                }
+            }
+        }
+}
+
+/* ---- filters ---- */
+
+/* How a filter lies: squares of 16 inputs x out_block outputs. */
+typedef struct WinogradFilterSide {
+    int taps, out_block, vectors; /* taps by axis; vectors of 16 outputs in all */
+    ptrdiff_t square, tap;        /* from square to square (inputs first), from tap to tap */
+} WinogradFilterSide;
+
+typedef struct WinogradFilter {
+    WinogradFn *transform;
+    int in_blocks;
+    WinogradFilterSide from, to;
+} WinogradFilter;
+
+INLINE ptrdiff_t filter_vector(const WinogradFilter *g, const WinogradFilterSide *s, int input,
+                               int vector)
+{
+    const int output = vector * LANES;
+    return ((ptrdiff_t)(output / s->out_block) * g->in_blocks + input / LANES) * s->square +
+           (ptrdiff_t)(input % LANES) * s->out_block + output % s->out_block;
+}
+
+/* The slice's part of a filter to its frequencies, or of a gradient back. Outputs that only `to` has
+ * are padding and become zero. */
+SHARED void winograd_filter(const WinogradFilter *g, const float *from, float *to,
+                            const NincRange *range)
+{
+    const ptrdiff_t units = (ptrdiff_t)g->in_blocks * LANES * g->to.vectors;
+    const WinogradFilterSide *f = &g->from, *s = &g->to;
+    for (ptrdiff_t u = slice_begin(range, units); u < slice_end(range, units); u++) {
+        const int input = (int)(u / s->vectors), vector = (int)(u % s->vectors);
+        float *out = to + filter_vector(g, s, input, vector);
+        if (vector < f->vectors) {
+            g->transform(from + filter_vector(g, f, input, vector), f->taps * f->tap, f->tap, out,
+                         s->taps * s->tap, s->tap);
+            continue;
+        }
+        for (int tap = 0; tap < s->taps * s->taps; tap++)
+            memset(out + tap * s->tap, 0, LANES * sizeof(float));
+    }
+}

@@ -1,0 +1,203 @@
+/* Kernels of Winograd ops: the constants of each op and a call of ninc_winograd.h. */
+#include "../../ir/numbers.h"
+#include "cpu.h"
+
+/* Of the frequencies of dy that a weight gradient's tiles read again and again: a part of a level-1
+ * cache. */
+enum { STRIP_BYTES = 24 * 1024, LANES = 16 };
+
+static int blocks_of(int channels)
+{
+    return (int)ceil_div(channels, LANES);
+}
+
+static const char *winograd_table(const CpuEmitter *e, const Node *n)
+{
+    return pool_format(e->pool, "%s_v%d", e->kernel->name, e->number[n->id]);
+}
+
+/* ---- transforms ---- */
+
+static const char *const transform_names[WINOGRAD_TRANSFORMS] = {"input", "output", "output_grad",
+                                                                 "filter", "filter_grad"};
+
+const char *winograd_transform_name(Pool *pool, const WinogradUse *use)
+{
+    return pool_format(pool, "winograd_%s_%dx%d", transform_names[use->transform], use->tile,
+                       use->kernel);
+}
+
+const char *use_winograd_transform(CpuEmitter *e, const Node *n, WinogradTransform transform)
+{
+    TileSet *t = e->tiles;
+    WinogradUse use = {transform, n->attr.winograd.tile, n->attr.winograd.kernel};
+    const char *name = winograd_transform_name(e->pool, &use);
+    for (int i = 0; i < t->winograds; i++)
+        if (t->winograd[i].transform == transform && t->winograd[i].tile == use.tile &&
+            t->winograd[i].kernel == use.kernel)
+            return name;
+    POOL_PUSH(e->pool, t->winograd, t->winograds, t->winograd_capacity, use);
+    return name;
+}
+
+/* The transform's matrix, rows x columns. */
+typedef struct Matrix {
+    int rows, columns;
+    double at[WINOGRAD_MAX_SIZE][WINOGRAD_MAX_SIZE];
+} Matrix;
+
+static Matrix matrix_of(const WinogradUse *use)
+{
+    WinogradMatrices w;
+    winograd_matrices(use->tile, use->kernel, &w);
+    int size[WINOGRAD_TRANSFORMS][2] = {{w.size, w.size},
+                                        {use->tile, w.size},
+                                        {w.size, use->tile},
+                                        {w.size, use->kernel},
+                                        {use->kernel, w.size}};
+    Matrix m = {.rows = size[use->transform][0], .columns = size[use->transform][1]};
+    for (int r = 0; r < m.rows; r++)
+        for (int c = 0; c < m.columns; c++)
+            switch (use->transform) {
+            case WINOGRAD_OF_INPUT: m.at[r][c] = w.bt[r][c]; break;
+            case WINOGRAD_OF_OUTPUT: m.at[r][c] = w.at[r][c]; break;
+            case WINOGRAD_OF_OUTPUT_GRAD: m.at[r][c] = w.at[c][r]; break;
+            case WINOGRAD_OF_FILTER: m.at[r][c] = w.g[r][c]; break;
+            case WINOGRAD_OF_FILTER_GRAD: m.at[r][c] = w.g[c][r]; break;
+            case WINOGRAD_TRANSFORMS: break;
+            }
+    return m;
+}
+
+void emit_winograd_transform(Pool *pool, const WinogradUse *use, Text *out)
+{
+    const char *name = winograd_transform_name(pool, use);
+    Matrix m = matrix_of(use);
+    text_append(out, "\nstatic const float %s_matrix[%d][%d] = {\n", name, m.rows, m.columns);
+    for (int r = 0; r < m.rows; r++) {
+        text_append(out, "    {");
+        for (int c = 0; c < m.columns; c++)
+            text_append(out, "%s%.9g", c ? ", " : "", m.at[r][c]);
+        text_append(out, "},\n");
+    }
+    text_append(out, "};\nWINOGRAD_TRANSFORM(%s, %s_matrix, %d, %d)\n", name, name, m.rows,
+                m.columns);
+}
+
+/* ---- maps ---- */
+
+/* first_h, first_w: rows and columns by which the first tile starts before the map. */
+void emit_winograd_map(CpuEmitter *e, const Node *n, WinogradTransform transform, int channels)
+{
+    const Winograd *w = &n->attr.winograd;
+    bool input = transform == WINOGRAD_OF_INPUT;
+    text_append(e->tables,
+                "static const WinogradMap %s = {\n"
+                "    .transform = %s, .tile = %d, .size = %d,\n"
+                "    .tile_rows = %d, .tile_columns = %d, .blocks = %d, .height = %d, .width = %d,\n"
+                "    .padding_h = %d, .padding_w = %d};\n",
+                winograd_table(e, n), use_winograd_transform(e, n, transform), w->tile,
+                winograd_size(w), winograd_tile_rows(w), winograd_tile_columns(w),
+                blocks_of(channels), w->height, w->width, input ? w->padding_h : 0,
+                input ? w->padding_w : 0);
+}
+
+/* A slice is one row of tiles of one image. */
+static void emit_input(CpuEmitter *e, const Node *n, WinogradTransform transform)
+{
+    int rows = winograd_tile_rows(&n->attr.winograd);
+    emit_winograd_map(e, n, transform, n->tensor.shape.dim[3]);
+    emit_line(e, "const ptrdiff_t n = range->slice / %d;", rows);
+    emit_line(e, "if (n >= range->images)");
+    emit_line(e, "    return;");
+    emit_map(e, n->in[0], "n");
+    emit_line(e, "winograd_input_row(&%s, %s, %s, n, range->slice %% %d, range);",
+              winograd_table(e, n), map_name(e, n->in[0]), value_name(e, n), rows);
+}
+
+/* ---- products ---- */
+
+static void emit_multiply(CpuEmitter *e, const Node *n)
+{
+    const int32_t *filter = n->in[1]->tensor.shape.dim;
+    int vectors = n->tile.vectors, groups = (int)ceil_div(filter[0], LANES * vectors);
+    const char *tile = use_tile(e, (TileUse){false, n->tile.pixels, vectors, LANES, 1});
+    const char *single = use_tile(e, (TileUse){false, 1, vectors, LANES, 1});
+    text_append(e->tables,
+                "static const WinogradMultiply %s = {\n"
+                "    .tile = %s, .single = %s, .pixels = %d,\n"
+                "    .frequencies = %d, .tiles = %d, .in_blocks = %d, .groups = %d, .vectors = %d};\n",
+                winograd_table(e, n), tile, single, n->tile.pixels, n->tensor.shape.dim[1],
+                n->tensor.shape.dim[2], blocks_of(filter[1]), groups, vectors);
+    emit_line(e, "winograd_multiply(&%s, %s, %s, %s, range);", winograd_table(e, n),
+              value_name(e, n->in[0]), value_name(e, n->in[1]), value_name(e, n));
+}
+
+static void emit_wgrad(CpuEmitter *e, const Node *n)
+{
+    const int32_t *x = n->in[0]->tensor.shape.dim, *du = n->tensor.shape.dim;
+    int vectors = n->tile.vectors, tiles = (int)ceil_div(LANES, n->tile.pixels);
+    int large = (int)ceil_div(LANES, tiles), larges = LANES - tiles * (large - 1);
+    const char *large_tile = use_tile(e, (TileUse){true, large, vectors, 0, 1});
+    const char *small_tile =
+        tiles > larges ? use_tile(e, (TileUse){true, large - 1, vectors, 0, 1}) : large_tile;
+    text_append(e->tables,
+                "static const WinogradWgrad %s = {\n"
+                "    .large_tile = %s, .small_tile = %s,\n"
+                "    .large = %d, .larges = %d, .smalls = %d,\n"
+                "    .frequencies = %d, .tiles = %d, .in_blocks = %d, .groups = %d,\n"
+                "    .vectors = %d, .strip = %d};\n",
+                winograd_table(e, n), large_tile, small_tile, large, larges, tiles - larges, x[1],
+                x[2], blocks_of(du[1]), (int)ceil_div(du[0], LANES * vectors), vectors,
+                STRIP_BYTES / (64 * vectors));
+    emit_line(e, "winograd_wgrad(&%s, %s, %s, %s, range);", winograd_table(e, n),
+              value_name(e, n->in[0]), value_name(e, n->in[1]), value_name(e, n));
+}
+
+/* ---- filters ---- */
+
+static void emit_side(CpuEmitter *e, const char *side, const Tensor *t)
+{
+    const int32_t *d = t->shape.dim;
+    int outputs = t->layout.out_block, groups = (int)ceil_div(d[0], outputs);
+    long long square = (long long)LANES * outputs, taps = (long long)d[2] * d[3];
+    bool by_tap = t->layout.kind == LAYOUT_TAPS;
+    text_append(e->tables, "    .%s = {%d, %d, %d, %lld, %lld}", side, d[2], outputs,
+                groups * outputs / LANES, by_tap ? square : taps * square,
+                by_tap ? square * groups * blocks_of(d[1]) : square);
+}
+
+static void emit_filter(CpuEmitter *e, const Node *n)
+{
+    bool grad = n->op == OP_WINOGRAD_FILTER_GRAD;
+    text_append(e->tables, "static const WinogradFilter %s = {\n    .transform = %s, .in_blocks = %d,\n",
+                winograd_table(e, n),
+                use_winograd_transform(e, n, grad ? WINOGRAD_OF_FILTER_GRAD : WINOGRAD_OF_FILTER),
+                blocks_of(n->tensor.shape.dim[1]));
+    emit_side(e, "from", &n->in[0]->tensor);
+    text_append(e->tables, ",\n");
+    emit_side(e, "to", &n->tensor);
+    text_append(e->tables, "};\n");
+    emit_line(e, "winograd_filter(&%s, %s, %s, range);", winograd_table(e, n),
+              value_name(e, n->in[0]), value_name(e, n));
+}
+
+static void emit_node(CpuEmitter *e, const Node *n)
+{
+    switch ((int)n->op) {
+    case OP_WINOGRAD_INPUT: emit_input(e, n, WINOGRAD_OF_INPUT); return;
+    case OP_WINOGRAD_OUTPUT_GRAD: emit_input(e, n, WINOGRAD_OF_OUTPUT_GRAD); return;
+    case OP_WINOGRAD_MULTIPLY: emit_multiply(e, n); return;
+    case OP_WINOGRAD_WGRAD: emit_wgrad(e, n); return;
+    case OP_WINOGRAD_FILTER:
+    case OP_WINOGRAD_FILTER_GRAD: emit_filter(e, n); return;
+    default: internal_error("%s in a Winograd kernel", op_name(n->op));
+    }
+}
+
+void emit_winograd(CpuEmitter *e)
+{
+    for (int i = 0; i < e->kernel->node_count; i++)
+        emit_node(e, e->kernel->node[i]);
+    text_append(e->tables, "\n");
+}
