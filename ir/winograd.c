@@ -72,7 +72,7 @@ static void balance(WinogradMatrices *m, int j, int kernel)
     for (int i = 0; i < m->size; i++)
         m->bt[j][i] /= largest;
     for (int k = 0; k < kernel; k++)
-        m->g[j][k] *= largest;
+        m->g[j][k] = m->g[j][k] * largest + 0.0; /* not -0 */
 }
 
 void winograd_matrices(int tile, int kernel, WinogradMatrices *out)
