@@ -4,60 +4,32 @@
 
 #include <stdlib.h>
 
-/* A transform's matrix, a tile, a tile's frequencies, or a filter. */
-typedef struct Square {
-    int rows, columns;
-    double at[WINOGRAD_MAX_SIZE][WINOGRAD_MAX_SIZE];
-} Square;
-
-static Square square_of(int rows, int columns, const double *m, int row_step, int column_step)
-{
-    Square s = {rows, columns, {{0}}};
-    for (int i = 0; i < rows; i++)
-        for (int j = 0; j < columns; j++)
-            s.at[i][j] = m[i * row_step + j * column_step];
-    return s;
-}
-
-/* The matrix L of n's transform x -> L x L^T: B^T, G, A^T, A or G^T. */
-static Square matrix_of(const Node *n)
-{
-    enum { G_STEP = WINOGRAD_MAX_KERNEL, STEP = WINOGRAD_MAX_SIZE };
-    int tile = n->attr.winograd.tile, kernel = n->attr.winograd.kernel;
-    WinogradMatrices m;
-    winograd_matrices(tile, kernel, &m);
-    switch ((int)n->op) {
-    case OP_WINOGRAD_INPUT: return square_of(m.size, m.size, m.bt[0], STEP, 1);
-    case OP_WINOGRAD_FILTER: return square_of(m.size, kernel, m.g[0], G_STEP, 1);
-    case OP_WINOGRAD_OUTPUT: return square_of(tile, m.size, m.at[0], STEP, 1);
-    case OP_WINOGRAD_OUTPUT_GRAD: return square_of(m.size, tile, m.at[0], 1, STEP);
-    default: return square_of(kernel, m.size, m.g[0], 1, G_STEP);
-    }
-}
+/* A tile, its frequencies, or a filter. */
+typedef double Square[WINOGRAD_MAX_SIZE][WINOGRAD_MAX_SIZE];
 
 /* y = L x L^T */
-static void transform(const Square *l, const Square *x, Square *y)
+static void transform(const WinogradTransform *l, Square x, Square y)
 {
-    Square half = {l->rows, l->columns, {{0}}};
-    *y = (Square){l->rows, l->rows, {{0}}};
+    Square half = {{0}};
+    memset(y, 0, sizeof(Square));
     for (int i = 0; i < l->rows; i++)
         for (int k = 0; k < l->columns; k++)
             for (int j = 0; j < l->columns; j++)
-                half.at[i][j] += l->at[i][k] * x->at[k][j];
+                half[i][j] += l->at[i][k] * x[k][j];
     for (int i = 0; i < l->rows; i++)
         for (int j = 0; j < l->rows; j++)
             for (int k = 0; k < l->columns; k++)
-                y->at[i][j] += half.at[i][k] * l->at[j][k];
+                y[i][j] += half[i][k] * l->at[j][k];
 }
 
 /* The square at (row, column) of channel c of image n; zero outside of the map. */
-static void read_square(const Map *m, int n, int row, int column, int c, Square *x)
+static void read_square(const Map *m, int n, int row, int column, int c, Square x)
 {
     for (int i = 0; i < WINOGRAD_MAX_SIZE; i++)
         for (int j = 0; j < WINOGRAD_MAX_SIZE; j++) {
             int h = row + i, w = column + j;
             bool inside = h >= 0 && w >= 0 && h < m->h && w < m->w;
-            x->at[i][j] = inside ? map_at(m, n, h, w)[c] : 0;
+            x[i][j] = inside ? map_at(m, n, h, w)[c] : 0;
         }
 }
 
@@ -67,7 +39,7 @@ static void eval_map_transform(Eval *e, const Node *node)
 {
     const Winograd *w = &node->attr.winograd;
     Map x = eval_map(e, node->in[0]), y = eval_map(e, node);
-    Square l = matrix_of(node);
+    WinogradTransform l = winograd_transform(node);
     bool margin = node->op == OP_WINOGRAD_INPUT;
     int columns = winograd_tile_columns(w);
     PARALLEL_FOR
@@ -77,10 +49,10 @@ static void eval_map_transform(Eval *e, const Node *node)
         int column = t % columns * w->tile - (margin ? w->padding_w : 0);
         Square in, out;
         for (int c = 0; c < x.c; c++) {
-            read_square(&x, n, row, column, c, &in);
-            transform(&l, &in, &out);
+            read_square(&x, n, row, column, c, in);
+            transform(&l, in, out);
             for (int f = 0; f < y.h; f++)
-                map_at(&y, n, f, t)[c] = out.at[f / l.rows][f % l.rows];
+                map_at(&y, n, f, t)[c] = out[f / l.rows][f % l.rows];
         }
     }
 }
@@ -90,7 +62,7 @@ static void eval_output(Eval *e, const Node *node)
     const Winograd *w = &node->attr.winograd;
     Map m = eval_map(e, node->in[0]), y = eval_map(e, node);
     const double *bias = node->arity > 1 ? eval_value(e, node->in[1]) : NULL;
-    Square l = matrix_of(node);
+    WinogradTransform l = winograd_transform(node);
     int columns = winograd_tile_columns(w);
     PARALLEL_FOR
     for (int piece = 0; piece < m.n * m.w; piece++) {
@@ -99,11 +71,11 @@ static void eval_output(Eval *e, const Node *node)
         Square in, out;
         for (int c = 0; c < m.c; c++) {
             for (int f = 0; f < m.h; f++)
-                in.at[f / l.columns][f % l.columns] = map_at(&m, n, f, t)[c];
-            transform(&l, &in, &out);
+                in[f / l.columns][f % l.columns] = map_at(&m, n, f, t)[c];
+            transform(&l, in, out);
             for (int i = 0; i < w->tile && row + i < y.h; i++)
                 for (int j = 0; j < w->tile && column + j < y.w; j++)
-                    map_at(&y, n, row + i, column + j)[c] = out.at[i][j] + (bias ? bias[c] : 0);
+                    map_at(&y, n, row + i, column + j)[c] = out[i][j] + (bias ? bias[c] : 0);
         }
     }
 }
@@ -114,13 +86,14 @@ static void eval_filter_transform(Eval *e, const Node *node)
     const double *in = eval_value(e, node->in[0]);
     double *out = eval_value(e, node);
     const int32_t *dim = node->tensor.shape.dim;
-    Square l = matrix_of(node), x, y;
+    WinogradTransform l = winograd_transform(node);
+    Square x, y;
     for (int64_t pair = 0; pair < (int64_t)dim[0] * dim[1]; pair++) {
         for (int i = 0; i < l.columns * l.columns; i++)
-            x.at[i / l.columns][i % l.columns] = in[pair * l.columns * l.columns + i];
-        transform(&l, &x, &y);
+            x[i / l.columns][i % l.columns] = in[pair * l.columns * l.columns + i];
+        transform(&l, x, y);
         for (int i = 0; i < l.rows * l.rows; i++)
-            out[pair * l.rows * l.rows + i] = y.at[i / l.rows][i % l.rows];
+            out[pair * l.rows * l.rows + i] = y[i / l.rows][i % l.rows];
     }
 }
 

@@ -562,6 +562,15 @@ typedef struct WinogradMatrices {
 bool winograd_is_valid(int tile, int kernel);
 /* Of a valid pair. */
 void winograd_matrices(int tile, int kernel, WinogradMatrices *out);
+
+/* The matrix L of a node's transform x -> L x L^T: B^T, G, A^T, A or G^T by its op. */
+typedef struct WinogradTransform {
+    int rows, columns;
+    double at[WINOGRAD_MAX_SIZE][WINOGRAD_MAX_SIZE];
+} WinogradTransform;
+
+WinogradTransform winograd_transform(const Node *n);
+
 /* Rows and columns of a transformed tile: tile + kernel - 1. */
 int winograd_size(const Winograd *w);
 /* Rows and columns of tiles over the output map, and their product. */

@@ -72,7 +72,7 @@ static void balance(WinogradMatrices *m, int j, int kernel)
     for (int i = 0; i < m->size; i++)
         m->bt[j][i] /= largest;
     for (int k = 0; k < kernel; k++)
-        m->g[j][k] *= largest;
+        m->g[j][k] = m->g[j][k] * largest + 0.0; /* not -0 */
 }
 
 void winograd_matrices(int tile, int kernel, WinogradMatrices *out)
@@ -109,4 +109,31 @@ void winograd_halo(const Node *n, int *halo_h, int *halo_w)
     int more = input ? w->kernel - 1 : 0;
     *halo_h = reach(winograd_tile_rows(w), w->tile, more, input ? w->padding_h : 0, x[1]);
     *halo_w = reach(winograd_tile_columns(w), w->tile, more, input ? w->padding_w : 0, x[2]);
+}
+
+/* L[i][j] = m[i * row_step + j * column_step] */
+static WinogradTransform transform_of(int rows, int columns, const double *m, int row_step,
+                                      int column_step)
+{
+    WinogradTransform t = {rows, columns, {{0}}};
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < columns; j++)
+            t.at[i][j] = m[i * row_step + j * column_step];
+    return t;
+}
+
+WinogradTransform winograd_transform(const Node *n)
+{
+    enum { G_STEP = WINOGRAD_MAX_KERNEL, STEP = WINOGRAD_MAX_SIZE };
+    int tile = n->attr.winograd.tile, kernel = n->attr.winograd.kernel;
+    WinogradMatrices m;
+    winograd_matrices(tile, kernel, &m);
+    switch ((int)n->op) {
+    case OP_WINOGRAD_INPUT: return transform_of(m.size, m.size, m.bt[0], STEP, 1);
+    case OP_WINOGRAD_FILTER: return transform_of(m.size, kernel, m.g[0], G_STEP, 1);
+    case OP_WINOGRAD_OUTPUT: return transform_of(tile, m.size, m.at[0], STEP, 1);
+    case OP_WINOGRAD_OUTPUT_GRAD: return transform_of(m.size, tile, m.at[0], 1, STEP);
+    case OP_WINOGRAD_FILTER_GRAD: return transform_of(kernel, m.size, m.g[0], 1, G_STEP);
+    }
+    internal_error("%s is no transform", op_name(n->op));
 }

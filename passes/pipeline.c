@@ -160,8 +160,8 @@ static void run_pass(const char *name, Module *m, const PipelineOptions *o)
         pass_precision(m, o->precision);
     else if (strcmp(name, "dgrad") == 0)
         pass_dgrad(m);
-    else if (strcmp(name, "winograd") == 0) /* no level yet: the emitters must know the ops */
-        pass_winograd(m, fuses && o->level >= 3 ? o->level : 0);
+    else if (strcmp(name, "winograd") == 0)
+        pass_winograd(m, o->level);
     else if (strcmp(name, "fuse") == 0)
         pass_fuse(m, fuses ? o->level : 0);
     else if (strcmp(name, "schedule") == 0)

@@ -123,6 +123,7 @@ START_TEST(smallest_by_hand)
     winograd_matrices(2, 3, &m);
     for (int i = 0; i < 4; i++)
         for (int j = 0; j < 4; j++) {
+            ck_assert(m.g[i][j] != 0 || !signbit(m.g[i][j])); /* emitted as 0, not -0 */
             ck_assert_double_eq(m.bt[i][j], bt[i][j]);
             if (i < 2)
                 ck_assert_double_eq(m.at[i][j], at[i][j]);

@@ -11,27 +11,12 @@ typedef struct TileUse {
     int positions, vectors, step, spread;
 } TileUse;
 
-/* Matrices of Winograd's transforms: B^T, A^T, A, G, G^T. */
-typedef enum WinogradTransform {
-    WINOGRAD_OF_INPUT,
-    WINOGRAD_OF_OUTPUT,
-    WINOGRAD_OF_OUTPUT_GRAD,
-    WINOGRAD_OF_FILTER,
-    WINOGRAD_OF_FILTER_GRAD,
-    WINOGRAD_TRANSFORMS
-} WinogradTransform;
-
-typedef struct WinogradUse {
-    WinogradTransform transform;
-    int tile, kernel;
-} WinogradUse;
-
 /* What the kernels of a module call and is emitted before them. */
 typedef struct TileSet {
     TileUse *use;
     int count, capacity;
-    WinogradUse *winograd;
-    int winograds, winograd_capacity;
+    const Node **transform; /* Winograd ops, of each transform one */
+    int transforms, transform_capacity;
 } TileSet;
 
 typedef struct CpuEmitter {
@@ -79,13 +64,10 @@ const char *map_name(const CpuEmitter *e, const Node *n);
 
 /* A kernel of Winograd ops. */
 void emit_winograd(CpuEmitter *e);
-/* The constants of a Winograd op that reads or writes a map of so many channels. */
-void emit_winograd_map(CpuEmitter *e, const Node *n, WinogradTransform transform, int channels);
-/* Takes n's transform into the set; its name. */
-const char *use_winograd_transform(CpuEmitter *e, const Node *n, WinogradTransform transform);
-const char *winograd_transform_name(Pool *pool, const WinogradUse *use);
-/* A transform's matrix and function. */
-void emit_winograd_transform(Pool *pool, const WinogradUse *use, Text *out);
+/* The constants of a Winograd op between a map and its frequencies. */
+void emit_winograd_map(CpuEmitter *e, const Node *n);
+/* The matrix and the function of a Winograd op's transform. */
+void emit_winograd_transform(Pool *pool, const Node *n, Text *out);
 
 /* ---- update.c ---- */
 

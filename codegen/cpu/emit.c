@@ -92,12 +92,12 @@ static void emit_tiles(Pool *pool, const TileSet *tiles, Text *out)
             text_append(out, "CONV_TILE(%s, %d, %d, %d, %d)\n", tile_name(pool, u), u->positions,
                         u->vectors, u->step, u->spread);
     }
-    if (tiles->winograds > 0) {
+    if (tiles->transforms > 0) {
         text_append(out, "\n");
         emit_header(&embedded_winograd_h, out);
     }
-    for (int i = 0; i < tiles->winograds; i++)
-        emit_winograd_transform(pool, &tiles->winograd[i], out);
+    for (int i = 0; i < tiles->transforms; i++)
+        emit_winograd_transform(pool, tiles->transform[i], out);
 }
 
 static void emit_table(const Module *m, Text *out)

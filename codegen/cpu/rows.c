@@ -180,7 +180,7 @@ static void emit_table(CpuEmitter *e, const Node *n)
         table_wgrad(e, n);
         return;
     case OP_WINOGRAD_OUTPUT:
-        emit_winograd_map(e, n, WINOGRAD_OF_OUTPUT, n->tensor.shape.dim[3]);
+        emit_winograd_map(e, n);
         return;
     case OP_MAXPOOL:
     case OP_AVGPOOL:

@@ -18,61 +18,30 @@ static const char *winograd_table(const CpuEmitter *e, const Node *n)
 
 /* ---- transforms ---- */
 
-static const char *const transform_names[WINOGRAD_TRANSFORMS] = {"input", "output", "output_grad",
-                                                                 "filter", "filter_grad"};
-
-const char *winograd_transform_name(Pool *pool, const WinogradUse *use)
+/* winograd_input_4x5: of tiles of 4 and a kernel of 5. */
+static const char *transform_name(Pool *pool, const Node *n)
 {
-    return pool_format(pool, "winograd_%s_%dx%d", transform_names[use->transform], use->tile,
-                       use->kernel);
+    return pool_format(pool, "%s_%dx%d", op_name(n->op), n->attr.winograd.tile,
+                       n->attr.winograd.kernel);
 }
 
-const char *use_winograd_transform(CpuEmitter *e, const Node *n, WinogradTransform transform)
+/* Takes n's transform into the set; its name. */
+static const char *use_transform(CpuEmitter *e, const Node *n)
 {
     TileSet *t = e->tiles;
-    WinogradUse use = {transform, n->attr.winograd.tile, n->attr.winograd.kernel};
-    const char *name = winograd_transform_name(e->pool, &use);
-    for (int i = 0; i < t->winograds; i++)
-        if (t->winograd[i].transform == transform && t->winograd[i].tile == use.tile &&
-            t->winograd[i].kernel == use.kernel)
-            return name;
-    POOL_PUSH(e->pool, t->winograd, t->winograds, t->winograd_capacity, use);
-    return name;
+    for (int i = 0; i < t->transforms; i++) {
+        const Winograd *a = &t->transform[i]->attr.winograd, *b = &n->attr.winograd;
+        if (t->transform[i]->op == n->op && a->tile == b->tile && a->kernel == b->kernel)
+            return transform_name(e->pool, n);
+    }
+    POOL_PUSH(e->pool, t->transform, t->transforms, t->transform_capacity, n);
+    return transform_name(e->pool, n);
 }
 
-/* The transform's matrix, rows x columns. */
-typedef struct Matrix {
-    int rows, columns;
-    double at[WINOGRAD_MAX_SIZE][WINOGRAD_MAX_SIZE];
-} Matrix;
-
-static Matrix matrix_of(const WinogradUse *use)
+void emit_winograd_transform(Pool *pool, const Node *n, Text *out)
 {
-    WinogradMatrices w;
-    winograd_matrices(use->tile, use->kernel, &w);
-    int size[WINOGRAD_TRANSFORMS][2] = {{w.size, w.size},
-                                        {use->tile, w.size},
-                                        {w.size, use->tile},
-                                        {w.size, use->kernel},
-                                        {use->kernel, w.size}};
-    Matrix m = {.rows = size[use->transform][0], .columns = size[use->transform][1]};
-    for (int r = 0; r < m.rows; r++)
-        for (int c = 0; c < m.columns; c++)
-            switch (use->transform) {
-            case WINOGRAD_OF_INPUT: m.at[r][c] = w.bt[r][c]; break;
-            case WINOGRAD_OF_OUTPUT: m.at[r][c] = w.at[r][c]; break;
-            case WINOGRAD_OF_OUTPUT_GRAD: m.at[r][c] = w.at[c][r]; break;
-            case WINOGRAD_OF_FILTER: m.at[r][c] = w.g[r][c]; break;
-            case WINOGRAD_OF_FILTER_GRAD: m.at[r][c] = w.g[c][r]; break;
-            case WINOGRAD_TRANSFORMS: break;
-            }
-    return m;
-}
-
-void emit_winograd_transform(Pool *pool, const WinogradUse *use, Text *out)
-{
-    const char *name = winograd_transform_name(pool, use);
-    Matrix m = matrix_of(use);
+    const char *name = transform_name(pool, n);
+    WinogradTransform m = winograd_transform(n);
     text_append(out, "\nstatic const float %s_matrix[%d][%d] = {\n", name, m.rows, m.columns);
     for (int r = 0; r < m.rows; r++) {
         text_append(out, "    {");
@@ -86,27 +55,26 @@ void emit_winograd_transform(Pool *pool, const WinogradUse *use, Text *out)
 
 /* ---- maps ---- */
 
-/* first_h, first_w: rows and columns by which the first tile starts before the map. */
-void emit_winograd_map(CpuEmitter *e, const Node *n, WinogradTransform transform, int channels)
+void emit_winograd_map(CpuEmitter *e, const Node *n)
 {
     const Winograd *w = &n->attr.winograd;
-    bool input = transform == WINOGRAD_OF_INPUT;
+    bool input = n->op == OP_WINOGRAD_INPUT;
     text_append(e->tables,
                 "static const WinogradMap %s = {\n"
                 "    .transform = %s, .tile = %d, .size = %d,\n"
                 "    .tile_rows = %d, .tile_columns = %d, .blocks = %d, .height = %d, .width = %d,\n"
                 "    .padding_h = %d, .padding_w = %d};\n",
-                winograd_table(e, n), use_winograd_transform(e, n, transform), w->tile,
+                winograd_table(e, n), use_transform(e, n), w->tile,
                 winograd_size(w), winograd_tile_rows(w), winograd_tile_columns(w),
-                blocks_of(channels), w->height, w->width, input ? w->padding_h : 0,
+                blocks_of(n->tensor.shape.dim[3]), w->height, w->width, input ? w->padding_h : 0,
                 input ? w->padding_w : 0);
 }
 
 /* A slice is one row of tiles of one image. */
-static void emit_input(CpuEmitter *e, const Node *n, WinogradTransform transform)
+static void emit_input(CpuEmitter *e, const Node *n)
 {
     int rows = winograd_tile_rows(&n->attr.winograd);
-    emit_winograd_map(e, n, transform, n->tensor.shape.dim[3]);
+    emit_winograd_map(e, n);
     emit_line(e, "const ptrdiff_t n = range->slice / %d;", rows);
     emit_line(e, "if (n >= range->images)");
     emit_line(e, "    return;");
@@ -169,11 +137,9 @@ static void emit_side(CpuEmitter *e, const char *side, const Tensor *t)
 
 static void emit_filter(CpuEmitter *e, const Node *n)
 {
-    bool grad = n->op == OP_WINOGRAD_FILTER_GRAD;
-    text_append(e->tables, "static const WinogradFilter %s = {\n    .transform = %s, .in_blocks = %d,\n",
-                winograd_table(e, n),
-                use_winograd_transform(e, n, grad ? WINOGRAD_OF_FILTER_GRAD : WINOGRAD_OF_FILTER),
-                blocks_of(n->tensor.shape.dim[1]));
+    text_append(e->tables,
+                "static const WinogradFilter %s = {\n    .transform = %s, .in_blocks = %d,\n",
+                winograd_table(e, n), use_transform(e, n), blocks_of(n->tensor.shape.dim[1]));
     emit_side(e, "from", &n->in[0]->tensor);
     text_append(e->tables, ",\n");
     emit_side(e, "to", &n->tensor);
@@ -185,8 +151,8 @@ static void emit_filter(CpuEmitter *e, const Node *n)
 static void emit_node(CpuEmitter *e, const Node *n)
 {
     switch ((int)n->op) {
-    case OP_WINOGRAD_INPUT: emit_input(e, n, WINOGRAD_OF_INPUT); return;
-    case OP_WINOGRAD_OUTPUT_GRAD: emit_input(e, n, WINOGRAD_OF_OUTPUT_GRAD); return;
+    case OP_WINOGRAD_INPUT:
+    case OP_WINOGRAD_OUTPUT_GRAD: emit_input(e, n); return;
     case OP_WINOGRAD_MULTIPLY: emit_multiply(e, n); return;
     case OP_WINOGRAD_WGRAD: emit_wgrad(e, n); return;
     case OP_WINOGRAD_FILTER:
