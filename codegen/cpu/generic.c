@@ -337,7 +337,7 @@ static void emit_square_products(CpuEmitter *e, const WinogradTransform *l)
     close_loops(e, 2);
 }
 
-static void emit_winograd_transform(CpuEmitter *e, const Node *n)
+static void emit_transform_loops(CpuEmitter *e, const Node *n)
 {
     WinogradTransform l = winograd_transform(n);
     bool filters = op_is_of_filters(n->op);
@@ -688,7 +688,7 @@ void emit_generic(CpuEmitter *e, const Node *n)
     case OP_WINOGRAD_OUTPUT:
     case OP_WINOGRAD_OUTPUT_GRAD:
     case OP_WINOGRAD_FILTER_GRAD:
-        emit_winograd_transform(e, n);
+        emit_transform_loops(e, n);
         return;
     case OP_WINOGRAD_MULTIPLY:
         emit_winograd_multiply(e, n);
