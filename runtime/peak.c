@@ -29,13 +29,16 @@ typedef struct Loop {
     double flop;
 } Loop;
 
+/* Sanitizers would keep the sums in memory. */
+#define IN_REGISTERS __attribute__((no_sanitize("address", "undefined")))
+
 /* The compiler must not know it, or it would fold the multiplication. */
 static volatile float one = 1;
 
 /* `chains` sums that do not wait for each other: more than latency times units, no more than there
  * are registers beside two operands. They start apart, or the compiler would see one sum. */
 #define PEAK_LOOP(title, features, chains, Vector, Operand, spread, operand, add_product) \
-    features static float title(int64_t rounds) \
+    IN_REGISTERS features static float title(int64_t rounds) \
     { \
         Vector sum[chains]; \
         Operand x = operand(one), y = operand(one); \
@@ -66,16 +69,16 @@ PEAK_LOOP(fma_baseline, , BASELINE_CHAINS, Quad, Quad, QUAD, QUAD, QUAD_PRODUCT)
 #define BF16_OF(value) _mm512_cvtne2ps_pbh(_mm512_set1_ps(value), _mm512_set1_ps(value))
 PEAK_LOOP(fma_avx2, TARGET("avx2,fma"), 12, __m256, __m256, _mm256_set1_ps, _mm256_set1_ps,
           _mm256_fmadd_ps)
-PEAK_LOOP(fma_avx512, TARGET("avx512f"), 24, __m512, __m512, _mm512_set1_ps, _mm512_set1_ps,
-          _mm512_fmadd_ps)
-PEAK_LOOP(dot_avx512, TARGET("avx512f,avx512bf16"), 24, __m512, __m512bh, _mm512_set1_ps, BF16_OF,
-          _mm512_dpbf16_ps)
+PEAK_LOOP(fma_avx512, TARGET("avx512f,avx512vl"), 24, __m512, __m512, _mm512_set1_ps,
+          _mm512_set1_ps, _mm512_fmadd_ps)
+PEAK_LOOP(dot_avx512, TARGET("avx512f,avx512vl,avx512bf16"), 24, __m512, __m512bh, _mm512_set1_ps,
+          BF16_OF, _mm512_dpbf16_ps)
 #endif
 
 static Loop fma_loop(void)
 {
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f"))
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl"))
         return (Loop){fma_avx512, 24 * 16 * 2};
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         return (Loop){fma_avx2, 12 * 8 * 2};
@@ -87,7 +90,7 @@ static Loop fma_loop(void)
 static Loop dot_loop(void)
 {
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512bf16"))
+    if (__builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vl"))
         return (Loop){dot_avx512, 24 * 16 * 4};
 #endif
     return (Loop){0};
@@ -121,6 +124,12 @@ static double loop_rate(Loop loop, int threads)
     return best;
 }
 
+/* To the compiler it is read and written here, so that no copy of it can be left out. */
+static void assume_used(void *memory)
+{
+    __asm__ volatile("" : : "r"(memory) : "memory");
+}
+
 static double copy_seconds(char *to, const char *from, int threads)
 {
     size_t part = COPY_BYTES / (size_t)threads;
@@ -128,6 +137,7 @@ static double copy_seconds(char *to, const char *from, int threads)
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (int i = 0; i < threads; i++)
         memcpy(to + (size_t)i * part, from + (size_t)i * part, part);
+    assume_used(to);
     return clock_seconds() - begin;
 }
 
@@ -138,6 +148,7 @@ static double copy_rate(int threads)
     double best = 0;
     if (from && to) {
         memset(from, 1, COPY_BYTES); /* pages that were never written are one page of zeros */
+        assume_used(from);
         for (int i = 0; i < COPIES; i++) {
             double rate = 2.0 * (double)COPY_BYTES / copy_seconds(to, from, threads);
             if (rate > best)
