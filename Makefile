@@ -12,7 +12,7 @@ CC       = gcc
 AR       = ar
 PREFIX   = /usr/local
 BUILD    = build
-PYTHON   = /usr/bin/python3
+PYTHON  ?= /usr/bin/python3
 CFLAGS   = -O2 -g
 WARNINGS = -Wall -Wextra -Wswitch-enum -Wshadow -pedantic
 
@@ -111,6 +111,7 @@ demo: deps
 	@$(MAKE) all
 	@NINC=./$(NINC) tests/demo.sh
 
+# Beside PyTorch on the CPU; writes bench/results/cpu-KIND.json. PYTHON: the one that has torch.
 bench: all
 	@command -v $(PYTHON) >/dev/null || { echo "SKIP: make bench needs python3"; exit 0; }; \
 	    $(PYTHON) bench/bench.py $(BENCH_OPTIONS)

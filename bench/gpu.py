@@ -314,22 +314,6 @@ def table(result):
     return lines
 
 
-def write_readme(result):
-    path = os.path.join(HERE, "README.md")
-    if not os.path.exists(path):
-        return
-    with open(path) as f:
-        text = f.read()
-    begin, end = text.find(TABLE[0]), text.find(TABLE[1])
-    if begin < 0 or end < begin:
-        print(f"SKIP the table of bench/README.md: it has no place marked {TABLE[0]}")
-        return
-    body = [f"{result['device']}, driver {result['driver']}, {result['date']}, `make bench-gpu`:",
-            ""] + table(result)
-    with open(path, "w") as f:
-        f.write(text[:begin + len(TABLE[0])] + "\n" + "\n".join(body) + "\n" + text[end:])
-
-
 def gpu_name():
     """(name, driver version) of the first GPU, or None after a SKIP line."""
     try:
@@ -339,11 +323,6 @@ def gpu_name():
         return None
     line = done.stdout.strip().splitlines()
     return [part.strip() for part in line[0].split(",")] if done.returncode == 0 and line else None
-
-
-def file_name(device):
-    """NVIDIA H200 -> h200, NVIDIA H100 80GB HBM3 -> h100_80gb_hbm3."""
-    return re.sub(r"[^a-z0-9]+", "_", re.sub(r"^nvidia\s+", "", device.lower())).strip("_")
 
 
 def report_ninc(key, profile, peak):
@@ -371,12 +350,10 @@ def write_results(options, gpu, peak, profiles, theirs):
     result = dict(device=gpu[0], driver=gpu[1], date=datetime.date.today().isoformat(),
                   ceilings=peak, rows=rows, details=details)
     print("\n" + "\n".join(table(result)))
-    path = options.output or os.path.join(HERE, "results", file_name(gpu[0]) + ".json")
-    with open(path, "w") as out:
-        json.dump(result, out, indent=1)
-        out.write("\n")
-    write_readme(result)
-    print(f"\nwritten: {os.path.relpath(path, TOP)}")
+    bench.write_table(TABLE, [f"{result['device']}, driver {result['driver']}, {result['date']}, "
+                              "`make bench-gpu`:", ""] + table(result))
+    bench.write_json(options.output or os.path.join(HERE, "results",
+                                                    bench.file_name(gpu[0]) + ".json"), result)
 
 
 def main():

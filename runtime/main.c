@@ -19,7 +19,7 @@ static const char usage[] =
     "       trainer eval    --weights FILE.safetensors [--data DIR|random] [--device DEVICE]\n"
     "                       [--seed N] [--threads N]\n"
     "       trainer verify  [--full] [--seed N] [--device DEVICE] [--threads N]\n"
-    "       trainer profile [--json FILE] [--repeats N] [--seed N] [--device DEVICE]\n"
+    "       trainer profile [--eval] [--json FILE] [--repeats N] [--seed N] [--device DEVICE]\n"
     "                       [--threads N]\n"
     "       trainer info    [--device DEVICE] [--threads N]\n"
     "\n"
@@ -28,7 +28,8 @@ static const char usage[] =
     "eval    loss and accuracy on the test images\n"
     "verify  every kernel against the naive evaluator (2 images; --full: the whole chunk and a\n"
     "        whole step)\n"
-    "profile the time of each kernel and of a training step, the median of --repeats measurements\n"
+    "profile the time of each kernel, beside what the device can do, and of a training step\n"
+    "        (--eval: of the forward pass alone), the median of --repeats measurements\n"
     "info    the model, its parameters, its memory plan, the devices\n"
     "\n"
     "DEVICE  auto (a GPU where there is one, else the CPU), cpu, cuda, cuda:N (GPU number N, from\n"
@@ -58,6 +59,7 @@ enum Flag {
     FLAG_FULL,
     FLAG_JSON,
     FLAG_REPEATS,
+    FLAG_EVAL,
     FLAG_HELP,
     FLAG_RESUME,
     FLAG_KEEP,
@@ -86,6 +88,7 @@ static const struct option long_options[] = {
     {"full", no_argument, NULL, FLAG_FULL},
     {"json", required_argument, NULL, FLAG_JSON},
     {"repeats", required_argument, NULL, FLAG_REPEATS},
+    {"eval", no_argument, NULL, FLAG_EVAL},
     {"help", no_argument, NULL, FLAG_HELP},
     {"resume", required_argument, NULL, FLAG_RESUME},
     {"keep", required_argument, NULL, FLAG_KEEP},
@@ -104,7 +107,8 @@ static int commands_of(int flag)
     case FLAG_WEIGHTS: return EVAL;
     case FLAG_FULL: return VERIFY;
     case FLAG_JSON:
-    case FLAG_REPEATS: return PROFILE;
+    case FLAG_REPEATS:
+    case FLAG_EVAL: return PROFILE;
     default: return TRAIN;
     }
 }
@@ -114,7 +118,7 @@ typedef struct Options {
     const DeviceTable *table; /* NULL: the best that opens */
     const char *weights, *json;
     int repeats;
-    bool full, help;
+    bool full, eval, help;
 } Options;
 
 /* ---- values ---- */
@@ -209,6 +213,7 @@ static int set_flag(Options *o, int flag, const char *value)
     case FLAG_NO_EVAL: t->no_eval = true; return 0;
     case FLAG_NO_PROGRESS: t->no_progress = true; return 0;
     case FLAG_FULL: o->full = true; return 0;
+    case FLAG_EVAL: o->eval = true; return 0;
     case FLAG_HELP: o->help = true; return 0;
     case FLAG_JSON: o->json = value; return 0;
     case FLAG_REPEATS: return parse_count("repeats", value, 1, MAX_COUNT, &o->repeats);
@@ -291,8 +296,11 @@ static int run_command(int command, const Options *o)
 {
     const TrainOptions *t = &o->train;
     VerifyOptions v = {.device = t->device, .seed = t->seed, .full = o->full};
-    ProfileOptions p = {
-        .device = t->device, .seed = t->seed, .repeats = o->repeats, .json = o->json};
+    ProfileOptions p = {.device = t->device,
+                        .seed = t->seed,
+                        .repeats = o->repeats,
+                        .eval = o->eval,
+                        .json = o->json};
     switch (command) {
     case TRAIN: return train(&ninc_model, o->table, t);
     case EVAL: return run_eval(o);

@@ -1,5 +1,5 @@
-/* The time of each kernel and of the whole training step on a device, beside what the kernel
- * computes and moves. Random values: the work does not depend on them. */
+/* The time of each kernel and of a whole step on a device, beside what the kernel computes and
+ * moves and what the device can. Random values: the work does not depend on them. */
 #include "../ir/ir.h"
 #include "runtime.h"
 
@@ -18,6 +18,7 @@ typedef struct Profile {
     const NincProgram *program;
     const Graph *graph;
     Device *device;
+    Peak peak;
     FILE *json; /* NULL: none */
     int groups; /* measurements, of which the median counts */
     double kernel_seconds;
@@ -49,19 +50,67 @@ static int median_time(const Profile *p, const NincLaunch *launch, double *out)
     return 0;
 }
 
+/* Whether a dot product of bf16 could compute the kernel's products. */
+static bool multiplies_bf16(const Kernel *k)
+{
+    for (int i = 0; i < k->node_count; i++) {
+        const Node *n = k->node[i];
+        if (n->arity >= 2 && n->in[0]->tensor.dtype == DT_BF16 && n->in[1]->tensor.dtype == DT_BF16)
+            return true;
+    }
+    return false;
+}
+
+/* What the kernel's FLOP/s are compared with; 0: not known. Some CPUs widen bf16 and multiply
+ * faster than their dot product is. */
+static double peak_flop(const Peak *peak, const Kernel *k)
+{
+    return peak->dot > peak->fma && multiplies_bf16(k) ? peak->dot : peak->fma;
+}
+
+/* "42 %" of `peak`, or "-" where that is not known. `out` of 16 bytes. */
+static const char *percent(double rate, double peak, char *out)
+{
+    if (peak > 0)
+        snprintf(out, 16, "%.0f %%", 100 * rate / peak);
+    else
+        strcpy(out, "-");
+    return out;
+}
+
+static void print_kernel(const Profile *p, const Kernel *k, double seconds, double flop,
+                         double bytes)
+{
+    char of_peak[16], of_copy[16];
+    printf("%-34s %-16s %10.1f %9.1f %6s %9.2f %8.2f %7s\n", k->name, class_names[k->class],
+           seconds * 1e6, flop / seconds / 1e9,
+           percent(flop / seconds, peak_flop(&p->peak, k), of_peak), bytes / 1e6,
+           bytes / seconds / 1e9, percent(bytes / seconds, p->peak.copy, of_copy));
+}
+
+static void write_kernel(const Profile *p, const Kernel *k, double seconds, double flop,
+                         double bytes)
+{
+    char of_peak[32], of_copy[32];
+    fprintf(p->json,
+            "\n  {\"name\":\"%s\",\"class\":\"%s\",\"seconds\":%.9g,\"flop\":%.0f,"
+            "\"bytes\":%.0f,\"of_peak\":%s,\"of_bandwidth\":%s}",
+            k->name, class_names[k->class], seconds, flop, bytes,
+            json_number(flop / seconds / peak_flop(&p->peak, k), of_peak),
+            json_number(bytes / seconds / p->peak.copy, of_copy));
+}
+
 static int profile_kernel(Profile *p, const Kernel *k, const NincLaunch *launch, bool first)
 {
     double seconds, flop = kernel_flop(k), bytes = (double)kernel_traffic(p->graph, k);
     if (median_time(p, launch, &seconds) < 0)
         return -1;
     p->kernel_seconds += seconds;
-    printf("%-34s %-18s %10.1f %10.1f %10.2f\n", k->name, class_names[k->class], seconds * 1e6,
-           flop / seconds / 1e9, bytes / seconds / 1e9);
+    print_kernel(p, k, seconds, flop, bytes);
+    if (p->json && !first)
+        fputc(',', p->json);
     if (p->json)
-        fprintf(p->json,
-                "%s\n  {\"name\":\"%s\",\"class\":\"%s\",\"seconds\":%.9g,\"flop\":%.0f,"
-                "\"bytes\":%.0f}",
-                first ? "" : ",", k->name, class_names[k->class], seconds, flop, bytes);
+        write_kernel(p, k, seconds, flop, bytes);
     return 0;
 }
 
@@ -81,7 +130,8 @@ static int profile_kernels(Profile *p)
 {
     const NincProgram *program = p->program;
     bool first = true;
-    printf("%-34s %-18s %10s %10s %10s\n", "kernel", "class", "us", "GFLOP/s", "GB/s");
+    printf("%-34s %-16s %10s %9s %6s %9s %8s %7s\n", "kernel", "class", "us", "GFLOP/s", "peak",
+           "MB", "GB/s", "memory");
     if (p->json)
         fprintf(p->json, "{\"kernels\":[");
     if (profile_list(p, program->before, program->befores, &first) < 0 ||
@@ -93,7 +143,7 @@ static int profile_kernels(Profile *p)
     return 0;
 }
 
-/* A step needs images on the device: one step of training on random ones. */
+/* A step needs images on the device: one step on random ones. */
 static int warm_up(const Profile *p, uint64_t seed)
 {
     Dataset data;
@@ -135,34 +185,51 @@ static int profile_step(const Profile *p)
            p->program->batch / seconds, (double)bytes / 1e6);
     if (p->json)
         fprintf(p->json,
-                " \"device\":\"%s\",\"precision\":\"%s\",\"batch\":%d,\"step_seconds\":%.9g,"
-                "\"kernel_seconds\":%.9g,\"arena_bytes\":%lld}\n",
+                " \"device\":\"%s\",\"precision\":\"%s\",\"mode\":\"%s\",\"batch\":%d,"
+                "\"step_seconds\":%.9g,\"kernel_seconds\":%.9g,\"arena_bytes\":%lld,\n"
+                " \"peak\":{\"fma_flop\":%.9g,\"dot_flop\":%.9g,\"copy_bytes\":%.9g}}\n",
                 json_text(p->table->describe(p->device), device, sizeof device),
-                device_target(p->model, p->table)->precision, p->program->batch, seconds,
-                p->kernel_seconds, (long long)bytes);
+                device_target(p->model, p->table)->precision, p->program->name, p->program->batch,
+                seconds, p->kernel_seconds, (long long)bytes, p->peak.fma, p->peak.dot,
+                p->peak.copy);
     return 0;
 }
 
-static int profile_device(Profile *p, uint64_t seed)
+/* Of the CPU only: a GPU's ceilings have no measurement here. */
+static void measure_peak(Profile *p, int threads)
+{
+    if (p->table->target != NINC_CPU)
+        return;
+    p->peak = cpu_peak(threads);
+    printf("peak %.1f GFLOP/s", p->peak.fma / 1e9);
+    if (p->peak.dot > 0)
+        printf(" (bf16 dot product %.1f)", p->peak.dot / 1e9);
+    printf(", memory %.1f GB/s copied\n", p->peak.copy / 1e9);
+}
+
+static int profile_device(Profile *p, const ProfileOptions *options)
 {
     Weights *weights = weights_new(p->model);
     if (!weights)
         return -1;
-    weights_init(weights, seed);
+    weights_init(weights, options->seed);
     int status = weights_to_device(weights, p->table, p->device);
     weights_free(weights);
-    if (status < 0 || warm_up(p, seed) < 0)
+    if (status < 0 || warm_up(p, options->seed) < 0)
         return -1;
-    printf("%s, batch %d\n", p->table->describe(p->device), p->program->batch);
+    printf("%s, %s, batch %d\n", p->table->describe(p->device), p->program->name,
+           p->program->batch);
+    measure_peak(p, options->device.threads);
     return profile_kernels(p) < 0 ? -1 : profile_step(p);
 }
 
-static int profile_module(Profile *p, uint64_t seed)
+static int profile_module(Profile *p, const ProfileOptions *options)
 {
     Pool *pool = pool_new();
-    p->program = &device_target(p->model, p->table)->train;
-    p->graph = plan_graph(plan_module(pool), p->table, "train");
-    int status = profile_device(p, seed);
+    const NincTarget *target = device_target(p->model, p->table);
+    p->program = options->eval ? &target->eval : &target->train;
+    p->graph = plan_graph(plan_module(pool), p->table, p->program->name);
+    int status = profile_device(p, options);
     pool_free(pool);
     return status;
 }
@@ -171,7 +238,7 @@ int profile(const NincModel *model, const DeviceTable *table, const ProfileOptio
 {
     DeviceOptions device = options->device;
     OutFile json = {0};
-    device.with_train = true;
+    device.with_train = !options->eval;
     Profile p = {.model = model,
                  .table = table,
                  .groups = options->repeats > 0 ? options->repeats : GROUPS};
@@ -181,7 +248,7 @@ int profile(const NincModel *model, const DeviceTable *table, const ProfileOptio
         return 1;
     p.json = json.file;
     p.device = device_open(model, &p.table, &device);
-    int status = p.device ? profile_module(&p, options->seed) : -1;
+    int status = p.device ? profile_module(&p, options) : -1;
     if (json.file && status == 0)
         status = outfile_commit(&json);
     else if (json.file)

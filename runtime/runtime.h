@@ -183,16 +183,30 @@ struct Module *plan_module(struct Pool *pool);
 /* The graph `train` or `eval` that the device runs. */
 const struct Graph *plan_graph(const struct Module *m, const DeviceTable *table, const char *name);
 
+/* ---- peak.c ---- */
+
+/* Ceilings of a device, FLOP/s and bytes/s; 0: not known, or it cannot do that. */
+typedef struct Peak {
+    double fma;  /* fp32 multiply-add */
+    double dot;  /* bf16 dot product */
+    double copy; /* memory, bytes read plus bytes written */
+} Peak;
+
+/* Measures the CPU on `threads` threads (0: one a processor); takes about half a second. */
+Peak cpu_peak(int threads);
+
 /* ---- profile.c ---- */
 
 typedef struct ProfileOptions {
     DeviceOptions device;
     uint64_t seed;
     int repeats;      /* measurements, of which the median counts; 0: as many as are usual */
+    bool eval;        /* the forward pass alone, not a training step */
     const char *json; /* NULL: none */
 } ProfileOptions;
 
-/* Prints the time of each kernel and of a training step; returns the exit status. */
+/* Prints the time of each kernel beside what the device can do, and that of a whole step; returns
+ * the exit status. */
 int profile(const NincModel *model, const DeviceTable *table, const ProfileOptions *options);
 
 /* ---- verify.c ---- */

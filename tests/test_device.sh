@@ -70,12 +70,28 @@ check "info of one target" says 1 "compiled without code for --device sim" "$wor
 
 # ---- profile, on the CPU ----
 
+# profiled DIR DEVICE MODE [FLAG]
 profiled() {
-    "$work/$1/trainer" profile --device "$2" --repeats 2 --json "$work/profile.json" || return 1
+    "$work/$1/trainer" profile --device "$2" --repeats 2 --json "$work/profile.json" ${4:+"$4"} ||
+        return 1
     grep -q '"step_seconds":[0-9.e+-]*,' "$work/profile.json" &&
+        grep -q "\"mode\":\"$3\"" "$work/profile.json" &&
         [ "$(grep -c '"name":' "$work/profile.json")" -gt 3 ]
 }
-check "profile" profiled all cpu
+
+# The ceilings are there, and no kernel computes much faster (a busy machine blurs both); traffic may
+# be faster where caches hold it.
+below_the_roof() {
+    profiled all cpu train || return 1
+    cat "$work/profile.json"
+    grep -oE '"(fma_flop|copy_bytes)":[0-9.e+]+' "$work/profile.json" | awk -F: '
+        { if (!($2 > 1e8)) bad = 1 } END { exit bad || NR != 2 }' || return 1
+    grep -oE '"of_peak":[^,]+' "$work/profile.json" | awk -F: '
+        { if (!($2 >= 0 && $2 <= 2)) bad = 1; if ($2 > 0) some = 1 }
+        END { exit bad || !some }'
+}
+check "profile" below_the_roof
+check "profile of the forward pass" profiled all cpu eval --eval
 check "profile into nowhere" says 1 "choose a directory" "$work/all/trainer" profile --device cpu \
     --json "$work/none/profile.json"
 check "no measurement" says 2 "a whole number from 1" "$work/all/trainer" profile --repeats 0
@@ -118,7 +134,10 @@ evaluated_alike() {
 check "eval on the simulator as on the CPU" evaluated_alike
 check "every kernel and whole steps" says 0 "checks are within bounds" \
     "$work/all/trainer" verify --full --device sim
-check "profile on the simulator" profiled cuda sim
+check "profile on the simulator" profiled cuda sim train
+check "profile of the forward pass on the simulator" profiled cuda sim eval --eval
+check "no ceilings on the simulator" grep -q '"of_peak":null,"of_bandwidth":null' \
+    "$work/profile.json"
 check "info shows the simulator" says 0 "sim, simulator, " "$work/all/trainer" info --device sim
 check "too little device memory" says 1 "compile it with --batch=" \
     env NINC_SIM="memory=$((64 << 10))" "$work/all/trainer" train --data random --device sim

@@ -45,9 +45,10 @@ INLINE void store(float *p, Vector v)
     *(Vector *)p = v;
 }
 
+/* x - 0 is x for every x, so nothing but the broadcast is left of it; 0 + x turns -0 into 0. */
 INLINE Vector splat(float x)
 {
-    return (Vector){0} + x;
+    return x - (Vector){0};
 }
 
 INLINE Vector keep_where(Mask m, Vector a)

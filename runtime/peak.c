@@ -1,0 +1,174 @@
+/* The two ceilings of a CPU's roofline (Williams, Waterman and Patterson, CACM 2009), measured: how
+ * fast its threads multiply and add in registers, and how fast they copy memory. Both are those of
+ * the machine, whatever instruction set the trainer's kernels are compiled for; matrix units (AMX)
+ * do not count. */
+#include "../ir/ir.h"
+#include "runtime.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+/* A window is shorter than a slice of the scheduler, so that on a busy machine some of them have
+ * the processors for themselves; the best one counts. */
+enum { WINDOWS = 100, FIRST_ROUNDS = 1 << 13, COPIES = 8 };
+static const double WINDOW_SECONDS = 0.002;
+static const size_t COPY_BYTES = (size_t)128 << 20; /* more than a few processors' caches hold */
+
+/* `flop` is what one round of the loop computes. */
+typedef struct Loop {
+    float (*run)(int64_t rounds);
+    double flop;
+} Loop;
+
+/* Sanitizers would keep the sums in memory. */
+#define IN_REGISTERS __attribute__((no_sanitize("address", "undefined")))
+
+/* The compiler must not know it, or it would fold the multiplication. */
+static volatile float one = 1;
+
+/* `chains` sums that do not wait for each other: more than latency times units, no more than there
+ * are registers beside two operands. They start apart, or the compiler would see one sum. */
+#define PEAK_LOOP(title, features, chains, Vector, Operand, spread, operand, add_product) \
+    IN_REGISTERS features static float title(int64_t rounds) \
+    { \
+        Vector sum[chains]; \
+        Operand x = operand(one), y = operand(one); \
+        float all = 0; \
+        _Pragma("GCC unroll 24") for (int i = 0; i < (chains); i++) sum[i] = spread((float)i); \
+        for (int64_t r = 0; r < rounds; r++) { \
+            _Pragma("GCC unroll 24") for (int i = 0; i < (chains); i++) sum[i] = \
+                add_product(sum[i], x, y); \
+        } \
+        _Pragma("GCC unroll 24") for (int i = 0; i < (chains); i++) all += sum[i][0]; \
+        return all; \
+    }
+
+typedef float Quad __attribute__((vector_size(16)));
+#define QUAD(value) ((Quad){0} + (value))
+
+#if defined(__aarch64__)
+enum { BASELINE_CHAINS = 24 };
+#define QUAD_PRODUCT(sum, x, y) vfmaq_f32(y, sum, x)
+#else
+enum { BASELINE_CHAINS = 12 };
+#define QUAD_PRODUCT(sum, x, y) ((sum) * (x) + (y))
+#endif
+PEAK_LOOP(fma_baseline, , BASELINE_CHAINS, Quad, Quad, QUAD, QUAD, QUAD_PRODUCT)
+
+#if defined(__x86_64__)
+#define TARGET(features) __attribute__((target(features)))
+#define BF16_OF(value) _mm512_cvtne2ps_pbh(_mm512_set1_ps(value), _mm512_set1_ps(value))
+PEAK_LOOP(fma_avx2, TARGET("avx2,fma"), 12, __m256, __m256, _mm256_set1_ps, _mm256_set1_ps,
+          _mm256_fmadd_ps)
+PEAK_LOOP(fma_avx512, TARGET("avx512f,avx512vl"), 24, __m512, __m512, _mm512_set1_ps,
+          _mm512_set1_ps, _mm512_fmadd_ps)
+PEAK_LOOP(dot_avx512, TARGET("avx512f,avx512vl,avx512bf16"), 24, __m512, __m512bh, _mm512_set1_ps,
+          BF16_OF, _mm512_dpbf16_ps)
+#endif
+
+static Loop fma_loop(void)
+{
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl"))
+        return (Loop){fma_avx512, 24 * 16 * 2};
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        return (Loop){fma_avx2, 12 * 8 * 2};
+#endif
+    return (Loop){fma_baseline, BASELINE_CHAINS * 4 * 2};
+}
+
+/* Products of pairs of bf16 added in fp32; NULL where the CPU has no such instruction. */
+static Loop dot_loop(void)
+{
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vl"))
+        return (Loop){dot_avx512, 24 * 16 * 4};
+#endif
+    return (Loop){0};
+}
+
+static double loop_seconds(Loop loop, int64_t rounds, int threads)
+{
+    double begin = clock_seconds();
+#pragma omp parallel num_threads(threads)
+    {
+        volatile float kept = loop.run(rounds);
+        (void)kept;
+    }
+    (void)threads;
+    return clock_seconds() - begin;
+}
+
+static double loop_rate(Loop loop, int threads)
+{
+    double best = 0;
+    if (!loop.run)
+        return 0;
+    loop_seconds(loop, FIRST_ROUNDS, threads); /* the threads start */
+    double first = loop_seconds(loop, FIRST_ROUNDS, threads);
+    int64_t rounds = 1 + (int64_t)(FIRST_ROUNDS * WINDOW_SECONDS / (first > 0 ? first : 1e-6));
+    for (int i = 0; i < WINDOWS; i++) {
+        double rate = loop.flop * (double)rounds * threads / loop_seconds(loop, rounds, threads);
+        if (rate > best)
+            best = rate;
+    }
+    return best;
+}
+
+/* To the compiler it is read and written here, so that no copy of it can be left out. */
+static void assume_used(void *memory)
+{
+    __asm__ volatile("" : : "r"(memory) : "memory");
+}
+
+static double copy_seconds(char *to, const char *from, int threads)
+{
+    size_t part = COPY_BYTES / (size_t)threads;
+    double begin = clock_seconds();
+#pragma omp parallel for num_threads(threads) schedule(static, 1)
+    for (int i = 0; i < threads; i++)
+        memcpy(to + (size_t)i * part, from + (size_t)i * part, part);
+    assume_used(to);
+    return clock_seconds() - begin;
+}
+
+/* Bytes read plus bytes written; 0 without the memory for it. */
+static double copy_rate(int threads)
+{
+    char *from = malloc(COPY_BYTES), *to = malloc(COPY_BYTES);
+    double best = 0;
+    if (from && to) {
+        memset(from, 1, COPY_BYTES); /* pages that were never written are one page of zeros */
+        assume_used(from);
+        for (int i = 0; i < COPIES; i++) {
+            double rate = 2.0 * (double)COPY_BYTES / copy_seconds(to, from, threads);
+            if (rate > best)
+                best = rate;
+        }
+    }
+    free(from);
+    free(to);
+    return best;
+}
+
+Peak cpu_peak(int threads)
+{
+#ifdef _OPENMP
+    if (threads < 1)
+        threads = omp_get_num_procs();
+#else
+    threads = 1;
+#endif
+    return (Peak){.fma = loop_rate(fma_loop(), threads),
+                  .dot = loop_rate(dot_loop(), threads),
+                  .copy = copy_rate(threads)};
+}
