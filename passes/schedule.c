@@ -12,7 +12,7 @@ enum { ACCUMULATORS = 28, MAX_TILE_VECTORS = 4 };
 /* What the values of a chunk of images may take together (a share of a level-3 cache); the pixels
  * of a strip, few enough for its rows to stay in a level-2 cache, enough to reuse a filter read; and
  * how many strips a chunk has at least, where its maps have the rows, to keep threads busy. */
-enum { CHUNK_BYTES = 64 * 1024 * 1024, STRIP_PIXELS = 256, LEAST_STRIPS = 16 };
+enum { CHUNK_BYTES = 128 * 1024 * 1024, STRIP_PIXELS = 256, LEAST_STRIPS = 16 };
 
 /* Cycles, up to a factor, of `count` positions by `vectors` output vectors in tiles of at most
  * `tile` positions: a multiply-add an accumulator, and a share of the loads that feed them. */
