@@ -492,33 +492,40 @@ SHARED void maxpool_rows(const Pool *g, Map x, Map y, CodeMap codes, int row0, i
         }
 }
 
-/* Input rows of the max pool's gradient, gathered from the windows that cover each pixel and, with
- * EPILOGUE_MASK, zeroed where mask is not > 0. */
+/* Adds one output row's gradients to the input row at dx whose taps begin with `tap`. */
+INLINE void maxpool_grad_row(const Pool *g, const float *dy, const uint8_t *codes, int tap,
+                             float *dx)
+{
+    for (int q = 0; q < g->out_width; q++) {
+        const int w = q * g->stride_w - g->padding_w;
+        const int first = larger(-w, 0), last = smaller(g->kernel_w, g->width - w);
+        for (int lane = 0; lane < LANES; lane += LANES_A_PART) {
+            const Mask code = __builtin_convertvector(*(const Codes *)(codes + q * LANES + lane),
+                                                      Mask);
+            const Vector d = load(dy + q * LANES + lane);
+            for (int k = first; k < last; k++) {
+                float *to = dx + (w + k) * LANES + lane;
+                store(to, load(to) + keep_where((Mask)(code == tap + k), d));
+            }
+        }
+    }
+}
+
+/* Input rows of the max pool's gradient: the windows that cover a row, one after the other; with
+ * EPILOGUE_MASK zeroed where mask is not > 0. */
 SHARED void maxpool_grad_rows(const Pool *g, Map dy, CodeMap codes, Map mask, Map dx, int epilogue,
                               int row0, int row1)
 {
     for (int b = 0; b < g->blocks; b++)
         for (int h = row0; h < row1; h++) {
             const Cover rows = covering(h, g->kernel_h, g->stride_h, g->padding_h, g->out_height);
-            for (int w = 0; w < g->width; w++) {
-                const Cover cols = covering(w, g->kernel_w, g->stride_w, g->padding_w,
-                                            g->out_width);
-                for (int j = 0; j < PARTS; j++) {
-                    const ptrdiff_t lane = j * LANES_A_PART;
-                    Vector sum = {0};
-                    for (int o = rows.first; o <= rows.last; o++)
-                        for (int q = cols.first; q <= cols.last; q++) {
-                            const int tap = (rows.padded - o * g->stride_h) * g->kernel_w +
-                                            cols.padded - q * g->stride_w;
-                            const Codes *code = (const Codes *)(code_row(codes, o) +
-                                                                b * codes.block + q * LANES + lane);
-                            const Mask is_tap = __builtin_convertvector(*code, Mask) == tap;
-                            sum += keep_where(is_tap,
-                                          load(map_row(dy, o) + b * dy.block + q * LANES + lane));
-                        }
-                    store_masked(dx, mask, epilogue, h, b, w * LANES + lane, sum);
-                }
-            }
+            float *out = map_row(dx, h) + b * dx.block;
+            memset(out, 0, (size_t)g->width * LANES * sizeof(float));
+            for (int o = rows.first; o <= rows.last; o++)
+                maxpool_grad_row(g, map_row(dy, o) + b * dy.block, code_row(codes, o) + b * codes.block,
+                                 (rows.padded - o * g->stride_h) * g->kernel_w, out);
+            for (int i = 0; epilogue & EPILOGUE_MASK && i < g->width * LANES; i += LANES_A_PART)
+                store_masked(dx, mask, epilogue, h, b, i, load(out + i));
         }
 }
 
@@ -741,8 +748,8 @@ SHARED void resize_image(const Image *g, const uint8_t *image, float *lines, Map
 
 typedef struct Filter {
     int outputs, inputs, kernel_h, kernel_w;
-    int block, out_block;         /* of the source, OIHW */
-    int to_block, to_out_block;   /* of the transposed filter, IOHW, both kernel axes reversed */
+    int out_block;    /* of the source, OIHW */
+    int to_out_block; /* of the transposed filter, IOHW, both kernel axes reversed */
 } Filter;
 
 INLINE ptrdiff_t filter_at(int o, int i, int kh, int kw, int in_blocks, int kernel_h, int kernel_w,
@@ -753,26 +760,34 @@ INLINE ptrdiff_t filter_at(int o, int i, int kh, int kw, int in_blocks, int kern
     return (at * block + i % block) * out_block + o % out_block;
 }
 
-/* Transposes the 16 x 16 squares [slice, slice + 1) * squares / slices of a filter. */
-SHARED void transpose_filter(const Filter *g, const float *from, float *to, int slice, int slices)
+/* 16 x 16: to[j * to_row + i] = from[i * from_row + j]. */
+INLINE void transpose_square(const float *from, ptrdiff_t from_row, float *to, ptrdiff_t to_row)
 {
-    const int rows = (g->outputs + g->to_block - 1) / g->to_block;
+    for (int j = 0; j < LANES; j++)
+        for (int i = 0; i < LANES; i++)
+            to[j * to_row + i] = from[i * from_row + j];
+}
+
+/* Transposes the slice's part of a filter whose inputs lie in blocks of 16, square by square. */
+SHARED void transpose_filter(const Filter *g, const float *from, float *to,
+                             const NincRange *range)
+{
+    const int rows = (g->outputs + LANES - 1) / LANES, in_blocks = (g->inputs + LANES - 1) / LANES;
     const int cols = (g->inputs + g->to_out_block - 1) / g->to_out_block * g->to_out_block / LANES;
-    const int in_blocks = (g->inputs + g->block - 1) / g->block;
-    const int squares = rows * cols, taps = g->kernel_h * g->kernel_w;
-    for (int s = squares * slice / slices; s < squares * (slice + 1) / slices; s++) {
-        const int o0 = s / cols * g->to_block, i0 = s % cols * LANES;
+    const int taps = g->kernel_h * g->kernel_w;
+    for (ptrdiff_t s = slice_begin(range, rows * cols); s < slice_end(range, rows * cols); s++) {
+        const int o = (int)(s / cols) * LANES, i = (int)(s % cols) * LANES;
         for (int tap = 0; tap < taps; tap++) {
             const int kh = tap / g->kernel_w, kw = tap % g->kernel_w;
-            float *out = to + filter_at(i0, o0, g->kernel_h - 1 - kh, g->kernel_w - 1 - kw, rows,
-                                        g->kernel_h, g->kernel_w, g->to_block, g->to_out_block);
-            for (int o = 0; o < g->to_block; o++)
-                for (int i = 0; i < LANES; i++)
-                    out[o * g->to_out_block + i] =
-                        o0 + o < g->outputs && i0 + i < g->inputs
-                            ? from[filter_at(o0 + o, i0 + i, kh, kw, in_blocks, g->kernel_h,
-                                             g->kernel_w, g->block, g->out_block)]
-                            : 0;
+            float *out = to + filter_at(i, o, g->kernel_h - 1 - kh, g->kernel_w - 1 - kw, rows,
+                                        g->kernel_h, g->kernel_w, LANES, g->to_out_block);
+            if (i < g->inputs)
+                transpose_square(from + filter_at(o, i, kh, kw, in_blocks, g->kernel_h,
+                                                  g->kernel_w, LANES, g->out_block),
+                                 g->out_block, out, g->to_out_block);
+            else /* padding of the last group of outputs */
+                for (int j = 0; j < LANES; j++)
+                    memset(out + j * g->to_out_block, 0, LANES * sizeof(float));
         }
     }
 }

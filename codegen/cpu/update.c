@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+enum { LANES = 16 };
+
 /* ---- optimizer ---- */
 
 /* A local for each operand read from memory: state before its update, summed gradients, scalars. */
@@ -136,10 +138,11 @@ void emit_filters(CpuEmitter *e)
         const Node *n = e->kernel->node[i], *from = n->in[0];
         const int32_t *d = from->tensor.shape.dim;
         const Layout *l = &from->tensor.layout, *to = &n->tensor.layout;
-        text_append(e->tables, "static const Filter %s_%d = {%d, %d, %d, %d, %d, %d, %d, %d};\n",
-                    e->kernel->name, i, d[0], d[1], d[2], d[3], l->block, l->out_block, to->block,
-                    to->out_block);
-        emit_line(e, "transpose_filter(&%s_%d, %s, %s, range->slice, range->slices);",
+        if (l->block != LANES || to->block != LANES)
+            internal_error("a filter to transpose has blocks of %d and %d", l->block, to->block);
+        text_append(e->tables, "static const Filter %s_%d = {%d, %d, %d, %d, %d, %d};\n",
+                    e->kernel->name, i, d[0], d[1], d[2], d[3], l->out_block, to->out_block);
+        emit_line(e, "transpose_filter(&%s_%d, %s, %s, range);",
                   e->kernel->name, i, value_name(e, from), value_name(e, n));
     }
     text_append(e->tables, "\n");
