@@ -9,10 +9,11 @@
  * Narrower machines cut the tiles into parts (codegen/cpu/ninc_cpu.h). */
 enum { ACCUMULATORS = 28, MAX_TILE_VECTORS = 4 };
 
-/* What the values of a chunk of images may take together (a share of a level-3 cache); the pixels
+/* What the values of a chunk of images may take together, of which about a third live at one time,
+ * few enough for little memory, enough to reuse a reading of the transformed filters; the pixels
  * of a strip, few enough for its rows to stay in a level-2 cache, enough to reuse a filter read; and
  * how many strips a chunk has at least, where its maps have the rows, to keep threads busy. */
-enum { CHUNK_BYTES = 128 * 1024 * 1024, STRIP_PIXELS = 256, LEAST_STRIPS = 16 };
+enum { CHUNK_BYTES = 352 * 1024 * 1024, STRIP_PIXELS = 256, LEAST_STRIPS = 16 };
 
 /* A filter group that is larger leaves no room for inputs in a level-1 cache: every tile reads it
  * from the next one. */

@@ -45,6 +45,24 @@ INLINE void store(float *p, Vector v)
     *(Vector *)p = v;
 }
 
+/* Stores what is not read again soon, past the caches: a whole line at a time, or it would be slower
+ * than a plain store. stream_end makes it visible to other threads. */
+INLINE void stream(float *p, Vector v)
+{
+#if defined(__AVX512F__)
+    __builtin_ia32_movntps512(p, v);
+#else
+    store(p, v);
+#endif
+}
+
+INLINE void stream_end(void)
+{
+#if defined(__AVX512F__)
+    __builtin_ia32_sfence();
+#endif
+}
+
 /* x - 0 is x for every x, so nothing but the broadcast is left of it; 0 + x turns -0 into 0. */
 INLINE Vector splat(float x)
 {
