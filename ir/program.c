@@ -94,7 +94,7 @@ static bool wants_images(const Graph *g, const Node *n, int k)
  * after them. */
 static int earliest_phase(const Graph *g, const Node *n, const char *phase)
 {
-    bool sums = n->op == OP_CONV2D_WGRAD || n->op == OP_BIAS_GRAD;
+    bool sums = op_sums_images(n->op);
     if (n->op == OP_STATE || n->op == OP_INPUT)
         return 0;
     if (sums || is_per_image(g, n))
@@ -110,7 +110,7 @@ static bool check_node_phase(const Check *c, const Node *n, char *phase)
     int now = earliest_phase(c->g, n, phase);
     for (int k = 0; k < n->arity; k++) {
         const Node *in = n->in[k];
-        bool sums = in->op == OP_CONV2D_WGRAD || in->op == OP_BIAS_GRAD;
+        bool sums = op_sums_images(in->op);
         if (in->op != OP_STATE && now < 2 && (sums || phase[in->id] > now)) {
             diagnostics_add(c->d, n->loc.file ? n->loc : c->loc, 1,
                             "graph %s: %s works on single images, but reads what is known after "

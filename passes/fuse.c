@@ -14,12 +14,11 @@ Phase fuse_phase(const Graph *g, const Node *n)
 {
     if (n->op == OP_MEAN_VALID || n->op == OP_COUNT_VALID || n->op == OP_UPDATE)
         return PHASE_AFTER;
-    if (n->op == OP_CONV2D_WGRAD || n->op == OP_BIAS_GRAD || is_per_image(g, n))
+    if (op_sums_images(n->op) || is_per_image(g, n))
         return PHASE_CHUNK;
     for (int i = 0; i < n->arity; i++) {
         const Node *in = n->in[i];
-        if (in->op == OP_CONV2D_WGRAD || in->op == OP_BIAS_GRAD ||
-            (in->kernel && in->kernel->phase == PHASE_AFTER))
+        if (op_sums_images(in->op) || (in->kernel && in->kernel->phase == PHASE_AFTER))
             return PHASE_AFTER;
     }
     bool of_parameters = n->op == OP_FILTER_TRANSPOSE || n->op == OP_CAST;
