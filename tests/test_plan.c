@@ -152,9 +152,9 @@ static void play(Memory *m)
         if (g->node[i]->op == OP_INPUT)
             write_value(m, g->node[i]);
     for (int i = 0; i < g->kernel_count;) {
+        bool together = m->region == REGION_SHARED && g->kernel[i]->phase == PHASE_CHUNK;
         int end = i + 1;
-        while (m->region == REGION_SHARED && g->kernel[i]->phase == PHASE_CHUNK && end < g->kernel_count &&
-               g->kernel[end]->phase == PHASE_CHUNK)
+        while (together && end < g->kernel_count && g->kernel[end]->phase == PHASE_CHUNK)
             end++;
         for (int k = i; k < end; k++)
             write_results(m, g->kernel[k]);
@@ -298,8 +298,8 @@ START_TEST(memory_does_not_grow_with_the_batch)
 }
 END_TEST
 
-/* So that a batch of one image keeps several threads busy: most of the work, all but that of a block
- * which ends in a sum over the whole map, and of the smallest filters. */
+/* So that a batch of one image keeps several threads busy. A block that ends in a sum over the
+ * whole map and the smallest filters are one slice. */
 START_TEST(one_image_is_cut_into_slices)
 {
     Pool *pool = pool_new();

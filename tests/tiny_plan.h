@@ -79,7 +79,7 @@ static void tiny_rows(void *const *arg, const NincRange *range)
 }
 
 /* image, gradient of the logits, gradient: of the weight and, behind it, the bias. A slice is some
- * of the pixels, of which the bias is one that is always 1; it sums over all images of the chunk. */
+ * of the pixels, of which the bias is one that is always 1, and sums over the chunk's images. */
 static void tiny_gradient(void *const *arg, const NincRange *range)
 {
     const unsigned char *image = arg[0];
