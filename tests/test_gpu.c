@@ -246,7 +246,7 @@ START_TEST(test_calls_of_a_step)
 }
 END_TEST
 
-/* Whole and partial batches, and with fewer partial sums. */
+/* Whole and partial batches, and a gradient in fewer parts. */
 START_TEST(test_step_like_cpu)
 {
     Weights *want = weights_new(&ninc_model), *got = weights_new(&ninc_model);
