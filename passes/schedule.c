@@ -127,7 +127,6 @@ static int chunk_images(const Graph *g)
 static void schedule_graph(Graph *g)
 {
     g->chunk = chunk_images(g);
-    g->partials = 1;
     for (int i = 0; i < g->kernel_count; i++) {
         Kernel *k = g->kernel[i];
         if (!kernel_is_rows(k))

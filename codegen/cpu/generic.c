@@ -85,20 +85,16 @@ static const char *filter_index(const CpuEmitter *e, const Node *v, const char *
     return finish_sum(e, &sum);
 }
 
-/* A read of v at an index; what the chunk phase left as partials is summed. */
-static const char *read_at(const CpuEmitter *e, const Node *v, const char *index)
+/* The element of v at an index. */
+static const char *element_at(const CpuEmitter *e, const Node *v, const char *index)
 {
-    if (v->place.region == REGION_PARTIAL && e->kernel->phase == PHASE_AFTER)
-        return pool_format(e->pool, "sum_partials(%s + %s, %d, %lld)", value_name(e, v), index,
-                           e->graph->partials,
-                           (long long)(v->place.bytes / dtype_bytes(v->tensor.dtype)));
     return pool_format(e->pool, "%s[%s]", value_name(e, v), index);
 }
 
 static const char *read_map(const CpuEmitter *e, const Node *v, const char *n, const char *h,
                             const char *w, const char *c)
 {
-    return read_at(e, v, map_index(e, v, n, h, w, c));
+    return element_at(e, v, map_index(e, v, n, h, w, c));
 }
 
 /* ---- loops ---- */
@@ -171,7 +167,7 @@ static void emit_clear(CpuEmitter *e, const Node *v)
 }
 
 /* Weight gradients start from zero or from the sum so far. */
-static void emit_clear_partial(CpuEmitter *e, const Node *v)
+static void emit_clear_sum(CpuEmitter *e, const Node *v)
 {
     emit_line(e, "if (!range->accumulate)");
     emit_line(e, "    memset(%s, 0, %lld);", value_name(e, v), (long long)v->place.bytes);
@@ -186,13 +182,13 @@ static void emit_conv(CpuEmitter *e, const Node *n)
     open_pixels(e, n);
     emit_line(e, "float sum[%d];", channels);
     emit_line(e, "for (int c = 0; c < %d; c++)", channels);
-    emit_line(e, "    sum[c] = %s;", n->arity > 2 ? read_at(e, n->in[2], "c") : "0");
+    emit_line(e, "    sum[c] = %s;", n->arity > 2 ? element_at(e, n->in[2], "c") : "0");
     open_taps(e, &n->attr.window, x);
     open_loop(e, "i", map_dim(x, 3));
     emit_line(e, "const float v = %s;", read_map(e, x, "n", "y", "x", "i"));
     emit_line(e, "for (int c = 0; c < %d; c++)", channels);
     emit_line(e, "    sum[c] += v * %s;",
-              read_at(e, filter, filter_index(e, filter, "c", "i", "kh", "kw")));
+              element_at(e, filter, filter_index(e, filter, "c", "i", "kh", "kw")));
     close_loops(e, 3);
     emit_line(e, "for (int c = 0; c < %d; c++)", channels);
     emit_line(e, "    %s = sum[c];", read_map(e, n, "n", "h", "w", "c"));
@@ -215,7 +211,7 @@ static void emit_dgrad(CpuEmitter *e, const Node *n)
     open_loop(e, "o", map_dim(dy, 3));
     emit_line(e, "const float v = %s;", read_map(e, dy, "n", "y", "x", "o"));
     emit_line(e, "for (int c = 0; c < %d; c++)", channels);
-    emit_line(e, "    sum[c] += v * %s;", read_at(e, filter, at));
+    emit_line(e, "    sum[c] += v * %s;", element_at(e, filter, at));
     close_loops(e, 3);
     emit_line(e, "for (int c = 0; c < %d; c++)", channels);
     emit_line(e, "    %s = sum[c];", read_map(e, n, "n", "h", "w", "c"));
@@ -226,7 +222,7 @@ static void emit_wgrad(CpuEmitter *e, const Node *n)
 {
     const Node *x = n->in[0], *dy = n->in[1];
     const Window *k = &n->attr.window;
-    emit_clear_partial(e, n);
+    emit_clear_sum(e, n);
     open_loop(e, "kh", k->kernel_h);
     open_loop(e, "kw", k->kernel_w);
     open_pixels(e, dy);
@@ -237,17 +233,17 @@ static void emit_wgrad(CpuEmitter *e, const Node *n)
     open_loop(e, "i", map_dim(x, 3));
     emit_line(e, "const float v = %s;", read_map(e, x, "n", "y", "x", "i"));
     emit_line(e, "for (int c = 0; c < %d; c++)", map_dim(dy, 3));
-    emit_line(e, "    %s += v * %s;", read_at(e, n, filter_index(e, n, "c", "i", "kh", "kw")),
+    emit_line(e, "    %s += v * %s;", element_at(e, n, filter_index(e, n, "c", "i", "kh", "kw")),
               read_map(e, dy, "n", "h", "w", "c"));
     close_loops(e, 6);
 }
 
 static void emit_bias_grad(CpuEmitter *e, const Node *n)
 {
-    emit_clear_partial(e, n);
+    emit_clear_sum(e, n);
     open_pixels(e, n->in[0]);
     open_loop(e, "c", map_dim(n->in[0], 3));
-    emit_line(e, "%s += %s;", read_at(e, n, "c"), read_map(e, n->in[0], "n", "h", "w", "c"));
+    emit_line(e, "%s += %s;", element_at(e, n, "c"), read_map(e, n->in[0], "n", "h", "w", "c"));
     close_loops(e, 4);
 }
 
@@ -260,8 +256,9 @@ static void emit_transpose(CpuEmitter *e, const Node *n)
     open_loop(e, "kw", d[3]);
     const char *kh = pool_format(e->pool, "(%d - kh)", d[2] - 1);
     const char *kw = pool_format(e->pool, "(%d - kw)", d[3] - 1);
-    emit_line(e, "%s =", read_at(e, n, filter_index(e, n, "i", "o", kh, kw)));
-    emit_line(e, "    %s;", read_at(e, n->in[0], filter_index(e, n->in[0], "o", "i", "kh", "kw")));
+    emit_line(e, "%s =", element_at(e, n, filter_index(e, n, "i", "o", kh, kw)));
+    emit_line(e, "    %s;",
+              element_at(e, n->in[0], filter_index(e, n->in[0], "o", "i", "kh", "kw")));
     close_loops(e, 4);
 }
 
@@ -622,10 +619,10 @@ static const char *operand(const CpuEmitter *e, const Node *n, const Node *in)
 {
     const Shape *s = &in->tensor.shape;
     if (s->rank == 0)
-        return read_at(e, in, "0");
+        return element_at(e, in, "0");
     if (is_per_image(e->graph, n))
         return read_map(e, in, "n", "h", "w", "c");
-    return read_at(e, in, "i");
+    return element_at(e, in, "i");
 }
 
 /* Per-image values go by their coordinates; parameters, whose operands all lie alike, flat. */
@@ -652,7 +649,8 @@ static void emit_pointwise(CpuEmitter *e, const Node *n)
         emit_line(e, "const double adam_eps = %s;", format_double(n->attr.adam.eps, digits));
     }
     emit_line(e, "%s = (float)(%s);",
-              images ? read_map(e, n, "n", "h", "w", "c") : read_at(e, n, "i"), op_scalar(n->op));
+              images ? read_map(e, n, "n", "h", "w", "c") : element_at(e, n, "i"),
+              op_scalar(n->op));
     close_loops(e, loops);
 }
 
@@ -746,7 +744,7 @@ void emit_generic(CpuEmitter *e, const Node *n)
     case OP_UPDATE:
         emit_line(e, "for (ptrdiff_t i = 0; i < %lld; i++)",
                   (long long)tensor_elements(&n->tensor));
-        emit_line(e, "    %s[i] = %s;", value_name(e, n), read_at(e, n->in[0], "i"));
+        emit_line(e, "    %s[i] = %s;", value_name(e, n), element_at(e, n->in[0], "i"));
         return;
     case OP_CAST: /* not in CPU graphs */
     case OP_INPUT:

@@ -812,15 +812,6 @@ SHARED void transpose_filter(const Filter *g, const float *from, float *to,
 
 /* ---- optimizer ---- */
 
-/* The sum of `count` partials, `stride` elements apart, in order. */
-INLINE float sum_partials(const float *p, int count, ptrdiff_t stride)
-{
-    float sum = p[0];
-    UNROLL for (int i = 1; i < count; i++)
-        sum += p[i * stride];
-    return sum;
-}
-
 /* Adam (arXiv 1412.6980, algorithm 1), with PyTorch's order of operations. */
 typedef struct Adam {
     float rate, correction, eps; /* lr / (1 - beta1^t), sqrt(1 - beta2^t) */

@@ -8,7 +8,7 @@ enum { LANES = 16 };
 
 /* ---- optimizer ---- */
 
-/* A local for each operand read from memory: state before its update, summed gradients, scalars. */
+/* A local for each operand read from memory: state before its update, gradients, scalars. */
 static void emit_reads(CpuEmitter *e, const int *group, int id)
 {
     const Kernel *k = e->kernel;
@@ -21,11 +21,7 @@ static void emit_reads(CpuEmitter *e, const int *group, int id)
         if (!used || !is_element_wise(in))
             continue;
         const char *name = value_name(e, in);
-        if (in->place.region == REGION_PARTIAL)
-            emit_line(e, "const float %s_i = sum_partials(%s + i, %d, %lld);", name, name,
-                      e->graph->partials, (long long)(in->place.bytes / 4));
-        else
-            emit_line(e, "const float %s_i = %s[i];", name, name);
+        emit_line(e, "const float %s_i = %s[i];", name, name);
     }
 }
 
