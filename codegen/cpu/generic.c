@@ -283,7 +283,7 @@ static void emit_matrix(CpuEmitter *e, const WinogradTransform *l)
 static const char *square_element(CpuEmitter *e, const Node *n, const Node *v, bool pixels)
 {
     if (op_is_of_filters(n->op))
-        return read_at(e, v, filter_index(e, v, "o", "c", "i", "j"));
+        return element_at(e, v, filter_index(e, v, "o", "c", "i", "j"));
     if (pixels)
         return read_map(e, v, "n", "y", "x", "c");
     int size = winograd_size(&n->attr.winograd);
@@ -312,7 +312,7 @@ static void emit_square(CpuEmitter *e, const Node *n, const Node *v, int extent)
         open_tile_pixel(e, n, v);
     const char *element = square_element(e, n, v, pixels);
     if (v == n && n->arity > 1)
-        emit_line(e, "%s = out[i][j] + %s;", element, read_at(e, n->in[1], "c"));
+        emit_line(e, "%s = out[i][j] + %s;", element, element_at(e, n->in[1], "c"));
     else if (v == n)
         emit_line(e, "%s = out[i][j];", element);
     else
@@ -359,7 +359,7 @@ static void emit_transform_loops(CpuEmitter *e, const Node *n)
 static const char *frequency_of(const CpuEmitter *e, const Node *n, const Node *filter)
 {
     int size = winograd_size(&n->attr.winograd);
-    return read_at(e, filter, filter_index(e, filter, "c", "i",
+    return element_at(e, filter, filter_index(e, filter, "c", "i",
                                            pool_format(e->pool, "(h / %d)", size),
                                            pool_format(e->pool, "(h %% %d)", size)));
 }
@@ -378,7 +378,7 @@ static void emit_winograd_multiply(CpuEmitter *e, const Node *n)
 
 static void emit_winograd_wgrad(CpuEmitter *e, const Node *n)
 {
-    emit_clear_partial(e, n);
+    emit_clear_sum(e, n);
     open_pixels(e, n->in[0]);
     open_loop(e, "c", map_dim(n->in[1], 3));
     open_loop(e, "i", map_dim(n->in[0], 3));
