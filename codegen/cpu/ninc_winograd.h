@@ -4,7 +4,8 @@
  * tiles of ninc_cpu.h run it. */
 
 /* Y = M X M^T for 16 channels: X is IN x IN vectors x_row and x_col elements apart, Y is OUT x OUT
- * likewise, written by STORE; M is the OUT x IN table. Its zeros cost nothing: all is unrolled. */
+ * likewise, written by STORE: frequencies go past the caches, since whoever reads them reads those of
+ * all tiles; M is the OUT x IN table. Its zeros cost nothing: all is unrolled. */
 #define WINOGRAD_TRANSFORM(NAME, TABLE, OUT, IN, STORE)                                                   \
     SHARED void NAME(const float *x, ptrdiff_t x_row, ptrdiff_t x_col, float *y, ptrdiff_t y_row,  \
                      ptrdiff_t y_col)                                                              \
@@ -86,6 +87,7 @@ SHARED void winograd_input_row(const WinogradMap *g, Map x, float *y, ptrdiff_t 
     }
     for (int f = 0; first == 0 && f < g->size * g->size; f++)
         zero_gap(y + f * frequency, frequency);
+    stream_end();
 }
 
 /* Rows row0 to row1 - 1 of image n's map y, whole tiles but for the last row, from frequencies m.
