@@ -300,7 +300,8 @@ START_TEST(chunk_values_hold_one_chunk)
 {
     Planned p = planned_new();
     Graph *g = p.module->graph[0];
-    Node *image = g->kernel[0]->node[0], *wgrad = g->kernel[7]->node[1];
+    Node *image = g->kernel[0]->node[0], *wgrad = g->kernel[7]->node[0];
+    Node *bias_grad = g->kernel[6]->node[2];
     ck_assert_int_eq(image->op, OP_NORMALIZE);
     ck_assert(is_per_image(g, image));
     ck_assert_int_eq(placed_tensor(g, image).shape.dim[0], g->chunk);
@@ -308,6 +309,11 @@ START_TEST(chunk_values_hold_one_chunk)
     ck_assert_int_eq(wgrad->op, OP_CONV2D_WGRAD);
     ck_assert(!is_per_image(g, wgrad));
     ck_assert_int_eq(value_bytes(g, wgrad), 25 * 16 * 4);
+    ck_assert_int_eq(value_copies(wgrad), 1);
+    ck_assert_int_eq(bias_grad->op, OP_BIAS_GRAD);
+    ck_assert(value_is_in_parts(bias_grad) && !value_is_in_parts(wgrad));
+    ck_assert_int_eq(value_bytes(g, bias_grad), 16 * 4);
+    ck_assert_int_eq(value_copies(bias_grad), PARTIALS);
     planned_free(&p);
 }
 END_TEST
