@@ -7,8 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bytes: places are aligned to BLOCK; the values of a chunk are to fit CHUNK_BYTES. */
-enum { BLOCK = 64, CHUNK_BYTES = 64 << 20 };
+/* Bytes: places are aligned to BLOCK; of the values of a chunk, 352 MB at most, a part lives at one
+ * time. */
+enum { BLOCK = 64, CHUNK_BYTES = 160 << 20 };
 
 /* ---- models ---- */
 
@@ -90,18 +91,25 @@ typedef struct Memory {
     int64_t blocks;
 } Memory;
 
-static bool lies_in(const Memory *m, const Node *n)
+/* Partial is a part of shared. */
+static Region memory_of(const Node *n)
 {
-    return n->place.region == m->region;
+    return n->place.region == REGION_PARTIAL ? REGION_SHARED : n->place.region;
 }
 
-/* Bytes of a value, from its type. */
+static bool lies_in(const Memory *m, const Node *n)
+{
+    return memory_of(n) == m->region;
+}
+
+/* Bytes of a value and its copies, from its type. */
 static int64_t bytes_of(const Graph *g, const Node *n)
 {
     Tensor t = n->tensor;
     if (n->place.region == REGION_CHUNK && is_per_image(g, n))
         t.shape.dim[0] = g->chunk;
-    return tensor_elements(&t) * dtype_bytes(t.dtype);
+    int copies = n->place.region == REGION_PARTIAL ? PARTIALS : 1;
+    return copies * tensor_elements(&t) * dtype_bytes(t.dtype);
 }
 
 static void write_value(Memory *m, const Node *n)
@@ -179,12 +187,27 @@ static void check_memory(const Graph *g)
     }
 }
 
+static int sums_of(const Kernel *k)
+{
+    int sums = 0;
+    for (int i = 0; i < k->node_count; i++)
+        sums += op_sums_images(k->node[i]->op);
+    return sums;
+}
+
+/* Made strip by strip with maps, a sum has a copy for each part of the strips. */
+static bool sums_beside_maps(const Kernel *k)
+{
+    return kernel_is_rows(k) && sums_of(k) > 0 && sums_of(k) < k->node_count;
+}
+
 /* Sums over images outlive the chunk; a thread keeps strips only. */
 static void check_region(const Graph *g, const Node *n)
 {
-    if (op_sums_images(n->op))
+    bool parts = op_sums_images(n->op) && sums_beside_maps(n->kernel);
+    ck_assert_int_eq(n->place.region == REGION_PARTIAL, parts);
+    if (op_sums_images(n->op) && !parts)
         ck_assert_int_eq(n->place.region, REGION_SHARED);
-    ck_assert(n->place.region != REGION_PARTIAL);
     if (n->place.region == REGION_THREAD)
         ck_assert_int_le(bytes_of(g, n), g->thread_bytes);
     ck_assert_int_eq(n->place.region == REGION_THREAD, n->tensor.layout.strip > 0);
@@ -272,28 +295,28 @@ START_TEST(arenas_are_near_their_bound)
         const Graph *g = m->graph[i];
         ck_assert_int_eq(g->chunk_bound, most_live_bytes(g, REGION_CHUNK));
         ck_assert_int_eq(g->thread_bound, most_live_bytes(g, REGION_THREAD));
-        ck_assert_int_le(g->chunk_bytes * 10, g->chunk_bound * 11);
-        ck_assert_int_le(g->thread_bytes * 10, g->thread_bound * 11);
-        ck_assert_int_le(g->shared_bytes * 10, g->shared_bound * 11);
+        ck_assert_int_le(g->chunk_bytes * 50, g->chunk_bound * 51);
+        ck_assert_int_le(g->thread_bytes * 50, g->thread_bound * 51);
+        ck_assert_int_le(g->shared_bytes * 50, g->shared_bound * 51);
     }
     pool_free(pool);
 }
 END_TEST
 
-/* From the batch on which a chunk is a part of it, only what holds a row an image grows. */
+/* From the batch on of which a chunk is a part, only what holds a row an image grows. */
 START_TEST(memory_does_not_grow_with_the_batch)
 {
     Pool *pool = pool_new();
-    const Module *small = plan_file(pool, models[_i], 2, 128);
+    const Module *small = plan_file(pool, models[_i], 2, 256);
     const Module *large = plan_file(pool, models[_i], 2, 1024);
     const Graph *a = module_find_graph(small, "train", TARGET_CPU);
     const Graph *b = module_find_graph(large, "train", TARGET_CPU);
     int64_t image = small->image_h * small->image_w * small->image_c;
-    ck_assert_int_lt(a->chunk, 128);
+    ck_assert_int_lt(a->chunk, 256);
     ck_assert_int_le(a->chunk_bytes, CHUNK_BYTES);
     ck_assert_int_le(b->chunk_bytes, CHUNK_BYTES);
     ck_assert_int_eq(a->thread_bytes, b->thread_bytes);
-    ck_assert_int_le(b->shared_bytes - a->shared_bytes, (1024 - 128) * (image + 256));
+    ck_assert_int_le(b->shared_bytes - a->shared_bytes, (1024 - 256) * (image + 256));
     pool_free(pool);
 }
 END_TEST
@@ -315,21 +338,32 @@ START_TEST(one_image_is_cut_into_slices)
 }
 END_TEST
 
+/* Sums in parts have a slice a part, products of Winograd one a frequency; all else is cut by
+ * image. Outside of the chunk there are loops over parameters. */
+static void check_slices(const Graph *g, const Kernel *k)
+{
+    Slices s = kernel_slices(g, k);
+    Op op = k->node[0]->op;
+    bool sums = kernel_is_rows(k) && sums_of(k) == k->node_count;
+    ck_assert_int_eq(s.coarse, sums);
+    if (k->phase != PHASE_CHUNK)
+        ck_assert_int_eq(s.count > 1, k->class == KERNEL_UPDATE || k->class == KERNEL_FILTER ||
+                                          k->class == KERNEL_WINOGRAD);
+    else if (sums_beside_maps(k))
+        ck_assert_int_eq(s.count, PARTIALS);
+    else if (op == OP_WINOGRAD_MULTIPLY || op == OP_WINOGRAD_WGRAD)
+        ck_assert_int_eq(s.count, k->node[0]->in[0]->tensor.shape.dim[1]);
+    else if (!sums)
+        ck_assert_int_eq(s.count % g->chunk, 0);
+}
+
 /* More images a chunk are more slices, of which each has something to do. */
 START_TEST(slices_count_the_images_of_a_chunk)
 {
     Pool *pool = pool_new();
     const Graph *g = module_find_graph(plan_file(pool, models[_i], 2, 128), "train", TARGET_CPU);
-    for (int i = 0; i < g->kernel_count; i++) {
-        const Kernel *k = g->kernel[i];
-        Slices s = kernel_slices(g, k);
-        bool sums = kernel_is_rows(k) && op_sums_images(k->node[0]->op);
-        ck_assert_int_eq(s.coarse, sums);
-        if (k->phase == PHASE_CHUNK && !sums)
-            ck_assert_int_eq(s.count % g->chunk, 0);
-        if (k->phase != PHASE_CHUNK)
-            ck_assert_int_eq(s.count > 1, k->class == KERNEL_UPDATE || k->class == KERNEL_FILTER);
-    }
+    for (int i = 0; i < g->kernel_count; i++)
+        check_slices(g, g->kernel[i]);
     pool_free(pool);
 }
 END_TEST

@@ -34,6 +34,10 @@ static const Case cases[] = {
     {{4, {96, 1, 11, 11}}, {.kind = LAYOUT_FILTER, .block = 1, .out_block = 48}, 96 * 121},
     {{4, {5, 3, 2, 3}}, {.kind = LAYOUT_TAPS, .block = 2, .out_block = 4}, 2 * 3 * 2 * 2 * 2 * 4},
     {{4, {96, 1, 8, 8}}, {.kind = LAYOUT_TAPS, .block = 16, .out_block = 16}, 96 * 16 * 64},
+    /* a block of zeros behind each row */
+    {{4, {2, 3, 4, 5}}, {.kind = LAYOUT_HCNWC, .block = 4}, 3 * (2 * 2 * 4 + 1) * 4},
+    {{4, {3, 36, 6, 33}}, {.kind = LAYOUT_HCNWC, .block = 16}, 36 * (3 * 3 * 6 + 1) * 16},
+    {{4, {1, 4, 1, 16}}, {.kind = LAYOUT_HCNWC, .block = 16}, 4 * (1 + 1) * 16},
     {{1, {10}}, {.kind = LAYOUT_VECTOR, .block = 16}, 16},
     {{1, {33}}, {.kind = LAYOUT_VECTOR, .block = 16}, 48},
 };
@@ -102,6 +106,10 @@ static const Spot spots[] = {
      {4, 2, 1, 2},
      (((1 * 3 + 2) * 2 + 1) * 2 + 1) * 8},
     {{4, {5, 3, 2, 3}}, {.kind = LAYOUT_TAPS, .block = 2, .out_block = 4}, {3, 1, 0, 0}, 7},
+    /* [h][c/4][n][w][4] and a gap of 4: n=1, h=2, w=3, c=4 of [2,3,4,5], rows of 68 */
+    {{4, {2, 3, 4, 5}}, {.kind = LAYOUT_HCNWC, .block = 4}, {1, 2, 3, 4}, 2 * 68 + 3 * 16 + 3 * 4},
+    {{4, {2, 3, 4, 5}}, {.kind = LAYOUT_HCNWC, .block = 4}, {1, 0, 0, 3}, 16 + 3},
+    {{4, {2, 3, 4, 5}}, {.kind = LAYOUT_HCNWC, .block = 4}, {0, 1, 0, 0}, 68},
     {{1, {33}}, {.kind = LAYOUT_VECTOR, .block = 16}, {32}, 32},
     /* a strip of rows of one image: the row counts from the strip's first, the image is dropped */
     {{4, {2, 9, 4, 20}},
