@@ -351,7 +351,8 @@ static bool check_layout(const Verifier *v, const Node *n)
         return kind == LAYOUT_PLAIN || verify_node_fault(v, n, "an input is plain");
     if (n->tensor.layout.strip != 0 && n->tensor.layout.strip != strip)
         return verify_node_fault(v, n, "it cannot be held by strips of that height");
-    if (n->kernel->class == KERNEL_WINOGRAD || n->op == OP_WINOGRAD_OUTPUT)
+    if (n->kernel->class == KERNEL_WINOGRAD ||
+        (n->op == OP_WINOGRAD_OUTPUT && kernel_is_rows(n->kernel)))
         return check_winograd(v, n);
     if (kernel_is_rows(n->kernel))
         return check_row_layout(v, n);

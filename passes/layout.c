@@ -113,9 +113,10 @@ static void lay_out_winograd(Graph *g, Node *n)
 {
     Storage *s = n->op == OP_CONV2D_WGRAD && kernel_is_rows(n->kernel) ? storage_of_gradient(g, n)
                                                                        : NULL;
-    if (n->op == OP_WINOGRAD_WGRAD)
+    bool taps = n->kernel && n->kernel->class == KERNEL_WINOGRAD; /* plain loops: logical order */
+    if (n->op == OP_WINOGRAD_WGRAD && taps)
         n->tensor.layout = packed_filter(LAYOUT_TAPS, n->tile.vectors);
-    if (n->op == OP_WINOGRAD_MULTIPLY)
+    if (n->op == OP_WINOGRAD_MULTIPLY && taps)
         n->in[1]->tensor.layout = packed_filter(LAYOUT_TAPS, n->tile.vectors);
     if (n->op == OP_WINOGRAD_FILTER && n->in[0]->op != OP_STATE)
         n->in[0]->tensor.layout = packed_filter(LAYOUT_FILTER, 1);

@@ -38,43 +38,43 @@ for ((seed = 1; seed <= 3 * wanted && drawn < wanted; seed++)); do
 done
 check "$wanted networks drawn" [ $drawn -eq $wanted ]
 
-# Wide enough for Winograd convolution, forward, dgrad and wgrad, of both kernel sizes.
-wide_network() {
-    cat <<'END'
-model: wide
-input: {dataset: fashion-mnist, shape: [1, 28, 28]}
-layers:
-  - conv2d: {name: a, out_channels: 64, kernel_size: 2, stride: 2}
-  - relu
-  - conv2d: {name: b, out_channels: 96, kernel_size: 5, padding: [2, 1]}
-  - relu
-  - conv2d: {name: c, out_channels: 128, kernel_size: 3, padding: 1, bias: false}
-  - relu
-  - maxpool: {kernel_size: 2}
-  - conv2d: {name: d, out_channels: 10, kernel_size: 3}
-  - gap
-loss: cross_entropy
-optimizer: {sgd: {lr: 0.1}}
-train: {batch_size: 16, epochs: 1}
-END
-}
+wide_network >"$work/wide.yaml"
 
+# All that the wide network is for is in it.
 in_tiles() {
-    "$NINC" --emit=ir --dump=winograd "$work/wide.yaml" >"$work/wide.ir" &&
-        [ "$(grep -c '= winograd_wgrad .*kernel=5x5' "$work/wide.ir")" -gt 0 ] &&
-        [ "$(grep -c '= winograd_wgrad .*kernel=3x3' "$work/wide.ir")" -gt 0 ]
+    "$NINC" --emit=ir "$work/wide.yaml" >"$work/wide.ir" || return 1
+    local op
+    for op in winograd_multiply winograd_filter_grad; do
+        [ "$(grep -c "= $op .*tile=[0-9]* kernel=5x5" "$work/wide.ir")" -gt 0 ] &&
+            [ "$(grep -c "= $op .*tile=[0-9]* kernel=3x3" "$work/wide.ir")" -gt 0 ] || return 1
+    done
+    grep -q '= conv2d_wgrad .* at partial+' "$work/wide.ir" &&
+        grep -q '= bias_grad .* at partial+' "$work/wide.ir"
 }
 
-unfused() {
+# One image in tiles, as the cost of a batch chose them.
+one_image_in_tiles() {
+    "$NINC" --target=cpu --emit=ir --dump=winograd --dump-dir="$work/tiles" "$work/wide.yaml" \
+        >/dev/null || return 1
+    sed 's/\[16\([],]\)/[1\1/; s/ batch=16 / batch=1 /; s/batch_size=16 /batch_size=1 /' \
+        "$work"/tiles/*-winograd.ir >"$work/one.ir"
+    grep -q '= winograd_wgrad ' "$work/one.ir" && verified "$work/one.ir" 2 --full
+}
+
+# without PASS: a whole chunk and a whole step.
+without() {
     rm -rf "$work/kernels"
-    "$NINC" -q --disable-pass=fuse -o "$work/kernels" "$work/wide.yaml" &&
+    "$NINC" -q "--disable-pass=$1" -o "$work/kernels" "$work/wide.yaml" &&
         "$work/kernels/trainer" verify --full
 }
 
-wide_network >"$work/wide.yaml"
-check "a wide network is in tiles" in_tiles
+check "a wide network is in tiles, with sums in parts" in_tiles
 check "kernels of a wide network -O2" verified_everywhere "$work/wide.yaml" 2
-check "kernels of a wide network, a kernel an op" unfused
+check "kernels of a wide network -O2, a whole step" verified "$work/wide.yaml" 2 --full
+check "kernels of a wide network, one image" one_image_in_tiles
+for pass in fuse winograd mask; do
+    check "kernels of a wide network without pass $pass" without $pass
+done
 
 check "kernels of nin_fashion -O2" verified_everywhere models/nin_fashion.yaml 2
 check "kernels of nin_fashion -O0" verified_everywhere models/nin_fashion.yaml 0
