@@ -31,9 +31,9 @@ static void emit_tensor(const Tensor *t, Text *out)
 {
     const int32_t *d = t->shape.dim;
     const Layout *l = &t->layout;
-    text_append(out, "{%s, {%d, {%d, %d, %d, %d}}, {%s, %d, %d, %d, %d, %d}}",
+    text_append(out, "{%s, {%d, {%d, %d, %d, %d}}, {%s, %d, %d, %d, %d, %d, %d}}",
                 dtype_ids[t->dtype], t->shape.rank, d[0], d[1], d[2], d[3], layout_ids[l->kind],
-                l->block, l->out_block, l->halo_h, l->halo_w, l->strip);
+                l->block, l->out_block, l->halo_h, l->halo_w, l->strip, l->pairs);
 }
 
 static void emit_arg(const Graph *g, const Node *n, Text *out)

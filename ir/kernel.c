@@ -296,6 +296,27 @@ bool value_is_strip(const Node *n)
     return strip;
 }
 
+bool graph_has_bf16(const Graph *g)
+{
+    for (int i = 0; i < g->node_count; i++)
+        if (g->node[i]->tensor.dtype == DT_BF16)
+            return true;
+    return false;
+}
+
+int graph_lanes(const Graph *g)
+{
+    return graph_has_bf16(g) ? 32 : 16;
+}
+
+int packed_channels(const Graph *g, const Node *x)
+{
+    int channels = x->tensor.shape.dim[3];
+    if (!value_is_thin_image(g, x))
+        return graph_lanes(g);
+    return x->tensor.dtype == DT_BF16 ? (int)round_up(channels, 2) : channels;
+}
+
 bool value_is_thin_image(const Graph *g, const Node *n)
 {
     if ((n->op != OP_RESIZE && n->op != OP_NORMALIZE) || n->tensor.shape.dim[3] >= 16 ||

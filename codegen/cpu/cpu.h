@@ -45,6 +45,10 @@ const char *value_name(const CpuEmitter *e, const Node *n);
 /* conv_tile_9x3_step16, wgrad_tile_8x3. */
 const char *tile_name(Pool *pool, const TileUse *use);
 
+/* ---- emit.c ---- */
+
+const char *c_type(DType dtype);
+
 /* ---- generic.c ---- */
 
 /* Plain loops for one node, over whole values in any layout. */
@@ -73,7 +77,7 @@ void emit_winograd_transform(Pool *pool, const Node *n, Text *out);
 
 /* The optimizer kernel: one loop a parameter over its flat arrays. */
 void emit_update(CpuEmitter *e);
-/* Transposed filters of all layers. */
+/* Cast and transposed filters of all layers. */
 void emit_filters(CpuEmitter *e);
 
 #endif

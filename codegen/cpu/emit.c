@@ -7,7 +7,7 @@
 
 /* ---- one kernel ---- */
 
-static const char *c_type(DType dtype)
+const char *c_type(DType dtype)
 {
     switch (dtype) {
     case DT_F32:
@@ -151,6 +151,8 @@ void emit_cpu(const Module *m, Text *out)
                 m->name);
     emit_header(&embedded_tensor_h, out);
     emit_header(&embedded_plan_h, out);
+    if (g && graph_has_bf16(g))
+        text_append(out, "\n#define NINC_BF16\n");
     emit_header(&embedded_cpu_h, out);
     emit_tiles(pool, &tiles, out);
     text_write(out, kernels.data, kernels.length);

@@ -15,7 +15,7 @@ static MapShape map_shape(const Node *n)
     const int32_t *d = n->tensor.shape.dim;
     MapShape s = {.height = d[1], .width = d[2], .channels = d[3]};
     bool blocked = l->kind == LAYOUT_NCHWC;
-    s.lanes = blocked ? l->block : d[3];
+    s.lanes = map_lanes(n);
     s.blocks = blocked ? (d[3] + l->block - 1) / l->block : 1;
     s.row = (int64_t)(d[2] + 2 * l->halo_w) * s.lanes;
     s.block = (l->strip > 0 ? l->strip : d[1] + 2 * l->halo_h) * s.row;
@@ -26,11 +26,6 @@ static MapShape map_shape(const Node *n)
 
 /* Of the gradient that a weight gradient's tiles read again and again: half a level-1 cache. */
 enum { WGRAD_STRIP_BYTES = 24 * 1024 };
-
-static int blocks_of(int channels)
-{
-    return (channels + 15) / 16;
-}
 
 /* ---- tiles ---- */
 
@@ -87,7 +82,7 @@ static const char *table_name(const CpuEmitter *e, const Node *n)
  * `lanes` channels. */
 static int packed_vectors(const CpuEmitter *e, const Node *n, const Layout *filter, int lanes)
 {
-    int vectors = filter->out_block / 16;
+    int vectors = filter->out_block / graph_lanes(e->graph);
     if (filter->kind != LAYOUT_FILTER || filter->block != lanes || vectors != n->tile.vectors)
         internal_error("%s: %s has a filter that is not packed for its input", e->kernel->name,
                        op_name(n->op));
@@ -117,7 +112,7 @@ static void table_transpose(CpuEmitter *e, const Node *n)
     const Window *k = &n->attr.window;
     const Layout *filter = &n->in[1]->tensor.layout;
     const int32_t *d = n->tensor.shape.dim;
-    int vectors = packed_vectors(e, n, filter, 16);
+    int lanes = graph_lanes(e->graph), vectors = packed_vectors(e, n, filter, lanes);
     int more = (d[2] + k->stride_w - 1) / k->stride_w;
     text_append(e->tables,
                 "static const ConvTranspose %s = {\n"
@@ -128,8 +123,8 @@ static void table_transpose(CpuEmitter *e, const Node *n)
                 table_name(e, n), map_shape(n->in[0]).blocks, k->kernel_h, k->kernel_w,
                 (d[3] + filter->out_block - 1) / filter->out_block, vectors, k->stride_h,
                 k->stride_w, k->padding_h, k->padding_w, d[2],
-                row_tiles(e, more, n->tile.pixels, vectors, 16, k->stride_w),
-                row_tiles(e, more - 1, n->tile.pixels, vectors, 16, k->stride_w));
+                row_tiles(e, more, n->tile.pixels, vectors, lanes, k->stride_w),
+                row_tiles(e, more - 1, n->tile.pixels, vectors, lanes, k->stride_w));
 }
 
 static void table_wgrad(CpuEmitter *e, const Node *n)
@@ -161,10 +156,12 @@ static void table_pool(CpuEmitter *e, const Node *n, const Node *input, const No
 {
     const Window *k = &n->attr.window;
     const int32_t *in = input->tensor.shape.dim, *out = output->tensor.shape.dim;
+    int lanes = graph_lanes(e->graph);
     text_append(e->tables,
                 "static const Pool %s = {%d, %d, %d, %d, %d, %d, %d, %d, %d, %d, %d};\n",
                 table_name(e, n), k->kernel_h, k->kernel_w, k->stride_h, k->stride_w,
-                k->padding_h, k->padding_w, in[1], in[2], out[1], out[2], blocks_of(in[3]));
+                k->padding_h, k->padding_w, in[1], in[2], out[1], out[2],
+                (in[3] + lanes - 1) / lanes);
 }
 
 static void emit_table(CpuEmitter *e, const Node *n)
@@ -208,19 +205,26 @@ static bool is_map(const CpuEmitter *e, const Node *n)
            n->tensor.layout.kind != LAYOUT_HCNWC;
 }
 
+static const char *map_type(const CpuEmitter *e, const Node *n)
+{
+    if (n->tensor.dtype == DT_U8)
+        return "CodeMap";
+    bool beside_bf16 = n->tensor.dtype == DT_F32 && graph_has_bf16(e->graph);
+    return beside_bf16 ? "FloatMap" : "Map";
+}
+
 void emit_map(CpuEmitter *e, const Node *n, const char *image)
 {
     MapShape s = map_shape(n);
-    bool codes = n->tensor.dtype == DT_U8, strip = n->tensor.layout.strip > 0;
-    const char *type = codes ? "CodeMap" : "Map";
+    bool strip = n->tensor.layout.strip > 0;
     const char *first = strcmp(image, "0") == 0 || s.image == 0
                             ? ""
                             : pool_format(e->pool, " + %s * %lld", image, (long long)s.image);
     const char *origin = s.origin ? pool_format(e->pool, " + %lld", (long long)s.origin) : "";
     /* Maps that are only read come as const arguments. */
-    emit_line(e, "const %s %s = {.data = (%s *)%s%s%s, .row = %lld, .block = %lld%s};", type,
-              map_name(e, n), codes ? "uint8_t" : "float", value_name(e, n), first, origin,
-              (long long)s.row, (long long)s.block, strip ? ", .first = r0" : "");
+    emit_line(e, "const %s %s = {.data = (%s *)%s%s%s, .row = %lld, .block = %lld%s};",
+              map_type(e, n), map_name(e, n), c_type(n->tensor.dtype), value_name(e, n), first,
+              origin, (long long)s.row, (long long)s.block, strip ? ", .first = r0" : "");
 }
 
 /* Values that a segment's statements touch. */

@@ -1,4 +1,4 @@
-/* The optimizer kernel and the transposed filters: loops over parameters, in slices that threads
+/* The optimizer kernel, the cast and the transposed filters: loops over parameters, in slices that threads
  * take. */
 #include "cpu.h"
 
@@ -139,8 +139,9 @@ void emit_filters(CpuEmitter *e)
         text_append(e->tables, "static const Filter %s_%d = {%d, %d, %d, %d, %d, %d, %d, %d};\n",
                     e->kernel->name, i, d[0], d[1], d[2], d[3], l->block, l->out_block, to->block,
                     to->out_block);
-        emit_line(e, "transpose_filter(&%s_%d, %s, %s, range->slice, range->slices);",
-                  e->kernel->name, i, value_name(e, from), value_name(e, n));
+        emit_line(e, "%s_filter(&%s_%d, %s, %s, range->slice, range->slices);",
+                  n->op == OP_CAST ? "cast" : "transpose", e->kernel->name, i,
+                  value_name(e, from), value_name(e, n));
     }
     text_append(e->tables, "\n");
 }
