@@ -151,9 +151,14 @@ void emit_cpu(const Module *m, Text *out)
                 m->name);
     emit_header(&embedded_tensor_h, out);
     emit_header(&embedded_plan_h, out);
-    if (g && graph_has_bf16(g))
+    bool bf16 = g && graph_has_bf16(g);
+    if (bf16)
         text_append(out, "\n#define NINC_BF16\n");
     emit_header(&embedded_cpu_h, out);
+    if (bf16) {
+        text_append(out, "\n");
+        emit_header(&embedded_cpu_bf16_h, out);
+    }
     emit_tiles(pool, &tiles, out);
     text_write(out, kernels.data, kernels.length);
     emit_table(m, out);

@@ -253,11 +253,11 @@ typedef struct ConvTile {
 
 typedef void ConvTileFn(const ConvTile *t);
 
-INLINE Vector conv_epilogue(const ConvTile *t, Vector v, const Element *mask)
+INLINE Vector conv_epilogue(int epilogue, Vector v, const Element *mask)
 {
-    if (t->epilogue & EPILOGUE_RELU)
+    if (epilogue & EPILOGUE_RELU)
         v = positive(v);
-    if (t->epilogue & EPILOGUE_MASK)
+    if (epilogue & EPILOGUE_MASK)
         v = keep_where((Mask)(load_map(mask) > (Vector){0}), v);
     return v;
 }
@@ -300,7 +300,7 @@ INLINE void conv_part(const ConvTile *t, int p, const int PIXELS, int v, const i
             const ptrdiff_t at = (p + i) * SPREAD * LANES + j % PARTS * LANES_A_PART;
             const Vector a = acc[i * VECTORS * PARTS + j];
             store_map(t->y + (v + j / PARTS) * t->y_block + at,
-                      conv_epilogue(t, a, t->mask + (v + j / PARTS) * t->mask_block + at));
+                      conv_epilogue(t->epilogue, a, t->mask + (v + j / PARTS) * t->mask_block + at));
         }
 }
 

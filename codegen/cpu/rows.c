@@ -290,11 +290,18 @@ static const Node *codes_of(const CpuEmitter *e)
     return NULL;
 }
 
+/* Contractions of bf16 maps have instructions of their own. */
+static const char *bf16_prefix(const CpuEmitter *e)
+{
+    return graph_has_bf16(e->graph) ? "bf16_" : "";
+}
+
 static void emit_conv(CpuEmitter *e, const Statement *s)
 {
     const Node *n = s->op;
     Epilogue p = epilogue_of(e, s);
-    emit_line(e, "conv_rows(&%s, %s, %s, %s, %s, %s, %s, r0, r1);", table_name(e, n),
+    emit_line(e, "%sconv_rows(&%s, %s, %s, %s, %s, %s, %s, r0, r1);", bf16_prefix(e),
+              table_name(e, n),
               map_name(e, n->in[0]), value_name(e, n->in[1]),
               n->arity > 2 ? value_name(e, n->in[2]) : "NULL", p.mask,
               map_name(e, statement_result(s)), p.flags);
@@ -476,7 +483,8 @@ static void emit_sums(CpuEmitter *e, const Statement *s, int count)
         const Node *n = s[i].op;
         MapShape dy = map_shape(n->in[n->arity - 1]);
         if (n->op == OP_CONV2D_WGRAD)
-            emit_line(e, "wgrad_image(&%s, %s, %s, %s, accumulate, range);", table_name(e, n),
+            emit_line(e, "%swgrad_image(&%s, %s, %s, %s, accumulate, range);", bf16_prefix(e),
+                      table_name(e, n),
                       map_name(e, n->in[0]), map_name(e, n->in[1]), value_name(e, n));
         else
             emit_line(e, "bias_grad_image(%s, %s, %d, %d, %d, accumulate, range);",

@@ -1,0 +1,373 @@
+/* Contractions of bf16 maps. With AMX (Intel 64 and IA-32 manual, volume 1, chapter 18) a block of
+ * 32 pixels x 32 outputs is four tiles of sums, which 16 pixels x 32 inputs straight from the map
+ * and 32 inputs x 16 outputs of the packed filter are multiplied into; other machines run the
+ * register tiles of ninc_cpu.h. MODEL.c has this text only where its maps are bf16. */
+
+#ifdef __AMX_BF16__
+enum { AMX_ROWS = 16, AMX_INPUTS = 32, AMX_BLOCK = 2 * AMX_ROWS };
+
+/* What LDTILECFG reads. */
+typedef struct AmxTiles {
+    uint8_t palette, start_row, reserved[14];
+    uint16_t row_bytes[16];
+    uint8_t rows[16];
+} AmxTiles;
+
+/* Tiles 0 to 3: sums, `rows` x 16 floats. 4 and 5: inputs, `rows` x `depth`. 6 and 7: weights,
+ * depth / 2 pairs of inputs x 16 outputs. */
+INLINE void amx_configure(int rows, int depth)
+{
+    AmxTiles c = {.palette = 1};
+    for (int i = 0; i < 8; i++) {
+        c.row_bytes[i] = (uint16_t)(i == 4 || i == 5 ? depth * 2 : 64);
+        c.rows[i] = (uint8_t)(i < 6 ? rows : depth / 2);
+    }
+    _tile_loadconfig(&c);
+}
+
+/* The tile instructions do not tell the compiler which memory they read. */
+INLINE void amx_fence(void)
+{
+    __asm__ volatile("" ::: "memory");
+}
+
+INLINE void amx_zero(void)
+{
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+}
+
+/* Adds the products of inputs a (and b, where BOTH) with weights of 32 outputs; strides in bytes. */
+INLINE void amx_step(const Element *a, const Element *b, ptrdiff_t stride, const Element *weights,
+                     const int BOTH)
+{
+    const ptrdiff_t pairs = 2 * LANES * sizeof(Element);
+    _tile_loadd(4, a, stride);
+    _tile_loadd(6, weights, pairs);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_loadd(7, weights + LANES, pairs);
+    _tile_dpbf16ps(1, 4, 7);
+    if (BOTH) {
+        _tile_loadd(5, b, stride);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+}
+
+/* Sums of one or two rows of pixels, [2][AMX_ROWS][LANES]. */
+INLINE void amx_store(float *sums, const int BOTH)
+{
+    const ptrdiff_t line = LANES * sizeof(float);
+    _tile_stored(0, sums, line);
+    _tile_stored(1, sums + AMX_ROWS, line);
+    if (BOTH) {
+        _tile_stored(2, sums + AMX_ROWS * LANES, line);
+        _tile_stored(3, sums + AMX_ROWS * LANES + AMX_ROWS, line);
+    }
+}
+
+/* ---- convolution ---- */
+
+/* A tile of pixels of one output row. */
+typedef struct AmxPixels {
+    const Element *x, *mask;
+    Element *y;
+} AmxPixels;
+
+typedef struct AmxConv {
+    const Conv *c;
+    Map x, mask, y;
+    int epilogue, row0;
+    int pixels, width; /* a tile, a row; the last tile of a row ends where the row does */
+    int depth;         /* inputs a step */
+} AmxConv;
+
+INLINE AmxPixels amx_pixels(const AmxConv *a, int tile)
+{
+    const int tiles = a->c->tiles.larges + a->c->tiles.smalls;
+    const int row = a->row0 + tile / tiles;
+    const int col = smaller(tile % tiles * a->pixels, a->width - a->pixels);
+    const AmxPixels p = {
+        .x = map_row(a->x, row * a->c->stride_h - a->c->padding_h) - a->c->padding +
+             col * a->c->step,
+        .y = map_row(a->y, row) + col * LANES,
+        .mask = a->epilogue & EPILOGUE_MASK ? map_row(a->mask, row) + col * LANES : NULL};
+    return p;
+}
+
+INLINE void amx_multiply(const AmxConv *a, const Element *p, const Element *q,
+                         const Element *filter, float *sums, const int BOTH)
+{
+    const Conv *c = a->c;
+    amx_zero();
+    for (int b = 0; b < c->in_blocks; b++)
+        for (int k = 0; k < c->kernel_h; k++) {
+            const ptrdiff_t at = b * a->x.block + k * a->x.row;
+            for (int r = 0; r < c->run; r += a->depth, filter += a->depth * LANES)
+                amx_step(p + at + r, q + at + r, c->step * (ptrdiff_t)sizeof(Element), filter,
+                         BOTH);
+        }
+    amx_store(sums, BOTH);
+}
+
+/* Bias, epilogue and rounding of a tile's sums, for output block g. */
+INLINE void amx_finish(const AmxConv *a, const AmxPixels *p, int g, const float *bias,
+                       const float *sums)
+{
+    Vector shift[PARTS];
+    for (int j = 0; j < PARTS; j++)
+        shift[j] = bias ? load(bias + g * LANES + j * LANES_A_PART) : (Vector){0};
+    for (int i = 0; i < a->pixels; i++)
+        for (int j = 0; j < PARTS; j++) {
+            const ptrdiff_t at = i * LANES + j * LANES_A_PART;
+            const Vector v = load(sums + at) + shift[j];
+            store_map(p->y + g * a->y.block + at,
+                      conv_epilogue(a->epilogue, v, p->mask + g * a->mask.block + at));
+        }
+}
+
+SHARED void amx_conv_rows(const Conv *c, Map x, const Element *filter, const float *bias, Map mask,
+                          Map y, int epilogue, int row0, int row1)
+{
+    _Alignas(64) float sums[2 * AMX_ROWS * LANES];
+    const RowTiles *tiles = &c->tiles;
+    const int count = (row1 - row0) * (tiles->larges + tiles->smalls);
+    AmxConv a = {c, x, mask, y, epilogue, row0, tiles->large,
+                 tiles->large * (tiles->larges + tiles->smalls) - tiles->smalls, AMX_INPUTS};
+    while (c->run % a.depth != 0)
+        a.depth -= 2;
+    amx_configure(a.pixels, a.depth);
+    for (int g = 0; g < c->groups; g++) {
+        const Element *weights = filter + (ptrdiff_t)g * c->in_blocks * c->kernel_h * c->run * LANES;
+        for (int tile = 0; tile < count; tile += 2) {
+            const AmxPixels p = amx_pixels(&a, tile);
+            const AmxPixels q = amx_pixels(&a, smaller(tile + 1, count - 1));
+            if (tile + 1 < count)
+                amx_multiply(&a, p.x, q.x, weights, sums, 1);
+            else
+                amx_multiply(&a, p.x, p.x, weights, sums, 0);
+            amx_finish(&a, &p, g, bias, sums);
+            if (tile + 1 < count)
+                amx_finish(&a, &q, g, bias, sums + AMX_ROWS * LANES);
+        }
+    }
+}
+
+/* ---- weight gradient ---- */
+
+/* The sum over pixels is a product of x, transposed, and dy in pairs of pixels. Both are packed for
+ * a strip of rows; a row of either is `pitch` pixels, zero where dy has none, so that a filter tap
+ * is a shift of x. */
+enum { AMX_DY = 160 * 1024, AMX_X = 64 * 1024 }; /* elements */
+
+typedef struct AmxWgrad {
+    const Wgrad *g;
+    Map x, dy;
+    int kernel_w, pitch, strip; /* rows */
+    int row, rows;              /* the strip at hand */
+    int pixels;                 /* of the strip, whole steps of AMX_INPUTS */
+    int line;                   /* elements from channel to channel of x */
+    Element *packed_x, *packed_dy;
+} AmxWgrad;
+
+/* Pixels of two vectors of 32 channels to words of both: the lower and the upper 16 channels. */
+INLINE void interleave(__m512i even, __m512i odd, __m512i *low, __m512i *high)
+{
+    static const _Alignas(64) uint16_t lower[32] = {
+        0, 32, 1, 33, 2, 34, 3, 35, 4, 36, 5, 37, 6, 38, 7, 39,
+        8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
+    const __m512i at = _mm512_load_si512(lower);
+    *low = _mm512_permutex2var_epi16(even, at, odd);
+    *high = _mm512_permutex2var_epi16(even, _mm512_add_epi16(at, _mm512_set1_epi16(16)), odd);
+}
+
+/* Pixel q of the strip, counted `pitch` to a row; zero past the row and past the strip. */
+INLINE __m512i dy_pixel(const AmxWgrad *a, const Element *dy, int row, int col)
+{
+    if (row >= a->rows || col >= a->g->width)
+        return _mm512_setzero_si512();
+    return _mm512_loadu_si512(dy + row * a->dy.row + col * LANES);
+}
+
+INLINE void amx_pack_dy(const AmxWgrad *a, int group)
+{
+    const Element *dy = map_row(a->dy, a->row) + group * a->dy.block;
+    Element *to = a->packed_dy + (ptrdiff_t)group * a->pixels * LANES;
+    for (int p = 0, row = 0, col = 0; p < a->pixels; p += 2, to += 2 * LANES) {
+        __m512i pixel[2], low, high;
+        UNROLL for (int i = 0; i < 2; i++) {
+            pixel[i] = dy_pixel(a, dy, row, col);
+            row += ++col == a->pitch;
+            col = col == a->pitch ? 0 : col;
+        }
+        interleave(pixel[0], pixel[1], &low, &high);
+        _mm512_store_si512(to, low);
+        _mm512_store_si512(to + LANES, high);
+    }
+}
+
+/* 16 x 16 words. */
+INLINE void transpose_words(__m512i *v)
+{
+    __m512i t[16];
+    UNROLL for (int i = 0; i < 16; i += 2) {
+        t[i] = _mm512_unpacklo_epi32(v[i], v[i + 1]);
+        t[i + 1] = _mm512_unpackhi_epi32(v[i], v[i + 1]);
+    }
+    UNROLL for (int i = 0; i < 16; i += 4)
+        UNROLL for (int j = 0; j < 2; j++) {
+            v[i + 2 * j] = _mm512_unpacklo_epi64(t[i + j], t[i + j + 2]);
+            v[i + 2 * j + 1] = _mm512_unpackhi_epi64(t[i + j], t[i + j + 2]);
+        }
+    UNROLL for (int i = 0; i < 16; i += 8)
+        UNROLL for (int j = 0; j < 4; j++) {
+            t[i + j] = _mm512_shuffle_i32x4(v[i + j], v[i + j + 4], 0x88);
+            t[i + j + 4] = _mm512_shuffle_i32x4(v[i + j], v[i + j + 4], 0xDD);
+        }
+    UNROLL for (int j = 0; j < 8; j++) {
+        v[j] = _mm512_shuffle_i32x4(t[j], t[j + 8], 0x88);
+        v[j + 8] = _mm512_shuffle_i32x4(t[j], t[j + 8], 0xDD);
+    }
+}
+
+/* Transposes up to 32 pixels of 32 channels; what is stored past `count` pixels is zero. */
+INLINE void amx_transpose(const Element *x, int count, Element *to, int line)
+{
+    __m512i low[16], high[16];
+    UNROLL for (int p = 0; p < 16; p++) {
+        const __m512i zero = _mm512_setzero_si512();
+        interleave(2 * p < count ? _mm512_loadu_si512(x + 2 * p * LANES) : zero,
+                   2 * p + 1 < count ? _mm512_loadu_si512(x + (2 * p + 1) * LANES) : zero,
+                   &low[p], &high[p]);
+    }
+    transpose_words(low);
+    transpose_words(high);
+    UNROLL for (int i = 0; i < 16; i++) {
+        _mm512_storeu_si512(to + i * line, low[i]);
+        _mm512_storeu_si512(to + (i + 16) * line, high[i]);
+    }
+}
+
+/* Input block b of the strip. Rows are packed in order: what one writes past its end is overwritten
+ * by the next, and zero behind the last. */
+INLINE void amx_pack_x(const AmxWgrad *a, int b)
+{
+    const Wgrad *g = a->g;
+    const int rows = a->rows + g->kernel_h - 1, whole = a->x.row == a->pitch * LANES;
+    const int length = whole ? rows * a->pitch : a->pitch;
+    for (int c = 0; c < LANES; c++)
+        memset(a->packed_x + c * a->line + rows * a->pitch, 0,
+               (size_t)(a->line - rows * a->pitch) * sizeof(Element));
+    for (int row = 0; row < (whole ? 1 : rows); row++) {
+        const Element *x = map_row(a->x, a->row - g->padding_h + row) + b * a->x.block - g->padding;
+        for (int p = 0; p < length; p += AMX_BLOCK)
+            amx_transpose(x + p * LANES, smaller(length - p, AMX_BLOCK),
+                          a->packed_x + row * a->pitch + p, a->line);
+    }
+}
+
+/* 32 inputs x 32 outputs of one tap. */
+INLINE void amx_square(const AmxWgrad *a, const Element *x, const Element *dy, float *dw,
+                       int accumulate)
+{
+    const ptrdiff_t line = LANES * sizeof(float);
+    if (accumulate) {
+        _tile_loadd(0, dw, line);
+        _tile_loadd(1, dw + AMX_ROWS, line);
+        _tile_loadd(2, dw + AMX_ROWS * LANES, line);
+        _tile_loadd(3, dw + AMX_ROWS * LANES + AMX_ROWS, line);
+    } else {
+        amx_zero();
+    }
+    for (int p = 0; p < a->pixels; p += AMX_INPUTS)
+        amx_step(x + p, x + AMX_ROWS * a->line + p, a->line * (ptrdiff_t)sizeof(Element),
+                 dy + p * LANES, 1);
+    amx_store(dw, 1);
+}
+
+/* The slice's part of the units, over the strip at hand: a unit is an input block, an output block
+ * and a filter row. */
+INLINE void amx_wgrad_strip(const AmxWgrad *a, float *dw, int accumulate, const NincRange *range)
+{
+    const Wgrad *g = a->g;
+    const int units = g->in_blocks * g->groups * g->kernel_h;
+    int packed = -1;
+    for (int group = 0; group < g->groups; group++)
+        amx_pack_dy(a, group);
+    for (ptrdiff_t u = slice_begin(range, units); u < slice_end(range, units); u++) {
+        const int k = (int)(u % g->kernel_h), group = (int)(u / g->kernel_h % g->groups);
+        const int b = (int)(u / g->kernel_h / g->groups);
+        if (b != packed)
+            amx_pack_x(a, b);
+        packed = b;
+        amx_fence();
+        for (int w = 0; w < a->kernel_w; w++)
+            amx_square(a, a->packed_x + k * a->pitch + w,
+                       a->packed_dy + (ptrdiff_t)group * a->pixels * LANES,
+                       dw + (((ptrdiff_t)group * g->in_blocks + b) * g->kernel_h + k) * g->run *
+                                LANES + w * LANES * LANES,
+                       accumulate);
+    }
+}
+
+/* Elements from channel to channel of `rows` packed rows: an odd number of cache lines, so that the
+ * rows of a tile lie in different sets. */
+INLINE int amx_line(const AmxWgrad *a, int rows)
+{
+    const int most = (rows + a->g->kernel_h - 1) * a->pitch + a->kernel_w + AMX_BLOCK;
+    return (most + 31) / 64 * 64 + 32;
+}
+
+/* The largest strip that the buffers hold; 0: none. */
+INLINE int amx_strip(const AmxWgrad *a)
+{
+    for (int rows = a->g->height; rows > 0; rows--)
+        if ((rows * a->pitch + 31) / 32 * 32 * LANES * a->g->groups <= AMX_DY &&
+            amx_line(a, rows) * LANES <= AMX_X)
+            return rows;
+    return 0;
+}
+
+SHARED void amx_wgrad_image(AmxWgrad *a, float *dw, int accumulate, const NincRange *range)
+{
+    _Alignas(64) Element packed_dy[AMX_DY], packed_x[AMX_X];
+    a->packed_dy = packed_dy;
+    a->packed_x = packed_x;
+    amx_configure(AMX_ROWS, AMX_INPUTS);
+    for (a->row = 0; a->row < a->g->height; a->row += a->strip) {
+        a->rows = smaller(a->strip, a->g->height - a->row);
+        a->pixels = (a->rows * a->pitch + 31) / 32 * 32;
+        amx_wgrad_strip(a, dw, accumulate || a->row > 0, range);
+    }
+}
+#endif
+
+/* ---- with or without ---- */
+
+SHARED void bf16_conv_rows(const Conv *c, Map x, const Element *filter, const float *bias, Map mask,
+                           Map y, int epilogue, int row0, int row1)
+{
+#ifdef __AMX_BF16__
+    amx_conv_rows(c, x, filter, bias, mask, y, epilogue, row0, row1);
+#else
+    conv_rows(c, x, filter, bias, mask, y, epilogue, row0, row1);
+#endif
+}
+
+SHARED void bf16_wgrad_image(const Wgrad *g, Map x, Map dy, float *dw, int accumulate,
+                             const NincRange *range)
+{
+#ifdef __AMX_BF16__
+    AmxWgrad a = {.g = g, .x = x, .dy = dy, .kernel_w = g->run / LANES};
+    a.pitch = g->width + a.kernel_w - 1;
+    a.strip = g->step == LANES && g->stride_h == 1 && g->run % LANES == 0 ? amx_strip(&a) : 0;
+    if (a.strip > 0) {
+        a.line = amx_line(&a, a.strip);
+        amx_wgrad_image(&a, dw, accumulate, range);
+        return;
+    }
+#endif
+    wgrad_image(g, x, dy, dw, accumulate, range);
+}
