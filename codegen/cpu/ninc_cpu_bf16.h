@@ -56,15 +56,15 @@ INLINE void amx_step(const Element *a, const Element *b, ptrdiff_t stride, const
     }
 }
 
-/* Sums of one or two rows of pixels, [2][AMX_ROWS][LANES]. */
-INLINE void amx_store(float *sums, const int BOTH)
+/* Sums, [2][rows][LANES]. */
+INLINE void amx_store(float *sums, int rows, const int BOTH)
 {
     const ptrdiff_t line = LANES * sizeof(float);
     _tile_stored(0, sums, line);
     _tile_stored(1, sums + AMX_ROWS, line);
     if (BOTH) {
-        _tile_stored(2, sums + AMX_ROWS * LANES, line);
-        _tile_stored(3, sums + AMX_ROWS * LANES + AMX_ROWS, line);
+        _tile_stored(2, sums + rows * LANES, line);
+        _tile_stored(3, sums + rows * LANES + AMX_ROWS, line);
     }
 }
 
@@ -109,7 +109,7 @@ INLINE void amx_multiply(const AmxConv *a, const Element *p, const Element *q,
                 amx_step(p + at + r, q + at + r, c->step * (ptrdiff_t)sizeof(Element), filter,
                          BOTH);
         }
-    amx_store(sums, BOTH);
+    amx_store(sums, AMX_ROWS, BOTH);
 }
 
 /* Bias, epilogue and rounding of a tile's sums, for output block g. */
@@ -158,17 +158,21 @@ SHARED void amx_conv_rows(const Conv *c, Map x, const Element *filter, const flo
 /* ---- weight gradient ---- */
 
 /* The sum over pixels is a product of x, transposed, and dy in pairs of pixels. Both are packed for
- * a strip of rows; a row of either is `pitch` pixels, zero where dy has none, so that a filter tap
- * is a shift of x. */
-enum { AMX_DY = 160 * 1024, AMX_X = 64 * 1024 }; /* elements */
+ * a strip: some rows of an image, or a few whole images. Rows of dy are `pitch` pixels, zero where
+ * it has none. x is packed once for all taps where a tap is a shift of it; else, with a stride or a
+ * thin image, for each filter row, tap by tap. */
+enum { AMX_DY = 256 * 1024, AMX_X = 64 * 1024 }; /* elements */
 
 typedef struct AmxWgrad {
     const Wgrad *g;
-    Map x, dy;
-    int kernel_w, pitch, strip; /* rows */
-    int row, rows;              /* the strip at hand */
-    int pixels;                 /* of the strip, whole steps of AMX_INPUTS */
-    int line;                   /* elements from channel to channel of x */
+    Map x, dy;                    /* of the first image */
+    ptrdiff_t x_image, dy_image;  /* elements from image to image */
+    bool shifts;                  /* taps are shifts of one packed x */
+    int pitch;
+    int taps, depth;              /* the filter row is `taps` x `depth` entries */
+    int images, row, rows;        /* the strip at hand */
+    int pixels;                   /* of one image in the strip, whole steps of AMX_INPUTS */
+    int line;                     /* elements from entry to entry of x */
     Element *packed_x, *packed_dy;
 } AmxWgrad;
 
@@ -183,7 +187,7 @@ INLINE void interleave(__m512i even, __m512i odd, __m512i *low, __m512i *high)
     *high = _mm512_permutex2var_epi16(even, _mm512_add_epi16(at, _mm512_set1_epi16(16)), odd);
 }
 
-/* Pixel q of the strip, counted `pitch` to a row; zero past the row and past the strip. */
+/* Where dy has no pixel: between its rows and behind them. */
 INLINE __m512i dy_pixel(const AmxWgrad *a, const Element *dy, int row, int col)
 {
     if (row >= a->rows || col >= a->g->width)
@@ -191,10 +195,9 @@ INLINE __m512i dy_pixel(const AmxWgrad *a, const Element *dy, int row, int col)
     return _mm512_loadu_si512(dy + row * a->dy.row + col * LANES);
 }
 
-INLINE void amx_pack_dy(const AmxWgrad *a, int group)
+/* Output block `group` of an image's rows. */
+INLINE void amx_pack_dy(const AmxWgrad *a, const Element *dy, Element *to)
 {
-    const Element *dy = map_row(a->dy, a->row) + group * a->dy.block;
-    Element *to = a->packed_dy + (ptrdiff_t)group * a->pixels * LANES;
     for (int p = 0, row = 0, col = 0; p < a->pixels; p += 2, to += 2 * LANES) {
         __m512i pixel[2], low, high;
         UNROLL for (int i = 0; i < 2; i++) {
@@ -232,115 +235,164 @@ INLINE void transpose_words(__m512i *v)
     }
 }
 
-/* Transposes up to 32 pixels of 32 channels; what is stored past `count` pixels is zero. */
-INLINE void amx_transpose(const Element *x, int count, Element *to, int line)
+/* Transposes `count` pixels, at most 32 and `step` elements apart, of as many entries as `entries`
+ * has bits; what is stored past `count` pixels is zero. */
+INLINE void amx_transpose(const Element *x, ptrdiff_t step, int count, __mmask32 entries,
+                          Element *to, int line)
 {
     __m512i low[16], high[16];
     UNROLL for (int p = 0; p < 16; p++) {
-        const __m512i zero = _mm512_setzero_si512();
-        interleave(2 * p < count ? _mm512_loadu_si512(x + 2 * p * LANES) : zero,
-                   2 * p + 1 < count ? _mm512_loadu_si512(x + (2 * p + 1) * LANES) : zero,
-                   &low[p], &high[p]);
+        const __mmask32 even = 2 * p < count ? entries : 0, odd = 2 * p + 1 < count ? entries : 0;
+        interleave(_mm512_maskz_loadu_epi16(even, x + 2 * p * step),
+                   _mm512_maskz_loadu_epi16(odd, x + (2 * p + 1) * step), &low[p], &high[p]);
     }
     transpose_words(low);
     transpose_words(high);
     UNROLL for (int i = 0; i < 16; i++) {
-        _mm512_storeu_si512(to + i * line, low[i]);
-        _mm512_storeu_si512(to + (i + 16) * line, high[i]);
+        if (entries >> i & 1)
+            _mm512_storeu_si512(to + i * line, low[i]);
+        if (entries >> (i + 16) & 1)
+            _mm512_storeu_si512(to + (i + 16) * line, high[i]);
     }
 }
 
-/* Input block b of the strip. Rows are packed in order: what one writes past its end is overwritten
- * by the next, and zero behind the last. */
-INLINE void amx_pack_x(const AmxWgrad *a, int b)
+/* Transposes `rows` rows of x, `length` pixels each, into lines of `pitch` pixels. A row may be
+ * written past its end: what the next one overwrites, and behind the last one zeros. */
+INLINE void amx_pack_rows(const AmxWgrad *a, const Element *x, ptrdiff_t row, int rows, int length,
+                          Element *to)
+{
+    const __mmask32 entries = (__mmask32)(0xFFFFFFFF >> (AMX_BLOCK - a->depth));
+    for (int c = 0; c < a->depth; c++)
+        memset(to + c * a->line + rows * a->pitch, 0,
+               (size_t)(a->line - rows * a->pitch) * sizeof(Element));
+    if (length == a->pitch && row == a->g->step * a->pitch) { /* no gap between rows */
+        length *= rows;
+        rows = 1;
+    }
+    for (int r = 0; r < rows; r++)
+        for (int p = 0; p < length; p += AMX_BLOCK)
+            amx_transpose(x + r * row + p * a->g->step, a->g->step,
+                          smaller(length - p, AMX_BLOCK), entries, to + r * a->pitch + p, a->line);
+}
+
+/* What filter row k of input block b meets; of an image whose x begins at `x`. */
+INLINE void amx_pack_x(const AmxWgrad *a, Map x, int b, int k, Element *to)
 {
     const Wgrad *g = a->g;
-    const int rows = a->rows + g->kernel_h - 1, whole = a->x.row == a->pitch * LANES;
-    const int length = whole ? rows * a->pitch : a->pitch;
-    for (int c = 0; c < LANES; c++)
-        memset(a->packed_x + c * a->line + rows * a->pitch, 0,
-               (size_t)(a->line - rows * a->pitch) * sizeof(Element));
-    for (int row = 0; row < (whole ? 1 : rows); row++) {
-        const Element *x = map_row(a->x, a->row - g->padding_h + row) + b * a->x.block - g->padding;
-        for (int p = 0; p < length; p += AMX_BLOCK)
-            amx_transpose(x + p * LANES, smaller(length - p, AMX_BLOCK),
-                          a->packed_x + row * a->pitch + p, a->line);
+    const Element *from = map_row(x, a->row * g->stride_h - g->padding_h) + b * x.block -
+                          g->padding;
+    if (a->shifts) {
+        amx_pack_rows(a, from, x.row, a->rows + g->kernel_h - 1, a->pitch, to);
+        return;
     }
+    for (int t = 0; t < a->taps; t++)
+        amx_pack_rows(a, from + k * x.row + t * a->depth, x.row * g->stride_h, a->rows, g->width,
+                      to + (ptrdiff_t)t * a->depth * a->line);
 }
 
-/* 32 inputs x 32 outputs of one tap. */
+/* `depth` inputs x 32 outputs of one tap. */
 INLINE void amx_square(const AmxWgrad *a, const Element *x, const Element *dy, float *dw,
                        int accumulate)
 {
-    const ptrdiff_t line = LANES * sizeof(float);
+    const ptrdiff_t line = LANES * sizeof(float), x_line = a->line * (ptrdiff_t)sizeof(Element);
+    const int half = a->depth / 2;
+    const ptrdiff_t x_next = (ptrdiff_t)(a->shifts ? 1 : a->taps) * a->depth * a->line;
+    const ptrdiff_t dy_next = (ptrdiff_t)a->g->groups * a->pixels * LANES;
     if (accumulate) {
         _tile_loadd(0, dw, line);
         _tile_loadd(1, dw + AMX_ROWS, line);
-        _tile_loadd(2, dw + AMX_ROWS * LANES, line);
-        _tile_loadd(3, dw + AMX_ROWS * LANES + AMX_ROWS, line);
+        _tile_loadd(2, dw + half * LANES, line);
+        _tile_loadd(3, dw + half * LANES + AMX_ROWS, line);
     } else {
         amx_zero();
     }
-    for (int p = 0; p < a->pixels; p += AMX_INPUTS)
-        amx_step(x + p, x + AMX_ROWS * a->line + p, a->line * (ptrdiff_t)sizeof(Element),
-                 dy + p * LANES, 1);
-    amx_store(dw, 1);
+    for (int n = 0; n < a->images; n++, x += x_next, dy += dy_next)
+        for (int p = 0; p < a->pixels; p += AMX_INPUTS)
+            amx_step(x + p, x + half * a->line + p, x_line, dy + p * LANES, 1);
+    amx_store(dw, half, 1);
 }
 
-/* The slice's part of the units, over the strip at hand: a unit is an input block, an output block
- * and a filter row. */
-INLINE void amx_wgrad_strip(const AmxWgrad *a, float *dw, int accumulate, const NincRange *range)
+/* Filter row k of input block b, output block `group`. */
+INLINE void amx_unit(const AmxWgrad *a, int b, int k, int group, float *dw, int accumulate)
 {
     const Wgrad *g = a->g;
-    const int units = g->in_blocks * g->groups * g->kernel_h;
+    const ptrdiff_t row = ((ptrdiff_t)group * g->in_blocks + b) * g->kernel_h + k;
+    const Element *dy = a->packed_dy + (ptrdiff_t)group * a->pixels * LANES;
+    for (int t = 0; t < a->taps; t++)
+        amx_square(a, a->packed_x + (a->shifts ? k * a->pitch + t : (ptrdiff_t)t * a->depth * a->line),
+                   dy, dw + (row * g->run + t * a->depth) * LANES, accumulate);
+}
+
+/* The slice's part of the units, over the strip at hand from image `first` on: a unit is an input
+ * block, a filter row and an output block. */
+INLINE void amx_wgrad_strip(const AmxWgrad *a, int first, float *dw, int accumulate,
+                            const NincRange *range)
+{
+    const Wgrad *g = a->g;
+    const int units = g->in_blocks * g->kernel_h * g->groups;
+    const ptrdiff_t x_next = (ptrdiff_t)(a->shifts ? 1 : a->taps) * a->depth * a->line;
     int packed = -1;
-    for (int group = 0; group < g->groups; group++)
-        amx_pack_dy(a, group);
+    for (int n = 0; n < a->images; n++)
+        for (int group = 0; group < g->groups; group++)
+            amx_pack_dy(a, map_row(a->dy, a->row) + (first + n) * a->dy_image + group * a->dy.block,
+                        a->packed_dy + ((ptrdiff_t)n * g->groups + group) * a->pixels * LANES);
     for (ptrdiff_t u = slice_begin(range, units); u < slice_end(range, units); u++) {
-        const int k = (int)(u % g->kernel_h), group = (int)(u / g->kernel_h % g->groups);
-        const int b = (int)(u / g->kernel_h / g->groups);
-        if (b != packed)
-            amx_pack_x(a, b);
-        packed = b;
+        const int group = (int)(u % g->groups), k = (int)(u / g->groups % g->kernel_h);
+        const int b = (int)(u / g->groups / g->kernel_h), pack = a->shifts ? b : b * g->kernel_h + k;
+        for (int n = 0; n < a->images && pack != packed; n++) {
+            Map x = a->x;
+            x.data += (first + n) * a->x_image;
+            amx_pack_x(a, x, b, k, a->packed_x + n * x_next);
+        }
+        packed = pack;
         amx_fence();
-        for (int w = 0; w < a->kernel_w; w++)
-            amx_square(a, a->packed_x + k * a->pitch + w,
-                       a->packed_dy + (ptrdiff_t)group * a->pixels * LANES,
-                       dw + (((ptrdiff_t)group * g->in_blocks + b) * g->kernel_h + k) * g->run *
-                                LANES + w * LANES * LANES,
-                       accumulate);
+        amx_unit(a, b, k, group, dw, accumulate);
     }
 }
 
-/* Elements from channel to channel of `rows` packed rows: an odd number of cache lines, so that the
- * rows of a tile lie in different sets. */
-INLINE int amx_line(const AmxWgrad *a, int rows)
+/* Sets the strip to `rows` rows of `images` images; false where the buffers do not hold it. Lines
+ * of x are an odd number of cache lines, so that the rows of a tile lie in different sets. */
+INLINE bool amx_fits(AmxWgrad *a, int images, int rows)
 {
-    const int most = (rows + a->g->kernel_h - 1) * a->pitch + a->kernel_w + AMX_BLOCK;
-    return (most + 31) / 64 * 64 + 32;
+    const Wgrad *g = a->g;
+    const int x_rows = a->shifts ? rows + g->kernel_h - 1 : rows;
+    const int x_pixels = x_rows * a->pitch + a->taps + AMX_BLOCK;
+    a->images = images;
+    a->rows = rows;
+    a->pixels = (rows * a->pitch + 31) / 32 * 32;
+    a->line = (x_pixels + 31) / 64 * 64 + 32;
+    return (int64_t)images * a->pixels * LANES * g->groups <= AMX_DY &&
+           (int64_t)images * a->line * a->depth * (a->shifts ? 1 : a->taps) <= AMX_X;
 }
 
-/* The largest strip that the buffers hold; 0: none. */
-INLINE int amx_strip(const AmxWgrad *a)
+/* The largest strip that the buffers hold, of `images` images; false: none. */
+INLINE bool amx_plan(AmxWgrad *a, int images)
 {
-    for (int rows = a->g->height; rows > 0; rows--)
-        if ((rows * a->pitch + 31) / 32 * 32 * LANES * a->g->groups <= AMX_DY &&
-            amx_line(a, rows) * LANES <= AMX_X)
-            return rows;
-    return 0;
+    const int height = a->g->height;
+    int rows = height;
+    while (rows > 0 && !amx_fits(a, 1, rows))
+        rows--;
+    if (rows < height)
+        return rows > 0;
+    while (images > 1 && !amx_fits(a, images, height))
+        images--;
+    return amx_fits(a, images, height);
 }
 
-SHARED void amx_wgrad_image(AmxWgrad *a, float *dw, int accumulate, const NincRange *range)
+SHARED void amx_wgrad(AmxWgrad *a, float *dw, const NincRange *range)
 {
     _Alignas(64) Element packed_dy[AMX_DY], packed_x[AMX_X];
+    const int images = a->images, rows = a->rows;
     a->packed_dy = packed_dy;
     a->packed_x = packed_x;
-    amx_configure(AMX_ROWS, AMX_INPUTS);
-    for (a->row = 0; a->row < a->g->height; a->row += a->strip) {
-        a->rows = smaller(a->strip, a->g->height - a->row);
-        a->pixels = (a->rows * a->pitch + 31) / 32 * 32;
-        amx_wgrad_strip(a, dw, accumulate || a->row > 0, range);
-    }
+    amx_configure(a->depth / 2, AMX_INPUTS);
+    for (int n = 0; n < range->images; n += images)
+        for (a->row = 0; a->row < a->g->height; a->row += rows) {
+            a->images = smaller(images, range->images - n);
+            a->rows = smaller(rows, a->g->height - a->row);
+            a->pixels = (a->rows * a->pitch + 31) / 32 * 32;
+            amx_wgrad_strip(a, n, dw, range->accumulate || n > 0 || a->row > 0, range);
+        }
 }
 #endif
 
@@ -356,18 +408,23 @@ SHARED void bf16_conv_rows(const Conv *c, Map x, const Element *filter, const fl
 #endif
 }
 
-SHARED void bf16_wgrad_image(const Wgrad *g, Map x, Map dy, float *dw, int accumulate,
-                             const NincRange *range)
+/* All images of the chunk; x_image and dy_image are the elements from image to image. */
+SHARED void bf16_wgrad(const Wgrad *g, Map x, ptrdiff_t x_image, Map dy, ptrdiff_t dy_image,
+                       float *dw, const NincRange *range)
 {
 #ifdef __AMX_BF16__
-    AmxWgrad a = {.g = g, .x = x, .dy = dy, .kernel_w = g->run / LANES};
-    a.pitch = g->width + a.kernel_w - 1;
-    a.strip = g->step == LANES && g->stride_h == 1 && g->run % LANES == 0 ? amx_strip(&a) : 0;
-    if (a.strip > 0) {
-        a.line = amx_line(&a, a.strip);
-        amx_wgrad_image(&a, dw, accumulate, range);
+    AmxWgrad a = {.g = g, .x = x, .dy = dy, .x_image = x_image, .dy_image = dy_image,
+                  .depth = AMX_INPUTS};
+    while (g->run % a.depth != 0)
+        a.depth -= 2;
+    a.taps = g->run / a.depth;
+    a.shifts = a.depth == LANES && g->step == LANES && g->stride_h == 1;
+    a.pitch = g->width + (a.shifts ? a.taps - 1 : 0);
+    if (amx_plan(&a, range->images)) {
+        amx_wgrad(&a, dw, range);
         return;
     }
 #endif
-    wgrad_image(g, x, dy, dw, accumulate, range);
+    for (int n = 0; n < range->images; n++, x.data += x_image, dy.data += dy_image)
+        wgrad_image(g, x, dy, dw, range->accumulate || n > 0, range);
 }

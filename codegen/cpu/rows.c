@@ -290,18 +290,12 @@ static const Node *codes_of(const CpuEmitter *e)
     return NULL;
 }
 
-/* Contractions of bf16 maps have instructions of their own. */
-static const char *bf16_prefix(const CpuEmitter *e)
-{
-    return graph_has_bf16(e->graph) ? "bf16_" : "";
-}
-
 static void emit_conv(CpuEmitter *e, const Statement *s)
 {
     const Node *n = s->op;
     Epilogue p = epilogue_of(e, s);
-    emit_line(e, "%sconv_rows(&%s, %s, %s, %s, %s, %s, %s, r0, r1);", bf16_prefix(e),
-              table_name(e, n),
+    emit_line(e, "%sconv_rows(&%s, %s, %s, %s, %s, %s, %s, r0, r1);",
+              graph_has_bf16(e->graph) ? "bf16_" : "", table_name(e, n),
               map_name(e, n->in[0]), value_name(e, n->in[1]),
               n->arity > 2 ? value_name(e, n->in[2]) : "NULL", p.mask,
               map_name(e, statement_result(s)), p.flags);
@@ -472,21 +466,38 @@ static void emit_strips(CpuEmitter *e, const Statement *s, int count)
         emit_statement(e, &s[i]);
 }
 
+/* All images at once: they share a pass over the result. */
+static void emit_bf16_wgrad(CpuEmitter *e, const Statement *s)
+{
+    const Node *n = s->op, *x = n->in[0], *dy = n->in[1];
+    Touched t = touched_by(e, s, 1);
+    emit_block(e);
+    for (int i = 0; i < t.count; i++)
+        emit_map(e, t.node[i], "0");
+    emit_line(e, "bf16_wgrad(&%s, %s, %lld, %s, %lld, %s, range);", table_name(e, n),
+              map_name(e, x), (long long)map_shape(x).image, map_name(e, dy),
+              (long long)map_shape(dy).image, value_name(e, n));
+    emit_close(e);
+}
+
 /* Sums over images: one image after the other, each slice its part of the result. */
 static void emit_sums(CpuEmitter *e, const Statement *s, int count)
 {
     Touched t = touched_by(e, s, count);
+    bool bf16 = graph_has_bf16(e->graph);
+    for (int i = 0; i < count && bf16; i++)
+        if (s[i].op->op == OP_CONV2D_WGRAD)
+            emit_bf16_wgrad(e, &s[i]);
     emit_open(e, "for (ptrdiff_t n = 0; n < range->images; n++)");
     emit_line(e, "const int accumulate = range->accumulate || n > 0;");
     emit_maps(e, &t, false);
     for (int i = 0; i < count; i++) {
         const Node *n = s[i].op;
         MapShape dy = map_shape(n->in[n->arity - 1]);
-        if (n->op == OP_CONV2D_WGRAD)
-            emit_line(e, "%swgrad_image(&%s, %s, %s, %s, accumulate, range);", bf16_prefix(e),
-                      table_name(e, n),
+        if (n->op == OP_CONV2D_WGRAD && !bf16)
+            emit_line(e, "wgrad_image(&%s, %s, %s, %s, accumulate, range);", table_name(e, n),
                       map_name(e, n->in[0]), map_name(e, n->in[1]), value_name(e, n));
-        else
+        else if (n->op == OP_BIAS_GRAD)
             emit_line(e, "bias_grad_image(%s, %s, %d, %d, %d, accumulate, range);",
                       map_name(e, n->in[0]), value_name(e, n), dy.blocks, dy.height, dy.width);
     }
