@@ -889,6 +889,14 @@ INLINE ptrdiff_t filter_at(int o, int i, int kh, int kw, int in_blocks, int kern
     return (at * block + i % block) * out_block + o % out_block;
 }
 
+INLINE void transpose_square(const float *from, int from_line, Element *to, int to_line)
+{
+    for (int o = 0; o < LANES; o += TOGETHER)
+        for (int i = 0; i < LANES; i++)
+            for (int j = 0; j < TOGETHER; j++)
+                to[o * to_line + i * TOGETHER + j] = to_element(from[i * from_line + o + j]);
+}
+
 /* Transposes the squares [slice, slice + 1) * squares / slices of a filter. */
 SHARED void transpose_filter(const Filter *g, const float *from, Element *to, int slice,
                              int slices)
@@ -899,10 +907,19 @@ SHARED void transpose_filter(const Filter *g, const float *from, Element *to, in
     const int squares = rows * cols, taps = g->kernel_h * g->kernel_w;
     for (int s = squares * slice / slices; s < squares * (slice + 1) / slices; s++) {
         const int o0 = s / cols * g->to_block, i0 = s % cols * LANES;
+        /* A square within a block of the source: its lanes are all there, zeros past the channels. */
+        const bool square = g->block == LANES && g->out_block % LANES == 0 && g->to_block == LANES &&
+                            i0 < in_blocks * LANES;
         for (int tap = 0; tap < taps; tap++) {
             const int kh = tap / g->kernel_w, kw = tap % g->kernel_w;
             Element *out = to + filter_at(i0, o0, g->kernel_h - 1 - kh, g->kernel_w - 1 - kw, rows,
                                         g->kernel_h, g->kernel_w, g->to_block, g->to_out_block);
+            if (square) {
+                transpose_square(from + filter_at(o0, i0, kh, kw, in_blocks, g->kernel_h,
+                                                  g->kernel_w, g->block, g->out_block),
+                                 g->out_block, out, g->to_out_block);
+                continue;
+            }
             for (int o = 0; o < g->to_block; o++)
                 for (int i = 0; i < LANES; i++)
                     out[(o / TOGETHER * g->to_out_block + i) * TOGETHER + o % TOGETHER] =

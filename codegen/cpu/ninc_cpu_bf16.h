@@ -79,16 +79,15 @@ typedef struct AmxPixels {
 typedef struct AmxConv {
     const Conv *c;
     Map x, mask, y;
-    int epilogue, row0;
+    int epilogue;
     int pixels, width; /* a tile, a row; the last tile of a row ends where the row does */
     int depth;         /* inputs a step */
 } AmxConv;
 
-INLINE AmxPixels amx_pixels(const AmxConv *a, int tile)
+/* Tile `tile` of a row. */
+INLINE AmxPixels amx_pixels(const AmxConv *a, int row, int tile)
 {
-    const int tiles = a->c->tiles.larges + a->c->tiles.smalls;
-    const int row = a->row0 + tile / tiles;
-    const int col = smaller(tile % tiles * a->pixels, a->width - a->pixels);
+    const int col = smaller(tile * a->pixels, a->width - a->pixels);
     const AmxPixels p = {
         .x = map_row(a->x, row * a->c->stride_h - a->c->padding_h) - a->c->padding +
              col * a->c->step,
@@ -128,31 +127,43 @@ INLINE void amx_finish(const AmxConv *a, const AmxPixels *p, int g, const float 
         }
 }
 
+/* Two tiles at a time, also where a row ends between them. */
+INLINE void amx_group(const AmxConv *a, const Element *filter, const float *bias, int g, int row0,
+                      int row1)
+{
+    _Alignas(64) float sums[2 * AMX_ROWS * LANES];
+    const int tiles = a->c->tiles.larges + a->c->tiles.smalls;
+    AmxPixels waiting;
+    bool waits = false;
+    for (int row = row0; row < row1; row++)
+        for (int tile = 0; tile < tiles; tile++) {
+            const AmxPixels p = amx_pixels(a, row, tile);
+            if (waits) {
+                amx_multiply(a, waiting.x, p.x, filter, sums, 1);
+                amx_finish(a, &waiting, g, bias, sums);
+                amx_finish(a, &p, g, bias, sums + AMX_ROWS * LANES);
+            }
+            waits = !waits;
+            waiting = p;
+        }
+    if (waits) {
+        amx_multiply(a, waiting.x, waiting.x, filter, sums, 0);
+        amx_finish(a, &waiting, g, bias, sums);
+    }
+}
+
 SHARED void amx_conv_rows(const Conv *c, Map x, const Element *filter, const float *bias, Map mask,
                           Map y, int epilogue, int row0, int row1)
 {
-    _Alignas(64) float sums[2 * AMX_ROWS * LANES];
     const RowTiles *tiles = &c->tiles;
-    const int count = (row1 - row0) * (tiles->larges + tiles->smalls);
-    AmxConv a = {c, x, mask, y, epilogue, row0, tiles->large,
+    AmxConv a = {c, x, mask, y, epilogue, tiles->large,
                  tiles->large * (tiles->larges + tiles->smalls) - tiles->smalls, AMX_INPUTS};
     while (c->run % a.depth != 0)
         a.depth -= 2;
     amx_configure(a.pixels, a.depth);
-    for (int g = 0; g < c->groups; g++) {
-        const Element *weights = filter + (ptrdiff_t)g * c->in_blocks * c->kernel_h * c->run * LANES;
-        for (int tile = 0; tile < count; tile += 2) {
-            const AmxPixels p = amx_pixels(&a, tile);
-            const AmxPixels q = amx_pixels(&a, smaller(tile + 1, count - 1));
-            if (tile + 1 < count)
-                amx_multiply(&a, p.x, q.x, weights, sums, 1);
-            else
-                amx_multiply(&a, p.x, p.x, weights, sums, 0);
-            amx_finish(&a, &p, g, bias, sums);
-            if (tile + 1 < count)
-                amx_finish(&a, &q, g, bias, sums + AMX_ROWS * LANES);
-        }
-    }
+    for (int g = 0; g < c->groups; g++)
+        amx_group(&a, filter + (ptrdiff_t)g * c->in_blocks * c->kernel_h * c->run * LANES, bias, g,
+                  row0, row1);
 }
 
 /* ---- weight gradient ---- */
@@ -161,7 +172,14 @@ SHARED void amx_conv_rows(const Conv *c, Map x, const Element *filter, const flo
  * a strip: some rows of an image, or a few whole images. Rows of dy are `pitch` pixels, zero where
  * it has none. x is packed once for all taps where a tap is a shift of it; else, with a stride or a
  * thin image, for each filter row, tap by tap. */
-enum { AMX_DY = 256 * 1024, AMX_X = 64 * 1024 }; /* elements */
+enum { AMX_DY = 256 * 1024, AMX_X = 128 * 1024 }; /* elements */
+
+/* Pixels of a strip: what a tap reads of x and of an output block of dy stays in a level-1 cache. */
+enum { AMX_STRIP = 288 };
+
+/* Taps x output blocks that share a packed x at least, so that packing takes little of the time; no
+ * more than needed, so that their part of the gradient stays in a level-2 cache. */
+enum { AMX_REUSE = 25 };
 
 typedef struct AmxWgrad {
     const Wgrad *g;
@@ -170,6 +188,7 @@ typedef struct AmxWgrad {
     bool shifts;                  /* taps are shifts of one packed x */
     int pitch;
     int taps, depth;              /* the filter row is `taps` x `depth` entries */
+    int groups;                   /* output blocks a batch */
     int images, row, rows;        /* the strip at hand */
     int pixels;                   /* of one image in the strip, whole steps of AMX_INPUTS */
     int line;                     /* elements from entry to entry of x */
@@ -297,7 +316,7 @@ INLINE void amx_square(const AmxWgrad *a, const Element *x, const Element *dy, f
     const ptrdiff_t line = LANES * sizeof(float), x_line = a->line * (ptrdiff_t)sizeof(Element);
     const int half = a->depth / 2;
     const ptrdiff_t x_next = (ptrdiff_t)(a->shifts ? 1 : a->taps) * a->depth * a->line;
-    const ptrdiff_t dy_next = (ptrdiff_t)a->g->groups * a->pixels * LANES;
+    const ptrdiff_t dy_next = (ptrdiff_t)a->groups * a->pixels * LANES;
     if (accumulate) {
         _tile_loadd(0, dw, line);
         _tile_loadd(1, dw + AMX_ROWS, line);
@@ -312,41 +331,66 @@ INLINE void amx_square(const AmxWgrad *a, const Element *x, const Element *dy, f
     amx_store(dw, half, 1);
 }
 
-/* Filter row k of input block b, output block `group`. */
-INLINE void amx_unit(const AmxWgrad *a, int b, int k, int group, float *dw, int accumulate)
+/* A filter row of an input block and an output block. Units are counted batch by batch of output
+ * blocks; within one, output blocks run fastest, then rows. */
+typedef struct AmxUnit {
+    int batch, group, b, k; /* group: in the batch */
+} AmxUnit;
+
+INLINE AmxUnit amx_unit(const AmxWgrad *a, ptrdiff_t u)
 {
     const Wgrad *g = a->g;
-    const ptrdiff_t row = ((ptrdiff_t)group * g->in_blocks + b) * g->kernel_h + k;
-    const Element *dy = a->packed_dy + (ptrdiff_t)group * a->pixels * LANES;
-    for (int t = 0; t < a->taps; t++)
-        amx_square(a, a->packed_x + (a->shifts ? k * a->pitch + t : (ptrdiff_t)t * a->depth * a->line),
-                   dy, dw + (row * g->run + t * a->depth) * LANES, accumulate);
+    const ptrdiff_t whole = (ptrdiff_t)a->groups * g->in_blocks * g->kernel_h, at = u % whole;
+    const int batch = (int)(u / whole), groups = smaller(a->groups, g->groups - batch * a->groups);
+    const AmxUnit unit = {batch, (int)(at % groups), (int)(at / groups / g->kernel_h),
+                          (int)(at / groups % g->kernel_h)};
+    return unit;
 }
 
-/* The slice's part of the units, over the strip at hand from image `first` on: a unit is an input
- * block, a filter row and an output block. */
-INLINE void amx_wgrad_strip(const AmxWgrad *a, int first, float *dw, int accumulate,
-                            const NincRange *range)
+INLINE void amx_run(const AmxWgrad *a, AmxUnit u, float *dw, int accumulate)
 {
     const Wgrad *g = a->g;
-    const int units = g->in_blocks * g->kernel_h * g->groups;
-    const ptrdiff_t x_next = (ptrdiff_t)(a->shifts ? 1 : a->taps) * a->depth * a->line;
-    int packed = -1;
+    const ptrdiff_t group = u.batch * a->groups + u.group;
+    const ptrdiff_t row = (group * g->in_blocks + u.b) * g->kernel_h + u.k;
+    const Element *dy = a->packed_dy + (ptrdiff_t)u.group * a->pixels * LANES;
+    const Element *x = a->packed_x + (a->shifts ? u.k * a->pitch : 0);
+    const ptrdiff_t tap = a->shifts ? 1 : (ptrdiff_t)a->depth * a->line;
+    for (int t = 0; t < a->taps; t++)
+        amx_square(a, x + t * tap, dy, dw + (row * g->run + t * a->depth) * LANES, accumulate);
+}
+
+INLINE void amx_pack_batch(const AmxWgrad *a, int batch, int first)
+{
+    const int groups = smaller(a->groups, a->g->groups - batch * a->groups);
+    const Element *dy = map_row(a->dy, a->row) + batch * a->groups * a->dy.block;
     for (int n = 0; n < a->images; n++)
-        for (int group = 0; group < g->groups; group++)
-            amx_pack_dy(a, map_row(a->dy, a->row) + (first + n) * a->dy_image + group * a->dy.block,
-                        a->packed_dy + ((ptrdiff_t)n * g->groups + group) * a->pixels * LANES);
-    for (ptrdiff_t u = slice_begin(range, units); u < slice_end(range, units); u++) {
-        const int group = (int)(u % g->groups), k = (int)(u / g->groups % g->kernel_h);
-        const int b = (int)(u / g->groups / g->kernel_h), pack = a->shifts ? b : b * g->kernel_h + k;
-        for (int n = 0; n < a->images && pack != packed; n++) {
-            Map x = a->x;
-            x.data += (first + n) * a->x_image;
-            amx_pack_x(a, x, b, k, a->packed_x + n * x_next);
-        }
-        packed = pack;
+        for (int group = 0; group < groups; group++)
+            amx_pack_dy(a, dy + (first + n) * a->dy_image + group * a->dy.block,
+                        a->packed_dy + ((ptrdiff_t)n * a->groups + group) * a->pixels * LANES);
+}
+
+INLINE void amx_pack_images(const AmxWgrad *a, AmxUnit u, int first)
+{
+    const ptrdiff_t next = (ptrdiff_t)(a->shifts ? 1 : a->taps) * a->depth * a->line;
+    Map x = a->x;
+    x.data += first * a->x_image;
+    for (int n = 0; n < a->images; n++, x.data += a->x_image)
+        amx_pack_x(a, x, u.b, u.k, a->packed_x + n * next);
+}
+
+/* Units begin to end - 1, all of one batch, over the strip at hand from image `first` on. */
+INLINE void amx_strip(const AmxWgrad *a, int first, ptrdiff_t begin, ptrdiff_t end, float *dw,
+                      int accumulate)
+{
+    AmxUnit packed = {.b = -1};
+    amx_pack_batch(a, amx_unit(a, begin).batch, first);
+    for (ptrdiff_t i = begin; i < end; i++) {
+        const AmxUnit u = amx_unit(a, i);
+        if (u.b != packed.b || (!a->shifts && u.k != packed.k))
+            amx_pack_images(a, u, first);
+        packed = u;
         amx_fence();
-        amx_unit(a, b, k, group, dw, accumulate);
+        amx_run(a, u, dw, accumulate);
     }
 }
 
@@ -361,7 +405,8 @@ INLINE bool amx_fits(AmxWgrad *a, int images, int rows)
     a->rows = rows;
     a->pixels = (rows * a->pitch + 31) / 32 * 32;
     a->line = (x_pixels + 31) / 64 * 64 + 32;
-    return (int64_t)images * a->pixels * LANES * g->groups <= AMX_DY &&
+    return (images * rows == 1 || images * a->pixels <= AMX_STRIP) &&
+           (int64_t)images * a->pixels * LANES * a->groups <= AMX_DY &&
            (int64_t)images * a->line * a->depth * (a->shifts ? 1 : a->taps) <= AMX_X;
 }
 
@@ -379,20 +424,33 @@ INLINE bool amx_plan(AmxWgrad *a, int images)
     return amx_fits(a, images, height);
 }
 
-SHARED void amx_wgrad(AmxWgrad *a, float *dw, const NincRange *range)
+/* Units begin to end - 1, all of one batch, over all images in strips. */
+INLINE void amx_batch(AmxWgrad *a, ptrdiff_t begin, ptrdiff_t end, float *dw,
+                      const NincRange *range, int images, int rows)
 {
-    _Alignas(64) Element packed_dy[AMX_DY], packed_x[AMX_X];
-    const int images = a->images, rows = a->rows;
-    a->packed_dy = packed_dy;
-    a->packed_x = packed_x;
-    amx_configure(a->depth / 2, AMX_INPUTS);
     for (int n = 0; n < range->images; n += images)
         for (a->row = 0; a->row < a->g->height; a->row += rows) {
             a->images = smaller(images, range->images - n);
             a->rows = smaller(rows, a->g->height - a->row);
             a->pixels = (a->rows * a->pitch + 31) / 32 * 32;
-            amx_wgrad_strip(a, n, dw, range->accumulate || n > 0 || a->row > 0, range);
+            amx_strip(a, n, begin, end, dw, range->accumulate || n > 0 || a->row > 0);
         }
+}
+
+SHARED void amx_wgrad(AmxWgrad *a, float *dw, const NincRange *range)
+{
+    _Alignas(64) Element packed_dy[AMX_DY], packed_x[AMX_X];
+    const int images = a->images, rows = a->rows;
+    const ptrdiff_t whole = (ptrdiff_t)a->groups * a->g->in_blocks * a->g->kernel_h;
+    const ptrdiff_t units = (ptrdiff_t)a->g->groups * a->g->in_blocks * a->g->kernel_h;
+    a->packed_dy = packed_dy;
+    a->packed_x = packed_x;
+    amx_configure(a->depth / 2, AMX_INPUTS);
+    for (ptrdiff_t u = slice_begin(range, units), next; u < slice_end(range, units); u = next) {
+        next = (u / whole + 1) * whole;
+        next = next < slice_end(range, units) ? next : slice_end(range, units);
+        amx_batch(a, u, next, dw, range, images, rows);
+    }
 }
 #endif
 
@@ -420,6 +478,7 @@ SHARED void bf16_wgrad(const Wgrad *g, Map x, ptrdiff_t x_image, Map dy, ptrdiff
     a.taps = g->run / a.depth;
     a.shifts = a.depth == LANES && g->step == LANES && g->stride_h == 1;
     a.pitch = g->width + (a.shifts ? a.taps - 1 : 0);
+    a.groups = smaller((AMX_REUSE - 1) / (a.taps * (a.shifts ? g->kernel_h : 1)) + 1, g->groups);
     if (amx_plan(&a, range->images)) {
         amx_wgrad(&a, dw, range);
         return;
