@@ -186,10 +186,10 @@ static void emit_program(Pool *pool, const Graph *g, Text *out, Text *program)
     emit_launches(pool, g, PHASE_AFTER, "after", out);
     int inputs = emit_ports(g, out);
     text_append(program,
-                "{\"%s\", %d, %d, %d, %lld, %lld, %lld,\n"
+                "{\"%s\", %d, %d, %lld, %lld, %lld,\n"
                 "     %s, %s, %s, %d, %d, %d,\n"
                 "     %s_%s_input, %s_%s_output, %d, %d}",
-                g->name, g->batch, g->chunk, g->partials, (long long)g->shared_bytes,
+                g->name, g->batch, g->chunk, (long long)g->shared_bytes,
                 (long long)g->chunk_bytes, (long long)g->thread_bytes,
                 list_name(pool, g, PHASE_BEFORE, "before"),
                 list_name(pool, g, PHASE_CHUNK, "chunked"),

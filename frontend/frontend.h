@@ -198,13 +198,13 @@ void summary_print(const Module *m, bool kernels, Text *out);
 
 /* ---- memory.c ---- */
 
-/* State, shared and worker bytes of each program, the bounds, the largest values with the kernels
- * between which they live. */
+/* State, shared, chunk and thread bytes of each program, the bounds, the largest values with the
+ * kernels between which they live. */
 void memory_print(const Module *m, Text *out);
-/* Bytes that a training run on the target needs with this many workers (a GPU: 1), data set not
+/* Bytes that a training run on the target needs with this many threads (a GPU: 1), data set not
  * counted. */
 int64_t memory_total(const Module *m, Target target, int threads);
-/* The workers that a trainer has on this machine: one a processor, at most MAX_PARTIALS. */
+/* The threads that a trainer has on this machine: one a processor. */
 int memory_threads(void);
 
 #endif

@@ -43,9 +43,9 @@ static const Kernel *last_reader(const Graph *g, const Node *n)
     return last;
 }
 
-static int64_t all_copies(const Graph *g, const Node *n)
+static int64_t all_copies(const Node *n)
 {
-    return n->place.bytes * value_copies(g, n);
+    return n->place.bytes * value_copies(n);
 }
 
 /* One line: bytes, region, "%12 : f32[...]" as the IR text has it, and its lifetime. */
@@ -58,7 +58,7 @@ static void print_value(const Graph *g, const Node *n, Text *out)
 
     node_print(g, n, &line);
     end = strstr(line.data, " = ");
-    text_append(out, "  %15s  %-7s  %-44.*s  %s to %s\n", format_count(all_copies(g, n), bytes),
+    text_append(out, "  %15s  %-7s  %-44.*s  %s to %s\n", format_count(all_copies(n), bytes),
                 region_names[n->place.region], end ? (int)(end - line.data) : 44, line.data,
                 n->kernel ? n->kernel->name : "the host", last ? last->name : "the end");
     text_free(&line);
@@ -75,7 +75,7 @@ static int find_largest(const Graph *g, const Node **out, int limit)
 
         if (n->place.region == REGION_NONE || n->place.region == REGION_STATE)
             continue;
-        for (at = count; at > 0 && all_copies(g, out[at - 1]) < all_copies(g, n); at--)
+        for (at = count; at > 0 && all_copies(out[at - 1]) < all_copies(n); at--)
             if (at < limit)
                 out[at] = out[at - 1];
         if (at < limit)

@@ -238,7 +238,6 @@ static void copy_header(Graph *to, const Graph *from)
 {
     to->stage = from->stage;
     to->chunk = from->chunk;
-    to->partials = from->partials;
     to->shared_bytes = from->shared_bytes;
     to->chunk_bytes = from->chunk_bytes;
     to->thread_bytes = from->thread_bytes;
@@ -584,12 +583,10 @@ int64_t value_bytes(const Graph *g, const Node *n)
     return tensor_elements(&t) * dtype_bytes(t.dtype);
 }
 
-int value_copies(const Graph *g, const Node *n)
+int value_copies(const Node *n)
 {
     if (n->place.region != REGION_PARTIAL || n->storage)
         return 1;
-    if (g->target != TARGET_CUDA)
-        return g->partials;
     int copies = 1;
     for (int i = 0; i < n->kernel->schedule_count; i++)
         if (n->kernel->schedule[i].split > copies)

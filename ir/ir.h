@@ -145,10 +145,10 @@ typedef struct Storage {
 /* ---- nodes ---- */
 
 /* Where a value lies at run time. Offsets are bytes from the start of the region.
- *   shared  one for all workers; a value with one row an image holds the whole batch
- *   chunk   one for all workers; holds the images of one chunk
- *   thread  one for each worker; holds the strips of one kernel
- *   partial shared, sums over chunks (weight gradients): value_copies copies, `bytes` apart */
+ *   shared  one; a value with one row an image holds the whole batch
+ *   chunk   one; holds the images of one chunk
+ *   thread  one for each thread; holds the strips of one kernel
+ *   partial CUDA: in shared; weight gradients: value_copies copies, `bytes` apart */
 #define IR_REGIONS(X) X(NONE, "none") X(STATE, "state") X(SHARED, "shared") X(CHUNK, "chunk") \
     X(THREAD, "thread") X(PARTIAL, "partial")
 
@@ -295,7 +295,7 @@ typedef struct Output {
     Node *node;
 } Output;
 
-enum { MAX_OUTPUTS = 4, MAX_PARTIALS = 8 };
+enum { MAX_OUTPUTS = 4 };
 
 struct Graph {
     struct Module *module;
@@ -304,7 +304,6 @@ struct Graph {
     Stage stage;
     int batch;        /* images a step */
     int chunk;        /* images a chunk; 0 before `schedule` */
-    int partials;     /* CPU: copies of each weight gradient, at most MAX_PARTIALS; 0 before */
     Node **node;      /* definitions before uses; leaves `input` first; no `state` nodes */
     int node_count, node_capacity;
     Node **state;     /* one `state` node for each storage read, in order of first read */
@@ -313,7 +312,7 @@ struct Graph {
     int kernel_count, kernel_capacity;
     Output output[MAX_OUTPUTS];
     int output_count;
-    int64_t shared_bytes, chunk_bytes, thread_bytes; /* 0 before `memory`; partials: in shared */
+    int64_t shared_bytes, chunk_bytes, thread_bytes; /* 0 before `memory` */
     int64_t shared_bound, chunk_bound, thread_bound; /* largest sum of live values in this order */
 };
 
@@ -486,9 +485,9 @@ bool *graph_escapes(const Graph *g, Pool *pool);
 Tensor placed_tensor(const Graph *g, const Node *n);
 /* Bytes of one copy of a value in its place, halo and padding lanes included. */
 int64_t value_bytes(const Graph *g, const Node *n);
-/* Copies of a value in its place: of a weight gradient the CPU graph's partials, or the largest
- * split of its CUDA kernel; 1 for all else. Its readers add the copies up in order. */
-int value_copies(const Graph *g, const Node *n);
+/* Copies of a value in its place: of a weight gradient on CUDA the largest split of its kernel; 1
+ * for all else. Its readers add the copies up in order. */
+int value_copies(const Node *n);
 
 /* ---- ir/kernel.c: how a kernel of row ops is executed ---- */
 
@@ -548,7 +547,7 @@ int packed_channels(const Graph *g, const Node *x);
 double contraction_flop(const Node *n);
 /* The same of all nodes of a kernel, over the whole batch. */
 double kernel_flop(const Kernel *k);
-/* Bytes of its inputs and outputs, each once, padding and all copies of partials included. */
+/* Bytes of its inputs and outputs, each once, padding and all copies included. */
 int64_t kernel_traffic(const Graph *g, const Kernel *k);
 
 /* ---- ir/winograd.c: the transforms of Winograd convolution ---- */

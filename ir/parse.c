@@ -170,7 +170,6 @@ static bool parse_graph_header(Parser *p)
     g->target = (Target)target;
     p->value = (Table){0};
     return lex_optional_int(p->lex, "chunk=", &g->chunk) &&
-           lex_optional_int(p->lex, "partials=", &g->partials) &&
            lex_optional_bytes(p->lex, "shared=", &g->shared_bytes) &&
            lex_optional_bytes(p->lex, "chunk_bytes=", &g->chunk_bytes) &&
            lex_optional_bytes(p->lex, "thread=", &g->thread_bytes) &&

@@ -401,7 +401,6 @@ static void print_graph_header(const Graph *g, Text *out)
     text_append(out, "graph %s.%s batch=%d stage=%s target=%s", g->module->name, g->name, g->batch,
                 stage_names[g->stage], target_names[g->target]);
     print_bytes("chunk", g->chunk, out);
-    print_bytes("partials", g->partials, out);
     print_bytes("shared", g->shared_bytes, out);
     print_bytes("chunk_bytes", g->chunk_bytes, out);
     print_bytes("thread", g->thread_bytes, out);

@@ -235,9 +235,6 @@ bool verify_schedule(const Verifier *v)
     if (g->chunk < 1 || g->chunk > g->batch)
         return verify_fault(v, (Loc){0}, "a chunk must hold 1 to %d images, not %d", g->batch,
                             g->chunk);
-    if (g->partials < 1 || g->partials > MAX_PARTIALS)
-        return verify_fault(v, (Loc){0}, "there must be 1 to %d partials, not %d", MAX_PARTIALS,
-                            g->partials);
     for (int i = 0; i < g->node_count; i++)
         if (!check_tile(v, g->node[i]))
             return false;
@@ -411,8 +408,8 @@ static bool is_in_registers(const Node *n)
 static bool check_region_of(const Verifier *v, const Node *n, bool escapes)
 {
     const Place *p = &n->place;
-    bool chunk = n->kernel && n->kernel->phase == PHASE_CHUNK;
-    bool sums = op_sums_images(n->op);
+    bool chunk = n->kernel && n->kernel->phase == PHASE_CHUNK, sums = op_sums_images(n->op);
+    bool parts = sums && chunk && n->kernel->target == TARGET_CUDA;
     switch (p->region) {
     case REGION_NONE:
         return n->op == OP_UPDATE || (n->op != OP_INPUT && !escapes && is_in_registers(n)) ||
@@ -421,13 +418,13 @@ static bool check_region_of(const Verifier *v, const Node *n, bool escapes)
         return n->op == OP_UPDATE ||
                verify_node_fault(v, n, "only storage lies in the state region");
     case REGION_SHARED:
-        return !(sums && chunk) || verify_node_fault(v, n, "a sum over chunks lies in partial");
+        return !parts || verify_node_fault(v, n, "a sum over images lies in partial on a GPU");
     case REGION_CHUNK:
         return (chunk && !sums) || verify_node_fault(v, n, "only values of one chunk lie in chunk");
     case REGION_THREAD:
         return n->tensor.layout.strip > 0 || verify_node_fault(v, n, "only strips lie in thread");
     case REGION_PARTIAL:
-        return (chunk && sums) || verify_node_fault(v, n, "only sums over chunks lie in partial");
+        return parts || verify_node_fault(v, n, "only a GPU's sums over images lie in partial");
     case REGION_COUNT: break;
     }
     return verify_node_fault(v, n, "its region is unknown");
@@ -443,7 +440,7 @@ static int64_t region_bytes(const Graph *g, Region region)
 static bool check_place(const Verifier *v, const Node *n, bool escapes)
 {
     const Place *p = &n->place;
-    int64_t copies = value_copies(v->g, n), limit = region_bytes(v->g, p->region);
+    int64_t copies = value_copies(n), limit = region_bytes(v->g, p->region);
     if (!check_region_of(v, n, escapes))
         return false;
     if (n->tensor.layout.strip > 0 && (escapes || p->region != REGION_THREAD))
@@ -474,7 +471,7 @@ static int *find_moments(const Verifier *v, Region region)
 
 static Life life_of(const Graph *g, const Node *n)
 {
-    int64_t copies = value_copies(g, n);
+    int64_t copies = value_copies(n);
     return (Life){.node = n,
                   .begin = 0,
                   .end = n->op == OP_INPUT ? g->kernel_count : 0,

@@ -40,8 +40,8 @@ int64_t kernel_traffic(const Graph *g, const Kernel *k)
 {
     int64_t bytes = 0;
     for (int i = 0; i < k->in_count; i++)
-        bytes += value_bytes(g, k->in[i]) * value_copies(g, k->in[i]);
+        bytes += value_bytes(g, k->in[i]) * value_copies(k->in[i]);
     for (int i = 0; i < k->out_count; i++)
-        bytes += value_bytes(g, k->out[i]) * value_copies(g, k->out[i]);
+        bytes += value_bytes(g, k->out[i]) * value_copies(k->out[i]);
     return bytes;
 }

@@ -11,14 +11,14 @@ typedef struct Fuser {
     int pools;         /* pools named so far */
     bool *claimed;     /* by id: CPU: convolutions whose weight gradient has found its kernel;
                           CUDA: nodes of the head */
-    Kernel **backward; /* by id: CPU: of a forward node: the backward kernel of its kernel;
+    Kernel **backward; /* by id: CPU: of a convolution: the kernel of its parameters' gradients;
                           CUDA: of a gradient: the update kernel of its parameter */
 } Fuser;
 
 /* ---- fuse.c ---- */
 
-/* The part of a step in which a node runs. Reductions over the images come out of the chunk phase
- * as partials, so whatever uses one runs after. */
+/* The part of a step in which a node runs. Sums over the images are whole only when the chunk phase
+ * is over, so whatever uses one runs after. */
 Phase fuse_phase(const Graph *g, const Node *n);
 /* conv.0.0.weight -> conv_0_0, 0.weight -> layer_0; others: dots become _. */
 char *fuse_identifier(Pool *pool, const char *name);

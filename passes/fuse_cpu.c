@@ -256,6 +256,6 @@ void fuse_cpu_node(Fuser *f, Node *n)
         fuse_pool_forward(f, n);
     else if (is_map_gradient(n) && phase == PHASE_CHUNK)
         fuse_gradient(f, n);
-    else if ((n->op != OP_CONV2D_WGRAD && n->op != OP_BIAS_GRAD) || !fuse_wgrad(f, n))
+    else if (!op_sums_images(n->op) || !fuse_wgrad(f, n))
         take_alone(f, n);
 }

@@ -306,7 +306,7 @@ static const Node *gradient_of(const Node *n)
     const Node *found = NULL;
     for (int i = 0; i < n->arity && !found; i++) {
         const Node *in = n->in[i];
-        if (in->op == OP_CONV2D_WGRAD || in->op == OP_BIAS_GRAD)
+        if (op_sums_images(in->op))
             found = in;
         else if (in->op != OP_STATE && in->op != OP_INPUT)
             found = gradient_of(in);

@@ -60,7 +60,7 @@ static Region region_of(const Graph *g, const Node *n)
     if (n->kernel->phase != PHASE_CHUNK)
         return REGION_SHARED;
     if (op_sums_images(n->op))
-        return REGION_PARTIAL;
+        return g->target == TARGET_CUDA ? REGION_PARTIAL : REGION_SHARED;
     if (n->tensor.layout.strip > 0)
         return REGION_THREAD;
     return is_read_after(g, n) ? REGION_SHARED : REGION_CHUNK;
@@ -208,7 +208,7 @@ static int64_t place_region(Graph *g, Region region, int64_t *bound)
                     (region == REGION_SHARED && n->place.region == REGION_PARTIAL);
         if (!here)
             continue;
-        int64_t bytes = align(n->place.bytes * value_copies(g, n));
+        int64_t bytes = align(n->place.bytes * value_copies(n));
         items.list[items.count++] = (Item){.node = n, .bytes = bytes};
     }
     find_lifetimes(g, &items, region == REGION_SHARED);

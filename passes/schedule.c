@@ -9,23 +9,29 @@
  * Narrower machines cut the tiles into parts (codegen/cpu/ninc_cpu.h). */
 enum { ACCUMULATORS = 28, MAX_TILE_VECTORS = 4, AMX_ROWS = 16 };
 
-/* What the values of a chunk of images may take together (a share of a level-3 cache); the pixels
+/* What the values of a chunk of images may take together, of which about a third live at one time,
+ * few enough for little memory, enough to reuse a reading of the transformed filters; the pixels
  * of a strip, few enough for its rows to stay in a level-2 cache, enough to reuse a filter read; and
  * how many strips a chunk has at least, where its maps have the rows, to keep threads busy. */
-enum { CHUNK_BYTES = 64 * 1024 * 1024, STRIP_PIXELS = 256, LEAST_STRIPS = 16 };
+enum { CHUNK_BYTES = 352 * 1024 * 1024, STRIP_PIXELS = 256, LEAST_STRIPS = 16 };
 
-/* Cycles, up to a factor, of `count` positions by `vectors` output vectors in tiles of at most
- * `tile` positions: a multiply-add an accumulator, and a share of the loads that feed them. */
-static double tile_cost(int count, int tile, int vectors, int groups)
+/* A filter group that is larger leaves no room for inputs in a level-1 cache: every tile reads it
+ * from the next one. */
+enum { RESIDENT_BYTES = 24 * 1024 };
+
+/* Half cycles, up to a factor, for each of the sum's `terms`, of `count` positions by `vectors`
+ * output vectors in tiles of at most `tile` positions: a multiply-add an accumulator, and a share
+ * of the loads that feed them. */
+static double tile_cost(int count, int tile, int vectors, int groups, int64_t terms)
 {
-    int tiles = ceil_div(count, tile);
+    int tiles = (int)ceil_div(count, tile);
     double multiplies = (double)count * vectors;
-    double loads = (double)count + (double)tiles * vectors;
-    return (multiplies + 0.3 * loads + tiles) * groups;
+    double filter = terms * vectors * 64 <= RESIDENT_BYTES ? 0.3 : 2;
+    return (multiplies + 0.3 * count + filter * tiles * vectors + tiles) * groups;
 }
 
 /* The cheapest number of output vectors a tile that divides the output blocks. */
-static Tile best_tile(int positions, int out_channels)
+static Tile best_tile(int positions, int out_channels, int64_t terms)
 {
     int blocks = ceil_div(out_channels, 16);
     Tile best = {0, 0};
@@ -34,7 +40,7 @@ static Tile best_tile(int positions, int out_channels)
         if (blocks % v != 0)
             continue;
         int limit = ACCUMULATORS / v;
-        double c = tile_cost(positions, limit, v, blocks / v);
+        double c = tile_cost(positions, limit, v, blocks / v, terms);
         if (best.vectors == 0 || c < cost) {
             best = (Tile){ceil_div(positions, ceil_div(positions, limit)), v};
             cost = c;
@@ -54,9 +60,11 @@ static void schedule_conv(Node *n)
 {
     const int32_t *d = n->tensor.shape.dim;
     int spread = n->op == OP_CONV2D_TRANSPOSE ? n->attr.window.stride_w : 1;
-    int positions = ceil_div(d[2], spread);
+    int positions = (int)ceil_div(d[2], spread);
+    const int32_t *filter = n->in[1]->tensor.shape.dim;
+    int64_t terms = (int64_t)filter[1] * filter[2] * filter[3];
     bool bf16 = n->tensor.dtype == DT_BF16;
-    n->tile = bf16 ? bf16_tile(positions) : best_tile(positions, d[3]);
+    n->tile = bf16 ? bf16_tile(positions) : best_tile(positions, d[3], terms);
 }
 
 /* The gradient has its filter's packing, so its vectors are those of the filter's convolution. */
@@ -71,7 +79,8 @@ static void schedule_wgrad(const Graph *g, Node *n)
             vectors = c->tile.vectors;
     }
     if (vectors == 0)
-        vectors = registers > 1 ? 1 : best_tile(n->in[1]->tensor.shape.dim[2], filter[0]).vectors;
+        vectors = registers > 1 ? 1
+                                : best_tile(n->in[1]->tensor.shape.dim[2], filter[0], 0).vectors;
     int limit = ACCUMULATORS / (vectors * registers);
     n->tile = (Tile){ceil_div(run, ceil_div(run, limit)), vectors};
 }
@@ -82,7 +91,7 @@ static void schedule_winograd(const Graph *g, Node *n)
     const int32_t *d = n->in[0]->tensor.shape.dim;
     bool wgrad = n->op == OP_WINOGRAD_WGRAD;
     int outputs = wgrad ? n->tensor.shape.dim[0] : n->in[1]->tensor.shape.dim[0];
-    n->tile = best_tile(wgrad ? 16 : d[2] * g->chunk, outputs);
+    n->tile = best_tile(wgrad ? 16 : d[2] * g->chunk, outputs, wgrad ? 0 : d[3]);
 }
 
 /* Rows a strip: the map in equal strips of about STRIP_PIXELS, whole Winograd tiles. What sums over a
@@ -128,7 +137,6 @@ static int chunk_images(const Graph *g)
 static void schedule_graph(Graph *g)
 {
     g->chunk = chunk_images(g);
-    g->partials = 1;
     for (int i = 0; i < g->kernel_count; i++) {
         Kernel *k = g->kernel[i];
         if (!kernel_is_rows(k))

@@ -343,7 +343,6 @@ void schedule_cuda_graph(Graph *g)
 {
     CudaGraph c = cuda_graph(g);
     g->chunk = g->batch;
-    g->partials = 1;
     for (int i = 0; i < g->kernel_count; i++)
         schedule_kernel(&c, g->kernel[i]);
     g->stage = STAGE_SCHEDULED;

@@ -294,7 +294,7 @@ static void *address_of(const Device *d, const NincArg *at, int thread, int firs
     case NINC_REGION_SHARED: return d->shared + at->offset + first_image * at->per_image;
     case NINC_REGION_CHUNK: return d->chunk + at->offset;
     case NINC_REGION_THREAD: return d->thread + thread * d->thread_stride + at->offset;
-    case NINC_REGION_PARTIAL: return d->shared + at->offset;
+    case NINC_REGION_PARTIAL:
     case NINC_REGION_NONE: break;
     }
     return NULL;
@@ -320,13 +320,6 @@ static int cpu_poison(Device *d, const NincProgram *program)
     memset(d->chunk, 0xFF, (size_t)program->chunk_bytes);
     memset(d->thread, 0xFF, (size_t)program->thread_bytes);
     return 0;
-}
-
-static int cpu_copies(Device *d, const NincLaunch *launch)
-{
-    (void)d;
-    (void)launch;
-    return 1;
 }
 
 static void run_slice(const Device *d, const NincLaunch *launch, const NincRange *range,
@@ -536,7 +529,6 @@ const DeviceTable ninc_cpu_device = {
     .read = cpu_read,
     .poison = cpu_poison,
     .launch = cpu_launch,
-    .copies = cpu_copies,
     .time = cpu_time,
     .arena_bytes = cpu_arena_bytes,
 };

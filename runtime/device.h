@@ -52,16 +52,16 @@ typedef struct DeviceTable {
     int (*read_state)(Device *d, int64_t offset, void *bytes, int64_t count);
     int (*step)(Device *d, const NincProgram *program, const StepInput *input);
     int (*read_metrics)(Device *d, Metrics *out);
-    /* For verify and profile: the memory (copy `partial` of partials), physical bytes,
-     * and one launch on it. poison sets every byte of the program's shared and chunk memory to
-     * 0xFF. */
+    /* For verify and profile: the memory (in the partial region copy `partial`), physical bytes,
+     * and one launch on it. poison sets every byte of the program's memory to 0xFF, of the threads
+     * that of the first. */
     int (*write)(Device *d, const NincArg *at, int partial, const void *bytes, int64_t count);
     int (*read)(Device *d, const NincArg *at, int partial, void *bytes, int64_t count);
     int (*poison)(Device *d, const NincProgram *program);
     int (*launch)(Device *d, const NincProgram *program, const NincLaunch *launch,
                   const NincRange *range, int partial);
-    /* Copies of a value in the partial region that one run of `launch` leaves: the split in use on
-     * this device; 1 on the CPU. */
+    /* GPU: copies of a value in the partial region that one run of `launch` leaves: the split in
+     * use on this device. */
     int (*copies)(Device *d, const NincLaunch *launch);
     /* Seconds that `repeats` runs take together: of one launch over a whole step, or (launch NULL)
      * of the whole step on the inputs of the last one. */

@@ -8,8 +8,6 @@
 
 #include <stddef.h>
 
-enum { NINC_MAX_PARTIALS = 8, NINC_MAX_OUTPUTS = 4 };
-
 /* What a kernel is asked to do. */
 typedef struct NincRange {
     int first_image; /* chunk kernels: index in the batch of the chunk's first image */
@@ -25,14 +23,14 @@ typedef void NincKernelFn(void *const *arg, const NincRange *range);
 typedef enum NincRegion {
     NINC_REGION_NONE,
     NINC_REGION_STATE,   /* parameters and moments: outlives the step */
-    NINC_REGION_SHARED,  /* one for all workers */
-    NINC_REGION_CHUNK,   /* one for all workers: the images of one chunk */
-    NINC_REGION_THREAD,  /* one for each worker: strips */
-    NINC_REGION_PARTIAL, /* in shared, sums over images; GPU: a copy for each part of a split */
+    NINC_REGION_SHARED,  /* one: whole batches, weight gradients */
+    NINC_REGION_CHUNK,   /* one: the images of one chunk */
+    NINC_REGION_THREAD,  /* CPU: one for each thread: strips */
+    NINC_REGION_PARTIAL, /* GPU: in shared, weight gradients: a copy for each part of a split */
 } NincRegion;
 
 /* Address = start of region + offset + (shared: first_image * per_image)
- *         + (GPU, partial: part * per_partial). */
+ *         + (partial: part * per_partial). */
 typedef struct NincArg {
     NincRegion region;
     int64_t offset, per_image, per_partial; /* bytes */
@@ -65,7 +63,7 @@ typedef struct NincPort {
 
 typedef struct NincProgram {
     const char *name; /* train, eval */
-    int batch, chunk, partials;
+    int batch, chunk;
     int64_t shared_bytes, chunk_bytes, thread_bytes;
     const NincLaunch *before, *chunked, *after;
     int befores, chunkeds, afters;

@@ -289,8 +289,6 @@ static int copies_read(const Verify *v, const Trial *t, const Node *n)
 {
     if (!is_partial(n))
         return 1;
-    if (t->graph->target != TARGET_CUDA)
-        return t->graph->partials;
     return v->table->copies(v->device, find_launch(t->program, n->kernel));
 }
 
@@ -351,7 +349,7 @@ static double relative_error(DType dtype, const double *got, const double *want,
     return norm > 0 ? sqrt(difference / norm) : sqrt(difference);
 }
 
-/* A sum over images comes in as many parts as one run of the kernel leaves. */
+/* On a GPU a sum over images comes in as many parts as one run of the kernel leaves. */
 static int compare_output(const Verify *v, const Trial *t, const Node *n, Worst *worst)
 {
     const NincLaunch *launch = find_launch(t->program, t->kernel);

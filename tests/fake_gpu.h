@@ -83,7 +83,7 @@ static void run_rows(Operation *o, int parts)
 {
     for (int part = 0; part < parts; part++) {
         int first = part * TINY_BATCH / parts, last = (part + 1) * TINY_BATCH / parts;
-        NincRange range = {.first_image = first, .images = last - first};
+        NincRange range = {.first_image = first, .images = last - first, .slices = 1};
         void *arg[] = {o->arg[0] + first * TINY_PIXELS,
                        o->arg[1] + first * 4,
                        o->arg[2],
@@ -91,9 +91,9 @@ static void run_rows(Operation *o, int parts)
                        o->arg[4],
                        o->arg[5] + first * 4,
                        o->arg[6] + first * 4,
-                       o->arg[7],
-                       o->arg[8] + part * TINY_GRADIENT_BYTES};
-        tiny_train(arg, &range);
+                       o->arg[7] + first * TINY_LOGITS};
+        tiny_rows(arg, &range);
+        tiny_gradient((void *[]){arg[0], arg[7], o->arg[8] + part * TINY_GRADIENT_BYTES}, &range);
     }
 }
 
@@ -147,7 +147,7 @@ static void run_kernel(Operation *o)
     if (strcmp(o->name, "rows") == 0)
         run_rows(o, o->grid[2]);
     else if (strcmp(o->name, "eval_rows") == 0)
-        tiny_eval((void *const *)o->arg, &whole);
+        tiny_rows((void *const *)o->arg, &whole);
     else if (strcmp(o->name, "metrics") == 0 || strcmp(o->name, "eval_metrics") == 0)
         tiny_metrics((void *const *)o->arg, &whole);
     else if (strcmp(o->name, "update") == 0)

@@ -1,7 +1,7 @@
 #!/bin/bash
 # PyTorch parity: each case of tests/pytorch, trained by ninc at -O0 and -O2 from the same weights
 # on the same images, against committed float64 values of real PyTorch. Then that a small error
-# would be seen, and that neither the number of threads nor the instruction set matters.
+# would be seen, and that the number of threads, images a chunk and instruction set do not matter.
 # $NINC and $BUILD name the compiler and the build directory; $QUICK leaves out the seed network;
 # $DEVICE is the trainer's --device (default cpu).
 . tests/lib.sh
@@ -68,17 +68,42 @@ if [ "$device" != cpu ]; then
     exit
 fi
 
-# The same bits with any number of threads.
+# few_steps TRAINER CASE THREADS SAVED: shuffled, the last batch of an epoch is a part.
+few_steps() {
+    "$1/trainer" train --data "$work/$2-data" --seed 7 --no-eval --no-progress --max-steps 7 \
+        --threads "$3" --save "$4" >/dev/null
+}
+
+# threads CASE LEVEL BATCH: the same bits with any number of threads.
 threads() {
     local n
+    "$NINC" -q "-O$2" --target=cpu --batch="$3" -o "$work/threads" "$cases/$1.yaml" || return 1
     for n in 1 2 3 8; do
-        "$work/$1-O2/trainer" train --data "$work/$1-data" --seed 7 --no-eval --no-progress \
-            --max-steps 7 --threads $n --save "$work/threads-$n.safetensors" >/dev/null &&
+        few_steps "$work/threads" "$1" $n "$work/threads-$n.safetensors" &&
             cmp "$work/threads-1.safetensors" "$work/threads-$n.safetensors" || return 1
     done
 }
-check "threads 1, 2, 3, 8 give the same bits: blocks" threads blocks_sgd
-check "threads 1, 2, 3, 8 give the same bits: pools" threads pools_adam
+check "threads 1, 2, 3, 8 give the same bits: blocks" threads blocks_sgd 2 4
+check "threads 1, 2, 3, 8 give the same bits: pools" threads pools_adam 2 4
+check "threads 1, 2, 3, 8 give the same bits: one image" threads blocks_sgd 2 1
+check "threads 1, 2, 3, 8 give the same bits: -O0" threads blocks_sgd 0 4
+
+# chunks CASE LEVEL: the same bits however a batch of 7 is cut into chunks, the last one a part.
+chunks() {
+    local n
+    "$NINC" "-O$2" --target=cpu --batch=7 --emit=ir --dump=schedule --dump-dir="$work/chunks" \
+        "$cases/$1.yaml" >/dev/null || return 1
+    [ "$(grep -c '^graph.* chunk=7 ' "$work"/chunks/*-schedule.ir)" -eq 2 ] || return 1
+    for n in 7 1 2 3; do
+        sed "/^graph/s/ chunk=7 / chunk=$n /" "$work"/chunks/*-schedule.ir >"$work/chunk.ir"
+        "$NINC" -q "-O$2" --target=cpu -o "$work/chunked" "$work/chunk.ir" &&
+            few_steps "$work/chunked" "$1" 3 "$work/chunk-$n.safetensors" &&
+            cmp "$work/chunk-7.safetensors" "$work/chunk-$n.safetensors" || return 1
+    done
+}
+check "chunks of 7, 1, 2, 3 images give the same bits: blocks" chunks blocks_sgd 2
+check "chunks of 7, 1, 2, 3 images give the same bits: pools" chunks pools_adam 2
+check "chunks of 7, 1, 2, 3 images give the same bits: -O0" chunks strides_sgd 0
 
 # Every instruction set in the trainer that this machine has.
 for level in avx512 avx2 baseline; do

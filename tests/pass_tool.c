@@ -36,6 +36,12 @@ static void run_dgrad(Module *m, int level)
     pass_dgrad(m);
 }
 
+static void run_schedule(Module *m, int level)
+{
+    (void)level;
+    pass_schedule(m);
+}
+
 static void run_order(Module *m, int level)
 {
     (void)level;
@@ -56,7 +62,7 @@ typedef struct Pass {
 static const Pass passes[] = {
     {"none", run_none},          {"simplify", run_simplify}, {"autodiff", run_autodiff},
     {"target", run_target},      {"dgrad", run_dgrad},       {"winograd", pass_winograd},
-    {"fuse", pass_fuse},         {"schedule", pass_schedule}, {"layout", pass_layout},
+    {"fuse", pass_fuse},         {"schedule", run_schedule}, {"layout", pass_layout},
     {"order", run_order},        {"memory", run_memory},
 };
 

@@ -155,7 +155,7 @@ START_TEST(test_describe)
     Device *d = opened(true);
     ck_assert_str_eq(table.describe(d), "fake, Fake, compute capability 8.6, 8 processors");
     int64_t bytes = table.arena_bytes(d);
-    ck_assert_int_ge(bytes, TINY_STATE + TINY_SHARED + TINY_WORKER);
+    ck_assert_int_ge(bytes, TINY_STATE + TINY_CUDA_SHARED + TINY_BATCH * TINY_LOGITS);
     ck_assert_int_eq(bytes, gpu_arena_bytes(target(), true));
     ck_assert_int_eq(bytes, fake.used);
     table.close(d);
@@ -246,7 +246,7 @@ START_TEST(test_calls_of_a_step)
 }
 END_TEST
 
-/* Whole and partial batches, and with fewer partial sums. */
+/* Whole and partial batches, and a gradient in fewer parts. */
 START_TEST(test_step_like_cpu)
 {
     Weights *want = weights_new(&ninc_model), *got = weights_new(&ninc_model);
@@ -272,7 +272,7 @@ START_TEST(test_scattered_scalars)
     NincArg update[3];
     NincLaunch after[2];
     NincPort port[4];
-    memcpy(update, tiny_update_args, sizeof update);
+    memcpy(update, tiny_cuda_update_args, sizeof update);
     memcpy(after, tiny_cuda_train_after, sizeof after);
     memcpy(port, tiny_inputs, sizeof port);
     update[2].offset = port[3].at.offset = FAR;
@@ -436,8 +436,8 @@ START_TEST(test_read_write_poison)
 {
     Device *d = opened(true);
     float in[4] = {1, 2, 3, 4}, out[4];
-    unsigned char bytes[TINY_WORKER];
-    const NincArg *gradient = &tiny_train_args[8], *logits = &tiny_train_args[7];
+    unsigned char bytes[TINY_BATCH * TINY_LOGITS];
+    const NincArg *gradient = &tiny_cuda_row_args[8], *logits = &tiny_cuda_row_args[7];
     ck_assert_int_eq(table.poison(d, &target()->train), 0);
     ck_assert_int_eq(table.read(d, logits, 0, bytes, sizeof bytes), 0);
     for (size_t i = 0; i < sizeof bytes; i++)
@@ -462,11 +462,11 @@ START_TEST(test_launch)
     send_weights(&table, d);
     ck_assert_int_eq(table.poison(d, &target()->train), 0);
     for (int i = 0; i < 3; i++) /* image, label, valid */
-        ck_assert_int_eq(table.write(d, &tiny_train_args[i], 0, zeros, i == 2 ? 4 : 64), 0);
+        ck_assert_int_eq(table.write(d, &tiny_cuda_row_args[i], 0, zeros, i == 2 ? 4 : 64), 0);
     ck_assert_int_eq(
-        table.write(d, &tiny_train_args[0], 0, zeros, TINY_BATCH * TINY_PIXELS), 0);
+        table.write(d, &tiny_cuda_row_args[0], 0, zeros, TINY_BATCH * TINY_PIXELS), 0);
     ck_assert_int_eq(table.launch(d, &target()->train, &tiny_cuda_train[0], &range, 0), 0);
-    ck_assert_int_eq(table.read(d, &tiny_train_args[5], 0, loss, sizeof loss), 0);
+    ck_assert_int_eq(table.read(d, &tiny_cuda_row_args[5], 0, loss, sizeof loss), 0);
     for (int n = 1; n < TINY_BATCH; n++)
         ck_assert(loss[n] == loss[0] && loss[0] > 0);
     table.close(d);

@@ -300,7 +300,7 @@ START_TEST(chunk_values_hold_one_chunk)
 {
     Planned p = planned_new();
     Graph *g = p.module->graph[0];
-    Node *image = g->kernel[0]->node[0], *wgrad = g->kernel[6]->node[3];
+    Node *image = g->kernel[0]->node[0], *wgrad = g->kernel[7]->node[1];
     ck_assert_int_eq(image->op, OP_NORMALIZE);
     ck_assert(is_per_image(g, image));
     ck_assert_int_eq(placed_tensor(g, image).shape.dim[0], g->chunk);

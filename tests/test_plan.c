@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK = 64 }; /* bytes; places are aligned to it */
+/* Bytes: places are aligned to BLOCK; the values of a chunk are to fit CHUNK_BYTES. */
+enum { BLOCK = 64, CHUNK_BYTES = 64 << 20 };
 
 /* ---- models ---- */
 
@@ -84,25 +85,23 @@ static void draw_network(Text *yaml, uint64_t seed)
 /* Who wrote each block of a region last: a node's id + 1, 0 for nobody. */
 typedef struct Memory {
     const Graph *g;
-    bool shared; /* with the partials; else a worker's */
+    Region region;
     int *owner;
     int64_t blocks;
 } Memory;
 
 static bool lies_in(const Memory *m, const Node *n)
 {
-    Region r = n->place.region;
-    return m->shared ? r == REGION_SHARED || r == REGION_PARTIAL : r == REGION_CHUNK;
+    return n->place.region == m->region;
 }
 
-/* Bytes of a value with all its copies, from its type. */
+/* Bytes of a value, from its type. */
 static int64_t bytes_of(const Graph *g, const Node *n)
 {
     Tensor t = n->tensor;
     if (n->place.region == REGION_CHUNK && is_per_image(g, n))
         t.shape.dim[0] = g->chunk;
-    int64_t copies = n->place.region == REGION_PARTIAL ? g->partials : 1;
-    return tensor_elements(&t) * dtype_bytes(t.dtype) * copies;
+    return tensor_elements(&t) * dtype_bytes(t.dtype);
 }
 
 static void write_value(Memory *m, const Node *n)
@@ -145,7 +144,7 @@ static void read_all(const Memory *m, const Kernel *k)
     }
 }
 
-/* Chunks run at once and in any order, so for shared memory their kernels are one. */
+/* The kernels of a chunk run again for the next one, so for shared memory they are one. */
 static void play(Memory *m)
 {
     const Graph *g = m->g;
@@ -153,9 +152,9 @@ static void play(Memory *m)
         if (g->node[i]->op == OP_INPUT)
             write_value(m, g->node[i]);
     for (int i = 0; i < g->kernel_count;) {
+        bool together = m->region == REGION_SHARED && g->kernel[i]->phase == PHASE_CHUNK;
         int end = i + 1;
-        while (m->shared && g->kernel[i]->phase == PHASE_CHUNK && end < g->kernel_count &&
-               g->kernel[end]->phase == PHASE_CHUNK)
+        while (together && end < g->kernel_count && g->kernel[end]->phase == PHASE_CHUNK)
             end++;
         for (int k = i; k < end; k++)
             write_results(m, g->kernel[k]);
@@ -169,13 +168,26 @@ static void play(Memory *m)
 
 static void check_memory(const Graph *g)
 {
-    for (int shared = 0; shared < 2; shared++) {
-        int64_t blocks = (shared ? g->shared_bytes : g->chunk_bytes) / BLOCK;
-        Memory m = {g, shared, xmalloc(((size_t)blocks + 1) * sizeof(int)), blocks};
+    static const Region regions[] = {REGION_SHARED, REGION_CHUNK, REGION_THREAD};
+    const int64_t bytes[] = {g->shared_bytes, g->chunk_bytes, g->thread_bytes};
+    for (int i = 0; i < 3; i++) {
+        int64_t blocks = bytes[i] / BLOCK;
+        Memory m = {g, regions[i], xmalloc(((size_t)blocks + 1) * sizeof(int)), blocks};
         memset(m.owner, 0, ((size_t)blocks + 1) * sizeof(int));
         play(&m);
         free(m.owner);
     }
+}
+
+/* Sums over images outlive the chunk; a thread keeps strips only. */
+static void check_region(const Graph *g, const Node *n)
+{
+    if (op_sums_images(n->op))
+        ck_assert_int_eq(n->place.region, REGION_SHARED);
+    ck_assert(n->place.region != REGION_PARTIAL);
+    if (n->place.region == REGION_THREAD)
+        ck_assert_int_le(bytes_of(g, n), g->thread_bytes);
+    ck_assert_int_eq(n->place.region == REGION_THREAD, n->tensor.layout.strip > 0);
 }
 
 static void check_graphs(const Module *m)
@@ -184,9 +196,10 @@ static void check_graphs(const Module *m)
     for (int i = 0; i < m->graph_count; i++) {
         const Graph *g = m->graph[i];
         check_memory(g);
-        ck_assert_int_ge(g->partials, 1);
-        ck_assert_int_le(g->partials, 8);
+        ck_assert_int_ge(g->chunk, 1);
         ck_assert_int_le(g->chunk, g->batch);
+        for (int n = 0; n < g->node_count; n++)
+            check_region(g, g->node[n]);
     }
 }
 
@@ -223,8 +236,8 @@ START_TEST(models_are_sound)
 }
 END_TEST
 
-/* The bytes of a worker's values that are alive while kernel `at` runs. */
-static int64_t live_bytes(const Graph *g, int at)
+/* The bytes of the region's values that are alive while kernel `at` runs. */
+static int64_t live_bytes(const Graph *g, Region region, int at)
 {
     int64_t sum = 0;
     for (int i = 0; i < g->node_count; i++) {
@@ -236,10 +249,19 @@ static int64_t live_bytes(const Graph *g, int at)
                 needed |= g->kernel[k]->in[j] == n;
         }
         needed |= n->kernel == g->kernel[at];
-        if (made && needed && n->place.region == REGION_CHUNK)
+        if (made && needed && n->place.region == region)
             sum += (bytes_of(g, n) + BLOCK - 1) / BLOCK * BLOCK;
     }
     return sum;
+}
+
+static int64_t most_live_bytes(const Graph *g, Region region)
+{
+    int64_t most = 0;
+    for (int k = 0; k < g->kernel_count; k++)
+        if (live_bytes(g, region, k) > most)
+            most = live_bytes(g, region, k);
+    return most;
 }
 
 START_TEST(arenas_are_near_their_bound)
@@ -248,32 +270,66 @@ START_TEST(arenas_are_near_their_bound)
     const Module *m = plan_file(pool, models[_i], 2, 0);
     for (int i = 0; i < m->graph_count; i++) {
         const Graph *g = m->graph[i];
-        int64_t most = 0;
-        for (int k = 0; k < g->kernel_count; k++)
-            if (live_bytes(g, k) > most)
-                most = live_bytes(g, k);
-        ck_assert_int_eq(g->chunk_bound, most);
+        ck_assert_int_eq(g->chunk_bound, most_live_bytes(g, REGION_CHUNK));
+        ck_assert_int_eq(g->thread_bound, most_live_bytes(g, REGION_THREAD));
         ck_assert_int_le(g->chunk_bytes * 10, g->chunk_bound * 11);
+        ck_assert_int_le(g->thread_bytes * 10, g->thread_bound * 11);
         ck_assert_int_le(g->shared_bytes * 10, g->shared_bound * 11);
     }
     pool_free(pool);
 }
 END_TEST
 
-/* What training takes with a worker on each of 8 processors. */
-static int64_t training_bytes(Pool *pool, int batch)
-{
-    const Module *m = plan_file(pool, "models/nin.yaml", 2, batch);
-    const Graph *g = module_find_graph(m, "train", TARGET_CPU);
-    return m->state_bytes[TARGET_CPU] + g->shared_bytes + 8 * g->chunk_bytes;
-}
-
+/* From the batch on which a chunk is a part of it, only what holds a row an image grows. */
 START_TEST(memory_does_not_grow_with_the_batch)
 {
     Pool *pool = pool_new();
-    int64_t small = training_bytes(pool, 16), large = training_bytes(pool, 128);
-    ck_assert_msg(large * 10 <= small * 12, "%lld bytes at batch 16, %lld at 128",
-                  (long long)small, (long long)large);
+    const Module *small = plan_file(pool, models[_i], 2, 128);
+    const Module *large = plan_file(pool, models[_i], 2, 1024);
+    const Graph *a = module_find_graph(small, "train", TARGET_CPU);
+    const Graph *b = module_find_graph(large, "train", TARGET_CPU);
+    int64_t image = small->image_h * small->image_w * small->image_c;
+    ck_assert_int_lt(a->chunk, 128);
+    ck_assert_int_le(a->chunk_bytes, CHUNK_BYTES);
+    ck_assert_int_le(b->chunk_bytes, CHUNK_BYTES);
+    ck_assert_int_eq(a->thread_bytes, b->thread_bytes);
+    ck_assert_int_le(b->shared_bytes - a->shared_bytes, (1024 - 128) * (image + 256));
+    pool_free(pool);
+}
+END_TEST
+
+/* So that a batch of one image keeps several threads busy. A block that ends in a sum over the
+ * whole map and the smallest filters are one slice. */
+START_TEST(one_image_is_cut_into_slices)
+{
+    Pool *pool = pool_new();
+    const Graph *g = module_find_graph(plan_file(pool, models[_i], 2, 1), "train", TARGET_CPU);
+    double cut = 0, all = 0;
+    for (int i = 0; i < g->kernel_count; i++) {
+        double flop = kernel_flop(g->kernel[i]);
+        all += flop;
+        cut += kernel_slices(g, g->kernel[i]).count >= 4 ? flop : 0;
+    }
+    ck_assert_msg(cut >= 0.85 * all, "%g of %g FLOP in kernels of 4 slices or more", cut, all);
+    pool_free(pool);
+}
+END_TEST
+
+/* More images a chunk are more slices, of which each has something to do. */
+START_TEST(slices_count_the_images_of_a_chunk)
+{
+    Pool *pool = pool_new();
+    const Graph *g = module_find_graph(plan_file(pool, models[_i], 2, 128), "train", TARGET_CPU);
+    for (int i = 0; i < g->kernel_count; i++) {
+        const Kernel *k = g->kernel[i];
+        Slices s = kernel_slices(g, k);
+        bool sums = kernel_is_rows(k) && op_sums_images(k->node[0]->op);
+        ck_assert_int_eq(s.coarse, sums);
+        if (k->phase == PHASE_CHUNK && !sums)
+            ck_assert_int_eq(s.count % g->chunk, 0);
+        if (k->phase != PHASE_CHUNK)
+            ck_assert_int_eq(s.count > 1, k->class == KERNEL_UPDATE || k->class == KERNEL_FILTER);
+    }
     pool_free(pool);
 }
 END_TEST
@@ -286,7 +342,9 @@ int main(void)
     tcase_add_test(t, drawn_networks);
     tcase_add_loop_test(t, models_are_sound, 0, 3);
     tcase_add_loop_test(t, arenas_are_near_their_bound, 0, 3);
-    tcase_add_test(t, memory_does_not_grow_with_the_batch);
+    tcase_add_loop_test(t, memory_does_not_grow_with_the_batch, 0, 3);
+    tcase_add_loop_test(t, one_image_is_cut_into_slices, 0, 3);
+    tcase_add_loop_test(t, slices_count_the_images_of_a_chunk, 0, 3);
     suite_add_tcase(suite, t);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

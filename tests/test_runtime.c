@@ -559,17 +559,55 @@ START_TEST(test_step)
 }
 END_TEST
 
+/* Chunks of one image and of two, more threads than images, and than slices. */
 START_TEST(test_threads_do_not_matter)
 {
+    static const int threads[] = {2, 3, 8, 40};
     Weights *one = weights_new(&ninc_model), *many = weights_new(&ninc_model);
-    double loss = step_loss(&ninc_cpu_device, 1, TINY_BATCH, one);
-    for (int threads = 2; threads <= 5; threads++) {
-        double again = step_loss(&ninc_cpu_device, threads, TINY_BATCH, many);
-        ck_assert_mem_eq(&loss, &again, sizeof loss);
-        ck_assert_mem_eq(one->value[0], many->value[0], TINY_CLASSES * TINY_PIXELS * 4);
+    for (int valid = 1; valid <= TINY_BATCH; valid++) {
+        double loss = step_loss(&ninc_cpu_device, 1, valid, one);
+        for (size_t i = 0; i < sizeof threads / sizeof *threads; i++) {
+            double again = step_loss(&ninc_cpu_device, threads[i], valid, many);
+            ck_assert_mem_eq(&loss, &again, sizeof loss);
+            ck_assert_mem_eq(one->value[0], many->value[0], TINY_CLASSES * TINY_PIXELS * 4);
+            ck_assert_mem_eq(one->value[1], many->value[1], TINY_CLASSES * 4);
+        }
     }
     weights_free(one);
     weights_free(many);
+}
+END_TEST
+
+/* Slices that read the same memory are one a thread, while there are as many. */
+START_TEST(test_coarse_slices)
+{
+    Weights *w = weights_new(&ninc_model);
+    for (int threads = 1; threads <= 40; threads += 13) {
+        step_loss(&ninc_cpu_device, threads, TINY_BATCH, w);
+        ck_assert_int_eq(tiny_slices, threads < TINY_PIXELS + 1 ? threads : TINY_PIXELS + 1);
+    }
+    weights_free(w);
+}
+END_TEST
+
+/* Of the arena only the strips, of which the tiny model has none, are a thread's own. */
+START_TEST(test_memory_of_threads)
+{
+    NincModel model = ninc_model;
+    int64_t bytes[2][2];
+    for (int strips = 0; strips < 2; strips++)
+        for (int more = 0; more < 2; more++) {
+            DeviceOptions options = {.threads = more ? 8 : 1, .with_train = true};
+            model.target[NINC_CPU].train.thread_bytes = strips * 4096;
+            Device *d = ninc_cpu_device.open(&model, &options);
+            ck_assert_ptr_nonnull(d);
+            bytes[strips][more] = ninc_cpu_device.arena_bytes(d);
+            ninc_cpu_device.close(d);
+        }
+    ck_assert_int_eq(bytes[0][1], bytes[0][0]);
+    ck_assert_int_ge(bytes[0][0], TINY_STATE + TINY_SHARED + TINY_CHUNK * TINY_LOGITS);
+    ck_assert_int_eq(bytes[1][0], bytes[0][0] + 4096);
+    ck_assert_int_eq(bytes[1][1], bytes[0][0] + 8 * 4096);
 }
 END_TEST
 
@@ -686,7 +724,8 @@ static Suite *runtime_suite(void)
                                   test_json_lines,
                                   test_state_border,
                                   test_step,
-                                  test_threads_do_not_matter,
+                                  test_threads_do_not_matter, test_coarse_slices,
+                                  test_memory_of_threads,
                                   test_forced_level,
                                   test_loop,
                                   test_max_steps_and_checkpoint};

@@ -90,13 +90,9 @@ static const char *filter_index(const CpuEmitter *e, const Node *v, const char *
     return finish_sum(e, &sum);
 }
 
-/* A read of v at an index; what the chunk phase left as partials is summed. */
-static const char *read_at(const CpuEmitter *e, const Node *v, const char *index)
+/* The element of v at an index. */
+static const char *element_at(const CpuEmitter *e, const Node *v, const char *index)
 {
-    if (v->place.region == REGION_PARTIAL && e->kernel->phase == PHASE_AFTER)
-        return pool_format(e->pool, "sum_partials(%s + %s, %d, %lld)", value_name(e, v), index,
-                           e->graph->partials,
-                           (long long)(v->place.bytes / dtype_bytes(v->tensor.dtype)));
     return pool_format(e->pool, v->tensor.dtype == DT_BF16 ? "from_element(%s[%s])" : "%s[%s]",
                        value_name(e, v), index);
 }
@@ -112,7 +108,7 @@ static void emit_write(CpuEmitter *e, const Node *v, const char *index, const ch
 static const char *read_map(const CpuEmitter *e, const Node *v, const char *n, const char *h,
                             const char *w, const char *c)
 {
-    return read_at(e, v, map_index(e, v, n, h, w, c));
+    return element_at(e, v, map_index(e, v, n, h, w, c));
 }
 
 /* Writes a map's element at output coordinates n, h, w, c. */
@@ -191,7 +187,7 @@ static void emit_clear(CpuEmitter *e, const Node *v)
 }
 
 /* Weight gradients start from zero or from the sum so far. */
-static void emit_clear_partial(CpuEmitter *e, const Node *v)
+static void emit_clear_sum(CpuEmitter *e, const Node *v)
 {
     emit_line(e, "if (!range->accumulate)");
     emit_line(e, "    memset(%s, 0, %lld);", value_name(e, v), (long long)v->place.bytes);
@@ -206,13 +202,13 @@ static void emit_conv(CpuEmitter *e, const Node *n)
     open_pixels(e, n);
     emit_line(e, "float sum[%d];", channels);
     emit_line(e, "for (int c = 0; c < %d; c++)", channels);
-    emit_line(e, "    sum[c] = %s;", n->arity > 2 ? read_at(e, n->in[2], "c") : "0");
+    emit_line(e, "    sum[c] = %s;", n->arity > 2 ? element_at(e, n->in[2], "c") : "0");
     open_taps(e, &n->attr.window, x);
     open_loop(e, "i", map_dim(x, 3));
     emit_line(e, "const float v = %s;", read_map(e, x, "n", "y", "x", "i"));
     emit_line(e, "for (int c = 0; c < %d; c++)", channels);
     emit_line(e, "    sum[c] += v * %s;",
-              read_at(e, filter, filter_index(e, filter, "c", "i", "kh", "kw")));
+              element_at(e, filter, filter_index(e, filter, "c", "i", "kh", "kw")));
     close_loops(e, 3);
     open_loop(e, "c", channels);
     write_pixel(e, n, "sum[c]");
@@ -235,7 +231,7 @@ static void emit_dgrad(CpuEmitter *e, const Node *n)
     open_loop(e, "o", map_dim(dy, 3));
     emit_line(e, "const float v = %s;", read_map(e, dy, "n", "y", "x", "o"));
     emit_line(e, "for (int c = 0; c < %d; c++)", channels);
-    emit_line(e, "    sum[c] += v * %s;", read_at(e, filter, at));
+    emit_line(e, "    sum[c] += v * %s;", element_at(e, filter, at));
     close_loops(e, 3);
     open_loop(e, "c", channels);
     write_pixel(e, n, "sum[c]");
@@ -246,7 +242,7 @@ static void emit_wgrad(CpuEmitter *e, const Node *n)
 {
     const Node *x = n->in[0], *dy = n->in[1];
     const Window *k = &n->attr.window;
-    emit_clear_partial(e, n);
+    emit_clear_sum(e, n);
     open_loop(e, "kh", k->kernel_h);
     open_loop(e, "kw", k->kernel_w);
     open_pixels(e, dy);
@@ -257,17 +253,17 @@ static void emit_wgrad(CpuEmitter *e, const Node *n)
     open_loop(e, "i", map_dim(x, 3));
     emit_line(e, "const float v = %s;", read_map(e, x, "n", "y", "x", "i"));
     emit_line(e, "for (int c = 0; c < %d; c++)", map_dim(dy, 3));
-    emit_line(e, "    %s += v * %s;", read_at(e, n, filter_index(e, n, "c", "i", "kh", "kw")),
+    emit_line(e, "    %s += v * %s;", element_at(e, n, filter_index(e, n, "c", "i", "kh", "kw")),
               read_map(e, dy, "n", "h", "w", "c"));
     close_loops(e, 6);
 }
 
 static void emit_bias_grad(CpuEmitter *e, const Node *n)
 {
-    emit_clear_partial(e, n);
+    emit_clear_sum(e, n);
     open_pixels(e, n->in[0]);
     open_loop(e, "c", map_dim(n->in[0], 3));
-    emit_line(e, "%s += %s;", read_at(e, n, "c"), read_map(e, n->in[0], "n", "h", "w", "c"));
+    emit_line(e, "%s += %s;", element_at(e, n, "c"), read_map(e, n->in[0], "n", "h", "w", "c"));
     close_loops(e, 4);
 }
 
@@ -281,7 +277,7 @@ static void emit_transpose(CpuEmitter *e, const Node *n)
     const char *kh = pool_format(e->pool, "(%d - kh)", d[2] - 1);
     const char *kw = pool_format(e->pool, "(%d - kw)", d[3] - 1);
     emit_write(e, n, filter_index(e, n, "i", "o", kh, kw),
-               read_at(e, n->in[0], filter_index(e, n->in[0], "o", "i", "kh", "kw")));
+               element_at(e, n->in[0], filter_index(e, n->in[0], "o", "i", "kh", "kw")));
     close_loops(e, 4);
 }
 
@@ -300,10 +296,10 @@ static void emit_cast(CpuEmitter *e, const Node *n)
         open_loop(e, "kh", d[2]);
         open_loop(e, "kw", d[3]);
         emit_write(e, n, filter_index(e, n, "o", "i", "kh", "kw"),
-                   read_at(e, from, filter_index(e, from, "o", "i", "kh", "kw")));
+                   element_at(e, from, filter_index(e, from, "o", "i", "kh", "kw")));
     } else {
         open_loop(e, "i", (int)tensor_elements(&n->tensor));
-        emit_write(e, n, "i", read_at(e, from, "i"));
+        emit_write(e, n, "i", element_at(e, from, "i"));
         close_loops(e, 1);
         return;
     }
@@ -331,7 +327,7 @@ static void emit_matrix(CpuEmitter *e, const WinogradTransform *l)
 static const char *square_element(CpuEmitter *e, const Node *n, const Node *v, bool pixels)
 {
     if (op_is_of_filters(n->op))
-        return read_at(e, v, filter_index(e, v, "o", "c", "i", "j"));
+        return element_at(e, v, filter_index(e, v, "o", "c", "i", "j"));
     if (pixels)
         return read_map(e, v, "n", "y", "x", "c");
     int size = winograd_size(&n->attr.winograd);
@@ -360,7 +356,7 @@ static void emit_square(CpuEmitter *e, const Node *n, const Node *v, int extent)
         open_tile_pixel(e, n, v);
     const char *element = square_element(e, n, v, pixels);
     if (v == n && n->arity > 1)
-        emit_line(e, "%s = out[i][j] + %s;", element, read_at(e, n->in[1], "c"));
+        emit_line(e, "%s = out[i][j] + %s;", element, element_at(e, n->in[1], "c"));
     else if (v == n)
         emit_line(e, "%s = out[i][j];", element);
     else
@@ -407,7 +403,7 @@ static void emit_transform_loops(CpuEmitter *e, const Node *n)
 static const char *frequency_of(const CpuEmitter *e, const Node *n, const Node *filter)
 {
     int size = winograd_size(&n->attr.winograd);
-    return read_at(e, filter, filter_index(e, filter, "c", "i",
+    return element_at(e, filter, filter_index(e, filter, "c", "i",
                                            pool_format(e->pool, "(h / %d)", size),
                                            pool_format(e->pool, "(h %% %d)", size)));
 }
@@ -426,7 +422,7 @@ static void emit_winograd_multiply(CpuEmitter *e, const Node *n)
 
 static void emit_winograd_wgrad(CpuEmitter *e, const Node *n)
 {
-    emit_clear_partial(e, n);
+    emit_clear_sum(e, n);
     open_pixels(e, n->in[0]);
     open_loop(e, "c", map_dim(n->in[1], 3));
     open_loop(e, "i", map_dim(n->in[0], 3));
@@ -663,10 +659,10 @@ static const char *operand(const CpuEmitter *e, const Node *n, const Node *in)
 {
     const Shape *s = &in->tensor.shape;
     if (s->rank == 0)
-        return read_at(e, in, "0");
+        return element_at(e, in, "0");
     if (is_per_image(e->graph, n))
         return read_map(e, in, "n", "h", "w", "c");
-    return read_at(e, in, "i");
+    return element_at(e, in, "i");
 }
 
 /* Per-image values go by their coordinates; parameters, whose operands all lie alike, flat. */
@@ -787,7 +783,7 @@ void emit_generic(CpuEmitter *e, const Node *n)
     case OP_UPDATE:
         emit_line(e, "for (ptrdiff_t i = 0; i < %lld; i++)",
                   (long long)tensor_elements(&n->tensor));
-        emit_line(e, "    %s[i] = %s;", value_name(e, n), read_at(e, n->in[0], "i"));
+        emit_line(e, "    %s[i] = %s;", value_name(e, n), element_at(e, n->in[0], "i"));
         return;
     case OP_CAST:
         emit_cast(e, n);

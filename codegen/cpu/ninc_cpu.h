@@ -55,6 +55,24 @@ INLINE void store(float *p, Vector v)
     *(Vector *)p = v;
 }
 
+/* Stores what is not read again soon, past the caches: a whole line at a time, or it would be slower
+ * than a plain store. stream_end makes it visible to other threads. */
+INLINE void stream(float *p, Vector v)
+{
+#if defined(__AVX512F__)
+    __builtin_ia32_movntps512(p, v);
+#else
+    store(p, v);
+#endif
+}
+
+INLINE void stream_end(void)
+{
+#if defined(__AVX512F__)
+    __builtin_ia32_sfence();
+#endif
+}
+
 /* x - 0 is x for every x, so nothing but the broadcast is left of it; 0 + x turns -0 into 0. */
 INLINE Vector splat(float x)
 {
@@ -623,35 +641,54 @@ SHARED void maxpool_rows(const Pool *g, Map x, Map y, CodeMap codes, int row0, i
         }
 }
 
-/* Input rows of the max pool's gradient, gathered from the windows that cover each pixel and, with
- * EPILOGUE_MASK, zeroed where mask is not > 0. */
+/* Input columns whose gradients are summed at a time. */
+enum { POOL_COLUMNS = 64 };
+
+/* Adds one output row's gradients to the sums of input columns w0 to w1 - 1, of a row whose taps
+ * begin with `tap`. */
+INLINE void maxpool_grad_row(const Pool *g, const Element *dy, const uint8_t *codes, int tap,
+                             int w0, int w1, float *sums)
+{
+    const int first = covering(w0, g->kernel_w, g->stride_w, g->padding_w, g->out_width).first;
+    const int last = covering(w1 - 1, g->kernel_w, g->stride_w, g->padding_w, g->out_width).last;
+    for (int q = first; q <= last; q++) {
+        const int w = q * g->stride_w - g->padding_w;
+        const int k0 = larger(w0 - w, 0), k1 = smaller(g->kernel_w, w1 - w);
+        for (int lane = 0; lane < LANES; lane += LANES_A_PART) {
+            const Mask code = __builtin_convertvector(*(const Codes *)(codes + q * LANES + lane),
+                                                      Mask);
+            const Vector d = load_map(dy + q * LANES + lane);
+            for (int k = k0; k < k1; k++) {
+                float *to = sums + (w + k - w0) * LANES + lane;
+                store(to, load(to) + keep_where((Mask)(code == tap + k), d));
+            }
+        }
+    }
+}
+
+/* Input row h from column w on: the windows that cover it, one after the other. */
+INLINE void maxpool_grad_columns(const Pool *g, Map dy, CodeMap codes, Map mask, Map dx,
+                                 int epilogue, int b, int h, int w)
+{
+    const Cover rows = covering(h, g->kernel_h, g->stride_h, g->padding_h, g->out_height);
+    const int columns = smaller(g->width - w, POOL_COLUMNS);
+    _Alignas(64) float sums[POOL_COLUMNS * LANES];
+    memset(sums, 0, (size_t)columns * LANES * sizeof(float));
+    for (int o = rows.first; o <= rows.last; o++)
+        maxpool_grad_row(g, map_row(dy, o) + b * dy.block, code_row(codes, o) + b * codes.block,
+                         (rows.padded - o * g->stride_h) * g->kernel_w, w, w + columns, sums);
+    for (int i = 0; i < columns * LANES; i += LANES_A_PART)
+        store_masked(dx, mask, epilogue, h, b, w * LANES + i, load(sums + i));
+}
+
+/* Input rows of the max pool's gradient, with EPILOGUE_MASK zeroed where mask is not > 0. */
 SHARED void maxpool_grad_rows(const Pool *g, Map dy, CodeMap codes, Map mask, Map dx, int epilogue,
                               int row0, int row1)
 {
     for (int b = 0; b < g->blocks; b++)
-        for (int h = row0; h < row1; h++) {
-            const Cover rows = covering(h, g->kernel_h, g->stride_h, g->padding_h, g->out_height);
-            for (int w = 0; w < g->width; w++) {
-                const Cover cols = covering(w, g->kernel_w, g->stride_w, g->padding_w,
-                                            g->out_width);
-                for (int j = 0; j < PARTS; j++) {
-                    const ptrdiff_t lane = j * LANES_A_PART;
-                    Vector sum = {0};
-                    for (int o = rows.first; o <= rows.last; o++)
-                        for (int q = cols.first; q <= cols.last; q++) {
-                            const int tap = (rows.padded - o * g->stride_h) * g->kernel_w +
-                                            cols.padded - q * g->stride_w;
-                            const Codes *code = (const Codes *)(code_row(codes, o) +
-                                                                b * codes.block + q * LANES + lane);
-                            const Mask is_tap = __builtin_convertvector(*code, Mask) == tap;
-                            sum += keep_where(is_tap,
-                                          load_map(map_row(dy, o) + b * dy.block + q * LANES +
-                                                   lane));
-                        }
-                    store_masked(dx, mask, epilogue, h, b, w * LANES + lane, sum);
-                }
-            }
-        }
+        for (int h = row0; h < row1; h++)
+            for (int w = 0; w < g->width; w += POOL_COLUMNS)
+                maxpool_grad_columns(g, dy, codes, mask, dx, epilogue, b, h, w);
 }
 
 /* 1 / pixels of an average window: it counts padding, but not what lies past it (PyTorch's
@@ -877,8 +914,8 @@ SHARED void resize_image(const Image *g, const uint8_t *image, float *lines, Map
 
 typedef struct Filter {
     int outputs, inputs, kernel_h, kernel_w;
-    int block, out_block;         /* of the source, OIHW */
-    int to_block, to_out_block;   /* of the transposed filter, IOHW, both kernel axes reversed */
+    int block, out_block; /* of the source, OIHW */
+    int to_out_block;     /* of the transposed filter, IOHW, both kernel axes reversed */
 } Filter;
 
 INLINE ptrdiff_t filter_at(int o, int i, int kh, int kw, int in_blocks, int kernel_h, int kernel_w,
@@ -889,57 +926,47 @@ INLINE ptrdiff_t filter_at(int o, int i, int kh, int kw, int in_blocks, int kern
     return (at * block + i % block) * out_block + o % out_block;
 }
 
-INLINE void transpose_square(const float *from, int from_line, Element *to, int to_line)
+/* to[j][i] = from[i][j]; rows j lie TOGETHER side by side. */
+INLINE void transpose_square(const float *from, ptrdiff_t from_row, Element *to, ptrdiff_t to_row)
 {
-    for (int o = 0; o < LANES; o += TOGETHER)
+    for (int j = 0; j < LANES; j += TOGETHER)
         for (int i = 0; i < LANES; i++)
-            for (int j = 0; j < TOGETHER; j++)
-                to[o * to_line + i * TOGETHER + j] = to_element(from[i * from_line + o + j]);
+            for (int k = 0; k < TOGETHER; k++)
+                to[j * to_row + i * TOGETHER + k] = to_element(from[i * from_row + j + k]);
 }
 
-/* Transposes the squares [slice, slice + 1) * squares / slices of a filter. */
-SHARED void transpose_filter(const Filter *g, const float *from, Element *to, int slice,
-                             int slices)
+/* Transposes the slice's part of a filter whose inputs lie in blocks of LANES, square by square. */
+SHARED void transpose_filter(const Filter *g, const float *from, Element *to,
+                             const NincRange *range)
 {
-    const int rows = (g->outputs + g->to_block - 1) / g->to_block;
+    const int rows = (g->outputs + LANES - 1) / LANES, in_blocks = (g->inputs + LANES - 1) / LANES;
     const int cols = (g->inputs + g->to_out_block - 1) / g->to_out_block * g->to_out_block / LANES;
-    const int in_blocks = (g->inputs + g->block - 1) / g->block;
-    const int squares = rows * cols, taps = g->kernel_h * g->kernel_w;
-    for (int s = squares * slice / slices; s < squares * (slice + 1) / slices; s++) {
-        const int o0 = s / cols * g->to_block, i0 = s % cols * LANES;
-        /* A square within a block of the source: its lanes are all there, zeros past the channels. */
-        const bool square = g->block == LANES && g->out_block % LANES == 0 && g->to_block == LANES &&
-                            i0 < in_blocks * LANES;
+    const int taps = g->kernel_h * g->kernel_w;
+    for (ptrdiff_t s = slice_begin(range, rows * cols); s < slice_end(range, rows * cols); s++) {
+        const int o = (int)(s / cols) * LANES, i = (int)(s % cols) * LANES;
         for (int tap = 0; tap < taps; tap++) {
             const int kh = tap / g->kernel_w, kw = tap % g->kernel_w;
-            Element *out = to + filter_at(i0, o0, g->kernel_h - 1 - kh, g->kernel_w - 1 - kw, rows,
-                                        g->kernel_h, g->kernel_w, g->to_block, g->to_out_block);
-            if (square) {
-                transpose_square(from + filter_at(o0, i0, kh, kw, in_blocks, g->kernel_h,
-                                                  g->kernel_w, g->block, g->out_block),
+            Element *out = to + filter_at(i, o, g->kernel_h - 1 - kh, g->kernel_w - 1 - kw, rows,
+                                          g->kernel_h, g->kernel_w, LANES, g->to_out_block);
+            if (i < g->inputs)
+                transpose_square(from + filter_at(o, i, kh, kw, in_blocks, g->kernel_h,
+                                                  g->kernel_w, LANES, g->out_block),
                                  g->out_block, out, g->to_out_block);
-                continue;
-            }
-            for (int o = 0; o < g->to_block; o++)
-                for (int i = 0; i < LANES; i++)
-                    out[(o / TOGETHER * g->to_out_block + i) * TOGETHER + o % TOGETHER] =
-                        o0 + o < g->outputs && i0 + i < g->inputs
-                            ? to_element(from[filter_at(o0 + o, i0 + i, kh, kw, in_blocks,
-                                                        g->kernel_h, g->kernel_w, g->block,
-                                                        g->out_block)])
-                            : 0;
+            else /* padding of the last group of outputs */
+                for (int j = 0; j < LANES; j++)
+                    memset(out + j * g->to_out_block, 0, LANES * sizeof(Element));
         }
     }
 }
 
 #ifdef NINC_BF16
 /* Rounds the slice's part of a filter, whose inputs come to lie in pairs. */
-SHARED void cast_filter(const Filter *g, const float *from, Element *to, int slice, int slices)
+SHARED void cast_filter(const Filter *g, const float *from, Element *to, const NincRange *range)
 {
     const ptrdiff_t groups = (g->outputs + g->out_block - 1) / g->out_block;
     const ptrdiff_t in_blocks = (g->inputs + g->block - 1) / g->block;
     const ptrdiff_t pairs = groups * in_blocks * g->kernel_h * g->kernel_w * g->block / 2;
-    for (ptrdiff_t p = pairs * slice / slices; p < pairs * (slice + 1) / slices; p++) {
+    for (ptrdiff_t p = slice_begin(range, pairs); p < slice_end(range, pairs); p++) {
         const float *even = from + p * 2 * g->out_block, *odd = even + g->out_block;
         for (int o = 0; o < g->out_block; o++) {
             to[(p * g->out_block + o) * 2] = to_element(even[o]);
@@ -950,15 +977,6 @@ SHARED void cast_filter(const Filter *g, const float *from, Element *to, int sli
 #endif
 
 /* ---- optimizer ---- */
-
-/* The sum of `count` partials, `stride` elements apart, in order. */
-INLINE float sum_partials(const float *p, int count, ptrdiff_t stride)
-{
-    float sum = p[0];
-    UNROLL for (int i = 1; i < count; i++)
-        sum += p[i * stride];
-    return sum;
-}
 
 /* Adam (arXiv 1412.6980, algorithm 1), with PyTorch's order of operations. */
 typedef struct Adam {

@@ -4,8 +4,8 @@
  * tiles of ninc_cpu.h run it. */
 
 /* Y = M X M^T for 16 channels: X is IN x IN vectors x_row and x_col elements apart, Y is OUT x OUT
- * likewise; M is the OUT x IN table. Its zeros cost nothing: all is unrolled. */
-#define WINOGRAD_TRANSFORM(NAME, TABLE, OUT, IN)                                                   \
+ * likewise, written by STORE; M is the OUT x IN table. Its zeros cost nothing: all is unrolled. */
+#define WINOGRAD_TRANSFORM(NAME, TABLE, OUT, IN, STORE)                                                   \
     SHARED void NAME(const float *x, ptrdiff_t x_row, ptrdiff_t x_col, float *y, ptrdiff_t y_row,  \
                      ptrdiff_t y_col)                                                              \
     {                                                                                              \
@@ -29,7 +29,7 @@
                     UNROLL for (int k = 0; k < IN; k++)                                            \
                         if (TABLE[c][k] != 0)                                                      \
                             sum += half[r][k] * TABLE[c][k];                                       \
-                    store(y + part + r * y_row + c * y_col, sum);                                  \
+                    STORE(y + part + r * y_row + c * y_col, sum);                                  \
                 }                                                                                  \
         }                                                                                          \
     }
@@ -209,4 +209,5 @@ SHARED void winograd_filter(const WinogradFilter *g, const float *from, float *t
         for (int tap = 0; tap < s->taps * s->taps; tap++)
             memset(out + tap * s->tap, 0, LANES * sizeof(float));
     }
+    stream_end();
 }

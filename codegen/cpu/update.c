@@ -6,7 +6,7 @@
 
 /* ---- optimizer ---- */
 
-/* A local for each operand read from memory: state before its update, summed gradients, scalars. */
+/* A local for each operand read from memory: state before its update, gradients, scalars. */
 static void emit_reads(CpuEmitter *e, const int *group, int id)
 {
     const Kernel *k = e->kernel;
@@ -19,11 +19,7 @@ static void emit_reads(CpuEmitter *e, const int *group, int id)
         if (!used || !is_element_wise(in))
             continue;
         const char *name = value_name(e, in);
-        if (in->place.region == REGION_PARTIAL)
-            emit_line(e, "const float %s_i = sum_partials(%s + i, %d, %lld);", name, name,
-                      e->graph->partials, (long long)(in->place.bytes / 4));
-        else
-            emit_line(e, "const float %s_i = %s[i];", name, name);
+        emit_line(e, "const float %s_i = %s[i];", name, name);
     }
 }
 
@@ -136,10 +132,13 @@ void emit_filters(CpuEmitter *e)
         const Node *n = e->kernel->node[i], *from = n->in[0];
         const int32_t *d = from->tensor.shape.dim;
         const Layout *l = &from->tensor.layout, *to = &n->tensor.layout;
-        text_append(e->tables, "static const Filter %s_%d = {%d, %d, %d, %d, %d, %d, %d, %d};\n",
-                    e->kernel->name, i, d[0], d[1], d[2], d[3], l->block, l->out_block, to->block,
+        int lanes = graph_lanes(e->graph);
+        if (n->op == OP_FILTER_TRANSPOSE && (l->block != lanes || to->block != lanes))
+            internal_error("a filter to transpose has blocks of %d and %d", l->block, to->block);
+        text_append(e->tables, "static const Filter %s_%d = {%d, %d, %d, %d, %d, %d, %d};\n",
+                    e->kernel->name, i, d[0], d[1], d[2], d[3], l->block, l->out_block,
                     to->out_block);
-        emit_line(e, "%s_filter(&%s_%d, %s, %s, range->slice, range->slices);",
+        emit_line(e, "%s_filter(&%s_%d, %s, %s, range);",
                   n->op == OP_CAST ? "cast" : "transpose", e->kernel->name, i,
                   value_name(e, from), value_name(e, n));
     }

@@ -49,8 +49,8 @@ void emit_winograd_transform(Pool *pool, const Node *n, Text *out)
             text_append(out, "%s%.9g", c ? ", " : "", m.at[r][c]);
         text_append(out, "},\n");
     }
-    text_append(out, "};\nWINOGRAD_TRANSFORM(%s, %s_matrix, %d, %d)\n", name, name, m.rows,
-                m.columns);
+    text_append(out, "};\nWINOGRAD_TRANSFORM(%s, %s_matrix, %d, %d, %s)\n", name, name, m.rows,
+                m.columns, n->op == OP_WINOGRAD_FILTER ? "stream" : "store");
 }
 
 /* ---- maps ---- */

@@ -1,0 +1,57 @@
+#!/bin/bash
+# No two threads of a step touch the same bytes without an order: steps under ThreadSanitizer, and a
+# wait that is left out is found.
+. tests/lib.sh
+
+compiler=${CC:-gcc}
+sanitized="$compiler -std=gnu11 -O1 -g -fsanitize=thread -D_GNU_SOURCE -Iir"
+library=(runtime/fault.c ir/pool.c ir/tensor.c ir/diagnostics.c)
+
+# The runtime's side of the program, with runtime/cpu.c or another.
+runtime() {
+    $sanitized -fopenmp -Iruntime -I. -c -o "$work/cpu.o" "$1"
+}
+
+# link LEVEL MODEL [OPTION...] -> $work/races: the kernels for any CPU stand for all.
+link() {
+    local level=$1 model=$2
+    shift 2
+    "$NINC" "-O$level" --target=cpu "$@" --emit=c "$model" >"$work/model.c" &&
+        "$NINC" "-O$level" --target=cpu "$@" --emit=plan "$model" >"$work/plan.c" &&
+        $sanitized -Dninc_cpu_avx512=ninc_cpu_baseline -Dninc_cpu_avx2=ninc_cpu_baseline \
+            -Dninc_cpu_neon=ninc_cpu_baseline -o "$work/races" tests/races.c \
+            "$work/model.c" "$work/plan.c" "$work/cpu.o" "${library[@]}" -lpthread -lm
+}
+
+# races LEVEL MODEL [OPTION...]
+races() {
+    link "$@" && NINC_CPU_LEVEL=baseline "$work/races" 4
+}
+
+# Batches of 5 in chunks of 2.
+races_of_chunks() {
+    "$NINC" --target=cpu --batch=5 --emit=ir --dump=schedule --dump-dir="$work/chunks" "$1" \
+        >/dev/null || return 1
+    sed '/^graph/s/ chunk=5 / chunk=2 /' "$work"/chunks/*-schedule.ir >"$work/chunk.ir"
+    [ "$(grep -c '^graph.* chunk=2 ' "$work/chunk.ir")" -eq 2 ] && races 2 "$work/chunk.ir"
+}
+
+without_wait() {
+    sed '/^    *wait_for(&at->done/d; s|"\.\./ir/|"ir/|' runtime/cpu.c >"$work/cpu.c" &&
+        ! cmp -s "$work/cpu.c" runtime/cpu.c && runtime "$work/cpu.c" || return 1
+    ! races 2 tests/pytorch/pools_adam.yaml >"$work/races.log" 2>&1 &&
+        grep -q 'data race' "$work/races.log"
+}
+
+echo 'int main(void) { return 0; }' >"$work/empty.c"
+if ! $sanitized -o "$work/empty" "$work/empty.c" 2>/dev/null || ! "$work/empty"; then
+    skip "steps under ThreadSanitizer" "$compiler does not have it here"
+    finish
+    exit
+fi
+check "the CPU under ThreadSanitizer" runtime runtime/cpu.c
+check "no races: blocks" races 2 tests/pytorch/blocks_sgd.yaml
+check "no races: one op a kernel" races 0 tests/pytorch/strides_sgd.yaml
+check "no races: chunks" races_of_chunks tests/pytorch/pools_adam.yaml
+check "a race is found" without_wait
+finish
