@@ -79,7 +79,6 @@ SHARED void winograd_output_rows(const WinogradMap *g, const float *m, const flo
         __attribute__((aligned(VECTOR_BYTES)));
     const ptrdiff_t block = frequency_block(g, range->images), frequency = g->blocks * block;
     const ptrdiff_t image = n * g->tile_rows * g->tile_columns * LANES;
-    const ConvTile flags = {.epilogue = epilogue};
     for (int b = 0; b < g->blocks; b++)
         for (int row = row0; row < row1; row += g->tile) {
             const float *from =
@@ -98,7 +97,7 @@ SHARED void winograd_output_rows(const WinogradMap *g, const float *m, const flo
                         Vector v = load(in + i);
                         if (bias)
                             v += load(bias + b * LANES + i % LANES);
-                        store(out + i, conv_epilogue(&flags, v, masks + i));
+                        store(out + i, conv_epilogue(epilogue, v, masks + i));
                     }
                 }
             }
