@@ -587,6 +587,8 @@ int value_copies(const Node *n)
 {
     if (n->place.region != REGION_PARTIAL || n->storage)
         return 1;
+    if (n->kernel->target == TARGET_CPU)
+        return PARTIALS;
     int copies = 1;
     for (int i = 0; i < n->kernel->schedule_count; i++)
         if (n->kernel->schedule[i].split > copies)

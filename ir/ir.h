@@ -148,7 +148,7 @@ typedef struct Storage {
  *   shared  one; a value with one row an image holds the whole batch
  *   chunk   one; holds the images of one chunk
  *   thread  one for each thread; holds the strips of one kernel
- *   partial CUDA: in shared; weight gradients: value_copies copies, `bytes` apart */
+ *   partial in shared; sums over images in parts: value_copies copies, `bytes` apart */
 #define IR_REGIONS(X) X(NONE, "none") X(STATE, "state") X(SHARED, "shared") X(CHUNK, "chunk") \
     X(THREAD, "thread") X(PARTIAL, "partial")
 
@@ -295,7 +295,7 @@ typedef struct Output {
     Node *node;
 } Output;
 
-enum { MAX_OUTPUTS = 4 };
+enum { MAX_OUTPUTS = 4, PARTIALS = 8 };
 
 struct Graph {
     struct Module *module;
@@ -411,8 +411,7 @@ int op_max_operands(Op op);
 AttrClass op_attr(Op op);
 const char *op_scalar(Op op); /* "" if not pointwise */
 bool op_is_pointwise(Op op);
-/* The result is a sum over images: a weight or bias gradient. A kernel of row ops holds such ops
- * only, or none. */
+/* The result is a sum over images: a weight or bias gradient. */
 bool op_sums_images(Op op);
 /* Filters in, filters out: no images. */
 bool op_is_of_filters(Op op);
@@ -485,8 +484,8 @@ bool *graph_escapes(const Graph *g, Pool *pool);
 Tensor placed_tensor(const Graph *g, const Node *n);
 /* Bytes of one copy of a value in its place, halo and padding lanes included. */
 int64_t value_bytes(const Graph *g, const Node *n);
-/* Copies of a value in its place: of a weight gradient on CUDA the largest split of its kernel; 1
- * for all else. Its readers add the copies up in order. */
+/* Copies of a value in its place: of a sum in parts on CUDA the largest split of its kernel, on the
+ * CPU PARTIALS; 1 for all else. Its readers add the copies up in order. */
 int value_copies(const Node *n);
 
 /* ---- ir/kernel.c: how a kernel of row ops is executed ---- */
@@ -510,6 +509,9 @@ typedef struct Slices {
     bool coarse;
 } Slices;
 Slices kernel_slices(const Graph *g, const Kernel *k);
+/* A sum over images that each slice of its kernel (CUDA: each part of the split) makes a copy of:
+ * on the CPU one beside maps, whose slices are images and strips. */
+bool value_is_in_parts(const Node *n);
 bool op_is_rows(const Node *n);
 /* Pointwise over the map, or a 1x1 convolution without padding and stride. */
 bool window_is_pointwise(const Window *w);

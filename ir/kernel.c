@@ -218,10 +218,36 @@ static int wgrad_units(const Node *n)
     return (int)(ceil_div(filter[0], outputs) * ceil_div(filter[1], lanes)) * filter[2];
 }
 
+/* Kernels of sums only cut the sums, others the images. */
+static bool sums_only(const Kernel *k)
+{
+    for (int i = 0; i < k->node_count; i++)
+        if (!op_sums_images(k->node[i]->op))
+            return false;
+    return true;
+}
+
+bool value_is_in_parts(const Node *n)
+{
+    if (!op_sums_images(n->op) || n->kernel->phase != PHASE_CHUNK)
+        return false;
+    return n->kernel->target == TARGET_CUDA || (kernel_is_rows(n->kernel) && !sums_only(n->kernel));
+}
+
+static bool has_parts(const Kernel *k)
+{
+    for (int i = 0; i < k->node_count; i++)
+        if (value_is_in_parts(k->node[i]))
+            return true;
+    return false;
+}
+
 static Slices rows_slices(const Graph *g, const Kernel *k)
 {
     Slices slices = {1, true};
-    if (op_sums_images(k->node[0]->op)) {
+    if (has_parts(k))
+        return (Slices){PARTIALS, false};
+    if (sums_only(k)) {
         for (int i = 0; i < k->node_count; i++)
             if (wgrad_units(k->node[i]) > slices.count)
                 slices.count = wgrad_units(k->node[i]);

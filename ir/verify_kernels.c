@@ -111,8 +111,6 @@ static bool check_class_of(const Verifier *v, const Node *n)
                                           n->op != OP_RELU_GRAD && n->tensor.shape.rank > 0);
     if (kernel_is_rows(k) && (!op_is_rows(n) || k->phase != PHASE_CHUNK))
         return verify_node_fault(v, n, "a kernel of row ops cannot hold it");
-    if (kernel_is_rows(k) && op_sums_images(n->op) != op_sums_images(k->node[0]->op))
-        return verify_node_fault(v, n, "sums over images have a kernel of their own");
     if (k->class == KERNEL_WINOGRAD &&
         (op_attr(n->op) != ATTR_WINOGRAD || n->op == OP_WINOGRAD_OUTPUT))
         return verify_node_fault(v, n, "a Winograd kernel cannot hold it");
@@ -409,7 +407,7 @@ static bool check_region_of(const Verifier *v, const Node *n, bool escapes)
 {
     const Place *p = &n->place;
     bool chunk = n->kernel && n->kernel->phase == PHASE_CHUNK, sums = op_sums_images(n->op);
-    bool parts = sums && chunk && n->kernel->target == TARGET_CUDA;
+    bool parts = sums && value_is_in_parts(n);
     switch (p->region) {
     case REGION_NONE:
         return n->op == OP_UPDATE || (n->op != OP_INPUT && !escapes && is_in_registers(n)) ||
@@ -418,13 +416,13 @@ static bool check_region_of(const Verifier *v, const Node *n, bool escapes)
         return n->op == OP_UPDATE ||
                verify_node_fault(v, n, "only storage lies in the state region");
     case REGION_SHARED:
-        return !parts || verify_node_fault(v, n, "a sum over images lies in partial on a GPU");
+        return !parts || verify_node_fault(v, n, "a sum in parts lies in partial");
     case REGION_CHUNK:
         return (chunk && !sums) || verify_node_fault(v, n, "only values of one chunk lie in chunk");
     case REGION_THREAD:
         return n->tensor.layout.strip > 0 || verify_node_fault(v, n, "only strips lie in thread");
     case REGION_PARTIAL:
-        return parts || verify_node_fault(v, n, "only a GPU's sums over images lie in partial");
+        return parts || verify_node_fault(v, n, "only sums in parts lie in partial");
     case REGION_COUNT: break;
     }
     return verify_node_fault(v, n, "its region is unknown");

@@ -155,9 +155,27 @@ static Node *wgrad_beside(const Fuser *f, const Node *n)
     return NULL;
 }
 
+/* The bytes of a filter's gradient that stays in a level-2 cache beside the strips of a block. */
+enum { STRIP_WGRAD_BYTES = 300 * 1024 };
+
+/* Sums over the pixels of a gradient, strip by strip where it is made. */
+static bool sums_in_strips(const Fuser *f, const Node *n)
+{
+    const Node *dy = n->in[n->arity - 1];
+    if (f->level < 2 || !is_gradient_kernel(dy->kernel))
+        return false;
+    return n->op == OP_BIAS_GRAD ||
+           (window_is_pointwise(&n->attr.window) &&
+            shape_elements(&n->tensor.shape) * dtype_bytes(n->tensor.dtype) <= STRIP_WGRAD_BYTES);
+}
+
 /* A convolution's weight and bias gradients read dy once. */
 static bool fuse_wgrad(Fuser *f, Node *n)
 {
+    if (sums_in_strips(f, n)) {
+        fuse_take(n->in[n->arity - 1]->kernel, n);
+        return true;
+    }
     Node *wgrad = n->op == OP_CONV2D_WGRAD ? n : wgrad_beside(f, n);
     Node *conv = wgrad ? conv_of_wgrad(f, wgrad) : NULL;
     if (!conv)

@@ -60,7 +60,7 @@ static Region region_of(const Graph *g, const Node *n)
     if (n->kernel->phase != PHASE_CHUNK)
         return REGION_SHARED;
     if (op_sums_images(n->op))
-        return g->target == TARGET_CUDA ? REGION_PARTIAL : REGION_SHARED;
+        return value_is_in_parts(n) ? REGION_PARTIAL : REGION_SHARED;
     if (n->tensor.layout.strip > 0)
         return REGION_THREAD;
     return is_read_after(g, n) ? REGION_SHARED : REGION_CHUNK;

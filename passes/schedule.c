@@ -95,13 +95,14 @@ static void schedule_winograd(const Graph *g, Node *n)
 }
 
 /* Rows a strip: the map in equal strips of about STRIP_PIXELS, whole Winograd tiles. What sums over a
- * whole map or over images has none. */
+ * whole map, or only over images, has none. */
 static int strip_rows(const Graph *g, const Kernel *k)
 {
     const int32_t *d = k->node[0]->tensor.shape.dim;
+    if (op_sums_images(k->node[0]->op))
+        return 0;
     for (int i = 0; i < k->node_count; i++)
-        if (k->node[i]->tensor.shape.rank != 4 || k->node[i]->op == OP_GAP ||
-            op_sums_images(k->node[i]->op))
+        if (k->node[i]->op == OP_GAP)
             return 0;
     const Node *first = k->node[0];
     int unit = first->op == OP_WINOGRAD_OUTPUT ? first->attr.winograd.tile : 1;

@@ -294,7 +294,7 @@ static void *address_of(const Device *d, const NincArg *at, int thread, int firs
     case NINC_REGION_SHARED: return d->shared + at->offset + first_image * at->per_image;
     case NINC_REGION_CHUNK: return d->chunk + at->offset;
     case NINC_REGION_THREAD: return d->thread + thread * d->thread_stride + at->offset;
-    case NINC_REGION_PARTIAL:
+    case NINC_REGION_PARTIAL: return d->shared + at->offset;
     case NINC_REGION_NONE: break;
     }
     return NULL;
@@ -302,15 +302,13 @@ static void *address_of(const Device *d, const NincArg *at, int thread, int firs
 
 static int cpu_write(Device *d, const NincArg *at, int partial, const void *bytes, int64_t count)
 {
-    (void)partial;
-    memcpy(address_of(d, at, 0, 0), bytes, (size_t)count);
+    memcpy((char *)address_of(d, at, 0, 0) + partial * at->per_partial, bytes, (size_t)count);
     return 0;
 }
 
 static int cpu_read(Device *d, const NincArg *at, int partial, void *bytes, int64_t count)
 {
-    (void)partial;
-    memcpy(bytes, address_of(d, at, 0, 0), (size_t)count);
+    memcpy(bytes, (char *)address_of(d, at, 0, 0) + partial * at->per_partial, (size_t)count);
     return 0;
 }
 
@@ -320,6 +318,13 @@ static int cpu_poison(Device *d, const NincProgram *program)
     memset(d->chunk, 0xFF, (size_t)program->chunk_bytes);
     memset(d->thread, 0xFF, (size_t)program->thread_bytes);
     return 0;
+}
+
+/* Each slice has its copy. */
+static int cpu_copies(Device *d, const NincLaunch *launch)
+{
+    (void)d;
+    return launch->slices;
 }
 
 static void run_slice(const Device *d, const NincLaunch *launch, const NincRange *range,
@@ -529,6 +534,7 @@ const DeviceTable ninc_cpu_device = {
     .read = cpu_read,
     .poison = cpu_poison,
     .launch = cpu_launch,
+    .copies = cpu_copies,
     .time = cpu_time,
     .arena_bytes = cpu_arena_bytes,
 };

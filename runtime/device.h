@@ -60,8 +60,8 @@ typedef struct DeviceTable {
     int (*poison)(Device *d, const NincProgram *program);
     int (*launch)(Device *d, const NincProgram *program, const NincLaunch *launch,
                   const NincRange *range, int partial);
-    /* GPU: copies of a value in the partial region that one run of `launch` leaves: the split in
-     * use on this device. */
+    /* Copies of a value in the partial region that one run of `launch` leaves: its slices, or on a
+     * GPU the split in use on this device. */
     int (*copies)(Device *d, const NincLaunch *launch);
     /* Seconds that `repeats` runs take together: of one launch over a whole step, or (launch NULL)
      * of the whole step on the inputs of the last one. */

@@ -26,7 +26,7 @@ typedef enum NincRegion {
     NINC_REGION_SHARED,  /* one: whole batches, weight gradients */
     NINC_REGION_CHUNK,   /* one: the images of one chunk */
     NINC_REGION_THREAD,  /* CPU: one for each thread: strips */
-    NINC_REGION_PARTIAL, /* GPU: in shared, weight gradients: a copy for each part of a split */
+    NINC_REGION_PARTIAL, /* in shared: sums in parts, a copy for each slice or part of a split */
 } NincRegion;
 
 /* Address = start of region + offset + (shared: first_image * per_image)

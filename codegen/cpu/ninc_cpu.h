@@ -519,19 +519,24 @@ typedef struct Wgrad {
     int large, larges, smalls;
 } Wgrad;
 
-/* One image's products, added or with accumulate = 0 stored, for the slice's part of the units: a
- * unit is an output group, an input block and a filter row. */
-SHARED void wgrad_image(const Wgrad *g, Map x, Map dy, float *dw, int accumulate,
-                        const NincRange *range)
+/* A unit of work: an output group, an input block and a filter row. */
+INLINE ptrdiff_t wgrad_units(const Wgrad *g)
 {
-    const int units = g->groups * g->in_blocks * g->kernel_h;
+    return (ptrdiff_t)g->groups * g->in_blocks * g->kernel_h;
+}
+
+/* The products over rows row0 to row1 - 1 of dy, added or with accumulate = 0 stored, of units
+ * unit0 to unit1 - 1. */
+INLINE void wgrad_units_rows(const Wgrad *g, Map x, Map dy, float *dw, int accumulate,
+                             ptrdiff_t unit0, ptrdiff_t unit1, int row0, int row1)
+{
     const ptrdiff_t line = (ptrdiff_t)g->run * g->vectors * LANES;
     WgradTile t = {.x_row = x.row * g->stride_h, .x_step = g->step, .dy_row = dy.row,
                    .dy_block = dy.block, .width = g->width};
-    for (int row = 0; row < g->height; row += g->strip) {
-        t.rows = smaller(g->strip, g->height - row);
-        t.accumulate = accumulate || row > 0;
-        for (ptrdiff_t u = slice_begin(range, units); u < slice_end(range, units); u++) {
+    for (int row = row0; row < row1; row += g->strip) {
+        t.rows = smaller(g->strip, row1 - row);
+        t.accumulate = accumulate || row > row0;
+        for (ptrdiff_t u = unit0; u < unit1; u++) {
             const ptrdiff_t k = u % g->kernel_h, b = u / g->kernel_h % g->in_blocks;
             const ptrdiff_t group = u / g->kernel_h / g->in_blocks;
             t.dy = map_row(dy, row) + group * g->vectors * dy.block;
@@ -547,21 +552,50 @@ SHARED void wgrad_image(const Wgrad *g, Map x, Map dy, float *dw, int accumulate
     }
 }
 
-/* Bias gradient: the sum of dy over one image of height x width, for the slice's channel blocks. */
-SHARED void bias_grad_image(Map dy, float *db, int blocks, int height, int width, int accumulate,
-                            const NincRange *range)
+/* One image, the slice's part of the units. */
+SHARED void wgrad_image(const Wgrad *g, Map x, Map dy, float *dw, int accumulate,
+                        const NincRange *range)
 {
-    for (ptrdiff_t b = slice_begin(range, blocks); b < slice_end(range, blocks); b++)
+    const ptrdiff_t units = wgrad_units(g);
+    wgrad_units_rows(g, x, dy, dw, accumulate, slice_begin(range, units), slice_end(range, units),
+                     0, g->height);
+}
+
+/* Rows row0 to row1 - 1, added. */
+SHARED void wgrad_rows(const Wgrad *g, Map x, Map dy, float *dw, int row0, int row1)
+{
+    wgrad_units_rows(g, x, dy, dw, 1, 0, wgrad_units(g), row0, row1);
+}
+
+/* Bias gradient: the sum of rows row0 to row1 - 1 of dy for channel blocks block0 to block1 - 1. */
+INLINE void bias_grad_blocks(Map dy, float *db, ptrdiff_t block0, ptrdiff_t block1, int width,
+                             int accumulate, int row0, int row1)
+{
+    for (ptrdiff_t b = block0; b < block1; b++)
         for (int j = 0; j < PARTS; j++) {
             float *out = db + b * LANES + j * LANES_A_PART;
             Vector sum = accumulate ? load(out) : (Vector){0};
-            for (int row = 0; row < height; row++) {
+            for (int row = row0; row < row1; row++) {
                 const Element *p = map_row(dy, row) + b * dy.block + j * LANES_A_PART;
                 for (int w = 0; w < width; w++)
                     sum += load_map(p + w * LANES);
             }
             store(out, sum);
         }
+}
+
+/* One image, the slice's part of the channel blocks. */
+SHARED void bias_grad_image(Map dy, float *db, int blocks, int height, int width, int accumulate,
+                            const NincRange *range)
+{
+    bias_grad_blocks(dy, db, slice_begin(range, blocks), slice_end(range, blocks), width,
+                     accumulate, 0, height);
+}
+
+/* Rows row0 to row1 - 1, added. */
+SHARED void bias_grad_rows(Map dy, float *db, int blocks, int width, int row0, int row1)
+{
+    bias_grad_blocks(dy, db, 0, blocks, width, 1, row0, row1);
 }
 
 /* ---- pools ---- */
@@ -977,6 +1011,15 @@ SHARED void cast_filter(const Filter *g, const float *from, Element *to, const N
 #endif
 
 /* ---- optimizer ---- */
+
+/* The sum of `count` copies, `stride` elements apart, in order. */
+INLINE float sum_copies(const float *p, int count, ptrdiff_t stride)
+{
+    float sum = p[0];
+    UNROLL for (int i = 1; i < count; i++)
+        sum += p[i * stride];
+    return sum;
+}
 
 /* Adam (arXiv 1412.6980, algorithm 1), with PyTorch's order of operations. */
 typedef struct Adam {

@@ -410,10 +410,9 @@ INLINE bool amx_fits(AmxWgrad *a, int images, int rows)
            (int64_t)images * a->line * a->depth * (a->shifts ? 1 : a->taps) <= AMX_X;
 }
 
-/* The largest strip that the buffers hold, of `images` images; false: none. */
-INLINE bool amx_plan(AmxWgrad *a, int images)
+/* The largest strip that the buffers hold, of at most so many images and rows; false: none. */
+INLINE bool amx_plan(AmxWgrad *a, int images, int height)
 {
-    const int height = a->g->height;
     int rows = height;
     while (rows > 0 && !amx_fits(a, 1, rows))
         rows--;
@@ -424,33 +423,57 @@ INLINE bool amx_plan(AmxWgrad *a, int images)
     return amx_fits(a, images, height);
 }
 
-/* Units begin to end - 1, all of one batch, over all images in strips. */
-INLINE void amx_batch(AmxWgrad *a, ptrdiff_t begin, ptrdiff_t end, float *dw,
-                      const NincRange *range, int images, int rows)
+/* What is summed: rows row0 to row1 - 1 of some images, units begin to end - 1. */
+typedef struct AmxSum {
+    int images, row0, row1, accumulate;
+    ptrdiff_t begin, end;
+    float *dw;
+} AmxSum;
+
+/* Units begin to end - 1, all of one batch, in strips. */
+INLINE void amx_batch(AmxWgrad *a, const AmxSum *s, ptrdiff_t begin, ptrdiff_t end, int images,
+                      int rows)
 {
-    for (int n = 0; n < range->images; n += images)
-        for (a->row = 0; a->row < a->g->height; a->row += rows) {
-            a->images = smaller(images, range->images - n);
-            a->rows = smaller(rows, a->g->height - a->row);
+    for (int n = 0; n < s->images; n += images)
+        for (a->row = s->row0; a->row < s->row1; a->row += rows) {
+            a->images = smaller(images, s->images - n);
+            a->rows = smaller(rows, s->row1 - a->row);
             a->pixels = (a->rows * a->pitch + 31) / 32 * 32;
-            amx_strip(a, n, begin, end, dw, range->accumulate || n > 0 || a->row > 0);
+            amx_strip(a, n, begin, end, s->dw, s->accumulate || n > 0 || a->row > s->row0);
         }
 }
 
-SHARED void amx_wgrad(AmxWgrad *a, float *dw, const NincRange *range)
+SHARED void amx_sum(AmxWgrad *a, const AmxSum *s)
 {
     _Alignas(64) Element packed_dy[AMX_DY], packed_x[AMX_X];
     const int images = a->images, rows = a->rows;
     const ptrdiff_t whole = (ptrdiff_t)a->groups * a->g->in_blocks * a->g->kernel_h;
-    const ptrdiff_t units = (ptrdiff_t)a->g->groups * a->g->in_blocks * a->g->kernel_h;
     a->packed_dy = packed_dy;
     a->packed_x = packed_x;
     amx_configure(a->depth / 2, AMX_INPUTS);
-    for (ptrdiff_t u = slice_begin(range, units), next; u < slice_end(range, units); u = next) {
+    for (ptrdiff_t u = s->begin, next; u < s->end; u = next) {
         next = (u / whole + 1) * whole;
-        next = next < slice_end(range, units) ? next : slice_end(range, units);
-        amx_batch(a, u, next, dw, range, images, rows);
+        next = next < s->end ? next : s->end;
+        amx_batch(a, s, u, next, images, rows);
     }
+}
+
+/* False where the buffers do not hold a row. */
+INLINE bool amx_wgrad(const Wgrad *g, Map x, ptrdiff_t x_image, Map dy, ptrdiff_t dy_image,
+                      AmxSum sum)
+{
+    AmxWgrad a = {.g = g, .x = x, .dy = dy, .x_image = x_image, .dy_image = dy_image,
+                  .depth = AMX_INPUTS};
+    while (g->run % a.depth != 0)
+        a.depth -= 2;
+    a.taps = g->run / a.depth;
+    a.shifts = a.depth == LANES && g->step == LANES && g->stride_h == 1;
+    a.pitch = g->width + (a.shifts ? a.taps - 1 : 0);
+    a.groups = smaller((AMX_REUSE - 1) / (a.taps * (a.shifts ? g->kernel_h : 1)) + 1, g->groups);
+    const bool fits = amx_plan(&a, sum.images, sum.row1 - sum.row0);
+    if (fits)
+        amx_sum(&a, &sum);
+    return fits;
 }
 #endif
 
@@ -466,24 +489,28 @@ SHARED void bf16_conv_rows(const Conv *c, Map x, const Element *filter, const fl
 #endif
 }
 
-/* All images of the chunk; x_image and dy_image are the elements from image to image. */
+/* All images of the chunk, the slice's part of the units; x_image and dy_image are the elements from
+ * image to image. */
 SHARED void bf16_wgrad(const Wgrad *g, Map x, ptrdiff_t x_image, Map dy, ptrdiff_t dy_image,
                        float *dw, const NincRange *range)
 {
 #ifdef __AMX_BF16__
-    AmxWgrad a = {.g = g, .x = x, .dy = dy, .x_image = x_image, .dy_image = dy_image,
-                  .depth = AMX_INPUTS};
-    while (g->run % a.depth != 0)
-        a.depth -= 2;
-    a.taps = g->run / a.depth;
-    a.shifts = a.depth == LANES && g->step == LANES && g->stride_h == 1;
-    a.pitch = g->width + (a.shifts ? a.taps - 1 : 0);
-    a.groups = smaller((AMX_REUSE - 1) / (a.taps * (a.shifts ? g->kernel_h : 1)) + 1, g->groups);
-    if (amx_plan(&a, range->images)) {
-        amx_wgrad(&a, dw, range);
+    const ptrdiff_t units = wgrad_units(g);
+    const AmxSum sum = {range->images, 0, g->height, range->accumulate, slice_begin(range, units),
+                        slice_end(range, units), dw};
+    if (amx_wgrad(g, x, x_image, dy, dy_image, sum))
         return;
-    }
 #endif
     for (int n = 0; n < range->images; n++, x.data += x_image, dy.data += dy_image)
         wgrad_image(g, x, dy, dw, range->accumulate || n > 0, range);
+}
+
+/* Rows row0 to row1 - 1 of one image, added. */
+SHARED void bf16_wgrad_rows(const Wgrad *g, Map x, Map dy, float *dw, int row0, int row1)
+{
+#ifdef __AMX_BF16__
+    if (amx_wgrad(g, x, 0, dy, 0, (AmxSum){1, row0, row1, 1, 0, wgrad_units(g), dw}))
+        return;
+#endif
+    wgrad_rows(g, x, dy, dw, row0, row1);
 }

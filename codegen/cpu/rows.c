@@ -1,4 +1,5 @@
 /* Kernels of row ops: a strip of an image a slice, one call of the device library a statement. */
+#include "../../ir/numbers.h"
 #include "cpu.h"
 
 #include <string.h>
@@ -256,13 +257,13 @@ static Touched touched_by(const CpuEmitter *e, const Statement *s, int count)
     return t;
 }
 
-static void emit_halo(CpuEmitter *e, const Node *n)
+static void emit_halo(CpuEmitter *e, const Node *n, const char *when)
 {
     const Layout *l = &n->tensor.layout;
     MapShape s = map_shape(n);
     if (l->halo_h || l->halo_w)
-        emit_line(e, "zero_halo(%s, %d, %d, %d, %d, %d, %d);", map_name(e, n), s.blocks, s.height,
-                  s.width, l->halo_h, l->halo_w, s.lanes);
+        emit_line(e, "%szero_halo(%s, %d, %d, %d, %d, %d, %d);", when, map_name(e, n), s.blocks,
+                  s.height, s.width, l->halo_h, l->halo_w, s.lanes);
 }
 
 /* ---- statements ---- */
@@ -290,12 +291,18 @@ static const Node *codes_of(const CpuEmitter *e)
     return NULL;
 }
 
+/* Contractions of bf16 maps have instructions of their own. */
+static const char *bf16_prefix(const CpuEmitter *e)
+{
+    return graph_has_bf16(e->graph) ? "bf16_" : "";
+}
+
 static void emit_conv(CpuEmitter *e, const Statement *s)
 {
     const Node *n = s->op;
     Epilogue p = epilogue_of(e, s);
     emit_line(e, "%sconv_rows(&%s, %s, %s, %s, %s, %s, %s, r0, r1);",
-              graph_has_bf16(e->graph) ? "bf16_" : "", table_name(e, n),
+              bf16_prefix(e), table_name(e, n),
               map_name(e, n->in[0]), value_name(e, n->in[1]),
               n->arity > 2 ? value_name(e, n->in[2]) : "NULL", p.mask,
               map_name(e, statement_result(s)), p.flags);
@@ -347,6 +354,12 @@ static void emit_gap(CpuEmitter *e, const Statement *s)
                   map_name(e, statement_result(s)), p.flags, m.blocks, m.height, m.width);
 }
 
+/* From copy to copy of a sum in parts. */
+static long long copy_elements(const Node *n)
+{
+    return (long long)(n->place.bytes / dtype_bytes(n->tensor.dtype));
+}
+
 static void emit_pointwise(CpuEmitter *e, const Node *n)
 {
     MapShape m = map_shape(n);
@@ -371,6 +384,16 @@ static void emit_statement(CpuEmitter *e, const Statement *s)
         return;
     case OP_WINOGRAD_OUTPUT:
         emit_winograd_output(e, s);
+        return;
+    case OP_CONV2D_WGRAD:
+        emit_line(e, "%swgrad_rows(&%s, %s, %s, %s + range->slice * %lld, r0, r1);",
+                  bf16_prefix(e), table_name(e, n), map_name(e, n->in[0]),
+                  map_name(e, n->in[1]), value_name(e, n), copy_elements(n));
+        return;
+    case OP_BIAS_GRAD:
+        emit_line(e, "bias_grad_rows(%s, %s + range->slice * %lld, %d, %d, r0, r1);",
+                  map_name(e, n->in[0]), value_name(e, n), copy_elements(n),
+                  map_shape(n->in[0]).blocks, map_shape(n->in[0]).width);
         return;
     case OP_MAXPOOL:
         codes = codes_of(e);
@@ -411,12 +434,12 @@ static void emit_maps(CpuEmitter *e, const Touched *t, bool strips)
             emit_map(e, t->node[i], "n");
 }
 
-static void emit_halos(CpuEmitter *e, const Statement *s, int count)
+static void emit_halos(CpuEmitter *e, const Statement *s, int count, const char *when)
 {
     for (int i = 0; i < count; i++)
         if (is_map(e, statement_result(&s[i])) &&
             statement_result(&s[i])->tensor.layout.strip == 0)
-            emit_halo(e, statement_result(&s[i]));
+            emit_halo(e, statement_result(&s[i]), when);
 }
 
 /* Image n, whole maps. */
@@ -427,7 +450,7 @@ static void emit_segment(CpuEmitter *e, const Statement *s, int count)
     emit_line(e, "const int r0 = 0, r1 = %d;", statement_height(&s[0]));
     emit_maps(e, &t, false);
     emit_maps(e, &t, true);
-    emit_halos(e, s, count);
+    emit_halos(e, s, count, "");
     for (int i = 0; i < count; i++)
         emit_statement(e, &s[i]);
     emit_close(e);
@@ -446,24 +469,45 @@ static void emit_images(CpuEmitter *e, const Statement *s, int count)
     emit_close(e);
 }
 
-/* A slice is one strip of one image; the first of an image zeroes the halos. */
-static void emit_strips(CpuEmitter *e, const Statement *s, int count)
+/* One strip, `unit`; the first of an image zeroes the halos. */
+static void emit_strip(CpuEmitter *e, const Statement *s, int count, const char *unit)
 {
     int height = statement_height(&s[0]), strip = e->kernel->strip;
     int strips = (height + strip - 1) / strip;
     Touched t = touched_by(e, s, count);
-    emit_line(e, "const ptrdiff_t n = range->slice / %d;", strips);
-    emit_line(e, "const int r0 = range->slice %% %d * %d, r1 = smaller(r0 + %d, %d);", strips, strip,
-              strip, height);
-    emit_line(e, "if (n >= range->images)");
-    emit_line(e, "    return;");
+    emit_line(e, "const ptrdiff_t n = %s / %d;", unit, strips);
+    emit_line(e, "const int r0 = (int)(%s %% %d) * %d, r1 = smaller(r0 + %d, %d);", unit, strips,
+              strip, strip, height);
     emit_maps(e, &t, false);
     emit_maps(e, &t, true);
-    emit_open(e, "if (r0 == 0)");
-    emit_halos(e, s, count);
-    emit_close(e);
+    emit_halos(e, s, count, "if (r0 == 0) ");
     for (int i = 0; i < count; i++)
         emit_statement(e, &s[i]);
+}
+
+/* A slice is one strip of one image. */
+static void emit_strips(CpuEmitter *e, const Statement *s, int count)
+{
+    int strips = (int)ceil_div(statement_height(&s[0]), e->kernel->strip);
+    emit_line(e, "if (range->slice >= range->images * %d)", strips);
+    emit_line(e, "    return;");
+    emit_strip(e, s, count, "range->slice");
+}
+
+/* A slice is a run of strips, which it sums in its own copy of each sum. */
+static void emit_parts(CpuEmitter *e, const Statement *s, int count)
+{
+    int strips = (int)ceil_div(statement_height(&s[0]), e->kernel->strip);
+    emit_line(e, "const ptrdiff_t strips = range->images * %d;", strips);
+    emit_open(e, "if (!range->accumulate)");
+    for (int i = 0; i < count; i++)
+        if (op_sums_images(s[i].op->op))
+            emit_line(e, "memset(%s + range->slice * %lld, 0, %lld);", value_name(e, s[i].op),
+                      copy_elements(s[i].op), (long long)s[i].op->place.bytes);
+    emit_close(e);
+    emit_open(e, "for (ptrdiff_t u = slice_begin(range, strips); u < slice_end(range, strips); u++)");
+    emit_strip(e, s, count, "u");
+    emit_close(e);
 }
 
 /* All images at once: they share a pass over the result. */
@@ -510,8 +554,15 @@ void emit_rows(CpuEmitter *e)
     Statement *s = kernel_statement_list(e->pool, e->kernel, &count);
     for (int i = 0; i < count; i++)
         emit_table(e, s[i].op);
-    if (op_sums_images(s[0].op->op))
+    bool parts = false, sums = true;
+    for (int i = 0; i < count; i++) {
+        parts |= value_is_in_parts(s[i].op);
+        sums &= op_sums_images(s[i].op->op);
+    }
+    if (sums)
         emit_sums(e, s, count);
+    else if (parts)
+        emit_parts(e, s, count);
     else if (e->kernel->strip > 0 && s[count - 1].segment == 0)
         emit_strips(e, s, count);
     else

@@ -19,7 +19,11 @@ static void emit_reads(CpuEmitter *e, const int *group, int id)
         if (!used || !is_element_wise(in))
             continue;
         const char *name = value_name(e, in);
-        emit_line(e, "const float %s_i = %s[i];", name, name);
+        if (in->place.region == REGION_PARTIAL)
+            emit_line(e, "const float %s_i = sum_copies(%s + i, %d, %lld);", name, name,
+                      value_copies(in), (long long)(in->place.bytes / dtype_bytes(DT_F32)));
+        else
+            emit_line(e, "const float %s_i = %s[i];", name, name);
     }
 }
 
