@@ -147,13 +147,13 @@ static Layout bias_layout(const Graph *g)
     return (Layout){.kind = LAYOUT_VECTOR, .block = graph_lanes(g)};
 }
 
-static void lay_out_storage(Module *m, int level)
+/* g: a graph of the CPU. */
+static void lay_out_storage(Module *m, const Graph *g, int level)
 {
-    const Graph *train = module_find_graph(m, "train", TARGET_CPU);
     for (int i = 0; i < m->storage_count; i++) {
         Storage *s = m->storage[i];
-        if (s->role == ROLE_BIAS && level > 0 && train)
-            s->home[TARGET_CPU].layout = bias_layout(train);
+        if (s->role == ROLE_BIAS && level > 0)
+            s->home[TARGET_CPU].layout = bias_layout(g);
     }
     for (int i = 0; i < m->storage_count; i++) {
         Storage *s = m->storage[i];
@@ -207,14 +207,17 @@ void pass_layout(Module *m, int level)
 {
     if (level == 0 && has_row_kernels(m)) /* text that was fused at another level */
         level = 1;
+    const Graph *any = NULL;
     for (int i = 0; i < m->graph_count; i++) {
         Graph *g = m->graph[i];
         if (g->target != TARGET_CPU)
             continue;
         lay_out_maps(g, level);
         lay_out_filters(g);
+        any = g;
     }
-    lay_out_storage(m, level);
+    if (any)
+        lay_out_storage(m, any, level);
     for (int i = 0; i < m->graph_count; i++) {
         Graph *g = m->graph[i];
         if (g->target != TARGET_CPU)

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#ifdef __AVX512BF16__
+#ifdef __AVX512F__
 #include <immintrin.h>
 #endif
 
@@ -60,7 +60,7 @@ INLINE void store(float *p, Vector v)
 INLINE void stream(float *p, Vector v)
 {
 #if defined(__AVX512F__)
-    __builtin_ia32_movntps512(p, v);
+    _mm512_stream_ps(p, (__m512)v);
 #else
     store(p, v);
 #endif
@@ -69,7 +69,7 @@ INLINE void stream(float *p, Vector v)
 INLINE void stream_end(void)
 {
 #if defined(__AVX512F__)
-    __builtin_ia32_sfence();
+    _mm_sfence();
 #endif
 }
 

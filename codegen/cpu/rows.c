@@ -524,24 +524,36 @@ static void emit_bf16_wgrad(CpuEmitter *e, const Statement *s)
     emit_close(e);
 }
 
-/* Sums over images: one image after the other, each slice its part of the result. */
-static void emit_sums(CpuEmitter *e, const Statement *s, int count)
+/* Emits the bf16 weight gradients and takes them out of the list; returns how many are left. */
+static int emit_bf16_wgrads(CpuEmitter *e, Statement *s, int count)
 {
-    Touched t = touched_by(e, s, count);
-    bool bf16 = graph_has_bf16(e->graph);
-    for (int i = 0; i < count && bf16; i++)
-        if (s[i].op->op == OP_CONV2D_WGRAD)
+    int left = 0;
+    for (int i = 0; i < count; i++) {
+        if (s[i].op->op == OP_CONV2D_WGRAD && graph_has_bf16(e->graph))
             emit_bf16_wgrad(e, &s[i]);
+        else
+            s[left++] = s[i];
+    }
+    return left;
+}
+
+/* Sums over images: one image after the other, each slice its part of the result. */
+static void emit_sums(CpuEmitter *e, Statement *s, int count)
+{
+    count = emit_bf16_wgrads(e, s, count);
+    if (count == 0)
+        return;
+    Touched t = touched_by(e, s, count);
     emit_open(e, "for (ptrdiff_t n = 0; n < range->images; n++)");
     emit_line(e, "const int accumulate = range->accumulate || n > 0;");
     emit_maps(e, &t, false);
     for (int i = 0; i < count; i++) {
         const Node *n = s[i].op;
         MapShape dy = map_shape(n->in[n->arity - 1]);
-        if (n->op == OP_CONV2D_WGRAD && !bf16)
+        if (n->op == OP_CONV2D_WGRAD)
             emit_line(e, "wgrad_image(&%s, %s, %s, %s, accumulate, range);", table_name(e, n),
                       map_name(e, n->in[0]), map_name(e, n->in[1]), value_name(e, n));
-        else if (n->op == OP_BIAS_GRAD)
+        else
             emit_line(e, "bias_grad_image(%s, %s, %d, %d, %d, accumulate, range);",
                       map_name(e, n->in[0]), value_name(e, n), dy.blocks, dy.height, dy.width);
     }
