@@ -310,7 +310,8 @@ static bool check_winograd(const Verifier *v, const Node *n)
                     filter->out_block != WINOGRAD_LANES * n->tile.vectors))
         return verify_node_fault(v, n, "its filter is not packed for its tile");
     if (op_is_of_filters(n->op))
-        return (n->tensor.layout.block == WINOGRAD_LANES && x->tensor.layout.block == WINOGRAD_LANES &&
+        return (n->tensor.layout.block == WINOGRAD_LANES &&
+                x->tensor.layout.block == WINOGRAD_LANES &&
                 n->tensor.layout.out_block % WINOGRAD_LANES == 0 &&
                 x->tensor.layout.out_block % WINOGRAD_LANES == 0) ||
                verify_node_fault(v, n, "its filters are not packed in blocks of 16 channels");

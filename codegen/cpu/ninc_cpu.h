@@ -317,8 +317,9 @@ INLINE void conv_part(const ConvTile *t, int p, const int PIXELS, int v, const i
         UNROLL for (int j = 0; j < VECTORS * PARTS; j++) {
             const ptrdiff_t at = (p + i) * SPREAD * LANES + j % PARTS * LANES_A_PART;
             const Vector a = acc[i * VECTORS * PARTS + j];
+            const Element *mask = t->mask + (v + j / PARTS) * t->mask_block + at;
             store_map(t->y + (v + j / PARTS) * t->y_block + at,
-                      conv_epilogue(t->epilogue, a, t->mask + (v + j / PARTS) * t->mask_block + at));
+                      conv_epilogue(t->epilogue, a, mask));
         }
 }
 

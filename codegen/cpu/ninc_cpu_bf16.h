@@ -39,7 +39,7 @@ INLINE void amx_zero(void)
     _tile_zero(3);
 }
 
-/* Adds the products of inputs a (and b, where BOTH) with weights of 32 outputs; strides in bytes. */
+/* Adds the products of inputs a (where BOTH, b too) with weights of 32 outputs; stride in bytes. */
 INLINE void amx_step(const Element *a, const Element *b, ptrdiff_t stride, const Element *weights,
                      const int BOTH)
 {
@@ -174,7 +174,7 @@ SHARED void amx_conv_rows(const Conv *c, Map x, const Element *filter, const flo
  * thin image, for each filter row, tap by tap. */
 enum { AMX_DY = 256 * 1024, AMX_X = 128 * 1024 }; /* elements */
 
-/* Pixels of a strip: what a tap reads of x and of an output block of dy stays in a level-1 cache. */
+/* Pixels of a strip: what a tap reads of x and of a block of dy stays in a level-1 cache. */
 enum { AMX_STRIP = 288 };
 
 /* Taps x output blocks that share a packed x at least, so that packing takes little of the time; no
@@ -489,8 +489,8 @@ SHARED void bf16_conv_rows(const Conv *c, Map x, const Element *filter, const fl
 #endif
 }
 
-/* All images of the chunk, the slice's part of the units; x_image and dy_image are the elements from
- * image to image. */
+/* All images of the chunk, the slice's part of the units; x_image and dy_image are the elements
+ * from image to image. */
 SHARED void bf16_wgrad(const Wgrad *g, Map x, ptrdiff_t x_image, Map dy, ptrdiff_t dy_image,
                        float *dw, const NincRange *range)
 {
