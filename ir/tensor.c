@@ -81,8 +81,9 @@ int64_t tensor_elements(const Tensor *t)
     case LAYOUT_NIBBLE:
         return m.n * m.h * m.w * ceil_div(m.c, 2);
     case LAYOUT_NCHWC:
-    case LAYOUT_HCNWC:
         return m.n * ceil_div(m.c, l->block) * m.h * m.w * l->block;
+    case LAYOUT_HCNWC:
+        return (m.n * ceil_div(m.c, l->block) * m.w + 1) * m.h * l->block;
     case LAYOUT_FILTER:
     case LAYOUT_TAPS:
         return ceil_div(d[0], l->out_block) * ceil_div(d[1], l->block) * d[2] * d[3] * l->block *
@@ -113,7 +114,7 @@ int64_t tensor_offset(const Tensor *t, const int32_t *at)
         return (((n * ceil_div(m.c, l->block) + c / l->block) * m.h + h) * m.w + w) * l->block +
                c % l->block;
     case LAYOUT_HCNWC:
-        return (((h * ceil_div(m.c, l->block) + c / l->block) * m.n + n) * m.w + w) * l->block +
+        return (((h * ceil_div(m.c, l->block) + c / l->block) * m.n + n) * m.w + w + h) * l->block +
                c % l->block;
     case LAYOUT_FILTER: {
         int64_t tile = at[0] / l->out_block * ceil_div(d[1], l->block) + at[1] / l->block;

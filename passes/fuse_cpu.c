@@ -110,7 +110,8 @@ static bool continues(const Fuser *f, const Node *n)
 /* Named after the block whose output gradient it computes, or the convolution that it is of. */
 static char *gradient_name(Fuser *f, const Node *n, const Node *mask)
 {
-    const Kernel *forward = mask ? mask->in[1]->kernel : NULL;
+    const Node *map = mask ? mask->in[1] : n->op == OP_MAXPOOL_GRAD ? n->in[1]->in[0] : NULL;
+    const Kernel *forward = map ? map->kernel : NULL;
     if (forward && (forward->class == KERNEL_CONV_FORWARD ||
                     forward->class == KERNEL_MLPCONV_FORWARD))
         return pool_format(f->pool, "%s_backward",

@@ -44,6 +44,8 @@ void pass_autodiff(Module *m);
 void pass_target(Module *m, const PipelineOptions *options);
 /* ---- precision.c: tf32 contractions (CUDA), bf16 maps and casts ---- */
 void pass_precision(Module *m, Precision precision);
+/* ---- mask.c: CPU; ReLU masks before max pools' gradients ---- */
+void pass_mask(Module *m);
 /* ---- dgrad.c: CPU; conv2d_dgrad -> conv2d, conv2d_transpose by the transposed filter ---- */
 void pass_dgrad(Module *m);
 /* ---- winograd.c: CPU, level 2; stride-1 convolutions and their gradients in tiles ---- */

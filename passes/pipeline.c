@@ -24,6 +24,7 @@ static const PassInfo passes[] = {
      false},
     {"precision", "dtypes, casts and arithmetic of the contractions", STAGE_TRAINING,
      STAGE_TRAINING, false},
+    {"mask", "ReLU masks of gradients before max pools", STAGE_TRAINING, STAGE_TRAINING, true},
     {"dgrad", "data gradients to convolutions by the transposed filter", STAGE_TRAINING,
      STAGE_TRAINING, true},
     {"winograd", "convolutions in tiles of fewer multiplications", STAGE_TRAINING, STAGE_TRAINING,
@@ -158,6 +159,8 @@ static void run_pass(const char *name, Module *m, const PipelineOptions *o)
         pass_target(m, o);
     else if (strcmp(name, "precision") == 0)
         pass_precision(m, o->precision);
+    else if (strcmp(name, "mask") == 0 && o->level >= 1)
+        pass_mask(m);
     else if (strcmp(name, "dgrad") == 0)
         pass_dgrad(m);
     else if (strcmp(name, "winograd") == 0)

@@ -26,7 +26,7 @@ static double tile_cost(int count, int tile, int vectors, int groups, int64_t te
 {
     int tiles = (int)ceil_div(count, tile);
     double multiplies = (double)count * vectors;
-    double filter = terms * vectors * 64 <= RESIDENT_BYTES ? 0.3 : 2;
+    double filter = terms * vectors * 64 <= RESIDENT_BYTES ? 0.3 : 0.6;
     return (multiplies + 0.3 * count + filter * tiles * vectors + tiles) * groups;
 }
 

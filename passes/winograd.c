@@ -15,7 +15,7 @@
 
 /* What one core of a current x86-64 does; only the ratio of the two matters. The frequencies of maps
  * and filters go through memory. */
-static const double FLOP_PER_SECOND = 180e9, BYTES_PER_SECOND = 12e9;
+static const double FLOP_PER_SECOND = 180e9, BYTES_PER_SECOND = 18e9;
 /* Winograd must win by this much, and a larger tile over a smaller one by that: both need memory for
  * the frequencies of filters, and round more. */
 static const double WORTH = 0.95, LARGER_WORTH = 0.92;

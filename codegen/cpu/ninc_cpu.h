@@ -533,9 +533,12 @@ INLINE void wgrad_units_rows(const Wgrad *g, Map x, Map dy, float *dw, int accum
 {
     const ptrdiff_t line = (ptrdiff_t)g->run * g->vectors * LANES;
     WgradTile t = {.x_row = x.row * g->stride_h, .x_step = g->step, .dy_row = dy.row,
-                   .dy_block = dy.block, .width = g->width};
+                   .dy_block = dy.block};
+    const bool runs_on = t.x_row == g->width * g->step && t.dy_row == (ptrdiff_t)g->width * LANES;
     for (int row = row0; row < row1; row += g->strip) {
-        t.rows = smaller(g->strip, row1 - row);
+        const int rows = smaller(g->strip, row1 - row);
+        t.rows = runs_on ? 1 : rows; /* one long row where the maps have no halo */
+        t.width = runs_on ? rows * g->width : g->width;
         t.accumulate = accumulate || row > row0;
         for (ptrdiff_t u = unit0; u < unit1; u++) {
             const ptrdiff_t k = u % g->kernel_h, b = u / g->kernel_h % g->in_blocks;

@@ -4,7 +4,8 @@
  * tiles of ninc_cpu.h run it. */
 
 /* Y = M X M^T for 16 channels: X is IN x IN vectors x_row and x_col elements apart, Y is OUT x OUT
- * likewise, written by STORE; M is the OUT x IN table. Its zeros cost nothing: all is unrolled. */
+ * likewise, written by STORE: frequencies go past the caches, since whoever reads them reads those of
+ * all tiles; M is the OUT x IN table. Its zeros cost nothing: all is unrolled. */
 #define WINOGRAD_TRANSFORM(NAME, TABLE, OUT, IN, STORE)                                                   \
     SHARED void NAME(const float *x, ptrdiff_t x_row, ptrdiff_t x_col, float *y, ptrdiff_t y_row,  \
                      ptrdiff_t y_col)                                                              \
@@ -48,17 +49,34 @@ typedef struct WinogradMap {
     int padding_h, padding_w;  /* where the first tile starts before the map */
 } WinogradMap;
 
-/* From frequency to frequency and from block to block of a transformed map. */
-INLINE ptrdiff_t frequency_block(const WinogradMap *g, int images)
+/* From block to block of a transformed map of so many tiles in all images. */
+INLINE ptrdiff_t frequency_block(ptrdiff_t tiles)
 {
-    return (ptrdiff_t)images * g->tile_rows * g->tile_columns * LANES;
+    return tiles * LANES;
+}
+
+/* From frequency to frequency: a gap of zeros keeps them apart in the sets of a cache. */
+INLINE ptrdiff_t frequency_pitch(ptrdiff_t tiles, int blocks)
+{
+    return blocks * frequency_block(tiles) + LANES;
+}
+
+INLINE void zero_gap(float *frequency, ptrdiff_t pitch)
+{
+    memset(frequency + pitch - LANES, 0, LANES * sizeof(float));
+}
+
+INLINE ptrdiff_t all_tiles(const WinogradMap *g, int images)
+{
+    return (ptrdiff_t)images * g->tile_rows * g->tile_columns;
 }
 
 /* One row of tiles of image n: map x to frequencies y (of all images of the chunk). */
 SHARED void winograd_input_row(const WinogradMap *g, Map x, float *y, ptrdiff_t n, int tile_row,
                                const NincRange *range)
 {
-    const ptrdiff_t block = frequency_block(g, range->images), frequency = g->blocks * block;
+    const ptrdiff_t tiles = all_tiles(g, range->images), block = frequency_block(tiles);
+    const ptrdiff_t frequency = frequency_pitch(tiles, g->blocks);
     const int first = (int)n * g->tile_rows * g->tile_columns + tile_row * g->tile_columns;
     for (int b = 0; b < g->blocks; b++) {
         const float *from = map_row(x, tile_row * g->tile - g->padding_h) + b * x.block -
@@ -67,6 +85,9 @@ SHARED void winograd_input_row(const WinogradMap *g, Map x, float *y, ptrdiff_t 
         for (int t = 0; t < g->tile_columns; t++, from += g->tile * LANES, to += LANES)
             g->transform(from, x.row, LANES, to, g->size * frequency, frequency);
     }
+    for (int f = 0; first == 0 && f < g->size * g->size; f++)
+        zero_gap(y + f * frequency, frequency);
+    stream_end();
 }
 
 /* Rows row0 to row1 - 1 of image n's map y, whole tiles but for the last row, from frequencies m.
@@ -77,7 +98,8 @@ SHARED void winograd_output_rows(const WinogradMap *g, const float *m, const flo
 {
     float tile[WINOGRAD_MOST_TILE * WINOGRAD_MOST_TILE * LANES]
         __attribute__((aligned(VECTOR_BYTES)));
-    const ptrdiff_t block = frequency_block(g, range->images), frequency = g->blocks * block;
+    const ptrdiff_t tiles = all_tiles(g, range->images), block = frequency_block(tiles);
+    const ptrdiff_t frequency = frequency_pitch(tiles, g->blocks);
     const ptrdiff_t image = n * g->tile_rows * g->tile_columns * LANES;
     for (int b = 0; b < g->blocks; b++)
         for (int row = row0; row < row1; row += g->tile) {
@@ -109,43 +131,50 @@ SHARED void winograd_output_rows(const WinogradMap *g, const float *m, const flo
 /* y = x filter for each frequency; inputs and outputs in blocks of 16 channels. */
 typedef struct WinogradMultiply {
     ConvTileFn *tile, *single; /* `pixels` rows; one row */
-    int pixels, frequencies, tiles, in_blocks, groups, vectors;
+    int pixels, frequencies, tiles, in_blocks, out_blocks, groups, vectors;
 } WinogradMultiply;
 
 /* The slice's frequencies. A remainder of rows is covered by a tile that overlaps the one before. */
 SHARED void winograd_multiply(const WinogradMultiply *g, const float *x, const float *filter,
                               float *y, const NincRange *range)
 {
-    const ptrdiff_t rows = (ptrdiff_t)range->images * g->tiles, block = rows * LANES;
+    const ptrdiff_t rows = (ptrdiff_t)range->images * g->tiles, block = frequency_block(rows);
+    const ptrdiff_t x_pitch = frequency_pitch(rows, g->in_blocks);
+    const ptrdiff_t y_pitch = frequency_pitch(rows, g->out_blocks);
     const ptrdiff_t square = (ptrdiff_t)LANES * g->vectors * LANES;
     ConvTile t = {.x_block = block, .y_block = block, .filter_block = square,
                   .in_blocks = g->in_blocks, .kernel_h = 1, .kernel_w = 1, .run = LANES};
     const int pixels = rows < g->pixels ? 1 : g->pixels;
-    for (ptrdiff_t f = slice_begin(range, g->frequencies); f < slice_end(range, g->frequencies); f++)
+    for (ptrdiff_t f = slice_begin(range, g->frequencies); f < slice_end(range, g->frequencies);
+         f++) {
         for (int o = 0; o < g->groups; o++) {
             t.filter = filter + (f * g->groups + o) * g->in_blocks * square;
             for (ptrdiff_t row = 0; row < rows; row += pixels) {
                 const ptrdiff_t at = row + pixels <= rows ? row : rows - pixels;
-                t.x = x + f * g->in_blocks * block + at * LANES;
-                t.y = y + (f * g->groups + o) * g->vectors * block + at * LANES;
+                t.x = x + f * x_pitch + at * LANES;
+                t.y = y + f * y_pitch + o * g->vectors * block + at * LANES;
                 t.mask = t.y;
                 (pixels == 1 ? g->single : g->tile)(&t);
             }
         }
+        zero_gap(y + f * y_pitch, y_pitch);
+    }
 }
 
 /* du = x^T dy for each frequency, summed over the tiles of all images. */
 typedef struct WinogradWgrad {
     WgradTileFn *large_tile, *small_tile; /* 16 inputs are larges x large, then smalls x (large - 1) */
     int large, larges, smalls;
-    int frequencies, tiles, in_blocks, groups, vectors, strip; /* rows that stay in a cache */
+    int frequencies, tiles, in_blocks, out_blocks, groups, vectors, strip; /* rows that stay in a cache */
 } WinogradWgrad;
 
 SHARED void winograd_wgrad(const WinogradWgrad *g, const float *x, const float *dy, float *du,
                            const NincRange *range)
 {
     const int rows = range->images * g->tiles;
-    const ptrdiff_t block = (ptrdiff_t)rows * LANES;
+    const ptrdiff_t block = frequency_block(rows);
+    const ptrdiff_t x_pitch = frequency_pitch(rows, g->in_blocks);
+    const ptrdiff_t dy_pitch = frequency_pitch(rows, g->out_blocks);
     const ptrdiff_t square = (ptrdiff_t)LANES * g->vectors * LANES;
     WgradTile t = {.x_step = LANES, .dy_block = block, .rows = 1};
     for (ptrdiff_t f = slice_begin(range, g->frequencies); f < slice_end(range, g->frequencies); f++)
@@ -153,9 +182,9 @@ SHARED void winograd_wgrad(const WinogradWgrad *g, const float *x, const float *
             t.width = smaller(g->strip, rows - row);
             t.accumulate = range->accumulate || row > 0;
             for (int o = 0; o < g->groups; o++) {
-                t.dy = dy + (f * g->groups + o) * g->vectors * block + (ptrdiff_t)row * LANES;
+                t.dy = dy + f * dy_pitch + o * g->vectors * block + (ptrdiff_t)row * LANES;
                 for (int b = 0; b < g->in_blocks; b++) {
-                    t.x = x + (f * g->in_blocks + b) * block + (ptrdiff_t)row * LANES;
+                    t.x = x + f * x_pitch + b * block + (ptrdiff_t)row * LANES;
                     t.dw = du + ((f * g->groups + o) * g->in_blocks + b) * square;
                     for (int i = 0; i < g->larges + g->smalls; i++) {
                         const int count = g->large - (i >= g->larges);

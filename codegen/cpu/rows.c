@@ -135,7 +135,9 @@ static void table_wgrad(CpuEmitter *e, const Node *n)
     const int32_t *dy = n->in[1]->tensor.shape.dim;
     MapShape x = map_shape(n->in[0]);
     int vectors = packed_vectors(e, n, filter, x.lanes), filters = n->tensor.shape.dim[0];
-    int strip = WGRAD_STRIP_BYTES / (dy[2] * vectors * 64);
+    int rows = value_is_in_parts(n) ? e->kernel->strip : dy[1];
+    int64_t fit = larger(WGRAD_STRIP_BYTES / (dy[2] * vectors * 64), 1);
+    int strip = (int)ceil_div(rows, ceil_div(rows, fit)); /* equal strips */
     Split s = split(k->kernel_w * x.lanes, n->tile.pixels);
     const char *large = wgrad_tile(e, s.large, vectors);
     const char *small = s.smalls ? wgrad_tile(e, s.large - 1, vectors) : large;
@@ -148,7 +150,7 @@ static void table_wgrad(CpuEmitter *e, const Node *n)
                 "    .large = %d, .larges = %d, .smalls = %d};\n",
                 table_name(e, n), x.blocks, k->kernel_h, k->kernel_w * x.lanes,
                 (filters + filter->out_block - 1) / filter->out_block, vectors, k->stride_h,
-                k->padding_h, dy[1], dy[2], strip > 1 ? strip : 1, k->stride_w * x.lanes,
+                k->padding_h, dy[1], dy[2], strip, k->stride_w * x.lanes,
                 k->padding_w * x.lanes, large, small, s.large, s.larges, s.smalls);
 }
 

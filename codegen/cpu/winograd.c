@@ -49,8 +49,10 @@ void emit_winograd_transform(Pool *pool, const Node *n, Text *out)
             text_append(out, "%s%.9g", c ? ", " : "", m.at[r][c]);
         text_append(out, "},\n");
     }
+    bool frequencies = n->op == OP_WINOGRAD_FILTER || n->op == OP_WINOGRAD_INPUT ||
+                       n->op == OP_WINOGRAD_OUTPUT_GRAD;
     text_append(out, "};\nWINOGRAD_TRANSFORM(%s, %s_matrix, %d, %d, %s)\n", name, name, m.rows,
-                m.columns, n->op == OP_WINOGRAD_FILTER ? "stream" : "store");
+                m.columns, frequencies ? "stream" : "store");
 }
 
 /* ---- maps ---- */
@@ -94,9 +96,10 @@ static void emit_multiply(CpuEmitter *e, const Node *n)
     text_append(e->tables,
                 "static const WinogradMultiply %s = {\n"
                 "    .tile = %s, .single = %s, .pixels = %d,\n"
-                "    .frequencies = %d, .tiles = %d, .in_blocks = %d, .groups = %d, .vectors = %d};\n",
+                "    .frequencies = %d, .tiles = %d, .in_blocks = %d, .out_blocks = %d,\n"
+                "    .groups = %d, .vectors = %d};\n",
                 winograd_table(e, n), tile, single, n->tile.pixels, n->tensor.shape.dim[1],
-                n->tensor.shape.dim[2], blocks_of(filter[1]), groups, vectors);
+                n->tensor.shape.dim[2], blocks_of(filter[1]), blocks_of(filter[0]), groups, vectors);
     emit_line(e, "winograd_multiply(&%s, %s, %s, %s, range);", winograd_table(e, n),
               value_name(e, n->in[0]), value_name(e, n->in[1]), value_name(e, n));
 }
@@ -113,10 +116,11 @@ static void emit_wgrad(CpuEmitter *e, const Node *n)
                 "static const WinogradWgrad %s = {\n"
                 "    .large_tile = %s, .small_tile = %s,\n"
                 "    .large = %d, .larges = %d, .smalls = %d,\n"
-                "    .frequencies = %d, .tiles = %d, .in_blocks = %d, .groups = %d,\n"
-                "    .vectors = %d, .strip = %d};\n",
+                "    .frequencies = %d, .tiles = %d, .in_blocks = %d, .out_blocks = %d,\n"
+                "    .groups = %d, .vectors = %d, .strip = %d};\n",
                 winograd_table(e, n), large_tile, small_tile, large, larges, tiles - larges, x[1],
-                x[2], blocks_of(du[1]), (int)ceil_div(du[0], LANES * vectors), vectors,
+                x[2], blocks_of(du[1]), blocks_of(du[0]), (int)ceil_div(du[0], LANES * vectors),
+                vectors,
                 STRIP_BYTES / (64 * vectors));
     emit_line(e, "winograd_wgrad(&%s, %s, %s, %s, range);", winograd_table(e, n),
               value_name(e, n->in[0]), value_name(e, n->in[1]), value_name(e, n));
