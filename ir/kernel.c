@@ -168,7 +168,8 @@ static bool joins(const Statement *list, int begin, int at)
         n->op == OP_CONV2D || n->op == OP_CONV2D_WGRAD || n->op == OP_CONV2D_TRANSPOSE;
     bool begun_by_wgrad =
         list[begin].op->op == OP_CONV2D_WGRAD && !window_is_pointwise(&list[begin].op->attr.window);
-    if (begun_by_wgrad || n->op == OP_WINOGRAD_OUTPUT || (contraction && !window_is_pointwise(&n->attr.window)))
+    if (begun_by_wgrad || n->op == OP_WINOGRAD_OUTPUT ||
+        (contraction && !window_is_pointwise(&n->attr.window)))
         return false;
     for (int i = begin; i < at; i++)
         for (int k = 0; k < n->arity; k++)

@@ -34,7 +34,8 @@ static bool parse_layout_kind(Parser *p, Layout *l)
         return lex_expect_int(p->lex, 1, &l->block);
     }
     return lex_accept(p->lex, "plain") ||
-           lex_fail(p->lex, "expected a layout: nchw16c, hcnw16c, nhwc, nibble, filter, taps, vector");
+           lex_fail(p->lex, "expected a layout: nchw16c, hcnw16c, nhwc, nibble, filter, taps, "
+                            "vector");
 }
 
 bool parse_layout(Parser *p, Layout *l)

@@ -1,4 +1,5 @@
-/* schedule: how each kernel is executed on its target: images a chunk, rows a strip, register tiles.
+/* schedule: how each kernel is executed on its target: images a chunk, rows a strip, register
+ * tiles.
  *
  * Requires stage kernels; brings it to scheduled. Everything is decided from shapes and the
  * target's limits: the CPU's below, a GPU's in schedule_cuda.c. */
@@ -11,8 +12,8 @@ enum { ACCUMULATORS = 28, MAX_TILE_VECTORS = 4, AMX_ROWS = 16 };
 
 /* What the values of a chunk of images may take together, of which about a third live at one time,
  * few enough for little memory, enough to reuse a reading of the transformed filters; the pixels
- * of a strip, few enough for its rows to stay in a level-2 cache, enough to reuse a filter read; and
- * how many strips a chunk has at least, where its maps have the rows, to keep threads busy. */
+ * of a strip, few enough for its rows to stay in a level-2 cache, enough to reuse a filter read;
+ * and how many strips a chunk has at least, where its maps have the rows, to keep threads busy. */
 enum { CHUNK_BYTES = 352 * 1024 * 1024, STRIP_PIXELS = 256, LEAST_STRIPS = 16 };
 
 /* A filter group that is larger leaves no room for inputs in a level-1 cache: every tile reads it
@@ -85,7 +86,8 @@ static void schedule_wgrad(const Graph *g, Node *n)
     n->tile = (Tile){ceil_div(run, ceil_div(run, limit)), vectors};
 }
 
-/* The products of a Winograd convolution: a row is a tile of an image, of which a chunk has many. */
+/* The products of a Winograd convolution: a row is a tile of an image, of which a chunk has
+ * many. */
 static void schedule_winograd(const Graph *g, Node *n)
 {
     const int32_t *d = n->in[0]->tensor.shape.dim;
@@ -94,8 +96,8 @@ static void schedule_winograd(const Graph *g, Node *n)
     n->tile = best_tile(wgrad ? 16 : d[2] * g->chunk, outputs, wgrad ? 0 : d[3]);
 }
 
-/* Rows a strip: the map in equal strips of about STRIP_PIXELS, whole Winograd tiles. What sums over a
- * whole map, or only over images, has none. */
+/* Rows a strip: the map in equal strips of about STRIP_PIXELS, whole Winograd tiles. What sums over
+ * a whole map, or only over images, has none. */
 static int strip_rows(const Graph *g, const Kernel *k)
 {
     const int32_t *d = k->node[0]->tensor.shape.dim;

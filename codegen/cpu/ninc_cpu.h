@@ -55,8 +55,8 @@ INLINE void store(float *p, Vector v)
     *(Vector *)p = v;
 }
 
-/* Stores what is not read again soon, past the caches: a whole line at a time, or it would be slower
- * than a plain store. stream_end makes it visible to other threads. */
+/* Stores what is not read again soon, past the caches: a whole line at a time, or it would be
+ * slower than a plain store. stream_end makes it visible to other threads. */
 INLINE void stream(float *p, Vector v)
 {
 #if defined(__AVX512F__)

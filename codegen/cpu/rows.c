@@ -272,7 +272,8 @@ static void emit_parts(CpuEmitter *e, const Statement *s, int count)
             emit_line(e, "memset(%s + range->slice * %lld, 0, %lld);", value_name(e, s[i].op),
                       copy_elements(s[i].op), (long long)s[i].op->place.bytes);
     emit_close(e);
-    emit_open(e, "for (ptrdiff_t u = slice_begin(range, strips); u < slice_end(range, strips); u++)");
+    emit_line(e, "const ptrdiff_t last = slice_end(range, strips);");
+    emit_open(e, "for (ptrdiff_t u = slice_begin(range, strips); u < last; u++)");
     emit_strip(e, s, count, "u");
     emit_close(e);
 }

@@ -23,7 +23,8 @@ static const char *row_tiles(CpuEmitter *e, int pixels, int most, int vectors, i
     if (pixels < 1)
         return "{0}";
     Split s = split(pixels, most);
-    const char *large = use_tile(e, (TileUse){false, s.large, vectors, step, spread}), *small = large;
+    const char *large = use_tile(e, (TileUse){false, s.large, vectors, step, spread});
+    const char *small = large;
     if (s.smalls)
         small = use_tile(e, (TileUse){false, s.large - 1, vectors, step, spread});
     return pool_format(e->pool, "{%s, %s, %d, %d, %d}", large, small, s.large, s.larges, s.smalls);

@@ -59,7 +59,8 @@ void emit_winograd_map(CpuEmitter *e, const Node *n)
     text_append(e->tables,
                 "static const WinogradMap %s = {\n"
                 "    .transform = %s, .tile = %d, .size = %d,\n"
-                "    .tile_rows = %d, .tile_columns = %d, .blocks = %d, .height = %d, .width = %d,\n"
+                "    .tile_rows = %d, .tile_columns = %d, .blocks = %d,\n"
+                "    .height = %d, .width = %d,\n"
                 "    .padding_h = %d, .padding_w = %d};\n",
                 table_name(e, n), use_transform(e, n), w->tile,
                 winograd_size(w), winograd_tile_rows(w), winograd_tile_columns(w),
@@ -94,7 +95,8 @@ static void emit_multiply(CpuEmitter *e, const Node *n)
                 "    .frequencies = %d, .tiles = %d, .in_blocks = %d, .out_blocks = %d,\n"
                 "    .groups = %d, .vectors = %d};\n",
                 table_name(e, n), tile, single, n->tile.pixels, n->tensor.shape.dim[1],
-                n->tensor.shape.dim[2], blocks_of(filter[1]), blocks_of(filter[0]), groups, vectors);
+                n->tensor.shape.dim[2], blocks_of(filter[1]), blocks_of(filter[0]), groups,
+                vectors);
     emit_line(e, "winograd_multiply(&%s, %s, %s, %s, range);", table_name(e, n),
               value_name(e, n->in[0]), value_name(e, n->in[1]), value_name(e, n));
 }
