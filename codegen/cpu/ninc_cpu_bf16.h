@@ -88,11 +88,12 @@ typedef struct AmxConv {
 INLINE AmxPixels amx_pixels(const AmxConv *a, int row, int tile)
 {
     const int col = smaller(tile * a->pixels, a->width - a->pixels);
+    Element *y = map_row(a->y, row) + col * LANES;
     const AmxPixels p = {
         .x = map_row(a->x, row * a->c->stride_h - a->c->padding_h) - a->c->padding +
              col * a->c->step,
-        .y = map_row(a->y, row) + col * LANES,
-        .mask = a->epilogue & EPILOGUE_MASK ? map_row(a->mask, row) + col * LANES : NULL};
+        .y = y,
+        .mask = a->epilogue & EPILOGUE_MASK ? map_row(a->mask, row) + col * LANES : y};
     return p;
 }
 
