@@ -1,5 +1,5 @@
-# Networks of drawn layer shapes, for the kernel tests: sourced. A sequence of numbers starts from a
-# seed in $state, so that a seed always draws the same network.
+# Networks for the kernel tests: sourced. Drawn layer shapes come from a sequence of numbers that
+# starts from a seed in $state, so that a seed always draws the same network.
 # shellcheck shell=bash
 
 # seed N: starts the sequence; the first numbers of near seeds are alike and thrown away.
@@ -108,4 +108,25 @@ drawn_network() {
     echo "optimizer: {$picked}"
     pick 1 2 3 5
     echo "train: {batch_size: $picked, epochs: 1}"
+}
+
+# Wide enough for Winograd convolution, forward, dgrad and wgrad, of both kernel sizes.
+wide_network() {
+    cat <<'END'
+model: wide
+input: {dataset: fashion-mnist, shape: [1, 28, 28]}
+layers:
+  - conv2d: {name: a, out_channels: 64, kernel_size: 2, stride: 2}
+  - relu
+  - conv2d: {name: b, out_channels: 96, kernel_size: 5, padding: [2, 1]}
+  - relu
+  - conv2d: {name: c, out_channels: 128, kernel_size: 3, padding: 1, bias: false}
+  - relu
+  - maxpool: {kernel_size: 2}
+  - conv2d: {name: d, out_channels: 10, kernel_size: 3}
+  - gap
+loss: cross_entropy
+optimizer: {sgd: {lr: 0.1}}
+train: {batch_size: 16, epochs: 1}
+END
 }

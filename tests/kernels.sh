@@ -47,27 +47,6 @@ for ((seed = 1; seed <= 3 * wanted && drawn < wanted; seed++)); do
 done
 check "$wanted networks drawn" [ $drawn -eq $wanted ]
 
-# Wide enough for Winograd convolution, forward, dgrad and wgrad, of both kernel sizes.
-wide_network() {
-    cat <<'END'
-model: wide
-input: {dataset: fashion-mnist, shape: [1, 28, 28]}
-layers:
-  - conv2d: {name: a, out_channels: 64, kernel_size: 2, stride: 2}
-  - relu
-  - conv2d: {name: b, out_channels: 96, kernel_size: 5, padding: [2, 1]}
-  - relu
-  - conv2d: {name: c, out_channels: 128, kernel_size: 3, padding: 1, bias: false}
-  - relu
-  - maxpool: {kernel_size: 2}
-  - conv2d: {name: d, out_channels: 10, kernel_size: 3}
-  - gap
-loss: cross_entropy
-optimizer: {sgd: {lr: 0.1}}
-train: {batch_size: 16, epochs: 1}
-END
-}
-
 in_tiles() {
     "$NINC" --emit=ir --dump=winograd "$work/wide.yaml" >"$work/wide.ir" &&
         [ "$(grep -c '= winograd_wgrad .*kernel=5x5' "$work/wide.ir")" -gt 0 ] &&
