@@ -30,6 +30,12 @@ static void run_target(Module *m, int level)
     pass_target(m, &(PipelineOptions){.level = level, .cpu = true});
 }
 
+static void run_mask(Module *m, int level)
+{
+    (void)level;
+    pass_mask(m);
+}
+
 static void run_dgrad(Module *m, int level)
 {
     (void)level;
@@ -61,9 +67,9 @@ typedef struct Pass {
 
 static const Pass passes[] = {
     {"none", run_none},          {"simplify", run_simplify}, {"autodiff", run_autodiff},
-    {"target", run_target},      {"dgrad", run_dgrad},       {"winograd", pass_winograd},
-    {"fuse", pass_fuse},         {"schedule", run_schedule}, {"layout", pass_layout},
-    {"order", run_order},        {"memory", run_memory},
+    {"target", run_target},      {"mask", run_mask},         {"dgrad", run_dgrad},
+    {"winograd", pass_winograd}, {"fuse", pass_fuse},        {"schedule", run_schedule},
+    {"layout", pass_layout},     {"order", run_order},       {"memory", run_memory},
 };
 
 static const Pass *find_pass(const char *name)
