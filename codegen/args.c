@@ -114,6 +114,17 @@ int map_dim(const Node *n, int axis)
     return axis == 3 && s->rank > 1 ? s->dim[s->rank - 1] : 1;
 }
 
+int map_lanes(const Node *n)
+{
+    const Layout *l = &n->tensor.layout;
+    int channels = map_dim(n, 3);
+    if (l->kind == LAYOUT_NCHWC)
+        return l->block;
+    return l->kind == LAYOUT_NHWC && l->block > 0
+               ? (channels + l->block - 1) / l->block * l->block
+               : channels;
+}
+
 bool is_written(const Kernel *k, const Node *n)
 {
     for (int i = 0; i < k->out_count; i++)

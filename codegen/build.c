@@ -32,18 +32,23 @@ typedef struct Build {
 /* One instruction set and the flags that select it. */
 typedef struct Variant {
     const char *name, *flags;
+    bool bf16; /* of use to bf16 maps alone */
 } Variant;
+
+#define AVX512_FLAGS \
+    "-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mprefer-vector-width=512"
 
 static const Variant variants[] = {
 #if defined(__aarch64__)
-    {"neon", ""},
+    {"neon", "", false},
 #elif defined(__x86_64__)
-    {"avx512", "-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma "
-               "-mprefer-vector-width=512"},
-    {"avx2", "-mavx2 -mfma"},
-    {"baseline", ""},
+    {"amx", AVX512_FLAGS " -mavx512bf16 -mamx-tile -mamx-bf16", true},
+    {"avx512bf16", AVX512_FLAGS " -mavx512bf16", true},
+    {"avx512", AVX512_FLAGS, false},
+    {"avx2", "-mavx2 -mfma", false},
+    {"baseline", "", false},
 #else
-    {"baseline", ""},
+    {"baseline", "", false},
 #endif
 };
 
@@ -299,11 +304,13 @@ static Job start_object(Build *b, const char *name, const char *source, const ch
 static int compile(Build *b, const char **objects)
 {
     Job job[MAX_OBJECTS];
+    const Graph *train = module_find_graph(b->module, "train", TARGET_CPU);
     int jobs = 0, result = 0;
-    for (int i = 0; i < (int)VARIANTS && has_target(b, TARGET_CPU); i++)
-        job[jobs++] = start_object(b, variants[i].name, model_file(b, "c"),
-                                   pool_format(b->pool, "%s %s -DNINC_LEVEL=%s", kernel_flags,
-                                               variants[i].flags, variants[i].name));
+    for (int i = 0; i < (int)VARIANTS && train; i++)
+        if (!variants[i].bf16 || graph_has_bf16(train))
+            job[jobs++] = start_object(b, variants[i].name, model_file(b, "c"),
+                                       pool_format(b->pool, "%s %s -DNINC_LEVEL=%s", kernel_flags,
+                                                   variants[i].flags, variants[i].name));
     job[jobs++] = start_object(b, "plan", "plan.c", "-std=gnu11 -O1 -g0");
     for (int i = 0; i < jobs; i++) {
         objects[i] = job[i].object;

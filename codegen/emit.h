@@ -23,6 +23,8 @@ int *value_numbers(Pool *pool, const Graph *g);
 const char *c_value_name(Pool *pool, const Module *m, const int *number, const Node *n);
 /* Extent of an axis of a map [N,H,W,C]; [N,C] is seen as H = W = 1. */
 int map_dim(const Node *n, int axis);
+/* Channels of a pixel that lie together in a map: of a block, or all, zero lanes included. */
+int map_lanes(const Node *n);
 /* Whether a kernel writes the node's memory. */
 bool is_written(const Kernel *k, const Node *n);
 /* Whether the node has elements; not a scalar. */

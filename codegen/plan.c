@@ -31,9 +31,9 @@ static void emit_tensor(const Tensor *t, Text *out)
 {
     const int32_t *d = t->shape.dim;
     const Layout *l = &t->layout;
-    text_append(out, "{%s, {%d, {%d, %d, %d, %d}}, {%s, %d, %d, %d, %d, %d}}",
+    text_append(out, "{%s, {%d, {%d, %d, %d, %d}}, {%s, %d, %d, %d, %d, %d, %d}}",
                 dtype_ids[t->dtype], t->shape.rank, d[0], d[1], d[2], d[3], layout_ids[l->kind],
-                l->block, l->out_block, l->halo_h, l->halo_w, l->strip);
+                l->block, l->out_block, l->halo_h, l->halo_w, l->strip, l->pairs);
 }
 
 static void emit_arg(const Graph *g, const Node *n, Text *out)
@@ -261,12 +261,13 @@ static void emit_model(const Module *m, const Text *targets, Text *out)
                 targets->data);
 }
 
+/* %s: the levels that only bf16 maps gain from. */
 static const char cpu_levels[] =
     "\n#if defined(__x86_64__)\n"
-    "extern const NincCpuLevel ninc_cpu_avx512, ninc_cpu_avx2;\n"
+    "extern const NincCpuLevel ninc_cpu_amx, ninc_cpu_avx512bf16, ninc_cpu_avx512, ninc_cpu_avx2;\n"
     "extern const NincCpuLevel ninc_cpu_baseline;\n"
     "const NincCpuLevel *const ninc_cpu_levels[] = {\n"
-    "    &ninc_cpu_avx512, &ninc_cpu_avx2, &ninc_cpu_baseline, NULL};\n"
+    "%s    &ninc_cpu_avx512, &ninc_cpu_avx2, &ninc_cpu_baseline, NULL};\n"
     "#elif defined(__aarch64__)\n"
     "extern const NincCpuLevel ninc_cpu_neon;\n"
     "const NincCpuLevel *const ninc_cpu_levels[] = {&ninc_cpu_neon, NULL};\n"
@@ -287,8 +288,10 @@ void emit_plan(const Module *m, Text *out)
     if (!targets.data)
         internal_error("the module has no train and eval graphs of a target");
     emit_model(m, &targets, out);
-    if (module_find_graph(m, "train", TARGET_CPU))
-        text_append(out, "%s", cpu_levels);
+    const Graph *cpu = module_find_graph(m, "train", TARGET_CPU);
+    if (cpu)
+        text_append(out, cpu_levels,
+                    graph_has_bf16(cpu) ? "    &ninc_cpu_amx, &ninc_cpu_avx512bf16,\n" : "");
     else
         text_append(out, "\nconst NincCpuLevel *const ninc_cpu_levels[] = {NULL};\n");
     text_free(&targets);

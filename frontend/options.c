@@ -70,8 +70,8 @@ static const char help_text[] =
     "      --emit=KIND        print to stdout (or to -o FILE) instead: ir, dot, c, cuda, plan,\n"
     "                         summary\n"
     "      --target=TARGET    which code to emit: cpu, cuda or all (default all)\n"
-    "      --precision=TYPE   what a GPU computes convolutions in: fp32, tf32 or bf16 (default\n"
-    "                         fp32); the CPU computes in fp32\n"
+    "      --precision=TYPE   what convolutions are computed in: fp32, tf32 or bf16 (default\n"
+    "                         fp32); tf32 on a CPU is fp32\n"
     "      --cubin=sm_XX,...  compile the GPU's kernels now, for these architectures\n"
     "                         (sm_86,sm_90a), into the trainer, which then needs no NVRTC there;\n"
     "                         with --emit=summary -v: what they use of a GPU\n"
@@ -291,10 +291,10 @@ static OptionsResult parse_one(Options *o, int option, char **argv)
 
 static bool wrong_precision(const Options *o)
 {
-    bool wrong = o->pipeline.precision != PRECISION_FP32 && !o->pipeline.cuda;
+    bool wrong = o->pipeline.precision == PRECISION_TF32 && !o->pipeline.cuda;
 
     if (wrong)
-        fprintf(stderr, "ninc: the CPU computes in fp32; leave out --precision, or --target=cpu\n");
+        fprintf(stderr, "ninc: a CPU has no tf32; give --precision=fp32 or bf16\n");
     return wrong;
 }
 

@@ -535,6 +535,13 @@ bool value_is_strip(const Node *n);
 /* A network input of fewer than 16 channels that only convolutions in kernels of row ops read: it
  * stays NHWC, so that a filter row is one contiguous run of columns x channels. */
 bool value_is_thin_image(const Graph *g, const Node *n);
+/* Channels a block of the maps of a CPU graph: 16, or where its maps are bf16 the 32 that make up a
+ * row of an AMX tile. */
+int graph_lanes(const Graph *g);
+bool graph_has_bf16(const Graph *g);
+/* Channels of x that the filter of its convolution is packed by: those of a block or, where x is a
+ * thin image, of a pixel. In pairs where x is bf16. */
+int packed_channels(const Graph *g, const Node *x);
 
 /* ---- ir/work.c: what a kernel computes and moves ---- */
 

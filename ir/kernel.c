@@ -168,7 +168,8 @@ static bool joins(const Statement *list, int begin, int at)
         n->op == OP_CONV2D || n->op == OP_CONV2D_WGRAD || n->op == OP_CONV2D_TRANSPOSE;
     bool begun_by_wgrad =
         list[begin].op->op == OP_CONV2D_WGRAD && !window_is_pointwise(&list[begin].op->attr.window);
-    if (begun_by_wgrad || n->op == OP_WINOGRAD_OUTPUT || (contraction && !window_is_pointwise(&n->attr.window)))
+    if (begun_by_wgrad || n->op == OP_WINOGRAD_OUTPUT ||
+        (contraction && !window_is_pointwise(&n->attr.window)))
         return false;
     for (int i = begin; i < at; i++)
         for (int k = 0; k < n->arity; k++)
@@ -320,6 +321,27 @@ bool value_is_strip(const Node *n)
             strip = false;
     free(list);
     return strip;
+}
+
+bool graph_has_bf16(const Graph *g)
+{
+    for (int i = 0; i < g->node_count; i++)
+        if (g->node[i]->tensor.dtype == DT_BF16)
+            return true;
+    return false;
+}
+
+int graph_lanes(const Graph *g)
+{
+    return graph_has_bf16(g) ? 32 : 16;
+}
+
+int packed_channels(const Graph *g, const Node *x)
+{
+    int channels = x->tensor.shape.dim[3];
+    if (!value_is_thin_image(g, x))
+        return graph_lanes(g);
+    return x->tensor.dtype == DT_BF16 ? (int)round_up(channels, 2) : channels;
 }
 
 bool value_is_thin_image(const Graph *g, const Node *n)

@@ -23,15 +23,19 @@ static bool parse_layout_kind(Parser *p, Layout *l)
     bool filter = lex_accept(p->lex, "filter");
     if (filter || lex_accept(p->lex, "taps")) {
         l->kind = filter ? LAYOUT_FILTER : LAYOUT_TAPS;
-        return lex_int_field(p->lex, "c", 1, &l->block) &&
-               lex_int_field(p->lex, "o", 1, &l->out_block);
+        if (!lex_int_field(p->lex, "c", 1, &l->block) ||
+            !lex_int_field(p->lex, "o", 1, &l->out_block))
+            return false;
+        l->pairs = filter && lex_accept(p->lex, "pairs");
+        return true;
     }
     if (lex_accept(p->lex, "vector")) {
         l->kind = LAYOUT_VECTOR;
         return lex_expect_int(p->lex, 1, &l->block);
     }
     return lex_accept(p->lex, "plain") ||
-           lex_fail(p->lex, "expected a layout: nchw16c, hcnw16c, nhwc, nibble, filter, taps, vector");
+           lex_fail(p->lex, "expected a layout: nchw16c, hcnw16c, nhwc, nibble, filter, taps, "
+                            "vector");
 }
 
 bool parse_layout(Parser *p, Layout *l)

@@ -64,7 +64,9 @@ static void print_layout(const Layout *l, Text *out)
     case LAYOUT_NIBBLE: text_append(out, " {nibble"); break;
     case LAYOUT_NCHWC: text_append(out, " {nchw%dc", l->block); break;
     case LAYOUT_HCNWC: text_append(out, " {hcnw%dc", l->block); break;
-    case LAYOUT_FILTER: text_append(out, " {filter c%d o%d", l->block, l->out_block); break;
+    case LAYOUT_FILTER:
+        text_append(out, " {filter c%d o%d%s", l->block, l->out_block, l->pairs ? " pairs" : "");
+        break;
     case LAYOUT_TAPS: text_append(out, " {taps c%d o%d", l->block, l->out_block); break;
     case LAYOUT_VECTOR: text_append(out, " {vector %d", l->block); break;
     }

@@ -348,12 +348,14 @@ static bool infer_bias_grad(const Infer *f)
            give(f, DT_F32, shape_of(1, dims(f, 0)[3], 0, 0, 0));
 }
 
+/* The result may be rounded to bf16. */
 static bool infer_filter_transpose(const Infer *f)
 {
     if (!expect(f, 0, "filter", DT_F32, 4))
         return false;
     const int32_t *d = dims(f, 0);
-    return give(f, DT_F32, shape_of(4, d[1], d[0], d[2], d[3]));
+    return give(f, f->out->dtype == DT_BF16 ? DT_BF16 : DT_F32,
+                shape_of(4, d[1], d[0], d[2], d[3]));
 }
 
 /* ---- Winograd convolution ---- */

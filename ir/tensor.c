@@ -119,7 +119,10 @@ int64_t tensor_offset(const Tensor *t, const int32_t *at)
     case LAYOUT_FILTER: {
         int64_t tile = at[0] / l->out_block * ceil_div(d[1], l->block) + at[1] / l->block;
         int64_t tap = (tile * d[2] + at[2]) * d[3] + at[3];
-        return (tap * l->block + at[1] % l->block) * l->out_block + at[0] % l->out_block;
+        int64_t in = at[1] % l->block, out = at[0] % l->out_block;
+        if (l->pairs)
+            return (tap * l->block + in - in % 2) * l->out_block + 2 * out + in % 2;
+        return (tap * l->block + in) * l->out_block + out;
     }
     case LAYOUT_TAPS: {
         int64_t tap = (at[2] * d[3] + at[3]) * ceil_div(d[0], l->out_block) + at[0] / l->out_block;

@@ -32,9 +32,10 @@ typedef struct Shape {
  *           tensor_elements is one byte, and tensor_offset counts nibbles
  *   nchwc   [N][ceil(C/block)][H+2hh][W+2hw][block], zero halo, zero lanes past C; a rank-2 value
  *           [N,C] is stored as if H = W = 1
- *   hcnwc   [H][ceil(C/block)][N][W][block]: the images of a row side by side; zero lanes past C, and
- *           a block of zeros behind each row, so that rows do not meet in the sets of a cache
- *   filter  of OIHW: [ceil(O/out_block)][ceil(I/block)][KH][KW][block][out_block], zero lanes
+ *   hcnwc   [H][ceil(C/block)][N][W][block]: the images of a row side by side; zero lanes past C,
+ *           and a block of zeros behind each row, so that rows do not meet in the sets of a cache
+ *   filter  of OIHW: [ceil(O/out_block)][ceil(I/block)][KH][KW][block][out_block], zero lanes;
+ *           in pairs, [block/2][out_block][2]: what instructions that add two products read
  *   taps    the same with the taps outermost: [KH][KW][ceil(O/out_block)][ceil(I/block)][block]
  *           [out_block], zero lanes; what is multiplied tap by tap (Winograd) lies together
  *   vector  of [C]: padded with zeros to a multiple of block */
@@ -55,6 +56,7 @@ typedef struct Layout {
     int out_block;      /* filter, taps: output channels a block */
     int halo_h, halo_w; /* nhwc, nchwc: zero rows and columns on each side */
     int strip;          /* nchwc: if > 0 the buffer holds these rows of one image, not the map */
+    bool pairs;         /* filter: two neighbouring inputs of an output lie side by side */
 } Layout;
 
 typedef struct Tensor {

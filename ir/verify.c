@@ -14,7 +14,8 @@ static bool is_sane_filter(const Tensor *t)
     const Layout *l = &t->layout;
     const int32_t *d = t->shape.dim;
     return t->shape.rank == 4 && l->block > 0 && l->block <= (int64_t)d[1] + BLOCK_SLACK &&
-           l->out_block > 0 && l->out_block <= (int64_t)d[0] + BLOCK_SLACK;
+           l->out_block > 0 && l->out_block <= (int64_t)d[0] + BLOCK_SLACK &&
+           (!l->pairs || l->block % 2 == 0);
 }
 
 static bool is_sane_layout(const Tensor *t)
@@ -25,6 +26,8 @@ static bool is_sane_layout(const Tensor *t)
     if (l->halo_h < 0 || l->halo_w < 0 || l->halo_h > MAX_HALO || l->halo_w > MAX_HALO)
         return false;
     if (l->strip < 0 || (l->strip > 0 && (t->shape.rank != 4 || l->strip > t->shape.dim[1])))
+        return false;
+    if (l->pairs && l->kind != LAYOUT_FILTER)
         return false;
     switch (l->kind) {
     case LAYOUT_PLAIN: return l->block == 0 && l->out_block == 0 && no_halo;

@@ -71,7 +71,7 @@ bool verify_same_tensor(const Tensor *a, const Tensor *b)
     const Layout *l = &a->layout, *r = &b->layout;
     return a->dtype == b->dtype && shape_equal(&a->shape, &b->shape) && l->kind == r->kind &&
            l->block == r->block && l->out_block == r->out_block && l->halo_h == r->halo_h &&
-           l->halo_w == r->halo_w && l->strip == r->strip;
+           l->halo_w == r->halo_w && l->strip == r->strip && l->pairs == r->pairs;
 }
 
 /* Ops whose result has one row an image. */

@@ -116,7 +116,8 @@ static bool check_class_of(const Verifier *v, const Node *n)
         return verify_node_fault(v, n, "a Winograd kernel cannot hold it");
     if (k->class == KERNEL_UPDATE && (!updates || k->phase != PHASE_AFTER))
         return verify_node_fault(v, n, "an update kernel cannot hold it");
-    bool from_filter = n->op == (k->target == TARGET_CUDA ? OP_CAST : OP_FILTER_TRANSPOSE);
+    bool from_filter =
+        n->op == OP_CAST || (n->op == OP_FILTER_TRANSPOSE && k->target != TARGET_CUDA);
     if (k->class == KERNEL_FILTER && (!from_filter || n->in[0]->op != OP_STATE))
         return verify_node_fault(v, n, "a filter kernel cannot hold it");
     return (k->phase == PHASE_CHUNK) == (verify_works_on_images(n->op) ||
@@ -240,20 +241,27 @@ bool verify_schedule(const Verifier *v)
 
 /* ---- layouts ---- */
 
-enum { LANES = 16 };
-
-static bool is_blocked(const Node *n)
+static bool is_blocked(const Verifier *v, const Node *n)
 {
-    return n->tensor.layout.kind == LAYOUT_NCHWC && n->tensor.layout.block == LANES;
+    return n->tensor.layout.kind == LAYOUT_NCHWC && n->tensor.layout.block == graph_lanes(v->g);
 }
 
-/* A filter, or its gradient, packed for a contraction of x in tiles. */
-static bool is_packed(const Node *filter, const Node *x, const Tile *tile)
+/* Channels of one pixel of a map of NHWC, zero lanes included. */
+static int pixel_lanes(const Node *x)
+{
+    int channels = x->tensor.shape.dim[3], multiple = x->tensor.layout.block;
+    return multiple > 0 ? (channels + multiple - 1) / multiple * multiple : channels;
+}
+
+/* A filter, or its gradient, packed for a contraction of x in tiles; a bf16 one in pairs. */
+static bool is_packed(const Verifier *v, const Node *filter, const Node *x, const Tile *tile)
 {
     const Layout *l = &filter->tensor.layout;
-    int lanes = is_blocked(x) ? LANES : x->tensor.shape.dim[3];
-    return (is_blocked(x) || x->tensor.layout.kind == LAYOUT_NHWC) && l->kind == LAYOUT_FILTER &&
-           l->block == lanes && l->out_block == LANES * tile->vectors;
+    int lanes = is_blocked(v, x) ? graph_lanes(v->g) : pixel_lanes(x);
+    return (is_blocked(v, x) || x->tensor.layout.kind == LAYOUT_NHWC) &&
+           l->kind == LAYOUT_FILTER && l->block == lanes &&
+           l->out_block == graph_lanes(v->g) * tile->vectors &&
+           l->pairs == (filter->tensor.dtype == DT_BF16);
 }
 
 static bool has_halo(const Node *n, int h, int w)
@@ -278,15 +286,17 @@ static bool check_contraction(const Verifier *v, const Node *n)
         transpose ? reach(w->kernel_h, w->stride_h, w->padding_h, from[1], to[1]) : w->padding_h;
     int columns =
         transpose ? reach(w->kernel_w, w->stride_w, w->padding_w, from[2], to[2]) : w->padding_w;
-    if (!is_packed(wgrad ? n : n->in[1], x, &n->tile) || (transpose && !is_blocked(x)))
+    if (!is_packed(v, wgrad ? n : n->in[1], x, &n->tile) || (transpose && !is_blocked(v, x)))
         return verify_node_fault(v, n, "its filter is not packed for its input and tile");
-    if (!is_blocked(wgrad ? n->in[1] : n))
-        return verify_node_fault(v, n, "its map does not lie in blocks of 16 channels");
+    if (!is_blocked(v, wgrad ? n->in[1] : n))
+        return verify_node_fault(v, n, "its map does not lie in blocks of channels");
     if (n->arity > 2 && n->in[2]->tensor.layout.kind != LAYOUT_VECTOR)
         return verify_node_fault(v, n, "its bias is not a vector of whole blocks");
     return has_halo(x, h, columns) ||
            verify_node_fault(v, n, "its input lacks the halo that it reads");
 }
+
+enum { WINOGRAD_LANES = 16 };
 
 /* Frequencies lie by row, filters by tap, maps in blocks with a halo as wide as whole tiles. */
 static bool check_winograd(const Verifier *v, const Node *n)
@@ -296,16 +306,17 @@ static bool check_winograd(const Verifier *v, const Node *n)
     bool product = n->op == OP_WINOGRAD_MULTIPLY || n->op == OP_WINOGRAD_WGRAD;
     const Layout *filter = &(n->op == OP_WINOGRAD_MULTIPLY ? n->in[1] : n)->tensor.layout;
     int halo_h = 0, halo_w = 0;
-    if (product && (filter->kind != LAYOUT_TAPS || filter->block != LANES ||
-                    filter->out_block != LANES * n->tile.vectors))
+    if (product && (filter->kind != LAYOUT_TAPS || filter->block != WINOGRAD_LANES ||
+                    filter->out_block != WINOGRAD_LANES * n->tile.vectors))
         return verify_node_fault(v, n, "its filter is not packed for its tile");
     if (op_is_of_filters(n->op))
-        return (n->tensor.layout.block == LANES && x->tensor.layout.block == LANES &&
-                n->tensor.layout.out_block % LANES == 0 &&
-                x->tensor.layout.out_block % LANES == 0) ||
+        return (n->tensor.layout.block == WINOGRAD_LANES &&
+                x->tensor.layout.block == WINOGRAD_LANES &&
+                n->tensor.layout.out_block % WINOGRAD_LANES == 0 &&
+                x->tensor.layout.out_block % WINOGRAD_LANES == 0) ||
                verify_node_fault(v, n, "its filters are not packed in blocks of 16 channels");
     if (n->op == OP_WINOGRAD_OUTPUT)
-        return (is_blocked(n) && x->tensor.layout.kind == LAYOUT_HCNWC &&
+        return (is_blocked(v, n) && x->tensor.layout.kind == LAYOUT_HCNWC &&
                 (n->arity < 2 || n->in[1]->tensor.layout.kind == LAYOUT_VECTOR)) ||
                verify_node_fault(v, n, "its maps do not lie in blocks of 16 channels");
     if (x->tensor.layout.kind != (product ? LAYOUT_HCNWC : LAYOUT_NCHWC) ||
@@ -322,10 +333,10 @@ static bool check_row_layout(const Verifier *v, const Node *n)
     if (is_contraction(n))
         return check_contraction(v, n);
     bool sums = n->op == OP_BIAS_GRAD;
-    bool good = sums ? n->tensor.layout.kind == LAYOUT_VECTOR : is_blocked(n);
+    bool good = sums ? n->tensor.layout.kind == LAYOUT_VECTOR : is_blocked(v, n);
     for (int k = 0; k < n->arity; k++)
-        good &= is_blocked(n->in[k]);
-    return good || verify_node_fault(v, n, "its maps do not lie in blocks of 16 channels");
+        good &= is_blocked(v, n->in[k]);
+    return good || verify_node_fault(v, n, "its maps do not lie in blocks of channels");
 }
 
 /* Parameters and what is computed from them element by element lie alike. */

@@ -15,7 +15,7 @@ typedef struct Fuser {
                           CUDA: of a gradient: the update kernel of its parameter */
 } Fuser;
 
-/* ---- fuse.c ---- */
+/* ---- fuse_kernel.c ---- */
 
 /* The part of a step in which a node runs. Sums over the images are whole only when the chunk phase
  * is over, so whatever uses one runs after. */

@@ -16,11 +16,11 @@ static Node *filter_of(const Node *conv)
     return conv->op == OP_CONV2D || conv->op == OP_CONV2D_TRANSPOSE ? conv->in[1] : NULL;
 }
 
-/* The parameter of a forward convolution; NULL for other nodes. */
-static Node *filter_state(const Node *conv)
+/* The parameter of a forward convolution, read as it is or through a cast; NULL for other nodes. */
+static const Storage *filter_storage(const Node *conv)
 {
-    Node *filter = filter_of(conv);
-    return filter && filter->op == OP_STATE ? filter : NULL;
+    const Node *filter = filter_of(conv);
+    return filter ? operand_storage(filter) : NULL;
 }
 
 static void take_alone(Fuser *f, Node *n)
@@ -35,7 +35,7 @@ static void take_alone(Fuser *f, Node *n)
 static int64_t row_bytes(const Node *n)
 {
     const int32_t *d = n->tensor.shape.dim;
-    return (int64_t)d[2] * ((d[3] + 15) / 16 * 16) * 4;
+    return (int64_t)d[2] * ((d[3] + 15) / 16 * 16) * dtype_bytes(n->tensor.dtype);
 }
 
 /* Fusing pays while a row of the block's input to the 1x1 and its output stays in cache. */
@@ -56,7 +56,7 @@ static Node *take_relu(Fuser *f, Kernel *k, Node *last)
 static Node *next_pointwise_conv(const Fuser *f, Node *last)
 {
     Node *conv = f->level >= 2 ? fuse_next(f->g, last, OP_CONV2D) : NULL;
-    if (!conv || !filter_state(conv) || !window_is_pointwise(&conv->attr.window) ||
+    if (!conv || !filter_storage(conv) || !window_is_pointwise(&conv->attr.window) ||
         !pays_to_fuse(last, conv))
         return NULL;
     return conv;
@@ -65,7 +65,7 @@ static Node *next_pointwise_conv(const Fuser *f, Node *last)
 static void fuse_forward(Fuser *f, Node *conv)
 {
     char *base = pool_format(f->pool, "%s_forward",
-                             fuse_identifier(f->pool, filter_state(conv)->storage->name));
+                             fuse_identifier(f->pool, filter_storage(conv)->name));
     Kernel *k = fuse_kernel(f, base, KERNEL_CONV_FORWARD, PHASE_CHUNK);
     fuse_take(k, conv);
     Node *last = take_relu(f, k, conv);
@@ -115,7 +115,7 @@ static char *gradient_name(Fuser *f, const Node *n, const Node *mask)
     if (forward && (forward->class == KERNEL_CONV_FORWARD ||
                     forward->class == KERNEL_MLPCONV_FORWARD))
         return pool_format(f->pool, "%s_backward",
-                           fuse_identifier(f->pool, filter_state(forward->node[0])->storage->name));
+                           fuse_identifier(f->pool, filter_storage(forward->node[0])->name));
     if (is_dgrad(n) && filter_of(n)->in[0]->op == OP_STATE)
         return pool_format(f->pool, "%s_dgrad",
                            fuse_identifier(f->pool, filter_of(n)->in[0]->storage->name));
@@ -141,7 +141,7 @@ static Node *conv_of_wgrad(Fuser *f, const Node *wgrad)
 {
     for (int i = 0; i < f->g->node_count; i++) {
         Node *c = f->g->node[i];
-        if (!f->claimed[i] && is_wgrad_of(wgrad, c) && filter_state(c))
+        if (!f->claimed[i] && is_wgrad_of(wgrad, c) && filter_storage(c))
             return c;
     }
     return NULL;
@@ -184,7 +184,7 @@ static bool fuse_wgrad(Fuser *f, Node *n)
     if (!f->backward[conv->id])
         f->backward[conv->id] = fuse_kernel(
             f, pool_format(f->pool, "%s_wgrad",
-                           fuse_identifier(f->pool, filter_state(conv)->storage->name)),
+                           fuse_identifier(f->pool, filter_storage(conv)->name)),
             KERNEL_CONV_WGRAD, PHASE_CHUNK);
     fuse_take(f->backward[conv->id], n);
     if (n == wgrad)
@@ -200,13 +200,21 @@ static bool is_head(const Node *n)
            n->op == OP_FLATTEN || n->op == OP_FLATTEN_GRAD;
 }
 
-/* A convolution's filter, which the layout packs; `state` or a transposed one. */
+/* A convolution's filter, which the layout packs: a parameter, a cast or a transposed one. */
 static bool is_filter(const Graph *g, const Node *n)
 {
     bool used = false;
-    for (int i = 0; i < g->node_count; i++)
-        used |= filter_of(g->node[i]) == n;
+    for (int i = 0; i < g->node_count; i++) {
+        const Node *filter = filter_of(g->node[i]);
+        used |= filter && (filter == n || behind_cast(filter) == n);
+    }
     return used && (n->op == OP_STATE || n->in[0]->op == OP_STATE);
+}
+
+static bool is_made_of_filter(const Graph *g, const Node *n)
+{
+    return (n->op == OP_FILTER_TRANSPOSE || n->op == OP_CAST) && is_filter(g, n) &&
+           is_filter(g, n->in[0]);
 }
 
 /* ---- Winograd ---- */
@@ -253,7 +261,7 @@ void fuse_cpu_node(Fuser *f, Node *n)
         fuse_take(fuse_kernel(f, "image", KERNEL_IMAGE, PHASE_CHUNK), n);
     else if (is_head(n))
         fuse_take(fuse_the_kernel(f, "head", KERNEL_HEAD, PHASE_CHUNK), n);
-    else if (n->op == OP_FILTER_TRANSPOSE && is_filter(f->g, n) && is_filter(f->g, n->in[0]))
+    else if (is_made_of_filter(f->g, n))
         fuse_take(fuse_the_kernel(f, "filters", KERNEL_FILTER, PHASE_BEFORE), n);
     else if (n->op == OP_MEAN_VALID || n->op == OP_COUNT_VALID)
         fuse_take(fuse_the_kernel(f, "metrics", KERNEL_METRICS, PHASE_AFTER), n);
@@ -261,7 +269,7 @@ void fuse_cpu_node(Fuser *f, Node *n)
         fuse_take(fuse_the_kernel(f, "update", KERNEL_UPDATE, PHASE_AFTER), n);
     else if (op_attr(n->op) == ATTR_WINOGRAD && n->op != OP_WINOGRAD_OUTPUT)
         fuse_winograd(f, n);
-    else if (filter_state(n) && phase == PHASE_CHUNK)
+    else if (filter_storage(n) && phase == PHASE_CHUNK)
         fuse_forward(f, n);
     else if (n->op == OP_MAXPOOL || n->op == OP_AVGPOOL)
         fuse_pool_forward(f, n);

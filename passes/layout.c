@@ -1,14 +1,12 @@
 /* layout: the physical form of every value and storage.
  *
  * Requires stage scheduled; brings it to laid_out. Here for the CPU
- * (CUDA: layout_cuda.c): maps become blocks of 16 channels with the halo that their convolutions
+ * (CUDA: layout_cuda.c): maps become blocks of channels with the halo that their convolutions
  * read; filters are packed for their convolution's tile; a gradient or a moment lies as its
  * parameter does, so that the optimizer runs over flat arrays. At level 0 activations stay in
  * logical order. */
 #include "../ir/numbers.h"
 #include "cuda.h"
-
-enum { CHANNEL_BLOCK = 16 };
 
 static bool is_map(const Graph *g, const Node *n)
 {
@@ -52,28 +50,28 @@ static void widen_halo(const Graph *g, const Node *n, Layout *layout)
 
 static Layout map_layout(const Graph *g, const Node *n)
 {
-    Layout layout = {.kind = LAYOUT_NCHWC, .block = CHANNEL_BLOCK};
+    Layout layout = {.kind = LAYOUT_NCHWC, .block = graph_lanes(g)};
     if (n->kernel->class == KERNEL_WINOGRAD)
-        return (Layout){.kind = LAYOUT_HCNWC, .block = CHANNEL_BLOCK};
+        return (Layout){.kind = LAYOUT_HCNWC, .block = graph_lanes(g)};
     if (value_is_strip(n)) {
         layout.strip = n->kernel->strip;
         return layout;
     }
     if (value_is_thin_image(g, n))
-        layout = (Layout){.kind = LAYOUT_NHWC};
+        layout = (Layout){.kind = LAYOUT_NHWC,
+                          .block = n->tensor.dtype == DT_BF16 ? 2 : 0}; /* whole pairs */
     widen_halo(g, n, &layout);
     return layout;
 }
 
-/* A filter as its convolution c walks it. */
-static Layout filter_layout(const Node *c)
+/* A filter of a dtype as its convolution c walks it. */
+static Layout filter_layout(const Graph *g, const Node *c, DType dtype)
 {
     const int32_t *filter = c->in[1]->tensor.shape.dim;
     if (!kernel_is_rows(c->kernel))
         return (Layout){.kind = LAYOUT_FILTER, .block = filter[1], .out_block = filter[0]};
-    bool thin = c->in[0]->tensor.layout.kind == LAYOUT_NHWC;
-    return (Layout){.kind = LAYOUT_FILTER, .block = thin ? filter[1] : CHANNEL_BLOCK,
-                    .out_block = CHANNEL_BLOCK * c->tile.vectors};
+    return (Layout){.kind = LAYOUT_FILTER, .block = packed_channels(g, c->in[0]),
+                    .out_block = graph_lanes(g) * c->tile.vectors, .pairs = dtype == DT_BF16};
 }
 
 static void lay_out_maps(Graph *g, int level)
@@ -102,9 +100,10 @@ static Storage *storage_of_gradient(const Graph *g, const Node *n)
     return NULL;
 }
 
-static Layout packed_filter(LayoutKind kind, int vectors)
+static Layout packed_filter(const Graph *g, LayoutKind kind, int vectors)
 {
-    return (Layout){.kind = kind, .block = CHANNEL_BLOCK, .out_block = CHANNEL_BLOCK * vectors};
+    int lanes = graph_lanes(g);
+    return (Layout){.kind = kind, .block = lanes, .out_block = lanes * vectors};
 }
 
 /* What a Winograd op packs for itself. The storage and what is transposed from it may lie in any
@@ -115,16 +114,16 @@ static void lay_out_winograd(Graph *g, Node *n)
                                                                        : NULL;
     bool taps = n->kernel && n->kernel->class == KERNEL_WINOGRAD; /* plain loops: logical order */
     if (n->op == OP_WINOGRAD_WGRAD && taps)
-        n->tensor.layout = packed_filter(LAYOUT_TAPS, n->tile.vectors);
+        n->tensor.layout = packed_filter(g, LAYOUT_TAPS, n->tile.vectors);
     if (n->op == OP_WINOGRAD_MULTIPLY && taps)
-        n->in[1]->tensor.layout = packed_filter(LAYOUT_TAPS, n->tile.vectors);
+        n->in[1]->tensor.layout = packed_filter(g, LAYOUT_TAPS, n->tile.vectors);
     if (n->op == OP_WINOGRAD_FILTER && n->in[0]->op != OP_STATE)
-        n->in[0]->tensor.layout = packed_filter(LAYOUT_FILTER, 1);
+        n->in[0]->tensor.layout = packed_filter(g, LAYOUT_FILTER, 1);
     if (n->op == OP_WINOGRAD_FILTER && n->in[0]->op == OP_STATE)
         s = n->in[0]->storage;
     if (s && s->home[TARGET_CPU].layout.kind != LAYOUT_FILTER)
         s->home[TARGET_CPU].layout =
-            packed_filter(LAYOUT_FILTER, n->op == OP_CONV2D_WGRAD ? n->tile.vectors : 1);
+            packed_filter(g, LAYOUT_FILTER, n->op == OP_CONV2D_WGRAD ? n->tile.vectors : 1);
 }
 
 static void lay_out_filters(Graph *g)
@@ -135,19 +134,27 @@ static void lay_out_filters(Graph *g)
         Node *n = g->node[i];
         if (n->op != OP_CONV2D && n->op != OP_CONV2D_TRANSPOSE)
             continue;
-        if (n->in[1]->op == OP_STATE)
-            n->in[1]->storage->home[TARGET_CPU].layout = filter_layout(n);
-        else
-            n->in[1]->tensor.layout = filter_layout(n);
+        Node *filter = n->in[1];
+        const Node *from = behind_cast(filter);
+        if (from->op == OP_STATE)
+            from->storage->home[TARGET_CPU].layout = filter_layout(g, n, DT_F32);
+        if (filter->op != OP_STATE)
+            filter->tensor.layout = filter_layout(g, n, filter->tensor.dtype);
     }
 }
 
-static void lay_out_storage(Module *m, int level)
+static Layout bias_layout(const Graph *g)
+{
+    return (Layout){.kind = LAYOUT_VECTOR, .block = graph_lanes(g)};
+}
+
+/* g: a graph of the CPU. */
+static void lay_out_storage(Module *m, const Graph *g, int level)
 {
     for (int i = 0; i < m->storage_count; i++) {
         Storage *s = m->storage[i];
         if (s->role == ROLE_BIAS && level > 0)
-            s->home[TARGET_CPU].layout = (Layout){.kind = LAYOUT_VECTOR, .block = CHANNEL_BLOCK};
+            s->home[TARGET_CPU].layout = bias_layout(g);
     }
     for (int i = 0; i < m->storage_count; i++) {
         Storage *s = m->storage[i];
@@ -182,7 +189,7 @@ static void lay_out_parameters(Graph *g, int level)
         if (n->op == OP_CONV2D_WGRAD || n->op == OP_WINOGRAD_FILTER_GRAD)
             n->tensor.layout = wgrad_layout(g, n);
         else if (n->op == OP_BIAS_GRAD && level > 0)
-            n->tensor.layout = (Layout){.kind = LAYOUT_VECTOR, .block = CHANNEL_BLOCK};
+            n->tensor.layout = bias_layout(g);
         else if (op_is_pointwise(n->op) && !is_per_image(g, n))
             n->tensor.layout = like_operand(n);
     }
@@ -201,14 +208,17 @@ void pass_layout(Module *m, int level)
 {
     if (level == 0 && has_row_kernels(m)) /* text that was fused at another level */
         level = 1;
+    const Graph *any = NULL;
     for (int i = 0; i < m->graph_count; i++) {
         Graph *g = m->graph[i];
         if (g->target != TARGET_CPU)
             continue;
         lay_out_maps(g, level);
         lay_out_filters(g);
+        any = g;
     }
-    lay_out_storage(m, level);
+    if (any)
+        lay_out_storage(m, any, level);
     for (int i = 0; i < m->graph_count; i++) {
         Graph *g = m->graph[i];
         if (g->target != TARGET_CPU)

@@ -18,7 +18,7 @@ typedef enum Precision {
 typedef struct PipelineOptions {
     int level;              /* 0, 1, 2 */
     bool cpu, cuda;         /* targets wanted */
-    Precision precision;    /* of the CUDA target */
+    Precision precision;    /* tf32: of the CUDA target alone */
     const char *dump;       /* comma list of pass names, or "all"; NULL: none */
     const char *dump_dir;   /* NULL: dumps go to stdout */
     const char *disable;    /* comma list of optional passes; NULL: none */
@@ -42,7 +42,7 @@ void pass_simplify(Module *m);
 void pass_autodiff(Module *m);
 /* ---- target.c: requires training; one train and one eval graph a wanted target ---- */
 void pass_target(Module *m, const PipelineOptions *options);
-/* ---- precision.c: CUDA; tf32 contractions, bf16 maps and casts ---- */
+/* ---- precision.c: tf32 contractions (CUDA), bf16 maps and casts ---- */
 void pass_precision(Module *m, Precision precision);
 /* ---- mask.c: CPU; ReLU masks before max pools' gradients ---- */
 void pass_mask(Module *m);

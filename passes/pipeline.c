@@ -22,7 +22,7 @@ static const PassInfo passes[] = {
      STAGE_FORWARD, false},
     {"target", "one train and one eval graph for each target", STAGE_TRAINING, STAGE_TRAINING,
      false},
-    {"precision", "dtypes, casts and arithmetic of the GPU's contractions", STAGE_TRAINING,
+    {"precision", "dtypes, casts and arithmetic of the contractions", STAGE_TRAINING,
      STAGE_TRAINING, false},
     {"mask", "ReLU masks of gradients before max pools", STAGE_TRAINING, STAGE_TRAINING, true},
     {"dgrad", "data gradients to convolutions by the transposed filter", STAGE_TRAINING,

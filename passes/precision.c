@@ -1,9 +1,10 @@
-/* precision: what the contractions of the CUDA graphs compute in.
+/* precision: what the contractions compute in.
  *
- * Requires stage training. fp32 changes nothing. tf32 marks the contractions. bf16 makes every map
+ * Requires stage training. fp32 changes nothing. tf32 marks the contractions of the CUDA graphs; a
+ * CPU has no such arithmetic and computes in fp32. bf16 makes every map
  * and its gradient bf16: filters are read through casts, the image ops and the gradient of gap give
  * bf16 at once, gap and the sums over images give f32 as before, and a cast stands where a bf16 map
- * meets an op of f32 alone. Parameters, moments and the loss stay f32. CPU graphs stay fp32. */
+ * meets an op of f32 alone. Parameters, moments and the loss stay f32. */
 #include "passes.h"
 
 static bool is_contraction(Op op)
@@ -106,9 +107,9 @@ void pass_precision(Module *m, Precision precision)
 {
     for (int i = 0; i < m->graph_count; i++) {
         Graph *g = m->graph[i];
-        if (g->target != TARGET_CUDA || g->stage != STAGE_TRAINING || is_decided(g))
+        if (g->stage != STAGE_TRAINING || is_decided(g))
             continue;
-        if (precision == PRECISION_TF32)
+        if (precision == PRECISION_TF32 && g->target == TARGET_CUDA)
             mark_tf32(g);
         else if (precision == PRECISION_BF16)
             make_bf16(g);

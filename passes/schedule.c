@@ -1,4 +1,5 @@
-/* schedule: how each kernel is executed on its target: images a chunk, rows a strip, register tiles.
+/* schedule: how each kernel is executed on its target: images a chunk, rows a strip, register
+ * tiles.
  *
  * Requires stage kernels; brings it to scheduled. Everything is decided from shapes and the
  * target's limits: the CPU's below, a GPU's in schedule_cuda.c. */
@@ -7,12 +8,12 @@
 
 /* Accumulator registers of a tile: AVX-512 has 32, some of which hold filters and inputs.
  * Narrower machines cut the tiles into parts (codegen/cpu/ninc_cpu.h). */
-enum { ACCUMULATORS = 28, MAX_TILE_VECTORS = 4 };
+enum { ACCUMULATORS = 28, MAX_TILE_VECTORS = 4, AMX_ROWS = 16 };
 
 /* What the values of a chunk of images may take together, of which about a third live at one time,
  * few enough for little memory, enough to reuse a reading of the transformed filters; the pixels
- * of a strip, few enough for its rows to stay in a level-2 cache, enough to reuse a filter read; and
- * how many strips a chunk has at least, where its maps have the rows, to keep threads busy. */
+ * of a strip, few enough for its rows to stay in a level-2 cache, enough to reuse a filter read;
+ * and how many strips a chunk has at least, where its maps have the rows, to keep threads busy. */
 enum { CHUNK_BYTES = 352 * 1024 * 1024, STRIP_PIXELS = 256, LEAST_STRIPS = 16 };
 
 /* A filter group that is larger leaves no room for inputs in a level-1 cache: every tile reads it
@@ -49,33 +50,44 @@ static Tile best_tile(int positions, int out_channels, int64_t terms)
     return best;
 }
 
+/* bf16: equal tiles of at most the rows of an AMX tile, by one block of outputs. */
+static Tile bf16_tile(int positions)
+{
+    return (Tile){ceil_div(positions, ceil_div(positions, AMX_ROWS)), 1};
+}
+
 /* A transposed convolution runs in phases of every stride-th pixel. */
 static void schedule_conv(Node *n)
 {
     const int32_t *d = n->tensor.shape.dim;
     int spread = n->op == OP_CONV2D_TRANSPOSE ? n->attr.window.stride_w : 1;
+    int positions = (int)ceil_div(d[2], spread);
     const int32_t *filter = n->in[1]->tensor.shape.dim;
     int64_t terms = (int64_t)filter[1] * filter[2] * filter[3];
-    n->tile = best_tile((int)ceil_div(d[2], spread), d[3], terms);
+    bool bf16 = n->tensor.dtype == DT_BF16;
+    n->tile = bf16 ? bf16_tile(positions) : best_tile(positions, d[3], terms);
 }
 
 /* The gradient has its filter's packing, so its vectors are those of the filter's convolution. */
 static void schedule_wgrad(const Graph *g, Node *n)
 {
     const int32_t *filter = n->tensor.shape.dim;
-    int channels = value_is_thin_image(g, n->in[0]) ? filter[1] : 16;
-    int run = filter[3] * channels, vectors = 0;
+    int run = filter[3] * packed_channels(g, n->in[0]), vectors = 0;
+    int registers = graph_lanes(g) / 16;
     for (int i = 0; i < g->node_count; i++) {
         const Node *c = g->node[i];
         if (is_wgrad_of(n, c))
             vectors = c->tile.vectors;
     }
     if (vectors == 0)
-        vectors = best_tile(n->in[1]->tensor.shape.dim[2], filter[0], 0).vectors;
-    n->tile = (Tile){ceil_div(run, ceil_div(run, ACCUMULATORS / vectors)), vectors};
+        vectors = registers > 1 ? 1
+                                : best_tile(n->in[1]->tensor.shape.dim[2], filter[0], 0).vectors;
+    int limit = ACCUMULATORS / (vectors * registers);
+    n->tile = (Tile){ceil_div(run, ceil_div(run, limit)), vectors};
 }
 
-/* The products of a Winograd convolution: a row is a tile of an image, of which a chunk has many. */
+/* The products of a Winograd convolution: a row is a tile of an image, of which a chunk has
+ * many. */
 static void schedule_winograd(const Graph *g, Node *n)
 {
     const int32_t *d = n->in[0]->tensor.shape.dim;
@@ -84,8 +96,8 @@ static void schedule_winograd(const Graph *g, Node *n)
     n->tile = best_tile(wgrad ? 16 : d[2] * g->chunk, outputs, wgrad ? 0 : d[3]);
 }
 
-/* Rows a strip: the map in equal strips of about STRIP_PIXELS, whole Winograd tiles. What sums over a
- * whole map, or only over images, has none. */
+/* Rows a strip: the map in equal strips of about STRIP_PIXELS, whole Winograd tiles. What sums over
+ * a whole map, or only over images, has none. */
 static int strip_rows(const Graph *g, const Kernel *k)
 {
     const int32_t *d = k->node[0]->tensor.shape.dim;
@@ -104,14 +116,14 @@ static int strip_rows(const Graph *g, const Kernel *k)
 /* About how many bytes one image's chunk values take, channels padded to vectors. */
 static int64_t image_bytes(const Graph *g)
 {
-    int64_t bytes = 0;
+    int64_t bytes = 0, lanes = graph_lanes(g);
     for (int i = 0; i < g->node_count; i++) {
         const Node *n = g->node[i];
         const int32_t *d = n->tensor.shape.dim;
         if (n->op == OP_INPUT || n->tensor.shape.rank != 4 || !is_per_image(g, n) ||
             value_is_folded(n))
             continue;
-        bytes += (int64_t)d[1] * d[2] * (ceil_div(d[3], 16) * 16) * dtype_bytes(n->tensor.dtype);
+        bytes += (int64_t)d[1] * d[2] * round_up(d[3], lanes) * dtype_bytes(n->tensor.dtype);
     }
     return bytes;
 }

@@ -13,11 +13,11 @@
 
 #include <string.h>
 
-/* What one core of a current x86-64 does; only the ratio of the two matters. The frequencies of maps
- * and filters go through memory. */
+/* What one core of a current x86-64 does; only the ratio of the two matters. The frequencies of
+ * maps and filters go through memory. */
 static const double FLOP_PER_SECOND = 180e9, BYTES_PER_SECOND = 18e9;
-/* Winograd must win by this much, and a larger tile over a smaller one by that: both need memory for
- * the frequencies of filters, and round more. */
+/* Winograd must win by this much, and a larger tile over a smaller one by that: both need memory
+ * for the frequencies of filters, and round more. */
 static const double WORTH = 0.95, LARGER_WORTH = 0.92;
 /* The 16 lanes of a vector twice: with fewer channels the transforms cost more than they save. */
 enum { MIN_CHANNELS = 32 };
@@ -37,13 +37,13 @@ static double direct_seconds(const Shapes *s)
     return 2 * pixels * taps * s->inputs * s->outputs / FLOP_PER_SECOND;
 }
 
-/* Images that share one reading of the transformed filters, a chunk; the pass schedule knows better,
- * but comes later. */
+/* Images that share one reading of the transformed filters, a chunk; the pass schedule knows
+ * better, but comes later. */
 enum { CHUNK = 8 };
 
-/* The same by tiles: products; the frequencies of both maps written (which reads them too) and read;
- * the transformed filters written once a step and read once a chunk, their gradients added to once a
- * chunk. */
+/* The same by tiles: products; the frequencies of both maps written (which reads them too) and
+ * read; the transformed filters written once a step and read once a chunk, their gradients added to
+ * once a chunk. */
 static double winograd_seconds(const Shapes *s)
 {
     const Winograd *w = &s->winograd;

@@ -205,7 +205,8 @@ static int not_found(int most)
     return fault("no NVRTC%s: looked for libnvrtc.so.13, .12 and .11.2 in the linker's "
                  "directories, $CUDA_HOME, $CUDA_PATH, /usr/local/cuda*/lib64, Python's "
                  "site-packages and beside the programs of $PATH; install it (pip install "
-                 "nvidia-cuda-nvrtc%s, or the CUDA toolkit), or set NINC_NVRTC to the library's path",
+                 "nvidia-cuda-nvrtc%s, or the CUDA toolkit), or set NINC_NVRTC to the library's "
+                 "path",
                  wanted, most == 12 ? "-cu12" : most == 11 ? "-cu11" : "");
 }
 

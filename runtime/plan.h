@@ -112,7 +112,7 @@ typedef struct NincModel {
 
 /* The kernels of both programs compiled for one instruction set. */
 typedef struct NincCpuLevel {
-    const char *name; /* avx512, avx2, baseline, neon */
+    const char *name; /* amx, avx512bf16, avx512, avx2, baseline, neon */
     NincKernelFn *const *kernel;
 } NincCpuLevel;
 

@@ -1,4 +1,4 @@
-# Networks of drawn layer shapes, for the kernel tests, and a wide one: sourced. A sequence of numbers
+# Networks for the kernel tests: sourced. Drawn layer shapes come from a sequence of numbers that
 # starts from a seed in $state, so that a seed always draws the same network.
 # shellcheck shell=bash
 

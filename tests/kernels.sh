@@ -9,18 +9,25 @@ verified() {
     local model=$1 level=$2
     shift 2
     rm -rf "$work/kernels"
-    "$NINC" -q "-O$level" -o "$work/kernels" "$model" && "$work/kernels/trainer" verify "$@"
+    "$NINC" -q "-O$level" --precision="${precision:-fp32}" -o "$work/kernels" "$model" &&
+        "$work/kernels/trainer" verify "$@"
 }
 
 # The same, for each instruction set that this machine and build have.
 verified_everywhere() {
     local set
     verified "$@" || return 1
-    for set in avx2 baseline; do
+    for set in avx512bf16 avx512 avx2 baseline; do
         if NINC_CPU_LEVEL=$set "$work/kernels/trainer" info >/dev/null 2>&1; then
             NINC_CPU_LEVEL=$set "$work/kernels/trainer" verify || return 1
         fi
     done
+}
+
+# bf16_everywhere MODEL LEVEL: the same for bf16 maps.
+bf16_everywhere() {
+    local precision=bf16
+    verified_everywhere "$@"
 }
 
 wanted=8
@@ -34,6 +41,8 @@ for ((seed = 1; seed <= 3 * wanted && drawn < wanted; seed++)); do
     for level in 0 2; do
         check "kernels of drawn network $seed -O$level" \
             verified_everywhere "$work/drawn.yaml" $level
+        check "kernels of drawn network $seed bf16 -O$level" \
+            bf16_everywhere "$work/drawn.yaml" $level
     done
 done
 check "$wanted networks drawn" [ $drawn -eq $wanted ]
@@ -42,7 +51,7 @@ wide_network >"$work/wide.yaml"
 
 # All that the wide network is for is in it.
 in_tiles() {
-    "$NINC" --emit=ir "$work/wide.yaml" >"$work/wide.ir" || return 1
+    "$NINC" --target=cpu --emit=ir "$work/wide.yaml" >"$work/wide.ir" || return 1
     local op
     for op in winograd_multiply winograd_filter_grad; do
         [ "$(grep -c "= $op .*tile=[0-9]* kernel=5x5" "$work/wide.ir")" -gt 0 ] &&
@@ -76,10 +85,43 @@ for pass in fuse winograd mask; do
     check "kernels of a wide network without pass $pass" without $pass
 done
 
+# What the tiles of AMX meet: rows shorter and longer than a tile, strides, three channels, odd and
+# wide filters, strips of one row.
+bf16_network() {
+    cat <<'END'
+model: tiles
+input: {dataset: idx, classes: 10, data_shape: [3, 64, 40], shape: [3, 64, 40]}
+layers:
+  - conv2d: {name: a, out_channels: 40, kernel_size: [3, 11], padding: [1, 5]}
+  - relu
+  - conv2d: {name: b, out_channels: 70, kernel_size: 3, stride: 2, padding: 1}
+  - relu
+  - maxpool: {kernel_size: 3, stride: 2}
+  - conv2d: {name: c, out_channels: 33, kernel_size: [2, 4], padding: [1, 2]}
+  - relu
+  - conv2d: {name: d, out_channels: 96, kernel_size: 1}
+  - relu
+  - avgpool: {kernel_size: 2}
+  - conv2d: {name: e, out_channels: 10, kernel_size: 1}
+  - gap
+loss: cross_entropy
+optimizer: {sgd: {lr: 0.1}}
+train: {batch_size: 3, epochs: 1}
+END
+}
+
+bf16_network >"$work/tiles.yaml"
+check "kernels of rows of all lengths bf16 -O2" bf16_everywhere "$work/tiles.yaml" 2
+check "kernels of rows of all lengths bf16 -O1" bf16_everywhere "$work/tiles.yaml" 1
+check "kernels of nin_fashion bf16 -O2" bf16_everywhere models/nin_fashion.yaml 2
 check "kernels of nin_fashion -O2" verified_everywhere models/nin_fashion.yaml 2
 check "kernels of nin_fashion -O0" verified_everywhere models/nin_fashion.yaml 0
 if [ -z "${QUICK:-}" ]; then
     check "kernels of nin_cifar10 -O2" verified models/nin_cifar10.yaml 2
     check "kernels of nin -O2" verified models/nin.yaml 2
+    precision=bf16
+    check "kernels of nin_cifar10 bf16 -O2" verified models/nin_cifar10.yaml 2 --full
+    check "kernels of nin bf16 -O2" verified models/nin.yaml 2
+    precision=fp32
 fi
 finish

@@ -5,6 +5,7 @@
  *   parity_tool data    CASE.json DIR            four IDX files
  *   parity_tool init    CASE.json FILE [NAME]    safetensors; NAME: first tap of it 1 % off
  *   parity_tool compare CASE.json LOG.jsonl WEIGHTS [NAME]    NAME: a parameter to leave out
+ *   parity_tool losses  CASE.json LOG.jsonl BOUND             the losses alone, each within BOUND
  *
  * compare checks the losses in the log and, where the case has values after that many steps, the
  * weights; it prints the worst error as a fraction of its bound, exit 1 where one is over. */
@@ -226,7 +227,7 @@ static void note(Worst *worst, double error, double bound, const char *where)
 }
 
 /* Compares the loss of each step; returns the number of steps in the log. */
-static size_t compare_losses(const json_t *c, const char *path, Worst *worst)
+static size_t compare_losses(const json_t *c, const char *path, double bound, Worst *worst)
 {
     FILE *f = fopen(path, "r");
     if (!f)
@@ -246,7 +247,7 @@ static size_t compare_losses(const json_t *c, const char *path, Worst *worst)
             double got = json_is_number(loss) ? json_number_value(loss) : NAN;
             snprintf(where, sizeof where, "step %zu", steps);
             note(worst, fabs(got - json_number_value(json_array_get(expected, steps - 1))),
-                 number(c, "loss_tolerance"), where);
+                 bound, where);
         }
         json_decref(event);
     }
@@ -343,13 +344,21 @@ static bool compare_weights(const json_t *c, const char *path, size_t steps, con
 static int command_compare(const json_t *c, const char *log, const char *weights, const char *but)
 {
     Worst loss = {0, "none"}, moved = {0, "none"};
-    size_t steps = compare_losses(c, log, &loss);
+    size_t steps = compare_losses(c, log, number(c, "loss_tolerance"), &loss);
     bool compared = compare_weights(c, weights, steps, but, &moved);
     printf("%zu steps, worst loss %.3g of its bound (%s)", steps, loss.fraction, loss.where);
     if (compared)
         printf(", worst parameter %.3g (%s)", moved.fraction, moved.where);
     printf("\n");
     return steps > 0 && loss.fraction <= 1 && moved.fraction <= 1 ? 0 : 1;
+}
+
+static int command_losses(const json_t *c, const char *log, double bound)
+{
+    Worst loss = {0, "none"};
+    size_t steps = compare_losses(c, log, bound, &loss);
+    printf("%zu steps, worst loss %.3g of its bound (%s)\n", steps, loss.fraction, loss.where);
+    return steps > 0 && loss.fraction <= 1 ? 0 : 1;
 }
 
 int main(int argc, char **argv)
@@ -363,8 +372,10 @@ int main(int argc, char **argv)
         status = command_init(c, argv[3], argc > 4 ? argv[4] : NULL);
     else if (strcmp(command, "compare") == 0 && argc > 4)
         status = command_compare(c, argv[3], argv[4], argc > 5 ? argv[5] : NULL);
+    else if (strcmp(command, "losses") == 0 && argc > 4)
+        status = command_losses(c, argv[3], strtod(argv[4], NULL));
     else
-        fprintf(stderr, "usage: parity_tool data|init|compare CASE.json ARGUMENT...\n");
+        fprintf(stderr, "usage: parity_tool data|init|compare|losses CASE.json ARGUMENT...\n");
     json_decref(c);
     return status;
 }

@@ -4,15 +4,21 @@
 # from a user that no program can be made of is a diagnostic.
 . tests/lib.sh
 
-# clean COMPILER MODEL LEVEL: MODEL.c and plan.c without a warning.
+# clean COMPILER MODEL LEVEL [PRECISION [FLAG...]]: MODEL.c and plan.c without a warning.
 clean() {
-    local kind
+    local compiler=$1 model=$2 level=$3 precision=${4:-fp32} kind
+    shift $(($# < 4 ? 3 : 4))
     for kind in c plan; do
-        "$NINC" "-O$3" --emit=$kind "$2" >"$work/emitted.c" || return 1
-        "$1" -std=gnu11 -Wall -Wextra -fsyntax-only "$work/emitted.c" 2>"$work/warnings" || return 1
+        "$NINC" "-O$level" --precision="$precision" --emit=$kind "$model" >"$work/emitted.c" ||
+            return 1
+        "$compiler" -std=gnu11 -Wall -Wextra "$@" -fsyntax-only "$work/emitted.c" \
+            2>"$work/warnings" || return 1
         [ ! -s "$work/warnings" ] || { head -n 5 "$work/warnings"; return 1; }
     done
 }
+
+avx512="-mavx512f -mavx512bw -mavx512dq -mavx512vl"
+amx="-mavx512bf16 -mamx-tile -mamx-bf16"
 
 emitted=(models/nin.yaml models/nin_cifar10.yaml tests/pytorch/{strides,pools,flatten}_adam.yaml)
 for compiler in gcc clang; do
@@ -22,6 +28,14 @@ for compiler in gcc clang; do
                 clean $compiler "$model" $level
         done
     done
+    check_with $compiler "$compiler has no warning in bf16" clean $compiler models/nin.yaml 2 bf16
+    [ "$(uname -m)" = x86_64 ] || continue
+    # shellcheck disable=SC2086
+    check_with $compiler "$compiler has no warning for AVX-512" \
+        clean $compiler models/nin.yaml 2 fp32 $avx512
+    # shellcheck disable=SC2086
+    check_with $compiler "$compiler has no warning for AMX" \
+        clean $compiler models/nin.yaml 2 bf16 $avx512 $amx
 done
 
 # clean_cuda COMPILER MODEL LEVEL PRECISION: MODEL.cu, as the simulator compiles it. A model may not

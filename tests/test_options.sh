@@ -33,7 +33,7 @@ check "quiet and verbose" exits 2 "contradict" -q -v $model
 check "check and emit" exits 2 "contradict" --check --emit=ir $model
 check "no CUDA text" exits 2 "--emit=cuda" --emit=cuda --target=cpu $model
 check "no CPU text" exits 2 "--emit=c " --emit=c --target=cuda $model
-check "bf16 on the CPU" exits 1 "the CPU computes in fp32" --target=cpu --precision=bf16 $model
+check "tf32 on the CPU" exits 1 "a CPU has no tf32" --target=cpu --precision=tf32 $model
 check "unknown pass" exits 2 "no pass 'foo'" --dump=foo --emit=ir $model
 check "unknown pass to leave out" exits 2 "no pass 'foo'" --disable-pass=foo --emit=ir $model
 check "missing file" exits 1 "missing.yaml:1:1: error" "$work/missing.yaml"

@@ -201,7 +201,7 @@ static const Fault faults[] = {
     {"%15       : f32[3,1,5,5] {filter c1 o16}", "%15       : f32[3,1,5,5] {filter c1 o32}",
      "its filter is not packed for its input and tile"},
     {"%3        : f32[2,3,3,3] {nchw16c}", "%3        : f32[2,3,3,3] {nchw8c}",
-     "its maps do not lie in blocks of 16 channels"},
+     "its maps do not lie in blocks of channels"},
     {"%16       : f32[3,1,5,5] {filter c1 o16}", "%16       : f32[3,1,5,5]",
      "its operands lie in different layouts"},
     {"%label    : i32[2]  ", "%label    : i32[2] {vector 16}  ", "an input is plain"},

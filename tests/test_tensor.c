@@ -32,6 +32,9 @@ static const Case cases[] = {
     {{2, {3, 10}}, {.kind = LAYOUT_NCHWC, .block = 16}, 3 * 16},
     {{4, {5, 3, 2, 3}}, {.kind = LAYOUT_FILTER, .block = 2, .out_block = 4}, 2 * 2 * 2 * 3 * 2 * 4},
     {{4, {96, 1, 11, 11}}, {.kind = LAYOUT_FILTER, .block = 1, .out_block = 48}, 96 * 121},
+    {{4, {5, 3, 2, 3}},
+     {.kind = LAYOUT_FILTER, .block = 2, .out_block = 4, .pairs = true},
+     2 * 2 * 2 * 3 * 2 * 4},
     {{4, {5, 3, 2, 3}}, {.kind = LAYOUT_TAPS, .block = 2, .out_block = 4}, 2 * 3 * 2 * 2 * 2 * 4},
     {{4, {96, 1, 8, 8}}, {.kind = LAYOUT_TAPS, .block = 16, .out_block = 16}, 96 * 16 * 64},
     /* a block of zeros behind each row */
@@ -100,6 +103,11 @@ static const Spot spots[] = {
      {4, 2, 1, 2},
      (((1 * 2 + 1) * 2 + 1) * 3 + 2) * 8},
     {{4, {5, 3, 2, 3}}, {.kind = LAYOUT_FILTER, .block = 2, .out_block = 4}, {3, 1, 0, 0}, 7},
+    /* [o/4][i/4][kh][kw][4/2][4][2]: o=3, i=3, kh=0, kw=1 of [5,4,2,3] */
+    {{4, {5, 4, 2, 3}},
+     {.kind = LAYOUT_FILTER, .block = 4, .out_block = 4, .pairs = true},
+     {3, 3, 0, 1},
+     16 + 8 + 3 * 2 + 1},
     /* [kh][kw][o/4][i/2][2][4] */
     {{4, {5, 3, 2, 3}},
      {.kind = LAYOUT_TAPS, .block = 2, .out_block = 4},

@@ -44,6 +44,34 @@ const char *value_name(const CpuEmitter *e, const Node *n);
 
 /* conv_tile_9x3_step16, wgrad_tile_8x3. */
 const char *tile_name(Pool *pool, const TileUse *use);
+/* Takes the tile into the set; its name. */
+const char *use_tile(CpuEmitter *e, TileUse use);
+const char *c_type(DType dtype);
+/* The C name of an op's constants. */
+const char *table_name(const CpuEmitter *e, const Node *n);
+
+/* ---- maps.c ---- */
+
+/* A map's geometry, in elements. */
+typedef struct MapShape {
+    int height, width, channels, blocks, lanes;
+    int64_t row, block, image, origin; /* origin: from the buffer to logical row 0, column 0 */
+} MapShape;
+
+MapShape map_shape(const Node *n);
+/* Whether n is a map of images in a layout that row ops take. */
+bool is_map(const CpuEmitter *e, const Node *n);
+/* The C name of a node's Map. */
+const char *map_name(const CpuEmitter *e, const Node *n);
+/* The Map of n for image `image`; strips begin at row r0. */
+void emit_map(CpuEmitter *e, const Node *n, const char *image);
+/* Zeroes the halo of n's map, if it has one; `when`: "" or an if in front. */
+void emit_halo(CpuEmitter *e, const Node *n, const char *when);
+
+/* ---- tables.c ---- */
+
+/* The constants of a row op, named by table_name. */
+void emit_table(CpuEmitter *e, const Node *n);
 
 /* ---- generic.c ---- */
 
@@ -54,11 +82,6 @@ void emit_generic(CpuEmitter *e, const Node *n);
 
 /* A kernel of row ops: segments, strips, calls of the row functions. */
 void emit_rows(CpuEmitter *e);
-/* Takes the tile into the set; its name. */
-const char *use_tile(CpuEmitter *e, TileUse use);
-/* The Map of n for image `image`; strips begin at row r0. */
-void emit_map(CpuEmitter *e, const Node *n, const char *image);
-const char *map_name(const CpuEmitter *e, const Node *n);
 
 /* ---- winograd.c ---- */
 
@@ -73,7 +96,7 @@ void emit_winograd_transform(Pool *pool, const Node *n, Text *out);
 
 /* The optimizer kernel: one loop a parameter over its flat arrays. */
 void emit_update(CpuEmitter *e);
-/* Transposed filters of all layers. */
+/* Cast and transposed filters of all layers. */
 void emit_filters(CpuEmitter *e);
 
 #endif

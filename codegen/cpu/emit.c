@@ -7,23 +7,6 @@
 
 /* ---- one kernel ---- */
 
-static const char *c_type(DType dtype)
-{
-    switch (dtype) {
-    case DT_F32:
-        return "float";
-    case DT_BF16:
-        return "uint16_t";
-    case DT_I32:
-        return "int32_t";
-    case DT_U8:
-        return "uint8_t";
-    case DT_COUNT:
-        break;
-    }
-    internal_error("dtype %d", (int)dtype);
-}
-
 static void emit_arguments(CpuEmitter *e)
 {
     for (int i = 0; i < e->args.count; i++) {
@@ -100,7 +83,7 @@ static void emit_tiles(Pool *pool, const TileSet *tiles, Text *out)
         emit_winograd_transform(pool, tiles->transform[i], out);
 }
 
-static void emit_table(const Module *m, Text *out)
+static void emit_kernel_table(const Module *m, Text *out)
 {
     const Graph *g;
     const Kernel *k;
@@ -151,10 +134,17 @@ void emit_cpu(const Module *m, Text *out)
                 m->name);
     emit_header(&embedded_tensor_h, out);
     emit_header(&embedded_plan_h, out);
+    bool bf16 = g && graph_has_bf16(g);
+    if (bf16)
+        text_append(out, "\n#define NINC_BF16\n");
     emit_header(&embedded_cpu_h, out);
+    if (bf16) {
+        text_append(out, "\n");
+        emit_header(&embedded_cpu_bf16_h, out);
+    }
     emit_tiles(pool, &tiles, out);
     text_write(out, kernels.data, kernels.length);
-    emit_table(m, out);
+    emit_kernel_table(m, out);
     text_free(&kernels);
     pool_free(pool);
 }

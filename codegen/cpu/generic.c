@@ -54,7 +54,7 @@ static const char *map_index(const CpuEmitter *e, const Node *v, const char *n, 
                              const char *w, const char *c)
 {
     const Layout *l = &v->tensor.layout;
-    int channels = map_dim(v, 3), lanes = l->kind == LAYOUT_NCHWC ? l->block : channels;
+    int channels = map_dim(v, 3), lanes = map_lanes(v);
     int64_t row = (int64_t)(map_dim(v, 2) + 2 * l->halo_w) * lanes;
     int64_t block = (map_dim(v, 1) + 2 * l->halo_h) * row;
     Text sum = {0};
@@ -80,21 +80,41 @@ static const char *filter_index(const CpuEmitter *e, const Node *v, const char *
     add_term(&sum, quotient(e, i, l->block, d[1]), 0, square);
     add_term(&sum, kh, 0, line);
     add_term(&sum, kw, 0, tap);
-    add_term(&sum, remainder_of(e, i, l->block, d[1]), 0, l->out_block);
-    add_term(&sum, remainder_of(e, o, l->out_block, d[0]), 0, 1);
+    if (l->pairs) {
+        add_term(&sum, pool_format(e->pool, "%s %% %d / 2", i, l->block), 0, 2 * l->out_block);
+        add_term(&sum, pool_format(e->pool, "%s %% 2", i), 0, 1);
+    } else {
+        add_term(&sum, remainder_of(e, i, l->block, d[1]), 0, l->out_block);
+    }
+    add_term(&sum, remainder_of(e, o, l->out_block, d[0]), 0, l->pairs ? 2 : 1);
     return finish_sum(e, &sum);
 }
 
 /* The element of v at an index. */
 static const char *element_at(const CpuEmitter *e, const Node *v, const char *index)
 {
-    return pool_format(e->pool, "%s[%s]", value_name(e, v), index);
+    return pool_format(e->pool, v->tensor.dtype == DT_BF16 ? "from_element(%s[%s])" : "%s[%s]",
+                       value_name(e, v), index);
+}
+
+/* v[index] = value, rounded to what v holds. */
+static void emit_write(CpuEmitter *e, const Node *v, const char *index, const char *value)
+{
+    bool bf16 = v->tensor.dtype == DT_BF16;
+    emit_line(e, "%s[%s] = %s%s%s;", value_name(e, v), index, bf16 ? "to_element(" : "", value,
+              bf16 ? ")" : "");
 }
 
 static const char *read_map(const CpuEmitter *e, const Node *v, const char *n, const char *h,
                             const char *w, const char *c)
 {
     return element_at(e, v, map_index(e, v, n, h, w, c));
+}
+
+/* Writes a map's element at output coordinates n, h, w, c. */
+static void write_pixel(CpuEmitter *e, const Node *v, const char *value)
+{
+    emit_write(e, v, map_index(e, v, "n", "h", "w", "c"), value);
 }
 
 /* ---- loops ---- */
@@ -190,9 +210,9 @@ static void emit_conv(CpuEmitter *e, const Node *n)
     emit_line(e, "    sum[c] += v * %s;",
               element_at(e, filter, filter_index(e, filter, "c", "i", "kh", "kw")));
     close_loops(e, 3);
-    emit_line(e, "for (int c = 0; c < %d; c++)", channels);
-    emit_line(e, "    %s = sum[c];", read_map(e, n, "n", "h", "w", "c"));
-    close_loops(e, 3);
+    open_loop(e, "c", channels);
+    write_pixel(e, n, "sum[c]");
+    close_loops(e, 4);
 }
 
 static void emit_dgrad(CpuEmitter *e, const Node *n)
@@ -213,9 +233,9 @@ static void emit_dgrad(CpuEmitter *e, const Node *n)
     emit_line(e, "for (int c = 0; c < %d; c++)", channels);
     emit_line(e, "    sum[c] += v * %s;", element_at(e, filter, at));
     close_loops(e, 3);
-    emit_line(e, "for (int c = 0; c < %d; c++)", channels);
-    emit_line(e, "    %s = sum[c];", read_map(e, n, "n", "h", "w", "c"));
-    close_loops(e, 3);
+    open_loop(e, "c", channels);
+    write_pixel(e, n, "sum[c]");
+    close_loops(e, 4);
 }
 
 static void emit_wgrad(CpuEmitter *e, const Node *n)
@@ -256,9 +276,33 @@ static void emit_transpose(CpuEmitter *e, const Node *n)
     open_loop(e, "kw", d[3]);
     const char *kh = pool_format(e->pool, "(%d - kh)", d[2] - 1);
     const char *kw = pool_format(e->pool, "(%d - kw)", d[3] - 1);
-    emit_line(e, "%s =", element_at(e, n, filter_index(e, n, "i", "o", kh, kw)));
-    emit_line(e, "    %s;",
-              element_at(e, n->in[0], filter_index(e, n->in[0], "o", "i", "kh", "kw")));
+    emit_write(e, n, filter_index(e, n, "i", "o", kh, kw),
+               element_at(e, n->in[0], filter_index(e, n->in[0], "o", "i", "kh", "kw")));
+    close_loops(e, 4);
+}
+
+/* Filters may lie differently; other values that are no maps lie alike. */
+static void emit_cast(CpuEmitter *e, const Node *n)
+{
+    const Node *from = n->in[0];
+    const int32_t *d = n->tensor.shape.dim;
+    if (is_per_image(e->graph, n)) {
+        open_pixels(e, n);
+        open_loop(e, "c", map_dim(n, 3));
+        write_pixel(e, n, read_map(e, from, "n", "h", "w", "c"));
+    } else if (n->tensor.shape.rank == 4) {
+        open_loop(e, "o", d[0]);
+        open_loop(e, "i", d[1]);
+        open_loop(e, "kh", d[2]);
+        open_loop(e, "kw", d[3]);
+        emit_write(e, n, filter_index(e, n, "o", "i", "kh", "kw"),
+                   element_at(e, from, filter_index(e, from, "o", "i", "kh", "kw")));
+    } else {
+        open_loop(e, "i", (int)tensor_elements(&n->tensor));
+        emit_write(e, n, "i", element_at(e, from, "i"));
+        close_loops(e, 1);
+        return;
+    }
     close_loops(e, 4);
 }
 
@@ -404,10 +448,7 @@ static void emit_maxpool(CpuEmitter *e, const Node *n)
     emit_line(e, "best = v;");
     emit_line(e, "code = kh * %d + kw;", k->kernel_w);
     close_loops(e, 3);
-    if (n->op == OP_MAXPOOL)
-        emit_line(e, "%s = best;", read_map(e, n, "n", "h", "w", "c"));
-    else
-        emit_line(e, "%s = (uint8_t)code;", read_map(e, n, "n", "h", "w", "c"));
+    write_pixel(e, n, n->op == OP_MAXPOOL ? "best" : "(uint8_t)code");
     emit_line(e, "(void)best;");
     close_loops(e, 4);
 }
@@ -423,7 +464,7 @@ static void emit_maxpool_grad(CpuEmitter *e, const Node *n)
               n->attr.window.kernel_w);
     emit_line(e, "    sum += %s;", read_map(e, dy, "n", "y", "x", "c"));
     close_loops(e, 2);
-    emit_line(e, "%s = sum;", read_map(e, n, "n", "h", "w", "c"));
+    write_pixel(e, n, "sum");
     close_loops(e, 4);
 }
 
@@ -447,7 +488,7 @@ static void emit_avgpool(CpuEmitter *e, const Node *n)
     open_taps(e, &n->attr.window, x);
     emit_line(e, "sum += %s;", read_map(e, x, "n", "y", "x", "c"));
     close_loops(e, 2);
-    emit_line(e, "%s = sum / (float)(rows * cols);", read_map(e, n, "n", "h", "w", "c"));
+    write_pixel(e, n, "sum / (float)(rows * cols)");
     close_loops(e, 4);
 }
 
@@ -461,7 +502,7 @@ static void emit_avgpool_grad(CpuEmitter *e, const Node *n)
     emit_window_pixels(e, &n->attr.window, n, "y", "x");
     emit_line(e, "sum += %s / (float)(rows * cols);", read_map(e, dy, "n", "y", "x", "c"));
     close_loops(e, 2);
-    emit_line(e, "%s = sum;", read_map(e, n, "n", "h", "w", "c"));
+    write_pixel(e, n, "sum");
     close_loops(e, 4);
 }
 
@@ -484,8 +525,8 @@ static void emit_gap_grad(CpuEmitter *e, const Node *n)
 {
     open_pixels(e, n);
     open_loop(e, "c", map_dim(n, 3));
-    emit_line(e, "%s = %s / %d;", read_map(e, n, "n", "h", "w", "c"),
-              read_map(e, n->in[0], "n", "0", "0", "c"), map_dim(n, 1) * map_dim(n, 2));
+    write_pixel(e, n, pool_format(e->pool, "%s / %d", read_map(e, n->in[0], "n", "0", "0", "c"),
+                                  map_dim(n, 1) * map_dim(n, 2)));
     close_loops(e, 4);
 }
 
@@ -589,8 +630,7 @@ static void emit_image(CpuEmitter *e, const Node *n)
 {
     const Node *image = n->in[0];
     const Layout *l = &n->tensor.layout;
-    bool blocked = l->kind == LAYOUT_NCHWC;
-    int channels = map_dim(n, 3), lanes = blocked ? l->block : channels;
+    int channels = map_dim(n, 3), lanes = map_lanes(n);
     int row = (map_dim(n, 2) + 2 * l->halo_w) * lanes, rows = map_dim(n, 1) + 2 * l->halo_h;
     text_append(e->tables, "static const Image %s_geometry = {%d, %d, %d, %d, %d, %d, ",
                 e->kernel->name, map_dim(image, 1), map_dim(image, 2), map_dim(n, 1), map_dim(n, 2),
@@ -639,7 +679,7 @@ static void emit_pointwise(CpuEmitter *e, const Node *n)
                   (long long)tensor_elements(&n->tensor));
     }
     for (int k = 0; k < n->arity; k++)
-        emit_line(e, "const %s %c = %s;", n->in[k]->tensor.dtype == DT_F32 ? "float" : "int",
+        emit_line(e, "const %s %c = %s;", n->in[k]->tensor.dtype == DT_I32 ? "int" : "float",
                   'a' + k, operand(e, n, n->in[k]));
     if (op_attr(n->op) == ATTR_FACTOR)
         emit_line(e, "const double k = %s;", format_double(n->attr.factor, digits));
@@ -648,9 +688,8 @@ static void emit_pointwise(CpuEmitter *e, const Node *n)
         emit_line(e, "const double adam_beta2 = %s;", format_double(n->attr.adam.beta2, digits));
         emit_line(e, "const double adam_eps = %s;", format_double(n->attr.adam.eps, digits));
     }
-    emit_line(e, "%s = (float)(%s);",
-              images ? read_map(e, n, "n", "h", "w", "c") : element_at(e, n, "i"),
-              op_scalar(n->op));
+    emit_write(e, n, images ? map_index(e, n, "n", "h", "w", "c") : "i",
+               pool_format(e->pool, "(float)(%s)", op_scalar(n->op)));
     close_loops(e, loops);
 }
 
@@ -746,7 +785,9 @@ void emit_generic(CpuEmitter *e, const Node *n)
                   (long long)tensor_elements(&n->tensor));
         emit_line(e, "    %s[i] = %s;", value_name(e, n), element_at(e, n->in[0], "i"));
         return;
-    case OP_CAST: /* not in CPU graphs */
+    case OP_CAST:
+        emit_cast(e, n);
+        return;
     case OP_INPUT:
     case OP_STATE:
     case OP_COUNT:

@@ -1,9 +1,10 @@
 /* The CPU device library: what emitted C is composed of. ninc puts a copy of this text at the top
  * of every MODEL.c, which is compiled once for each instruction set (NINC_LEVEL).
  *
- * Maps are blocked: [image][block of 16 channels][row][column][16], with a zero halo where a
- * convolution pads, or [image][row][column][channel] for the first layer's few channels. Filters
- * are packed [output group][input block][row][run][vectors][16]: a `run` is one filter row,
+ * Maps are blocked: [image][block of LANES channels][row][column][LANES], with a zero halo where a
+ * convolution pads, or [image][row][column][channel] for the first layer's few channels. They hold
+ * floats, or with NINC_BF16 the upper halves of floats; sums are floats in both. Filters are
+ * packed [output group][input block][row][run][vectors][LANES]: a `run` is one filter row,
  * columns x channels of a block, which is contiguous in a map too. So every contraction is: over
  * input blocks, filter rows and the run, broadcast one input, multiply by `vectors` vectors.
  * Register tiles after LIBXSMM (arXiv 1906.06440): all accumulators stay in registers. */
@@ -11,18 +12,27 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
 
 #if defined(__AVX512F__)
-enum { VECTOR_BYTES = 64, TILE_VECTORS = 4, TILE_PIXELS = 28, TILE_ACCUMULATORS = 28 };
+enum { VECTOR_BYTES = 64, TILE_VECTORS = 4, TILE_ACCUMULATORS = 28 };
 #elif defined(__AVX2__)
-enum { VECTOR_BYTES = 32, TILE_VECTORS = 1, TILE_PIXELS = 6, TILE_ACCUMULATORS = 12 };
+enum { VECTOR_BYTES = 32, TILE_VECTORS = 1, TILE_ACCUMULATORS = 12 };
 #elif defined(__aarch64__)
-enum { VECTOR_BYTES = 16, TILE_VECTORS = 1, TILE_PIXELS = 6, TILE_ACCUMULATORS = 24 };
+enum { VECTOR_BYTES = 16, TILE_VECTORS = 1, TILE_ACCUMULATORS = 24 };
 #else
-enum { VECTOR_BYTES = 16, TILE_VECTORS = 1, TILE_PIXELS = 3, TILE_ACCUMULATORS = 12 };
+enum { VECTOR_BYTES = 16, TILE_VECTORS = 1, TILE_ACCUMULATORS = 12 };
 #endif
 /* LANES channels a block everywhere; PARTS machine vectors make up one block. */
-enum { LANES = 16, PARTS = 64 / VECTOR_BYTES, LANES_A_PART = VECTOR_BYTES / 4 };
+#ifdef NINC_BF16
+enum { LANES = 32 };
+#else
+enum { LANES = 16 };
+#endif
+enum { LANES_A_PART = VECTOR_BYTES / 4, PARTS = LANES / LANES_A_PART };
+enum { TILE_PIXELS = TILE_ACCUMULATORS / PARTS };
 
 typedef float Vector __attribute__((vector_size(VECTOR_BYTES)));
 typedef int32_t Mask __attribute__((vector_size(VECTOR_BYTES)));
@@ -45,12 +55,12 @@ INLINE void store(float *p, Vector v)
     *(Vector *)p = v;
 }
 
-/* Stores what is not read again soon, past the caches: a whole line at a time, or it would be slower
- * than a plain store. stream_end makes it visible to other threads. */
+/* Stores what is not read again soon, past the caches: a whole line at a time, or it would be
+ * slower than a plain store. stream_end makes it visible to other threads. */
 INLINE void stream(float *p, Vector v)
 {
 #if defined(__AVX512F__)
-    __builtin_ia32_movntps512(p, v);
+    _mm512_stream_ps(p, (__m512)v);
 #else
     store(p, v);
 #endif
@@ -59,7 +69,7 @@ INLINE void stream(float *p, Vector v)
 INLINE void stream_end(void)
 {
 #if defined(__AVX512F__)
-    __builtin_ia32_sfence();
+    _mm_sfence();
 #endif
 }
 
@@ -72,6 +82,12 @@ INLINE Vector splat(float x)
 INLINE Vector keep_where(Mask m, Vector a)
 {
     return (Vector)((Mask)a & m);
+}
+
+/* ReLU; NaN stays. */
+INLINE Vector positive(Vector v)
+{
+    return (Vector)((Mask)v & ~(Mask)(v <= (Vector){0}));
 }
 
 INLINE int smaller(int a, int b)
@@ -105,13 +121,123 @@ INLINE ptrdiff_t last_image(const NincRange *r)
     return slice_end(r, r->images);
 }
 
+/* ---- what maps and filters hold ---- */
+
+/* TOGETHER inputs of a contraction are multiplied by as many weights in one step: Factors. */
+#ifdef NINC_BF16
+typedef uint16_t Element, Elements __attribute__((vector_size(VECTOR_BYTES / 2)));
+typedef uint32_t Factors __attribute__((vector_size(VECTOR_BYTES)));
+enum { TOGETHER = 2 };
+
+INLINE float from_element(Element e)
+{
+    const uint32_t bits = (uint32_t)e << 16;
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* Rounds to nearest, ties to even. */
+INLINE Element to_element(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return (Element)(x != x ? 0x7FC0 : (bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
+INLINE Vector load_map(const Element *p)
+{
+    return (Vector)(__builtin_convertvector(*(const Elements *)p, Factors) << 16);
+}
+
+INLINE void store_map(Element *p, Vector v)
+{
+#ifdef __AVX512BF16__
+    *(Elements *)p = (Elements)_mm512_cvtneps_pbh((__m512)v);
+#else
+    const Factors bits = (Factors)v, nan = (Factors)(v != v);
+    const Factors rounded = bits + 0x7FFF + (bits >> 16 & 1);
+    *(Elements *)p = __builtin_convertvector(
+        ((nan & 0x7FC00000) | (~nan & rounded)) >> 16, Elements);
+#endif
+}
+
+INLINE Factors load_weights(const Element *p)
+{
+    return *(const Factors *)p;
+}
+
+INLINE Factors splat_inputs(const Element *p)
+{
+    uint32_t pair;
+    memcpy(&pair, p, sizeof pair);
+    return (Factors){0} + pair;
+}
+
+INLINE Vector multiply_add(Vector sum, Factors a, Factors b)
+{
+#ifdef __AVX512BF16__
+    return (Vector)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
+#else
+    sum += (Vector)(a << 16) * (Vector)(b << 16);
+    return sum + (Vector)(a & 0xFFFF0000) * (Vector)(b & 0xFFFF0000);
+#endif
+}
+#else
+typedef float Element;
+typedef Vector Factors;
+enum { TOGETHER = 1 };
+
+INLINE float from_element(Element e)
+{
+    return e;
+}
+
+INLINE Element to_element(float x)
+{
+    return x;
+}
+
+INLINE Vector load_map(const Element *p)
+{
+    return load(p);
+}
+
+INLINE void store_map(Element *p, Vector v)
+{
+    store(p, v);
+}
+
+INLINE Factors load_weights(const Element *p)
+{
+    return load(p);
+}
+
+INLINE Factors splat_inputs(const Element *p)
+{
+    return splat(*p);
+}
+
+INLINE Vector multiply_add(Vector sum, Factors a, Factors b)
+{
+    return sum + a * b;
+}
+#endif
+
 /* One image of a map: data is logical row `first`, column 0 (so halo lies before it); row and
  * block are in elements. */
 typedef struct Map {
-    float *data;
+    Element *data;
     ptrdiff_t row, block;
     int first;
 } Map;
+
+/* A map of floats beside bf16 ones: means, and their gradient. */
+typedef struct FloatMap {
+    float *data;
+    ptrdiff_t row, block;
+    int first;
+} FloatMap;
 
 typedef struct CodeMap {
     uint8_t *data;
@@ -119,7 +245,7 @@ typedef struct CodeMap {
     int first;
 } CodeMap;
 
-INLINE float *map_row(Map m, int row)
+INLINE Element *map_row(Map m, int row)
 {
     return m.data + (row - m.first) * m.row;
 }
@@ -135,8 +261,9 @@ enum { EPILOGUE_RELU = 1, EPILOGUE_MASK = 2 }; /* MASK: zero where the mask map 
 
 /* What a register tile of one output row needs. */
 typedef struct ConvTile {
-    const float *x, *filter, *bias, *mask;
-    float *y;
+    const Element *x, *filter, *mask;
+    const float *bias;
+    Element *y;
     ptrdiff_t x_block, x_row, y_block, mask_block;
     ptrdiff_t filter_block, filter_row, filter_column; /* from tap to tap */
     int in_blocks, kernel_h, kernel_w, run, epilogue;
@@ -144,12 +271,12 @@ typedef struct ConvTile {
 
 typedef void ConvTileFn(const ConvTile *t);
 
-INLINE Vector conv_epilogue(const ConvTile *t, Vector v, const float *mask)
+INLINE Vector conv_epilogue(int epilogue, Vector v, const Element *mask)
 {
-    if (t->epilogue & EPILOGUE_RELU)
-        v = (Vector)((Mask)v & ~(Mask)(v <= (Vector){0}));
-    if (t->epilogue & EPILOGUE_MASK)
-        v = keep_where((Mask)(load(mask) > (Vector){0}), v);
+    if (epilogue & EPILOGUE_RELU)
+        v = positive(v);
+    if (epilogue & EPILOGUE_MASK)
+        v = keep_where((Mask)(load_map(mask) > (Vector){0}), v);
     return v;
 }
 
@@ -168,26 +295,31 @@ INLINE void conv_part(const ConvTile *t, int p, const int PIXELS, int v, const i
     for (int b = 0; b < t->in_blocks; b++)
         for (int k = 0; k < t->kernel_h; k++)
             for (int q = 0; q < t->kernel_w; q++) {
-                const float *x = t->x + p * STEP + b * t->x_block + k * t->x_row + q * LANES;
-                const float *filter = t->filter + v * LANES + b * t->filter_block +
-                                      k * t->filter_row + q * t->filter_column;
-                for (int r = t->run; r > 0; r--, x++, filter += FILTER_VECTORS * LANES) {
-                    Vector w[TILE_VECTORS * PARTS];
+                const Element *x = t->x + p * STEP + b * t->x_block + k * t->x_row + q * LANES;
+                const Element *filter = t->filter + v * LANES * TOGETHER + b * t->filter_block +
+                                        k * t->filter_row + q * t->filter_column;
+                for (int r = t->run; r > 0; r -= TOGETHER) {
+                    Factors w[TILE_VECTORS * PARTS];
                     UNROLL for (int j = 0; j < VECTORS * PARTS; j++)
-                        w[j] = load(filter + j * LANES_A_PART);
+                        w[j] = load_weights(filter + j * LANES_A_PART * TOGETHER);
                     UNROLL for (int i = 0; i < PIXELS; i++) {
-                        const Vector s = splat(x[i * STEP]);
-                        UNROLL for (int j = 0; j < VECTORS * PARTS; j++)
-                            acc[i * VECTORS * PARTS + j] += s * w[j];
+                        const Factors s = splat_inputs(x + i * STEP);
+                        UNROLL for (int j = 0; j < VECTORS * PARTS; j++) {
+                            const int at = i * VECTORS * PARTS + j;
+                            acc[at] = multiply_add(acc[at], s, w[j]);
+                        }
                     }
+                    x += TOGETHER;
+                    filter += FILTER_VECTORS * LANES * TOGETHER;
                 }
             }
     UNROLL for (int i = 0; i < PIXELS; i++)
         UNROLL for (int j = 0; j < VECTORS * PARTS; j++) {
             const ptrdiff_t at = (p + i) * SPREAD * LANES + j % PARTS * LANES_A_PART;
             const Vector a = acc[i * VECTORS * PARTS + j];
-            store(t->y + (v + j / PARTS) * t->y_block + at,
-                  conv_epilogue(t, a, t->mask + (v + j / PARTS) * t->mask_block + at));
+            const Element *mask = t->mask + (v + j / PARTS) * t->mask_block + at;
+            store_map(t->y + (v + j / PARTS) * t->y_block + at,
+                      conv_epilogue(t->epilogue, a, mask));
         }
 }
 
@@ -239,7 +371,7 @@ INLINE void run_row(ConvTile t, const RowTiles *tiles, ptrdiff_t step, ptrdiff_t
 
 /* Output rows row0 to row1 - 1 of one image. bias may be NULL; mask.data is read with
  * EPILOGUE_MASK only. */
-SHARED void conv_rows(const Conv *c, Map x, const float *filter, const float *bias, Map mask,
+SHARED void conv_rows(const Conv *c, Map x, const Element *filter, const float *bias, Map mask,
                       Map y, int epilogue, int row0, int row1)
 {
     const ptrdiff_t line = (ptrdiff_t)c->run * c->vectors * LANES;
@@ -287,7 +419,7 @@ INLINE Taps taps_of(int position, int kernel, int stride, int padding)
     return t;
 }
 
-SHARED void conv_transpose_rows(const ConvTranspose *c, Map dy, const float *filter, Map mask,
+SHARED void conv_transpose_rows(const ConvTranspose *c, Map dy, const Element *filter, Map mask,
                                 Map dx, int epilogue, int row0, int row1)
 {
     const ptrdiff_t tap = (ptrdiff_t)LANES * c->vectors * LANES;
@@ -322,7 +454,7 @@ SHARED void conv_transpose_rows(const ConvTranspose *c, Map dy, const float *fil
 /* ---- weight gradient ---- */
 
 typedef struct WgradTile {
-    const float *x, *dy;
+    const Element *x, *dy;
     float *dw;
     ptrdiff_t x_row, x_step, dy_row, dy_block;
     int rows, width, accumulate;
@@ -343,14 +475,14 @@ INLINE void wgrad_part(const WgradTile *t, int i, const int COUNT, int v, const 
                 t->accumulate ? load(dw + k * FILTER_VECTORS * LANES + j * LANES_A_PART)
                               : (Vector){0};
     for (int row = 0; row < t->rows; row++) {
-        const float *x = t->x + row * t->x_row + i;
-        const float *dy = t->dy + row * t->dy_row + v * t->dy_block;
+        const Element *x = t->x + row * t->x_row + i;
+        const Element *dy = t->dy + row * t->dy_row + v * t->dy_block;
         for (int p = t->width; p > 0; p--, x += t->x_step, dy += LANES) {
             Vector d[TILE_VECTORS * PARTS];
             UNROLL for (int j = 0; j < VECTORS * PARTS; j++)
-                d[j] = load(dy + j / PARTS * t->dy_block + j % PARTS * LANES_A_PART);
+                d[j] = load_map(dy + j / PARTS * t->dy_block + j % PARTS * LANES_A_PART);
             UNROLL for (int k = 0; k < COUNT; k++) {
-                const Vector s = splat(x[k]);
+                const Vector s = splat(from_element(x[k]));
                 UNROLL for (int j = 0; j < VECTORS * PARTS; j++)
                     acc[k * VECTORS * PARTS + j] += s * d[j];
             }
@@ -448,9 +580,9 @@ INLINE void bias_grad_blocks(Map dy, float *db, ptrdiff_t block0, ptrdiff_t bloc
             float *out = db + b * LANES + j * LANES_A_PART;
             Vector sum = accumulate ? load(out) : (Vector){0};
             for (int row = row0; row < row1; row++) {
-                const float *p = map_row(dy, row) + b * dy.block + j * LANES_A_PART;
+                const Element *p = map_row(dy, row) + b * dy.block + j * LANES_A_PART;
                 for (int w = 0; w < width; w++)
-                    sum += load(p + w * LANES);
+                    sum += load_map(p + w * LANES);
             }
             store(out, sum);
         }
@@ -477,8 +609,8 @@ SHARED void bias_grad_rows(Map dy, float *db, int blocks, int width, int row0, i
 INLINE void store_masked(Map y, Map mask, int epilogue, int row, int b, ptrdiff_t at, Vector v)
 {
     if (epilogue & EPILOGUE_MASK)
-        v = keep_where((Mask)(load(map_row(mask, row) + b * mask.block + at) > (Vector){0}), v);
-    store(map_row(y, row) + b * y.block + at, v);
+        v = keep_where((Mask)(load_map(map_row(mask, row) + b * mask.block + at) > (Vector){0}), v);
+    store_map(map_row(y, row) + b * y.block + at, v);
 }
 
 typedef struct Pool {
@@ -528,17 +660,17 @@ SHARED void maxpool_rows(const Pool *g, Map x, Map y, CodeMap codes, int row0, i
                                  col * g->stride_w - g->padding_w;
                 for (int j = 0; j < PARTS; j++) {
                     const ptrdiff_t lane = b * x.block + j * LANES_A_PART;
-                    Vector best = load(map_row(x, h0) + lane + w0 * LANES);
+                    Vector best = load_map(map_row(x, h0) + lane + w0 * LANES);
                     Mask code = (Mask){0} + (h0 * g->kernel_w + w0 - base);
                     for (int h = h0; h < h1; h++)
                         for (int w = w0; w < w1; w++) {
-                            const Vector v = load(map_row(x, h) + lane + w * LANES);
+                            const Vector v = load_map(map_row(x, h) + lane + w * LANES);
                             const Mask wins = (Mask)(v > best) | (Mask)(v != v);
                             best = (Vector)(((Mask)v & wins) | ((Mask)best & ~wins));
                             code = (((Mask){0} + (h * g->kernel_w + w - base)) & wins) |
                                    (code & ~wins);
                         }
-                    store(map_row(y, row) + b * y.block + col * LANES + j * LANES_A_PART, best);
+                    store_map(map_row(y, row) + b * y.block + col * LANES + j * LANES_A_PART, best);
                     if (codes.data)
                         *(Codes *)(code_row(codes, row) + b * codes.block + col * LANES +
                                    j * LANES_A_PART) = __builtin_convertvector(code, Codes);
@@ -547,41 +679,54 @@ SHARED void maxpool_rows(const Pool *g, Map x, Map y, CodeMap codes, int row0, i
         }
 }
 
-/* Adds one output row's gradients to the input row at dx whose taps begin with `tap`. */
-INLINE void maxpool_grad_row(const Pool *g, const float *dy, const uint8_t *codes, int tap,
-                             float *dx)
+/* Input columns whose gradients are summed at a time. */
+enum { POOL_COLUMNS = 64 };
+
+/* Adds one output row's gradients to the sums of input columns w0 to w1 - 1, of a row whose taps
+ * begin with `tap`. */
+INLINE void maxpool_grad_row(const Pool *g, const Element *dy, const uint8_t *codes, int tap,
+                             int w0, int w1, float *sums)
 {
-    for (int q = 0; q < g->out_width; q++) {
+    const int first = covering(w0, g->kernel_w, g->stride_w, g->padding_w, g->out_width).first;
+    const int last = covering(w1 - 1, g->kernel_w, g->stride_w, g->padding_w, g->out_width).last;
+    for (int q = first; q <= last; q++) {
         const int w = q * g->stride_w - g->padding_w;
-        const int first = larger(-w, 0), last = smaller(g->kernel_w, g->width - w);
+        const int k0 = larger(w0 - w, 0), k1 = smaller(g->kernel_w, w1 - w);
         for (int lane = 0; lane < LANES; lane += LANES_A_PART) {
             const Mask code = __builtin_convertvector(*(const Codes *)(codes + q * LANES + lane),
                                                       Mask);
-            const Vector d = load(dy + q * LANES + lane);
-            for (int k = first; k < last; k++) {
-                float *to = dx + (w + k) * LANES + lane;
+            const Vector d = load_map(dy + q * LANES + lane);
+            for (int k = k0; k < k1; k++) {
+                float *to = sums + (w + k - w0) * LANES + lane;
                 store(to, load(to) + keep_where((Mask)(code == tap + k), d));
             }
         }
     }
 }
 
-/* Input rows of the max pool's gradient: the windows that cover a row, one after the other; with
- * EPILOGUE_MASK zeroed where mask is not > 0. */
+/* Input row h from column w on: the windows that cover it, one after the other. */
+INLINE void maxpool_grad_columns(const Pool *g, Map dy, CodeMap codes, Map mask, Map dx,
+                                 int epilogue, int b, int h, int w)
+{
+    const Cover rows = covering(h, g->kernel_h, g->stride_h, g->padding_h, g->out_height);
+    const int columns = smaller(g->width - w, POOL_COLUMNS);
+    _Alignas(64) float sums[POOL_COLUMNS * LANES];
+    memset(sums, 0, (size_t)columns * LANES * sizeof(float));
+    for (int o = rows.first; o <= rows.last; o++)
+        maxpool_grad_row(g, map_row(dy, o) + b * dy.block, code_row(codes, o) + b * codes.block,
+                         (rows.padded - o * g->stride_h) * g->kernel_w, w, w + columns, sums);
+    for (int i = 0; i < columns * LANES; i += LANES_A_PART)
+        store_masked(dx, mask, epilogue, h, b, w * LANES + i, load(sums + i));
+}
+
+/* Input rows of the max pool's gradient, with EPILOGUE_MASK zeroed where mask is not > 0. */
 SHARED void maxpool_grad_rows(const Pool *g, Map dy, CodeMap codes, Map mask, Map dx, int epilogue,
                               int row0, int row1)
 {
     for (int b = 0; b < g->blocks; b++)
-        for (int h = row0; h < row1; h++) {
-            const Cover rows = covering(h, g->kernel_h, g->stride_h, g->padding_h, g->out_height);
-            float *out = map_row(dx, h) + b * dx.block;
-            memset(out, 0, (size_t)g->width * LANES * sizeof(float));
-            for (int o = rows.first; o <= rows.last; o++)
-                maxpool_grad_row(g, map_row(dy, o) + b * dy.block, code_row(codes, o) + b * codes.block,
-                                 (rows.padded - o * g->stride_h) * g->kernel_w, out);
-            for (int i = 0; epilogue & EPILOGUE_MASK && i < g->width * LANES; i += LANES_A_PART)
-                store_masked(dx, mask, epilogue, h, b, i, load(out + i));
-        }
+        for (int h = row0; h < row1; h++)
+            for (int w = 0; w < g->width; w += POOL_COLUMNS)
+                maxpool_grad_columns(g, dy, codes, mask, dx, epilogue, b, h, w);
 }
 
 /* 1 / pixels of an average window: it counts padding, but not what lies past it (PyTorch's
@@ -607,10 +752,10 @@ SHARED void avgpool_rows(const Pool *g, Map x, Map y, int row0, int row1)
                     Vector sum = {0};
                     for (int h = h0; h < h1; h++)
                         for (int w = w0; w < w1; w++)
-                            sum += load(map_row(x, h) + b * x.block + w * LANES +
-                                        j * LANES_A_PART);
-                    store(map_row(y, row) + b * y.block + col * LANES + j * LANES_A_PART,
-                          sum * window_scale(g, row, col));
+                            sum += load_map(map_row(x, h) + b * x.block + w * LANES +
+                                            j * LANES_A_PART);
+                    store_map(map_row(y, row) + b * y.block + col * LANES + j * LANES_A_PART,
+                              sum * window_scale(g, row, col));
                 }
             }
 }
@@ -629,7 +774,7 @@ SHARED void avgpool_grad_rows(const Pool *g, Map dy, Map mask, Map dx, int epilo
                     Vector sum = {0};
                     for (int o = rows.first; o <= rows.last; o++)
                         for (int q = cols.first; q <= cols.last; q++)
-                            sum += load(map_row(dy, o) + b * dy.block + q * LANES + lane) *
+                            sum += load_map(map_row(dy, o) + b * dy.block + q * LANES + lane) *
                                    window_scale(g, o, q);
                     store_masked(dx, mask, epilogue, h, b, w * LANES + lane, sum);
                 }
@@ -646,9 +791,9 @@ SHARED void gap_rows(Map x, float *y, int blocks, int height, int width, int row
             float *out = y + b * LANES + j * LANES_A_PART;
             Vector sum = {0};
             for (int row = row0; row < row1; row++) {
-                const float *p = map_row(x, row) + b * x.block + j * LANES_A_PART;
+                const Element *p = map_row(x, row) + b * x.block + j * LANES_A_PART;
                 for (int w = 0; w < width; w++)
-                    sum += load(p + w * LANES);
+                    sum += load_map(p + w * LANES);
             }
             store(out, (row0 > 0 ? load(out) : (Vector){0}) + sum * scale);
         }
@@ -674,10 +819,10 @@ SHARED void relu_rows(Map x, Map y, int blocks, int width, int row0, int row1)
 {
     for (int b = 0; b < blocks; b++)
         for (int row = row0; row < row1; row++) {
-            const float *in = map_row(x, row) + b * x.block;
-            float *out = map_row(y, row) + b * y.block;
-            for (int i = 0; i < width * LANES; i++)
-                out[i] = in[i] <= 0 ? 0 : in[i];
+            const Element *in = map_row(x, row) + b * x.block;
+            Element *out = map_row(y, row) + b * y.block;
+            for (int i = 0; i < width * LANES; i += LANES_A_PART)
+                store_map(out + i, positive(load_map(in + i)));
         }
 }
 
@@ -685,15 +830,12 @@ SHARED void relu_grad_rows(Map dy, Map y, Map dx, int blocks, int width, int row
 {
     for (int b = 0; b < blocks; b++)
         for (int row = row0; row < row1; row++) {
-            const float *d = map_row(dy, row) + b * dy.block;
-            const float *m = map_row(y, row) + b * y.block;
-            float *out = map_row(dx, row) + b * dx.block;
-            /* Loaded on either side of the condition: gcc 12 at -O3 -mavx2 makes masked loads of
-             * `m[i] > 0 ? d[i] : 0` and gives one of them another's mask. */
-            for (int i = 0; i < width * LANES; i++) {
-                const float gradient = d[i];
-                out[i] = m[i] > 0 ? gradient : 0;
-            }
+            const Element *d = map_row(dy, row) + b * dy.block;
+            const Element *m = map_row(y, row) + b * y.block;
+            Element *out = map_row(dx, row) + b * dx.block;
+            for (int i = 0; i < width * LANES; i += LANES_A_PART)
+                store_map(out + i, keep_where((Mask)(load_map(m + i) > (Vector){0}),
+                                              load_map(d + i)));
         }
 }
 
@@ -701,10 +843,10 @@ SHARED void add_rows(Map a, Map b, Map y, int blocks, int width, int row0, int r
 {
     for (int k = 0; k < blocks; k++)
         for (int row = row0; row < row1; row++) {
-            const float *p = map_row(a, row) + k * a.block, *q = map_row(b, row) + k * b.block;
-            float *out = map_row(y, row) + k * y.block;
-            for (int i = 0; i < width * LANES; i++)
-                out[i] = p[i] + q[i];
+            const Element *p = map_row(a, row) + k * a.block, *q = map_row(b, row) + k * b.block;
+            Element *out = map_row(y, row) + k * y.block;
+            for (int i = 0; i < width * LANES; i += LANES_A_PART)
+                store_map(out + i, load_map(p + i) + load_map(q + i));
         }
 }
 
@@ -712,11 +854,11 @@ SHARED void add_rows(Map a, Map b, Map y, int blocks, int width, int row0, int r
  * right of height x width pixels of `lanes` elements. */
 SHARED void zero_halo(Map m, int blocks, int height, int width, int halo_h, int halo_w, int lanes)
 {
-    const size_t side = (size_t)halo_w * (size_t)lanes * sizeof(float);
-    const size_t line = (size_t)(width + 2 * halo_w) * (size_t)lanes * sizeof(float);
+    const size_t side = (size_t)halo_w * (size_t)lanes * sizeof(Element);
+    const size_t line = (size_t)(width + 2 * halo_w) * (size_t)lanes * sizeof(Element);
     for (int b = 0; b < blocks; b++)
         for (int row = -halo_h; row < height + halo_h; row++) {
-            float *left = m.data + b * m.block + row * m.row - halo_w * lanes;
+            Element *left = m.data + b * m.block + row * m.row - halo_w * lanes;
             if (row < 0 || row >= height) {
                 memset(left, 0, line);
             } else {
@@ -730,14 +872,14 @@ SHARED void zero_halo(Map m, int blocks, int height, int width, int halo_h, int 
 
 typedef struct Image {
     int in_height, in_width, height, width, channels;
-    int block;               /* channels a block of the map: `channels` or 16 */
+    int block;               /* channels a block of the map, or a pixel of one block */
     float scale[16], shift[16]; /* pixel = u8 * scale + shift, a channel */
 } Image;
 
 INLINE void image_store(const Image *g, Map y, int row, int col, int c, float value)
 {
     map_row(y, row)[c / g->block * y.block + col * g->block + c % g->block] =
-        value * g->scale[c] + g->shift[c];
+        to_element(value * g->scale[c] + g->shift[c]);
 }
 
 SHARED void normalize_image(const Image *g, const uint8_t *image, Map y)
@@ -772,6 +914,15 @@ INLINE void resize_line(const Image *g, const uint8_t *source, float *line)
     }
 }
 
+/* A row of an image of one channel, from the source rows above and below; its pixels lie STEP
+ * elements apart. */
+INLINE void blend_lines(const Image *g, const float *low, const float *high, float f, Element *out,
+                        const int STEP)
+{
+    for (int i = 0; i < g->width; i++)
+        out[i * STEP] = to_element(((1 - f) * low[i] + f * high[i]) * g->scale[0] + g->shift[0]);
+}
+
 /* lines: two rows of width * channels floats. */
 SHARED void resize_image(const Image *g, const uint8_t *image, float *lines, Map y)
 {
@@ -787,10 +938,8 @@ SHARED void resize_image(const Image *g, const uint8_t *image, float *lines, Map
             resize_line(g, image + high * g->in_width * g->channels, high_line);
             have = low;
         }
-        if (g->channels == 1 && g->block == 1) {
-            float *out = map_row(y, row);
-            for (int i = 0; i < length; i++)
-                out[i] = ((1 - f) * low_line[i] + f * high_line[i]) * g->scale[0] + g->shift[0];
+        if (g->channels == 1 && g->block <= TOGETHER) {
+            blend_lines(g, low_line, high_line, f, map_row(y, row), TOGETHER);
             continue;
         }
         for (int i = 0; i < length; i++)
@@ -803,8 +952,8 @@ SHARED void resize_image(const Image *g, const uint8_t *image, float *lines, Map
 
 typedef struct Filter {
     int outputs, inputs, kernel_h, kernel_w;
-    int out_block;    /* of the source, OIHW */
-    int to_out_block; /* of the transposed filter, IOHW, both kernel axes reversed */
+    int block, out_block; /* of the source, OIHW */
+    int to_out_block;     /* of the transposed filter, IOHW, both kernel axes reversed */
 } Filter;
 
 INLINE ptrdiff_t filter_at(int o, int i, int kh, int kw, int in_blocks, int kernel_h, int kernel_w,
@@ -815,16 +964,17 @@ INLINE ptrdiff_t filter_at(int o, int i, int kh, int kw, int in_blocks, int kern
     return (at * block + i % block) * out_block + o % out_block;
 }
 
-/* 16 x 16: to[j * to_row + i] = from[i * from_row + j]. */
-INLINE void transpose_square(const float *from, ptrdiff_t from_row, float *to, ptrdiff_t to_row)
+/* to[j][i] = from[i][j]; rows j lie TOGETHER side by side. */
+INLINE void transpose_square(const float *from, ptrdiff_t from_row, Element *to, ptrdiff_t to_row)
 {
-    for (int j = 0; j < LANES; j++)
+    for (int j = 0; j < LANES; j += TOGETHER)
         for (int i = 0; i < LANES; i++)
-            to[j * to_row + i] = from[i * from_row + j];
+            for (int k = 0; k < TOGETHER; k++)
+                to[j * to_row + i * TOGETHER + k] = to_element(from[i * from_row + j + k]);
 }
 
-/* Transposes the slice's part of a filter whose inputs lie in blocks of 16, square by square. */
-SHARED void transpose_filter(const Filter *g, const float *from, float *to,
+/* Transposes the slice's part of a filter whose inputs lie in blocks of LANES, square by square. */
+SHARED void transpose_filter(const Filter *g, const float *from, Element *to,
                              const NincRange *range)
 {
     const int rows = (g->outputs + LANES - 1) / LANES, in_blocks = (g->inputs + LANES - 1) / LANES;
@@ -834,18 +984,35 @@ SHARED void transpose_filter(const Filter *g, const float *from, float *to,
         const int o = (int)(s / cols) * LANES, i = (int)(s % cols) * LANES;
         for (int tap = 0; tap < taps; tap++) {
             const int kh = tap / g->kernel_w, kw = tap % g->kernel_w;
-            float *out = to + filter_at(i, o, g->kernel_h - 1 - kh, g->kernel_w - 1 - kw, rows,
-                                        g->kernel_h, g->kernel_w, LANES, g->to_out_block);
+            Element *out = to + filter_at(i, o, g->kernel_h - 1 - kh, g->kernel_w - 1 - kw, rows,
+                                          g->kernel_h, g->kernel_w, LANES, g->to_out_block);
             if (i < g->inputs)
                 transpose_square(from + filter_at(o, i, kh, kw, in_blocks, g->kernel_h,
                                                   g->kernel_w, LANES, g->out_block),
                                  g->out_block, out, g->to_out_block);
             else /* padding of the last group of outputs */
                 for (int j = 0; j < LANES; j++)
-                    memset(out + j * g->to_out_block, 0, LANES * sizeof(float));
+                    memset(out + j * g->to_out_block, 0, LANES * sizeof(Element));
         }
     }
 }
+
+#ifdef NINC_BF16
+/* Rounds the slice's part of a filter, whose inputs come to lie in pairs. */
+SHARED void cast_filter(const Filter *g, const float *from, Element *to, const NincRange *range)
+{
+    const ptrdiff_t groups = (g->outputs + g->out_block - 1) / g->out_block;
+    const ptrdiff_t in_blocks = (g->inputs + g->block - 1) / g->block;
+    const ptrdiff_t pairs = groups * in_blocks * g->kernel_h * g->kernel_w * g->block / 2;
+    for (ptrdiff_t p = slice_begin(range, pairs); p < slice_end(range, pairs); p++) {
+        const float *even = from + p * 2 * g->out_block, *odd = even + g->out_block;
+        for (int o = 0; o < g->out_block; o++) {
+            to[(p * g->out_block + o) * 2] = to_element(even[o]);
+            to[(p * g->out_block + o) * 2 + 1] = to_element(odd[o]);
+        }
+    }
+}
+#endif
 
 /* ---- optimizer ---- */
 

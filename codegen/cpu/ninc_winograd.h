@@ -4,9 +4,9 @@
  * tiles of ninc_cpu.h run it. */
 
 /* Y = M X M^T for 16 channels: X is IN x IN vectors x_row and x_col elements apart, Y is OUT x OUT
- * likewise, written by STORE: frequencies go past the caches, since whoever reads them reads those of
- * all tiles; M is the OUT x IN table. Its zeros cost nothing: all is unrolled. */
-#define WINOGRAD_TRANSFORM(NAME, TABLE, OUT, IN, STORE)                                                   \
+ * likewise, written by STORE: frequencies go past the caches, since whoever reads them reads those
+ * of all tiles; M is the OUT x IN table. Its zeros cost nothing: all is unrolled. */
+#define WINOGRAD_TRANSFORM(NAME, TABLE, OUT, IN, STORE)                                            \
     SHARED void NAME(const float *x, ptrdiff_t x_row, ptrdiff_t x_col, float *y, ptrdiff_t y_row,  \
                      ptrdiff_t y_col)                                                              \
     {                                                                                              \
@@ -101,7 +101,6 @@ SHARED void winograd_output_rows(const WinogradMap *g, const float *m, const flo
     const ptrdiff_t tiles = all_tiles(g, range->images), block = frequency_block(tiles);
     const ptrdiff_t frequency = frequency_pitch(tiles, g->blocks);
     const ptrdiff_t image = n * g->tile_rows * g->tile_columns * LANES;
-    const ConvTile flags = {.epilogue = epilogue};
     for (int b = 0; b < g->blocks; b++)
         for (int row = row0; row < row1; row += g->tile) {
             const float *from =
@@ -120,7 +119,7 @@ SHARED void winograd_output_rows(const WinogradMap *g, const float *m, const flo
                         Vector v = load(in + i);
                         if (bias)
                             v += load(bias + b * LANES + i % LANES);
-                        store(out + i, conv_epilogue(&flags, v, masks + i));
+                        store(out + i, conv_epilogue(epilogue, v, masks + i));
                     }
                 }
             }
@@ -135,7 +134,8 @@ typedef struct WinogradMultiply {
     int pixels, frequencies, tiles, in_blocks, out_blocks, groups, vectors;
 } WinogradMultiply;
 
-/* The slice's frequencies. A remainder of rows is covered by a tile that overlaps the one before. */
+/* The slice's frequencies. A remainder of rows is covered by a tile that overlaps the one
+ * before. */
 SHARED void winograd_multiply(const WinogradMultiply *g, const float *x, const float *filter,
                               float *y, const NincRange *range)
 {
@@ -164,9 +164,10 @@ SHARED void winograd_multiply(const WinogradMultiply *g, const float *x, const f
 
 /* du = x^T dy for each frequency, summed over the tiles of all images. */
 typedef struct WinogradWgrad {
-    WgradTileFn *large_tile, *small_tile; /* 16 inputs are larges x large, then smalls x (large - 1) */
-    int large, larges, smalls;
-    int frequencies, tiles, in_blocks, out_blocks, groups, vectors, strip; /* rows that stay in a cache */
+    WgradTileFn *large_tile, *small_tile;
+    int large, larges, smalls; /* 16 inputs are larges x large, then smalls x (large - 1) */
+    int frequencies, tiles, in_blocks, out_blocks, groups, vectors;
+    int strip; /* rows that stay in a cache */
 } WinogradWgrad;
 
 SHARED void winograd_wgrad(const WinogradWgrad *g, const float *x, const float *dy, float *du,
@@ -178,7 +179,8 @@ SHARED void winograd_wgrad(const WinogradWgrad *g, const float *x, const float *
     const ptrdiff_t dy_pitch = frequency_pitch(rows, g->out_blocks);
     const ptrdiff_t square = (ptrdiff_t)LANES * g->vectors * LANES;
     WgradTile t = {.x_step = LANES, .dy_block = block, .rows = 1};
-    for (ptrdiff_t f = slice_begin(range, g->frequencies); f < slice_end(range, g->frequencies); f++)
+    const ptrdiff_t last = slice_end(range, g->frequencies);
+    for (ptrdiff_t f = slice_begin(range, g->frequencies); f < last; f++)
         for (int row = 0; row < rows; row += g->strip) {
             t.width = smaller(g->strip, rows - row);
             t.accumulate = range->accumulate || row > 0;
@@ -220,8 +222,8 @@ INLINE ptrdiff_t filter_vector(const WinogradFilter *g, const WinogradFilterSide
            (ptrdiff_t)(input % LANES) * s->out_block + output % s->out_block;
 }
 
-/* The slice's part of a filter to its frequencies, or of a gradient back. Outputs that only `to` has
- * are padding and become zero. */
+/* The slice's part of a filter to its frequencies, or of a gradient back. Outputs that only `to`
+ * has are padding and become zero. */
 SHARED void winograd_filter(const WinogradFilter *g, const float *from, float *to,
                             const NincRange *range)
 {

@@ -4,228 +4,6 @@
 
 #include <string.h>
 
-/* A map's geometry, in elements. */
-typedef struct MapShape {
-    int height, width, channels, blocks, lanes;
-    int64_t row, block, image, origin; /* origin: from the buffer to logical row 0, column 0 */
-} MapShape;
-
-static MapShape map_shape(const Node *n)
-{
-    const Layout *l = &n->tensor.layout;
-    const int32_t *d = n->tensor.shape.dim;
-    MapShape s = {.height = d[1], .width = d[2], .channels = d[3]};
-    bool blocked = l->kind == LAYOUT_NCHWC;
-    s.lanes = blocked ? l->block : d[3];
-    s.blocks = blocked ? (d[3] + l->block - 1) / l->block : 1;
-    s.row = (int64_t)(d[2] + 2 * l->halo_w) * s.lanes;
-    s.block = (l->strip > 0 ? l->strip : d[1] + 2 * l->halo_h) * s.row;
-    s.image = l->strip > 0 ? 0 : image_elements(n);
-    s.origin = l->halo_h * s.row + (int64_t)l->halo_w * s.lanes;
-    return s;
-}
-
-/* Of the gradient that a weight gradient's tiles read again and again: half a level-1 cache. */
-enum { WGRAD_STRIP_BYTES = 24 * 1024 };
-
-static int blocks_of(int channels)
-{
-    return (channels + 15) / 16;
-}
-
-/* ---- tiles ---- */
-
-const char *use_tile(CpuEmitter *e, TileUse use)
-{
-    TileSet *t = e->tiles;
-    const char *name = tile_name(e->pool, &use);
-    for (int i = 0; i < t->count; i++)
-        if (t->use[i].wgrad == use.wgrad && t->use[i].positions == use.positions &&
-            t->use[i].vectors == use.vectors && t->use[i].step == use.step &&
-            t->use[i].spread == use.spread)
-            return name;
-    POOL_PUSH(e->pool, t->use, t->count, t->capacity, use);
-    return name;
-}
-
-/* extent = larges * large + smalls * (large - 1), with as few tiles as `most` allows. */
-typedef struct Split {
-    int large, larges, smalls;
-} Split;
-
-static Split split(int extent, int most)
-{
-    int tiles = (extent + most - 1) / most, large = (extent + tiles - 1) / tiles;
-    int larges = extent - tiles * (large - 1);
-    return (Split){large, larges, tiles - larges};
-}
-
-/* A RowTiles initialiser for a row of `pixels`, in tiles of at most `most`. */
-static const char *row_tiles(CpuEmitter *e, int pixels, int most, int vectors, int step, int spread)
-{
-    if (pixels < 1)
-        return "{0}";
-    Split s = split(pixels, most);
-    const char *large = use_tile(e, (TileUse){false, s.large, vectors, step, spread}), *small = large;
-    if (s.smalls)
-        small = use_tile(e, (TileUse){false, s.large - 1, vectors, step, spread});
-    return pool_format(e->pool, "{%s, %s, %d, %d, %d}", large, small, s.large, s.larges, s.smalls);
-}
-
-static const char *wgrad_tile(CpuEmitter *e, int count, int vectors)
-{
-    return use_tile(e, (TileUse){true, count, vectors, 0, 1});
-}
-
-/* ---- constants of a statement ---- */
-
-static const char *table_name(const CpuEmitter *e, const Node *n)
-{
-    return pool_format(e->pool, "%s_v%d", e->kernel->name, e->number[n->id]);
-}
-
-/* The vectors of a filter (or its gradient) packed for contraction n, whose input has blocks of
- * `lanes` channels. */
-static int packed_vectors(const CpuEmitter *e, const Node *n, const Layout *filter, int lanes)
-{
-    int vectors = filter->out_block / 16;
-    if (filter->kind != LAYOUT_FILTER || filter->block != lanes || vectors != n->tile.vectors)
-        internal_error("%s: %s has a filter that is not packed for its input", e->kernel->name,
-                       op_name(n->op));
-    return vectors;
-}
-
-static void table_conv(CpuEmitter *e, const Node *n)
-{
-    const Window *k = &n->attr.window;
-    const Layout *filter = &n->in[1]->tensor.layout;
-    MapShape x = map_shape(n->in[0]);
-    int vectors = packed_vectors(e, n, filter, x.lanes), step = k->stride_w * x.lanes;
-    int filters = n->tensor.shape.dim[3];
-    text_append(e->tables,
-                "static const Conv %s = {\n"
-                "    .in_blocks = %d, .kernel_h = %d, .run = %d, .groups = %d, .vectors = %d,\n"
-                "    .stride_h = %d, .padding_h = %d, .step = %d, .padding = %d,\n"
-                "    .tiles = %s};\n",
-                table_name(e, n), x.blocks, k->kernel_h, k->kernel_w * x.lanes,
-                (filters + filter->out_block - 1) / filter->out_block, vectors, k->stride_h,
-                k->padding_h, step, k->padding_w * x.lanes,
-                row_tiles(e, n->tensor.shape.dim[2], n->tile.pixels, vectors, step, 1));
-}
-
-static void table_transpose(CpuEmitter *e, const Node *n)
-{
-    const Window *k = &n->attr.window;
-    const Layout *filter = &n->in[1]->tensor.layout;
-    const int32_t *d = n->tensor.shape.dim;
-    int vectors = packed_vectors(e, n, filter, 16);
-    int more = (d[2] + k->stride_w - 1) / k->stride_w;
-    text_append(e->tables,
-                "static const ConvTranspose %s = {\n"
-                "    .in_blocks = %d, .kernel_h = %d, .kernel_w = %d,\n"
-                "    .groups = %d, .vectors = %d,\n"
-                "    .stride_h = %d, .stride_w = %d, .padding_h = %d, .padding_w = %d,\n"
-                "    .width = %d,\n    .more = %s,\n    .fewer = %s};\n",
-                table_name(e, n), map_shape(n->in[0]).blocks, k->kernel_h, k->kernel_w,
-                (d[3] + filter->out_block - 1) / filter->out_block, vectors, k->stride_h,
-                k->stride_w, k->padding_h, k->padding_w, d[2],
-                row_tiles(e, more, n->tile.pixels, vectors, 16, k->stride_w),
-                row_tiles(e, more - 1, n->tile.pixels, vectors, 16, k->stride_w));
-}
-
-static void table_wgrad(CpuEmitter *e, const Node *n)
-{
-    const Window *k = &n->attr.window;
-    const Layout *filter = &n->tensor.layout;
-    const int32_t *dy = n->in[1]->tensor.shape.dim;
-    MapShape x = map_shape(n->in[0]);
-    int vectors = packed_vectors(e, n, filter, x.lanes), filters = n->tensor.shape.dim[0];
-    int rows = value_is_in_parts(n) ? e->kernel->strip : dy[1];
-    int64_t fit = larger(WGRAD_STRIP_BYTES / (dy[2] * vectors * 64), 1);
-    int strip = (int)ceil_div(rows, ceil_div(rows, fit)); /* equal strips */
-    Split s = split(k->kernel_w * x.lanes, n->tile.pixels);
-    const char *large = wgrad_tile(e, s.large, vectors);
-    const char *small = s.smalls ? wgrad_tile(e, s.large - 1, vectors) : large;
-    text_append(e->tables,
-                "static const Wgrad %s = {\n"
-                "    .in_blocks = %d, .kernel_h = %d, .run = %d, .groups = %d, .vectors = %d,\n"
-                "    .stride_h = %d, .padding_h = %d, .height = %d, .width = %d, .strip = %d,\n"
-                "    .step = %d, .padding = %d,\n"
-                "    .large_tile = %s, .small_tile = %s,\n"
-                "    .large = %d, .larges = %d, .smalls = %d};\n",
-                table_name(e, n), x.blocks, k->kernel_h, k->kernel_w * x.lanes,
-                (filters + filter->out_block - 1) / filter->out_block, vectors, k->stride_h,
-                k->padding_h, dy[1], dy[2], strip, k->stride_w * x.lanes,
-                k->padding_w * x.lanes, large, small, s.large, s.larges, s.smalls);
-}
-
-/* input: the node whose shape is the pool's input; output likewise. */
-static void table_pool(CpuEmitter *e, const Node *n, const Node *input, const Node *output)
-{
-    const Window *k = &n->attr.window;
-    const int32_t *in = input->tensor.shape.dim, *out = output->tensor.shape.dim;
-    text_append(e->tables,
-                "static const Pool %s = {%d, %d, %d, %d, %d, %d, %d, %d, %d, %d, %d};\n",
-                table_name(e, n), k->kernel_h, k->kernel_w, k->stride_h, k->stride_w,
-                k->padding_h, k->padding_w, in[1], in[2], out[1], out[2], blocks_of(in[3]));
-}
-
-static void emit_table(CpuEmitter *e, const Node *n)
-{
-    switch ((int)n->op) {
-    case OP_CONV2D:
-        table_conv(e, n);
-        return;
-    case OP_CONV2D_TRANSPOSE:
-        table_transpose(e, n);
-        return;
-    case OP_CONV2D_WGRAD:
-        table_wgrad(e, n);
-        return;
-    case OP_WINOGRAD_OUTPUT:
-        emit_winograd_map(e, n);
-        return;
-    case OP_MAXPOOL:
-    case OP_AVGPOOL:
-        table_pool(e, n, n->in[0], n);
-        return;
-    case OP_MAXPOOL_GRAD:
-    case OP_AVGPOOL_GRAD:
-        table_pool(e, n, n, n->in[0]);
-        return;
-    default:
-        return;
-    }
-}
-
-/* ---- maps ---- */
-
-const char *map_name(const CpuEmitter *e, const Node *n)
-{
-    return pool_format(e->pool, "%s_map", value_name(e, n));
-}
-
-static bool is_map(const CpuEmitter *e, const Node *n)
-{
-    return n->tensor.shape.rank == 4 && n->op != OP_STATE && is_per_image(e->graph, n) &&
-           n->tensor.layout.kind != LAYOUT_HCNWC;
-}
-
-void emit_map(CpuEmitter *e, const Node *n, const char *image)
-{
-    MapShape s = map_shape(n);
-    bool codes = n->tensor.dtype == DT_U8, strip = n->tensor.layout.strip > 0;
-    const char *type = codes ? "CodeMap" : "Map";
-    const char *first = strcmp(image, "0") == 0 || s.image == 0
-                            ? ""
-                            : pool_format(e->pool, " + %s * %lld", image, (long long)s.image);
-    const char *origin = s.origin ? pool_format(e->pool, " + %lld", (long long)s.origin) : "";
-    /* Maps that are only read come as const arguments. */
-    emit_line(e, "const %s %s = {.data = (%s *)%s%s%s, .row = %lld, .block = %lld%s};", type,
-              map_name(e, n), codes ? "uint8_t" : "float", value_name(e, n), first, origin,
-              (long long)s.row, (long long)s.block, strip ? ", .first = r0" : "");
-}
-
 /* Values that a segment's statements touch. */
 typedef struct Touched {
     const Node **node;
@@ -255,15 +33,6 @@ static Touched touched_by(const CpuEmitter *e, const Statement *s, int count)
     return t;
 }
 
-static void emit_halo(CpuEmitter *e, const Node *n, const char *when)
-{
-    const Layout *l = &n->tensor.layout;
-    MapShape s = map_shape(n);
-    if (l->halo_h || l->halo_w)
-        emit_line(e, "%szero_halo(%s, %d, %d, %d, %d, %d, %d);", when, map_name(e, n), s.blocks,
-                  s.height, s.width, l->halo_h, l->halo_w, s.lanes);
-}
-
 /* ---- statements ---- */
 
 /* The epilogue's flags and its mask map ("y" where there is none). */
@@ -289,11 +58,18 @@ static const Node *codes_of(const CpuEmitter *e)
     return NULL;
 }
 
+/* Contractions of bf16 maps have instructions of their own. */
+static const char *bf16_prefix(const CpuEmitter *e)
+{
+    return graph_has_bf16(e->graph) ? "bf16_" : "";
+}
+
 static void emit_conv(CpuEmitter *e, const Statement *s)
 {
     const Node *n = s->op;
     Epilogue p = epilogue_of(e, s);
-    emit_line(e, "conv_rows(&%s, %s, %s, %s, %s, %s, %s, r0, r1);", table_name(e, n),
+    emit_line(e, "%sconv_rows(&%s, %s, %s, %s, %s, %s, %s, r0, r1);",
+              bf16_prefix(e), table_name(e, n),
               map_name(e, n->in[0]), value_name(e, n->in[1]),
               n->arity > 2 ? value_name(e, n->in[2]) : "NULL", p.mask,
               map_name(e, statement_result(s)), p.flags);
@@ -377,9 +153,9 @@ static void emit_statement(CpuEmitter *e, const Statement *s)
         emit_winograd_output(e, s);
         return;
     case OP_CONV2D_WGRAD:
-        emit_line(e, "wgrad_rows(&%s, %s, %s, %s + range->slice * %lld, r0, r1);", table_name(e, n),
-                  map_name(e, n->in[0]), map_name(e, n->in[1]), value_name(e, n),
-                  copy_elements(n));
+        emit_line(e, "%swgrad_rows(&%s, %s, %s, %s + range->slice * %lld, r0, r1);",
+                  bf16_prefix(e), table_name(e, n), map_name(e, n->in[0]),
+                  map_name(e, n->in[1]), value_name(e, n), copy_elements(n));
         return;
     case OP_BIAS_GRAD:
         emit_line(e, "bias_grad_rows(%s, %s + range->slice * %lld, %d, %d, r0, r1);",
@@ -496,14 +272,45 @@ static void emit_parts(CpuEmitter *e, const Statement *s, int count)
             emit_line(e, "memset(%s + range->slice * %lld, 0, %lld);", value_name(e, s[i].op),
                       copy_elements(s[i].op), (long long)s[i].op->place.bytes);
     emit_close(e);
-    emit_open(e, "for (ptrdiff_t u = slice_begin(range, strips); u < slice_end(range, strips); u++)");
+    emit_line(e, "const ptrdiff_t last = slice_end(range, strips);");
+    emit_open(e, "for (ptrdiff_t u = slice_begin(range, strips); u < last; u++)");
     emit_strip(e, s, count, "u");
     emit_close(e);
 }
 
-/* Sums over images: one image after the other, each slice its part of the result. */
-static void emit_sums(CpuEmitter *e, const Statement *s, int count)
+/* All images at once: they share a pass over the result. */
+static void emit_bf16_wgrad(CpuEmitter *e, const Statement *s)
 {
+    const Node *n = s->op, *x = n->in[0], *dy = n->in[1];
+    Touched t = touched_by(e, s, 1);
+    emit_block(e);
+    for (int i = 0; i < t.count; i++)
+        emit_map(e, t.node[i], "0");
+    emit_line(e, "bf16_wgrad(&%s, %s, %lld, %s, %lld, %s, range);", table_name(e, n),
+              map_name(e, x), (long long)map_shape(x).image, map_name(e, dy),
+              (long long)map_shape(dy).image, value_name(e, n));
+    emit_close(e);
+}
+
+/* Emits the bf16 weight gradients and takes them out of the list; returns how many are left. */
+static int emit_bf16_wgrads(CpuEmitter *e, Statement *s, int count)
+{
+    int left = 0;
+    for (int i = 0; i < count; i++) {
+        if (s[i].op->op == OP_CONV2D_WGRAD && graph_has_bf16(e->graph))
+            emit_bf16_wgrad(e, &s[i]);
+        else
+            s[left++] = s[i];
+    }
+    return left;
+}
+
+/* Sums over images: one image after the other, each slice its part of the result. */
+static void emit_sums(CpuEmitter *e, Statement *s, int count)
+{
+    count = emit_bf16_wgrads(e, s, count);
+    if (count == 0)
+        return;
     Touched t = touched_by(e, s, count);
     emit_open(e, "for (ptrdiff_t n = 0; n < range->images; n++)");
     emit_line(e, "const int accumulate = range->accumulate || n > 0;");

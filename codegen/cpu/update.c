@@ -1,10 +1,8 @@
-/* The optimizer kernel and the transposed filters: loops over parameters, in slices that threads
- * take. */
+/* The optimizer kernel, the cast and the transposed filters: loops over parameters, in slices that
+ * threads take. */
 #include "cpu.h"
 
 #include <string.h>
-
-enum { LANES = 16 };
 
 /* ---- optimizer ---- */
 
@@ -138,12 +136,15 @@ void emit_filters(CpuEmitter *e)
         const Node *n = e->kernel->node[i], *from = n->in[0];
         const int32_t *d = from->tensor.shape.dim;
         const Layout *l = &from->tensor.layout, *to = &n->tensor.layout;
-        if (l->block != LANES || to->block != LANES)
+        int lanes = graph_lanes(e->graph);
+        if (n->op == OP_FILTER_TRANSPOSE && (l->block != lanes || to->block != lanes))
             internal_error("a filter to transpose has blocks of %d and %d", l->block, to->block);
-        text_append(e->tables, "static const Filter %s_%d = {%d, %d, %d, %d, %d, %d};\n",
-                    e->kernel->name, i, d[0], d[1], d[2], d[3], l->out_block, to->out_block);
-        emit_line(e, "transpose_filter(&%s_%d, %s, %s, range);",
-                  e->kernel->name, i, value_name(e, from), value_name(e, n));
+        text_append(e->tables, "static const Filter %s_%d = {%d, %d, %d, %d, %d, %d, %d};\n",
+                    e->kernel->name, i, d[0], d[1], d[2], d[3], l->block, l->out_block,
+                    to->out_block);
+        emit_line(e, "%s_filter(&%s_%d, %s, %s, range);",
+                  n->op == OP_CAST ? "cast" : "transpose", e->kernel->name, i,
+                  value_name(e, from), value_name(e, n));
     }
     text_append(e->tables, "\n");
 }

@@ -11,11 +11,6 @@ static int blocks_of(int channels)
     return (int)ceil_div(channels, LANES);
 }
 
-static const char *winograd_table(const CpuEmitter *e, const Node *n)
-{
-    return pool_format(e->pool, "%s_v%d", e->kernel->name, e->number[n->id]);
-}
-
 /* ---- transforms ---- */
 
 /* winograd_input_4x5: of tiles of 4 and a kernel of 5. */
@@ -64,9 +59,10 @@ void emit_winograd_map(CpuEmitter *e, const Node *n)
     text_append(e->tables,
                 "static const WinogradMap %s = {\n"
                 "    .transform = %s, .tile = %d, .size = %d,\n"
-                "    .tile_rows = %d, .tile_columns = %d, .blocks = %d, .height = %d, .width = %d,\n"
+                "    .tile_rows = %d, .tile_columns = %d, .blocks = %d,\n"
+                "    .height = %d, .width = %d,\n"
                 "    .padding_h = %d, .padding_w = %d};\n",
-                winograd_table(e, n), use_transform(e, n), w->tile,
+                table_name(e, n), use_transform(e, n), w->tile,
                 winograd_size(w), winograd_tile_rows(w), winograd_tile_columns(w),
                 blocks_of(n->tensor.shape.dim[3]), w->height, w->width, input ? w->padding_h : 0,
                 input ? w->padding_w : 0);
@@ -82,7 +78,7 @@ static void emit_input(CpuEmitter *e, const Node *n)
     emit_line(e, "    return;");
     emit_map(e, n->in[0], "n");
     emit_line(e, "winograd_input_row(&%s, %s, %s, n, range->slice %% %d, range);",
-              winograd_table(e, n), map_name(e, n->in[0]), value_name(e, n), rows);
+              table_name(e, n), map_name(e, n->in[0]), value_name(e, n), rows);
 }
 
 /* ---- products ---- */
@@ -98,9 +94,10 @@ static void emit_multiply(CpuEmitter *e, const Node *n)
                 "    .tile = %s, .single = %s, .pixels = %d,\n"
                 "    .frequencies = %d, .tiles = %d, .in_blocks = %d, .out_blocks = %d,\n"
                 "    .groups = %d, .vectors = %d};\n",
-                winograd_table(e, n), tile, single, n->tile.pixels, n->tensor.shape.dim[1],
-                n->tensor.shape.dim[2], blocks_of(filter[1]), blocks_of(filter[0]), groups, vectors);
-    emit_line(e, "winograd_multiply(&%s, %s, %s, %s, range);", winograd_table(e, n),
+                table_name(e, n), tile, single, n->tile.pixels, n->tensor.shape.dim[1],
+                n->tensor.shape.dim[2], blocks_of(filter[1]), blocks_of(filter[0]), groups,
+                vectors);
+    emit_line(e, "winograd_multiply(&%s, %s, %s, %s, range);", table_name(e, n),
               value_name(e, n->in[0]), value_name(e, n->in[1]), value_name(e, n));
 }
 
@@ -118,11 +115,11 @@ static void emit_wgrad(CpuEmitter *e, const Node *n)
                 "    .large = %d, .larges = %d, .smalls = %d,\n"
                 "    .frequencies = %d, .tiles = %d, .in_blocks = %d, .out_blocks = %d,\n"
                 "    .groups = %d, .vectors = %d, .strip = %d};\n",
-                winograd_table(e, n), large_tile, small_tile, large, larges, tiles - larges, x[1],
+                table_name(e, n), large_tile, small_tile, large, larges, tiles - larges, x[1],
                 x[2], blocks_of(du[1]), blocks_of(du[0]), (int)ceil_div(du[0], LANES * vectors),
                 vectors,
                 STRIP_BYTES / (64 * vectors));
-    emit_line(e, "winograd_wgrad(&%s, %s, %s, %s, range);", winograd_table(e, n),
+    emit_line(e, "winograd_wgrad(&%s, %s, %s, %s, range);", table_name(e, n),
               value_name(e, n->in[0]), value_name(e, n->in[1]), value_name(e, n));
 }
 
@@ -143,12 +140,12 @@ static void emit_filter(CpuEmitter *e, const Node *n)
 {
     text_append(e->tables,
                 "static const WinogradFilter %s = {\n    .transform = %s, .in_blocks = %d,\n",
-                winograd_table(e, n), use_transform(e, n), blocks_of(n->tensor.shape.dim[1]));
+                table_name(e, n), use_transform(e, n), blocks_of(n->tensor.shape.dim[1]));
     emit_side(e, "from", &n->in[0]->tensor);
     text_append(e->tables, ",\n");
     emit_side(e, "to", &n->tensor);
     text_append(e->tables, "};\n");
-    emit_line(e, "winograd_filter(&%s, %s, %s, range);", winograd_table(e, n),
+    emit_line(e, "winograd_filter(&%s, %s, %s, range);", table_name(e, n),
               value_name(e, n->in[0]), value_name(e, n));
 }
 

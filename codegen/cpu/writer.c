@@ -51,3 +51,38 @@ const char *tile_name(Pool *pool, const TileUse *use)
                            use->step, use->spread);
     return pool_format(pool, "conv_tile_%dx%d_step%d", use->positions, use->vectors, use->step);
 }
+
+const char *c_type(DType dtype)
+{
+    switch (dtype) {
+    case DT_F32:
+        return "float";
+    case DT_BF16:
+        return "uint16_t";
+    case DT_I32:
+        return "int32_t";
+    case DT_U8:
+        return "uint8_t";
+    case DT_COUNT:
+        break;
+    }
+    internal_error("dtype %d", (int)dtype);
+}
+
+const char *use_tile(CpuEmitter *e, TileUse use)
+{
+    TileSet *t = e->tiles;
+    const char *name = tile_name(e->pool, &use);
+    for (int i = 0; i < t->count; i++)
+        if (t->use[i].wgrad == use.wgrad && t->use[i].positions == use.positions &&
+            t->use[i].vectors == use.vectors && t->use[i].step == use.step &&
+            t->use[i].spread == use.spread)
+            return name;
+    POOL_PUSH(e->pool, t->use, t->count, t->capacity, use);
+    return name;
+}
+
+const char *table_name(const CpuEmitter *e, const Node *n)
+{
+    return pool_format(e->pool, "%s_v%d", e->kernel->name, e->number[n->id]);
+}
