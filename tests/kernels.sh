@@ -30,7 +30,7 @@ bf16_everywhere() {
     verified_everywhere "$@"
 }
 
-wanted=8
+wanted=6
 [ -z "${QUICK:-}" ] || wanted=2
 drawn=0
 for ((seed = 1; seed <= 3 * wanted && drawn < wanted; seed++)); do
@@ -41,8 +41,9 @@ for ((seed = 1; seed <= 3 * wanted && drawn < wanted; seed++)); do
     for level in 0 2; do
         check "kernels of drawn network $seed -O$level" \
             verified_everywhere "$work/drawn.yaml" $level
-        check "kernels of drawn network $seed bf16 -O$level" \
-            bf16_everywhere "$work/drawn.yaml" $level
+        [ $level = 0 ] && [ $drawn -gt 2 ] ||
+            check "kernels of drawn network $seed bf16 -O$level" \
+                bf16_everywhere "$work/drawn.yaml" $level
     done
 done
 check "$wanted networks drawn" [ $drawn -eq $wanted ]

@@ -60,7 +60,8 @@ same_ir() {
 
 # losses THREADS
 losses() {
-    trainer train --data random --max-steps 2 --log-every 1 --no-eval --threads "$1" --log "$work/log.$1" &&
+    trainer train --data random --max-steps 2 --log-every 1 --no-eval --threads "$1" \
+        --log "$work/log.$1" &&
         sed 's/,"images_per_second".*//' "$work/log.$1" >"$work/losses.$1" &&
         [ "$(grep -c '"loss":[0-9]' "$work/losses.$1")" -eq 2 ]
 }
