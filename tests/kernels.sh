@@ -86,6 +86,52 @@ for pass in fuse winograd mask; do
     check "kernels of a wide network without pass $pass" without $pass
 done
 
+# A network whose gradients are the results of one convolution, b, element by element. The image is a
+# pixel: each tap of a makes one pixel of b's input, so that a's gradient is b's data gradient; each tap
+# of d meets one pixel of b's result. The pixel is far from 0, so that gradients are much larger than
+# the parameters that they move. linear_network KERNEL PADDING CHANNELS
+linear_network() {
+    cat <<END
+model: linear
+input: {dataset: fashion-mnist, shape: [1, 1, 1], resize: bilinear, std: 1.0e-5}
+layers:
+  - conv2d: {name: a, out_channels: $3, kernel_size: 14, padding: 13, bias: false}
+  - conv2d: {name: b, out_channels: $3, kernel_size: $1, padding: $2, bias: false}
+  - conv2d: {name: d, out_channels: 10, kernel_size: 14, bias: false}
+  - flatten
+loss: cross_entropy
+optimizer: {sgd: {lr: 0.1}}
+train: {batch_size: 16, epochs: 1}
+END
+}
+
+# error_of SEED [OPTION...]: of the parameters after a step, by norm, against double.
+error_of() {
+    local seed=$1
+    shift
+    rm -rf "$work/linear"
+    "$NINC" -q --target=cpu "$@" -o "$work/linear" "$work/linear.yaml" &&
+        "$work/linear/trainer" verify --full --seed "$seed" |
+        awk '$2 == "train" && /parameters and moments/ { print $(NF - 2) }'
+}
+
+# rounds_little KERNEL PADDING CHANNELS: at most ten times the direct convolution's error.
+rounds_little() {
+    local seed op tiles direct
+    linear_network "$@" >"$work/linear.yaml"
+    for seed in 1 2; do
+        tiles=$(error_of $seed) && direct=$(error_of $seed --disable-pass=winograd) || return 1
+        for op in multiply wgrad; do
+            "$NINC" --target=cpu --emit=ir "$work/linear.yaml" | grep "= winograd_$op " || return 1
+        done
+        echo "$tiles in tiles, $direct directly"
+        awk -v a="$tiles" -v b="$direct" 'BEGIN { exit !(a > 0 && b > 0 && a <= 10 * b) }' ||
+            return 1
+    done
+}
+check "Winograd rounds little, kernel 5" rounds_little 5 2 64
+check "Winograd rounds little, kernel 3" rounds_little 3 1 128
+
 # What the tiles of AMX meet: rows shorter and longer than a tile, strides, three channels, odd and
 # wide filters, strips of one row.
 bf16_network() {

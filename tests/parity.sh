@@ -1,10 +1,12 @@
 #!/bin/bash
 # PyTorch parity: each case of tests/pytorch, trained by ninc at -O0 and -O2 from the same weights
 # on the same images, against committed float64 values of real PyTorch. Then that a small error
-# would be seen, and that the number of threads, images a chunk and instruction set do not matter.
+# would be seen, that the number of threads changes no bit, and that images a chunk and instruction set
+# do not matter.
 # $NINC and $BUILD name the compiler and the build directory; $QUICK leaves out the seed network;
 # $DEVICE is the trainer's --device (default cpu).
 . tests/lib.sh
+. tests/draw.sh
 
 cases=tests/pytorch
 tool=$BUILD/parity_tool
@@ -79,21 +81,25 @@ for case in $small; do
     done
 done
 
-# few_steps TRAINER CASE THREADS SAVED: shuffled, the last batch of an epoch is a part.
+# few_steps TRAINER DATA THREADS SAVED: shuffled, the last batch of an epoch is a part.
 few_steps() {
-    "$1/trainer" train --data "$work/$2-data" --seed 7 --no-eval --no-progress --max-steps 7 \
+    "$1/trainer" train --data "$2" --seed 7 --no-eval --no-progress --max-steps 7 \
         --threads "$3" --save "$4" >/dev/null
 }
 
-# threads CASE LEVEL BATCH [PRECISION]: the same bits with any number of threads.
-threads() {
+# same_bits TRAINER DATA: with any number of threads.
+same_bits() {
     local n
-    "$NINC" -q "-O$2" --target=cpu --batch="$3" --precision="${4:-fp32}" -o "$work/threads" \
-        "$cases/$1.yaml" || return 1
     for n in 1 2 3 8; do
-        few_steps "$work/threads" "$1" $n "$work/threads-$n.safetensors" &&
+        few_steps "$1" "$2" $n "$work/threads-$n.safetensors" &&
             cmp "$work/threads-1.safetensors" "$work/threads-$n.safetensors" || return 1
     done
+}
+
+# threads CASE LEVEL BATCH [PRECISION]
+threads() {
+    "$NINC" -q "-O$2" --target=cpu --batch="$3" --precision="${4:-fp32}" -o "$work/threads" \
+        "$cases/$1.yaml" && same_bits "$work/threads" "$work/$1-data"
 }
 check "threads 1, 2, 3, 8 give the same bits: blocks" threads blocks_sgd 2 4
 check "threads 1, 2, 3, 8 give the same bits: pools" threads pools_adam 2 4
@@ -102,22 +108,37 @@ check "threads 1, 2, 3, 8 give the same bits: pools bf16" threads pools_adam 2 4
 check "threads 1, 2, 3, 8 give the same bits: one image" threads blocks_sgd 2 1
 check "threads 1, 2, 3, 8 give the same bits: -O0" threads blocks_sgd 0 4
 
-# chunks CASE LEVEL: the same bits however a batch of 7 is cut into chunks, the last one a part.
+# with_chunk IMAGES MODEL BATCH LEVEL OUT: compiled with chunks of so many images of a batch.
+with_chunk() {
+    rm -rf "$work/chunks"
+    "$NINC" "-O$4" --target=cpu --batch="$3" --emit=ir --dump=schedule --dump-dir="$work/chunks" \
+        "$2" >/dev/null || return 1
+    sed "/^graph/s/ chunk=$3 / chunk=$1 /" "$work"/chunks/*-schedule.ir >"$work/chunk.ir"
+    [ "$(grep -c "^graph.* chunk=$1 " "$work/chunk.ir")" -eq 2 ] &&
+        "$NINC" -q "-O$4" --target=cpu -o "$5" "$work/chunk.ir"
+}
+
+# Sums in parts, Winograd's sums over the tiles of a chunk; the last chunk is a part.
+threads_of_wide() {
+    wide_network >"$work/wide.yaml"
+    with_chunk 5 "$work/wide.yaml" 16 2 "$work/threads" && grep -q '= winograd_wgrad .* kernel=5x5' \
+        "$work/threads/wide.ir" && grep -q ' at partial+' "$work/threads/wide.ir" &&
+        same_bits "$work/threads" random
+}
+check "threads 1, 2, 3, 8 give the same bits: in tiles, chunks of 5 of 16 images" threads_of_wide
+
+# chunks CASE LEVEL STEPS: the reference however a batch of 4 is cut into chunks, the last one a part.
 chunks() {
     local n
-    "$NINC" "-O$2" --target=cpu --batch=7 --emit=ir --dump=schedule --dump-dir="$work/chunks" \
-        "$cases/$1.yaml" >/dev/null || return 1
-    [ "$(grep -c '^graph.* chunk=7 ' "$work"/chunks/*-schedule.ir)" -eq 2 ] || return 1
-    for n in 7 1 2 3; do
-        sed "/^graph/s/ chunk=7 / chunk=$n /" "$work"/chunks/*-schedule.ir >"$work/chunk.ir"
-        "$NINC" -q "-O$2" --target=cpu -o "$work/chunked" "$work/chunk.ir" &&
-            few_steps "$work/chunked" "$1" 3 "$work/chunk-$n.safetensors" &&
-            cmp "$work/chunk-7.safetensors" "$work/chunk-$n.safetensors" || return 1
+    for n in 1 2 3; do
+        with_chunk $n "$cases/$1.yaml" 4 "$2" "$work/$1-O$2-chunk$n" &&
+            train "$1" "$2-chunk$n" "$3" &&
+            "$tool" compare "$cases/$1.json" "$work/log.jsonl" "$work/saved.safetensors" || return 1
     done
 }
-check "chunks of 7, 1, 2, 3 images give the same bits: blocks" chunks blocks_sgd 2
-check "chunks of 7, 1, 2, 3 images give the same bits: pools" chunks pools_adam 2
-check "chunks of 7, 1, 2, 3 images give the same bits: -O0" chunks strides_sgd 0
+check "parity in chunks of 1, 2, 3 images: blocks sgd" chunks blocks_sgd 2 20
+check "parity in chunks of 1, 2, 3 images: pools adam" chunks pools_adam 2 3
+check "parity in chunks of 1, 2, 3 images: strides sgd -O0" chunks strides_sgd 0 20
 
 # Every instruction set in the trainer that this machine has.
 for level in avx512 avx2 baseline; do

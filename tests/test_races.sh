@@ -2,6 +2,7 @@
 # No two threads of a step touch the same bytes without an order: steps under ThreadSanitizer, and a
 # wait that is left out is found.
 . tests/lib.sh
+. tests/draw.sh
 
 compiler=${CC:-gcc}
 sanitized="$compiler -std=gnu11 -O1 -g -fsanitize=thread -D_GNU_SOURCE -Iir"
@@ -52,6 +53,8 @@ fi
 check "the CPU under ThreadSanitizer" runtime runtime/cpu.c
 check "no races: blocks" races 2 tests/pytorch/blocks_sgd.yaml
 check "no races: one op a kernel" races 0 tests/pytorch/strides_sgd.yaml
+wide_network >"$work/wide.yaml"
+check "no races: in tiles, sums in parts" races 2 "$work/wide.yaml"
 check "no races: chunks" races_of_chunks tests/pytorch/pools_adam.yaml
 check "a race is found" without_wait
 finish
