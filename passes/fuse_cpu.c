@@ -1,5 +1,5 @@
-/* fuse for the CPU: mlpconv blocks as kernels of row ops; backward, the gradients of a block's maps,
- * biases and 1x1 filters in one such kernel, and a kernel for each larger filter. */
+/* fuse for the CPU: mlpconv blocks as kernels of row ops; backward, the gradients of a block's
+ * maps, biases and 1x1 filters in one such kernel, and a kernel for each larger filter. */
 #include "fuse.h"
 
 /* Above this many bytes for one row of a block's values, strips no longer stay in a level-2 cache
