@@ -22,12 +22,20 @@ typedef struct Table {
     double flop;
 } Table;
 
+/* The result of a convolution, direct or in tiles. */
+static bool is_conv(const Node *n)
+{
+    return (n->op == OP_CONV2D || n->op == OP_WINOGRAD_OUTPUT) && conv_filter(n);
+}
+
+/* What the convolution takes directly, so that layers compare. */
 static double conv_flop(const Node *n, double outputs)
 {
-    const Shape *filter = &n->in[1]->tensor.shape;
+    const Shape *filter = &conv_filter(n)->tensor.shape;
     double taps = (double)filter->dim[1] * filter->dim[2] * filter->dim[3];
+    bool bias = n->arity == (n->op == OP_CONV2D ? 3 : 2);
 
-    return outputs * (2 * taps - (n->arity == 3 ? 0 : 1));
+    return outputs * (2 * taps - !bias);
 }
 
 /* Multiplications and additions of one image; a comparison counts as an addition. */
@@ -36,7 +44,7 @@ static double node_flop(const Node *n)
     const Shape *s = &n->tensor.shape;
     double outputs = s->rank > 0 ? (double)shape_elements(s) / s->dim[0] : 0;
 
-    if (n->op == OP_CONV2D)
+    if (is_conv(n))
         return conv_flop(n, outputs);
     if (n->op == OP_MAXPOOL || n->op == OP_AVGPOOL)
         return outputs * n->attr.window.kernel_h * n->attr.window.kernel_w;
@@ -83,23 +91,28 @@ static const char *layer_name(Pool *pool, const char *parameter, int parts)
     return pool_format(pool, "%.*s", (int)length, parameter);
 }
 
+/* s: NULL for none. */
+static void add_parameter(Row *row, const Storage *s, bool *counted, const Module *m)
+{
+    for (int j = 0; s && j < m->storage_count; j++) {
+        if (m->storage[j] != s || counted[j])
+            continue;
+        counted[j] = true;
+        row->parameters += shape_elements(&s->tensor.shape);
+    }
+}
+
 static void add_parameters(Row *row, const Node *n, bool *counted, const Module *m)
 {
-    for (int i = 0; i < n->arity; i++) {
-        const Storage *s = operand_storage(n->in[i]);
-
-        for (int j = 0; s && j < m->storage_count; j++) {
-            if (m->storage[j] != s || counted[j])
-                continue;
-            counted[j] = true;
-            row->parameters += shape_elements(&s->tensor.shape);
-        }
-    }
+    if (is_conv(n))
+        add_parameter(row, operand_storage(conv_filter(n)), counted, m);
+    for (int i = 0; i < n->arity; i++)
+        add_parameter(row, operand_storage(n->in[i]), counted, m);
 }
 
 static void add_to_row(Row *row, const Node *n, Pool *pool)
 {
-    const Storage *filter = n->op == OP_CONV2D ? operand_storage(n->in[1]) : NULL;
+    const Storage *filter = is_conv(n) ? operand_storage(conv_filter(n)) : NULL;
 
     if (filter) {
         row->convolutions++;
@@ -138,7 +151,8 @@ static Table make_table(const Graph *g)
         const Node *n = g->node[i];
         Row *row;
 
-        if (!forward[i] || n->op == OP_INPUT || (n->op == OP_CAST && operand_storage(n)))
+        if (!forward[i] || n->op == OP_INPUT || op_is_of_filters(n->op) ||
+            (n->op == OP_CAST && operand_storage(n)))
             continue;
         row = row_for(&t, n, pool);
         add_to_row(row, n, pool);

@@ -550,6 +550,15 @@ const Storage *operand_storage(const Node *operand)
     return operand->op == OP_STATE ? operand->storage : NULL;
 }
 
+Node *conv_filter(const Node *n)
+{
+    if (n->op == OP_WINOGRAD_OUTPUT)
+        n = n->in[0];
+    if (n->op == OP_WINOGRAD_MULTIPLY)
+        return n->in[1]->op == OP_WINOGRAD_FILTER ? n->in[1]->in[0] : NULL;
+    return n->op == OP_CONV2D || n->op == OP_CONV2D_TRANSPOSE ? n->in[1] : NULL;
+}
+
 /* ---- placed values ---- */
 
 /* A parameter may have as many channels as the batch has images, so the ops decide. */

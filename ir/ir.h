@@ -469,6 +469,9 @@ int *graph_use_counts(const Graph *g, Pool *pool);
 const Node *behind_cast(const Node *operand);
 /* The storage that an operand is, itself or through a cast; NULL where it is computed. */
 const Storage *operand_storage(const Node *operand);
+/* The filter of a convolution, of its products in tiles or their result: before Winograd's
+ * transform; NULL for other nodes. */
+Node *conv_filter(const Node *n);
 
 /* True where the first dimension of n counts images (decided from the ops, not from the extent). */
 bool is_per_image(const Graph *g, const Node *n);

@@ -1,25 +1,15 @@
-/* fuse for the CPU: mlpconv blocks as kernels of row ops; backward, the gradients of a block's maps
- * in one such kernel, and a kernel for each convolution's parameters. */
+/* fuse for the CPU: mlpconv blocks as kernels of row ops; backward, the gradients of a block's
+ * maps, biases and 1x1 filters in one such kernel, and a kernel for each larger filter. */
 #include "fuse.h"
 
 /* Above this many bytes for one row of a block's values, strips no longer stay in a level-2 cache
  * and a 1x1 convolution gains nothing from being fused. */
 enum { FUSED_ROW_BYTES = 256 * 1024 };
 
-/* The filter of a convolution, before Winograd's transform. */
-static Node *filter_of(const Node *conv)
-{
-    if (conv->op == OP_WINOGRAD_OUTPUT)
-        conv = conv->in[0];
-    if (conv->op == OP_WINOGRAD_MULTIPLY)
-        return conv->in[1]->op == OP_WINOGRAD_FILTER ? conv->in[1]->in[0] : NULL;
-    return conv->op == OP_CONV2D || conv->op == OP_CONV2D_TRANSPOSE ? conv->in[1] : NULL;
-}
-
 /* The parameter of a forward convolution, read as it is or through a cast; NULL for other nodes. */
 static const Storage *filter_storage(const Node *conv)
 {
-    const Node *filter = filter_of(conv);
+    const Node *filter = conv_filter(conv);
     return filter ? operand_storage(filter) : NULL;
 }
 
@@ -83,8 +73,8 @@ static void fuse_forward(Fuser *f, Node *conv)
 
 static bool is_dgrad(const Node *n)
 {
-    return n->op != OP_WINOGRAD_MULTIPLY && filter_of(n) &&
-           filter_of(n)->op == OP_FILTER_TRANSPOSE;
+    return n->op != OP_WINOGRAD_MULTIPLY && conv_filter(n) &&
+           conv_filter(n)->op == OP_FILTER_TRANSPOSE;
 }
 
 /* Ops whose result is the gradient of a map, row by row. */
@@ -116,9 +106,9 @@ static char *gradient_name(Fuser *f, const Node *n, const Node *mask)
                     forward->class == KERNEL_MLPCONV_FORWARD))
         return pool_format(f->pool, "%s_backward",
                            fuse_identifier(f->pool, filter_storage(forward->node[0])->name));
-    if (is_dgrad(n) && filter_of(n)->in[0]->op == OP_STATE)
+    if (is_dgrad(n) && conv_filter(n)->in[0]->op == OP_STATE)
         return pool_format(f->pool, "%s_dgrad",
-                           fuse_identifier(f->pool, filter_of(n)->in[0]->storage->name));
+                           fuse_identifier(f->pool, conv_filter(n)->in[0]->storage->name));
     return pool_strdup(f->pool, op_name(n->op));
 }
 
@@ -205,7 +195,7 @@ static bool is_filter(const Graph *g, const Node *n)
 {
     bool used = false;
     for (int i = 0; i < g->node_count; i++) {
-        const Node *filter = filter_of(g->node[i]);
+        const Node *filter = conv_filter(g->node[i]);
         used |= filter && (filter == n || behind_cast(filter) == n);
     }
     return used && (n->op == OP_STATE || n->in[0]->op == OP_STATE);
@@ -235,7 +225,7 @@ static const Node *product_of(const Graph *g, const Node *n)
 /* conv_2_0_winograd_input, conv_2_0_dgrad_winograd_input ... */
 static char *winograd_name(Fuser *f, const Node *n)
 {
-    const Node *filter = filter_of(product_of(f->g, n));
+    const Node *filter = conv_filter(product_of(f->g, n));
     bool dgrad = filter && filter->op == OP_FILTER_TRANSPOSE;
     const Node *state = dgrad ? filter->in[0] : filter;
     if (!state || state->op != OP_STATE)

@@ -128,7 +128,7 @@ static int64_t image_bytes(const Graph *g)
     return bytes;
 }
 
-/* As many images as fit the share of the cache, in chunks of equal size. */
+/* As many images as CHUNK_BYTES allow, in chunks of equal size. */
 static int chunk_images(const Graph *g)
 {
     int64_t bytes = image_bytes(g), fit = bytes > 0 ? CHUNK_BYTES / bytes : g->batch;

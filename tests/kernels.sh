@@ -86,10 +86,11 @@ for pass in fuse winograd mask; do
     check "kernels of a wide network without pass $pass" without $pass
 done
 
-# A network whose gradients are the results of one convolution, b, element by element. The image is a
-# pixel: each tap of a makes one pixel of b's input, so that a's gradient is b's data gradient; each tap
-# of d meets one pixel of b's result. The pixel is far from 0, so that gradients are much larger than
-# the parameters that they move. linear_network KERNEL PADDING CHANNELS
+# A network whose gradients are the results of one convolution, b, element by element. The image
+# is a pixel: each tap of a makes one pixel of b's input, so that a's gradient is b's data
+# gradient; each tap of d meets one pixel of b's result. The pixel is far from 0, so that
+# gradients are much larger than the parameters that they move.
+# linear_network KERNEL PADDING CHANNELS
 linear_network() {
     cat <<END
 model: linear

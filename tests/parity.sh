@@ -1,8 +1,8 @@
 #!/bin/bash
 # PyTorch parity: each case of tests/pytorch, trained by ninc at -O0 and -O2 from the same weights
 # on the same images, against committed float64 values of real PyTorch. Then that a small error
-# would be seen, that the number of threads changes no bit, and that images a chunk and instruction set
-# do not matter.
+# would be seen, that the number of threads changes no bit, and that images a chunk and instruction
+# set do not matter.
 # $NINC and $BUILD name the compiler and the build directory; $QUICK leaves out the seed network;
 # $DEVICE is the trainer's --device (default cpu).
 . tests/lib.sh
@@ -133,13 +133,14 @@ with_chunk() {
 # Sums in parts, Winograd's sums over the tiles of a chunk; the last chunk is a part.
 threads_of_wide() {
     wide_network >"$work/wide.yaml"
-    with_chunk 5 "$work/wide.yaml" 16 2 "$work/threads" && grep -q '= winograd_wgrad .* kernel=5x5' \
-        "$work/threads/wide.ir" && grep -q ' at partial+' "$work/threads/wide.ir" &&
+    with_chunk 5 "$work/wide.yaml" 16 2 "$work/threads" &&
+        grep -q '= winograd_wgrad .* kernel=5x5' "$work/threads/wide.ir" &&
+        grep -q ' at partial+' "$work/threads/wide.ir" &&
         same_bits "$work/threads" random
 }
 check "threads 1, 2, 3, 8 give the same bits: in tiles, chunks of 5 of 16 images" threads_of_wide
 
-# chunks CASE LEVEL STEPS: the reference however a batch of 4 is cut into chunks, the last one a part.
+# chunks CASE LEVEL STEPS: the reference, however a batch of 4 is cut into chunks.
 chunks() {
     local n
     for n in 1 2 3; do

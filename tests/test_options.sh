@@ -57,6 +57,8 @@ check "version" prints "^ninc [0-9]" --version
 check "list of passes" prints "^autodiff" --list-passes
 check "list of ops" prints "^conv2d .*2 to 3" --list-ops
 check "summary" prints "^conv.0 .* 28x28x32 .* 3,872 " --emit=summary $model
+check "summary of a layer in tiles" prints "^conv.2 *mlpconv .* 14x14x48 .* 56,736  *22.21 " \
+    --emit=summary $model
 check "verbose summary" prints "^kernels of eval" -v --emit=summary $model
 check "memory report" prints "^total [0-9,]*: state" --memory-report --emit=summary $model
 check "dot" prints "^digraph" --emit=dot $model
