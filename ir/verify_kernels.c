@@ -541,6 +541,23 @@ static bool check_chunk_reads(const Verifier *v)
     return true;
 }
 
+/* On the CPU only the update kernel adds up the copies of a sum in parts. */
+static bool check_part_reads(const Verifier *v)
+{
+    if (v->g->target != TARGET_CPU)
+        return true;
+    for (int i = 0; i < v->g->node_count; i++) {
+        const Node *n = v->g->node[i];
+        for (int k = 0; k < n->arity; k++)
+            if (n->in[k]->place.region == REGION_PARTIAL && n->kernel->class != KERNEL_UPDATE)
+                return verify_node_fault(v, n, "only an update kernel adds up a sum in parts");
+    }
+    for (int i = 0; i < v->g->output_count; i++)
+        if (v->g->output[i].node->place.region == REGION_PARTIAL)
+            return verify_node_fault(v, v->g->output[i].node, "it is returned, but lies in parts");
+    return true;
+}
+
 bool verify_places(const Verifier *v)
 {
     bool *escapes = graph_escapes(v->g, v->pool), good = true;
@@ -549,6 +566,7 @@ bool verify_places(const Verifier *v)
     if (v->g->shared_bound > v->g->shared_bytes || v->g->chunk_bound > v->g->chunk_bytes ||
         v->g->thread_bound > v->g->thread_bytes)
         good = verify_fault(v, (Loc){0}, "a region is smaller than its lower bound");
-    return good && check_chunk_reads(v) && check_overlaps(v, REGION_SHARED) &&
-           check_overlaps(v, REGION_CHUNK) && check_overlaps(v, REGION_THREAD);
+    return good && check_chunk_reads(v) && check_part_reads(v) &&
+           check_overlaps(v, REGION_SHARED) && check_overlaps(v, REGION_CHUNK) &&
+           check_overlaps(v, REGION_THREAD);
 }
