@@ -235,25 +235,17 @@ bool value_is_in_parts(const Node *n)
     return n->kernel->target == TARGET_CUDA || (kernel_is_rows(n->kernel) && !sums_only(n->kernel));
 }
 
-static bool has_parts(const Kernel *k)
-{
-    for (int i = 0; i < k->node_count; i++)
-        if (value_is_in_parts(k->node[i]))
-            return true;
-    return false;
-}
-
 static Slices rows_slices(const Graph *g, const Kernel *k)
 {
     Slices slices = {1, true};
-    if (has_parts(k))
-        return (Slices){PARTIALS, false};
     if (sums_only(k)) {
         for (int i = 0; i < k->node_count; i++)
-            if (wgrad_units(k->node[i]) > slices.count)
-                slices.count = wgrad_units(k->node[i]);
+            slices.count = (int)larger(slices.count, wgrad_units(k->node[i]));
         return slices;
     }
+    for (int i = 0; i < k->node_count; i++)
+        if (op_sums_images(k->node[i]->op))
+            return (Slices){PARTIALS, false};
     Statement *list = xmalloc((size_t)k->node_count * sizeof *list);
     int count = kernel_statements(k, list), height = statement_height(&list[0]);
     bool strips = list[count - 1].segment == 0 && k->strip > 0;

@@ -526,35 +526,34 @@ static bool check_overlaps(const Verifier *v, Region region)
     return true;
 }
 
-/* A chunk's value is gone when the chunk is: its readers are chunk kernels. */
-static bool check_chunk_reads(const Verifier *v)
+/* A chunk's value is gone when the chunk is: its readers are chunk kernels. On the CPU only the
+ * update kernel adds up the copies of a sum in parts. `reader`: NULL where the graph returns it. */
+static const char *read_fault(const Node *n, const Kernel *reader)
 {
-    for (int i = 0; i < v->g->node_count; i++) {
-        const Node *n = v->g->node[i];
-        for (int k = 0; k < n->arity; k++)
-            if (n->in[k]->place.region == REGION_CHUNK && n->kernel->phase != PHASE_CHUNK)
-                return verify_node_fault(v, n, "it reads a chunk's value after the images");
-    }
-    for (int i = 0; i < v->g->output_count; i++)
-        if (v->g->output[i].node->place.region == REGION_CHUNK)
-            return verify_node_fault(v, v->g->output[i].node, "it is returned, but lies in chunk");
-    return true;
+    bool parts = n->place.region == REGION_PARTIAL && n->kernel->target == TARGET_CPU;
+    if (n->place.region == REGION_CHUNK && !reader)
+        return "it is returned, but lies in chunk";
+    if (n->place.region == REGION_CHUNK && reader->phase != PHASE_CHUNK)
+        return "it reads a chunk's value after the images";
+    if (parts && !reader)
+        return "it is returned, but lies in parts";
+    if (parts && reader->class != KERNEL_UPDATE)
+        return "only an update kernel adds up a sum in parts";
+    return NULL;
 }
 
-/* On the CPU only the update kernel adds up the copies of a sum in parts. */
-static bool check_part_reads(const Verifier *v)
+static bool check_reads(const Verifier *v)
 {
-    if (v->g->target != TARGET_CPU)
-        return true;
+    const char *fault;
     for (int i = 0; i < v->g->node_count; i++) {
         const Node *n = v->g->node[i];
         for (int k = 0; k < n->arity; k++)
-            if (n->in[k]->place.region == REGION_PARTIAL && n->kernel->class != KERNEL_UPDATE)
-                return verify_node_fault(v, n, "only an update kernel adds up a sum in parts");
+            if ((fault = read_fault(n->in[k], n->kernel)))
+                return verify_node_fault(v, n, fault);
     }
     for (int i = 0; i < v->g->output_count; i++)
-        if (v->g->output[i].node->place.region == REGION_PARTIAL)
-            return verify_node_fault(v, v->g->output[i].node, "it is returned, but lies in parts");
+        if ((fault = read_fault(v->g->output[i].node, NULL)))
+            return verify_node_fault(v, v->g->output[i].node, fault);
     return true;
 }
 
@@ -566,7 +565,7 @@ bool verify_places(const Verifier *v)
     if (v->g->shared_bound > v->g->shared_bytes || v->g->chunk_bound > v->g->chunk_bytes ||
         v->g->thread_bound > v->g->thread_bytes)
         good = verify_fault(v, (Loc){0}, "a region is smaller than its lower bound");
-    return good && check_chunk_reads(v) && check_part_reads(v) &&
+    return good && check_reads(v) &&
            check_overlaps(v, REGION_SHARED) && check_overlaps(v, REGION_CHUNK) &&
            check_overlaps(v, REGION_THREAD);
 }
