@@ -47,6 +47,23 @@ const char *tile_name(Pool *pool, const TileUse *use);
 /* Takes the tile into the set; its name. */
 const char *use_tile(CpuEmitter *e, TileUse use);
 const char *c_type(DType dtype);
+/* extent = larges * large + smalls * (large - 1), with as few tiles as `most` allows. */
+typedef struct Split {
+    int large, larges, smalls;
+} Split;
+
+Split split_evenly(int extent, int most);
+
+/* Of the gradient that a weight gradient's tiles read again and again: half a level-1 cache. */
+enum { WGRAD_STRIP_BYTES = 24 * 1024 };
+
+/* The register tiles of a weight gradient's run. */
+typedef struct WgradTiles {
+    Split split;
+    const char *large_tile, *small_tile;
+} WgradTiles;
+
+WgradTiles wgrad_tiles(CpuEmitter *e, int run, int most, int vectors);
 /* The C name of an op's constants. */
 const char *table_name(const CpuEmitter *e, const Node *n);
 

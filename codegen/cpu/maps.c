@@ -1,4 +1,5 @@
 /* The maps that row ops work on: how they lie, and the Map of each in emitted code. */
+#include "../../ir/numbers.h"
 #include "cpu.h"
 
 #include <string.h>
@@ -10,7 +11,7 @@ MapShape map_shape(const Node *n)
     MapShape s = {.height = d[1], .width = d[2], .channels = d[3]};
     bool blocked = l->kind == LAYOUT_NCHWC;
     s.lanes = map_lanes(n);
-    s.blocks = blocked ? (d[3] + l->block - 1) / l->block : 1;
+    s.blocks = blocked ? (int)ceil_div(d[3], l->block) : 1;
     s.row = (int64_t)(d[2] + 2 * l->halo_w) * s.lanes;
     s.block = (l->strip > 0 ? l->strip : d[1] + 2 * l->halo_h) * s.row;
     s.image = l->strip > 0 ? 0 : image_elements(n);

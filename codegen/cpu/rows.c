@@ -236,11 +236,16 @@ static void emit_images(CpuEmitter *e, const Statement *s, int count)
     emit_close(e);
 }
 
+/* Strips of an image. */
+static int strips_of(const CpuEmitter *e, const Statement *s)
+{
+    return (int)ceil_div(statement_height(&s[0]), e->kernel->strip);
+}
+
 /* One strip, `unit`; the first of an image zeroes the halos. */
 static void emit_strip(CpuEmitter *e, const Statement *s, int count, const char *unit)
 {
-    int height = statement_height(&s[0]), strip = e->kernel->strip;
-    int strips = (height + strip - 1) / strip;
+    int height = statement_height(&s[0]), strip = e->kernel->strip, strips = strips_of(e, s);
     Touched t = touched_by(e, s, count);
     emit_line(e, "const ptrdiff_t n = %s / %d;", unit, strips);
     emit_line(e, "const int r0 = (int)(%s %% %d) * %d, r1 = smaller(r0 + %d, %d);", unit, strips,
@@ -255,7 +260,7 @@ static void emit_strip(CpuEmitter *e, const Statement *s, int count, const char 
 /* A slice is one strip of one image. */
 static void emit_strips(CpuEmitter *e, const Statement *s, int count)
 {
-    int strips = (int)ceil_div(statement_height(&s[0]), e->kernel->strip);
+    int strips = strips_of(e, s);
     emit_line(e, "if (range->slice >= range->images * %d)", strips);
     emit_line(e, "    return;");
     emit_strip(e, s, count, "range->slice");
@@ -264,7 +269,7 @@ static void emit_strips(CpuEmitter *e, const Statement *s, int count)
 /* A slice is a run of strips, which it sums in its own copy of each sum. */
 static void emit_parts(CpuEmitter *e, const Statement *s, int count)
 {
-    int strips = (int)ceil_div(statement_height(&s[0]), e->kernel->strip);
+    int strips = strips_of(e, s);
     emit_line(e, "const ptrdiff_t strips = range->images * %d;", strips);
     emit_open(e, "if (!range->accumulate)");
     for (int i = 0; i < count; i++)

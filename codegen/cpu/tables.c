@@ -2,37 +2,17 @@
 #include "../../ir/numbers.h"
 #include "cpu.h"
 
-/* Of the gradient that a weight gradient's tiles read again and again: half a level-1 cache. */
-enum { WGRAD_STRIP_BYTES = 24 * 1024 };
-
-/* extent = larges * large + smalls * (large - 1), with as few tiles as `most` allows. */
-typedef struct Split {
-    int large, larges, smalls;
-} Split;
-
-static Split split(int extent, int most)
-{
-    int tiles = (extent + most - 1) / most, large = (extent + tiles - 1) / tiles;
-    int larges = extent - tiles * (large - 1);
-    return (Split){large, larges, tiles - larges};
-}
-
 /* A RowTiles initialiser for a row of `pixels`, in tiles of at most `most`. */
 static const char *row_tiles(CpuEmitter *e, int pixels, int most, int vectors, int step, int spread)
 {
     if (pixels < 1)
         return "{0}";
-    Split s = split(pixels, most);
+    Split s = split_evenly(pixels, most);
     const char *large = use_tile(e, (TileUse){false, s.large, vectors, step, spread});
     const char *small = large;
     if (s.smalls)
         small = use_tile(e, (TileUse){false, s.large - 1, vectors, step, spread});
     return pool_format(e->pool, "{%s, %s, %d, %d, %d}", large, small, s.large, s.larges, s.smalls);
-}
-
-static const char *wgrad_tile(CpuEmitter *e, int count, int vectors)
-{
-    return use_tile(e, (TileUse){true, count, vectors, 0, 1});
 }
 
 /* The vectors of a filter (or its gradient) packed for contraction n, whose input has blocks of
@@ -59,7 +39,7 @@ static void table_conv(CpuEmitter *e, const Node *n)
                 "    .stride_h = %d, .padding_h = %d, .step = %d, .padding = %d,\n"
                 "    .tiles = %s};\n",
                 table_name(e, n), x.blocks, k->kernel_h, k->kernel_w * x.lanes,
-                (filters + filter->out_block - 1) / filter->out_block, vectors, k->stride_h,
+                (int)ceil_div(filters, filter->out_block), vectors, k->stride_h,
                 k->padding_h, step, k->padding_w * x.lanes,
                 row_tiles(e, n->tensor.shape.dim[2], n->tile.pixels, vectors, step, 1));
 }
@@ -70,7 +50,7 @@ static void table_transpose(CpuEmitter *e, const Node *n)
     const Layout *filter = &n->in[1]->tensor.layout;
     const int32_t *d = n->tensor.shape.dim;
     int lanes = graph_lanes(e->graph), vectors = packed_vectors(e, n, filter, lanes);
-    int more = (d[2] + k->stride_w - 1) / k->stride_w;
+    int more = (int)ceil_div(d[2], k->stride_w);
     text_append(e->tables,
                 "static const ConvTranspose %s = {\n"
                 "    .in_blocks = %d, .kernel_h = %d, .kernel_w = %d,\n"
@@ -78,7 +58,7 @@ static void table_transpose(CpuEmitter *e, const Node *n)
                 "    .stride_h = %d, .stride_w = %d, .padding_h = %d, .padding_w = %d,\n"
                 "    .width = %d,\n    .more = %s,\n    .fewer = %s};\n",
                 table_name(e, n), map_shape(n->in[0]).blocks, k->kernel_h, k->kernel_w,
-                (d[3] + filter->out_block - 1) / filter->out_block, vectors, k->stride_h,
+                (int)ceil_div(d[3], filter->out_block), vectors, k->stride_h,
                 k->stride_w, k->padding_h, k->padding_w, d[2],
                 row_tiles(e, more, n->tile.pixels, vectors, lanes, k->stride_w),
                 row_tiles(e, more - 1, n->tile.pixels, vectors, lanes, k->stride_w));
@@ -94,9 +74,7 @@ static void table_wgrad(CpuEmitter *e, const Node *n)
     int rows = value_is_in_parts(n) ? e->kernel->strip : dy[1];
     int64_t fit = larger(WGRAD_STRIP_BYTES / (dy[2] * vectors * 64), 1);
     int strip = (int)ceil_div(rows, ceil_div(rows, fit)); /* equal strips */
-    Split s = split(k->kernel_w * x.lanes, n->tile.pixels);
-    const char *large = wgrad_tile(e, s.large, vectors);
-    const char *small = s.smalls ? wgrad_tile(e, s.large - 1, vectors) : large;
+    WgradTiles tiles = wgrad_tiles(e, k->kernel_w * x.lanes, n->tile.pixels, vectors);
     text_append(e->tables,
                 "static const Wgrad %s = {\n"
                 "    .in_blocks = %d, .kernel_h = %d, .run = %d, .groups = %d, .vectors = %d,\n"
@@ -105,9 +83,10 @@ static void table_wgrad(CpuEmitter *e, const Node *n)
                 "    .large_tile = %s, .small_tile = %s,\n"
                 "    .large = %d, .larges = %d, .smalls = %d};\n",
                 table_name(e, n), x.blocks, k->kernel_h, k->kernel_w * x.lanes,
-                (filters + filter->out_block - 1) / filter->out_block, vectors, k->stride_h,
+                (int)ceil_div(filters, filter->out_block), vectors, k->stride_h,
                 k->padding_h, dy[1], dy[2], strip, k->stride_w * x.lanes,
-                k->padding_w * x.lanes, large, small, s.large, s.larges, s.smalls);
+                k->padding_w * x.lanes, tiles.large_tile, tiles.small_tile, tiles.split.large,
+                tiles.split.larges, tiles.split.smalls);
 }
 
 /* input: the node whose shape is the pool's input; output likewise. */

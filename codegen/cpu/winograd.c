@@ -2,9 +2,7 @@
 #include "../../ir/numbers.h"
 #include "cpu.h"
 
-/* Of the frequencies of dy that a weight gradient's tiles read again and again: a part of a level-1
- * cache. */
-enum { STRIP_BYTES = 24 * 1024, LANES = 16 };
+enum { LANES = 16 };
 
 static int blocks_of(int channels)
 {
@@ -104,21 +102,19 @@ static void emit_multiply(CpuEmitter *e, const Node *n)
 static void emit_wgrad(CpuEmitter *e, const Node *n)
 {
     const int32_t *x = n->in[0]->tensor.shape.dim, *du = n->tensor.shape.dim;
-    int vectors = n->tile.vectors, tiles = (int)ceil_div(LANES, n->tile.pixels);
-    int large = (int)ceil_div(LANES, tiles), larges = LANES - tiles * (large - 1);
-    const char *large_tile = use_tile(e, (TileUse){true, large, vectors, 0, 1});
-    const char *small_tile =
-        tiles > larges ? use_tile(e, (TileUse){true, large - 1, vectors, 0, 1}) : large_tile;
+    int vectors = n->tile.vectors;
+    WgradTiles tiles = wgrad_tiles(e, LANES, n->tile.pixels, vectors);
     text_append(e->tables,
                 "static const WinogradWgrad %s = {\n"
                 "    .large_tile = %s, .small_tile = %s,\n"
                 "    .large = %d, .larges = %d, .smalls = %d,\n"
                 "    .frequencies = %d, .tiles = %d, .in_blocks = %d, .out_blocks = %d,\n"
                 "    .groups = %d, .vectors = %d, .strip = %d};\n",
-                table_name(e, n), large_tile, small_tile, large, larges, tiles - larges, x[1],
+                table_name(e, n), tiles.large_tile, tiles.small_tile, tiles.split.large,
+                tiles.split.larges, tiles.split.smalls, x[1],
                 x[2], blocks_of(du[1]), blocks_of(du[0]), (int)ceil_div(du[0], LANES * vectors),
                 vectors,
-                STRIP_BYTES / (64 * vectors));
+                WGRAD_STRIP_BYTES / (64 * vectors));
     emit_line(e, "winograd_wgrad(&%s, %s, %s, %s, range);", table_name(e, n),
               value_name(e, n->in[0]), value_name(e, n->in[1]), value_name(e, n));
 }

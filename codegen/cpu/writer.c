@@ -1,4 +1,5 @@
 /* Lines, blocks and names of emitted code. */
+#include "../../ir/numbers.h"
 #include "cpu.h"
 
 static void write_line(CpuEmitter *e, const char *format, va_list ap, const char *end)
@@ -85,4 +86,20 @@ const char *use_tile(CpuEmitter *e, TileUse use)
 const char *table_name(const CpuEmitter *e, const Node *n)
 {
     return pool_format(e->pool, "%s_v%d", e->kernel->name, e->number[n->id]);
+}
+
+Split split_evenly(int extent, int most)
+{
+    int tiles = (int)ceil_div(extent, most), large = (int)ceil_div(extent, tiles);
+    int larges = extent - tiles * (large - 1);
+    return (Split){large, larges, tiles - larges};
+}
+
+WgradTiles wgrad_tiles(CpuEmitter *e, int run, int most, int vectors)
+{
+    Split s = split_evenly(run, most);
+    const char *large = use_tile(e, (TileUse){true, s.large, vectors, 0, 1}), *small = large;
+    if (s.smalls)
+        small = use_tile(e, (TileUse){true, s.large - 1, vectors, 0, 1});
+    return (WgradTiles){s, large, small};
 }
