@@ -138,6 +138,10 @@ void emit_cpu(const Module *m, Text *out)
     if (bf16)
         text_append(out, "\n#define NINC_BF16\n");
     emit_header(&embedded_cpu_h, out);
+    text_append(out, "\n");
+    emit_header(&embedded_pool_h, out);
+    text_append(out, "\n");
+    emit_header(&embedded_image_h, out);
     if (bf16) {
         text_append(out, "\n");
         emit_header(&embedded_cpu_bf16_h, out);

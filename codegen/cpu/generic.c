@@ -1,5 +1,6 @@
 /* Plain loops for one node, straight from the op's definition, over values in any layout. This is
  * every kernel at -O0, and the small ones at any level. */
+#include "../../ir/numbers.h"
 #include "cpu.h"
 
 #include <string.h>
@@ -17,11 +18,6 @@ static const char *quotient(const CpuEmitter *e, const char *x, int block, int e
 static const char *remainder_of(const CpuEmitter *e, const char *x, int block, int extent)
 {
     return extent <= block ? x : pool_format(e->pool, "%s %% %d", x, block);
-}
-
-static int blocks_of(int extent, int block)
-{
-    return (extent + block - 1) / block;
 }
 
 /* Appends `+ (x + shift) * stride`, without what is zero or one. */
@@ -76,7 +72,7 @@ static const char *filter_index(const CpuEmitter *e, const Node *v, const char *
                            i, d[2], kh, d[3], kw);
     int64_t tap = (int64_t)l->block * l->out_block, line = d[3] * tap, square = d[2] * line;
     Text sum = {0};
-    add_term(&sum, quotient(e, o, l->out_block, d[0]), 0, blocks_of(d[1], l->block) * square);
+    add_term(&sum, quotient(e, o, l->out_block, d[0]), 0, ceil_div(d[1], l->block) * square);
     add_term(&sum, quotient(e, i, l->block, d[1]), 0, square);
     add_term(&sum, kh, 0, line);
     add_term(&sum, kw, 0, tap);
