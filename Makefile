@@ -3,6 +3,7 @@
 #   make          ./ninc                         make test     all tests
 #   make demo     train on Fashion-MNIST         make asan     the same tests under sanitizers
 #   make deps     install what is missing        make bench    ninc beside PyTorch
+#   make python   PyTorch, TensorBoard, ONNX Runtime for the tests that need them
 #   make test-nvrtc  every CUDA kernel for every architecture
 #   make test-gpu, make bench-gpu  tests and benchmark on an NVIDIA GPU
 #
@@ -23,7 +24,8 @@ else
 NINC       = ninc
 endif
 
-STANDARD = -std=c11 -D_GNU_SOURCE $(WARNINGS) $(SANITIZERS)
+# Position-independent, as the runtime also goes into shared libraries.
+STANDARD = -std=c11 -D_GNU_SOURCE -fPIC $(WARNINGS) $(SANITIZERS)
 
 # Static where the library is installed so, that what we build runs where only libc is.
 library = $(if $(filter /%,$(shell $(CC) -print-file-name=lib$(1).a)),-l:lib$(1).a,-l$(1))
@@ -76,7 +78,8 @@ $(BUILD)/runtime/%.o: runtime/%.S $(wildcard runtime/sim/*) Makefile
 
 # ---- tests ----
 
-TOOL_LIBRARIES = $(LIBRARY) $(RUNTIME) $(call library,yaml) $(call library,jansson) \
+TOOL_LIBRARIES = $(LIBRARY) $(RUNTIME) $(call library,yaml) $(call library,png16) \
+                 $(call library,jpeg) $(call library,protobuf-c) $(call library,jansson) \
                  $(call library,z) $(OPENMP)
 TEST_LIBRARIES = -lcheck -lsubunit $(TOOL_LIBRARIES) -lrt
 
@@ -123,11 +126,17 @@ bench-gpu: all
 	    $$python bench/gpu.py $(BENCH_OPTIONS)
 
 # Debian's packages, and what each is for.
-PACKAGES = gcc g++ libc6-dev libyaml-dev libjansson-dev zlib1g-dev check libsubunit-dev \
+PACKAGES = gcc g++ libc6-dev libyaml-dev libjansson-dev zlib1g-dev libpng-dev libjpeg-dev \
+           libprotobuf-c-dev protobuf-c-compiler libonnx-dev check libsubunit-dev \
            dataset-fashion-mnist
 
 deps:
 	@PACKAGES="$(PACKAGES)" tests/deps.sh
+
+# What reads our files in the tests, as others will: PyTorch, TensorBoard, ONNX Runtime. Without it
+# those tests say SKIP.
+python:
+	@BUILD=build tests/python.sh
 
 install: all
 	install -D -m 755 ninc $(DESTDIR)$(PREFIX)/bin/ninc
@@ -150,7 +159,7 @@ tidy:
 FORMATTED = $(wildcard frontend/*.[ch] ir/*.[ch] passes/*.[ch] codegen/*.[ch] codegen/cpu/*.[ch] \
                        codegen/cuda/*.[ch] runtime/*.[ch] tests/*.[ch])
 
-.PHONY: all tests test test-nvrtc test-gpu asan demo bench bench-gpu deps install uninstall clean format tidy
+.PHONY: all python tests test test-nvrtc test-gpu asan demo bench bench-gpu deps install uninstall clean format tidy
 .SECONDARY:
 .DELETE_ON_ERROR:
 

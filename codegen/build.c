@@ -334,7 +334,8 @@ static bool has_static(Build *b, const char *name)
 
 static int link_trainer(Build *b, const char *const *objects, int object_count)
 {
-    static const char *const libraries[] = {"jansson", "z", "gomp"};
+    static const char *const libraries[] = {"png16", "jpeg", "protobuf-c",
+                                            "jansson", "z", "gomp"};
     const char *paths[MAX_OBJECTS + 4] = {scratch_path(b, "trainer")};
     char *flags = pool_format(b->pool, "%s -o", NINC_TRAINER_FLAGS), *list = "";
     int count = 1;

@@ -301,3 +301,11 @@ void dataset_free(Dataset *d)
     free(d->label);
     *d = (Dataset){0};
 }
+
+int32_t *dataset_order(const Dataset *d)
+{
+    int32_t *order = xmalloc((size_t)d->count * sizeof *order);
+    for (int i = 0; i < d->count; i++)
+        order[i] = i;
+    return order;
+}

@@ -6,6 +6,7 @@
 
 #include "device.h"
 
+#include <signal.h>
 #include <stdio.h>
 
 /* ---- fault.c ---- */
@@ -86,6 +87,8 @@ typedef enum Split { SPLIT_TRAIN, SPLIT_TEST } Split;
 int dataset_read(const NincModel *model, const char *data, uint64_t seed, Split split,
                  Dataset *out);
 void dataset_free(Dataset *d);
+/* 0, 1, ... count-1: the images in the order of the file; the caller frees it. */
+int32_t *dataset_order(const Dataset *d);
 
 /* ---- weights.c ---- */
 
@@ -162,6 +165,16 @@ typedef struct TrainOptions {
  *
  * Trains; returns the exit status (128 + the signal's number after SIGINT or SIGTERM). */
 int train(const NincModel *model, const DeviceTable *table, const TrainOptions *options);
+
+/* ---- evaluate.c ---- */
+
+/* sum / count; NaN of nothing. */
+double mean(double sum, int64_t count);
+
+/* Runs the eval program over all images; stops early, with the sums so far, when *stop (may be
+ * NULL) becomes a signal's number. */
+int evaluate_set(const NincModel *model, const DeviceTable *table, Device *device,
+                 const Dataset *data, const volatile sig_atomic_t *stop, Metrics *out);
 
 typedef struct EvalOptions {
     const char *data, *weights;

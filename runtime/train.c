@@ -26,7 +26,6 @@ typedef struct Run {
     Weights *weights;
     Dataset train, test;
     int32_t *order; /* of the training images in this epoch */
-    int32_t *test_order;
     Log log;
     Sums logged, stall, shown; /* since the last log line, stall check, drawing of the bar */
     double collected_at;       /* seconds; when the device's metrics were last read */
@@ -63,11 +62,6 @@ static void add_sums(Sums *w, const Metrics *m, double seconds)
     w->correct += m->correct;
     w->images += m->images;
     w->seconds += seconds;
-}
-
-static double mean(double sum, int64_t count)
-{
-    return count > 0 ? sum / (double)count : NAN;
 }
 
 static void warn_dead(Run *r, const char *seen)
@@ -161,29 +155,13 @@ static int show_progress(Run *r)
 
 /* ---- evaluation ---- */
 
-/* Sums over the whole data set; `order` is 0, 1, 2, ... Stops early at a signal. */
-static int evaluate_set(const NincModel *model, const DeviceTable *table, Device *device,
-                        const Dataset *data, const int32_t *order, Metrics *out)
-{
-    const NincProgram *program = &device_target(model, table)->eval;
-    for (int at = 0; at < data->count && !stop_signal; at += program->batch) {
-        int left = data->count - at;
-        StepInput input = {.data = data,
-                           .index = order + at,
-                           .valid = left < program->batch ? left : program->batch};
-        if (table->step(device, program, &input) < 0)
-            return -1;
-    }
-    return table->read_metrics(device, out);
-}
-
 static int evaluate_epoch(Run *r, int epochs_done)
 {
     Metrics m;
     if (r->options->no_eval)
         return 0;
     if (collect(r) < 0 ||
-        evaluate_set(r->model, r->table, r->device, &r->test, r->test_order, &m) < 0)
+        evaluate_set(r->model, r->table, r->device, &r->test, &stop_signal, &m) < 0)
         return -1;
     r->collected_at = clock_seconds(); /* the speed of training does not count evaluation */
     if (stop_signal)
@@ -300,26 +278,15 @@ static int train_epochs(Run *r)
 
 /* ---- set-up ---- */
 
-static int32_t *identity(int count)
-{
-    int32_t *order = xmalloc((size_t)count * sizeof *order);
-    for (int i = 0; i < count; i++)
-        order[i] = i;
-    return order;
-}
-
 static int load_data(Run *r)
 {
     const TrainOptions *o = r->options;
     if (dataset_read(r->model, o->data, o->seed, SPLIT_TRAIN, &r->train) < 0)
         return -1;
-    r->order = identity(r->train.count);
+    r->order = dataset_order(&r->train);
     if (o->no_eval)
         return 0;
-    if (dataset_read(r->model, o->data, o->seed, SPLIT_TEST, &r->test) < 0)
-        return -1;
-    r->test_order = identity(r->test.count);
-    return 0;
+    return dataset_read(r->model, o->data, o->seed, SPLIT_TEST, &r->test);
 }
 
 static int load_weights(Run *r)
@@ -383,7 +350,6 @@ static void tear_down(Run *r)
     dataset_free(&r->train);
     dataset_free(&r->test);
     free(r->order);
-    free(r->test_order);
     free(r->checkpoint);
 }
 
@@ -401,42 +367,4 @@ int train(const NincModel *model, const DeviceTable *table, const TrainOptions *
     if (status < 0)
         return 1;
     return stop_signal ? 128 + stop_signal : 0;
-}
-
-/* ---- eval ---- */
-
-static int evaluate_weights(const NincModel *model, const DeviceTable *table, Device *device,
-                            const Dataset *data)
-{
-    Metrics m = {0};
-    int32_t *order = identity(data->count);
-    int status = evaluate_set(model, table, device, data, order, &m);
-    free(order);
-    if (status < 0)
-        return -1;
-    printf("test loss %.4f  test accuracy %.4f  (%lld images)\n", mean(m.loss, m.images),
-           mean((double)m.correct, m.images), (long long)m.images);
-    return fflush(stdout) == 0 ? 0 : fault("cannot write to standard output: %s", strerror(errno));
-}
-
-int evaluate(const NincModel *model, const DeviceTable *table, const EvalOptions *options)
-{
-    DeviceOptions device_options = options->device;
-    Dataset data = {0};
-    Device *device = NULL;
-    Weights *weights = weights_new(model);
-    int status = weights ? safetensors_read(options->weights, weights) : -1;
-    if (status == 0)
-        status = dataset_read(model, options->data, options->seed, SPLIT_TEST, &data);
-    if (status == 0 && !(device = device_open(model, &table, &device_options)))
-        status = -1;
-    if (status == 0)
-        status = weights_to_device(weights, table, device);
-    if (status == 0)
-        status = evaluate_weights(model, table, device, &data);
-    if (device)
-        table->close(device);
-    dataset_free(&data);
-    weights_free(weights);
-    return status < 0 ? 1 : 0;
 }

@@ -9,16 +9,21 @@ why() {
     libc6-dev) echo "the C library's headers" ;;
     libyaml-dev) echo "reads model files" ;;
     libjansson-dev) echo "reads and writes JSON: safetensors headers" ;;
+    libpng-dev | libjpeg-dev) echo "reads images to be classified" ;;
+    libprotobuf-c-dev | protobuf-c-compiler) echo "writes ONNX models and TensorBoard's events" ;;
+    libonnx-dev) echo "the schema of ONNX models" ;;
     zlib1g-dev) echo "reads compressed data sets" ;;
     check | libsubunit-dev) echo "the unit tests" ;;
     dataset-fashion-mnist) echo "the data set of the example models" ;;
+    python3-venv | python3-torch) echo "reads our files in the tests" ;;
     *) echo "needed" ;;
     esac
 }
 
 if ! command -v dpkg-query >/dev/null; then
-    echo "deps: this is not Debian, so nothing was checked; ninc needs gcc, libyaml, Jansson and" \
-        "zlib, its tests Check, and its examples the Fashion-MNIST files" >&2
+    echo "deps: this is not Debian, so nothing was checked; ninc needs gcc, libyaml, Jansson," \
+        "zlib, libpng, libjpeg, protobuf-c and ONNX's schema, its tests Check, and its examples" \
+        "the Fashion-MNIST files" >&2
     exit 0
 fi
 

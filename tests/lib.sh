@@ -47,6 +47,20 @@ check_with() {
     fi
 }
 
+# python_with MODULE...: prints the name of a Python that has the modules ($PYTHON, what `make python`
+# made, the system's); fails where none has.
+python_with() {
+    local python list
+    list=$(echo "$*" | tr ' ' ,)
+    for python in "${PYTHON:-}" build/python/bin/python python3; do
+        if [ -n "$python" ] && "$python" -c "import $list" 2>/dev/null; then
+            echo "$python"
+            return
+        fi
+    done
+    return 1
+}
+
 # The last line of a test script.
 finish() {
     [ "$failures" -eq 0 ]

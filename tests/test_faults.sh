@@ -221,7 +221,8 @@ else
 fi
 
 expect "unknown flag" 2 "--bogus" train --bogus
-expect "flag of a later build" 1 "not in this build" train --resume "$work"
+expect "a flag of another command" 2 "does not belong" "$trainer" info --epochs 3
+expect "an argument too many" 2 "takes no argument" train 3
 expect "unknown device" 2 "auto, cpu, cuda, cuda:N or sim is needed" train --device cuda:x
 expect "bad number" 2 "whole number" train --epochs three
 expect "bad learning rate" 2 "at least 0" train --lr nan

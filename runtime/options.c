@@ -1,0 +1,333 @@
+/* The command line of the trainer. A flag is one line of a table: what it is called, what it takes,
+ * which commands know it, where its value goes, and what --help says of it. */
+#include "options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_COUNT = 1000000000, MAX_THREADS = 1024, HELP_COLUMN = 30 };
+
+#define TRAIN COMMAND_TRAIN
+#define EVAL COMMAND_EVAL
+#define VERIFY COMMAND_VERIFY
+#define PROFILE COMMAND_PROFILE
+#define INFO COMMAND_INFO
+
+/* What a flag takes, and the type of what it fills: nothing (bool), a text (const char *), a whole
+ * number (int, int64_t, uint64_t), a number of at least 0 (double), a device. */
+typedef enum Kind {
+    KIND_SWITCH,
+    KIND_TEXT,
+    KIND_COUNT,
+    KIND_LONG,
+    KIND_SEED,
+    KIND_RATE,
+    KIND_DEVICE
+} Kind;
+
+typedef struct Flag {
+    const char *name, *value; /* the value's name in --help; NULL: it takes none */
+    Kind kind;
+    int commands;  /* bits of Command */
+    size_t place;  /* in Options */
+    int64_t lowest, highest;
+    const char *help;
+} Flag;
+
+#define AT(field) offsetof(Options, field)
+
+static const Flag flags[] = {
+    {"data", "DIR", KIND_TEXT, TRAIN | EVAL, AT(train.data), 0, 0,
+     "the data set's directory, or 'random'; else it is looked for in $NINC_DATA/DATASET and "
+     "/usr/share/datasets/DATASET"},
+    {"weights", "FILE", KIND_TEXT, EVAL, AT(weights), 0, 0, "the parameters, .safetensors"},
+    {"epochs", "N", KIND_COUNT, TRAIN, AT(train.epochs), 0, MAX_COUNT,
+     "passes over the training images; the model's by default"},
+    {"max-steps", "N", KIND_LONG, TRAIN, AT(train.max_steps), 0, INT64_MAX,
+     "stop after step N of the whole run"},
+    {"lr", "X", KIND_RATE, TRAIN, AT(train.lr), 0, 0, "learning rate; the model's by default"},
+    {"init", "FILE", KIND_TEXT, TRAIN, AT(train.init), 0, 0,
+     "start from these parameters, .safetensors"},
+    {"save", "FILE", KIND_TEXT, TRAIN, AT(train.save), 0, 0,
+     "write the parameters there at the end, .safetensors"},
+    {"no-shuffle", NULL, KIND_SWITCH, TRAIN, AT(train.no_shuffle), 0, 0,
+     "take the training images in the order of the file"},
+    {"no-eval", NULL, KIND_SWITCH, TRAIN, AT(train.no_eval), 0, 0,
+     "leave out the test images after each epoch"},
+    {"checkpoint-dir", "DIR", KIND_TEXT, TRAIN, AT(train.checkpoint_dir), 0, 0,
+     "write checkpoints there"},
+    {"checkpoint-every", "N", KIND_COUNT, TRAIN, AT(train.checkpoint_every), 1, MAX_COUNT,
+     "steps from one checkpoint to the next; the model's by default"},
+    {"log", "FILE", KIND_TEXT, TRAIN, AT(train.log), 0, 0, "write JSON lines there"},
+    {"log-every", "N", KIND_COUNT, TRAIN, AT(train.log_every), 1, MAX_COUNT,
+     "steps from one log line to the next; the model's by default"},
+    {"no-progress", NULL, KIND_SWITCH, TRAIN, AT(train.no_progress), 0, 0,
+     "no progress bar on a terminal"},
+    {"full", NULL, KIND_SWITCH, VERIFY, AT(full), 0, 0,
+     "all images of a chunk instead of 2, and a whole step"},
+    {"eval", NULL, KIND_SWITCH, PROFILE, AT(eval), 0, 0,
+     "the forward pass alone, not a training step"},
+    {"repeats", "N", KIND_COUNT, PROFILE, AT(repeats), 1, MAX_COUNT,
+     "measurements, of which the median counts"},
+    {"json", "FILE", KIND_TEXT, PROFILE, AT(json), 0, 0, "write the result there too"},
+    {"seed", "N", KIND_SEED, TRAIN | EVAL | VERIFY | PROFILE, AT(train.seed), 0, 0,
+     "of all random numbers, default 1"},
+    {"device", "DEVICE", KIND_DEVICE, COMMAND_ANY, 0, 0, 0,
+     "auto (a GPU where there is one, else the CPU), cpu, cuda, cuda:N, sim (a simulated GPU: "
+     "slow, exact)"},
+    {"threads", "N", KIND_COUNT, COMMAND_ANY, AT(train.device.threads), 1, MAX_THREADS,
+     "threads of the CPU; one a processor by default"},
+    {"help", NULL, KIND_SWITCH, COMMAND_ANY, 0, 0, 0, "print this"},
+};
+
+enum { FLAGS = sizeof flags / sizeof *flags };
+
+typedef struct CommandInfo {
+    const char *name;
+    Command command;
+    const char *arguments; /* in --help; NULL: it takes none */
+    const char *what, *example;
+} CommandInfo;
+
+static const CommandInfo commands[] = {
+    {"train", TRAIN, NULL, "train the model", "trainer train --epochs 3 --save model.safetensors"},
+    {"eval", EVAL, NULL, "loss and accuracy on the test images",
+     "trainer eval --weights model.safetensors"},
+    {"verify", VERIFY, NULL, "compare every kernel with the naive evaluator",
+     "trainer verify --device cuda"},
+    {"profile", PROFILE, NULL, "the time of each kernel, beside what the device can do",
+     "trainer profile --threads 1"},
+    {"info", INFO, NULL, "the model, its parameters, its memory plan, the devices",
+     "trainer info"},
+};
+
+enum { COMMANDS = sizeof commands / sizeof *commands };
+
+/* ---- help ---- */
+
+/* `text` in lines of at most 100 columns, from column HELP_COLUMN on. */
+static void print_wrapped(const char *text, FILE *out)
+{
+    enum { WIDTH = 100 - HELP_COLUMN };
+    while (strlen(text) > WIDTH) {
+        int length = WIDTH;
+        while (length > 0 && text[length] != ' ')
+            length--;
+        fprintf(out, "%.*s\n%*s", length, text, HELP_COLUMN, "");
+        text += length + 1;
+    }
+    fprintf(out, "%s\n", text);
+}
+
+static void print_flag(const Flag *f, FILE *out)
+{
+    char left[HELP_COLUMN * 2];
+    snprintf(left, sizeof left, "  --%s%s%s", f->name, f->value ? "=" : "",
+             f->value ? f->value : "");
+    fprintf(out, "%-*s", HELP_COLUMN, left);
+    print_wrapped(f->help, out);
+}
+
+static void print_command_help(const CommandInfo *c, FILE *out)
+{
+    fprintf(out, "usage: trainer %s [options]%s%s\n%s\n\n", c->name, c->arguments ? " " : "",
+            c->arguments ? c->arguments : "", c->what);
+    for (int i = 0; i < FLAGS; i++)
+        if (flags[i].commands & (int)c->command)
+            print_flag(&flags[i], out);
+    fprintf(out, "\nexample: %s\n", c->example);
+}
+
+static void print_help(FILE *out)
+{
+    fputs("usage: trainer COMMAND [options]\n\ncommands:\n", out);
+    for (int i = 0; i < COMMANDS; i++)
+        fprintf(out, "  %-10s%s\n", commands[i].name, commands[i].what);
+    fputs("\n'trainer COMMAND --help' lists the options of a command.\n\nexamples:\n", out);
+    for (int i = 0; i < COMMANDS; i++)
+        fprintf(out, "  %s\n", commands[i].example);
+}
+
+static OptionsResult helped(void)
+{
+    if (fflush(stdout) == 0)
+        return OPTIONS_DONE;
+    fault("cannot write to standard output: %s", strerror(errno));
+    return OPTIONS_WRONG;
+}
+
+/* ---- values ---- */
+
+static bool wrong_value(const Flag *f, const char *value, const char *wanted)
+{
+    char text[80];
+    fault("--%s %s: %s is needed; try 'trainer --help'", f->name,
+          printable(value, text, sizeof text), wanted);
+    return false;
+}
+
+static bool read_integer(const Flag *f, const char *value, int64_t *out)
+{
+    char *end, wanted[80];
+    errno = 0;
+    long long n = strtoll(value, &end, 10);
+    snprintf(wanted, sizeof wanted, "a whole number from %lld to %lld", (long long)f->lowest,
+             (long long)f->highest);
+    if (errno || end == value || *end || n < f->lowest || n > f->highest)
+        return wrong_value(f, value, wanted);
+    *out = n;
+    return true;
+}
+
+static bool read_seed(const Flag *f, const char *value, uint64_t *out)
+{
+    char *end;
+    errno = 0;
+    unsigned long long n = strtoull(value, &end, 10);
+    if (errno || end == value || *end || *value < '0' || *value > '9')
+        return wrong_value(f, value, "a whole number from 0 to 2^64-1");
+    *out = n;
+    return true;
+}
+
+static bool read_rate(const Flag *f, const char *value, double *out)
+{
+    char *end;
+    double x = strtod(value, &end);
+    if (end == value || *end || !isfinite(x) || x < 0)
+        return wrong_value(f, value, "a number of at least 0");
+    *out = x;
+    return true;
+}
+
+static bool read_device(const Flag *f, const char *value, Options *o)
+{
+    return device_parse(value, &o->table, &o->train.device.ordinal) ||
+           wrong_value(f, value, "auto, cpu, cuda, cuda:N or sim");
+}
+
+static bool set_flag(Options *o, const Flag *f, const char *value)
+{
+    void *place = (char *)o + f->place;
+    int64_t n = 0;
+    switch (f->kind) {
+    case KIND_SWITCH: *(bool *)place = true; return true;
+    case KIND_TEXT: *(const char **)place = value; return true;
+    case KIND_LONG: return read_integer(f, value, place);
+    case KIND_SEED: return read_seed(f, value, place);
+    case KIND_RATE: return read_rate(f, value, place);
+    case KIND_DEVICE: return read_device(f, value, o);
+    case KIND_COUNT: break;
+    }
+    if (!read_integer(f, value, &n))
+        return false;
+    *(int *)place = (int)n;
+    return true;
+}
+
+/* ---- the line ---- */
+
+static OptionsResult unknown_flag(const char *text, int why)
+{
+    char shown[80];
+    fault("%s: %s; try 'trainer --help'", printable(text, shown, sizeof shown),
+          why == ':' ? "a value is missing" : "no such flag, or not a full name");
+    return OPTIONS_WRONG;
+}
+
+/* The table in getopt's form: a flag's number is its index + 1. */
+static void fill_long_options(struct option *out)
+{
+    for (int i = 0; i < FLAGS; i++)
+        out[i] = (struct option){flags[i].name, flags[i].value ? required_argument : no_argument,
+                                 NULL, i + 1};
+    out[FLAGS] = (struct option){0};
+}
+
+static OptionsResult parse_flags(Options *o, const CommandInfo *c, int argc, char **argv)
+{
+    struct option options[FLAGS + 1];
+    int number;
+    fill_long_options(options);
+    opterr = 0;
+    while ((number = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+        if (number == '?' || number == ':')
+            return unknown_flag(argv[optind - 1], number);
+        const Flag *f = &flags[number - 1];
+        if (!(f->commands & (int)c->command)) {
+            fault("--%s does not belong to '%s'; try 'trainer %s --help'", f->name, c->name,
+                  c->name);
+            return OPTIONS_WRONG;
+        }
+        if (strcmp(f->name, "help") == 0) {
+            print_command_help(c, stdout);
+            return helped();
+        }
+        if (!set_flag(o, f, optarg))
+            return OPTIONS_WRONG;
+    }
+    return OPTIONS_RUN;
+}
+
+/* What one flag demands of the others. */
+static OptionsResult check_flags(const Options *o, const CommandInfo *c)
+{
+    char text[80];
+    if (o->arguments > 0 && !c->arguments)
+        fault("'%s' takes no argument '%s'; try 'trainer %s --help'", c->name,
+              printable(o->argument[0], text, sizeof text), c->name);
+    else if (o->train.checkpoint_every >= 0 && !o->train.checkpoint_dir)
+        fault("--checkpoint-every needs --checkpoint-dir DIR to write into");
+    else if (o->command == EVAL && !o->weights)
+        fault("eval needs --weights FILE.safetensors; 'trainer train --save FILE' writes one");
+    else
+        return OPTIONS_RUN;
+    return OPTIONS_WRONG;
+}
+
+static const CommandInfo *find_command(const char *name)
+{
+    for (int i = 0; i < COMMANDS; i++)
+        if (strcmp(name, commands[i].name) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+static OptionsResult no_command(const char *name)
+{
+    char text[80];
+    fault("no command '%s'; try 'trainer --help'", printable(name, text, sizeof text));
+    return OPTIONS_WRONG;
+}
+
+OptionsResult options_parse(Options *o, int argc, char **argv)
+{
+    *o = (Options){.train = {.epochs = -1,
+                             .max_steps = -1,
+                             .lr = -1,
+                             .checkpoint_every = -1,
+                             .log_every = -1,
+                             .seed = 1}};
+    if (argc < 2) {
+        print_help(stderr);
+        return OPTIONS_WRONG;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
+        print_help(stdout);
+        return helped();
+    }
+    const CommandInfo *c = find_command(argv[1]);
+    if (!c)
+        return no_command(argv[1]);
+    o->command = c->command;
+    OptionsResult result = parse_flags(o, c, argc - 1, argv + 1);
+    if (result != OPTIONS_RUN)
+        return result;
+    o->argument = argv + 1 + optind;
+    o->arguments = argc - 1 - optind;
+    return check_flags(o, c);
+}

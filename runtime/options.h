@@ -1,0 +1,37 @@
+/* The command line of the trainer: its commands, and one line a flag. */
+#ifndef NINC_OPTIONS_H
+#define NINC_OPTIONS_H
+
+#include "runtime.h"
+
+enum { EXIT_FAULT = 1, EXIT_USAGE = 2 };
+
+/* One bit each. */
+typedef enum Command {
+    COMMAND_TRAIN = 1,
+    COMMAND_EVAL = 2,
+    COMMAND_VERIFY = 4,
+    COMMAND_PROFILE = 8,
+    COMMAND_INFO = 16,
+    COMMAND_ANY = 31,
+} Command;
+
+/* What the flags of all commands say. */
+typedef struct Options {
+    Command command;
+    const DeviceTable *table; /* NULL: the best that opens */
+    TrainOptions train;       /* what commands share stands here: data, device, seed */
+    const char *weights, *json;
+    int repeats;
+    bool full, eval;
+    char *const *argument; /* what is no flag, for commands that take such */
+    int arguments;
+} Options;
+
+typedef enum OptionsResult { OPTIONS_RUN, OPTIONS_DONE, OPTIONS_WRONG } OptionsResult;
+
+/* Reads the whole command line into *o. OPTIONS_DONE: it asked for help, which was printed;
+ * OPTIONS_WRONG: after a message; exit with EXIT_USAGE. */
+OptionsResult options_parse(Options *o, int argc, char **argv);
+
+#endif
