@@ -99,6 +99,11 @@ asan: deps
 	@$(MAKE) SANITIZE=1 BUILD=build/asan tests
 	@QUICK=1 NINC=./build/asan/ninc BUILD=build/asan tests/run.sh
 
+# Every truncation and 10,000 corruptions of each kind of file that a trainer reads.
+fuzz: deps
+	@$(MAKE) SANITIZE=1 BUILD=build/asan build/asan/tests/test_fuzz
+	FUZZ=10000 build/asan/tests/test_fuzz
+
 # Every kernel of every model compiled for each architecture by NVRTC: no spills, resources.
 test-nvrtc: deps
 	@$(MAKE) tests
@@ -159,7 +164,7 @@ tidy:
 FORMATTED = $(wildcard frontend/*.[ch] ir/*.[ch] passes/*.[ch] codegen/*.[ch] codegen/cpu/*.[ch] \
                        codegen/cuda/*.[ch] runtime/*.[ch] tests/*.[ch])
 
-.PHONY: all python tests test test-nvrtc test-gpu asan demo bench bench-gpu deps install uninstall clean format tidy
+.PHONY: all fuzz python tests test test-nvrtc test-gpu asan demo bench bench-gpu deps install uninstall clean format tidy
 .SECONDARY:
 .DELETE_ON_ERROR:
 
