@@ -7,6 +7,8 @@ static int run_eval(const Options *o)
 {
     EvalOptions e = {.data = o->train.data,
                      .weights = o->weights,
+                     .classes = o->classes,
+                     .json = o->json,
                      .device = o->train.device,
                      .seed = o->train.seed};
     return evaluate(&ninc_model, o->table, &e);

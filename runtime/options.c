@@ -73,7 +73,11 @@ static const Flag flags[] = {
      "the forward pass alone, not a training step"},
     {"repeats", "N", KIND_COUNT, PROFILE, AT(repeats), 1, MAX_COUNT,
      "measurements, of which the median counts"},
-    {"json", "FILE", KIND_TEXT, PROFILE, AT(json), 0, 0, "write the result there too"},
+    {"classes", "FILE", KIND_TEXT, EVAL, AT(classes), 0, 0,
+     "the classes' names, one a line; else those of classes.txt in the data set's directory, else "
+     "what is known"},
+    {"json", "FILE", KIND_TEXT, PROFILE | EVAL, AT(json), 0, 0,
+     "write the result there too; eval: '-' is standard output, for JSON alone"},
     {"seed", "N", KIND_SEED, TRAIN | EVAL | VERIFY | PROFILE, AT(train.seed), 0, 0,
      "of all random numbers, default 1"},
     {"device", "DEVICE", KIND_DEVICE, COMMAND_ANY, 0, 0, 0,
@@ -95,7 +99,7 @@ typedef struct CommandInfo {
 
 static const CommandInfo commands[] = {
     {"train", TRAIN, NULL, "train the model", "trainer train --epochs 3 --save model.safetensors"},
-    {"eval", EVAL, NULL, "loss and accuracy on the test images",
+    {"eval", EVAL, NULL, "loss, accuracy and confusion of classes on the test images",
      "trainer eval --weights model.safetensors"},
     {"verify", VERIFY, NULL, "compare every kernel with the naive evaluator",
      "trainer verify --device cuda"},

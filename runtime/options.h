@@ -21,7 +21,7 @@ typedef struct Options {
     Command command;
     const DeviceTable *table; /* NULL: the best that opens */
     TrainOptions train;       /* what commands share stands here: data, device, seed */
-    const char *weights, *json;
+    const char *weights, *json, *classes;
     int repeats;
     bool full, eval;
     char *const *argument; /* what is no flag, for commands that take such */

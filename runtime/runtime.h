@@ -90,6 +90,23 @@ void dataset_free(Dataset *d);
 /* 0, 1, ... count-1: the images in the order of the file; the caller frees it. */
 int32_t *dataset_order(const Dataset *d);
 
+/* The directory that dataset_read takes the model's data from, in `out` of DATA_PATH bytes; false
+ * where there is none. */
+enum { DATA_PATH = 4096 };
+bool dataset_directory(const NincModel *model, const char *data, char *out);
+
+/* ---- classes.c ---- */
+
+typedef struct ClassNames {
+    char **name; /* UTF-8 without control characters */
+    int count;
+} ClassNames;
+
+/* The names of the model's classes: of `file`, a name a line; where that is NULL, of classes.txt in
+ * the data set's directory; else those of a known data set; else the numbers from 0. */
+int class_names_read(const NincModel *model, const char *file, const char *data, ClassNames *out);
+void class_names_free(ClassNames *names);
+
 /* ---- weights.c ---- */
 
 /* Parameters in host memory: value[i] is model->storage[i] in logical order (OIHW or [O]), NULL
@@ -171,19 +188,52 @@ int train(const NincModel *model, const DeviceTable *table, const TrainOptions *
 /* sum / count; NaN of nothing. */
 double mean(double sum, int64_t count);
 
-/* Runs the eval program over all images; stops early, with the sums so far, when *stop (may be
- * NULL) becomes a signal's number. */
+/* What the model makes of a data set. */
+typedef struct Evaluation {
+    Metrics metrics;
+    int classes;
+    /* [true class, predicted class] images; the first of equal logits counts. NULL where the eval
+     * program returns no logits, which a model written as IR need not. */
+    int64_t *confusion;
+} Evaluation;
+
+/* Runs the eval program over all images; stops early, with what there is so far, when *stop (may
+ * be NULL) becomes a signal's number. After 0, evaluation_free frees it. */
 int evaluate_set(const NincModel *model, const DeviceTable *table, Device *device,
-                 const Dataset *data, const volatile sig_atomic_t *stop, Metrics *out);
+                 const Dataset *data, const volatile sig_atomic_t *stop, Evaluation *out);
+void evaluation_free(Evaluation *e);
+/* Whether the eval program returns logits. */
+bool has_logits(const NincModel *model, const DeviceTable *table);
+/* Those of its last step into out[batch, classes]. */
+int read_logits(const NincModel *model, const DeviceTable *table, Device *device, float *out);
 
 typedef struct EvalOptions {
     const char *data, *weights;
+    const char *classes, *json; /* files; NULL: none */
     DeviceOptions device;
     uint64_t seed; /* of --data random */
 } EvalOptions;
 
-/* Prints loss and accuracy on the test images; returns the exit status. */
+/* Prints what the model makes of the test images, class by class; returns the exit status. */
 int evaluate(const NincModel *model, const DeviceTable *table, const EvalOptions *options);
+
+/* ---- report.c ---- */
+
+/* Of one class; a ratio without images is NaN. */
+typedef struct ClassScore {
+    double precision; /* part of the images taken for it that are of it */
+    double recall;    /* part of its images that are taken for it */
+    double f1;        /* harmonic mean of both */
+    int64_t images, predicted;
+} ClassScore;
+
+ClassScore class_score(const Evaluation *e, int class);
+/* Prints an evaluation; of more than 20 classes the pairs that are confused most instead of the
+ * matrix. */
+int report_print(const Evaluation *e, const ClassNames *names);
+/* Writes all of it as JSON; `path` may be "-", standard output. Classes and confusion are null
+ * without logits. */
+int report_json(const Evaluation *e, const ClassNames *names, const char *path);
 
 /* ---- module.c: the IR that the plan carries ---- */
 
