@@ -110,7 +110,7 @@ void class_names_free(ClassNames *names);
 /* ---- weights.c ---- */
 
 /* Parameters in host memory: value[i] is model->storage[i] in logical order (OIHW or [O]), NULL
- * for moments. */
+ * for moments unless they were asked for. */
 typedef struct Weights {
     const NincModel *model;
     float **value;
@@ -118,20 +118,47 @@ typedef struct Weights {
 
 /* All zero; NULL after an error line. */
 Weights *weights_new(const NincModel *model);
+/* The optimizer's moments too. */
+Weights *weights_new_with_moments(const NincModel *model);
 void weights_free(Weights *w);
-/* Packs the parameters into the device's state region and zeroes the moments. */
+/* Packs what there is into the device's state region and zeroes the rest. */
 int weights_to_device(const Weights *w, const DeviceTable *table, Device *device);
 int weights_from_device(Weights *w, const DeviceTable *table, Device *device);
-/* What the parameters' role, fan and the model's `init` say; one Philox stream a storage. */
+/* What the parameters' role, fan and the model's `init` say; one Philox stream a storage. Moments
+ * stay as they are. */
 void weights_init(Weights *w, uint64_t seed);
+
+/* A file whose tensors are exactly the model's parameters, under their state_dict names. */
+int safetensors_read(const char *path, Weights *w);
+int safetensors_write(const char *path, const Weights *w);
+/* Takes the parameters that the file has in the same shape, and prints of each tensor whether it
+ * was taken, kept its value, or is in the file only. */
+int safetensors_read_partial(const char *path, Weights *w);
+/* The same for the moments, PARAMETER.m and so on, of weights that have them. */
+int moments_read(const char *path, Weights *w);
+int moments_write(const char *path, const Weights *w);
 
 /* ---- safetensors.c ---- */
 
-/* Reads a file whose tensors are exactly the model's parameters; checks every claim of the
- * header. */
-int safetensors_read(const char *path, Weights *w);
-/* Writes all parameters, F32, under their state_dict names. */
-int safetensors_write(const char *path, const Weights *w);
+typedef struct NamedTensor {
+    const char *name;
+    Shape shape;
+    float *value; /* shape_elements(&shape), row by row */
+} NamedTensor;
+
+typedef struct TensorList {
+    const char *what, *model; /* for messages: the parameters, nin */
+    NamedTensor *item;
+    int count;
+} TensorList;
+
+/* Reads a file that has exactly these tensors, as F32, F64, F16 or BF16; checks every claim of the
+ * header, and changes no value before all are found sound. */
+int tensors_read(const char *path, const TensorList *list);
+/* Reads those that fit and prints what was done with each; an error when none fits. */
+int tensors_read_partial(const char *path, const TensorList *list);
+/* Writes all, F32. */
+int tensors_write(const char *path, const TensorList *list);
 
 /* ---- log.c ---- */
 
