@@ -310,6 +310,17 @@ typedef struct VerifyOptions {
 /* Compares every kernel with the naive evaluator; returns the exit status. */
 int verify(const NincModel *model, const DeviceTable *table, const VerifyOptions *options);
 
+/* ---- export.c, with onnx.h ---- */
+
+typedef struct ExportOptions {
+    const char *weights, *onnx; /* what is read, what is written */
+    bool preprocessing;         /* the model takes the data set's u8 images */
+} ExportOptions;
+
+/* Writes the forward pass with these parameters as an ONNX model; needs no device. Returns the exit
+ * status. */
+int export_model(const NincModel *model, const ExportOptions *options);
+
 /* ---- info.c ---- */
 
 /* Prints the model, its parameters, its memory plan (table NULL: of every target) and the devices;
