@@ -66,7 +66,7 @@ $(BUILD)/%.o: %.c Makefile
 	$(CC) $(STANDARD) -fopenmp $(DEFINES) $(CFLAGS) -Iir -MMD -MP -c -o $@ $<
 
 # A trainer must be linked with the sanitizers that its runtime was compiled with.
-$(BUILD)/codegen/build.o: DEFINES = -DNINC_TRAINER_FLAGS='"$(SANITIZERS)"'
+$(BUILD)/codegen/build.o $(BUILD)/codegen/library.o: DEFINES = -DNINC_LINK_FLAGS='"$(SANITIZERS)"'
 
 $(BUILD)/codegen/%.o: codegen/%.S $(EMBEDDED) Makefile
 	@mkdir -p $(@D)
