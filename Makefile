@@ -79,7 +79,7 @@ $(BUILD)/proto/%.o: $(BUILD)/proto/%.c Makefile
 $(BUILD)/runtime/onnx.o $(BUILD)/tests/test_export.o: $(BUILD)/proto/onnx.pb-c.h
 
 # A trainer must be linked with the sanitizers that its runtime was compiled with.
-$(BUILD)/codegen/build.o: DEFINES = -DNINC_TRAINER_FLAGS='"$(SANITIZERS)"'
+$(BUILD)/codegen/build.o $(BUILD)/codegen/library.o: DEFINES = -DNINC_LINK_FLAGS='"$(SANITIZERS)"'
 
 $(BUILD)/codegen/%.o: codegen/%.S $(EMBEDDED) Makefile
 	@mkdir -p $(@D)

@@ -15,11 +15,23 @@
 extern const char *fault_program;
 /* Prints "trainer: error: ..." to stderr; always -1. */
 int fault(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* From now on the first error is kept in `text` and none is printed; NULL: they are printed again.
- * For the one thread of a command. */
-void fault_hold(char *text, size_t size);
+/* Where the messages of a thread go. */
+typedef struct Messages {
+    char *text; /* the first error is kept there and none is printed; NULL: they are printed */
+    size_t size;
+    bool silent; /* nothing else is printed either */
+} Messages;
+
+/* From now on the first error of this thread is kept in `text` and none is printed; NULL: they are
+ * printed again. Returns what held before. */
+Messages fault_hold(char *text, size_t size);
+/* The same, and notices and details are dropped. */
+Messages fault_silence(char *text, size_t size);
+void fault_release(Messages before);
 /* Prints "trainer: ..." to stderr. */
 void notice(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Prints to stderr what belongs to the message before. */
+void detail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Copies at most size-1 bytes of `text`, control characters as '?', for use in messages. */
 const char *printable(const char *text, char *out, size_t size);
 
