@@ -11,6 +11,7 @@
 
 CC       = gcc
 AR       = ar
+VERSION  = 0.1.0
 PREFIX   = /usr/local
 BUILD    = build
 PYTHON  ?= /usr/bin/python3
@@ -25,7 +26,7 @@ NINC       = ninc
 endif
 
 # Position-independent, as the runtime also goes into shared libraries.
-STANDARD = -std=c11 -D_GNU_SOURCE -fPIC $(WARNINGS) $(SANITIZERS)
+STANDARD = -std=c11 -D_GNU_SOURCE -DNINC_VERSION='"$(VERSION)"' -fPIC $(WARNINGS) $(SANITIZERS)
 
 # Static where the library is installed so, that what we build runs where only libc is.
 library = $(if $(filter /%,$(shell $(CC) -print-file-name=lib$(1).a)),-l:lib$(1).a,-l$(1))
@@ -154,7 +155,8 @@ format:
 	clang-format -i $(FORMATTED)
 
 tidy:
-	clang-tidy --quiet $(filter %.c,$(FORMATTED)) -- -std=c11 -D_GNU_SOURCE -Iir
+	clang-tidy --quiet $(filter %.c,$(FORMATTED)) -- -std=c11 -D_GNU_SOURCE \
+	    -DNINC_VERSION='"$(VERSION)"' -Iir
 
 FORMATTED = $(wildcard frontend/*.[ch] ir/*.[ch] passes/*.[ch] codegen/*.[ch] codegen/cpu/*.[ch] \
                        codegen/cuda/*.[ch] runtime/*.[ch] tests/*.[ch])
