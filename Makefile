@@ -139,14 +139,55 @@ deps:
 python:
 	@BUILD=build tests/python.sh
 
-install: all
-	install -D -m 755 ninc $(DESTDIR)$(PREFIX)/bin/ninc
-	install -d $(DESTDIR)$(PREFIX)/share/ninc/models
-	install -m 644 models/*.yaml $(DESTDIR)$(PREFIX)/share/ninc/models
+# ---- a place on a system ----
+
+BINDIR  = $(PREFIX)/bin
+DATADIR = $(PREFIX)/share
+MANDIR  = $(DATADIR)/man
+BASHDIR = $(DATADIR)/bash-completion/completions
+ZSHDIR  = $(DATADIR)/zsh/site-functions
+FISHDIR = $(DATADIR)/fish/vendor_completions.d
+
+MODELS      = $(wildcard models/*.yaml)
+COMPLETIONS = $(addprefix $(BUILD)/completion/,ninc.bash _ninc ninc.fish trainer.fish)
+
+# All that `make install` makes, for `make uninstall`.
+INSTALLED = $(BINDIR)/ninc $(MANDIR)/man1/ninc.1 $(MANDIR)/man1/ninc-trainer.1 \
+            $(MANDIR)/man5/ninc-model.5 $(BASHDIR)/ninc $(BASHDIR)/trainer $(ZSHDIR)/_ninc \
+            $(FISHDIR)/ninc.fish $(FISHDIR)/trainer.fish \
+            $(addprefix $(DATADIR)/ninc/,$(MODELS))
+
+# What ninc and a trainer, of any model, say of their options; see table.sh.
+$(BUILD)/completion/table: $(NINC) frontend/completion/table.sh models/nin_fashion.yaml
+	@mkdir -p $(@D)
+	./$(NINC) -q -O0 --target=cuda -o $(@D)/kernels models/nin_fashion.yaml
+	frontend/completion/table.sh ./$(NINC) $(@D)/kernels/trainer >$@
+
+$(BUILD)/completion/ninc.bash: frontend/completion/bash.awk $(BUILD)/completion/table \
+                               frontend/completion/ninc.bash
+	awk -f $^ >$@
+
+$(BUILD)/completion/_ninc: frontend/completion/zsh.awk $(BUILD)/completion/table
+	awk -f $^ >$@
+
+$(BUILD)/completion/%.fish: frontend/completion/fish.awk $(BUILD)/completion/table
+	awk -v program=$* -f $^ >$@
+
+completion: $(COMPLETIONS)
+
+install: all $(COMPLETIONS)
+	install -D -m 755 $(NINC) $(DESTDIR)$(BINDIR)/ninc
+	install -D -m 644 -t $(DESTDIR)$(MANDIR)/man1 frontend/ninc.1 runtime/ninc-trainer.1
+	install -D -m 644 -t $(DESTDIR)$(MANDIR)/man5 models/ninc-model.5
+	install -D -m 644 -t $(DESTDIR)$(DATADIR)/ninc/models $(MODELS)
+	install -D -m 644 $(BUILD)/completion/ninc.bash $(DESTDIR)$(BASHDIR)/ninc
+	ln -sf ninc $(DESTDIR)$(BASHDIR)/trainer
+	install -D -m 644 -t $(DESTDIR)$(ZSHDIR) $(BUILD)/completion/_ninc
+	install -D -m 644 -t $(DESTDIR)$(FISHDIR) $(filter %.fish,$(COMPLETIONS))
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/ninc
-	rm -rf $(DESTDIR)$(PREFIX)/share/ninc
+	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
+	-rmdir $(DESTDIR)$(DATADIR)/ninc/models $(DESTDIR)$(DATADIR)/ninc
 
 clean:
 	rm -rf build ninc
@@ -161,7 +202,8 @@ tidy:
 FORMATTED = $(wildcard frontend/*.[ch] ir/*.[ch] passes/*.[ch] codegen/*.[ch] codegen/cpu/*.[ch] \
                        codegen/cuda/*.[ch] runtime/*.[ch] tests/*.[ch])
 
-.PHONY: all python tests test test-nvrtc test-gpu asan demo bench bench-gpu deps install uninstall clean format tidy
+.PHONY: all python tests test test-nvrtc test-gpu asan demo bench bench-gpu deps completion install uninstall clean \
+        format tidy
 .SECONDARY:
 .DELETE_ON_ERROR:
 

@@ -77,8 +77,8 @@ static const Flag flags[] = {
     {"seed", "N", KIND_SEED, TRAIN | EVAL | VERIFY | PROFILE, AT(train.seed), 0, 0,
      "of all random numbers, default 1"},
     {"device", "DEVICE", KIND_DEVICE, COMMAND_ANY, 0, 0, 0,
-     "auto (a GPU where there is one, else the CPU), cpu, cuda, cuda:N, sim (a simulated GPU: "
-     "slow, exact)"},
+     "where it runs: auto (a GPU where there is one, else the CPU), cpu, cuda, cuda:N, sim (a "
+     "simulated GPU: slow, exact)"},
     {"threads", "N", KIND_COUNT, COMMAND_ANY, AT(train.device.threads), 1, MAX_THREADS,
      "threads of the CPU; one a processor by default"},
     {"help", NULL, KIND_SWITCH, COMMAND_ANY, 0, 0, 0, "print this"},
