@@ -176,18 +176,22 @@ $(BUILD)/completion/%.fish: frontend/completion/fish.awk $(BUILD)/completion/tab
 completion: $(COMPLETIONS)
 
 install: all $(COMPLETIONS)
-	install -D -m 755 $(NINC) $(DESTDIR)$(BINDIR)/ninc
-	install -D -m 644 -t $(DESTDIR)$(MANDIR)/man1 frontend/ninc.1 runtime/ninc-trainer.1
-	install -D -m 644 -t $(DESTDIR)$(MANDIR)/man5 models/ninc-model.5
-	install -D -m 644 -t $(DESTDIR)$(DATADIR)/ninc/models $(MODELS)
-	install -D -m 644 $(BUILD)/completion/ninc.bash $(DESTDIR)$(BASHDIR)/ninc
-	ln -sf ninc $(DESTDIR)$(BASHDIR)/trainer
-	install -D -m 644 -t $(DESTDIR)$(ZSHDIR) $(BUILD)/completion/_ninc
-	install -D -m 644 -t $(DESTDIR)$(FISHDIR) $(filter %.fish,$(COMPLETIONS))
+	install -D -m 755 $(NINC) "$(DESTDIR)$(BINDIR)/ninc"
+	install -D -m 644 -t "$(DESTDIR)$(MANDIR)/man1" frontend/ninc.1 runtime/ninc-trainer.1
+	install -D -m 644 -t "$(DESTDIR)$(MANDIR)/man5" models/ninc-model.5
+	install -D -m 644 -t "$(DESTDIR)$(DATADIR)/ninc/models" $(MODELS)
+	install -D -m 644 $(BUILD)/completion/ninc.bash "$(DESTDIR)$(BASHDIR)/ninc"
+	ln -sf ninc "$(DESTDIR)$(BASHDIR)/trainer"
+	install -D -m 644 -t "$(DESTDIR)$(ZSHDIR)" $(BUILD)/completion/_ninc
+	install -D -m 644 -t "$(DESTDIR)$(FISHDIR)" $(filter %.fish,$(COMPLETIONS))
 
 uninstall:
-	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
-	-rmdir $(DESTDIR)$(DATADIR)/ninc/models $(DESTDIR)$(DATADIR)/ninc
+	for file in $(INSTALLED); do rm -f "$(DESTDIR)$$file"; done
+	rmdir "$(DESTDIR)$(DATADIR)/ninc/models" "$(DESTDIR)$(DATADIR)/ninc" 2>/dev/null || true
+
+# A package for this Debian: $(BUILD)/ninc_VERSION_ARCHITECTURE.deb.
+deb: all $(COMPLETIONS)
+	@BUILD=$(BUILD) MAKE='$(MAKE)' frontend/package/deb.sh $(VERSION)
 
 clean:
 	rm -rf build ninc
@@ -202,7 +206,7 @@ tidy:
 FORMATTED = $(wildcard frontend/*.[ch] ir/*.[ch] passes/*.[ch] codegen/*.[ch] codegen/cpu/*.[ch] \
                        codegen/cuda/*.[ch] runtime/*.[ch] tests/*.[ch])
 
-.PHONY: all python tests test test-nvrtc test-gpu asan demo bench bench-gpu deps completion install uninstall clean \
+.PHONY: all python tests test test-nvrtc test-gpu asan demo bench bench-gpu deps completion install uninstall deb clean \
         format tidy
 .SECONDARY:
 .DELETE_ON_ERROR:
