@@ -89,8 +89,8 @@ static const Flag flags[] = {
     {"seed", "N", KIND_SEED, TRAIN | EVAL | VERIFY | PROFILE, AT(train.seed), 0, 0,
      "of all random numbers, default 1"},
     {"device", "DEVICE", KIND_DEVICE, ON_DEVICE, 0, 0, 0,
-     "auto (a GPU where there is one, else the CPU), cpu, cuda, cuda:N, sim (a simulated GPU: "
-     "slow, exact)"},
+     "where it runs: auto (a GPU where there is one, else the CPU), cpu, cuda, cuda:N, sim (a "
+     "simulated GPU: slow, exact)"},
     {"threads", "N", KIND_COUNT, ON_DEVICE, AT(train.device.threads), 1, MAX_THREADS,
      "threads of the CPU; one a processor by default"},
     {"help", NULL, KIND_SWITCH, COMMAND_ANY, 0, 0, 0, "print this"},
@@ -158,7 +158,7 @@ static void print_command_help(const CommandInfo *c, FILE *out)
 
 static void print_help(FILE *out)
 {
-    fputs("usage: trainer COMMAND [options]\n\ncommands:\n", out);
+    fputs("usage: trainer COMMAND [options]\n       trainer --version\n\ncommands:\n", out);
     for (int i = 0; i < COMMANDS; i++)
         fprintf(out, "  %-10s%s\n", commands[i].name, commands[i].what);
     fputs("\n'trainer COMMAND --help' lists the options of a command.\n\nexamples:\n", out);
@@ -166,7 +166,7 @@ static void print_help(FILE *out)
         fprintf(out, "  %s\n", commands[i].example);
 }
 
-static OptionsResult helped(void)
+static OptionsResult answered(void)
 {
     if (fflush(stdout) == 0)
         return OPTIONS_DONE;
@@ -279,7 +279,7 @@ static OptionsResult parse_flags(Options *o, const CommandInfo *c, int argc, cha
         }
         if (strcmp(f->name, "help") == 0) {
             print_command_help(c, stdout);
-            return helped();
+            return answered();
         }
         if (!set_flag(o, f, optarg))
             return OPTIONS_WRONG;
@@ -335,7 +335,11 @@ OptionsResult options_parse(Options *o, int argc, char **argv)
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
         print_help(stdout);
-        return helped();
+        return answered();
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        puts("trainer (ninc) " NINC_VERSION);
+        return answered();
     }
     const CommandInfo *c = find_command(argv[1]);
     if (!c)

@@ -31,8 +31,8 @@ typedef struct Options {
 
 typedef enum OptionsResult { OPTIONS_RUN, OPTIONS_DONE, OPTIONS_WRONG } OptionsResult;
 
-/* Reads the whole command line into *o. OPTIONS_DONE: it asked for help, which was printed;
- * OPTIONS_WRONG: after a message; exit with EXIT_USAGE. */
+/* Reads the whole command line into *o. OPTIONS_DONE: it asked for help or the version,
+ * which was printed; OPTIONS_WRONG: after a message; exit with EXIT_USAGE. */
 OptionsResult options_parse(Options *o, int argc, char **argv);
 
 #endif
