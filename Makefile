@@ -36,6 +36,7 @@ SOURCES         = $(wildcard frontend/*.c passes/*.c codegen/*.c codegen/cpu/*.c
                              codegen/cuda/*.c)
 IR_OBJECTS      = $(patsubst %.c,$(BUILD)/%.o,$(wildcard ir/*.c))
 RUNTIME_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(wildcard runtime/*.c)) \
+                  $(BUILD)/proto/tfevents.pb-c.o \
                   $(patsubst %.S,$(BUILD)/%.o,$(wildcard runtime/*.S))
 EMBED_OBJECTS   = $(patsubst %.S,$(BUILD)/%.o,$(wildcard codegen/*.S))
 NINC_OBJECTS    = $(patsubst %.c,$(BUILD)/%.o,$(SOURCES)) $(EMBED_OBJECTS)
@@ -63,7 +64,17 @@ $(LIBRARY): $(LIBRARY_OBJECTS)
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(STANDARD) -fopenmp $(DEFINES) $(CFLAGS) -Iir -MMD -MP -c -o $@ $<
+	$(CC) $(STANDARD) -fopenmp $(DEFINES) $(CFLAGS) -Iir -I$(BUILD)/proto -MMD -MP -c -o $@ $<
+
+# What protoc-c makes of a schema: one run for both files, as the rule has a pattern.
+$(BUILD)/proto/%.pb-c.c $(BUILD)/proto/%.pb-c.h: runtime/%.proto
+	@mkdir -p $(@D)
+	protoc-c --c_out=$(@D) -I$(<D) $<
+
+$(BUILD)/proto/%.o: $(BUILD)/proto/%.c Makefile
+	$(CC) $(STANDARD) $(CFLAGS) -I$(@D) -c -o $@ $<
+
+$(BUILD)/runtime/tensorboard.o: $(BUILD)/proto/tfevents.pb-c.h
 
 # A trainer must be linked with the sanitizers that its runtime was compiled with.
 $(BUILD)/codegen/build.o: DEFINES = -DNINC_TRAINER_FLAGS='"$(SANITIZERS)"'
