@@ -22,6 +22,9 @@ void fault_hold(char *text, size_t size);
 void notice(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Copies at most size-1 bytes of `text`, control characters as '?', for use in messages. */
 const char *printable(const char *text, char *out, size_t size);
+struct Text;
+/* Appends a space, unless the text is empty, and `word` as a shell reads it as one word. */
+void append_shell_word(struct Text *out, const char *word);
 
 /* ---- devices.c ---- */
 
@@ -75,6 +78,11 @@ int outfile_open(OutFile *out, const char *path);
 /* Flushes to the disk and renames. On failure nothing is left behind. */
 int outfile_commit(OutFile *out);
 void outfile_abandon(OutFile *out);
+/* The directory that holds `path`, and a copy of a text; the caller frees them. */
+char *directory_of(const char *path);
+char *copy_text(const char *text);
+/* What was renamed in the directory is on the disk. */
+void directory_sync(const char *directory);
 
 /* ---- data.c ---- */
 
@@ -93,7 +101,7 @@ int32_t *dataset_order(const Dataset *d);
 /* ---- weights.c ---- */
 
 /* Parameters in host memory: value[i] is model->storage[i] in logical order (OIHW or [O]), NULL
- * for moments. */
+ * for moments unless they were asked for. */
 typedef struct Weights {
     const NincModel *model;
     float **value;
@@ -101,20 +109,47 @@ typedef struct Weights {
 
 /* All zero; NULL after an error line. */
 Weights *weights_new(const NincModel *model);
+/* The optimizer's moments too. */
+Weights *weights_new_with_moments(const NincModel *model);
 void weights_free(Weights *w);
-/* Packs the parameters into the device's state region and zeroes the moments. */
+/* Packs what there is into the device's state region and zeroes the rest. */
 int weights_to_device(const Weights *w, const DeviceTable *table, Device *device);
 int weights_from_device(Weights *w, const DeviceTable *table, Device *device);
-/* What the parameters' role, fan and the model's `init` say; one Philox stream a storage. */
+/* What the parameters' role, fan and the model's `init` say; one Philox stream a storage. Moments
+ * stay as they are. */
 void weights_init(Weights *w, uint64_t seed);
+
+/* A file whose tensors are exactly the model's parameters, under their state_dict names. */
+int safetensors_read(const char *path, Weights *w);
+int safetensors_write(const char *path, const Weights *w);
+/* Takes the parameters that the file has in the same shape, and prints of each tensor whether it
+ * was taken, kept its value, or is in the file only. */
+int safetensors_read_partial(const char *path, Weights *w);
+/* The same for the moments, PARAMETER.m and so on, of weights that have them. */
+int moments_read(const char *path, Weights *w);
+int moments_write(const char *path, const Weights *w);
 
 /* ---- safetensors.c ---- */
 
-/* Reads a file whose tensors are exactly the model's parameters; checks every claim of the
- * header. */
-int safetensors_read(const char *path, Weights *w);
-/* Writes all parameters, F32, under their state_dict names. */
-int safetensors_write(const char *path, const Weights *w);
+typedef struct NamedTensor {
+    const char *name;
+    Shape shape;
+    float *value; /* shape_elements(&shape), row by row */
+} NamedTensor;
+
+typedef struct TensorList {
+    const char *what, *model; /* for messages: the parameters, nin */
+    NamedTensor *item;
+    int count;
+} TensorList;
+
+/* Reads a file that has exactly these tensors, as F32, F64, F16 or BF16; checks every claim of the
+ * header, and changes no value before all are found sound. */
+int tensors_read(const char *path, const TensorList *list);
+/* Reads those that fit and prints what was done with each; an error when none fits. */
+int tensors_read_partial(const char *path, const TensorList *list);
+/* Writes all, F32. */
+int tensors_write(const char *path, const TensorList *list);
 
 /* ---- log.c ---- */
 
@@ -139,6 +174,15 @@ typedef struct Progress {
 } Progress;
 
 int log_open(Log *log, const char *path, bool bar);
+/* How far the log of a resumed run holds: no line of a later step, and of this one neither the
+ * training line of an interval that went on, nor an evaluation that is made again. */
+typedef struct LogCut {
+    int64_t step;
+    bool train, eval; /* drop such lines of `step` itself */
+} LogCut;
+
+/* Cuts the log of an earlier run and goes on in it; a torn last line goes too. */
+int log_continue(Log *log, const char *path, bool bar, const LogCut *cut);
 int log_train(Log *log, const LogEntry *entry);
 int log_eval(Log *log, const LogEntry *entry);
 void log_progress(Log *log, const Progress *progress);
@@ -151,13 +195,16 @@ const char *json_number(double value, char *out);
 /* ---- train.c ---- */
 
 typedef struct TrainOptions {
-    const char *data, *init, *save, *checkpoint_dir, *log;
+    const char *data, *init, *init_partial, *save, *checkpoint_dir, *resume, *log;
+    const char *command; /* "trainer train FLAGS", to go on with by --resume; NULL: not known */
     DeviceOptions device;
     int epochs;         /* -1: the model's */
     int64_t max_steps;  /* -1: no limit */
     uint64_t seed;
+    bool seed_given;                 /* false: a checkpoint's own goes first */
     double lr;                       /* < 0: the model's */
     int checkpoint_every, log_every; /* -1: the model's */
+    int keep;                        /* newest checkpoints that stay; 0: all */
     bool no_shuffle, no_eval, no_progress;
 } TrainOptions;
 
