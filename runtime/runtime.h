@@ -15,11 +15,23 @@
 extern const char *fault_program;
 /* Prints "trainer: error: ..." to stderr; always -1. */
 int fault(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* From now on the first error is kept in `text` and none is printed; NULL: they are printed again.
- * For the one thread of a command. */
-void fault_hold(char *text, size_t size);
+/* Where the messages of a thread go. */
+typedef struct Messages {
+    char *text; /* the first error is kept there and none is printed; NULL: they are printed */
+    size_t size;
+    bool silent; /* nothing else is printed either */
+} Messages;
+
+/* From now on the first error of this thread is kept in `text` and none is printed; NULL: they are
+ * printed again. Returns what held before. */
+Messages fault_hold(char *text, size_t size);
+/* The same, and notices and details are dropped. */
+Messages fault_silence(char *text, size_t size);
+void fault_release(Messages before);
 /* Prints "trainer: ..." to stderr. */
 void notice(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Prints to stderr what belongs to the message before. */
+void detail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Copies at most size-1 bytes of `text`, control characters as '?', for use in messages. */
 const char *printable(const char *text, char *out, size_t size);
 struct Text;
@@ -97,6 +109,23 @@ int dataset_read(const NincModel *model, const char *data, uint64_t seed, Split 
 void dataset_free(Dataset *d);
 /* 0, 1, ... count-1: the images in the order of the file; the caller frees it. */
 int32_t *dataset_order(const Dataset *d);
+
+/* The directory that dataset_read takes the model's data from, in `out` of DATA_PATH bytes; false
+ * where there is none. */
+enum { DATA_PATH = 4096 };
+bool dataset_directory(const NincModel *model, const char *data, char *out);
+
+/* ---- classes.c ---- */
+
+typedef struct ClassNames {
+    char **name; /* UTF-8 without control characters */
+    int count;
+} ClassNames;
+
+/* The names of the model's classes: of `file`, a name a line; where that is NULL, of classes.txt in
+ * the data set's directory; else those of a known data set; else the numbers from 0. */
+int class_names_read(const NincModel *model, const char *file, const char *data, ClassNames *out);
+void class_names_free(ClassNames *names);
 
 /* ---- weights.c ---- */
 
@@ -218,19 +247,52 @@ int train(const NincModel *model, const DeviceTable *table, const TrainOptions *
 /* sum / count; NaN of nothing. */
 double mean(double sum, int64_t count);
 
-/* Runs the eval program over all images; stops early, with the sums so far, when *stop (may be
- * NULL) becomes a signal's number. */
+/* What the model makes of a data set. */
+typedef struct Evaluation {
+    Metrics metrics;
+    int classes;
+    /* [true class, predicted class] images; the first of equal logits counts. NULL where the eval
+     * program returns no logits, which a model written as IR need not. */
+    int64_t *confusion;
+} Evaluation;
+
+/* Runs the eval program over all images; stops early, with what there is so far, when *stop (may
+ * be NULL) becomes a signal's number. After 0, evaluation_free frees it. */
 int evaluate_set(const NincModel *model, const DeviceTable *table, Device *device,
-                 const Dataset *data, const volatile sig_atomic_t *stop, Metrics *out);
+                 const Dataset *data, const volatile sig_atomic_t *stop, Evaluation *out);
+void evaluation_free(Evaluation *e);
+/* Whether the eval program returns logits. */
+bool has_logits(const NincModel *model, const DeviceTable *table);
+/* Those of its last step into out[batch, classes]. */
+int read_logits(const NincModel *model, const DeviceTable *table, Device *device, float *out);
 
 typedef struct EvalOptions {
     const char *data, *weights;
+    const char *classes, *json; /* files; NULL: none */
     DeviceOptions device;
     uint64_t seed; /* of --data random */
 } EvalOptions;
 
-/* Prints loss and accuracy on the test images; returns the exit status. */
+/* Prints what the model makes of the test images, class by class; returns the exit status. */
 int evaluate(const NincModel *model, const DeviceTable *table, const EvalOptions *options);
+
+/* ---- report.c ---- */
+
+/* Of one class; a ratio without images is NaN. */
+typedef struct ClassScore {
+    double precision; /* part of the images taken for it that are of it */
+    double recall;    /* part of its images that are taken for it */
+    double f1;        /* harmonic mean of both */
+    int64_t images, predicted;
+} ClassScore;
+
+ClassScore class_score(const Evaluation *e, int class);
+/* Prints an evaluation; of more than 20 classes the pairs that are confused most instead of the
+ * matrix. */
+int report_print(const Evaluation *e, const ClassNames *names);
+/* Writes all of it as JSON; `path` may be "-", standard output. Classes and confusion are null
+ * without logits. */
+int report_json(const Evaluation *e, const ClassNames *names, const char *path);
 
 /* ---- module.c: the IR that the plan carries ---- */
 
@@ -279,6 +341,17 @@ typedef struct VerifyOptions {
 
 /* Compares every kernel with the naive evaluator; returns the exit status. */
 int verify(const NincModel *model, const DeviceTable *table, const VerifyOptions *options);
+
+/* ---- export.c, with onnx.h ---- */
+
+typedef struct ExportOptions {
+    const char *weights, *onnx; /* what is read, what is written */
+    bool preprocessing;         /* the model takes the data set's u8 images */
+} ExportOptions;
+
+/* Writes the forward pass with these parameters as an ONNX model; needs no device. Returns the exit
+ * status. */
+int export_model(const NincModel *model, const ExportOptions *options);
 
 /* ---- info.c ---- */
 
