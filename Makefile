@@ -39,6 +39,7 @@ SOURCES         = $(wildcard frontend/*.c passes/*.c codegen/*.c codegen/cpu/*.c
                              codegen/cuda/*.c)
 IR_OBJECTS      = $(patsubst %.c,$(BUILD)/%.o,$(wildcard ir/*.c))
 RUNTIME_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(wildcard runtime/*.c)) \
+                  $(BUILD)/proto/tfevents.pb-c.o \
                   $(BUILD)/proto/onnx.pb-c.o \
                   $(patsubst %.S,$(BUILD)/%.o,$(wildcard runtime/*.S))
 EMBED_OBJECTS   = $(patsubst %.S,$(BUILD)/%.o,$(wildcard codegen/*.S))
@@ -74,9 +75,14 @@ $(BUILD)/proto/%.pb-c.c $(BUILD)/proto/%.pb-c.h: $(ONNX)/%.proto
 	@mkdir -p $(@D)
 	protoc-c --c_out=$(@D) -I$(<D) $<
 
+$(BUILD)/proto/%.pb-c.c $(BUILD)/proto/%.pb-c.h: runtime/%.proto
+	@mkdir -p $(@D)
+	protoc-c --c_out=$(@D) -I$(<D) $<
+
 $(BUILD)/proto/%.o: $(BUILD)/proto/%.c Makefile
 	$(CC) $(STANDARD) $(CFLAGS) -I$(@D) -c -o $@ $<
 
+$(BUILD)/runtime/tensorboard.o: $(BUILD)/proto/tfevents.pb-c.h
 $(BUILD)/runtime/onnx.o $(BUILD)/tests/test_export.o: $(BUILD)/proto/onnx.pb-c.h
 
 # A trainer must be linked with the sanitizers that its runtime was compiled with.
