@@ -169,8 +169,9 @@ static int idx_header(IdxFile *f, int rank)
 static int idx_end(IdxFile *f)
 {
     char extra;
-    int got = gzread(f->gz, &extra, 1);
-    if (got < 0)
+    int got = gzread(f->gz, &extra, 1), code = Z_OK;
+    gzerror(f->gz, &code);
+    if (got < 0 || code != Z_OK) /* a check sum that is cut off is no error of gzread */
         return idx_broken(f);
     if (got > 0)
         return fault("%s has bytes after its %u items; the header or the file is wrong", f->path,

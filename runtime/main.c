@@ -46,6 +46,13 @@ static int run_profile(const Options *o)
     return profile(&ninc_model, o->table, &p);
 }
 
+static int run_export(const Options *o)
+{
+    ExportOptions e = {
+        .weights = o->weights, .onnx = o->onnx, .preprocessing = o->preprocessing};
+    return export_model(&ninc_model, &e);
+}
+
 static int run(const Options *o)
 {
     switch (o->command) {
@@ -55,6 +62,7 @@ static int run(const Options *o)
     case COMMAND_VERIFY: return run_verify(o);
     case COMMAND_PROFILE: return run_profile(o);
     case COMMAND_INFO: return info(&ninc_model, o->table, &o->train.device);
+    case COMMAND_EXPORT: return run_export(o);
     case COMMAND_ANY: break;
     }
     return EXIT_USAGE;

@@ -17,6 +17,9 @@ enum { MAX_COUNT = 1000000000, MAX_THREADS = 1024, HELP_COLUMN = 30 };
 #define VERIFY COMMAND_VERIFY
 #define PROFILE COMMAND_PROFILE
 #define INFO COMMAND_INFO
+#define EXPORT COMMAND_EXPORT
+/* Those that open a device. */
+#define ON_DEVICE (COMMAND_ANY & ~COMMAND_EXPORT)
 
 /* What a flag takes, and the type of what it fills: nothing (bool), a text (const char *), a whole
  * number (int, int64_t, uint64_t), a number of at least 0 (double), a device. */
@@ -45,7 +48,12 @@ static const Flag flags[] = {
     {"data", "DIR", KIND_TEXT, TRAIN | EVAL | PREDICT, AT(train.data), 0, 0,
      "the data set's directory, or 'random'; else it is looked for in $NINC_DATA/DATASET and "
      "/usr/share/datasets/DATASET"},
-    {"weights", "FILE", KIND_TEXT, EVAL | PREDICT, AT(weights), 0, 0, "the parameters, .safetensors"},
+    {"weights", "FILE", KIND_TEXT, EVAL | PREDICT | EXPORT, AT(weights), 0, 0,
+     "the parameters, .safetensors"},
+    {"onnx", "FILE", KIND_TEXT, EXPORT, AT(onnx), 0, 0, "write the ONNX model there"},
+    {"preprocessing", NULL, KIND_SWITCH, EXPORT, AT(preprocessing), 0, 0,
+     "the model takes bytes [N, height, width, channels] as the data set has them, and resizes and "
+     "normalises them; without it, normalised f32 [N, channels, height, width]"},
     {"epochs", "N", KIND_COUNT, TRAIN, AT(train.epochs), 0, MAX_COUNT,
      "passes over the training images; the model's by default"},
     {"max-steps", "N", KIND_LONG, TRAIN, AT(train.max_steps), 0, INT64_MAX,
@@ -90,10 +98,10 @@ static const Flag flags[] = {
      "which class --heatmap shows; the most probable by default"},
     {"seed", "N", KIND_SEED, TRAIN | EVAL | VERIFY | PROFILE, AT(train.seed), 0, 0,
      "of all random numbers, default 1"},
-    {"device", "DEVICE", KIND_DEVICE, COMMAND_ANY, 0, 0, 0,
-     "auto (a GPU where there is one, else the CPU), cpu, cuda, cuda:N, sim (a simulated GPU: "
-     "slow, exact)"},
-    {"threads", "N", KIND_COUNT, COMMAND_ANY, AT(train.device.threads), 1, MAX_THREADS,
+    {"device", "DEVICE", KIND_DEVICE, ON_DEVICE, 0, 0, 0,
+     "where it runs: auto (a GPU where there is one, else the CPU), cpu, cuda, cuda:N, sim (a "
+     "simulated GPU: slow, exact)"},
+    {"threads", "N", KIND_COUNT, ON_DEVICE, AT(train.device.threads), 1, MAX_THREADS,
      "threads of the CPU; one a processor by default"},
     {"help", NULL, KIND_SWITCH, COMMAND_ANY, 0, 0, 0, "print this"},
 };
@@ -109,7 +117,8 @@ typedef struct CommandInfo {
 } CommandInfo;
 
 static const CommandInfo commands[] = {
-    {"train", TRAIN, NULL, "train the model", "trainer train --epochs 3 --save model.safetensors", NULL},
+    {"train", TRAIN, NULL, "train the model", "trainer train --epochs 3 --save model.safetensors",
+     NULL},
     {"eval", EVAL, NULL, "loss, accuracy and confusion of classes on the test images",
      "trainer eval --weights model.safetensors", NULL},
     {"predict", PREDICT, "IMAGE...", "the classes of images",
@@ -120,6 +129,8 @@ static const CommandInfo commands[] = {
      "trainer verify --device cuda", NULL},
     {"profile", PROFILE, NULL, "the time of each kernel, beside what the device can do",
      "trainer profile --threads 1", NULL},
+    {"export", EXPORT, NULL, "write the forward pass for other software (ONNX)",
+     "trainer export --weights model.safetensors --onnx model.onnx", NULL},
     {"info", INFO, NULL, "the model, its parameters, its memory plan, the devices",
      "trainer info", NULL},
 };
@@ -164,7 +175,7 @@ static void print_command_help(const CommandInfo *c, FILE *out)
 
 static void print_help(FILE *out)
 {
-    fputs("usage: trainer COMMAND [options]\n\ncommands:\n", out);
+    fputs("usage: trainer COMMAND [options]\n       trainer --version\n\ncommands:\n", out);
     for (int i = 0; i < COMMANDS; i++)
         fprintf(out, "  %-10s%s\n", commands[i].name, commands[i].what);
     fputs("\n'trainer COMMAND --help' lists the options of a command.\n\nexamples:\n", out);
@@ -172,7 +183,7 @@ static void print_help(FILE *out)
         fprintf(out, "  %s\n", commands[i].example);
 }
 
-static OptionsResult helped(void)
+static OptionsResult answered(void)
 {
     if (fflush(stdout) == 0)
         return OPTIONS_DONE;
@@ -285,7 +296,7 @@ static OptionsResult parse_flags(Options *o, const CommandInfo *c, int argc, cha
         }
         if (strcmp(f->name, "help") == 0) {
             print_command_help(c, stdout);
-            return helped();
+            return answered();
         }
         if (!set_flag(o, f, optarg))
             return OPTIONS_WRONG;
@@ -302,7 +313,7 @@ static OptionsResult check_flags(const Options *o, const CommandInfo *c)
               printable(o->argument[0], text, sizeof text), c->name);
     else if (o->train.checkpoint_every >= 0 && !o->train.checkpoint_dir)
         fault("--checkpoint-every needs --checkpoint-dir DIR to write into");
-    else if ((o->command == EVAL || o->command == PREDICT) && !o->weights)
+    else if ((o->command & (EVAL | PREDICT | EXPORT)) && !o->weights)
         fault("%s needs --weights FILE.safetensors; 'trainer train --save FILE' writes one",
               c->name);
     else if (o->command == PREDICT && o->arguments == 0)
@@ -311,6 +322,8 @@ static OptionsResult check_flags(const Options *o, const CommandInfo *c)
         fault("--heatmap is of one image; %d are given", o->arguments);
     else if (o->map_class >= 0 && !o->heatmap)
         fault("--class needs --heatmap OUT.png, which shows it");
+    else if (o->command == EXPORT && !o->onnx)
+        fault("export needs --onnx FILE to write to");
     else
         return OPTIONS_RUN;
     return OPTIONS_WRONG;
@@ -347,7 +360,11 @@ OptionsResult options_parse(Options *o, int argc, char **argv)
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
         print_help(stdout);
-        return helped();
+        return answered();
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        puts("trainer (ninc) " NINC_VERSION);
+        return answered();
     }
     const CommandInfo *c = find_command(argv[1]);
     if (!c)

@@ -71,9 +71,9 @@ static void load_images(Predict *p)
     for (int i = 0; i < p->options->images; i++) {
         Prediction *one = &p->list[i];
         one->file = p->options->image[i];
-        fault_hold(message, sizeof message);
+        Messages before = fault_hold(message, sizeof message);
         int status = load_image(p, one->file);
-        fault_hold(NULL, 0);
+        fault_release(before);
         if (status == 0)
             continue;
         fault("%s", message);
@@ -155,8 +155,10 @@ static int predict_images(Predict *p)
     int32_t *order = dataset_order(&p->data);
     for (int at = 0; at < p->data.count && status == 0; at += batch) {
         int left = p->data.count - at;
-        StepInput input = {
-            .data = &p->data, .index = order + at, .valid = left < batch ? left : batch};
+        StepInput input = {.data = &p->data,
+                           .index = order + at,
+                           .valid = left < batch ? left : batch,
+                           .logits_only = true};
         status = predict_batch(p, &input, logits, &next);
     }
     free(order);

@@ -15,11 +15,23 @@
 extern const char *fault_program;
 /* Prints "trainer: error: ..." to stderr; always -1. */
 int fault(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* From now on the first error is kept in `text` and none is printed; NULL: they are printed again.
- * For the one thread of a command. */
-void fault_hold(char *text, size_t size);
+/* Where the messages of a thread go. */
+typedef struct Messages {
+    char *text; /* the first error is kept there and none is printed; NULL: they are printed */
+    size_t size;
+    bool silent; /* nothing else is printed either */
+} Messages;
+
+/* From now on the first error of this thread is kept in `text` and none is printed; NULL: they are
+ * printed again. Returns what held before. */
+Messages fault_hold(char *text, size_t size);
+/* The same, and notices and details are dropped. */
+Messages fault_silence(char *text, size_t size);
+void fault_release(Messages before);
 /* Prints "trainer: ..." to stderr. */
 void notice(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Prints to stderr what belongs to the message before. */
+void detail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Copies at most size-1 bytes of `text`, control characters as '?', for use in messages. */
 const char *printable(const char *text, char *out, size_t size);
 
@@ -110,7 +122,7 @@ void class_names_free(ClassNames *names);
 /* ---- weights.c ---- */
 
 /* Parameters in host memory: value[i] is model->storage[i] in logical order (OIHW or [O]), NULL
- * for moments. */
+ * for moments unless they were asked for. */
 typedef struct Weights {
     const NincModel *model;
     float **value;
@@ -118,20 +130,47 @@ typedef struct Weights {
 
 /* All zero; NULL after an error line. */
 Weights *weights_new(const NincModel *model);
+/* The optimizer's moments too. */
+Weights *weights_new_with_moments(const NincModel *model);
 void weights_free(Weights *w);
-/* Packs the parameters into the device's state region and zeroes the moments. */
+/* Packs what there is into the device's state region and zeroes the rest. */
 int weights_to_device(const Weights *w, const DeviceTable *table, Device *device);
 int weights_from_device(Weights *w, const DeviceTable *table, Device *device);
-/* What the parameters' role, fan and the model's `init` say; one Philox stream a storage. */
+/* What the parameters' role, fan and the model's `init` say; one Philox stream a storage. Moments
+ * stay as they are. */
 void weights_init(Weights *w, uint64_t seed);
+
+/* A file whose tensors are exactly the model's parameters, under their state_dict names. */
+int safetensors_read(const char *path, Weights *w);
+int safetensors_write(const char *path, const Weights *w);
+/* Takes the parameters that the file has in the same shape, and prints of each tensor whether it
+ * was taken, kept its value, or is in the file only. */
+int safetensors_read_partial(const char *path, Weights *w);
+/* The same for the moments, PARAMETER.m and so on, of weights that have them. */
+int moments_read(const char *path, Weights *w);
+int moments_write(const char *path, const Weights *w);
 
 /* ---- safetensors.c ---- */
 
-/* Reads a file whose tensors are exactly the model's parameters; checks every claim of the
- * header. */
-int safetensors_read(const char *path, Weights *w);
-/* Writes all parameters, F32, under their state_dict names. */
-int safetensors_write(const char *path, const Weights *w);
+typedef struct NamedTensor {
+    const char *name;
+    Shape shape;
+    float *value; /* shape_elements(&shape), row by row */
+} NamedTensor;
+
+typedef struct TensorList {
+    const char *what, *model; /* for messages: the parameters, nin */
+    NamedTensor *item;
+    int count;
+} TensorList;
+
+/* Reads a file that has exactly these tensors, as F32, F64, F16 or BF16; checks every claim of the
+ * header, and changes no value before all are found sound. */
+int tensors_read(const char *path, const TensorList *list);
+/* Reads those that fit and prints what was done with each; an error when none fits. */
+int tensors_read_partial(const char *path, const TensorList *list);
+/* Writes all, F32. */
+int tensors_write(const char *path, const TensorList *list);
 
 /* ---- log.c ---- */
 
@@ -318,6 +357,17 @@ typedef struct VerifyOptions {
 
 /* Compares every kernel with the naive evaluator; returns the exit status. */
 int verify(const NincModel *model, const DeviceTable *table, const VerifyOptions *options);
+
+/* ---- export.c, with onnx.h ---- */
+
+typedef struct ExportOptions {
+    const char *weights, *onnx; /* what is read, what is written */
+    bool preprocessing;         /* the model takes the data set's u8 images */
+} ExportOptions;
+
+/* Writes the forward pass with these parameters as an ONNX model; needs no device. Returns the exit
+ * status. */
+int export_model(const NincModel *model, const ExportOptions *options);
 
 /* ---- info.c ---- */
 

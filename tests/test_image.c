@@ -284,7 +284,7 @@ static void damage(Bytes whole, size_t least_refused)
     char error[256];
     size_t refused = 0;
     Random r = random_stream(4, 4);
-    fault_hold(error, sizeof error);
+    Messages before = fault_hold(error, sizeof error);
     for (size_t size = 0; size < whole.size; size++) {
         Bytes part = {memcpy(xmalloc(size + 1), whole.data, size), size};
         refused += decode(part, &image) < 0;
@@ -302,7 +302,7 @@ static void damage(Bytes whole, size_t least_refused)
         image_free(&image);
         free(bad.data);
     }
-    fault_hold(NULL, 0);
+    fault_release(before);
     free(whole.data);
 }
 
