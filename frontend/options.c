@@ -68,7 +68,8 @@ static const char help_text[] =
     "\n"
     "  -o, --output=DIR       directory of the artefacts (default MODEL_kernels)\n"
     "      --emit=KIND        print to stdout (or to -o FILE) instead: ir, dot, c, cuda, plan,\n"
-    "                         summary\n"
+    "                         summary; library: build the forward pass as a C library into DIR\n"
+    "                         (default MODEL_library): libMODEL.so, MODEL.h, MODEL.pc\n"
     "      --target=TARGET    which code to emit: cpu, cuda or all (default all)\n"
     "      --precision=TYPE   what convolutions are computed in: fp32, tf32 or bf16 (default\n"
     "                         fp32); tf32 on a CPU is fp32\n"
@@ -133,11 +134,13 @@ static int find_value(const char *const *list, const char *value)
 
 static OptionsResult parse_emit(Options *o, const char *value)
 {
-    static const char *const kinds[] = {"ir", "dot", "c", "cuda", "plan", "summary", NULL};
+    static const char *const kinds[] = {"ir",   "dot",     "c",       "cuda",
+                                        "plan", "summary", "library", NULL};
     int kind = find_value(kinds, value);
 
     if (kind < 0)
-        return usage_error("--emit must be ir, dot, c, cuda, plan or summary, not '%s'", value);
+        return usage_error("--emit must be ir, dot, c, cuda, plan, summary or library, not '%s'",
+                           value);
     o->emit = (EmitKind)(EMIT_IR + kind);
     return OPTIONS_RUN;
 }
