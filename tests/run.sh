@@ -65,7 +65,8 @@ for program in "$BUILD"/tests/test_*; do
     [[ -x $program && -f $program && $program != *.[od] ]] || continue
     wanted "${program##*/}" && run_program "$program"
 done
-for script in golden roundtrip test_codegen test_badinput test_options test_cli kernels parity \
+for script in golden roundtrip test_codegen test_badinput test_options test_cli test_system test_deb \
+    kernels parity \
     test_races test_aarch64 parity_sim test_faults test_device test_sim sim_kernels test_cuda; do
     [ -x "tests/$script.sh" ] && wanted $script && run_script "tests/$script.sh"
 done
