@@ -16,6 +16,8 @@ AR       = ar
 VERSION  = 0.1.0
 PREFIX   = /usr/local
 BUILD    = build
+# ONNX's schema, of libonnx-dev.
+ONNX     = /usr/include/onnx
 PYTHON  ?= /usr/bin/python3
 CFLAGS   = -O2 -g
 WARNINGS = -Wall -Wextra -Wswitch-enum -Wshadow -pedantic
@@ -39,6 +41,7 @@ SOURCES         = $(wildcard frontend/*.c passes/*.c codegen/*.c codegen/cpu/*.c
                              codegen/cuda/*.c)
 IR_OBJECTS      = $(patsubst %.c,$(BUILD)/%.o,$(wildcard ir/*.c))
 RUNTIME_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(wildcard runtime/*.c)) \
+                  $(BUILD)/proto/onnx.pb-c.o \
                   $(patsubst %.S,$(BUILD)/%.o,$(wildcard runtime/*.S))
 EMBED_OBJECTS   = $(patsubst %.S,$(BUILD)/%.o,$(wildcard codegen/*.S))
 NINC_OBJECTS    = $(patsubst %.c,$(BUILD)/%.o,$(SOURCES)) $(EMBED_OBJECTS)
@@ -66,10 +69,20 @@ $(LIBRARY): $(LIBRARY_OBJECTS)
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(STANDARD) -fopenmp $(DEFINES) $(CFLAGS) -Iir -MMD -MP -c -o $@ $<
+	$(CC) $(STANDARD) -fopenmp $(DEFINES) $(CFLAGS) -Iir -I$(BUILD)/proto -MMD -MP -c -o $@ $<
+
+# What protoc-c makes of a schema: one run for both files, as the rule has a pattern.
+$(BUILD)/proto/%.pb-c.c $(BUILD)/proto/%.pb-c.h: $(ONNX)/%.proto
+	@mkdir -p $(@D)
+	protoc-c --c_out=$(@D) -I$(<D) $<
+
+$(BUILD)/proto/%.o: $(BUILD)/proto/%.c Makefile
+	$(CC) $(STANDARD) $(CFLAGS) -I$(@D) -c -o $@ $<
+
+$(BUILD)/runtime/onnx.o $(BUILD)/tests/test_export.o: $(BUILD)/proto/onnx.pb-c.h
 
 # A trainer must be linked with the sanitizers that its runtime was compiled with.
-$(BUILD)/codegen/build.o: DEFINES = -DNINC_TRAINER_FLAGS='"$(SANITIZERS)"'
+$(BUILD)/codegen/build.o $(BUILD)/codegen/library.o: DEFINES = -DNINC_LINK_FLAGS='"$(SANITIZERS)"'
 
 $(BUILD)/codegen/%.o: codegen/%.S $(EMBEDDED) Makefile
 	@mkdir -p $(@D)
@@ -101,6 +114,11 @@ test: deps
 asan: deps
 	@$(MAKE) SANITIZE=1 BUILD=build/asan tests
 	@QUICK=1 NINC=./build/asan/ninc BUILD=build/asan tests/run.sh
+
+# Every truncation and 10,000 corruptions of each kind of file that a trainer reads.
+fuzz: deps
+	@$(MAKE) SANITIZE=1 BUILD=build/asan build/asan/tests/test_fuzz
+	FUZZ=10000 build/asan/tests/test_fuzz
 
 # Every kernel of every model compiled for each architecture by NVRTC: no spills, resources.
 test-nvrtc: deps
@@ -212,7 +230,7 @@ tidy:
 FORMATTED = $(wildcard frontend/*.[ch] ir/*.[ch] passes/*.[ch] codegen/*.[ch] codegen/cpu/*.[ch] \
                        codegen/cuda/*.[ch] runtime/*.[ch] tests/*.[ch])
 
-.PHONY: all python tests test test-nvrtc test-gpu test-deb asan demo bench bench-gpu \
+.PHONY: all fuzz python tests test test-nvrtc test-gpu test-deb asan demo bench bench-gpu \
         deps completion install uninstall deb clean format tidy
 .SECONDARY:
 .DELETE_ON_ERROR:

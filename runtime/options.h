@@ -13,7 +13,8 @@ typedef enum Command {
     COMMAND_VERIFY = 4,
     COMMAND_PROFILE = 8,
     COMMAND_INFO = 16,
-    COMMAND_ANY = 31,
+    COMMAND_EXPORT = 64,
+    COMMAND_ANY = 127,
 } Command;
 
 /* What the flags of all commands say. */
@@ -21,9 +22,9 @@ typedef struct Options {
     Command command;
     const DeviceTable *table; /* NULL: the best that opens */
     TrainOptions train;       /* what commands share stands here: data, device, seed */
-    const char *weights, *json;
+    const char *weights, *json, *classes, *onnx;
     int repeats;
-    bool full, eval;
+    bool full, eval, preprocessing;
     char *const *argument; /* what is no flag, for commands that take such */
     int arguments;
 } Options;
