@@ -188,14 +188,14 @@ static void emit_program(Pool *pool, const Graph *g, Text *out, Text *program)
     text_append(program,
                 "{\"%s\", %d, %d, %lld, %lld, %lld,\n"
                 "     %s, %s, %s, %d, %d, %d,\n"
-                "     %s_%s_input, %s_%s_output, %d, %d}",
+                "     %s_%s_input, %s_%s_output, %d, %d, %s}",
                 g->name, g->batch, g->chunk, (long long)g->shared_bytes,
                 (long long)g->chunk_bytes, (long long)g->thread_bytes,
                 list_name(pool, g, PHASE_BEFORE, "before"),
                 list_name(pool, g, PHASE_CHUNK, "chunked"),
                 list_name(pool, g, PHASE_AFTER, "after"), phase_launches(g, PHASE_BEFORE),
                 phase_launches(g, PHASE_CHUNK), phase_launches(g, PHASE_AFTER), target, g->name,
-                target, g->name, inputs, g->output_count);
+                target, g->name, inputs, g->output_count, graph_keeps_before(g) ? "true" : "false");
 }
 
 static void emit_storage(const Module *m, Target target, Text *out)
