@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs the package in a fresh Debian 12 and uses it there as an ordinary user: the man pages
-# and completions are there, ninc compiles, the trainer trains; removed, it leaves nothing. Takes
-# a minute and 1 GB of $TMPDIR. Needs root, mmdebstrap and Debian's archive; else SKIP.
+# are there, ninc compiles, the trainer trains; removed, it leaves nothing. Takes
+# minutes and 1 GB of $TMPDIR. Needs root, mmdebstrap and Debian's archive; else SKIP.
 # Argument: the package.
 cd "$(dirname "$0")/.." || exit 1
 deb=$1
