@@ -64,7 +64,7 @@ static const char help_text[] =
     "\n"
     "  -o, --output=DIR       directory of the artefacts, default MODEL_kernels\n"
     "      --emit=KIND        print instead, or into -o FILE: ir, dot, c, cuda, plan,\n"
-    "                         summary; library: the forward pass as a C library in DIR\n"
+    "                         summary; library: the forward pass as a C library\n"
     "      --target=TARGET    which code the trainer has: cpu, cuda, or both: all\n"
     "      --precision=TYPE   of convolutions: fp32, the default, tf32 or bf16\n"
     "      --cubin=sm_XX,...  compile the GPU's kernels now, for these architectures\n"
