@@ -5,6 +5,8 @@
 #   make deps     install what is missing        make bench    ninc beside PyTorch
 #   make python   PyTorch, TensorBoard, ONNX Runtime for the tests that need them
 #   make test-nvrtc  every CUDA kernel for every architecture
+#   make install, make uninstall  with man pages and completions
+#   make deb, make test-deb  a Debian package, and that it works in a fresh Debian 12
 #   make test-gpu, make bench-gpu  tests and benchmark on an NVIDIA GPU
 #
 # `make SANITIZE=1 BUILD=build/asan` is the same build with the sanitizers on.
@@ -39,6 +41,7 @@ SOURCES         = $(wildcard frontend/*.c passes/*.c codegen/*.c codegen/cpu/*.c
                              codegen/cuda/*.c)
 IR_OBJECTS      = $(patsubst %.c,$(BUILD)/%.o,$(wildcard ir/*.c))
 RUNTIME_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(wildcard runtime/*.c)) \
+                  $(BUILD)/proto/tfevents.pb-c.o \
                   $(BUILD)/proto/onnx.pb-c.o \
                   $(patsubst %.S,$(BUILD)/%.o,$(wildcard runtime/*.S))
 EMBED_OBJECTS   = $(patsubst %.S,$(BUILD)/%.o,$(wildcard codegen/*.S))
@@ -49,8 +52,8 @@ LIBRARY         = $(BUILD)/libninc.a
 TESTS           = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 TOOLS           = $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/*_tool.c))
 # Compiled into ninc as data: the runtime, and the headers that emitted code carries along.
-EMBEDDED        = $(RUNTIME) ir/tensor.h ir/tiles.h runtime/plan.h $(wildcard codegen/cpu/*.h) \
-                  $(wildcard codegen/cuda/*.cuh)
+EMBEDDED        = $(RUNTIME) ir/tensor.h ir/tiles.h runtime/plan.h runtime/library.h \
+                  $(wildcard codegen/cpu/*.h codegen/cuda/*.cuh codegen/library/*.in)
 
 all: $(NINC)
 
@@ -74,9 +77,14 @@ $(BUILD)/proto/%.pb-c.c $(BUILD)/proto/%.pb-c.h: $(ONNX)/%.proto
 	@mkdir -p $(@D)
 	protoc-c --c_out=$(@D) -I$(<D) $<
 
+$(BUILD)/proto/%.pb-c.c $(BUILD)/proto/%.pb-c.h: runtime/%.proto
+	@mkdir -p $(@D)
+	protoc-c --c_out=$(@D) -I$(<D) $<
+
 $(BUILD)/proto/%.o: $(BUILD)/proto/%.c Makefile
 	$(CC) $(STANDARD) $(CFLAGS) -I$(@D) -c -o $@ $<
 
+$(BUILD)/runtime/tensorboard.o: $(BUILD)/proto/tfevents.pb-c.h
 $(BUILD)/runtime/onnx.o $(BUILD)/tests/test_export.o: $(BUILD)/proto/onnx.pb-c.h
 
 # A trainer must be linked with the sanitizers that its runtime was compiled with.
@@ -126,6 +134,10 @@ test-nvrtc: deps
 # On a GPU, without installing anything.
 test-gpu: $(NINC) $(BUILD)/parity_tool $(BUILD)/cuda_tool
 	@NINC=./$(NINC) BUILD=$(BUILD) tests/gpu.sh
+
+# The package in a fresh Debian 12, which is made for it and deleted.
+test-deb: deb
+	@tests/debian.sh $(BUILD)/ninc_$(VERSION)_$$(dpkg --print-architecture).deb
 
 # ---- using it ----
 
@@ -224,8 +236,8 @@ tidy:
 FORMATTED = $(wildcard frontend/*.[ch] ir/*.[ch] passes/*.[ch] codegen/*.[ch] codegen/cpu/*.[ch] \
                        codegen/cuda/*.[ch] runtime/*.[ch] tests/*.[ch])
 
-.PHONY: all fuzz python tests test test-nvrtc test-gpu asan demo bench bench-gpu deps completion \
-        install uninstall deb clean format tidy
+.PHONY: all fuzz python tests test test-nvrtc test-gpu test-deb asan demo bench bench-gpu \
+        deps completion install uninstall deb clean format tidy
 .SECONDARY:
 .DELETE_ON_ERROR:
 

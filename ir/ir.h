@@ -486,6 +486,8 @@ const Storage *operand_storage(const Node *operand);
 /* The filter of a convolution, of its products in tiles or their result: before Winograd's
  * transform; NULL for other nodes. */
 Node *conv_filter(const Node *n);
+/* The gradient that an update of a parameter is made of, up through the optimizer's ops. */
+const Node *update_gradient(const Node *update);
 
 /* True where the first dimension of n counts images (decided from the ops, not from the extent). */
 bool is_per_image(const Graph *g, const Node *n);

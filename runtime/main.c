@@ -74,10 +74,12 @@ int main(int argc, char **argv)
     /* A reader that left and a file past its limit are errors of writing, not the end of us. */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
+    int status = 0;
     switch (options_parse(&o, argc, argv)) {
-    case OPTIONS_DONE: return 0;
-    case OPTIONS_WRONG: return EXIT_USAGE;
-    case OPTIONS_RUN: break;
+    case OPTIONS_DONE: break;
+    case OPTIONS_WRONG: status = EXIT_USAGE; break;
+    case OPTIONS_RUN: status = run(&o); break;
     }
-    return run(&o);
+    options_free(&o);
+    return status;
 }

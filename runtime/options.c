@@ -61,6 +61,8 @@ static const Flag flags[] = {
     {"lr", "X", KIND_RATE, TRAIN, AT(train.lr), 0, 0, "learning rate; the model's by default"},
     {"init", "FILE", KIND_TEXT, TRAIN, AT(train.init), 0, 0,
      "start from these parameters, .safetensors"},
+    {"init-partial", "FILE", KIND_TEXT, TRAIN, AT(train.init_partial), 0, 0,
+     "the same, but take only what fits, and say what does"},
     {"save", "FILE", KIND_TEXT, TRAIN, AT(train.save), 0, 0,
      "write the parameters there at the end, .safetensors"},
     {"no-shuffle", NULL, KIND_SWITCH, TRAIN, AT(train.no_shuffle), 0, 0,
@@ -68,9 +70,13 @@ static const Flag flags[] = {
     {"no-eval", NULL, KIND_SWITCH, TRAIN, AT(train.no_eval), 0, 0,
      "leave out the test images after each epoch"},
     {"checkpoint-dir", "DIR", KIND_TEXT, TRAIN, AT(train.checkpoint_dir), 0, 0,
-     "write checkpoints there"},
+     "write checkpoints there: step-N directories, latest and best"},
     {"checkpoint-every", "N", KIND_COUNT, TRAIN, AT(train.checkpoint_every), 1, MAX_COUNT,
      "steps from one checkpoint to the next; the model's by default"},
+    {"keep", "N", KIND_COUNT, TRAIN, AT(train.keep), 1, MAX_COUNT,
+     "remove all checkpoints but the N newest, latest and best"},
+    {"resume", "DIR", KIND_TEXT, TRAIN, AT(train.resume), 0, 0,
+     "go on from the latest checkpoint in DIR, or from one step-N directory"},
     {"log", "FILE", KIND_TEXT, TRAIN, AT(train.log), 0, 0, "write JSON lines there"},
     {"log-every", "N", KIND_COUNT, TRAIN, AT(train.log_every), 1, MAX_COUNT,
      "steps from one log line to the next; the model's by default"},
@@ -249,7 +255,7 @@ static bool set_flag(Options *o, const Flag *f, const char *value)
     case KIND_SWITCH: *(bool *)place = true; return true;
     case KIND_TEXT: *(const char **)place = value; return true;
     case KIND_LONG: return read_integer(f, value, place);
-    case KIND_SEED: return read_seed(f, value, place);
+    case KIND_SEED: o->train.seed_given = true; return read_seed(f, value, place);
     case KIND_RATE: return read_rate(f, value, place);
     case KIND_DEVICE: return read_device(f, value, o);
     case KIND_COUNT: break;
@@ -258,6 +264,24 @@ static bool set_flag(Options *o, const Flag *f, const char *value)
         return false;
     *(int *)place = (int)n;
     return true;
+}
+
+/* ---- the line that goes on with a run ---- */
+
+/* Flags that the checkpoint stands for. */
+static bool is_resumed(const Flag *f)
+{
+    return f->place == AT(train.init) || f->place == AT(train.init_partial) ||
+           f->place == AT(train.resume) || f->place == AT(train.checkpoint_dir);
+}
+
+static void append_flag(Text *out, const Flag *f, const char *value)
+{
+    char name[80];
+    snprintf(name, sizeof name, "--%s", f->name);
+    append_shell_word(out, name);
+    if (value)
+        append_shell_word(out, value);
 }
 
 /* ---- the line ---- */
@@ -300,7 +324,10 @@ static OptionsResult parse_flags(Options *o, const CommandInfo *c, int argc, cha
         }
         if (!set_flag(o, f, optarg))
             return OPTIONS_WRONG;
+        if (!is_resumed(f))
+            append_flag(&o->line, f, f->value ? optarg : NULL);
     }
+    o->train.command = o->line.data;
     return OPTIONS_RUN;
 }
 
@@ -311,8 +338,17 @@ static OptionsResult check_flags(const Options *o, const CommandInfo *c)
     if (o->arguments > 0 && !c->arguments)
         fault("'%s' takes no argument '%s'; try 'trainer %s --help'", c->name,
               printable(o->argument[0], text, sizeof text), c->name);
-    else if (o->train.checkpoint_every >= 0 && !o->train.checkpoint_dir)
+    else if (o->train.checkpoint_every >= 0 && !o->train.checkpoint_dir && !o->train.resume)
         fault("--checkpoint-every needs --checkpoint-dir DIR to write into");
+    else if (o->train.keep > 0 && !o->train.checkpoint_dir && !o->train.resume)
+        fault("--keep needs --checkpoint-dir DIR, whose checkpoints it removes");
+    else if (o->train.init && o->train.init_partial)
+        fault("--init and --init-partial contradict each other; give one of them");
+    else if (o->train.resume && (o->train.init || o->train.init_partial))
+        fault("--%s %s contradicts --resume %s, which takes the checkpoint's parameters; give one "
+              "of them",
+              o->train.init ? "init" : "init-partial",
+              o->train.init ? o->train.init : o->train.init_partial, o->train.resume);
     else if ((o->command & (EVAL | PREDICT | EXPORT)) && !o->weights)
         fault("%s needs --weights FILE.safetensors; 'trainer train --save FILE' writes one",
               c->name);
@@ -370,10 +406,17 @@ OptionsResult options_parse(Options *o, int argc, char **argv)
     if (!c)
         return no_command(argv[1]);
     o->command = c->command;
+    append_shell_word(&o->line, argv[0]);
+    append_shell_word(&o->line, argv[1]);
     OptionsResult result = parse_flags(o, c, argc - 1, argv + 1);
     if (result != OPTIONS_RUN)
         return result;
     o->argument = argv + 1 + optind;
     o->arguments = argc - 1 - optind;
     return check_flags(o, c);
+}
+
+void options_free(Options *o)
+{
+    text_free(&o->line);
 }

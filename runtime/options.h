@@ -2,6 +2,7 @@
 #ifndef NINC_OPTIONS_H
 #define NINC_OPTIONS_H
 
+#include "../ir/ir.h"
 #include "runtime.h"
 
 enum { EXIT_FAULT = 1, EXIT_USAGE = 2 };
@@ -28,6 +29,7 @@ typedef struct Options {
     bool full, eval, invert, preprocessing;
     char *const *argument; /* what is no flag, for commands that take such */
     int arguments;
+    Text line; /* the command line but for what a checkpoint stands for, for a shell */
 } Options;
 
 typedef enum OptionsResult { OPTIONS_RUN, OPTIONS_DONE, OPTIONS_WRONG } OptionsResult;
@@ -35,5 +37,6 @@ typedef enum OptionsResult { OPTIONS_RUN, OPTIONS_DONE, OPTIONS_WRONG } OptionsR
 /* Reads the whole command line into *o. OPTIONS_DONE: it asked for help or the version,
  * which was printed; OPTIONS_WRONG: after a message; exit with EXIT_USAGE. */
 OptionsResult options_parse(Options *o, int argc, char **argv);
+void options_free(Options *o);
 
 #endif

@@ -34,6 +34,9 @@ void notice(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void detail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Copies at most size-1 bytes of `text`, control characters as '?', for use in messages. */
 const char *printable(const char *text, char *out, size_t size);
+struct Text;
+/* Appends a space, unless the text is empty, and `word` as a shell reads it as one word. */
+void append_shell_word(struct Text *out, const char *word);
 
 /* ---- devices.c ---- */
 
@@ -87,6 +90,11 @@ int outfile_open(OutFile *out, const char *path);
 /* Flushes to the disk and renames. On failure nothing is left behind. */
 int outfile_commit(OutFile *out);
 void outfile_abandon(OutFile *out);
+/* The directory that holds `path`, and a copy of a text; the caller frees them. */
+char *directory_of(const char *path);
+char *copy_text(const char *text);
+/* What was renamed in the directory is on the disk. */
+void directory_sync(const char *directory);
 
 /* ---- data.c ---- */
 
@@ -195,6 +203,15 @@ typedef struct Progress {
 } Progress;
 
 int log_open(Log *log, const char *path, bool bar);
+/* How far the log of a resumed run holds: no line of a later step, and of this one neither the
+ * training line of an interval that went on, nor an evaluation that is made again. */
+typedef struct LogCut {
+    int64_t step;
+    bool train, eval; /* drop such lines of `step` itself */
+} LogCut;
+
+/* Cuts the log of an earlier run and goes on in it; a torn last line goes too. */
+int log_continue(Log *log, const char *path, bool bar, const LogCut *cut);
 int log_train(Log *log, const LogEntry *entry);
 int log_eval(Log *log, const LogEntry *entry);
 void log_progress(Log *log, const Progress *progress);
@@ -207,13 +224,16 @@ const char *json_number(double value, char *out);
 /* ---- train.c ---- */
 
 typedef struct TrainOptions {
-    const char *data, *init, *save, *checkpoint_dir, *log;
+    const char *data, *init, *init_partial, *save, *checkpoint_dir, *resume, *log;
+    const char *command; /* "trainer train FLAGS", to go on with by --resume; NULL: not known */
     DeviceOptions device;
     int epochs;         /* -1: the model's */
     int64_t max_steps;  /* -1: no limit */
     uint64_t seed;
+    bool seed_given;                 /* false: a checkpoint's own goes first */
     double lr;                       /* < 0: the model's */
     int checkpoint_every, log_every; /* -1: the model's */
+    int keep;                        /* newest checkpoints that stay; 0: all */
     bool no_shuffle, no_eval, no_progress;
 } TrainOptions;
 

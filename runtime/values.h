@@ -5,6 +5,7 @@
 
 #include "../ir/ir.h"
 #include "runtime.h"
+#include "tensorboard.h"
 
 /* ---- values.c ---- */
 
@@ -33,5 +34,28 @@ int64_t values_read(const Values *v, const Node *n, double *value);
 /* The same for storage, which the graph need not read. */
 int values_write_storage(const Values *v, const Storage *s, const double *value);
 int64_t values_read_storage(const Values *v, const Storage *s, double *value);
+
+/* ---- gradients.c ---- */
+
+/* The parameter's gradient in the graph of a training step, where it still lies in memory after the
+ * step (values_read): without weight decay, a mean over the valid images. NULL where the loss does
+ * not depend on the parameter, or the gradient has no place of its own. */
+const Node *gradient_of(const Graph *g, const Storage *s);
+
+/* ---- watch.c ---- */
+
+/* What a run shows of its parameters and gradients. */
+typedef struct Watch Watch;
+
+/* For the device's training program. */
+Watch *watch_open(const NincModel *model, const DeviceTable *table, Device *device);
+/* w may be NULL. */
+void watch_close(Watch *w);
+/* Right after a training step: histograms of each parameter and each gradient. */
+int watch_histograms(const Watch *w, Tensorboard *board, int64_t step);
+/* Right after a training step: the first tensor with a number that is not finite, first of the
+ * parameters, then of the gradients, both in forward order, into `text`; says so where there is
+ * none. */
+int watch_find_bad(const Watch *w, char *text, size_t size);
 
 #endif

@@ -321,6 +321,34 @@ static int compare_state(Verify *v, const Values *at, Eval *e, double *const *be
     return 0;
 }
 
+/* The worst error of the gradients that lie in memory after the step. */
+static int compare_gradients(Verify *v, const Values *at, Eval *e)
+{
+    const Module *m = at->graph->module;
+    double worst = 0;
+    int count = 0;
+    char what[48];
+    for (int i = 0; i < m->storage_count; i++) {
+        const Node *n = gradient_of(at->graph, m->storage[i]);
+        if (m->storage[i]->role == ROLE_MOMENT || !n)
+            continue;
+        int64_t elements = eval_elements(e, n);
+        double *got = xmalloc((size_t)elements * sizeof *got + 1);
+        int64_t dirty = values_read(at, n, got);
+        double error = relative_error(n->tensor.dtype, got, eval_value(e, n), elements);
+        if (!(error <= worst))
+            worst = error;
+        free(got);
+        if (dirty < 0)
+            return -1;
+        count++;
+    }
+    snprintf(what, sizeof what, "gradients of %d parameters", count);
+    if (count > 0)
+        check_number(v, at->graph, what, worst, v->bounds.state);
+    return 0;
+}
+
 static double **copy_state(const Module *m, Eval *e)
 {
     double **copy = xmalloc(((size_t)m->storage_count + 1) * sizeof *copy);
@@ -395,8 +423,10 @@ static int verify_step(Verify *v, const Graph *g, const NincProgram *p, const Da
     if (status == 0) {
         eval_run(e);
         compare_metrics(v, g, e, valid);
-        status = compare_state(v, &at, e, before);
+        status = compare_gradients(v, &at, e);
     }
+    if (status == 0)
+        status = compare_state(v, &at, e, before);
     free_state(g->module, before);
     eval_free(e);
     return status;

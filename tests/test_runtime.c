@@ -724,12 +724,16 @@ START_TEST(test_max_steps_and_checkpoint)
     o.max_steps = 41;
     o.checkpoint_dir = strcpy(checkpoints, at("checkpoints"));
     ck_assert_int_eq(train_quietly(&o), 0);
-    x = read_file("checkpoints/model.safetensors", &a);
+    x = read_file("checkpoints/latest/model.safetensors", &a);
     y = read_file("same.safetensors", &b);
     ck_assert_mem_eq(x, y, a);
     free(x);
     free(y);
     o.no_shuffle = true;
+    catch_errors();
+    ck_assert_int_eq(train_quietly(&o), 1);
+    expect_error("holds the checkpoints of another run");
+    o.checkpoint_dir = NULL;
     ck_assert_int_eq(train_quietly(&o), 0);
 }
 END_TEST
