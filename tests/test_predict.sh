@@ -212,8 +212,9 @@ check "predict and eval agree on every image" agrees
 accuracy() {
     run 0 "$small" eval --weights "$work/small.safetensors" &&
         awk '/test accuracy/ { split($6, a, " "); shown = a[1] }
-             /^rows:/ { getline; for (row = 0; row < 10; row++) { getline; hits += $(NF - 9 + row) } }
-             END { print hits, shown; exit !(hits > 0 && sprintf("%.4f", hits / 10000) == shown) }' "$work/out"
+             /^rows:/ { getline; for (k = 0; k < 10; k++) { getline; hits += $(NF - 9 + k) } }
+             END { print hits, shown; exit !(hits && sprintf("%.4f", hits / 10000) == shown) }' \
+            "$work/out"
 }
 check "accuracy is the diagonal of the confusion matrix" accuracy
 
