@@ -5,6 +5,8 @@
 #   make deps     install what is missing        make bench    ninc beside PyTorch
 #   make python   PyTorch, TensorBoard, ONNX Runtime for the tests that need them
 #   make test-nvrtc  every CUDA kernel for every architecture
+#   make install, make uninstall  with man pages and completions
+#   make deb, make test-deb  a Debian package, and that it works in a fresh Debian 12
 #   make test-gpu, make bench-gpu  tests and benchmark on an NVIDIA GPU
 #
 # `make SANITIZE=1 BUILD=build/asan` is the same build with the sanitizers on.
@@ -50,8 +52,8 @@ LIBRARY         = $(BUILD)/libninc.a
 TESTS           = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 TOOLS           = $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/*_tool.c))
 # Compiled into ninc as data: the runtime, and the headers that emitted code carries along.
-EMBEDDED        = $(RUNTIME) ir/tensor.h ir/tiles.h runtime/plan.h $(wildcard codegen/cpu/*.h) \
-                  $(wildcard codegen/cuda/*.cuh)
+EMBEDDED        = $(RUNTIME) ir/tensor.h ir/tiles.h runtime/plan.h runtime/library.h \
+                  $(wildcard codegen/cpu/*.h codegen/cuda/*.cuh codegen/library/*.in)
 
 all: $(NINC)
 
@@ -132,6 +134,10 @@ test-nvrtc: deps
 # On a GPU, without installing anything.
 test-gpu: $(NINC) $(BUILD)/parity_tool $(BUILD)/cuda_tool
 	@NINC=./$(NINC) BUILD=$(BUILD) tests/gpu.sh
+
+# The package in a fresh Debian 12, which is made for it and deleted.
+test-deb: deb
+	@tests/debian.sh $(BUILD)/ninc_$(VERSION)_$$(dpkg --print-architecture).deb
 
 # ---- using it ----
 
@@ -230,8 +236,8 @@ tidy:
 FORMATTED = $(wildcard frontend/*.[ch] ir/*.[ch] passes/*.[ch] codegen/*.[ch] codegen/cpu/*.[ch] \
                        codegen/cuda/*.[ch] runtime/*.[ch] tests/*.[ch])
 
-.PHONY: all fuzz python tests test test-nvrtc test-gpu asan demo bench bench-gpu deps completion \
-        install uninstall deb clean format tidy
+.PHONY: all fuzz python tests test test-nvrtc test-gpu test-deb asan demo bench bench-gpu \
+        deps completion install uninstall deb clean format tidy
 .SECONDARY:
 .DELETE_ON_ERROR:
 

@@ -63,6 +63,8 @@ int compiler_run(Build *b, const char *what, const char *flags, const char *cons
                  const char *libraries);
 /* "-l:libNAME.a", or "-lNAME" where there is no such file. */
 const char *static_library(Build *b, const char *name);
+/* The same for linking a shared library, which not every libNAME.a is fit for. */
+const char *shared_library(Build *b, const char *name);
 
 /* ---- texts.c: what is written for the compiler ---- */
 

@@ -61,15 +61,21 @@ static const char *compiler(void)
     return cc && cc[strspn(cc, " \t")] ? cc : "cc";
 }
 
-/* Starts `CC words path...`; returns the process, or -1. */
-static pid_t start(Build *b, const char *flags, const char *const *paths, const char *libraries)
+/* A command line: CC flags path... libraries. */
+typedef struct Command {
+    const char *flags, *const *path, *libraries; /* path ends with NULL */
+    bool silent; /* nobody is to see what it says */
+} Command;
+
+/* Returns the process, or -1. */
+static pid_t start(Build *b, const Command *command)
 {
     char *argv[MAX_ARGUMENTS];
     int argc = add_words(b->pool, argv, 0, compiler());
-    argc = add_words(b->pool, argv, argc, flags);
-    for (; *paths && argc < MAX_ARGUMENTS - 1; paths++)
-        argv[argc++] = (char *)*paths;
-    add_words(b->pool, argv, argc, libraries);
+    argc = add_words(b->pool, argv, argc, command->flags);
+    for (const char *const *path = command->path; *path && argc < MAX_ARGUMENTS - 1; path++)
+        argv[argc++] = (char *)*path;
+    add_words(b->pool, argv, argc, command->libraries);
     if (b->options->verbose) {
         for (char **a = argv; *a; a++)
             fprintf(stderr, "%s%s", a == argv ? "" : " ", *a);
@@ -80,6 +86,8 @@ static pid_t start(Build *b, const char *flags, const char *const *paths, const 
     if (pid < 0) {
         build_failed("start", argv[0]);
     } else if (pid == 0) {
+        if (command->silent && !freopen("/dev/null", "w", stderr))
+            _exit(127);
         execvp(argv[0], argv);
         fprintf(stderr, "ninc: error: cannot run the C compiler '%s': %s; install gcc, or set CC\n",
                 argv[0], strerror(errno));
@@ -121,7 +129,8 @@ static Job start_object(Build *b, const char *name, const char *source, const ch
     Job job = {scratch_path(b, pool_format(b->pool, "%s.o", name)),
                pool_format(b->pool, "%s/%s", b->scratch, source), -1};
     const char *paths[] = {job.object, job.source, NULL};
-    job.process = start(b, pool_format(b->pool, "%s -c -o", flags), paths, "");
+    Command command = {pool_format(b->pool, "%s -c -o", flags), paths, "", false};
+    job.process = start(b, &command);
     return job;
 }
 
@@ -147,7 +156,8 @@ int compile_objects(Build *b, const char *flags, const char **object)
 int compiler_run(Build *b, const char *what, const char *flags, const char *const *path,
                  const char *libraries)
 {
-    return finish(start(b, flags, path, libraries), what);
+    Command command = {flags, path, libraries, false};
+    return finish(start(b, &command), what);
 }
 
 /* Whether the compiler finds lib<name>.a, so that what is linked can carry the library along. */
@@ -166,4 +176,22 @@ static bool has_static(Build *b, const char *name)
 const char *static_library(Build *b, const char *name)
 {
     return pool_format(b->pool, has_static(b, name) ? "-l:lib%s.a" : "-l%s", name);
+}
+
+/* Whether lib<name>.a was compiled for shared libraries: whether it makes one. */
+static bool is_position_independent(Build *b, const char *name)
+{
+    const char *path[] = {scratch_path(b, "trial.so"), NULL};
+    Command command = {"-shared -o", path,
+                       pool_format(b->pool, "-Wl,--whole-archive -l:lib%s.a", name), true};
+    int status;
+    pid_t pid = start(b, &command);
+    return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) &&
+           WEXITSTATUS(status) == 0;
+}
+
+const char *shared_library(Build *b, const char *name)
+{
+    bool whole = has_static(b, name) && is_position_independent(b, name);
+    return pool_format(b->pool, whole ? "-l:lib%s.a" : "-l%s", name);
 }

@@ -64,7 +64,7 @@ static const char help_text[] =
     "\n"
     "  -o, --output=DIR       directory of the artefacts, default MODEL_kernels\n"
     "      --emit=KIND        print instead, or into -o FILE: ir, dot, c, cuda, plan,\n"
-    "                         summary\n"
+    "                         summary; library: the forward pass as a C library in DIR\n"
     "      --target=TARGET    which code the trainer has: cpu, cuda, or both: all\n"
     "      --precision=TYPE   of convolutions: fp32, the default, tf32 or bf16\n"
     "      --cubin=sm_XX,...  compile the GPU's kernels now, for these architectures\n"
@@ -132,11 +132,13 @@ static int find_value(const char *const *list, const char *value)
 
 static OptionsResult parse_emit(Options *o, const char *value)
 {
-    static const char *const kinds[] = {"ir", "dot", "c", "cuda", "plan", "summary", NULL};
+    static const char *const kinds[] = {"ir",   "dot",     "c",       "cuda",
+                                        "plan", "summary", "library", NULL};
     int kind = find_value(kinds, value);
 
     if (kind < 0)
-        return usage_error("--emit must be ir, dot, c, cuda, plan or summary, not '%s'", value);
+        return usage_error("--emit must be ir, dot, c, cuda, plan, summary or library, not '%s'",
+                           value);
     o->emit = (EmitKind)(EMIT_IR + kind);
     return OPTIONS_RUN;
 }

@@ -576,6 +576,19 @@ bool is_per_image(const Graph *g, const Node *n)
     return n->tensor.shape.rank > 0 && n->tensor.shape.dim[0] == g->batch;
 }
 
+bool graph_keeps_before(const Graph *g)
+{
+    for (int i = 0; i < g->node_count; i++)
+        if (g->node[i]->op == OP_UPDATE)
+            return false;
+    return g->target == TARGET_CPU;
+}
+
+bool value_is_kept(const Graph *g, const Node *n)
+{
+    return n->kernel && n->kernel->phase == PHASE_BEFORE && graph_keeps_before(g);
+}
+
 Tensor placed_tensor(const Graph *g, const Node *n)
 {
     if (n->storage)

@@ -498,6 +498,11 @@ void kernel_derive_io(Graph *g, Kernel *k);
 void graph_derive_io(Graph *g);
 /* By node id: whether another kernel reads the node or the graph returns it. */
 bool *graph_escapes(const Graph *g, Pool *pool);
+/* Whether what the kernels before the images compute stays for the next steps: on the CPU, where no
+ * node updates the storage that it depends on. */
+bool graph_keeps_before(const Graph *g);
+/* Such a value: it lives from its kernel to the end of the program. */
+bool value_is_kept(const Graph *g, const Node *n);
 /* The tensor as it lies in memory: a per-image value in the chunk region holds one chunk, so its
  * first dimension is g->chunk. State and updates: the storage's tensor. */
 Tensor placed_tensor(const Graph *g, const Node *n);

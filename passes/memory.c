@@ -1,9 +1,9 @@
 /* memory: a place for every value and storage.
  *
  * Requires stage laid_out; brings it to planned. A value lives from the kernel that makes it to
- * the last that reads it, the gradient of a parameter to the end of the step; values that are alive
- * at one time must not overlap. In the shared region the whole chunk phase is one moment, because it
- * is run once a chunk. */
+ * the last that reads it, the gradient of a parameter and what is kept for the next steps to the end
+ * of the step; values that are alive at one time must not overlap. In the shared region the whole
+ * chunk phase is one moment, because it is run once a chunk. */
 #include "passes.h"
 
 #include <stdlib.h>
@@ -105,7 +105,8 @@ static void find_lifetimes(const Graph *g, Items *items, bool shared)
         Item *it = &items->list[i];
         index[it->node->id] = i;
         it->begin = it->node->kernel ? moment(g, it->node->kernel, shared) : 0;
-        it->end = it->node->kernel ? it->begin : g->kernel_count;
+        bool stays = !it->node->kernel || value_is_kept(g, it->node);
+        it->end = stays ? g->kernel_count : it->begin;
     }
     for (int i = 0; i < g->kernel_count; i++) {
         int now = moment(g, g->kernel[i], shared);

@@ -42,6 +42,7 @@ struct Device {
     void **args; /* args_each pointers a thread */
     int args_each;
     Turn *progress; /* of the longest step */
+    const NincProgram *kept; /* keeps_before, and its results are there: of this state; or NULL */
     Metrics metrics;
     char description[96];
 };
@@ -281,6 +282,7 @@ static int check_state(const Device *d, int64_t offset, int64_t count)
 static int cpu_write_state(Device *d, int64_t offset, const void *bytes, int64_t count)
 {
     check_state(d, offset, count);
+    d->kept = NULL;
     memcpy(d->state + offset, bytes, (size_t)count);
     return 0;
 }
@@ -309,6 +311,7 @@ static void *address_of(const Device *d, const NincArg *at, int thread, int firs
 
 static int cpu_write(Device *d, const NincArg *at, int partial, const void *bytes, int64_t count)
 {
+    d->kept = NULL;
     memcpy((char *)address_of(d, at, 0, 0) + partial * at->per_partial, bytes, (size_t)count);
     return 0;
 }
@@ -321,6 +324,7 @@ static int cpu_read(Device *d, const NincArg *at, int partial, void *bytes, int6
 
 static int cpu_poison(Device *d, const NincProgram *program)
 {
+    d->kept = NULL;
     memset(d->shared, 0xFF, (size_t)program->shared_bytes);
     memset(d->chunk, 0xFF, (size_t)program->chunk_bytes);
     memset(d->thread, 0xFF, (size_t)program->thread_bytes);
@@ -348,6 +352,7 @@ static int cpu_launch(Device *d, const NincProgram *program, const NincLaunch *l
 {
     (void)program;
     (void)partial;
+    d->kept = NULL;
     run_slice(d, launch, range, 0);
     return 0;
 }
@@ -399,17 +404,19 @@ static NincRange chunk_range(const NincProgram *p, int c, int images)
 }
 
 /* On the first `images` of the batch. */
-static void run_program(const Device *d, const NincProgram *p, int images)
+static void run_program(Device *d, const NincProgram *p, int images)
 {
     int chunks = p->chunkeds > 0 ? (images + p->chunk - 1) / p->chunk : 0;
+    int befores = d->kept == p ? 0 : p->befores;
     memset(d->progress, 0, (size_t)launches_of(p) * sizeof *d->progress);
 #pragma omp parallel num_threads(d->threads)
     {
-        Turn *at = run_list(d, p->before, p->befores, (NincRange){0}, d->progress);
+        Turn *at = run_list(d, p->before, befores, (NincRange){0}, d->progress);
         for (int c = 0; c < chunks; c++)
             at = run_list(d, p->chunked, p->chunkeds, chunk_range(p, c, images), at);
         run_list(d, p->after, p->afters, (NincRange){0}, at);
     }
+    d->kept = p->keeps_before ? p : NULL;
 }
 
 /* ---- ports ---- */
@@ -498,6 +505,7 @@ static void run_whole(Device *d, const NincProgram *program, const NincLaunch *l
     NincProgram one = *program;
     bool chunked = launch >= program->chunked && launch < program->chunked + program->chunkeds;
     one.befores = one.afters = one.chunkeds = 0;
+    one.keeps_before = false;
     if (chunked) {
         one.chunked = launch;
         one.chunkeds = 1;

@@ -25,6 +25,16 @@ int image_decode(const uint8_t *bytes, size_t size, const char *name, Image *out
 int image_new(const char *name, int64_t h, int64_t w, int c, Image *out);
 void image_free(Image *image);
 
+/* ---- image_scale.c ---- */
+
+/* Bilinear interpolation to h x w; where it shrinks, each pixel is the mean of all that it covers,
+ * weighted by a triangle (as Pillow's BILINEAR does and torchvision's with antialias=True). */
+int image_scale(const Image *image, int h, int w, Image *out);
+/* Makes c channels of it: gray is 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601). */
+int image_convert(Image *image, int c);
+/* 255 - x. */
+void image_invert(Image *image);
+
 /* ---- image_png.c, image_jpeg.c: one format each ---- */
 
 int image_decode_png(const uint8_t *bytes, size_t size, const char *name, Image *out);

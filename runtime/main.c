@@ -14,6 +14,22 @@ static int run_eval(const Options *o)
     return evaluate(&ninc_model, o->table, &e);
 }
 
+static int run_predict(const Options *o)
+{
+    PredictOptions p = {.data = o->train.data,
+                        .weights = o->weights,
+                        .classes = o->classes,
+                        .json = o->json,
+                        .heatmap = o->heatmap,
+                        .map_class = o->map_class,
+                        .image = o->argument,
+                        .images = o->arguments,
+                        .top = o->top,
+                        .invert = o->invert,
+                        .device = o->train.device};
+    return predict(&ninc_model, o->table, &p);
+}
+
 static int run_verify(const Options *o)
 {
     VerifyOptions v = {.device = o->train.device, .seed = o->train.seed, .full = o->full};
@@ -42,6 +58,7 @@ static int run(const Options *o)
     switch (o->command) {
     case COMMAND_TRAIN: return train(&ninc_model, o->table, &o->train);
     case COMMAND_EVAL: return run_eval(o);
+    case COMMAND_PREDICT: return run_predict(o);
     case COMMAND_VERIFY: return run_verify(o);
     case COMMAND_PROFILE: return run_profile(o);
     case COMMAND_INFO: return info(&ninc_model, o->table, &o->train.device);

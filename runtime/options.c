@@ -13,6 +13,7 @@ enum { MAX_COUNT = 1000000000, MAX_THREADS = 1024, HELP_COLUMN = 30 };
 
 #define TRAIN COMMAND_TRAIN
 #define EVAL COMMAND_EVAL
+#define PREDICT COMMAND_PREDICT
 #define VERIFY COMMAND_VERIFY
 #define PROFILE COMMAND_PROFILE
 #define INFO COMMAND_INFO
@@ -44,10 +45,10 @@ typedef struct Flag {
 #define AT(field) offsetof(Options, field)
 
 static const Flag flags[] = {
-    {"data", "DIR", KIND_TEXT, TRAIN | EVAL, AT(train.data), 0, 0,
+    {"data", "DIR", KIND_TEXT, TRAIN | EVAL | PREDICT, AT(train.data), 0, 0,
      "the data set's directory, or 'random'; else it is looked for in $NINC_DATA/DATASET and "
      "/usr/share/datasets/DATASET"},
-    {"weights", "FILE", KIND_TEXT, EVAL | EXPORT, AT(weights), 0, 0,
+    {"weights", "FILE", KIND_TEXT, EVAL | PREDICT | EXPORT, AT(weights), 0, 0,
      "the parameters, .safetensors"},
     {"onnx", "FILE", KIND_TEXT, EXPORT, AT(onnx), 0, 0, "write the ONNX model there"},
     {"preprocessing", NULL, KIND_SWITCH, EXPORT, AT(preprocessing), 0, 0,
@@ -90,11 +91,20 @@ static const Flag flags[] = {
      "the forward pass alone, not a training step"},
     {"repeats", "N", KIND_COUNT, PROFILE, AT(repeats), 1, MAX_COUNT,
      "measurements, of which the median counts"},
-    {"classes", "FILE", KIND_TEXT, EVAL, AT(classes), 0, 0,
+    {"classes", "FILE", KIND_TEXT, EVAL | PREDICT, AT(classes), 0, 0,
      "the classes' names, one a line; else those of classes.txt in the data set's directory, else "
      "what is known"},
-    {"json", "FILE", KIND_TEXT, PROFILE | EVAL, AT(json), 0, 0,
-     "write the result there too; eval: '-' is standard output, for JSON alone"},
+    {"json", "FILE", KIND_TEXT, PROFILE | EVAL | PREDICT, AT(json), 0, 0,
+     "write the result there too; of eval and predict '-' prints it instead of text"},
+    {"top", "K", KIND_COUNT, PREDICT, AT(top), 1, MAX_COUNT, "classes an image, default 5"},
+    {"invert", NULL, KIND_SWITCH, PREDICT, AT(invert), 0, 0,
+     "the images are negatives of the data set's: black on white where that is white on black, as "
+     "Fashion-MNIST and MNIST are"},
+    {"heatmap", "OUT.png", KIND_TEXT, PREDICT, AT(heatmap), 0, 0,
+     "of one image: draw where the network sees the class, by its last maps before the global "
+     "average"},
+    {"class", "N", KIND_COUNT, PREDICT, AT(map_class), 0, MAX_COUNT,
+     "which class --heatmap shows; the most probable by default"},
     {"seed", "N", KIND_SEED, TRAIN | EVAL | VERIFY | PROFILE, AT(train.seed), 0, 0,
      "of all random numbers, default 1"},
     {"device", "DEVICE", KIND_DEVICE, ON_DEVICE, 0, 0, 0,
@@ -112,20 +122,26 @@ typedef struct CommandInfo {
     Command command;
     const char *arguments; /* in --help; NULL: it takes none */
     const char *what, *example;
+    const char *more; /* lines for its --help; NULL: none */
 } CommandInfo;
 
 static const CommandInfo commands[] = {
-    {"train", TRAIN, NULL, "train the model", "trainer train --epochs 3 --save model.safetensors"},
+    {"train", TRAIN, NULL, "train the model", "trainer train --epochs 3 --save model.safetensors",
+     NULL},
     {"eval", EVAL, NULL, "loss, accuracy and confusion of classes on the test images",
-     "trainer eval --weights model.safetensors"},
+     "trainer eval --weights model.safetensors", NULL},
+    {"predict", PREDICT, "IMAGE...", "the classes of images",
+     "trainer predict --weights model.safetensors photo.jpeg",
+     "IMAGE is PNG, JPEG, PGM or PPM, '-' standard input. It is scaled, all of it, to the size of\n"
+     "the data set's images (bilinear, with antialias), and becomes gray or RGB as those are."},
     {"verify", VERIFY, NULL, "compare every kernel with the naive evaluator",
-     "trainer verify --device cuda"},
+     "trainer verify --device cuda", NULL},
     {"profile", PROFILE, NULL, "the time of each kernel, beside what the device can do",
-     "trainer profile --threads 1"},
+     "trainer profile --threads 1", NULL},
     {"export", EXPORT, NULL, "write the forward pass for other software (ONNX)",
-     "trainer export --weights model.safetensors --onnx model.onnx"},
+     "trainer export --weights model.safetensors --onnx model.onnx", NULL},
     {"info", INFO, NULL, "the model, its parameters, its memory plan, the devices",
-     "trainer info"},
+     "trainer info", NULL},
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands };
@@ -157,8 +173,9 @@ static void print_flag(const Flag *f, FILE *out)
 
 static void print_command_help(const CommandInfo *c, FILE *out)
 {
-    fprintf(out, "usage: trainer %s [options]%s%s\n%s\n\n", c->name, c->arguments ? " " : "",
-            c->arguments ? c->arguments : "", c->what);
+    fprintf(out, "usage: trainer %s [options]%s%s\n%s\n%s%s\n", c->name, c->arguments ? " " : "",
+            c->arguments ? c->arguments : "", c->what, c->more ? c->more : "",
+            c->more ? "\n" : "");
     for (int i = 0; i < FLAGS; i++)
         if (flags[i].commands & (int)c->command)
             print_flag(&flags[i], out);
@@ -335,9 +352,15 @@ static OptionsResult check_flags(const Options *o, const CommandInfo *c)
               "of them",
               o->train.init ? "init" : "init-partial",
               o->train.init ? o->train.init : o->train.init_partial, o->train.resume);
-    else if ((o->command & (EVAL | EXPORT)) && !o->weights)
+    else if ((o->command & (EVAL | PREDICT | EXPORT)) && !o->weights)
         fault("%s needs --weights FILE.safetensors; 'trainer train --save FILE' writes one",
               c->name);
+    else if (o->command == PREDICT && o->arguments == 0)
+        fault("predict needs an image; try 'trainer predict --help'");
+    else if (o->heatmap && o->arguments > 1)
+        fault("--heatmap is of one image; %d are given", o->arguments);
+    else if (o->map_class >= 0 && !o->heatmap)
+        fault("--class needs --heatmap OUT.png, which shows it");
     else if (o->command == EXPORT && !o->onnx)
         fault("export needs --onnx FILE to write to");
     else
@@ -367,7 +390,9 @@ OptionsResult options_parse(Options *o, int argc, char **argv)
                              .lr = -1,
                              .checkpoint_every = -1,
                              .log_every = -1,
-                             .seed = 1}};
+                             .seed = 1},
+                   .top = 5,
+                   .map_class = -1};
     if (argc < 2) {
         print_help(stderr);
         return OPTIONS_WRONG;

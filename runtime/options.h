@@ -14,6 +14,7 @@ typedef enum Command {
     COMMAND_VERIFY = 4,
     COMMAND_PROFILE = 8,
     COMMAND_INFO = 16,
+    COMMAND_PREDICT = 32,
     COMMAND_EXPORT = 64,
     COMMAND_ANY = 127,
 } Command;
@@ -23,9 +24,9 @@ typedef struct Options {
     Command command;
     const DeviceTable *table; /* NULL: the best that opens */
     TrainOptions train;       /* what commands share stands here: data, device, seed */
-    const char *weights, *json, *classes, *onnx;
-    int repeats;
-    bool full, eval, preprocessing;
+    const char *weights, *json, *classes, *heatmap, *onnx;
+    int repeats, top, map_class;
+    bool full, eval, invert, preprocessing;
     char *const *argument; /* what is no flag, for commands that take such */
     int arguments;
     Text line; /* the command line but for what a checkpoint stands for, for a shell */

@@ -324,6 +324,24 @@ int report_print(const Evaluation *e, const ClassNames *names);
  * without logits. */
 int report_json(const Evaluation *e, const ClassNames *names, const char *path);
 
+/* ---- predict.c ---- */
+
+typedef struct PredictOptions {
+    const char *data, *weights;
+    const char *classes, *json; /* files; NULL: none */
+    const char *heatmap;        /* PNG file of a class map over the only image; NULL: none */
+    int map_class;              /* which; -1: the most probable */
+    char *const *image;         /* files; "-" is standard input */
+    int images;
+    int top;     /* classes an image that are told */
+    bool invert; /* the images are negatives of the data set's */
+    DeviceOptions device;
+} PredictOptions;
+
+/* Prints the most probable classes of each image, scaled to the model's input; returns the exit
+ * status: 1 also where one of several images could not be read. */
+int predict(const NincModel *model, const DeviceTable *table, const PredictOptions *options);
+
 /* ---- module.c: the IR that the plan carries ---- */
 
 struct Module;
@@ -334,6 +352,24 @@ struct Pool;
 struct Module *plan_module(struct Pool *pool);
 /* The graph `train` or `eval` that the device runs. */
 const struct Graph *plan_graph(const struct Module *m, const DeviceTable *table, const char *name);
+
+/* ---- heatmap.c: class maps (Lin, Chen, Yan, arXiv 1312.4400, section 4.6) ---- */
+
+struct Image;
+
+/* What the global average pooling of a network averages: one map a class. */
+typedef struct ClassMaps {
+    int h, w, classes;
+    double *value; /* [h, w, classes] */
+} ClassMaps;
+
+/* The maps of one image [h, w, c] of the data set's size, by the naive evaluator; an error where
+ * the logits are no averages of maps. The caller frees out->value. */
+int class_maps(const struct Graph *eval, const Weights *weights, const uint8_t *pixel,
+               ClassMaps *out);
+/* The map of a class over the image, both enlarged so that the longer side has at least 256
+ * pixels. What speaks for the class is red to yellow, the largest value; the image is gray. */
+int heatmap_draw(const ClassMaps *maps, int class, const struct Image *image, struct Image *out);
 
 /* ---- peak.c ---- */
 

@@ -284,7 +284,7 @@ static void damage(Bytes whole, size_t least_refused)
     char error[256];
     size_t refused = 0;
     Random r = random_stream(4, 4);
-    fault_hold(error, sizeof error);
+    Messages before = fault_hold(error, sizeof error);
     for (size_t size = 0; size < whole.size; size++) {
         Bytes part = {memcpy(xmalloc(size + 1), whole.data, size), size};
         refused += decode(part, &image) < 0;
@@ -302,7 +302,7 @@ static void damage(Bytes whole, size_t least_refused)
         image_free(&image);
         free(bad.data);
     }
-    fault_hold(NULL, 0);
+    fault_release(before);
     free(whole.data);
 }
 
@@ -325,6 +325,83 @@ START_TEST(test_damaged)
     static const char pnm[] = "P6 # six\n2 2\n255\nabcdefghijkl";
     Bytes b = {memcpy(xmalloc(sizeof pnm), pnm, sizeof pnm), sizeof pnm - 1};
     damage(b, b.size);
+}
+END_TEST
+
+/* ---- scaling, colours ---- */
+
+static void expect_scaled(const Image *from, int h, int w, const uint8_t *want)
+{
+    Image out;
+    ck_assert_int_eq(image_scale(from, h, w, &out), 0);
+    ck_assert_int_eq(out.h, h);
+    ck_assert_int_eq(out.w, w);
+    for (int i = 0; i < h * w * from->c; i++)
+        ck_assert_msg(out.pixel[i] == want[i], "%d x %d: byte %d is %d, not %d", w, h, i,
+                      out.pixel[i], want[i]);
+    image_free(&out);
+}
+
+/* Weights by hand: a pixel of half the size is 1/8, 3/8, 3/8, 1/8 of four, fewer at the border. */
+START_TEST(test_scale)
+{
+    uint8_t row[8] = {0, 0, 80, 160, 240, 80, 0, 0}, pair[6] = {0, 100, 200, 100, 0, 40};
+    Image across = {row, 1, 8, 1}, down = {row, 8, 1, 1}, colours = {pair, 1, 2, 3};
+    expect_scaled(&across, 1, 8, row);
+    expect_scaled(&across, 1, 4, (uint8_t[]){11, 120, 140, 11});
+    expect_scaled(&down, 4, 1, (uint8_t[]){11, 120, 140, 11});
+    expect_scaled(&colours, 1, 4, (uint8_t[]){0, 100, 200, 25, 75, 160, 75, 25, 80, 100, 0, 40});
+    expect_scaled(&colours, 2, 1, (uint8_t[]){50, 50, 120, 50, 50, 120});
+}
+END_TEST
+
+START_TEST(test_colours)
+{
+    uint8_t rgb[9] = {255, 0, 0, 0, 255, 0, 10, 20, 255};
+    Image image;
+    ck_assert_int_eq(image_new("it", 1, 3, 3, &image), 0);
+    memcpy(image.pixel, rgb, sizeof rgb);
+    ck_assert_int_eq(image_convert(&image, 1), 0);
+    ck_assert_mem_eq(image.pixel, ((uint8_t[]){76, 150, 44}), 3);
+    image_invert(&image);
+    ck_assert_int_eq(image_convert(&image, 3), 0);
+    ck_assert_mem_eq(image.pixel, ((uint8_t[]){179, 179, 179, 105, 105, 105, 211, 211, 211}), 9);
+    image_free(&image);
+}
+END_TEST
+
+/* ---- heat maps ---- */
+
+static const uint8_t *pixel_at(const Image *image, double y, double x)
+{
+    int row = (int)(y * image->h), column = (int)(x * image->w);
+    return image->pixel + 3 * (row * image->w + column);
+}
+
+/* Two classes on a map of 2 x 4; the first is hottest at row 1, column 2, the second nowhere. */
+START_TEST(test_heatmap)
+{
+    double value[16] = {0};
+    ClassMaps maps = {2, 4, 2, value};
+    uint8_t white[6] = {255, 255, 255, 255, 255, 255};
+    Image image = {white, 2, 1, 3}, out;
+    value[2 * 6] = 4;
+    value[2 * 5] = 2;
+    value[2 * 0] = -7; /* what speaks against the class is as cold as nothing */
+    ck_assert_int_eq(heatmap_draw(&maps, 0, &image, &out), 0);
+    ck_assert_int_eq(out.h, 256);
+    ck_assert_int_eq(out.w, 128);
+    const uint8_t *hot = pixel_at(&out, 0.76, 0.625), *half = pixel_at(&out, 0.76, 0.375);
+    const uint8_t *cold = pixel_at(&out, 0.24, 0.125), *colder = pixel_at(&out, 0.24, 0.875);
+    ck_assert(hot[0] > 200 && hot[1] > 200 && hot[2] < 100);    /* yellow */
+    ck_assert(half[0] > 200 && half[1] < 120 && half[2] < 120); /* red */
+    ck_assert(cold[0] == cold[1] && cold[1] == cold[2] && cold[0] == 191);
+    ck_assert_mem_eq(cold, colder, 3);
+    image_free(&out);
+    ck_assert_int_eq(heatmap_draw(&maps, 1, &image, &out), 0);
+    for (int i = 0; i < out.h * out.w * 3; i++)
+        ck_assert_int_eq(out.pixel[i], 191);
+    image_free(&out);
 }
 END_TEST
 
@@ -356,6 +433,9 @@ int main(void)
     tcase_add_test(formats, test_pnm);
     tcase_add_test(formats, test_bad_pnm);
     tcase_add_test(formats, test_damaged);
+    tcase_add_test(formats, test_scale);
+    tcase_add_test(formats, test_colours);
+    tcase_add_test(formats, test_heatmap);
     tcase_add_test(formats, test_files);
     suite_add_tcase(suite, formats);
     SRunner *runner = srunner_create(suite);

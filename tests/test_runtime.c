@@ -619,6 +619,58 @@ START_TEST(test_coarse_slices)
 }
 END_TEST
 
+/* The tiny model with a launch before the images, whose results eval keeps. */
+static Device *open_keeping(NincModel *model)
+{
+    static const NincLaunch before[] = {{.name = "prepare", .kernel = 4, .slices = 1}};
+    DeviceOptions options = {.threads = 1, .with_train = true};
+    *model = ninc_model;
+    NincTarget *target = &model->target[NINC_CPU];
+    target->train.before = target->eval.before = before;
+    target->train.befores = target->eval.befores = 1;
+    target->eval.keeps_before = true;
+    Device *d = ninc_cpu_device.open(model, &options);
+    ck_assert_ptr_nonnull(d);
+    send_weights(&ninc_cpu_device, d);
+    return d;
+}
+
+/* How often two steps of eval compute what they keep. */
+static int preparations(Device *d, const NincProgram *eval, const StepInput *input)
+{
+    tiny_prepared = 0;
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(ninc_cpu_device.step(d, eval, input), 0);
+    return tiny_prepared;
+}
+
+/* What eval keeps is computed again when the state was written, its memory was, or another program
+ * ran; train computes it in every step. */
+START_TEST(test_kept_between_steps)
+{
+    NincModel model;
+    Device *d = open_keeping(&model);
+    const NincProgram *eval = &model.target[NINC_CPU].eval, *train = &model.target[NINC_CPU].train;
+    Dataset data = random_data(5, SPLIT_TEST);
+    StepInput input = step_on(&data, TINY_BATCH);
+    double seconds = 0;
+    ck_assert_int_eq(preparations(d, eval, &input), 1);
+    ck_assert_int_eq(preparations(d, eval, &input), 0);
+    ck_assert_int_eq(preparations(d, train, &input), 2);
+    ck_assert_int_eq(preparations(d, eval, &input), 1);
+    send_weights(&ninc_cpu_device, d);
+    ck_assert_int_eq(preparations(d, eval, &input), 1);
+    ck_assert_int_eq(ninc_cpu_device.poison(d, eval), 0);
+    ck_assert_int_eq(preparations(d, eval, &input), 1);
+    ck_assert_int_eq(ninc_cpu_device.write(d, &eval->output[0].at, 0, &seconds, 4), 0);
+    ck_assert_int_eq(preparations(d, eval, &input), 1);
+    ck_assert_int_eq(ninc_cpu_device.time(d, eval, eval->chunked, 1, &seconds), 0);
+    ck_assert_int_eq(preparations(d, eval, &input), 1);
+    dataset_free(&data);
+    ninc_cpu_device.close(d);
+}
+END_TEST
+
 /* Of the arena only the strips, of which the tiny model has none, are a thread's own. */
 START_TEST(test_memory_of_threads)
 {
@@ -759,7 +811,7 @@ static Suite *runtime_suite(void)
                                   test_state_border,
                                   test_step,
                                   test_threads_do_not_matter, test_coarse_slices,
-                                  test_memory_of_threads,
+                                  test_kept_between_steps, test_memory_of_threads,
                                   test_forced_level,
                                   test_loop,
                                   test_max_steps_and_checkpoint};

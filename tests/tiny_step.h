@@ -44,7 +44,7 @@ static void send_weights(const DeviceTable *to, Device *d)
 }
 
 /* Loss and weights after one step over `valid` images; the rows past them must count nothing. */
-static double step_loss(const DeviceTable *on, int threads, int valid, Weights *after)
+static inline double step_loss(const DeviceTable *on, int threads, int valid, Weights *after)
 {
     DeviceOptions options = {.threads = threads, .with_train = true};
     Device *d = on->open(&ninc_model, &options);
@@ -62,7 +62,7 @@ static double step_loss(const DeviceTable *on, int threads, int valid, Weights *
     return m.loss / valid;
 }
 
-static void expect_weights(const Weights *got, const Weights *want)
+static inline void expect_weights(const Weights *got, const Weights *want)
 {
     for (int i = 0; i < TINY_CLASSES * TINY_PIXELS; i++)
         ck_assert(fabs(got->value[0][i] - want->value[0][i]) <= 1e-6);
