@@ -144,6 +144,8 @@ void weights_free(Weights *w);
 /* Packs what there is into the device's state region and zeroes the rest. */
 int weights_to_device(const Weights *w, const DeviceTable *table, Device *device);
 int weights_from_device(Weights *w, const DeviceTable *table, Device *device);
+/* An error that names the first tensor with a number that is not finite: nothing may be saved. */
+int weights_check_finite(const Weights *w);
 /* What the parameters' role, fan and the model's `init` say; one Philox stream a storage. Moments
  * stay as they are. */
 void weights_init(Weights *w, uint64_t seed);
@@ -182,6 +184,9 @@ int tensors_write(const char *path, const TensorList *list);
 
 /* ---- log.c ---- */
 
+struct Evaluation;
+struct Tensorboard;
+
 /* What a log line tells: means over the images since the last line. */
 typedef struct LogEntry {
     int64_t step; /* from 1 */
@@ -189,42 +194,67 @@ typedef struct LogEntry {
     double loss, accuracy, lr, images_per_second; /* the last two: training only */
 } LogEntry;
 
-/* JSON lines and plain lines; a bar on a terminal. */
-typedef struct Log {
-    FILE *json; /* NULL: none */
+/* A file with a line an entry. */
+typedef struct LogFile {
+    FILE *file; /* NULL: none */
     const char *path;
-    bool bar;   /* draw a progress bar on stdout */
-    bool drawn; /* the bar stands on the terminal's last line */
+    bool csv; /* else JSON lines */
+} LogFile;
+
+typedef struct Log {
+    LogFile json, csv;
+    struct Tensorboard *board; /* NULL: none */
+    bool bar;           /* draw a progress bar on stdout */
+    bool drawn;         /* the bar stands on the terminal's last line */
 } Log;
 
-typedef struct Progress {
-    int64_t step, steps; /* of the run */
-    double loss, accuracy, images_per_second, seconds_left;
-} Progress;
+typedef struct LogOptions {
+    const char *json, *csv, *tensorboard; /* files, a directory; NULL: none */
+    bool bar;
+} LogOptions;
 
-int log_open(Log *log, const char *path, bool bar);
-/* How far the log of a resumed run holds: no line of a later step, and of this one neither the
+/* How far the logs of a resumed run hold: no line of a later step, and of this one neither the
  * training line of an interval that went on, nor an evaluation that is made again. */
 typedef struct LogCut {
     int64_t step;
     bool train, eval; /* drop such lines of `step` itself */
 } LogCut;
 
-/* Cuts the log of an earlier run and goes on in it; a torn last line goes too. */
-int log_continue(Log *log, const char *path, bool bar, const LogCut *cut);
+/* New files; with `cut` those of an earlier run are cut and gone on in, a torn last line goes too.
+ * The CSV file has the columns event,step,epoch,loss,accuracy,lr,images_per_second (RFC 4180). */
+int log_open(Log *log, const LogOptions *options, const LogCut *cut);
+/* To standard output and all files, flushed. */
 int log_train(Log *log, const LogEntry *entry);
-int log_eval(Log *log, const LogEntry *entry);
-void log_progress(Log *log, const Progress *progress);
-/* Takes the bar off the terminal before other text is printed. */
-void log_clear(Log *log);
+/* `evaluation` may be NULL; its confusion matrix becomes a picture for TensorBoard. */
+int log_eval(Log *log, const LogEntry *entry, const struct Evaluation *evaluation);
 int log_close(Log *log);
 /* The text of a JSON number: `null` when it is not finite. `out` of 32 bytes. */
 const char *json_number(double value, char *out);
 
+/* ---- progress.c ---- */
+
+typedef struct Progress {
+    int64_t step, steps; /* done; of the run */
+    int epoch, epochs;   /* from 0; of the run */
+    double loss, accuracy, images_per_second;
+    double epoch_seconds, seconds; /* left: of the epoch, of the run */
+} Progress;
+
+/* Whether standard output is a terminal that can draw a bar. */
+bool progress_possible(void);
+/* The bar's line of less than `columns` characters, into `out` of `size` bytes: what does not fit
+ * is left out, the least important first. Returns its length. */
+int progress_line(const Progress *progress, int columns, char *out, size_t size);
+/* Draws it as wide as the terminal is now. */
+void log_progress(Log *log, const Progress *progress);
+/* Takes the bar off the terminal before other text is printed. */
+void log_clear(Log *log);
+
 /* ---- train.c ---- */
 
 typedef struct TrainOptions {
-    const char *data, *init, *init_partial, *save, *checkpoint_dir, *resume, *log;
+    const char *data, *init, *init_partial, *save, *checkpoint_dir, *resume;
+    const char *log, *csv, *tensorboard;
     const char *command; /* "trainer train FLAGS", to go on with by --resume; NULL: not known */
     DeviceOptions device;
     int epochs;         /* -1: the model's */

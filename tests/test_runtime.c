@@ -510,14 +510,14 @@ START_TEST(test_json_lines)
                   .images_per_second = INFINITY};
     ck_assert_str_eq(json_number(0.1, number), "0.1");
     ck_assert_str_eq(json_number(-INFINITY, number), "null");
-    ck_assert_int_eq(log_open(&log, at("log.jsonl"), false), 0);
+    ck_assert_int_eq(log_open(&log, &(LogOptions){.json = at("log.jsonl")}, NULL), 0);
     ck_assert_int_eq(log_train(&log, &e), 0);
     char *text = read_file("log.jsonl", &count); /* before closing: flushed a line */
     ck_assert_str_eq(text, "{\"event\":\"train\",\"step\":100,\"epoch\":0,\"loss\":null,"
                            "\"accuracy\":0.25,\"lr\":0.001,\"images_per_second\":null}\n");
     free(text);
     e.loss = 2;
-    ck_assert_int_eq(log_eval(&log, &e), 0);
+    ck_assert_int_eq(log_eval(&log, &e, NULL), 0);
     ck_assert_int_eq(log_close(&log), 0);
     text = read_file("log.jsonl", &count);
     ck_assert_ptr_nonnull(strstr(text, "\n{\"event\":\"eval\",\"step\":100,\"epoch\":0,\"loss\":2,"
