@@ -76,7 +76,7 @@ $(BUILD)/proto/%.pb-c.c $(BUILD)/proto/%.pb-c.h: $(ONNX)/%.proto
 $(BUILD)/proto/%.o: $(BUILD)/proto/%.c Makefile
 	$(CC) $(STANDARD) $(CFLAGS) -I$(@D) -c -o $@ $<
 
-$(BUILD)/runtime/onnx.o $(BUILD)/tests/test_export.o: $(BUILD)/proto/onnx.pb-c.h
+$(BUILD)/runtime/onnx.o $(BUILD)/tests/test_onnx.o: $(BUILD)/proto/onnx.pb-c.h
 
 # A trainer must be linked with the sanitizers that its runtime was compiled with.
 $(BUILD)/codegen/build.o: DEFINES = -DNINC_TRAINER_FLAGS='"$(SANITIZERS)"'
