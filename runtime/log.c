@@ -2,8 +2,11 @@
 #include "runtime.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 const char *json_number(double value, char *out)
 {
@@ -14,15 +17,85 @@ const char *json_number(double value, char *out)
     return out;
 }
 
-int log_open(Log *log, const char *path, bool bar)
+static int open_json(Log *log, const char *path, bool bar, const char *mode)
 {
     *log = (Log){.path = path, .bar = bar};
     if (!path)
         return 0;
-    log->json = fopen(path, "w");
+    log->json = fopen(path, mode);
     if (!log->json)
         return fault("cannot write the log %s: %s; choose another place", path, strerror(errno));
     return 0;
+}
+
+int log_open(Log *log, const char *path, bool bar)
+{
+    return open_json(log, path, bar, "w");
+}
+
+/* Whether a line stays: 1, 0, or -1 when it is no line of a log. */
+static int line_stays(const char *line, size_t length, const LogCut *cut)
+{
+    json_t *root = json_loadb(line, length, 0, NULL);
+    const json_t *number = json_object_get(root, "step");
+    const char *event = json_string_value(json_object_get(root, "event"));
+    int stays = -1;
+    if (event && json_is_integer(number)) {
+        json_int_t step = json_integer_value(number);
+        bool dropped = (cut->train && strcmp(event, "train") == 0) ||
+                       (cut->eval && strcmp(event, "eval") == 0);
+        stays = step < cut->step || (step == cut->step && !dropped);
+    }
+    json_decref(root);
+    return stays;
+}
+
+static int copy_lines(FILE *from, const char *path, const LogCut *cut, FILE *to)
+{
+    char *line = NULL;
+    size_t size = 0;
+    ssize_t length;
+    int status = 0, number = 0;
+    while (status == 0 && (length = getline(&line, &size, from)) > 0 && line[length - 1] == '\n') {
+        int stays = line_stays(line, (size_t)length, cut);
+        number++;
+        if (stays < 0)
+            status =
+                fault("line %d of %s is not of a trainer's log; give another --log", number, path);
+        else if (stays)
+            fwrite(line, 1, (size_t)length, to);
+    }
+    if (status == 0 && ferror(from))
+        status = fault("cannot read the log %s: %s", path, strerror(errno));
+    free(line);
+    return status;
+}
+
+static int cut_log(const char *path, const LogCut *cut)
+{
+    OutFile out;
+    FILE *file = fopen(path, "r");
+    if (!file)
+        return fault("cannot read the log %s: %s; choose another place", path, strerror(errno));
+    int status = outfile_open(&out, path);
+    if (status == 0) {
+        status = copy_lines(file, path, cut, out.file);
+        if (status == 0)
+            status = outfile_commit(&out);
+        else
+            outfile_abandon(&out);
+    }
+    fclose(file);
+    return status;
+}
+
+int log_continue(Log *log, const char *path, bool bar, const LogCut *cut)
+{
+    struct stat s;
+    *log = (Log){0};
+    if (path && stat(path, &s) == 0 && S_ISREG(s.st_mode) && cut_log(path, cut) < 0)
+        return -1;
+    return open_json(log, path, bar, "a");
 }
 
 static int flush_line(Log *log)
