@@ -85,7 +85,7 @@ $(BUILD)/proto/%.o: $(BUILD)/proto/%.c Makefile
 	$(CC) $(STANDARD) $(CFLAGS) -I$(@D) -c -o $@ $<
 
 $(BUILD)/runtime/tensorboard.o: $(BUILD)/proto/tfevents.pb-c.h
-$(BUILD)/runtime/onnx.o $(BUILD)/tests/test_export.o: $(BUILD)/proto/onnx.pb-c.h
+$(BUILD)/runtime/onnx.o $(BUILD)/tests/test_onnx.o: $(BUILD)/proto/onnx.pb-c.h
 
 # A trainer must be linked with the sanitizers that its runtime was compiled with.
 $(BUILD)/codegen/build.o $(BUILD)/codegen/library.o: DEFINES = -DNINC_LINK_FLAGS='"$(SANITIZERS)"'

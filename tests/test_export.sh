@@ -106,8 +106,9 @@ refused() {
     local status=$1 text=$2
     shift 2
     "$work/blocks-trainer/trainer" export "$@" >"$work/out" 2>"$work/err" </dev/null
-    [ $? -eq "$status" ] && [ ! -s "$work/out" ] &&
-        grep -qF -- "$text" "$work/err" || { cat "$work/err"; return 1; }
+    local got=$?
+    cat "$work/err"
+    [ $got -eq "$status" ] && [ ! -s "$work/out" ] && grep -qF -- "$text" "$work/err"
 }
 weights=$work/blocks.safetensors
 check "no --weights" refused 2 "needs --weights" --onnx "$work/x.onnx"

@@ -412,7 +412,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("export");
+    Suite *suite = suite_create("onnx");
     TCase *tests = tcase_create("all");
     tcase_set_timeout(tests, 120);
     tcase_add_loop_test(tests, test_one_model_for_all_targets, 0, MODELS);
