@@ -250,16 +250,52 @@ static void emit_target(const Module *m, Target target, Text *out, Text *targets
     pool_free(pool);
 }
 
+/* Layers are told by their maps and windows: a convolution's stride and padding show in the map
+ * that the next ReLU or pool gives, in whatever way the convolution is computed. */
+static bool is_recipe_layer(Op op)
+{
+    return op == OP_NORMALIZE || op == OP_RESIZE || op == OP_RELU || op == OP_MAXPOOL ||
+           op == OP_AVGPOOL || op == OP_GAP;
+}
+
+static void emit_recipe(const Module *m, const Graph *eval, Text *out)
+{
+    text_append(out, "    \"data %s %dx%dx%d, %d classes\\n\"\n    \"batch %d\\n\"\n    \"",
+                m->dataset, m->image_h, m->image_w, m->image_c, m->classes, eval->batch);
+    optimizer_print(&m->optimizer, false, out);
+    text_append(out, "\\n\"\n");
+    for (int i = 0; i < m->storage_count; i++) {
+        const Storage *s = m->storage[i];
+        if (s->of)
+            continue;
+        text_append(out, "    \"parameter %s ", s->name);
+        for (int k = 0; k < s->tensor.shape.rank; k++)
+            text_append(out, "%s%d", k ? "x" : "", s->tensor.shape.dim[k]);
+        text_append(out, "\\n\"\n");
+    }
+    for (int i = 0; i < eval->node_count; i++) {
+        const Node *n = eval->node[i];
+        const int *dim = n->tensor.shape.dim;
+        if (!is_recipe_layer(n->op))
+            continue;
+        text_append(out, "    \"layer %s %dx%dx%d", op_name(n->op), dim[1], dim[2], dim[3]);
+        attr_print(n, out);
+        text_append(out, "\\n\"\n");
+    }
+}
+
 static void emit_model(const Module *m, const Text *targets, Text *out)
 {
     char lr[32], std[32];
     const TrainSettings *t = &m->train;
+    const Graph *eval = module_find_graph(m, "eval", TARGET_CPU);
+    text_append(out, "const NincModel ninc_model = {\n    \"%s\", \"%s\",\n", m->name, m->dataset);
+    emit_recipe(m, eval ? eval : module_find_graph(m, "eval", TARGET_CUDA), out);
     text_append(out,
-                "const NincModel ninc_model = {\n"
-                "    \"%s\", \"%s\", %d, %d, %d, %d,\n"
+                "    \"\",\n    %d, %d, %d, %d,\n"
                 "    %s, %d, %d, %d, %s, %s, %d,\n"
                 "    {\n%s    }};\n",
-                m->name, m->dataset, m->image_h, m->image_w, m->image_c, m->classes,
+                m->image_h, m->image_w, m->image_c, m->classes,
                 format_double(m->optimizer.lr, lr), t->epochs, t->log_every, t->checkpoint_every,
                 init_ids[t->init], format_double(t->init_std, std), m->storage_count,
                 targets->data);

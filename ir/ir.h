@@ -641,6 +641,10 @@ void graph_print(const Graph *g, Text *out);
 void node_print(const Graph *g, const Node *n, Text *out);
 /* A kernel with its nodes, as in the text; `prefix` starts each line (a comment leader). */
 void kernel_print(const Graph *g, const Kernel *k, const char *prefix, Text *out);
+/* ` {kernel=3x3 stride=2x2}`: the attributes of a node; nothing where it has none. */
+void attr_print(const Node *n, Text *out);
+/* `optimizer adam lr=0.001 ...`, without an end of line. */
+void optimizer_print(const Optimizer *o, bool with_lr, Text *out);
 void module_print_dot(const Module *m, Text *out);
 
 /* ---- ir/parse.c, with parse.h; its lexer is lex.c, with lex.h ---- */

@@ -7,6 +7,8 @@ static int run_eval(const Options *o)
 {
     EvalOptions e = {.data = o->train.data,
                      .weights = o->weights,
+                     .classes = o->classes,
+                     .json = o->json,
                      .device = o->train.device,
                      .seed = o->train.seed};
     return evaluate(&ninc_model, o->table, &e);
@@ -28,6 +30,13 @@ static int run_profile(const Options *o)
     return profile(&ninc_model, o->table, &p);
 }
 
+static int run_export(const Options *o)
+{
+    ExportOptions e = {
+        .weights = o->weights, .onnx = o->onnx, .preprocessing = o->preprocessing};
+    return export_model(&ninc_model, &e);
+}
+
 static int run(const Options *o)
 {
     switch (o->command) {
@@ -36,6 +45,7 @@ static int run(const Options *o)
     case COMMAND_VERIFY: return run_verify(o);
     case COMMAND_PROFILE: return run_profile(o);
     case COMMAND_INFO: return info(&ninc_model, o->table, &o->train.device);
+    case COMMAND_EXPORT: return run_export(o);
     case COMMAND_ANY: break;
     }
     return EXIT_USAGE;

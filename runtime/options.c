@@ -16,6 +16,9 @@ enum { MAX_COUNT = 1000000000, MAX_THREADS = 1024, HELP_COLUMN = 30 };
 #define VERIFY COMMAND_VERIFY
 #define PROFILE COMMAND_PROFILE
 #define INFO COMMAND_INFO
+#define EXPORT COMMAND_EXPORT
+/* Those that open a device. */
+#define ON_DEVICE (COMMAND_ANY & ~COMMAND_EXPORT)
 
 /* What a flag takes, and the type of what it fills: nothing (bool), a text (const char *), a whole
  * number (int, int64_t, uint64_t), a number of at least 0 (double), a device. */
@@ -44,7 +47,12 @@ static const Flag flags[] = {
     {"data", "DIR", KIND_TEXT, TRAIN | EVAL, AT(train.data), 0, 0,
      "the data set's directory, or 'random'; else it is looked for in $NINC_DATA/DATASET and "
      "/usr/share/datasets/DATASET"},
-    {"weights", "FILE", KIND_TEXT, EVAL, AT(weights), 0, 0, "the parameters, .safetensors"},
+    {"weights", "FILE", KIND_TEXT, EVAL | EXPORT, AT(weights), 0, 0,
+     "the parameters, .safetensors"},
+    {"onnx", "FILE", KIND_TEXT, EXPORT, AT(onnx), 0, 0, "write the ONNX model there"},
+    {"preprocessing", NULL, KIND_SWITCH, EXPORT, AT(preprocessing), 0, 0,
+     "the model takes bytes [N, height, width, channels] as the data set has them, and resizes and "
+     "normalises them; without it, normalised f32 [N, channels, height, width]"},
     {"epochs", "N", KIND_COUNT, TRAIN, AT(train.epochs), 0, MAX_COUNT,
      "passes over the training images; the model's by default"},
     {"max-steps", "N", KIND_LONG, TRAIN, AT(train.max_steps), 0, INT64_MAX,
@@ -73,13 +81,17 @@ static const Flag flags[] = {
      "the forward pass alone, not a training step"},
     {"repeats", "N", KIND_COUNT, PROFILE, AT(repeats), 1, MAX_COUNT,
      "measurements, of which the median counts"},
-    {"json", "FILE", KIND_TEXT, PROFILE, AT(json), 0, 0, "write the result there too"},
+    {"classes", "FILE", KIND_TEXT, EVAL, AT(classes), 0, 0,
+     "the classes' names, one a line; else those of classes.txt in the data set's directory, else "
+     "what is known"},
+    {"json", "FILE", KIND_TEXT, PROFILE | EVAL, AT(json), 0, 0,
+     "write the result there too; eval: '-' is standard output, for JSON alone"},
     {"seed", "N", KIND_SEED, TRAIN | EVAL | VERIFY | PROFILE, AT(train.seed), 0, 0,
      "of all random numbers, default 1"},
-    {"device", "DEVICE", KIND_DEVICE, COMMAND_ANY, 0, 0, 0,
-     "auto (a GPU where there is one, else the CPU), cpu, cuda, cuda:N, sim (a simulated GPU: "
-     "slow, exact)"},
-    {"threads", "N", KIND_COUNT, COMMAND_ANY, AT(train.device.threads), 1, MAX_THREADS,
+    {"device", "DEVICE", KIND_DEVICE, ON_DEVICE, 0, 0, 0,
+     "where it runs: auto (a GPU where there is one, else the CPU), cpu, cuda, cuda:N, sim (a "
+     "simulated GPU: slow, exact)"},
+    {"threads", "N", KIND_COUNT, ON_DEVICE, AT(train.device.threads), 1, MAX_THREADS,
      "threads of the CPU; one a processor by default"},
     {"help", NULL, KIND_SWITCH, COMMAND_ANY, 0, 0, 0, "print this"},
 };
@@ -95,12 +107,14 @@ typedef struct CommandInfo {
 
 static const CommandInfo commands[] = {
     {"train", TRAIN, NULL, "train the model", "trainer train --epochs 3 --save model.safetensors"},
-    {"eval", EVAL, NULL, "loss and accuracy on the test images",
+    {"eval", EVAL, NULL, "loss, accuracy and confusion of classes on the test images",
      "trainer eval --weights model.safetensors"},
     {"verify", VERIFY, NULL, "compare every kernel with the naive evaluator",
      "trainer verify --device cuda"},
     {"profile", PROFILE, NULL, "the time of each kernel, beside what the device can do",
      "trainer profile --threads 1"},
+    {"export", EXPORT, NULL, "write the forward pass for other software (ONNX)",
+     "trainer export --weights model.safetensors --onnx model.onnx"},
     {"info", INFO, NULL, "the model, its parameters, its memory plan, the devices",
      "trainer info"},
 };
@@ -144,7 +158,7 @@ static void print_command_help(const CommandInfo *c, FILE *out)
 
 static void print_help(FILE *out)
 {
-    fputs("usage: trainer COMMAND [options]\n\ncommands:\n", out);
+    fputs("usage: trainer COMMAND [options]\n       trainer --version\n\ncommands:\n", out);
     for (int i = 0; i < COMMANDS; i++)
         fprintf(out, "  %-10s%s\n", commands[i].name, commands[i].what);
     fputs("\n'trainer COMMAND --help' lists the options of a command.\n\nexamples:\n", out);
@@ -152,7 +166,7 @@ static void print_help(FILE *out)
         fprintf(out, "  %s\n", commands[i].example);
 }
 
-static OptionsResult helped(void)
+static OptionsResult answered(void)
 {
     if (fflush(stdout) == 0)
         return OPTIONS_DONE;
@@ -265,7 +279,7 @@ static OptionsResult parse_flags(Options *o, const CommandInfo *c, int argc, cha
         }
         if (strcmp(f->name, "help") == 0) {
             print_command_help(c, stdout);
-            return helped();
+            return answered();
         }
         if (!set_flag(o, f, optarg))
             return OPTIONS_WRONG;
@@ -282,8 +296,11 @@ static OptionsResult check_flags(const Options *o, const CommandInfo *c)
               printable(o->argument[0], text, sizeof text), c->name);
     else if (o->train.checkpoint_every >= 0 && !o->train.checkpoint_dir)
         fault("--checkpoint-every needs --checkpoint-dir DIR to write into");
-    else if (o->command == EVAL && !o->weights)
-        fault("eval needs --weights FILE.safetensors; 'trainer train --save FILE' writes one");
+    else if ((o->command & (EVAL | EXPORT)) && !o->weights)
+        fault("%s needs --weights FILE.safetensors; 'trainer train --save FILE' writes one",
+              c->name);
+    else if (o->command == EXPORT && !o->onnx)
+        fault("export needs --onnx FILE to write to");
     else
         return OPTIONS_RUN;
     return OPTIONS_WRONG;
@@ -318,7 +335,11 @@ OptionsResult options_parse(Options *o, int argc, char **argv)
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
         print_help(stdout);
-        return helped();
+        return answered();
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        puts("trainer (ninc) " NINC_VERSION);
+        return answered();
     }
     const CommandInfo *c = find_command(argv[1]);
     if (!c)

@@ -13,7 +13,8 @@ typedef enum Command {
     COMMAND_VERIFY = 4,
     COMMAND_PROFILE = 8,
     COMMAND_INFO = 16,
-    COMMAND_ANY = 31,
+    COMMAND_EXPORT = 64,
+    COMMAND_ANY = 127,
 } Command;
 
 /* What the flags of all commands say. */
@@ -21,17 +22,17 @@ typedef struct Options {
     Command command;
     const DeviceTable *table; /* NULL: the best that opens */
     TrainOptions train;       /* what commands share stands here: data, device, seed */
-    const char *weights, *json;
+    const char *weights, *json, *classes, *onnx;
     int repeats;
-    bool full, eval;
+    bool full, eval, preprocessing;
     char *const *argument; /* what is no flag, for commands that take such */
     int arguments;
 } Options;
 
 typedef enum OptionsResult { OPTIONS_RUN, OPTIONS_DONE, OPTIONS_WRONG } OptionsResult;
 
-/* Reads the whole command line into *o. OPTIONS_DONE: it asked for help, which was printed;
- * OPTIONS_WRONG: after a message; exit with EXIT_USAGE. */
+/* Reads the whole command line into *o. OPTIONS_DONE: it asked for help or the version,
+ * which was printed; OPTIONS_WRONG: after a message; exit with EXIT_USAGE. */
 OptionsResult options_parse(Options *o, int argc, char **argv);
 
 #endif

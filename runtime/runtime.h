@@ -102,10 +102,27 @@ void dataset_free(Dataset *d);
 /* 0, 1, ... count-1: the images in the order of the file; the caller frees it. */
 int32_t *dataset_order(const Dataset *d);
 
+/* The directory that dataset_read takes the model's data from, in `out` of DATA_PATH bytes; false
+ * where there is none. */
+enum { DATA_PATH = 4096 };
+bool dataset_directory(const NincModel *model, const char *data, char *out);
+
+/* ---- classes.c ---- */
+
+typedef struct ClassNames {
+    char **name; /* UTF-8 without control characters */
+    int count;
+} ClassNames;
+
+/* The names of the model's classes: of `file`, a name a line; where that is NULL, of classes.txt in
+ * the data set's directory; else those of a known data set; else the numbers from 0. */
+int class_names_read(const NincModel *model, const char *file, const char *data, ClassNames *out);
+void class_names_free(ClassNames *names);
+
 /* ---- weights.c ---- */
 
 /* Parameters in host memory: value[i] is model->storage[i] in logical order (OIHW or [O]), NULL
- * for moments. */
+ * for moments unless they were asked for. */
 typedef struct Weights {
     const NincModel *model;
     float **value;
@@ -113,20 +130,47 @@ typedef struct Weights {
 
 /* All zero; NULL after an error line. */
 Weights *weights_new(const NincModel *model);
+/* The optimizer's moments too. */
+Weights *weights_new_with_moments(const NincModel *model);
 void weights_free(Weights *w);
-/* Packs the parameters into the device's state region and zeroes the moments. */
+/* Packs what there is into the device's state region and zeroes the rest. */
 int weights_to_device(const Weights *w, const DeviceTable *table, Device *device);
 int weights_from_device(Weights *w, const DeviceTable *table, Device *device);
-/* What the parameters' role, fan and the model's `init` say; one Philox stream a storage. */
+/* What the parameters' role, fan and the model's `init` say; one Philox stream a storage. Moments
+ * stay as they are. */
 void weights_init(Weights *w, uint64_t seed);
+
+/* A file whose tensors are exactly the model's parameters, under their state_dict names. */
+int safetensors_read(const char *path, Weights *w);
+int safetensors_write(const char *path, const Weights *w);
+/* Takes the parameters that the file has in the same shape, and prints of each tensor whether it
+ * was taken, kept its value, or is in the file only. */
+int safetensors_read_partial(const char *path, Weights *w);
+/* The same for the moments, PARAMETER.m and so on, of weights that have them. */
+int moments_read(const char *path, Weights *w);
+int moments_write(const char *path, const Weights *w);
 
 /* ---- safetensors.c ---- */
 
-/* Reads a file whose tensors are exactly the model's parameters; checks every claim of the
- * header. */
-int safetensors_read(const char *path, Weights *w);
-/* Writes all parameters, F32, under their state_dict names. */
-int safetensors_write(const char *path, const Weights *w);
+typedef struct NamedTensor {
+    const char *name;
+    Shape shape;
+    float *value; /* shape_elements(&shape), row by row */
+} NamedTensor;
+
+typedef struct TensorList {
+    const char *what, *model; /* for messages: the parameters, nin */
+    NamedTensor *item;
+    int count;
+} TensorList;
+
+/* Reads a file that has exactly these tensors, as F32, F64, F16 or BF16; checks every claim of the
+ * header, and changes no value before all are found sound. */
+int tensors_read(const char *path, const TensorList *list);
+/* Reads those that fit and prints what was done with each; an error when none fits. */
+int tensors_read_partial(const char *path, const TensorList *list);
+/* Writes all, F32. */
+int tensors_write(const char *path, const TensorList *list);
 
 /* ---- log.c ---- */
 
@@ -183,19 +227,52 @@ int train(const NincModel *model, const DeviceTable *table, const TrainOptions *
 /* sum / count; NaN of nothing. */
 double mean(double sum, int64_t count);
 
-/* Runs the eval program over all images; stops early, with the sums so far, when *stop (may be
- * NULL) becomes a signal's number. */
+/* What the model makes of a data set. */
+typedef struct Evaluation {
+    Metrics metrics;
+    int classes;
+    /* [true class, predicted class] images; the first of equal logits counts. NULL where the eval
+     * program returns no logits, which a model written as IR need not. */
+    int64_t *confusion;
+} Evaluation;
+
+/* Runs the eval program over all images; stops early, with what there is so far, when *stop (may
+ * be NULL) becomes a signal's number. After 0, evaluation_free frees it. */
 int evaluate_set(const NincModel *model, const DeviceTable *table, Device *device,
-                 const Dataset *data, const volatile sig_atomic_t *stop, Metrics *out);
+                 const Dataset *data, const volatile sig_atomic_t *stop, Evaluation *out);
+void evaluation_free(Evaluation *e);
+/* Whether the eval program returns logits. */
+bool has_logits(const NincModel *model, const DeviceTable *table);
+/* Those of its last step into out[batch, classes]. */
+int read_logits(const NincModel *model, const DeviceTable *table, Device *device, float *out);
 
 typedef struct EvalOptions {
     const char *data, *weights;
+    const char *classes, *json; /* files; NULL: none */
     DeviceOptions device;
     uint64_t seed; /* of --data random */
 } EvalOptions;
 
-/* Prints loss and accuracy on the test images; returns the exit status. */
+/* Prints what the model makes of the test images, class by class; returns the exit status. */
 int evaluate(const NincModel *model, const DeviceTable *table, const EvalOptions *options);
+
+/* ---- report.c ---- */
+
+/* Of one class; a ratio without images is NaN. */
+typedef struct ClassScore {
+    double precision; /* part of the images taken for it that are of it */
+    double recall;    /* part of its images that are taken for it */
+    double f1;        /* harmonic mean of both */
+    int64_t images, predicted;
+} ClassScore;
+
+ClassScore class_score(const Evaluation *e, int class);
+/* Prints an evaluation; of more than 20 classes the pairs that are confused most instead of the
+ * matrix. */
+int report_print(const Evaluation *e, const ClassNames *names);
+/* Writes all of it as JSON; `path` may be "-", standard output. Classes and confusion are null
+ * without logits. */
+int report_json(const Evaluation *e, const ClassNames *names, const char *path);
 
 /* ---- module.c: the IR that the plan carries ---- */
 
@@ -244,6 +321,17 @@ typedef struct VerifyOptions {
 
 /* Compares every kernel with the naive evaluator; returns the exit status. */
 int verify(const NincModel *model, const DeviceTable *table, const VerifyOptions *options);
+
+/* ---- export.c, with onnx.h ---- */
+
+typedef struct ExportOptions {
+    const char *weights, *onnx; /* what is read, what is written */
+    bool preprocessing;         /* the model takes the data set's u8 images */
+} ExportOptions;
+
+/* Writes the forward pass with these parameters as an ONNX model; needs no device. Returns the exit
+ * status. */
+int export_model(const NincModel *model, const ExportOptions *options);
 
 /* ---- info.c ---- */
 

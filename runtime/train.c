@@ -157,12 +157,14 @@ static int show_progress(Run *r)
 
 static int evaluate_epoch(Run *r, int epochs_done)
 {
-    Metrics m;
+    Evaluation e;
     if (r->options->no_eval)
         return 0;
     if (collect(r) < 0 ||
-        evaluate_set(r->model, r->table, r->device, &r->test, &stop_signal, &m) < 0)
+        evaluate_set(r->model, r->table, r->device, &r->test, &stop_signal, &e) < 0)
         return -1;
+    Metrics m = e.metrics;
+    evaluation_free(&e);
     r->collected_at = clock_seconds(); /* the speed of training does not count evaluation */
     if (stop_signal)
         return 0;

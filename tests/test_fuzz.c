@@ -3,12 +3,17 @@
  * it is on, sees what reads out of bounds. FUZZ=N: corruptions a kind (default 400; truncations are
  * thinned out below 10,000), FUZZ_SEED: another course of them. */
 #include "../ir/ir.h"
+#include "../runtime/image.h"
 #include "../runtime/runtime.h"
 #include "tiny_plan.h"
 
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+/* after stdio.h */
+#include <jpeglib.h>
 #include <zlib.h>
 
 enum { WHOLE = 10000, DEFAULT_ROUNDS = 400, DEFAULT_STRIDE = 5, MOST_BYTES = 1 << 16 };
@@ -199,6 +204,81 @@ static int load_test(void)
     return load_split(SPLIT_TEST);
 }
 
+/* ---- images ---- */
+
+static Image make_image(void)
+{
+    Image image;
+    ck_assert_int_eq(image_new("noise", 20, 24, 3, &image), 0);
+    for (int i = 0; i < 20 * 24 * 3; i++)
+        image.pixel[i] = (uint8_t)(i * 31 % 253);
+    return image;
+}
+
+static void make_png(void)
+{
+    Image image = make_image();
+    ck_assert_int_eq(image_write_png(at("image.png"), &image), 0);
+    image_free(&image);
+}
+
+static void make_ppm(void)
+{
+    Image image = make_image();
+    FILE *f = fopen(at("image.ppm"), "wb");
+    fprintf(f, "P6\n# noise\n%d %d\n255\n", image.w, image.h);
+    fwrite(image.pixel, 3, (size_t)image.w * (size_t)image.h, f);
+    ck_assert_int_eq(fclose(f), 0);
+    image_free(&image);
+}
+
+static void make_jpeg(void)
+{
+    Image image = make_image();
+    struct jpeg_compress_struct jpeg;
+    struct jpeg_error_mgr errors;
+    FILE *f = fopen(at("image.jpg"), "wb");
+    jpeg.err = jpeg_std_error(&errors);
+    jpeg_create_compress(&jpeg);
+    jpeg_stdio_dest(&jpeg, f);
+    jpeg.image_width = (JDIMENSION)image.w;
+    jpeg.image_height = (JDIMENSION)image.h;
+    jpeg.input_components = 3;
+    jpeg.in_color_space = JCS_RGB;
+    jpeg_set_defaults(&jpeg);
+    jpeg_simple_progression(&jpeg);
+    jpeg_start_compress(&jpeg, TRUE);
+    for (JSAMPROW row = image.pixel; jpeg.next_scanline < jpeg.image_height; row += 3 * image.w)
+        jpeg_write_scanlines(&jpeg, &row, 1);
+    jpeg_finish_compress(&jpeg);
+    jpeg_destroy_compress(&jpeg);
+    ck_assert_int_eq(fclose(f), 0);
+    image_free(&image);
+}
+
+static int load_image(const char *name)
+{
+    Image image = {0};
+    int status = image_read(at(name), &image);
+    image_free(&image);
+    return status;
+}
+
+static int load_png(void)
+{
+    return load_image("image.png");
+}
+
+static int load_jpeg(void)
+{
+    return load_image("image.jpg");
+}
+
+static int load_ppm(void)
+{
+    return load_image("image.ppm");
+}
+
 /* ---- */
 
 static const Subject subjects[] = {
@@ -207,6 +287,9 @@ static const Subject subjects[] = {
     {"train-labels-idx1-ubyte", make_plain, load_train},
     {"t10k-images-idx3-ubyte.gz", make_gzipped, load_test},
     {"t10k-labels-idx1-ubyte.gz", make_gzipped, load_test},
+    {"image.png", make_png, load_png},
+    {"image.jpg", make_jpeg, load_jpeg},
+    {"image.ppm", make_ppm, load_ppm},
 };
 
 enum { SUBJECTS = sizeof subjects / sizeof *subjects };
