@@ -3,6 +3,7 @@
  *
  *   client logits  WEIGHTS DEVICE THREADS COUNT...   logits of that many images a call, %a, an image
  *                                                    a line
+ *   client elsewhere WEIGHTS DEVICE THREADS          a network used and freed by other threads
  *   client threads WEIGHTS                           several threads on one network and on several
  *   client refuse  WEIGHTS DEVICE THREADS            prints why the network is not created
  *   client misuse  WEIGHTS                           wrong arguments
@@ -106,6 +107,33 @@ static void *classify(void *at)
     return NULL;
 }
 
+static void *classify_two(void *network)
+{
+    unsigned char *images = make_images(2);
+    float logits[2 * CLASSES];
+    forward(network, images, 1, logits);
+    forward(network, images, 2, logits);
+    free(images);
+    return NULL;
+}
+
+static void *release(void *network)
+{
+    CALL(free)(network);
+    return NULL;
+}
+
+static int use_elsewhere(Network *n)
+{
+    static void *(*const work[])(void *) = {classify_two, release};
+    for (int i = 0; i < 2; i++) {
+        pthread_t thread;
+        expect(pthread_create(&thread, NULL, work[i], n) == 0, "a thread");
+        pthread_join(thread, NULL);
+    }
+    return 0;
+}
+
 /* Member i works on network[i]. */
 static void run_team(Network *const *network, const unsigned char *images, const float *wanted)
 {
@@ -206,6 +234,8 @@ int main(int argc, char **argv)
         CALL(free)(n);
         return status;
     }
+    if (strcmp(command, "elsewhere") == 0 && argc == 5)
+        return use_elsewhere(create(weights, argv[3], atoi(argv[4])));
     if (strcmp(command, "threads") == 0)
         return use_threads(weights);
     if (strcmp(command, "refuse") == 0 && argc == 5)

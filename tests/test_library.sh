@@ -231,6 +231,29 @@ else
     skip "logits of a simulated GPU" "no C++ compiler (\$CXX or c++)"
 fi
 
+# ---- a GPU whose driver only writes down what is asked of it ----
+
+# Each thread takes the device's context for itself before it asks for anything else.
+from_another_thread() {
+    local fake=$work/fake
+    mkdir -p "$fake"
+    gcc -std=c11 -D_GNU_SOURCE -shared -fPIC -o "$fake/libcuda.so.1" tests/fake_cuda.c &&
+        gcc -std=c11 -D_GNU_SOURCE -shared -fPIC -o "$fake/libnvrtc.so" tests/fake_nvrtc.c &&
+        FAKE_LOG=$work/log NINC_NVRTC=$fake/libnvrtc.so LD_LIBRARY_PATH=$fake \
+            "$client" elsewhere "$weights" cuda 0 || return 1
+    # from create, two calls of forward, free
+    grep -nE 'cuCtxSetCurrent|cuGraphLaunch|cuStreamDestroy' "$work/log" | cut -d: -f2 |
+        cut -d' ' -f1 | paste -sd' ' >"$work/order"
+    cat "$work/order"
+    grep -qx "cuCtxSetCurrent cuCtxSetCurrent cuGraphLaunch cuCtxSetCurrent cuGraphLaunch\
+ cuCtxSetCurrent cuStreamDestroy" "$work/order"
+}
+if [ -z "$sanitize" ]; then
+    check "a GPU from another thread" from_another_thread
+else
+    skip "a GPU from another thread" "the fake driver is not sanitized"
+fi
+
 # ---- building ----
 
 leaves_nothing() {
