@@ -159,7 +159,7 @@ bench-gpu: all
 # Debian's packages, and what each is for.
 PACKAGES = gcc g++ libc6-dev libyaml-dev libjansson-dev zlib1g-dev libpng-dev libjpeg-dev \
            libprotobuf-c-dev protobuf-c-compiler libonnx-dev check libsubunit-dev \
-           dataset-fashion-mnist
+           pkg-config dataset-fashion-mnist
 
 deps:
 	@PACKAGES="$(PACKAGES)" tests/deps.sh

@@ -146,10 +146,11 @@ static int write_sources(Build *b)
 
 /* ---- linking ---- */
 
-/* libgomp is the program's and not ours: two copies of it in one process would each keep threads. */
+/* libgomp is the program's and not ours: two copies of it in one process would each keep threads.
+ * nodelete: its threads outlive a call, and dlclose must not take their code away. */
 static int link_library(Build *b, const char *const *object, int objects)
 {
-    const char *path[MAX_OBJECTS + 5] = {scratch_path(b, shared_file(b))};
+    const char *path[MAX_OBJECTS + 6] = {scratch_path(b, shared_file(b))};
     int count = 1;
     for (int i = 0; i < objects; i++)
         path[count++] = object[i];
@@ -161,8 +162,8 @@ static int link_library(Build *b, const char *const *object, int objects)
     return compiler_run(b, "the library",
                         pool_format(b->pool,
                                     NINC_LINK_FLAGS " -shared -fPIC -std=gnu11 -O2 -Wl,-soname,%s "
-                                                    "-Wl,--gc-sections -Wl,--as-needed "
-                                                    "-Wl,--strip-debug -o",
+                                                    "-Wl,-z,nodelete -Wl,--gc-sections "
+                                                    "-Wl,--as-needed -Wl,--strip-debug -o",
                                     shared_file(b)),
                         path,
                         pool_format(b->pool, "%s -lgomp -lm -lpthread -ldl",
