@@ -4,6 +4,7 @@
 #   make demo     train on Fashion-MNIST         make asan     the same tests under sanitizers
 #   make deps     install what is missing        make bench    ninc beside PyTorch
 #   make python   PyTorch, TensorBoard, ONNX Runtime for the tests that need them
+#   make test-crash  200 kill -9 during checkpoints
 #   make test-nvrtc  every CUDA kernel for every architecture
 #   make test-gpu, make bench-gpu  tests and benchmark on an NVIDIA GPU
 #
@@ -99,6 +100,11 @@ asan: deps
 	@$(MAKE) SANITIZE=1 BUILD=build/asan tests
 	@QUICK=1 NINC=./build/asan/ninc BUILD=build/asan tests/run.sh
 
+# A run killed 200 times at random moments ends with the bits of one that was not.
+test-crash: deps
+	@$(MAKE) all
+	@CRASHES=200 NINC=./$(NINC) BUILD=$(BUILD) tests/test_crash.sh
+
 # Every kernel of every model compiled for each architecture by NVRTC: no spills, resources.
 test-nvrtc: deps
 	@$(MAKE) tests
@@ -159,7 +165,7 @@ tidy:
 FORMATTED = $(wildcard frontend/*.[ch] ir/*.[ch] passes/*.[ch] codegen/*.[ch] codegen/cpu/*.[ch] \
                        codegen/cuda/*.[ch] runtime/*.[ch] tests/*.[ch])
 
-.PHONY: all python tests test test-nvrtc test-gpu asan demo bench bench-gpu deps install uninstall clean format tidy
+.PHONY: all python tests test test-crash test-nvrtc test-gpu asan demo bench bench-gpu deps install uninstall clean format tidy
 .SECONDARY:
 .DELETE_ON_ERROR:
 

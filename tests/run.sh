@@ -66,7 +66,8 @@ for program in "$BUILD"/tests/test_*; do
     wanted "${program##*/}" && run_program "$program"
 done
 for script in golden roundtrip test_codegen test_badinput test_options test_cli kernels parity \
-    test_races test_aarch64 parity_sim test_faults test_resume test_crash test_device test_sim sim_kernels test_cuda; do
+    test_races test_aarch64 parity_sim test_faults test_resume test_crash test_device test_sim \
+    sim_kernels test_cuda; do
     [ -x "tests/$script.sh" ] && wanted $script && run_script "tests/$script.sh"
 done
 
