@@ -4,6 +4,7 @@
 #   make demo     train on Fashion-MNIST         make asan     the same tests under sanitizers
 #   make deps     install what is missing        make bench    ninc beside PyTorch
 #   make python   PyTorch, TensorBoard, ONNX Runtime for the tests that need them
+#   make test-crash  200 kill -9 during checkpoints
 #   make test-nvrtc  every CUDA kernel for every architecture
 #   make install, make uninstall  with man pages and completions
 #   make deb, make test-deb  a Debian package, and that it works in a fresh Debian 12
@@ -126,6 +127,11 @@ fuzz: deps
 	@$(MAKE) SANITIZE=1 BUILD=build/asan build/asan/tests/test_fuzz
 	FUZZ=10000 build/asan/tests/test_fuzz
 
+# A run killed 200 times at random moments ends with the bits of one that was not.
+test-crash: deps
+	@$(MAKE) all
+	@CRASHES=200 NINC=./$(NINC) BUILD=$(BUILD) tests/test_crash.sh
+
 # Every kernel of every model compiled for each architecture by NVRTC: no spills, resources.
 test-nvrtc: deps
 	@$(MAKE) tests
@@ -236,7 +242,7 @@ tidy:
 FORMATTED = $(wildcard frontend/*.[ch] ir/*.[ch] passes/*.[ch] codegen/*.[ch] codegen/cpu/*.[ch] \
                        codegen/cuda/*.[ch] runtime/*.[ch] tests/*.[ch])
 
-.PHONY: all fuzz python tests test test-nvrtc test-gpu test-deb asan demo bench bench-gpu \
+.PHONY: all fuzz python tests test test-nvrtc test-gpu test-crash test-deb asan demo bench bench-gpu \
         deps completion install uninstall deb clean format tidy
 .SECONDARY:
 .DELETE_ON_ERROR:

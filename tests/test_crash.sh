@@ -6,7 +6,8 @@
 . tests/lib.sh
 
 crashes=${CRASHES:-20}
-RANDOM=${SEED:=$((RANDOM + 32768 * (RANDOM & 1)))}
+SEED=${SEED:-$RANDOM}
+RANDOM=$SEED
 echo "seed $SEED"
 cat >"$work/crash.yaml" <<'END'
 model: crash
@@ -78,7 +79,9 @@ while [ $killed -lt "$crashes" ] && [ $faults -eq 0 ]; do
     if [ $status -eq 137 ]; then
         killed=$((killed + 1))
         sound >"$work/output" 2>&1 || faults=1
-        ! grep -E 'error|cannot be used: [^i]' "$work/said" >>"$work/output" || faults=1
+        ! grep error "$work/said" >>"$work/output" || faults=1
+        # Only the very first link may be missing, when its step is there already.
+        ! grep 'cannot be used' "$work/said" | grep -v 'it is missing' >>"$work/output" || faults=1
     elif [ $status -eq 0 ]; then
         whole=$((whole + 1))
         finished >"$work/output" 2>&1 || faults=1
