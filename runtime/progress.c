@@ -44,7 +44,7 @@ static void fill_line(const Progress *p, Line *l)
     snprintf(l->text[2], FIELD, "loss %.4f", p->loss);
     snprintf(l->text[3], FIELD, "accuracy %.4f", p->accuracy);
     snprintf(l->text[4], FIELD, "%.1f images/s", p->images_per_second);
-    snprintf(l->text[5], FIELD, "epoch %s", duration(p->epoch_seconds, time));
+    snprintf(l->text[5], FIELD, "epoch ends in %s", duration(p->epoch_seconds, time));
     snprintf(l->text[6], FIELD, "%s left", duration(p->seconds, time));
 }
 

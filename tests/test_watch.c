@@ -212,7 +212,7 @@ START_TEST(test_bar_fits)
     }
     static const char *const fields[] = {"[",           "epoch 999/1000",  "step 1234567/99999999",
                                          "loss 2.3026", "accuracy 0.1000", "123456.7 images/s",
-                                         "epoch 59:59", "99:00:00 left"};
+                                         "epoch ends in 59:59", "99:00:00 left"};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         ck_assert_msg(strstr(line, fields[i]) != NULL, "no %s: %s", fields[i], line);
     p.step = p.steps = 4;
