@@ -3,6 +3,7 @@
  * it is on, sees what reads out of bounds. FUZZ=N: corruptions a kind (default 400; truncations are
  * thinned out below 10,000), FUZZ_SEED: another course of them. */
 #include "../ir/ir.h"
+#include "../runtime/checkpoint.h"
 #include "../runtime/image.h"
 #include "../runtime/runtime.h"
 #include "tiny_plan.h"
@@ -145,6 +146,41 @@ static int load_weights(void)
     return status;
 }
 
+/* ---- checkpoints ---- */
+
+#define STEP "run/step-00000003"
+
+static void make_checkpoint(void)
+{
+    char run[256], command[300];
+    DeviceOptions none = {.threads = 1, .with_train = true};
+    Weights *w = weights_new(&ninc_model), *copy = weights_new_with_moments(&ninc_model);
+    Device *d = ninc_cpu_device.open(&ninc_model, &none);
+    RunState state = {.step = 3, .epochs = 1, .training_images = 7, .best_accuracy = -1};
+    strcpy(run, at("run"));
+    snprintf(command, sizeof command, "rm -rf %s", run);
+    ck_assert_int_eq(system(command), 0);
+    weights_init(w, 7);
+    ck_assert_int_eq(weights_to_device(w, &ninc_cpu_device, d), 0);
+    Checkpoints *c = checkpoints_open(&(CheckpointOptions){.directory = run}, copy);
+    ck_assert_ptr_nonnull(c);
+    ck_assert_int_eq(checkpoints_write(c, &state, &ninc_cpu_device, d), 0);
+    ck_assert_int_eq(checkpoints_wait(c), 0);
+    checkpoints_close(c);
+    ninc_cpu_device.close(d);
+    weights_free(copy);
+    weights_free(w);
+}
+
+static int load_checkpoint(void)
+{
+    RunState state;
+    Weights *w = weights_new_with_moments(&ninc_model);
+    int status = checkpoint_load(at(STEP), &state, w);
+    weights_free(w);
+    return status;
+}
+
 /* ---- IDX ---- */
 
 enum { IMAGES = 12 };
@@ -283,6 +319,9 @@ static int load_ppm(void)
 
 static const Subject subjects[] = {
     {"model.safetensors", make_weights, load_weights},
+    {STEP "/model.safetensors", make_checkpoint, load_checkpoint},
+    {STEP "/optimizer.safetensors", make_checkpoint, load_checkpoint},
+    {STEP "/state.json", make_checkpoint, load_checkpoint},
     {"train-images-idx3-ubyte", make_plain, load_train},
     {"train-labels-idx1-ubyte", make_plain, load_train},
     {"t10k-images-idx3-ubyte.gz", make_gzipped, load_test},
