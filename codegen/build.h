@@ -18,8 +18,8 @@ typedef struct Build {
     Pool *pool;
     const Module *module;
     const BuildOptions *options;
-    char *scratch;  /* path of the directory */
-    char **file;    /* paths made in it */
+    char *scratch; /* path of the directory */
+    char **file;   /* paths made in it */
     int files, file_capacity;
 } Build;
 

@@ -64,7 +64,7 @@ static const char *compiler(void)
 /* A command line: CC flags path... libraries. */
 typedef struct Command {
     const char *flags, *const *path, *libraries; /* path ends with NULL */
-    bool silent; /* nobody is to see what it says */
+    bool silent;                                 /* nobody is to see what it says */
 } Command;
 
 /* Returns the process, or -1. */
@@ -141,11 +141,12 @@ int compile_objects(Build *b, const char *flags, const char **object)
     int jobs = 0, result = 0;
     for (int i = 0; i < (int)VARIANTS && eval; i++)
         if (!variants[i].bf16 || graph_has_bf16(eval))
-            job[jobs++] = start_object(b, variants[i].name, model_file(b, "c"),
-                                       pool_format(b->pool, "%s %s %s -DNINC_LEVEL=%s", kernel_flags,
-                                                   flags, variants[i].flags, variants[i].name));
-    job[jobs++] = start_object(b, "plan", "plan.c",
-                               pool_format(b->pool, "-std=gnu11 -O1 -g0 %s", flags));
+            job[jobs++] =
+                start_object(b, variants[i].name, model_file(b, "c"),
+                             pool_format(b->pool, "%s %s %s -DNINC_LEVEL=%s", kernel_flags, flags,
+                                         variants[i].flags, variants[i].name));
+    job[jobs++] =
+        start_object(b, "plan", "plan.c", pool_format(b->pool, "-std=gnu11 -O1 -g0 %s", flags));
     for (int i = 0; i < jobs; i++) {
         object[i] = job[i].object;
         result |= finish(job[i].process, job[i].source);
@@ -163,8 +164,8 @@ int compiler_run(Build *b, const char *what, const char *flags, const char *cons
 /* Whether the compiler finds lib<name>.a, so that what is linked can carry the library along. */
 static bool has_static(Build *b, const char *name)
 {
-    char *command = pool_format(b->pool, "%s -print-file-name=lib%s.a 2>/dev/null", compiler(),
-                                name);
+    char *command =
+        pool_format(b->pool, "%s -print-file-name=lib%s.a 2>/dev/null", compiler(), name);
     char path[4096] = "";
     FILE *p = popen(command, "r");
     bool found = p && fgets(path, sizeof path, p) && path[0] == '/';

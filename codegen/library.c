@@ -27,8 +27,8 @@ static void trim_state(Module *m)
         m->state_bytes[t] = 0;
         for (int i = 0; i < m->storage_count; i++) {
             Tensor home = storage_tensor(m->storage[i], (Target)t);
-            int64_t end = m->storage[i]->home[t].offset +
-                          tensor_elements(&home) * dtype_bytes(home.dtype);
+            int64_t end =
+                m->storage[i]->home[t].offset + tensor_elements(&home) * dtype_bytes(home.dtype);
             if (end > m->state_bytes[t])
                 m->state_bytes[t] = end;
         }
@@ -150,24 +150,23 @@ static int write_sources(Build *b)
  * nodelete: its threads outlive a call, and dlclose must not take their code away. */
 static int link_library(Build *b, const char *const *object, int objects)
 {
-    const char *path[MAX_OBJECTS + 6] = {scratch_path(b, shared_file(b))};
+    const char *path[MAX_OBJECTS + 7] = {scratch_path(b, shared_file(b))};
     int count = 1;
     for (int i = 0; i < objects; i++)
         path[count++] = object[i];
     path[count++] = pool_format(b->pool, "%s/%s", b->scratch, functions_file);
     path[count++] = pool_format(b->pool, "%s/texts.s", b->scratch);
     path[count++] = pool_format(b->pool, "%s/libninc_runtime.a", b->scratch);
-    char *map = pool_format(b->pool, "-Wl,--version-script=%s/%s", b->scratch, map_file);
-    path[count++] = map;
-    return compiler_run(b, "the library",
-                        pool_format(b->pool,
-                                    NINC_LINK_FLAGS " -shared -fPIC -std=gnu11 -O2 -Wl,-soname,%s "
-                                                    "-Wl,-z,nodelete -Wl,--gc-sections "
-                                                    "-Wl,--as-needed -Wl,--strip-debug -o",
-                                    shared_file(b)),
-                        path,
-                        pool_format(b->pool, "%s -lgomp -lm -lpthread -ldl",
-                                    shared_library(b, "jansson")));
+    path[count++] = "-Xlinker"; /* -Wl would part a path at its commas */
+    path[count++] = pool_format(b->pool, "--version-script=%s/%s", b->scratch, map_file);
+    return compiler_run(
+        b, "the library",
+        pool_format(b->pool,
+                    NINC_LINK_FLAGS " -shared -fPIC -std=gnu11 -O2 -Wl,-soname,%s "
+                                    "-Wl,-z,nodelete -Wl,--gc-sections "
+                                    "-Wl,--as-needed -Wl,--strip-debug -o",
+                    shared_file(b)),
+        path, pool_format(b->pool, "%s -lgomp -lm -lpthread -ldl", shared_library(b, "jansson")));
 }
 
 /* The library is last, so that where it stands the rest does too. */

@@ -1,5 +1,5 @@
-/* The directory in which a build works, so that nothing half-written is ever seen: made in or beside
- * the target, removed in any case, its files renamed into place one by one. */
+/* The directory in which a build works, so that nothing half-written is ever seen: made in or
+ * beside the target, removed in any case, its files renamed into place one by one. */
 #include "build.h"
 
 #include <errno.h>
@@ -107,8 +107,10 @@ static int make_scratch(Build *b)
     if (!mkdtemp(b->scratch)) {
         b->scratch = NULL;
         if (!exists && errno == ENOENT) {
-            fprintf(stderr, "ninc: error: the directory that %s shall stand in does not exist; "
-                    "make it first\n", directory);
+            fprintf(stderr,
+                    "ninc: error: the directory that %s shall stand in does not exist; "
+                    "make it first\n",
+                    directory);
             return -1;
         }
         build_failed(exists ? "write into" : "make a directory beside", directory);

@@ -17,11 +17,11 @@ struct Library {
     Device *device;
     const NincProgram *program;
     const NincPort *logits;
-    Dataset batch;       /* the images of one pass */
-    int32_t *index;      /* 0, 1, ... of them */
-    void *physical;      /* logits as they lie on the device */
-    float *plain;        /* and in logical order */
-    bool lost;           /* a call did not come to its end; the device's state is not known */
+    Dataset batch;           /* the images of one pass */
+    int32_t *index;          /* 0, 1, ... of them */
+    void *physical;          /* logits as they lie on the device */
+    float *plain;            /* and in logical order */
+    bool lost;               /* a call did not come to its end; the device's state is not known */
     char error[ERROR_BYTES]; /* of the last failure */
 };
 
@@ -156,8 +156,7 @@ static int run_batch(Library *l, const unsigned char *images, int count, float *
 {
     const Tensor *t = &l->logits->tensor;
     size_t image = (size_t)l->batch.h * (size_t)l->batch.w * (size_t)l->batch.c;
-    StepInput input = {
-        .data = &l->batch, .index = l->index, .valid = count, .logits_only = true};
+    StepInput input = {.data = &l->batch, .index = l->index, .valid = count, .logits_only = true};
     memcpy(l->batch.image, images, (size_t)count * image);
     l->batch.edition++;
     if (l->table->step(l->device, l->program, &input) < 0 ||

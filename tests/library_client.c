@@ -1,18 +1,15 @@
 /* A program that uses an emitted library, for tests/test_library.sh. Compiled with -DNAME=model and
  * -include model.h, as C.
  *
- *   client logits  WEIGHTS DEVICE THREADS COUNT...   logits of that many images a call, %a, an image
- *                                                    a line
- *   client elsewhere WEIGHTS DEVICE THREADS          a network used and freed by other threads
- *   client threads WEIGHTS                           several threads on one network and on several
- *   client refuse  WEIGHTS DEVICE THREADS            prints why the network is not created
- *   client misuse  WEIGHTS                           wrong arguments
- *   client time    WEIGHTS COUNT                     milliseconds of a call, the least of 20 */
+ *   client logits  WEIGHTS DEVICE THREADS COUNT...   logits of that many images a call, %a, an
+ * image a line client elsewhere WEIGHTS DEVICE THREADS          a network used and freed by other
+ * threads client threads WEIGHTS                           several threads on one network and on
+ * several client refuse  WEIGHTS DEVICE THREADS            prints why the network is not created
+ *   client misuse  WEIGHTS                           wrong arguments */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define JOIN_(a, b) a##_##b
 #define JOIN(a, b) JOIN_(a, b)
@@ -203,28 +200,6 @@ static int misuse(const char *weights)
     return 0;
 }
 
-static int print_time(const char *weights, int count)
-{
-    unsigned char *images = make_images(count);
-    float *logits = malloc((size_t)count * CLASSES * sizeof *logits);
-    Network *n = create(weights, "cpu", 0);
-    double least = 1e9;
-    for (int i = 0; i < 20; i++) {
-        struct timespec begin, end;
-        clock_gettime(CLOCK_MONOTONIC, &begin);
-        forward(n, images, count, logits);
-        clock_gettime(CLOCK_MONOTONIC, &end);
-        double ms = (double)(end.tv_sec - begin.tv_sec) * 1e3 +
-                    (double)(end.tv_nsec - begin.tv_nsec) / 1e6;
-        least = ms < least ? ms : least;
-    }
-    printf("%d images: %.3f ms\n", count, least);
-    CALL(free)(n);
-    free(images);
-    free(logits);
-    return 0;
-}
-
 int main(int argc, char **argv)
 {
     const char *command = argc > 2 ? argv[1] : "", *weights = argc > 2 ? argv[2] : NULL;
@@ -242,7 +217,5 @@ int main(int argc, char **argv)
         return print_refusal(weights, argv[3], atoi(argv[4]));
     if (strcmp(command, "misuse") == 0)
         return misuse(weights);
-    if (strcmp(command, "time") == 0 && argc == 4)
-        return print_time(weights, atoi(argv[3]));
     fail(command, "no such command");
 }

@@ -93,7 +93,7 @@ holds_no_training() {
         ! grep -qa 'weight\.m\b' "$work/$1/lib$1.so"
 }
 
-# silent COMMAND...: it does well, and says nothing but what it is asked for
+# refused PATTERN WEIGHTS DEVICE THREADS: the reason matches, and nothing else is printed
 refused() {
     local text=$1
     shift
@@ -191,7 +191,8 @@ any_memory() {
     for ((kilobytes = 6000; kilobytes < 80000; kilobytes += 1900)); do
         (
             ulimit -v $kilobytes
-            "$work/nin_sgd/client" logits "$work/nin_sgd/weights" cpu 1 4 >"$work/got" 2>"$work/said"
+            "$work/nin_sgd/client" logits "$work/nin_sgd/weights" cpu 1 4 \
+                >"$work/got" 2>"$work/said"
         )
         status=$?
         case $status in
@@ -237,8 +238,8 @@ fi
 from_another_thread() {
     local fake=$work/fake
     mkdir -p "$fake"
-    gcc -std=c11 -D_GNU_SOURCE -shared -fPIC -o "$fake/libcuda.so.1" tests/fake_cuda.c &&
-        gcc -std=c11 -D_GNU_SOURCE -shared -fPIC -o "$fake/libnvrtc.so" tests/fake_nvrtc.c &&
+    $compiler -std=c11 -D_GNU_SOURCE -shared -fPIC -o "$fake/libcuda.so.1" tests/fake_cuda.c &&
+        $compiler -std=c11 -D_GNU_SOURCE -shared -fPIC -o "$fake/libnvrtc.so" tests/fake_nvrtc.c &&
         FAKE_LOG=$work/log NINC_NVRTC=$fake/libnvrtc.so LD_LIBRARY_PATH=$fake \
             "$client" elsewhere "$weights" cuda 0 || return 1
     # from create, two calls of forward, free
@@ -267,9 +268,10 @@ keeps_what_was() {
 }
 other_names() {
     sed 's/^model:.*/model: 2.nets.v1/' tests/pytorch/pools_sgd.yaml >"$work/names.yaml"
-    "$NINC" -q --target=cpu --emit=library -o "$work/names" "$work/names.yaml" &&
-        [ "$(ls "$work/names")" = "$(printf '%s\n' libmodel_2_nets_v1.so model_2_nets_v1.{h,pc})" ] &&
-        $compiler -std=c11 $warnings -fsyntax-only -x c "$work/names/model_2_nets_v1.h"
+    "$NINC" -q --target=cpu --emit=library -o "$work/a, b" "$work/names.yaml" &&
+        [ "$(ls "$work/a, b" | paste -sd' ')" = \
+            "libmodel_2_nets_v1.so model_2_nets_v1.h model_2_nets_v1.pc" ] &&
+        $compiler -std=c11 $warnings -fsyntax-only -x c "$work/a, b/model_2_nets_v1.h"
 }
 for_one_target() {
     "$NINC" -q --target=cuda --emit=library -o "$work/cuda" tests/pytorch/pools_sgd.yaml &&
@@ -279,7 +281,7 @@ for_one_target() {
 }
 check "a failed build leaves nothing" leaves_nothing
 check "a failed build keeps what was there" keeps_what_was
-check "names with dots and digits" other_names
+check "names with dots and digits, commas and blanks" other_names
 check "for one target" for_one_target
 
 # ---- README's example ----
