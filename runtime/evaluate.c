@@ -8,7 +8,7 @@
 
 double mean(double sum, int64_t count)
 {
-    return count > 0 ? sum / (double)count : NAN;
+    return count > 0 && !isnan(sum) ? sum / (double)count : NAN; /* never "-nan" */
 }
 
 static const NincPort *logits_port(const NincModel *model, const DeviceTable *table)
