@@ -295,7 +295,7 @@ struct Checkpoints {
     int lock;       /* file descriptor of the directory */
     pthread_t thread;
     bool running;
-    atomic_int status; /* -1: a checkpoint could not be written */
+    atomic_int status;           /* -1: a checkpoint could not be written */
     char message[MESSAGE_BYTES]; /* why, where that was not told yet; the thread's while it runs */
 };
 

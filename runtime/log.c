@@ -137,9 +137,9 @@ int log_open(Log *log, const LogOptions *options, const LogCut *cut)
     return log->board ? 0 : -1;
 }
 
-static int flush_stdout(void)
+static int flush_stdout(const Log *log)
 {
-    if (fflush(stdout) == 0 && !ferror(stdout))
+    if ((fflush(stdout) == 0 && !ferror(stdout)) || (log->stop && *log->stop))
         return 0;
     return fault("cannot write to standard output: %s", strerror(errno));
 }
@@ -206,7 +206,7 @@ int log_train(Log *log, const LogEntry *e)
     log_clear(log);
     printf("step %lld  epoch %d  loss %.4f  accuracy %.4f  %.1f images/s\n", (long long)e->step,
            e->epoch, without_sign(e->loss), e->accuracy, e->images_per_second);
-    if (flush_stdout() < 0 || write_json(&log->json, e, false) < 0 ||
+    if (flush_stdout(log) < 0 || write_json(&log->json, e, false) < 0 ||
         write_csv(&log->csv, e, false) < 0)
         return -1;
     return write_board(log->board, e, false);
@@ -229,7 +229,7 @@ int log_eval(Log *log, const LogEntry *e, const Evaluation *evaluation)
     log_clear(log);
     printf("step %lld  epoch %d  test loss %.4f  test accuracy %.4f\n", (long long)e->step,
            e->epoch, e->loss, e->accuracy);
-    if (flush_stdout() < 0 || write_json(&log->json, e, true) < 0 ||
+    if (flush_stdout(log) < 0 || write_json(&log->json, e, true) < 0 ||
         write_csv(&log->csv, e, true) < 0 || write_confusion(log->board, e->step, evaluation) < 0)
         return -1;
     return write_board(log->board, e, true);

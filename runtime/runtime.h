@@ -204,6 +204,9 @@ typedef struct Log {
     struct Tensorboard *board; /* NULL: none */
     bool bar;           /* draw a progress bar on stdout */
     bool drawn;         /* the bar stands on the terminal's last line */
+    /* Not 0: the run stops and saves, though nobody reads standard output any more: Ctrl-C ends what
+     * it is piped to as well. NULL: never. */
+    const volatile sig_atomic_t *stop;
 } Log;
 
 typedef struct LogOptions {

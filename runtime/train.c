@@ -13,10 +13,11 @@ static void on_signal(int number)
     stop_signal = number;
 }
 
-/* The first signal asks for an orderly end, a second one kills. */
+/* The first signal asks for an orderly end, a second one kills. Writing goes on after it. */
 static void catch_signals(void)
 {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    struct sigaction action = {.sa_handler = on_signal,
+                               .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
@@ -178,20 +179,21 @@ static int train_epochs(Run *r)
     return 0;
 }
 
-static void print_stop(const Run *r)
+static void print_stop(const Run *r, FILE *out)
 {
-    printf("stopped by %s after step %lld", stop_signal == SIGINT ? "SIGINT" : "SIGTERM",
-           (long long)r->state.step);
+    fprintf(out, "stopped by %s after step %lld", stop_signal == SIGINT ? "SIGINT" : "SIGTERM",
+            (long long)r->state.step);
     if (r->checkpoints) {
         const char *command = r->options->command;
         Text directory = {0};
         text_append_shell_word(&directory, r->checkpoint_directory);
-        printf("; go on with\n  %s --resume %s\n", command ? command : "trainer train",
-               directory.data);
+        fprintf(out, "; go on with\n  %s --resume %s\n", command ? command : "trainer train",
+                directory.data);
         text_free(&directory);
     } else
-        printf("; %s\n", r->options->save ? "go on from the saved parameters with --init"
-                                          : "nothing was saved, as --save was not given");
+        fprintf(out, "; %s\n",
+                r->options->save ? "go on from the saved parameters with --init"
+                                 : "nothing was saved, as --save was not given");
 }
 
 static int run_all(Run *r)
@@ -201,10 +203,13 @@ static int run_all(Run *r)
         return -1;
     double seconds = clock_seconds() - r->started_at;
     log_clear(&r->log);
-    if (stop_signal)
-        print_stop(r);
-    else
-        printf("done: %lld steps in %.1f s\n", (long long)(r->state.step - r->first_step), seconds);
+    if (stop_signal) {
+        print_stop(r, stdout);
+        if (fflush(stdout) != 0)
+            print_stop(r, stderr);
+        return 0;
+    }
+    printf("done: %lld steps in %.1f s\n", (long long)(r->state.step - r->first_step), seconds);
     return fflush(stdout) == 0 ? 0 : fault("cannot write to standard output: %s", strerror(errno));
 }
 
@@ -214,6 +219,7 @@ int train(const NincModel *model, const DeviceTable *table, const TrainOptions *
     int status = run_set_up(&run);
     if (status == 0) {
         catch_signals();
+        run.log.stop = &stop_signal;
         status = run_all(&run);
     }
     if (log_close(&run.log) < 0)

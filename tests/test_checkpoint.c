@@ -369,10 +369,10 @@ END_TEST
 
 static Suite *checkpoint_suite(void)
 {
-    const TTest *const tests[] = {test_round_trip,    test_keep_and_best, test_leftovers_and_locks,
-                                  test_broken_latest, test_another_model, test_damaged_state,
-                                  test_keys_of_state, test_write_failures,
-                                  test_failure_is_told_where_it_is_waited_for};
+    const TTest *const tests[] = {
+        test_round_trip,    test_keep_and_best,  test_leftovers_and_locks,
+        test_broken_latest, test_another_model,  test_damaged_state,
+        test_keys_of_state, test_write_failures, test_failure_is_told_where_it_is_waited_for};
     Suite *s = suite_create("checkpoint");
     TCase *c = tcase_create("checkpoint");
     tcase_set_timeout(c, 60);

@@ -91,13 +91,13 @@ same_end "seed, order, rate and epochs come from the checkpoint" own part
 # ---- stopped by a signal, and gone on with as the trainer says ----
 
 for signal in TERM INT; do
-    rm -rf "$work/c" "$work/part".*
+    rm -rf "$work/c" "$work/part".* "$work/said"
     "$work/adam/trainer" train --device cpu --data random --epochs 100000 --no-eval \
         --max-steps 5000000 --checkpoint-dir "$work/c" --log "$work/part.jsonl" \
         >"$work/said" 2>&1 </dev/null &
     child=$!
     for _ in $(seq 100); do
-        grep -q '^step' "$work/said" && break
+        grep -qs '^step' "$work/said" && break
         sleep 0.1
     done
     kill -$signal $child
@@ -117,6 +117,21 @@ for signal in TERM INT; do
     losses "$work/whole.jsonl" >"$work/whole.losses"
     same_end "SIG$signal" whole part
 done
+
+# Ctrl-C ends both sides of a pipe.
+stops_without_reader() (
+    rm -rf "$work/c" && mkfifo "$work/pipe" || exit 1
+    "$work/adam/trainer" train --device cpu --data random --epochs 100000 --no-eval \
+        --log-every 50 --checkpoint-dir "$work/c" >"$work/pipe" 2>"$work/said" </dev/null &
+    child=$!
+    exec 3<"$work/pipe"
+    while read -r -t 20 line <&3 && [[ $line != step* ]]; do :; done
+    kill -STOP $child && kill -INT $child && exec 3<&- && kill -CONT $child
+    wait $child
+    [ $? -eq 130 ] && grep -q 'stopped by SIGINT after step' "$work/said" &&
+        grep -qF -- "--resume" "$work/said" && [ -f "$work/c/latest/state.json" ]
+)
+check "SIGINT: saves, though nobody reads its lines any more" stops_without_reader
 
 # ---- the log ----
 
