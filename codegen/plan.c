@@ -188,14 +188,14 @@ static void emit_program(Pool *pool, const Graph *g, Text *out, Text *program)
     text_append(program,
                 "{\"%s\", %d, %d, %lld, %lld, %lld,\n"
                 "     %s, %s, %s, %d, %d, %d,\n"
-                "     %s_%s_input, %s_%s_output, %d, %d}",
+                "     %s_%s_input, %s_%s_output, %d, %d, %s}",
                 g->name, g->batch, g->chunk, (long long)g->shared_bytes,
                 (long long)g->chunk_bytes, (long long)g->thread_bytes,
                 list_name(pool, g, PHASE_BEFORE, "before"),
                 list_name(pool, g, PHASE_CHUNK, "chunked"),
                 list_name(pool, g, PHASE_AFTER, "after"), phase_launches(g, PHASE_BEFORE),
                 phase_launches(g, PHASE_CHUNK), phase_launches(g, PHASE_AFTER), target, g->name,
-                target, g->name, inputs, g->output_count);
+                target, g->name, inputs, g->output_count, graph_keeps_before(g) ? "true" : "false");
 }
 
 static void emit_storage(const Module *m, Target target, Text *out)
@@ -225,20 +225,24 @@ static const char *precision_of(const Graph *g)
     return "fp32";
 }
 
-/* The target's tables go to out, its initialiser to `targets`; nothing where it has no graphs. */
+/* The target's tables go to out, its initialiser to `targets`; nothing where it has no graphs. A
+ * library has no train graph, and its program no images. */
 static void emit_target(const Module *m, Target target, Text *out, Text *targets)
 {
     const Graph *train = module_find_graph(m, "train", target);
     const Graph *eval = module_find_graph(m, "eval", target);
     Text train_program = {0}, eval_program = {0};
-    if (!train || !eval)
+    if (!eval)
         return;
     Pool *pool = pool_new();
     emit_storage(m, target, out);
-    emit_program(pool, train, out, &train_program);
+    if (train)
+        emit_program(pool, train, out, &train_program);
+    else
+        text_append(&train_program, "{.batch = 0}");
     emit_program(pool, eval, out, &eval_program);
     text_append(targets, "    [%s] = {\"%s\", %lld, %s_storage,\n     %s,\n     %s},\n",
-                target == TARGET_CPU ? "NINC_CPU" : "NINC_CUDA", precision_of(train),
+                target == TARGET_CPU ? "NINC_CPU" : "NINC_CUDA", precision_of(eval),
                 (long long)m->state_bytes[target], target_names[target], train_program.data,
                 eval_program.data);
     text_free(&train_program);
@@ -322,9 +326,9 @@ void emit_plan(const Module *m, Text *out)
     emit_target(m, TARGET_CPU, out, &targets);
     emit_target(m, TARGET_CUDA, out, &targets);
     if (!targets.data)
-        internal_error("the module has no train and eval graphs of a target");
+        internal_error("the module has no graphs of a target");
     emit_model(m, &targets, out);
-    const Graph *cpu = module_find_graph(m, "train", TARGET_CPU);
+    const Graph *cpu = module_find_graph(m, "eval", TARGET_CPU);
     if (cpu)
         text_append(out, cpu_levels,
                     graph_has_bf16(cpu) ? "    &ninc_cpu_amx, &ninc_cpu_avx512bf16,\n" : "");

@@ -576,6 +576,19 @@ bool is_per_image(const Graph *g, const Node *n)
     return n->tensor.shape.rank > 0 && n->tensor.shape.dim[0] == g->batch;
 }
 
+bool graph_keeps_before(const Graph *g)
+{
+    for (int i = 0; i < g->node_count; i++)
+        if (g->node[i]->op == OP_UPDATE)
+            return false;
+    return g->target == TARGET_CPU;
+}
+
+bool value_is_kept(const Graph *g, const Node *n)
+{
+    return n->kernel && n->kernel->phase == PHASE_BEFORE && graph_keeps_before(g);
+}
+
 Tensor placed_tensor(const Graph *g, const Node *n)
 {
     if (n->storage)
@@ -603,4 +616,18 @@ int value_copies(const Node *n)
         if (n->kernel->schedule[i].split > copies)
             copies = n->kernel->schedule[i].split;
     return copies;
+}
+
+const Node *update_gradient(const Node *update)
+{
+    const Node *n = update->in[0];
+    for (;;) {
+        if (n->op == OP_SGD_STEP || n->op == OP_ADAM_STEP || n->op == OP_MOMENTUM ||
+            n->op == OP_ADAM_M)
+            n = n->in[1];
+        else if (n->op == OP_WEIGHT_DECAY)
+            n = n->in[0];
+        else
+            return n;
+    }
 }

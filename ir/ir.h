@@ -7,6 +7,7 @@
 #ifndef NINC_IR_H
 #define NINC_IR_H
 
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -388,7 +389,7 @@ const char *format_count(int64_t value, char *out);
 /* Seconds of a clock that never goes back; differences mean something. */
 double clock_seconds(void);
 
-/* malloc, realloc, strdup that print one line and exit 1 when memory runs out. */
+/* malloc, realloc that end in fatal when memory runs out. */
 void *xmalloc(size_t bytes);
 void *xrealloc(void *p, size_t bytes);
 
@@ -398,7 +399,20 @@ void diagnostics_init(Diagnostics *d, Pool *pool);
 void diagnostics_add(Diagnostics *d, Loc loc, int width, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* A fault of ours: prints "ninc: internal error: FUNCTION: message" and exits 1. */
+/* Prints one line and exits 1: for what nothing can be done about. */
+_Noreturn void fatal(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* What fatal does instead, for programs that must not end: it leaves the reason in `text` and jumps
+ * to `back`. What the thread had in hand then, its memory too, is lost. */
+typedef struct Rescue {
+    jmp_buf back;
+    char text[512];
+} Rescue;
+
+/* For this thread, from now on; NULL: none. Returns the one before. */
+Rescue *rescue_set(Rescue *rescue);
+
+/* A fault of ours: fatal with "internal error: FUNCTION: message". */
 #define internal_error(...) internal_error_at(__func__, __VA_ARGS__)
 _Noreturn void internal_error_at(const char *function, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -472,6 +486,8 @@ const Storage *operand_storage(const Node *operand);
 /* The filter of a convolution, of its products in tiles or their result: before Winograd's
  * transform; NULL for other nodes. */
 Node *conv_filter(const Node *n);
+/* The gradient that an update of a parameter is made of, up through the optimizer's ops. */
+const Node *update_gradient(const Node *update);
 
 /* True where the first dimension of n counts images (decided from the ops, not from the extent). */
 bool is_per_image(const Graph *g, const Node *n);
@@ -482,6 +498,11 @@ void kernel_derive_io(Graph *g, Kernel *k);
 void graph_derive_io(Graph *g);
 /* By node id: whether another kernel reads the node or the graph returns it. */
 bool *graph_escapes(const Graph *g, Pool *pool);
+/* Whether what the kernels before the images compute stays for the next steps: on the CPU, where no
+ * node updates the storage that it depends on. */
+bool graph_keeps_before(const Graph *g);
+/* Such a value: it lives from its kernel to the end of the program. */
+bool value_is_kept(const Graph *g, const Node *n);
 /* The tensor as it lies in memory: a per-image value in the chunk region holds one chunk, so its
  * first dimension is g->chunk. State and updates: the storage's tensor. */
 Tensor placed_tensor(const Graph *g, const Node *n);

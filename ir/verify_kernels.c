@@ -392,7 +392,7 @@ bool verify_layouts(const Verifier *v)
 /* ---- places ---- */
 
 /* When a value lives: moments are kernels, and the chunk phase is one moment for shared memory,
- * because it is run once a chunk. */
+ * because it is run once a chunk. What is kept for the next steps lives to the end. */
 typedef struct Life {
     const Node *node;
     int begin, end;
@@ -474,7 +474,7 @@ static Life life_of(const Graph *g, const Node *n)
     int64_t copies = value_copies(n);
     return (Life){.node = n,
                   .begin = 0,
-                  .end = n->op == OP_INPUT ? g->kernel_count : 0,
+                  .end = n->op == OP_INPUT || value_is_kept(g, n) ? g->kernel_count : 0,
                   .from = n->place.offset,
                   .to = n->place.offset + n->place.bytes * copies};
 }
@@ -498,7 +498,8 @@ static int find_lives(const Verifier *v, Region region, Life *life)
             const Node *n = g->kernel[i]->node[j];
             if (index[n->id] >= 0) {
                 life[index[n->id]].begin = moment[i];
-                life[index[n->id]].end = moment[i];
+                if (life[index[n->id]].end < moment[i])
+                    life[index[n->id]].end = moment[i];
             }
             for (int k = 0; k < n->arity; k++)
                 if (n->in[k]->id >= 0 && index[n->in[k]->id] >= 0 &&

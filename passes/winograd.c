@@ -8,7 +8,7 @@
  *                                                                      winograd_output_grad dy))
  * where that is clearly faster; each is decided for itself. The forward convolution and its weight
  * gradient share the transformed x. Transformed filters depend on parameters alone and are computed
- * at the start of the step, before any image. */
+ * at the start of the step, before any image; without updates once for all steps. */
 #include "passes.h"
 
 #include <string.h>
@@ -27,6 +27,7 @@ enum { MIN_CHANNELS = 32 };
 typedef struct Shapes {
     Winograd winograd; /* of the tile that is tried or was chosen */
     int inputs, outputs, batch;
+    bool kept; /* the transformed filters stay for the next steps */
 } Shapes;
 
 /* Seconds an image of the direct convolution. */
@@ -43,15 +44,16 @@ enum { CHUNK = 8 };
 
 /* The same by tiles: products; the frequencies of both maps written (which reads them too) and
  * read; the transformed filters written once a step and read once a chunk, their gradients added to
- * once a chunk. */
+ * once a chunk. Filters that are kept are only read. */
 static double winograd_seconds(const Shapes *s)
 {
     const Winograd *w = &s->winograd;
     double frequencies = (double)winograd_size(w) * winograd_size(w), tiles = winograd_tiles(w);
     double filters = frequencies * s->inputs * s->outputs;
     double chunk = s->batch < CHUNK ? s->batch : CHUNK;
-    double moved = 3 * frequencies * tiles * (s->inputs + s->outputs) +
-                   filters * (2 / chunk + 3.0 / s->batch);
+    double filter_moves = s->kept ? 1 / chunk : 2 / chunk + 3.0 / s->batch;
+    double moved =
+        3 * frequencies * tiles * (s->inputs + s->outputs) + filters * filter_moves;
     return 2 * tiles * filters / FLOP_PER_SECOND + moved * sizeof(float) / BYTES_PER_SECOND;
 }
 
@@ -89,7 +91,7 @@ static bool choose(const Graph *g, const Node *n, Winograd *out)
     const Window *k = &n->attr.window;
     const int32_t *y = (wgrad ? n->in[1] : n)->tensor.shape.dim;
     Shapes s = {{0, k->kernel_h, k->padding_h, k->padding_w, y[1], y[2]},
-                n->in[0]->tensor.shape.dim[3], y[3], g->batch};
+                n->in[0]->tensor.shape.dim[3], y[3], g->batch, graph_keeps_before(g)};
     if (k->stride_h != 1 || k->stride_w != 1 || k->kernel_h != k->kernel_w ||
         (k->kernel_h != 3 && k->kernel_h != 5) || s.inputs < MIN_CHANNELS ||
         s.outputs < MIN_CHANNELS || n->in[0]->tensor.dtype != DT_F32 || !choose_tile(&s))

@@ -420,7 +420,8 @@ int checkpoints_wait(Checkpoints *c)
 int checkpoints_write(Checkpoints *c, const RunState *state, const DeviceTable *table,
                       Device *device)
 {
-    if (checkpoints_wait(c) < 0 || weights_from_device(c->copy, table, device) < 0)
+    if (checkpoints_wait(c) < 0 || weights_from_device(c->copy, table, device) < 0 ||
+        weights_check_finite(c->copy) < 0)
         return -1;
     c->state = *state;
     c->running = pthread_create(&c->thread, NULL, write_in_thread, c) == 0;

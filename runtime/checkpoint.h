@@ -25,7 +25,7 @@ typedef struct RunState {
     uint32_t data_crc; /* of training images and labels */
     double lr;
     Sums logged, stall; /* since the last log line, since the last look for a stall */
-    bool warned_stall, warned_finite;
+    bool warned_stall;
     double best_accuracy; /* of the test images; < 0: not evaluated yet */
     int64_t best_step;    /* where that was */
 } RunState;

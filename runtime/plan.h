@@ -69,6 +69,7 @@ typedef struct NincProgram {
     int befores, chunkeds, afters;
     const NincPort *input, *output;
     int inputs, outputs;
+    bool keeps_before; /* the results of `before` stay valid until the state changes */
 } NincProgram;
 
 typedef enum NincRole { NINC_ROLE_WEIGHT, NINC_ROLE_BIAS, NINC_ROLE_MOMENT } NincRole;

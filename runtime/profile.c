@@ -21,7 +21,7 @@ typedef struct Profile {
     Peak peak;
     FILE *json; /* NULL: none */
     int groups; /* measurements, of which the median counts */
-    double kernel_seconds;
+    double kernel_seconds; /* of those that run in every step */
 } Profile;
 
 static int by_value(const void *a, const void *b)
@@ -78,14 +78,21 @@ static const char *percent(double rate, double peak, char *out)
     return out;
 }
 
+/* Its results are kept for the next steps, so it runs once for the weights. */
+static bool runs_once(const Profile *p, const Kernel *k)
+{
+    return k->phase == PHASE_BEFORE && p->program->keeps_before;
+}
+
 static void print_kernel(const Profile *p, const Kernel *k, double seconds, double flop,
                          double bytes)
 {
     char of_peak[16], of_copy[16];
-    printf("%-34s %-16s %10.1f %9.1f %6s %9.2f %8.2f %7s\n", k->name, class_names[k->class],
+    printf("%-34s %-16s %10.1f %9.1f %6s %9.2f %8.2f %7s%s\n", k->name, class_names[k->class],
            seconds * 1e6, flop / seconds / 1e9,
            percent(flop / seconds, peak_flop(&p->peak, k), of_peak), bytes / 1e6,
-           bytes / seconds / 1e9, percent(bytes / seconds, p->peak.copy, of_copy));
+           bytes / seconds / 1e9, percent(bytes / seconds, p->peak.copy, of_copy),
+           runs_once(p, k) ? "  once" : "");
 }
 
 static void write_kernel(const Profile *p, const Kernel *k, double seconds, double flop,
@@ -105,7 +112,7 @@ static int profile_kernel(Profile *p, const Kernel *k, const NincLaunch *launch,
     double seconds, flop = kernel_flop(k), bytes = (double)kernel_traffic(p->graph, k);
     if (median_time(p, launch, &seconds) < 0)
         return -1;
-    p->kernel_seconds += seconds;
+    p->kernel_seconds += runs_once(p, k) ? 0 : seconds;
     print_kernel(p, k, seconds, flop, bytes);
     if (p->json && !first)
         fputc(',', p->json);

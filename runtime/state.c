@@ -48,7 +48,6 @@ static const Field fields[] = {
     SUMS(logged),
     SUMS(stall),
     FIELD(BOOL, warned_stall),
-    FIELD(BOOL, warned_finite),
     FIELD(REAL, best_accuracy),
     FIELD(LONG, best_step),
 };

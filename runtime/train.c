@@ -1,16 +1,16 @@
 /* The training loop: epochs over the data set, log lines, evaluation, checkpoints. */
 #include "../ir/ir.h"
 #include "checkpoint.h"
+#include "values.h"
 
 #include <errno.h>
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <zlib.h>
 
-enum { STALL_STEPS = 500 };
+enum { STALL_STEPS = 500, DEAD_IMAGES = 16 };
 
 typedef struct Run {
     const NincModel *model;
@@ -26,12 +26,15 @@ typedef struct Run {
     Sums shown;          /* since the last drawing of the bar */
     double collected_at; /* seconds; when the device's metrics were last read */
     double started_at, shown_at;
-    int64_t first_step, saved_step,
-        steps; /* done at the start, in a checkpoint, of the whole run */
+    int64_t first_step, saved_step; /* done when the run started, when it was last saved */
+    int64_t steps;                  /* of the whole run */
     int log_every, checkpoint_every;
     Checkpoints *checkpoints; /* NULL: none are written */
     char *resumed_from, *checkpoint_directory;
-    bool unlearnable; /* random labels */
+    bool unlearnable;                     /* random labels */
+    Watch *watch;                         /* NULL: not opened */
+    int64_t collected_step, watched_step; /* whose metrics were read, whose histograms written */
+    int64_t zero_images;                  /* the last images in a row whose logits were all zero */
 } Run;
 
 static volatile sig_atomic_t stop_signal;
@@ -71,26 +74,82 @@ static void warn_dead(Run *r, const char *seen)
     r->state.warned_stall = true;
 }
 
+/* A log line of the images since the last one. The sums stay, as the last line of a run may stand
+ * in the middle of an interval, with which a resumed run goes on. */
+static int write_interval(Run *r)
+{
+    LogEntry entry = {
+        .step = r->state.step,
+        .epoch = r->state.epoch,
+        .loss = r->state.logged.loss / (double)r->state.logged.images,
+        .accuracy = (double)r->state.logged.correct / (double)r->state.logged.images,
+        .lr = r->state.lr,
+        .images_per_second = (double)r->state.logged.images / r->state.logged.seconds,
+    };
+    return log_train(&r->log, &entry);
+}
+
+static Watch *watch_of(Run *r)
+{
+    if (!r->watch)
+        r->watch = watch_open(r->model, r->table, r->device);
+    return r->watch;
+}
+
+/* Ends training on a loss that is not finite, and saves nothing more. Always -1. */
+static int stop_diverged(Run *r, const char *loss)
+{
+    char bad[256], saved[64] = "";
+    log_clear(&r->log);
+    if (watch_find_bad(watch_of(r), bad, sizeof bad) < 0)
+        return -1;
+    if (r->checkpoints && r->saved_step >= 0)
+        snprintf(saved, sizeof saved, "; the last good checkpoint is of step %lld",
+                 (long long)r->saved_step);
+    return fault("%s is not finite; %s; training stops and saves nothing more%s; try a smaller "
+                 "--lr (it is %g), another --init or another --seed",
+                 loss, bad, saved, r->state.lr);
+}
+
+/* The host learns of a bad loss when it reads the sums: on a GPU some steps later. */
+static int stop_at_bad_step(Run *r)
+{
+    char loss[96];
+    int64_t first = r->collected_step + 1, last = r->state.step;
+    if (first >= last)
+        snprintf(loss, sizeof loss, "the loss of step %lld", (long long)last);
+    else
+        snprintf(loss, sizeof loss, "the loss of one of the steps %lld to %lld", (long long)first,
+                 (long long)last);
+    return write_interval(r) < 0 ? -1 : stop_diverged(r, loss);
+}
+
+/* Single images may well have no logit above zero; a batch of them is a dead network. */
+static void check_zero_logits(Run *r, const Metrics *m)
+{
+    int batch = device_target(r->model, r->table)->train.batch;
+    r->zero_images = m->all_logits_zero ? r->zero_images + m->images : 0;
+    if (r->zero_images >= (batch > DEAD_IMAGES ? batch : DEAD_IMAGES))
+        warn_dead(r, "all logits of a whole batch were zero");
+}
+
 /* Takes the sums off the device into all windows. */
 static int collect(Run *r)
 {
     Metrics m;
     if (r->table->read_metrics(r->device, &m) < 0)
         return -1;
+    if (m.images == 0)
+        return 0;
     double at = clock_seconds(), seconds = at - r->collected_at;
     r->collected_at = at;
     add_sums(&r->state.logged, &m, seconds);
     add_sums(&r->state.stall, &m, seconds);
     add_sums(&r->shown, &m, seconds);
-    if (m.all_logits_zero)
-        warn_dead(r, "all logits were zero");
-    if (!isfinite(m.loss) && m.images > 0 && !r->state.warned_finite) {
-        log_clear(&r->log);
-        notice("the loss is not finite any more at step %lld; a smaller learning rate "
-               "(--lr) or another --init may help",
-               (long long)r->state.step);
-        r->state.warned_finite = true;
-    }
+    check_zero_logits(r, &m);
+    if (!isfinite(m.loss))
+        return stop_at_bad_step(r);
+    r->collected_step = r->state.step;
     return 0;
 }
 
@@ -110,23 +169,11 @@ static void check_stall(Run *r)
     warn_dead(r, seen);
 }
 
-/* A log line of the images since the last one. The sums stay, as the last line of a run may stand
- * in the middle of an interval, with which a resumed run goes on. */
 static int log_interval(Run *r)
 {
     if (collect(r) < 0)
         return -1;
-    if (r->state.logged.images == 0)
-        return 0;
-    LogEntry entry = {
-        .step = r->state.step,
-        .epoch = r->state.epoch,
-        .loss = r->state.logged.loss / (double)r->state.logged.images,
-        .accuracy = (double)r->state.logged.correct / (double)r->state.logged.images,
-        .lr = r->state.lr,
-        .images_per_second = (double)r->state.logged.images / r->state.logged.seconds,
-    };
-    return log_train(&r->log, &entry);
+    return r->state.logged.images > 0 ? write_interval(r) : 0;
 }
 
 static int show_progress(Run *r)
@@ -136,14 +183,22 @@ static int show_progress(Run *r)
         return 0;
     if (collect(r) < 0)
         return -1;
+    int batch = device_target(r->model, r->table)->train.batch;
+    int64_t left = r->steps - r->state.step;
+    int64_t epoch_left = ceil_div(r->train.count - r->state.images, batch);
+    if (epoch_left > left)
+        epoch_left = left;
+    double seconds_a_step = (at - r->started_at) / (double)(r->state.step - r->first_step);
     Progress p = {
         .step = r->state.step,
         .steps = r->steps,
+        .epoch = r->state.epoch,
+        .epochs = r->state.epochs,
         .loss = mean(r->shown.loss, r->shown.images),
         .accuracy = mean((double)r->shown.correct, r->shown.images),
         .images_per_second = (double)r->shown.images / r->shown.seconds,
-        .seconds_left = (at - r->started_at) / (double)(r->state.step - r->first_step) *
-                        (double)(r->steps - r->state.step),
+        .epoch_seconds = seconds_a_step * (double)epoch_left,
+        .seconds = seconds_a_step * (double)left,
     };
     log_progress(&r->log, &p);
     r->shown = (Sums){0};
@@ -153,24 +208,43 @@ static int show_progress(Run *r)
 
 /* ---- evaluation ---- */
 
-static int evaluate_epoch(Run *r)
+/* Histograms of the step that was just done, whose gradients the next program overwrites. */
+static int write_histograms(Run *r)
 {
-    Metrics m;
-    if (collect(r) < 0 ||
-        evaluate_set(r->model, r->table, r->device, &r->test, &stop_signal, &m) < 0)
-        return -1;
-    r->collected_at = clock_seconds(); /* the speed of training does not count evaluation */
-    if (stop_signal)
+    if (!r->log.board || r->watched_step == r->state.step)
         return 0;
+    r->watched_step = r->state.step;
+    return watch_histograms(watch_of(r), r->log.board, r->state.step);
+}
+
+static int take_evaluation(Run *r, const Evaluation *e)
+{
+    const Metrics *m = &e->metrics;
     LogEntry entry = {.step = r->state.step,
                       .epoch = r->state.epoch + 1,
-                      .loss = mean(m.loss, m.images),
-                      .accuracy = mean((double)m.correct, m.images)};
+                      .loss = mean(m->loss, m->images),
+                      .accuracy = mean((double)m->correct, m->images)};
+    if (log_eval(&r->log, &entry, e) < 0)
+        return -1;
+    if (m->images > 0 && !isfinite(m->loss))
+        return stop_diverged(r, "the loss of the test images");
     if (entry.accuracy > r->state.best_accuracy) {
         r->state.best_accuracy = entry.accuracy;
         r->state.best_step = r->state.step;
     }
-    return log_eval(&r->log, &entry);
+    return 0;
+}
+
+static int evaluate_epoch(Run *r)
+{
+    Evaluation e;
+    if (collect(r) < 0 || write_histograms(r) < 0 ||
+        evaluate_set(r->model, r->table, r->device, &r->test, &stop_signal, &e) < 0)
+        return -1;
+    r->collected_at = clock_seconds(); /* the speed of training does not count evaluation */
+    int status = stop_signal ? 0 : take_evaluation(r, &e);
+    evaluation_free(&e);
+    return status;
 }
 
 /* ---- saving ---- */
@@ -203,7 +277,7 @@ static int save_all(Run *r)
     if (!r->options->save)
         return 0;
     if (weights_from_device(r->weights, r->table, r->device) < 0 ||
-        safetensors_write(r->options->save, r->weights) < 0)
+        weights_check_finite(r->weights) < 0 || safetensors_write(r->options->save, r->weights) < 0)
         return -1;
     printf("saved %s\n", r->options->save);
     return 0;
@@ -219,6 +293,8 @@ static bool finished(const Run *r)
 static int after_step(Run *r)
 {
     bool whole = r->state.step % r->log_every == 0;
+    if (r->table->target == NINC_CPU && collect(r) < 0) /* nothing waits for it */
+        return -1;
     if ((whole || finished(r)) && log_interval(r) < 0)
         return -1;
     if (whole)
@@ -306,7 +382,7 @@ static void print_stop(const Run *r)
 static int run_all(Run *r)
 {
     r->started_at = r->collected_at = clock_seconds();
-    if (train_epochs(r) < 0 || save_all(r) < 0)
+    if (train_epochs(r) < 0 || write_histograms(r) < 0 || save_all(r) < 0)
         return -1;
     double seconds = clock_seconds() - r->started_at;
     log_clear(&r->log);
@@ -380,7 +456,7 @@ static int start_state(Run *r)
         return -1;
     if (o->epochs >= 0)
         r->state.epochs = o->epochs;
-    r->first_step = r->state.step;
+    r->first_step = r->collected_step = r->watched_step = r->state.step;
     r->unlearnable = r->state.random_data;
     return 0;
 }
@@ -475,12 +551,14 @@ static int open_log(Run *r)
 {
     const TrainOptions *o = r->options;
     const RunState *s = &r->state;
-    bool bar = !o->no_progress && isatty(STDOUT_FILENO);
+    LogOptions options = {.json = o->log,
+                          .csv = o->csv,
+                          .tensorboard = o->tensorboard,
+                          .bar = !o->no_progress && progress_possible()};
     LogCut cut = {.step = s->step,
                   .train = s->logged.images > 0 && s->step < r->steps,
                   .eval = s->images == s->training_images};
-    return r->resumed_from ? log_continue(&r->log, o->log, bar, &cut)
-                           : log_open(&r->log, o->log, bar);
+    return log_open(&r->log, &options, r->resumed_from ? &cut : NULL);
 }
 
 static void settle_counts(Run *r)
@@ -513,13 +591,14 @@ static int set_up(Run *r)
            r->table->describe(r->device), (double)r->table->arena_bytes(r->device) / 1e6,
            r->train.count, device_target(r->model, r->table)->train.batch, (long long)r->steps);
     if (r->resumed_from)
-        printf("resumed from %s\n", r->resumed_from);
+        printf("resumed from %s\n", strrchr(r->resumed_from, '/') + 1);
     return fflush(stdout) == 0 ? 0 : fault("cannot write to standard output: %s", strerror(errno));
 }
 
 static void tear_down(Run *r)
 {
     checkpoints_close(r->checkpoints);
+    watch_close(r->watch);
     if (r->device)
         r->table->close(r->device);
     weights_free(r->weights);

@@ -100,6 +100,22 @@ int weights_from_device(Weights *w, const DeviceTable *table, Device *device)
     return status;
 }
 
+int weights_check_finite(const Weights *w)
+{
+    const NincStorage *storage = model_storage(w->model);
+    for (int i = 0; i < w->model->storages; i++) {
+        int64_t count = w->value[i] ? shape_elements(&storage[i].tensor.shape) : 0, bad = 0;
+        for (int64_t k = 0; k < count; k++)
+            bad += !isfinite(w->value[i][k]);
+        if (bad > 0)
+            return fault("%lld of %lld values of %s are not finite after the last step; training "
+                         "stops and saves nothing more; try a smaller --lr, another --init or "
+                         "another --seed",
+                         (long long)bad, (long long)count, storage[i].name);
+    }
+    return 0;
+}
+
 static void fill_uniform(Random *r, float *value, int64_t count, double bound)
 {
     for (int64_t i = 0; i < count; i++)

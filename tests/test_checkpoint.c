@@ -61,7 +61,7 @@ static RunState some_state(int64_t step)
                       .lr = 0.1,
                       .logged = {.loss = NAN, .seconds = 1.0 / 3, .correct = 5, .images = 8},
                       .stall = {.loss = 2.0 / 3, .images = 300},
-                      .warned_finite = true,
+                      .warned_stall = true,
                       .best_accuracy = -1};
 }
 
@@ -176,7 +176,7 @@ START_TEST(test_round_trip)
     ck_assert_uint_eq(got.data_crc, want.data_crc);
     ck_assert(got.epoch == 3 && got.images == 8 && got.epochs == 9 && got.training_images == 100);
     ck_assert(got.logged.correct == 5 && got.logged.images == 8 && got.stall.images == 300);
-    ck_assert(got.shuffle && !got.random_data && got.warned_finite && !got.warned_stall);
+    ck_assert(got.shuffle && !got.random_data && got.warned_stall);
     weights_free(w);
     ck_assert_str_eq(listing("round"), "latest step-00000012 ");
     ck_assert_str_eq(listing("round/latest"),

@@ -510,14 +510,14 @@ START_TEST(test_json_lines)
                   .images_per_second = INFINITY};
     ck_assert_str_eq(json_number(0.1, number), "0.1");
     ck_assert_str_eq(json_number(-INFINITY, number), "null");
-    ck_assert_int_eq(log_open(&log, at("log.jsonl"), false), 0);
+    ck_assert_int_eq(log_open(&log, &(LogOptions){.json = at("log.jsonl")}, NULL), 0);
     ck_assert_int_eq(log_train(&log, &e), 0);
     char *text = read_file("log.jsonl", &count); /* before closing: flushed a line */
     ck_assert_str_eq(text, "{\"event\":\"train\",\"step\":100,\"epoch\":0,\"loss\":null,"
                            "\"accuracy\":0.25,\"lr\":0.001,\"images_per_second\":null}\n");
     free(text);
     e.loss = 2;
-    ck_assert_int_eq(log_eval(&log, &e), 0);
+    ck_assert_int_eq(log_eval(&log, &e, NULL), 0);
     ck_assert_int_eq(log_close(&log), 0);
     text = read_file("log.jsonl", &count);
     ck_assert_ptr_nonnull(strstr(text, "\n{\"event\":\"eval\",\"step\":100,\"epoch\":0,\"loss\":2,"
@@ -616,6 +616,58 @@ START_TEST(test_coarse_slices)
         ck_assert_int_eq(tiny_slices, threads < TINY_PIXELS + 1 ? threads : TINY_PIXELS + 1);
     }
     weights_free(w);
+}
+END_TEST
+
+/* The tiny model with a launch before the images, whose results eval keeps. */
+static Device *open_keeping(NincModel *model)
+{
+    static const NincLaunch before[] = {{.name = "prepare", .kernel = 4, .slices = 1}};
+    DeviceOptions options = {.threads = 1, .with_train = true};
+    *model = ninc_model;
+    NincTarget *target = &model->target[NINC_CPU];
+    target->train.before = target->eval.before = before;
+    target->train.befores = target->eval.befores = 1;
+    target->eval.keeps_before = true;
+    Device *d = ninc_cpu_device.open(model, &options);
+    ck_assert_ptr_nonnull(d);
+    send_weights(&ninc_cpu_device, d);
+    return d;
+}
+
+/* How often two steps of eval compute what they keep. */
+static int preparations(Device *d, const NincProgram *eval, const StepInput *input)
+{
+    tiny_prepared = 0;
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(ninc_cpu_device.step(d, eval, input), 0);
+    return tiny_prepared;
+}
+
+/* What eval keeps is computed again when the state was written, its memory was, or another program
+ * ran; train computes it in every step. */
+START_TEST(test_kept_between_steps)
+{
+    NincModel model;
+    Device *d = open_keeping(&model);
+    const NincProgram *eval = &model.target[NINC_CPU].eval, *train = &model.target[NINC_CPU].train;
+    Dataset data = random_data(5, SPLIT_TEST);
+    StepInput input = step_on(&data, TINY_BATCH);
+    double seconds = 0;
+    ck_assert_int_eq(preparations(d, eval, &input), 1);
+    ck_assert_int_eq(preparations(d, eval, &input), 0);
+    ck_assert_int_eq(preparations(d, train, &input), 2);
+    ck_assert_int_eq(preparations(d, eval, &input), 1);
+    send_weights(&ninc_cpu_device, d);
+    ck_assert_int_eq(preparations(d, eval, &input), 1);
+    ck_assert_int_eq(ninc_cpu_device.poison(d, eval), 0);
+    ck_assert_int_eq(preparations(d, eval, &input), 1);
+    ck_assert_int_eq(ninc_cpu_device.write(d, &eval->output[0].at, 0, &seconds, 4), 0);
+    ck_assert_int_eq(preparations(d, eval, &input), 1);
+    ck_assert_int_eq(ninc_cpu_device.time(d, eval, eval->chunked, 1, &seconds), 0);
+    ck_assert_int_eq(preparations(d, eval, &input), 1);
+    dataset_free(&data);
+    ninc_cpu_device.close(d);
 }
 END_TEST
 
@@ -759,7 +811,7 @@ static Suite *runtime_suite(void)
                                   test_state_border,
                                   test_step,
                                   test_threads_do_not_matter, test_coarse_slices,
-                                  test_memory_of_threads,
+                                  test_kept_between_steps, test_memory_of_threads,
                                   test_forced_level,
                                   test_loop,
                                   test_max_steps_and_checkpoint};

@@ -50,6 +50,17 @@ static int slice_end(const NincRange *range, int count)
     return count * (range->slice + 1) / range->slices;
 }
 
+/* Runs of tiny_prepare. */
+static atomic_int tiny_prepared;
+
+/* A kernel before the images. */
+static void tiny_prepare(void *const *arg, const NincRange *range)
+{
+    (void)arg;
+    (void)range;
+    tiny_prepared++;
+}
+
 /* image, label, valid, weight, bias, row loss, row correct, logits: what comes out is the gradient
  * of the logits. A slice is some of the images. */
 static void tiny_rows(void *const *arg, const NincRange *range)
@@ -209,7 +220,8 @@ const NincModel ninc_model = {
         .eval = TINY_PROGRAM("eval", TINY_CUDA_SHARED, TINY_BATCH, tiny_cuda_eval, 1,
                              tiny_cuda_eval_after, 1)}}};
 
-static NincKernelFn *const tiny_kernels[] = {tiny_rows, tiny_gradient, tiny_metrics, tiny_update};
+static NincKernelFn *const tiny_kernels[] = {tiny_rows, tiny_gradient, tiny_metrics, tiny_update,
+                                             tiny_prepare};
 static const NincCpuLevel tiny_level = {"baseline", tiny_kernels};
 const NincCpuLevel *const ninc_cpu_levels[] = {&tiny_level, NULL};
 const char ninc_ir_text[] = "";
