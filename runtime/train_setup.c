@@ -204,7 +204,7 @@ int run_set_up(Run *r)
            r->table->describe(r->device), (double)r->table->arena_bytes(r->device) / 1e6,
            r->train.count, device_target(r->model, r->table)->train.batch, (long long)r->steps);
     if (r->resumed_from)
-        printf("resumed from %s\n", r->resumed_from);
+        printf("resumed from %s\n", strrchr(r->resumed_from, '/') + 1);
     return fflush(stdout) == 0 ? 0 : fault("cannot write to standard output: %s", strerror(errno));
 }
 
