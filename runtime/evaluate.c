@@ -6,11 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-double mean(double sum, int64_t count)
-{
-    return count > 0 ? sum / (double)count : NAN;
-}
-
 static const NincPort *logits_port(const NincModel *model, const DeviceTable *table)
 {
     const NincProgram *program = &device_target(model, table)->eval;
