@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes $BUILD/python, a virtual environment with the Python packages that some tests read our files
-# with. PyTorch is that of Debian's own Python, built for CPUs. Silent and fast when all is there; exit 1 when
-# something cannot be had.
+# with. PyTorch is that of Debian's own Python, built for CPUs. Silent and fast when all is there;
+# exit 1 when something cannot be had.
 cd "$(dirname "$0")/.." || exit 1
 venv=${BUILD:-build}/python
 packages="onnx onnxruntime tensorboard safetensors pillow"
