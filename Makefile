@@ -4,7 +4,7 @@
 #   make demo     train on Fashion-MNIST         make asan     the same tests under sanitizers
 #   make deps     install what is missing        make bench    ninc beside PyTorch
 #   make python   PyTorch, TensorBoard, ONNX Runtime for the tests that need them
-#   make test-crash  200 kill -9 during checkpoints
+#   make test-crash  200 kill -9 during checkpoints    make fuzz  corrupt files under ASan
 #   make test-nvrtc  every CUDA kernel for every architecture
 #   make install, make uninstall  with man pages and completions
 #   make deb, make test-deb  a Debian package, and that it works in a fresh Debian 12

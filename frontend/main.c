@@ -225,6 +225,16 @@ static BuildOptions build_options(Compile *c, const Module *m, const char *suffi
     return options;
 }
 
+/* The text as a shell reads it as one word. */
+static const char *shell_word(Pool *pool, const char *text)
+{
+    Text word = {0};
+    text_append_shell_word(&word, text);
+    const char *copy = pool_strdup(pool, word.data);
+    text_free(&word);
+    return copy;
+}
+
 static int build_forward(Compile *c, Module *m)
 {
     double start = clock_seconds();
@@ -236,7 +246,7 @@ static int build_forward(Compile *c, Module *m)
         fprintf(stderr, "ninc: wrote %s in %.1f s; next: include %s.h, and build with "
                 "PKG_CONFIG_PATH=%s pkg-config --cflags --libs %s\n",
                 options.directory, clock_seconds() - start, library_name(c->pool, m),
-                options.directory, library_name(c->pool, m));
+                shell_word(c->pool, options.directory), library_name(c->pool, m));
     return 0;
 }
 
@@ -256,8 +266,9 @@ static int build(Compile *c, const Module *m)
     summary_print(m, o->verbose, &text);
     code = write_stdout(&text);
     text_free(&text);
-    fprintf(stderr, "ninc: wrote %s in %.1f s; next: %s/trainer train\n", directory,
-            clock_seconds() - start, directory);
+    fprintf(stderr, "ninc: wrote %s in %.1f s; next: %s train\n", directory,
+            clock_seconds() - start,
+            shell_word(c->pool, pool_format(c->pool, "%s/trainer", directory)));
     return code;
 }
 

@@ -380,6 +380,8 @@ void *pool_grow(Pool *pool, void *array, int count, int *capacity, size_t item);
 void text_append(Text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void text_append_v(Text *text, const char *format, va_list ap);
 void text_write(Text *text, const char *data, size_t length);
+/* A space, unless the text is empty, and `word` as a shell reads it as one word. */
+void text_append_shell_word(Text *text, const char *word);
 void text_free(Text *text);
 /* The shortest decimal that reads back as the same double: 0.001, 1e-08, 3. `out` of 32 bytes. */
 const char *format_double(double value, char *out);

@@ -136,6 +136,21 @@ void text_write(Text *text, const char *data, size_t length)
     text->data[text->length] = '\0';
 }
 
+void text_append_shell_word(Text *text, const char *word)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "%+,-./:=@_";
+    text_append(text, "%s", text->length ? " " : "");
+    if (*word && word[strspn(word, plain)] == '\0') {
+        text_append(text, "%s", word);
+        return;
+    }
+    text_append(text, "'");
+    for (; *word; word++)
+        text_append(text, *word == '\'' ? "'\\''" : "%c", *word);
+    text_append(text, "'");
+}
+
 void text_append_v(Text *text, const char *format, va_list ap)
 {
     va_list again;

@@ -18,6 +18,8 @@
 /* What is not whole yet is hidden: .step-00001000.partial-PID, .latest.partial-PID. */
 #define PARTIAL ".partial-"
 
+enum { MESSAGE_BYTES = 8192 };
+
 static const char *const file_names[CHECKPOINT_TENSOR_FILES] = {"model.safetensors",
                                                                 "optimizer.safetensors"};
 
@@ -294,6 +296,7 @@ struct Checkpoints {
     pthread_t thread;
     bool running;
     atomic_int status; /* -1: a checkpoint could not be written */
+    char message[MESSAGE_BYTES]; /* why, where that was not told yet; the thread's while it runs */
 };
 
 /* Replaces the link DIRECTORY/NAME in one go. */
@@ -399,8 +402,10 @@ static int write_checkpoint(const Checkpoints *c)
 static void *write_in_thread(void *argument)
 {
     Checkpoints *c = argument;
+    Messages before = fault_hold(c->message, sizeof c->message);
     if (write_checkpoint(c) < 0)
         atomic_store(&c->status, -1);
+    fault_release(before);
     return NULL;
 }
 
@@ -414,6 +419,9 @@ int checkpoints_wait(Checkpoints *c)
     if (c->running)
         pthread_join(c->thread, NULL);
     c->running = false;
+    if (c->message[0])
+        fault("%s", c->message);
+    c->message[0] = '\0';
     return checkpoints_check(c);
 }
 
@@ -421,7 +429,7 @@ int checkpoints_write(Checkpoints *c, const RunState *state, const DeviceTable *
                       Device *device)
 {
     if (checkpoints_wait(c) < 0 || weights_from_device(c->copy, table, device) < 0 ||
-        weights_check_finite(c->copy) < 0)
+        weights_check_finite(c->copy, state->step) < 0)
         return -1;
     c->state = *state;
     c->running = pthread_create(&c->thread, NULL, write_in_thread, c) == 0;

@@ -67,9 +67,10 @@ Checkpoints *checkpoints_open(const CheckpointOptions *options, Weights *copy);
  * name it when state->best_step is its step. */
 int checkpoints_write(Checkpoints *c, const RunState *state, const DeviceTable *table,
                       Device *device);
-/* Whether what was written so far is well; a failure was told by the thread. */
+/* Whether what was written so far is well; says nothing. */
 int checkpoints_check(const Checkpoints *c);
-/* The same, once all is written. */
+/* The same, once all is written; a failure of the thread is told here, once, as the thread's own
+ * message would come in the middle of a line. */
 int checkpoints_wait(Checkpoints *c);
 void checkpoints_close(Checkpoints *c);
 

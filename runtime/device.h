@@ -81,7 +81,7 @@ extern const DeviceTable ninc_cpu_device, ninc_cuda_device, ninc_sim_device;
 /* sum / count; NaN of nothing. */
 static inline double mean(double sum, int64_t count)
 {
-    return count > 0 ? sum / (double)count : (double)NAN;
+    return count > 0 && !isnan(sum) ? sum / (double)count : (double)NAN; /* never "-nan" */
 }
 
 /* The input or output of a program by name; NULL where it has none. */

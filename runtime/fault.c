@@ -1,9 +1,7 @@
 /* Messages of the trainer, and of ninc where it uses the runtime. */
-#include "../ir/ir.h"
 #include "runtime.h"
 
 #include <stdarg.h>
-#include <string.h>
 
 const char *fault_program = "trainer";
 
@@ -77,19 +75,4 @@ const char *printable(const char *text, char *out, size_t size)
         out[n] = (unsigned char)text[n] < 32 || text[n] == 127 ? '?' : text[n];
     out[n] = '\0';
     return out;
-}
-
-void append_shell_word(Text *out, const char *text)
-{
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                                "%+,-./:=@_";
-    text_append(out, out->length ? " " : "");
-    if (*text && text[strspn(text, plain)] == '\0') {
-        text_append(out, "%s", text);
-        return;
-    }
-    text_append(out, "'");
-    for (; *text; text++)
-        text_append(out, *text == '\'' ? "'\\''" : "%c", *text);
-    text_append(out, "'");
 }

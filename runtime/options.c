@@ -282,9 +282,9 @@ static void append_flag(Text *out, const Flag *f, const char *value)
 {
     char name[80];
     snprintf(name, sizeof name, "--%s", f->name);
-    append_shell_word(out, name);
+    text_append_shell_word(out, name);
     if (value)
-        append_shell_word(out, value);
+        text_append_shell_word(out, value);
 }
 
 /* ---- the line ---- */
@@ -409,8 +409,8 @@ OptionsResult options_parse(Options *o, int argc, char **argv)
     if (!c)
         return no_command(argv[1]);
     o->command = c->command;
-    append_shell_word(&o->line, argv[0]);
-    append_shell_word(&o->line, argv[1]);
+    text_append_shell_word(&o->line, argv[0]);
+    text_append_shell_word(&o->line, argv[1]);
     OptionsResult result = parse_flags(o, c, argc - 1, argv + 1);
     if (result != OPTIONS_RUN)
         return result;

@@ -77,7 +77,7 @@ static void load_images(Predict *p)
         if (status == 0)
             continue;
         fault("%s", message);
-        one->error = strdup(message);
+        one->error = copy_text(message);
         p->bad++;
     }
 }

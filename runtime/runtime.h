@@ -34,9 +34,6 @@ void notice(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void detail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Copies at most size-1 bytes of `text`, control characters as '?', for use in messages. */
 const char *printable(const char *text, char *out, size_t size);
-struct Text;
-/* Appends a space, unless the text is empty, and `word` as a shell reads it as one word. */
-void append_shell_word(struct Text *out, const char *word);
 
 /* ---- devices.c ---- */
 
@@ -144,8 +141,9 @@ void weights_free(Weights *w);
 /* Packs what there is into the device's state region and zeroes the rest. */
 int weights_to_device(const Weights *w, const DeviceTable *table, Device *device);
 int weights_from_device(Weights *w, const DeviceTable *table, Device *device);
-/* An error that names the first tensor with a number that is not finite: nothing may be saved. */
-int weights_check_finite(const Weights *w);
+/* An error that names the first tensor with a number that is not finite, and the step that left it:
+ * nothing may be saved. */
+int weights_check_finite(const Weights *w, int64_t step);
 /* What the parameters' role, fan and the model's `init` say; one Philox stream a storage. Moments
  * stay as they are. */
 void weights_init(Weights *w, uint64_t seed);

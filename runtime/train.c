@@ -33,8 +33,12 @@ static int take_evaluation(Run *r, const Evaluation *e)
                       .accuracy = mean((double)m->correct, m->images)};
     if (log_eval(&r->log, &entry, e) < 0)
         return -1;
-    if (m->images > 0 && !isfinite(m->loss))
-        return run_stop_diverged(r, "the loss of the test images");
+    if (m->images > 0 && !isfinite(m->loss)) {
+        char loss[80];
+        snprintf(loss, sizeof loss, "the loss of the test images after step %lld",
+                 (long long)r->state.step);
+        return run_stop_diverged(r, loss);
+    }
     if (entry.accuracy > r->state.best_accuracy) {
         r->state.best_accuracy = entry.accuracy;
         r->state.best_step = r->state.step;
@@ -60,6 +64,7 @@ static int save_checkpoint(Run *r)
 {
     if (run_collect(r) < 0)
         return -1;
+    log_clear(&r->log); /* for what may be said */
     r->saved_step = r->state.step;
     return checkpoints_write(r->checkpoints, &r->state, r->table, r->device);
 }
@@ -69,8 +74,10 @@ static int save_if_due(Run *r, bool best)
 {
     if (!r->checkpoints)
         return 0;
-    if (checkpoints_check(r->checkpoints) < 0)
-        return -1;
+    if (checkpoints_check(r->checkpoints) < 0) {
+        log_clear(&r->log);
+        return checkpoints_wait(r->checkpoints);
+    }
     bool due = r->checkpoint_every > 0 && r->state.step % r->checkpoint_every == 0;
     return best || (due && r->state.step != r->saved_step) ? save_checkpoint(r) : 0;
 }
@@ -84,7 +91,8 @@ static int save_all(Run *r)
     if (!r->options->save)
         return 0;
     if (weights_from_device(r->weights, r->table, r->device) < 0 ||
-        weights_check_finite(r->weights) < 0 || safetensors_write(r->options->save, r->weights) < 0)
+        weights_check_finite(r->weights, r->state.step) < 0 ||
+        safetensors_write(r->options->save, r->weights) < 0)
         return -1;
     printf("saved %s\n", r->options->save);
     return 0;
@@ -177,7 +185,7 @@ static void print_stop(const Run *r)
     if (r->checkpoints) {
         const char *command = r->options->command;
         Text directory = {0};
-        append_shell_word(&directory, r->checkpoint_directory);
+        text_append_shell_word(&directory, r->checkpoint_directory);
         printf("; go on with\n  %s --resume %s\n", command ? command : "trainer train",
                directory.data);
         text_free(&directory);

@@ -100,7 +100,7 @@ int weights_from_device(Weights *w, const DeviceTable *table, Device *device)
     return status;
 }
 
-int weights_check_finite(const Weights *w)
+int weights_check_finite(const Weights *w, int64_t step)
 {
     const NincStorage *storage = model_storage(w->model);
     for (int i = 0; i < w->model->storages; i++) {
@@ -108,10 +108,10 @@ int weights_check_finite(const Weights *w)
         for (int64_t k = 0; k < count; k++)
             bad += !isfinite(w->value[i][k]);
         if (bad > 0)
-            return fault("%lld of %lld values of %s are not finite after the last step; training "
+            return fault("%lld of %lld values of %s are not finite after step %lld; training "
                          "stops and saves nothing more; try a smaller --lr, another --init or "
                          "another --seed",
-                         (long long)bad, (long long)count, storage[i].name);
+                         (long long)bad, (long long)count, storage[i].name, (long long)step);
     }
     return 0;
 }

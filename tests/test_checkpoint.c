@@ -353,11 +353,26 @@ START_TEST(test_write_failures)
 }
 END_TEST
 
+/* On the thread that waits: a message of the writer's would come in the middle of a line. */
+START_TEST(test_failure_is_told_where_it_is_waited_for)
+{
+    char told[512];
+    int step = 1;
+    write_one("told", 1);
+    shell("rm -r '%s/step-00000001' && touch '%s/step-00000001'", "told");
+    Messages before = fault_hold(told, sizeof told);
+    ck_assert_int_eq(write_steps("told", &step, 1, -1, 0), -1);
+    fault_release(before);
+    ck_assert_ptr_nonnull(strstr(told, "/step-00000001: Not a directory"));
+}
+END_TEST
+
 static Suite *checkpoint_suite(void)
 {
     const TTest *const tests[] = {test_round_trip,    test_keep_and_best, test_leftovers_and_locks,
                                   test_broken_latest, test_another_model, test_damaged_state,
-                                  test_keys_of_state, test_write_failures};
+                                  test_keys_of_state, test_write_failures,
+                                  test_failure_is_told_where_it_is_waited_for};
     Suite *s = suite_create("checkpoint");
     TCase *c = tcase_create("checkpoint");
     tcase_set_timeout(c, 60);

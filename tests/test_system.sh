@@ -257,6 +257,16 @@ arguments() (
         --weights "é w.safetensors"
 )
 check "files with spaces and other letters" arguments
+# What ninc prints to go on with is a line for the shell.
+said_lines() (
+    cd "$strange" && "$NINC" -O0 --target=cpu "mein Modell.yaml" -o "erste Kerne" \
+        >/dev/null 2>"$work/said" &&
+        eval "$(sed -n 's/.*; next: //p' "$work/said") --data random --max-steps 1 --no-eval" &&
+        "$NINC" -O0 --target=cpu "mein Modell.yaml" --emit=library -o "eine Bibliothek" \
+            2>"$work/said" && eval "$(sed -n 's/.* build with //p' "$work/said")" |
+        grep -q -- -lflatten_sgd
+)
+check "the lines that ninc says to go on with" said_lines
 
 # /proc is a directory that not even root can write into.
 read_only() (

@@ -195,7 +195,7 @@ keeps_good_checkpoint() {
 # The loss was finite before the only step, the parameters are not behind it.
 saves_no_bad_parameters() {
     echo kept >"$work/kept.safetensors"
-    says 1 "are not finite after the last step" run --lr 1e40 --max-steps 1 \
+    says 1 "are not finite after step 1; training" run --lr 1e40 --max-steps 1 \
         --save "$work/kept.safetensors" && [ "$(cat "$work/kept.safetensors")" = kept ]
 }
 sim_names_the_steps() {
