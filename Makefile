@@ -4,15 +4,21 @@
 #   make demo     train on Fashion-MNIST         make asan     the same tests under sanitizers
 #   make deps     install what is missing        make bench    ninc beside PyTorch
 #   make python   PyTorch, TensorBoard, ONNX Runtime for the tests that need them
+#   make test-crash  200 kill -9 during checkpoints
 #   make test-nvrtc  every CUDA kernel for every architecture
+#   make install, make uninstall  with man pages and completions
+#   make deb, make test-deb  a Debian package, and that it works in a fresh Debian 12
 #   make test-gpu, make bench-gpu  tests and benchmark on an NVIDIA GPU
 #
 # `make SANITIZE=1 BUILD=build/asan` is the same build with the sanitizers on.
 
 CC       = gcc
 AR       = ar
+VERSION  = 0.1.0
 PREFIX   = /usr/local
 BUILD    = build
+# ONNX's schema, of libonnx-dev.
+ONNX     = /usr/include/onnx
 PYTHON  ?= /usr/bin/python3
 CFLAGS   = -O2 -g
 WARNINGS = -Wall -Wextra -Wswitch-enum -Wshadow -pedantic
@@ -25,7 +31,7 @@ NINC       = ninc
 endif
 
 # Position-independent, as the runtime also goes into shared libraries.
-STANDARD = -std=c11 -D_GNU_SOURCE -fPIC $(WARNINGS) $(SANITIZERS)
+STANDARD = -std=c11 -D_GNU_SOURCE -DNINC_VERSION='"$(VERSION)"' -fPIC $(WARNINGS) $(SANITIZERS)
 
 # Static where the library is installed so, that what we build runs where only libc is.
 library = $(if $(filter /%,$(shell $(CC) -print-file-name=lib$(1).a)),-l:lib$(1).a,-l$(1))
@@ -36,6 +42,8 @@ SOURCES         = $(wildcard frontend/*.c passes/*.c codegen/*.c codegen/cpu/*.c
                              codegen/cuda/*.c)
 IR_OBJECTS      = $(patsubst %.c,$(BUILD)/%.o,$(wildcard ir/*.c))
 RUNTIME_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(wildcard runtime/*.c)) \
+                  $(BUILD)/proto/tfevents.pb-c.o \
+                  $(BUILD)/proto/onnx.pb-c.o \
                   $(patsubst %.S,$(BUILD)/%.o,$(wildcard runtime/*.S))
 EMBED_OBJECTS   = $(patsubst %.S,$(BUILD)/%.o,$(wildcard codegen/*.S))
 NINC_OBJECTS    = $(patsubst %.c,$(BUILD)/%.o,$(SOURCES)) $(EMBED_OBJECTS)
@@ -45,8 +53,8 @@ LIBRARY         = $(BUILD)/libninc.a
 TESTS           = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 TOOLS           = $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/*_tool.c))
 # Compiled into ninc as data: the runtime, and the headers that emitted code carries along.
-EMBEDDED        = $(RUNTIME) ir/tensor.h ir/tiles.h runtime/plan.h $(wildcard codegen/cpu/*.h) \
-                  $(wildcard codegen/cuda/*.cuh)
+EMBEDDED        = $(RUNTIME) ir/tensor.h ir/tiles.h runtime/plan.h runtime/library.h \
+                  $(wildcard codegen/cpu/*.h codegen/cuda/*.cuh codegen/library/*.in)
 
 all: $(NINC)
 
@@ -63,10 +71,25 @@ $(LIBRARY): $(LIBRARY_OBJECTS)
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(STANDARD) -fopenmp $(DEFINES) $(CFLAGS) -Iir -MMD -MP -c -o $@ $<
+	$(CC) $(STANDARD) -fopenmp $(DEFINES) $(CFLAGS) -Iir -I$(BUILD)/proto -MMD -MP -c -o $@ $<
+
+# What protoc-c makes of a schema: one run for both files, as the rule has a pattern.
+$(BUILD)/proto/%.pb-c.c $(BUILD)/proto/%.pb-c.h: $(ONNX)/%.proto
+	@mkdir -p $(@D)
+	protoc-c --c_out=$(@D) -I$(<D) $<
+
+$(BUILD)/proto/%.pb-c.c $(BUILD)/proto/%.pb-c.h: runtime/%.proto
+	@mkdir -p $(@D)
+	protoc-c --c_out=$(@D) -I$(<D) $<
+
+$(BUILD)/proto/%.o: $(BUILD)/proto/%.c Makefile
+	$(CC) $(STANDARD) $(CFLAGS) -I$(@D) -c -o $@ $<
+
+$(BUILD)/runtime/tensorboard.o: $(BUILD)/proto/tfevents.pb-c.h
+$(BUILD)/runtime/onnx.o $(BUILD)/tests/test_onnx.o: $(BUILD)/proto/onnx.pb-c.h
 
 # A trainer must be linked with the sanitizers that its runtime was compiled with.
-$(BUILD)/codegen/build.o: DEFINES = -DNINC_TRAINER_FLAGS='"$(SANITIZERS)"'
+$(BUILD)/codegen/build.o $(BUILD)/codegen/library.o: DEFINES = -DNINC_LINK_FLAGS='"$(SANITIZERS)"'
 
 $(BUILD)/codegen/%.o: codegen/%.S $(EMBEDDED) Makefile
 	@mkdir -p $(@D)
@@ -99,6 +122,16 @@ asan: deps
 	@$(MAKE) SANITIZE=1 BUILD=build/asan tests
 	@QUICK=1 NINC=./build/asan/ninc BUILD=build/asan tests/run.sh
 
+# Every truncation and 10,000 corruptions of each kind of file that a trainer reads.
+fuzz: deps
+	@$(MAKE) SANITIZE=1 BUILD=build/asan build/asan/tests/test_fuzz
+	FUZZ=10000 build/asan/tests/test_fuzz
+
+# A run killed 200 times at random moments ends with the bits of one that was not.
+test-crash: deps
+	@$(MAKE) all
+	@CRASHES=200 NINC=./$(NINC) BUILD=$(BUILD) tests/test_crash.sh
+
 # Every kernel of every model compiled for each architecture by NVRTC: no spills, resources.
 test-nvrtc: deps
 	@$(MAKE) tests
@@ -107,6 +140,10 @@ test-nvrtc: deps
 # On a GPU, without installing anything.
 test-gpu: $(NINC) $(BUILD)/parity_tool $(BUILD)/cuda_tool
 	@NINC=./$(NINC) BUILD=$(BUILD) tests/gpu.sh
+
+# The package in a fresh Debian 12, which is made for it and deleted.
+test-deb: deb
+	@tests/debian.sh $(BUILD)/ninc_$(VERSION)_$$(dpkg --print-architecture).deb
 
 # ---- using it ----
 
@@ -128,7 +165,7 @@ bench-gpu: all
 # Debian's packages, and what each is for.
 PACKAGES = gcc g++ libc6-dev libyaml-dev libjansson-dev zlib1g-dev libpng-dev libjpeg-dev \
            libprotobuf-c-dev protobuf-c-compiler libonnx-dev check libsubunit-dev \
-           dataset-fashion-mnist
+           pkg-config dataset-fashion-mnist
 
 deps:
 	@PACKAGES="$(PACKAGES)" tests/deps.sh
@@ -138,14 +175,59 @@ deps:
 python:
 	@BUILD=build tests/python.sh
 
-install: all
-	install -D -m 755 ninc $(DESTDIR)$(PREFIX)/bin/ninc
-	install -d $(DESTDIR)$(PREFIX)/share/ninc/models
-	install -m 644 models/*.yaml $(DESTDIR)$(PREFIX)/share/ninc/models
+# ---- a place on a system ----
+
+BINDIR  = $(PREFIX)/bin
+DATADIR = $(PREFIX)/share
+MANDIR  = $(DATADIR)/man
+BASHDIR = $(DATADIR)/bash-completion/completions
+ZSHDIR  = $(DATADIR)/zsh/site-functions
+FISHDIR = $(DATADIR)/fish/vendor_completions.d
+
+MODELS      = $(wildcard models/*.yaml)
+COMPLETIONS = $(addprefix $(BUILD)/completion/,ninc.bash _ninc ninc.fish trainer.fish)
+
+# All that `make install` makes, for `make uninstall`.
+INSTALLED = $(BINDIR)/ninc $(MANDIR)/man1/ninc.1 $(MANDIR)/man1/ninc-trainer.1 \
+            $(MANDIR)/man5/ninc-model.5 $(BASHDIR)/ninc $(BASHDIR)/trainer $(ZSHDIR)/_ninc \
+            $(FISHDIR)/ninc.fish $(FISHDIR)/trainer.fish \
+            $(addprefix $(DATADIR)/ninc/,$(MODELS))
+
+# What ninc and a trainer, of any model, say of their options; see table.sh.
+$(BUILD)/completion/table: $(NINC) frontend/completion/table.sh models/nin_fashion.yaml
+	@mkdir -p $(@D)
+	./$(NINC) -q -O0 --target=cuda -o $(@D)/kernels models/nin_fashion.yaml
+	frontend/completion/table.sh ./$(NINC) $(@D)/kernels/trainer >$@
+
+$(BUILD)/completion/ninc.bash: frontend/completion/bash.awk $(BUILD)/completion/table \
+                               frontend/completion/ninc.bash
+	awk -f $^ >$@
+
+$(BUILD)/completion/_ninc: frontend/completion/zsh.awk $(BUILD)/completion/table
+	awk -f $^ >$@
+
+$(BUILD)/completion/%.fish: frontend/completion/fish.awk $(BUILD)/completion/table
+	awk -v program=$* -f $^ >$@
+
+completion: $(COMPLETIONS)
+
+install: all $(COMPLETIONS)
+	install -D -m 755 $(NINC) "$(DESTDIR)$(BINDIR)/ninc"
+	install -D -m 644 -t "$(DESTDIR)$(MANDIR)/man1" frontend/ninc.1 runtime/ninc-trainer.1
+	install -D -m 644 -t "$(DESTDIR)$(MANDIR)/man5" models/ninc-model.5
+	install -D -m 644 -t "$(DESTDIR)$(DATADIR)/ninc/models" $(MODELS)
+	install -D -m 644 $(BUILD)/completion/ninc.bash "$(DESTDIR)$(BASHDIR)/ninc"
+	ln -sf ninc "$(DESTDIR)$(BASHDIR)/trainer"
+	install -D -m 644 -t "$(DESTDIR)$(ZSHDIR)" $(BUILD)/completion/_ninc
+	install -D -m 644 -t "$(DESTDIR)$(FISHDIR)" $(filter %.fish,$(COMPLETIONS))
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/ninc
-	rm -rf $(DESTDIR)$(PREFIX)/share/ninc
+	for file in $(INSTALLED); do rm -f "$(DESTDIR)$$file"; done
+	rmdir "$(DESTDIR)$(DATADIR)/ninc/models" "$(DESTDIR)$(DATADIR)/ninc" 2>/dev/null || true
+
+# A package for this Debian: $(BUILD)/ninc_VERSION_ARCHITECTURE.deb.
+deb: all $(COMPLETIONS)
+	@BUILD=$(BUILD) MAKE='$(MAKE)' frontend/package/deb.sh $(VERSION)
 
 clean:
 	rm -rf build ninc
@@ -154,12 +236,14 @@ format:
 	clang-format -i $(FORMATTED)
 
 tidy:
-	clang-tidy --quiet $(filter %.c,$(FORMATTED)) -- -std=c11 -D_GNU_SOURCE -Iir
+	clang-tidy --quiet $(filter %.c,$(FORMATTED)) -- -std=c11 -D_GNU_SOURCE \
+	    -DNINC_VERSION='"$(VERSION)"' -Iir
 
 FORMATTED = $(wildcard frontend/*.[ch] ir/*.[ch] passes/*.[ch] codegen/*.[ch] codegen/cpu/*.[ch] \
                        codegen/cuda/*.[ch] runtime/*.[ch] tests/*.[ch])
 
-.PHONY: all python tests test test-nvrtc test-gpu asan demo bench bench-gpu deps install uninstall clean format tidy
+.PHONY: all fuzz python tests test test-nvrtc test-gpu test-crash test-deb asan demo bench bench-gpu \
+        deps completion install uninstall deb clean format tidy
 .SECONDARY:
 .DELETE_ON_ERROR:
 

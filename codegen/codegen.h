@@ -55,4 +55,12 @@ typedef struct BuildOptions {
  * after printing what failed; then the directory is as it was. */
 int build_artefacts(const Module *m, const BuildOptions *options);
 
+/* ---- library.c ---- */
+
+/* Writes NAME.h, NAME.pc and libNAME.so with the forward pass, in the same way; NAME is the model's
+ * name with '_' for '.'. Takes the training graphs and the moments off the module. */
+int build_library(Module *m, const BuildOptions *options);
+/* NAME */
+char *library_name(Pool *pool, const Module *m);
+
 #endif

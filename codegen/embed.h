@@ -12,6 +12,9 @@ typedef struct Embedded {
 extern const Embedded embedded_runtime_archive;
 extern const Embedded embedded_tensor_h, embedded_plan_h, embedded_cpu_h, embedded_cpu_bf16_h,
     embedded_pool_h, embedded_image_h, embedded_winograd_h, embedded_tiles_h;
+/* The library: its runtime's header, and the texts of codegen/library. */
+extern const Embedded embedded_library_h, embedded_network_h, embedded_network_c,
+    embedded_network_map, embedded_network_pc;
 /* The CUDA device library: codegen/cuda. */
 extern const Embedded embedded_prelude_cuh, embedded_scalar_cuh, embedded_element_cuh,
     embedded_map_cuh, embedded_image_cuh, embedded_tile_cuh, embedded_conv_cuh,

@@ -225,20 +225,24 @@ static const char *precision_of(const Graph *g)
     return "fp32";
 }
 
-/* The target's tables go to out, its initialiser to `targets`; nothing where it has no graphs. */
+/* The target's tables go to out, its initialiser to `targets`; nothing where it has no graphs. A
+ * library has no train graph, and its program no images. */
 static void emit_target(const Module *m, Target target, Text *out, Text *targets)
 {
     const Graph *train = module_find_graph(m, "train", target);
     const Graph *eval = module_find_graph(m, "eval", target);
     Text train_program = {0}, eval_program = {0};
-    if (!train || !eval)
+    if (!eval)
         return;
     Pool *pool = pool_new();
     emit_storage(m, target, out);
-    emit_program(pool, train, out, &train_program);
+    if (train)
+        emit_program(pool, train, out, &train_program);
+    else
+        text_append(&train_program, "{.batch = 0}");
     emit_program(pool, eval, out, &eval_program);
     text_append(targets, "    [%s] = {\"%s\", %lld, %s_storage,\n     %s,\n     %s},\n",
-                target == TARGET_CPU ? "NINC_CPU" : "NINC_CUDA", precision_of(train),
+                target == TARGET_CPU ? "NINC_CPU" : "NINC_CUDA", precision_of(eval),
                 (long long)m->state_bytes[target], target_names[target], train_program.data,
                 eval_program.data);
     text_free(&train_program);
@@ -246,16 +250,52 @@ static void emit_target(const Module *m, Target target, Text *out, Text *targets
     pool_free(pool);
 }
 
+/* Layers are told by their maps and windows: a convolution's stride and padding show in the map
+ * that the next ReLU or pool gives, in whatever way the convolution is computed. */
+static bool is_recipe_layer(Op op)
+{
+    return op == OP_NORMALIZE || op == OP_RESIZE || op == OP_RELU || op == OP_MAXPOOL ||
+           op == OP_AVGPOOL || op == OP_GAP;
+}
+
+static void emit_recipe(const Module *m, const Graph *eval, Text *out)
+{
+    text_append(out, "    \"data %s %dx%dx%d, %d classes\\n\"\n    \"batch %d\\n\"\n    \"",
+                m->dataset, m->image_h, m->image_w, m->image_c, m->classes, eval->batch);
+    optimizer_print(&m->optimizer, false, out);
+    text_append(out, "\\n\"\n");
+    for (int i = 0; i < m->storage_count; i++) {
+        const Storage *s = m->storage[i];
+        if (s->of)
+            continue;
+        text_append(out, "    \"parameter %s ", s->name);
+        for (int k = 0; k < s->tensor.shape.rank; k++)
+            text_append(out, "%s%d", k ? "x" : "", s->tensor.shape.dim[k]);
+        text_append(out, "\\n\"\n");
+    }
+    for (int i = 0; i < eval->node_count; i++) {
+        const Node *n = eval->node[i];
+        const int *dim = n->tensor.shape.dim;
+        if (!is_recipe_layer(n->op))
+            continue;
+        text_append(out, "    \"layer %s %dx%dx%d", op_name(n->op), dim[1], dim[2], dim[3]);
+        attr_print(n, out);
+        text_append(out, "\\n\"\n");
+    }
+}
+
 static void emit_model(const Module *m, const Text *targets, Text *out)
 {
     char lr[32], std[32];
     const TrainSettings *t = &m->train;
+    const Graph *eval = module_find_graph(m, "eval", TARGET_CPU);
+    text_append(out, "const NincModel ninc_model = {\n    \"%s\", \"%s\",\n", m->name, m->dataset);
+    emit_recipe(m, eval ? eval : module_find_graph(m, "eval", TARGET_CUDA), out);
     text_append(out,
-                "const NincModel ninc_model = {\n"
-                "    \"%s\", \"%s\", %d, %d, %d, %d,\n"
+                "    \"\",\n    %d, %d, %d, %d,\n"
                 "    %s, %d, %d, %d, %s, %s, %d,\n"
                 "    {\n%s    }};\n",
-                m->name, m->dataset, m->image_h, m->image_w, m->image_c, m->classes,
+                m->image_h, m->image_w, m->image_c, m->classes,
                 format_double(m->optimizer.lr, lr), t->epochs, t->log_every, t->checkpoint_every,
                 init_ids[t->init], format_double(t->init_std, std), m->storage_count,
                 targets->data);
@@ -286,9 +326,9 @@ void emit_plan(const Module *m, Text *out)
     emit_target(m, TARGET_CPU, out, &targets);
     emit_target(m, TARGET_CUDA, out, &targets);
     if (!targets.data)
-        internal_error("the module has no train and eval graphs of a target");
+        internal_error("the module has no graphs of a target");
     emit_model(m, &targets, out);
-    const Graph *cpu = module_find_graph(m, "train", TARGET_CPU);
+    const Graph *cpu = module_find_graph(m, "eval", TARGET_CPU);
     if (cpu)
         text_append(out, cpu_levels,
                     graph_has_bf16(cpu) ? "    &ninc_cpu_amx, &ninc_cpu_avx512bf16,\n" : "");

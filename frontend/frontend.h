@@ -87,7 +87,8 @@ typedef enum EmitKind {
     EMIT_C,
     EMIT_CUDA,
     EMIT_PLAN,
-    EMIT_SUMMARY
+    EMIT_SUMMARY,
+    EMIT_LIBRARY
 } EmitKind;
 
 typedef enum ColorMode { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER } ColorMode;

@@ -132,6 +132,7 @@ static void emit(Compile *c, const Module *m, Text *out)
         summary_print(m, c->options->verbose, out);
         return;
     case EMIT_ARTEFACTS:
+    case EMIT_LIBRARY:
         break;
     }
     internal_error("nothing to emit");
@@ -209,21 +210,46 @@ static int emit_text(Compile *c, const Module *m)
     return code;
 }
 
+static BuildOptions build_options(Compile *c, const Module *m, const char *suffix)
+{
+    const Options *o = c->options;
+    BuildOptions options = {.directory = o->output,
+                            .cubins = o->cubins,
+                            .verbose = o->verbose,
+                            .time = o->pipeline.time};
+
+    if (!options.directory)
+        options.directory = pool_format(c->pool, "%s_%s", m->name, suffix);
+    if (!o->quiet)
+        fprintf(stderr, "ninc: compiling the kernels into %s\n", options.directory);
+    return options;
+}
+
+static int build_forward(Compile *c, Module *m)
+{
+    double start = clock_seconds();
+    BuildOptions options = build_options(c, m, "library");
+
+    if (build_library(m, &options) != 0)
+        return 1;
+    if (!c->options->quiet)
+        fprintf(stderr, "ninc: wrote %s in %.1f s; next: include %s.h, and build with "
+                "PKG_CONFIG_PATH=%s pkg-config --cflags --libs %s\n",
+                options.directory, clock_seconds() - start, library_name(c->pool, m),
+                options.directory, library_name(c->pool, m));
+    return 0;
+}
+
 static int build(Compile *c, const Module *m)
 {
     const Options *o = c->options;
-    const char *directory = o->output ? o->output : pool_format(c->pool, "%s_kernels", m->name);
-    BuildOptions build_options = {.directory = directory,
-                                  .cubins = o->cubins,
-                                  .verbose = o->verbose,
-                                  .time = o->pipeline.time};
     double start = clock_seconds();
+    BuildOptions options = build_options(c, m, "kernels");
+    const char *directory = options.directory;
     Text text = {0};
     int code;
 
-    if (!o->quiet)
-        fprintf(stderr, "ninc: compiling the kernels into %s\n", directory);
-    if (build_artefacts(m, &build_options) != 0)
+    if (build_artefacts(m, &options) != 0)
         return 1;
     if (o->quiet)
         return 0;
@@ -268,6 +294,8 @@ static int compile(Compile *c)
         if (code != 0)
             return code;
     }
+    if (o->emit == EMIT_LIBRARY)
+        return build_forward(c, m);
     return o->emit == EMIT_ARTEFACTS ? build(c, m) : emit_text(c, m);
 }
 

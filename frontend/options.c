@@ -4,10 +4,6 @@
 #include <getopt.h>
 #include <string.h>
 
-#ifndef NINC_VERSION
-#define NINC_VERSION "0.1.0"
-#endif
-
 enum {
     OPTION_EMIT = 256,
     OPTION_TARGET,
@@ -64,38 +60,41 @@ static const char usage_text[] =
 
 static const char help_text[] =
     "Usage: ninc [options] MODEL.yaml|GRAPH.ir|-\n"
-    "Compiles the description of a convolutional classifier into a program that trains it.\n"
+    "Compiles the description of an image classifier into a program that trains it.\n"
     "\n"
-    "  -o, --output=DIR       directory of the artefacts (default MODEL_kernels)\n"
-    "      --emit=KIND        print to stdout (or to -o FILE) instead: ir, dot, c, cuda, plan,\n"
-    "                         summary\n"
-    "      --target=TARGET    which code to emit: cpu, cuda or all (default all)\n"
-    "      --precision=TYPE   what convolutions are computed in: fp32, tf32 or bf16 (default\n"
-    "                         fp32); tf32 on a CPU is fp32\n"
+    "  -o, --output=DIR       directory of the artefacts, default MODEL_kernels\n"
+    "      --emit=KIND        print instead, or into -o FILE: ir, dot, c, cuda, plan,\n"
+    "                         summary; library: the forward pass as a C library\n"
+    "      --target=TARGET    which code the trainer has: cpu, cuda, or both: all\n"
+    "      --precision=TYPE   of convolutions: fp32, the default, tf32 or bf16\n"
     "      --cubin=sm_XX,...  compile the GPU's kernels now, for these architectures\n"
-    "                         (sm_86,sm_90a), into the trainer, which then needs no NVRTC there;\n"
-    "                         with --emit=summary -v: what they use of a GPU\n"
     "      --batch=N          overrides the model's batch size\n"
-    "      --set=KEY=VALUE    overrides one value of the YAML, as in --set train.epochs=1\n"
-    "                         or --set layers.0.mlpconv.stride=2\n"
-    "  -O0 -O1 -O2            optimisation level (default -O2); -O0: one kernel an op\n"
+    "      --set=KEY=VALUE    overrides one value of the model file\n"
+    "  -O0, -O1, -O2          optimisation level, default -O2; -O0: one kernel an op\n"
     "\n"
-    "      --dump=PASS,...    print the IR after these passes (all: after each)\n"
+    "      --dump=PASS,...    print the IR after these passes, or after all\n"
     "      --dump-dir=DIR     write the dumps as numbered files instead\n"
     "      --disable-pass=PASS,...  leave optional passes out\n"
     "      --time-passes      print the seconds that each pass takes\n"
-    "      --memory-report    print what memory the programs need, and for which values\n"
+    "      --memory-report    print what memory the programs need, and for what\n"
     "      --list-passes      print the passes and what they do\n"
     "      --list-ops         print the ops of the IR\n"
     "      --check            check the model and stop\n"
     "\n"
     "  -v, --verbose          say more\n"
     "  -q, --quiet            print errors only\n"
-    "      --color=WHEN       colour messages: auto, always or never (default auto)\n"
-    "      --help --usage --version\n"
+    "      --color=WHEN       of messages: auto, always or never\n"
+    "      --help             print this\n"
+    "      --usage            print all options in short\n"
+    "      --version          print the version\n"
     "\n"
-    "Data goes to stdout, messages to stderr. The exit code is 0 when done, 1 when the input is\n"
-    "wrong or a step failed, 2 when the command line is wrong.\n";
+    "Examples:\n"
+    "  ninc models/nin.yaml -o nin_kernels && nin_kernels/trainer train\n"
+    "  ninc --emit=summary --batch=64 models/nin.yaml\n"
+    "  ninc --set train.epochs=1 --set layers.0.mlpconv.stride=2 models/nin.yaml\n"
+    "\n"
+    "Exit status: 0 done, 1 the input is wrong or a step failed, 2 usage.\n"
+    "More: man ninc, man ninc-model, man ninc-trainer.\n";
 
 static OptionsResult usage_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
@@ -133,11 +132,13 @@ static int find_value(const char *const *list, const char *value)
 
 static OptionsResult parse_emit(Options *o, const char *value)
 {
-    static const char *const kinds[] = {"ir", "dot", "c", "cuda", "plan", "summary", NULL};
+    static const char *const kinds[] = {"ir",   "dot",     "c",       "cuda",
+                                        "plan", "summary", "library", NULL};
     int kind = find_value(kinds, value);
 
     if (kind < 0)
-        return usage_error("--emit must be ir, dot, c, cuda, plan or summary, not '%s'", value);
+        return usage_error("--emit must be ir, dot, c, cuda, plan, summary or library, not '%s'",
+                           value);
     o->emit = (EmitKind)(EMIT_IR + kind);
     return OPTIONS_RUN;
 }

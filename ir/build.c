@@ -617,3 +617,17 @@ int value_copies(const Node *n)
             copies = n->kernel->schedule[i].split;
     return copies;
 }
+
+const Node *update_gradient(const Node *update)
+{
+    const Node *n = update->in[0];
+    for (;;) {
+        if (n->op == OP_SGD_STEP || n->op == OP_ADAM_STEP || n->op == OP_MOMENTUM ||
+            n->op == OP_ADAM_M)
+            n = n->in[1];
+        else if (n->op == OP_WEIGHT_DECAY)
+            n = n->in[0];
+        else
+            return n;
+    }
+}

@@ -27,13 +27,38 @@ void diagnostics_add(Diagnostics *d, Loc loc, int width, const char *format, ...
     text_free(&text);
 }
 
-void internal_error_at(const char *function, const char *format, ...)
+/* Who is told when this thread cannot go on. */
+static _Thread_local Rescue *rescuer;
+
+Rescue *rescue_set(Rescue *rescue)
+{
+    Rescue *before = rescuer;
+    rescuer = rescue;
+    return before;
+}
+
+void fatal(const char *format, ...)
 {
     va_list ap;
     va_start(ap, format);
-    fprintf(stderr, "ninc: internal error: %s: ", function);
+    if (rescuer) {
+        vsnprintf(rescuer->text, sizeof rescuer->text, format, ap);
+        va_end(ap);
+        longjmp(rescuer->back, 1);
+    }
+    fputs("ninc: ", stderr);
     vfprintf(stderr, format, ap);
-    fputc('\n', stderr);
     va_end(ap);
+    fputc('\n', stderr);
     exit(1);
+}
+
+void internal_error_at(const char *function, const char *format, ...)
+{
+    char text[512];
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(text, sizeof text, format, ap);
+    va_end(ap);
+    fatal("internal error: %s: %s", function, text);
 }

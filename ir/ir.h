@@ -7,6 +7,7 @@
 #ifndef NINC_IR_H
 #define NINC_IR_H
 
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -388,7 +389,7 @@ const char *format_count(int64_t value, char *out);
 /* Seconds of a clock that never goes back; differences mean something. */
 double clock_seconds(void);
 
-/* malloc, realloc, strdup that print one line and exit 1 when memory runs out. */
+/* malloc, realloc that end in fatal when memory runs out. */
 void *xmalloc(size_t bytes);
 void *xrealloc(void *p, size_t bytes);
 
@@ -398,7 +399,20 @@ void diagnostics_init(Diagnostics *d, Pool *pool);
 void diagnostics_add(Diagnostics *d, Loc loc, int width, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* A fault of ours: prints "ninc: internal error: FUNCTION: message" and exits 1. */
+/* Prints one line and exits 1: for what nothing can be done about. */
+_Noreturn void fatal(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* What fatal does instead, for programs that must not end: it leaves the reason in `text` and jumps
+ * to `back`. What the thread had in hand then, its memory too, is lost. */
+typedef struct Rescue {
+    jmp_buf back;
+    char text[512];
+} Rescue;
+
+/* For this thread, from now on; NULL: none. Returns the one before. */
+Rescue *rescue_set(Rescue *rescue);
+
+/* A fault of ours: fatal with "internal error: FUNCTION: message". */
 #define internal_error(...) internal_error_at(__func__, __VA_ARGS__)
 _Noreturn void internal_error_at(const char *function, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -472,6 +486,8 @@ const Storage *operand_storage(const Node *operand);
 /* The filter of a convolution, of its products in tiles or their result: before Winograd's
  * transform; NULL for other nodes. */
 Node *conv_filter(const Node *n);
+/* The gradient that an update of a parameter is made of, up through the optimizer's ops. */
+const Node *update_gradient(const Node *update);
 
 /* True where the first dimension of n counts images (decided from the ops, not from the extent). */
 bool is_per_image(const Graph *g, const Node *n);
@@ -632,6 +648,10 @@ void graph_print(const Graph *g, Text *out);
 void node_print(const Graph *g, const Node *n, Text *out);
 /* A kernel with its nodes, as in the text; `prefix` starts each line (a comment leader). */
 void kernel_print(const Graph *g, const Kernel *k, const char *prefix, Text *out);
+/* ` {kernel=3x3 stride=2x2}`: the attributes of a node; nothing where it has none. */
+void attr_print(const Node *n, Text *out);
+/* `optimizer adam lr=0.001 ...`, without an end of line. */
+void optimizer_print(const Optimizer *o, bool with_lr, Text *out);
 void module_print_dot(const Module *m, Text *out);
 
 /* ---- ir/parse.c, with parse.h; its lexer is lex.c, with lex.h ---- */

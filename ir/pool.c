@@ -19,8 +19,7 @@ struct Pool {
 
 static _Noreturn void out_of_memory(size_t bytes)
 {
-    fprintf(stderr, "ninc: error: out of memory (%zu bytes more were asked for)\n", bytes);
-    exit(1);
+    fatal("error: out of memory (%zu bytes more were asked for)", bytes);
 }
 
 void *xmalloc(size_t bytes)

@@ -185,7 +185,7 @@ static void print_image(Op op, const ImageAttr *image, Text *out)
     text_append(out, "}");
 }
 
-static void print_attr(const Node *n, Text *out)
+void attr_print(const Node *n, Text *out)
 {
     switch (op_attr(n->op)) {
     case ATTR_NONE: return;
@@ -232,7 +232,7 @@ static void print_body(const Numbers *numbers, const Node *n, Text *out)
         text_append(out, i ? ", " : " ");
         print_name(numbers, n->in[i], out);
     }
-    print_attr(n, out);
+    attr_print(n, out);
     if (n->math != MATH_FP32)
         text_append(out, " math=%s", math_names[n->math]);
     if (n->tile.pixels || n->tile.vectors)
@@ -459,15 +459,11 @@ void kernel_print(const Graph *g, const Kernel *k, const char *prefix, Text *out
 
 /* ---- modules ---- */
 
-static void print_header(const Module *m, Text *out)
+void optimizer_print(const Optimizer *o, bool with_lr, Text *out)
 {
-    const Optimizer *o = &m->optimizer;
-    const TrainSettings *t = &m->train;
-    text_append(out, "module %s {\n", m->name);
-    text_append(out, "  dataset %s image=%dx%dx%d classes=%d\n", m->dataset, m->image_h, m->image_w,
-                m->image_c, m->classes);
-    text_append(out, "  optimizer %s", optimizer_names[o->kind]);
-    print_number(" lr", o->lr, out);
+    text_append(out, "optimizer %s", optimizer_names[o->kind]);
+    if (with_lr)
+        print_number(" lr", o->lr, out);
     if (o->kind == OPTIMIZER_ADAM) {
         print_number(" beta1", o->beta1, out);
         print_number(" beta2", o->beta2, out);
@@ -476,6 +472,16 @@ static void print_header(const Module *m, Text *out)
         print_number(" momentum", o->momentum, out);
     }
     print_number(" weight_decay", o->weight_decay, out);
+}
+
+static void print_header(const Module *m, Text *out)
+{
+    const TrainSettings *t = &m->train;
+    text_append(out, "module %s {\n", m->name);
+    text_append(out, "  dataset %s image=%dx%dx%d classes=%d\n", m->dataset, m->image_h, m->image_w,
+                m->image_c, m->classes);
+    text_append(out, "  ");
+    optimizer_print(&m->optimizer, true, out);
     text_append(out, "\n  train batch_size=%d epochs=%d log_every=%d checkpoint_every=%d init=%s",
                 t->batch_size, t->epochs, t->log_every, t->checkpoint_every, init_names[t->init]);
     if (t->init == INIT_NORMAL)

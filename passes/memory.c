@@ -1,9 +1,9 @@
 /* memory: a place for every value and storage.
  *
  * Requires stage laid_out; brings it to planned. A value lives from the kernel that makes it to
- * the last that reads it; values that are alive at one time must not overlap. In the shared region
- * the whole chunk phase is one moment, because it is run once a chunk. What is kept for the next
- * steps lives to the end. */
+ * the last that reads it, the gradient of a parameter and what is kept for the next steps to the end
+ * of the step; values that are alive at one time must not overlap. In the shared region the whole
+ * chunk phase is one moment, because it is run once a chunk. */
 #include "passes.h"
 
 #include <stdlib.h>
@@ -83,6 +83,19 @@ static int moment(const Graph *g, const Kernel *k, bool shared)
     internal_error("kernel %s is not in its graph", k->name);
 }
 
+/* The parameters' gradients stay to the end of the step, so that a run can show them. */
+static void keep_gradients(const Graph *g, Items *items, const int *index)
+{
+    for (int i = 0; i < g->node_count; i++) {
+        const Node *n = g->node[i];
+        if (n->op != OP_UPDATE || n->storage->role == ROLE_MOMENT)
+            continue;
+        const Node *gradient = update_gradient(n);
+        if (gradient->id >= 0 && index[gradient->id] >= 0)
+            items->list[index[gradient->id]].end = g->kernel_count;
+    }
+}
+
 static void find_lifetimes(const Graph *g, Items *items, bool shared)
 {
     int *index = xmalloc((size_t)(g->node_count + 1) * sizeof *index);
@@ -106,6 +119,7 @@ static void find_lifetimes(const Graph *g, Items *items, bool shared)
     for (int i = 0; i < g->output_count; i++)
         if (index[g->output[i].node->id] >= 0)
             items->list[index[g->output[i].node->id]].end = g->kernel_count;
+    keep_gradients(g, items, index);
     free(index);
 }
 

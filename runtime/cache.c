@@ -125,7 +125,7 @@ int cache_write(const char *path, const void *bytes, size_t size)
 {
     size_t length = strlen(path) + 32;
     char *beside = xmalloc(length);
-    snprintf(beside, length, "%s.partial-%ld", path, (long)getpid());
+    snprintf(beside, length, "%s.partial-%ld", path, (long)gettid());
     Trailer t = trailer_of(bytes, size);
     FILE *f = fopen(beside, "wb");
     bool written = f && fwrite(bytes, 1, size, f) == size && fwrite(&t, sizeof t, 1, f) == 1;

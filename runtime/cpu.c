@@ -236,7 +236,8 @@ static Device *cpu_open(const NincModel *model, const DeviceOptions *options)
     if (!level)
         return NULL;
     const NincTarget *target = &model->target[NINC_CPU];
-    check_program(&target->train);
+    if (options->with_train)
+        check_program(&target->train);
     check_program(&target->eval);
     Device *d = xmalloc(sizeof *d);
     *d = (Device){.model = model, .target = target, .level = level};
@@ -250,6 +251,12 @@ static Device *cpu_open(const NincModel *model, const DeviceOptions *options)
     snprintf(d->description, sizeof d->description, "cpu, %s, %d thread%s", level->name, d->threads,
              d->threads == 1 ? "" : "s");
     return d;
+}
+
+static int cpu_use(Device *d)
+{
+    (void)d;
+    return 0;
 }
 
 static const char *cpu_describe(Device *d)
@@ -387,25 +394,26 @@ static Turn *run_list(const Device *d, const NincLaunch *launch, int count, Ninc
     return at;
 }
 
-/* The images of chunk c. */
-static NincRange chunk_range(const NincProgram *p, int c)
+/* The images of chunk c, of `images` in all. */
+static NincRange chunk_range(const NincProgram *p, int c, int images)
 {
     NincRange range = {.first_image = c * p->chunk, .images = p->chunk, .accumulate = c > 0};
-    if (range.images > p->batch - range.first_image)
-        range.images = p->batch - range.first_image;
+    if (range.images > images - range.first_image)
+        range.images = images - range.first_image;
     return range;
 }
 
-static void run_program(Device *d, const NincProgram *p)
+/* On the first `images` of the batch. */
+static void run_program(Device *d, const NincProgram *p, int images)
 {
-    int chunks = p->chunkeds > 0 ? chunks_of(p) : 0;
+    int chunks = p->chunkeds > 0 ? (images + p->chunk - 1) / p->chunk : 0;
     int befores = d->kept == p ? 0 : p->befores;
     memset(d->progress, 0, (size_t)launches_of(p) * sizeof *d->progress);
 #pragma omp parallel num_threads(d->threads)
     {
         Turn *at = run_list(d, p->before, befores, (NincRange){0}, d->progress);
         for (int c = 0; c < chunks; c++)
-            at = run_list(d, p->chunked, p->chunkeds, chunk_range(p, c), at);
+            at = run_list(d, p->chunked, p->chunkeds, chunk_range(p, c, images), at);
         run_list(d, p->after, p->afters, (NincRange){0}, at);
     }
     d->kept = p->keeps_before ? p : NULL;
@@ -485,8 +493,9 @@ static int cpu_step(Device *d, const NincProgram *program, const StepInput *inpu
     if (input->valid < 1 || input->valid > program->batch)
         internal_error("%d valid images in a batch of %d", input->valid, program->batch);
     write_inputs(d, program, input);
-    run_program(d, program);
-    add_metrics(d, program, input->valid);
+    run_program(d, program, input->logits_only ? input->valid : program->batch);
+    if (!input->logits_only)
+        add_metrics(d, program, input->valid);
     return 0;
 }
 
@@ -504,7 +513,7 @@ static void run_whole(Device *d, const NincProgram *program, const NincLaunch *l
         one.after = launch;
         one.afters = 1;
     }
-    run_program(d, &one);
+    run_program(d, &one, one.batch);
 }
 
 static int cpu_time(Device *d, const NincProgram *program, const NincLaunch *launch, int repeats,
@@ -515,7 +524,7 @@ static int cpu_time(Device *d, const NincProgram *program, const NincLaunch *lau
         if (launch)
             run_whole(d, program, launch);
         else
-            run_program(d, program);
+            run_program(d, program, program->batch);
     }
     *seconds = clock_seconds() - begin;
     return 0;
@@ -533,6 +542,7 @@ const DeviceTable ninc_cpu_device = {
     .target = NINC_CPU,
     .open = cpu_open,
     .close = cpu_close,
+    .use = cpu_use,
     .describe = cpu_describe,
     .write_state = cpu_write_state,
     .read_state = cpu_read_state,

@@ -6,6 +6,7 @@
 #include "runtime.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -105,7 +106,7 @@ enum {
     X(cuEventSynchronize, "cuEventSynchronize", (CUevent event))                                   \
     X(cuEventElapsedTime, "cuEventElapsedTime", (float *ms, CUevent begin, CUevent end))
 
-/* Opened once and kept: the driver does not like to be closed. */
+/* Opened once and kept: the driver does not like to be closed. Constant once it is open. */
 static struct Driver {
     void *library;
     int version, devices; /* CUDA that it runs: 12040 */
@@ -223,10 +224,11 @@ static int start_driver(char *why, size_t size)
     return r == CUDA_SUCCESS ? 0 : failed_driver(r, "cuDeviceGetCount", why, size);
 }
 
-/* 0, or -1 with the reason in why. */
-static int open_driver(char *why, size_t size)
+static int find_driver(char *why, size_t size)
 {
-    static bool found;
+    static bool found, started;
+    if (started)
+        return 0;
     if (!cu.library)
         cu.library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
     if (!cu.library)
@@ -235,7 +237,18 @@ static int open_driver(char *why, size_t size)
     if (symbol)
         return old_driver(symbol, why, size);
     found = true;
-    return start_driver(why, size);
+    started = start_driver(why, size) == 0;
+    return started ? 0 : -1;
+}
+
+/* 0, or -1 with the reason in why. */
+static int open_driver(char *why, size_t size)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&lock);
+    int status = find_driver(why, size);
+    pthread_mutex_unlock(&lock);
+    return status;
 }
 
 int cuda_devices(char *why, size_t size)
@@ -293,10 +306,8 @@ static int check_ordinal(int ordinal)
 {
     if (ordinal >= 0 && ordinal < cu.devices)
         return 0;
-    fault("--device cuda:%d: there %s %d GPU%s:", ordinal, cu.devices == 1 ? "is" : "are",
-          cu.devices, cu.devices == 1 ? "" : "s");
-    cuda_list_devices(stderr);
-    return -1;
+    return fault("--device cuda:%d: there %s %d GPU%s, from cuda:0 on; trainer info lists them",
+                 ordinal, cu.devices == 1 ? "is" : "are", cu.devices, cu.devices == 1 ? "" : "s");
 }
 
 /* ---- the machine ---- */
@@ -448,6 +459,11 @@ static GpuMachine *cuda_open(int ordinal, GpuLimits *limits)
     }
     cuda_close(m);
     return NULL;
+}
+
+static int cuda_use(GpuMachine *m)
+{
+    return CALL(cuCtxSetCurrent, m->context);
 }
 
 /* ---- memory ---- */
@@ -714,6 +730,7 @@ const GpuDriver gpu_cuda_driver = {
     .name = "cuda",
     .open = cuda_open,
     .close = cuda_close,
+    .use = cuda_use,
     .alloc = cuda_alloc,
     .free = cuda_free,
     .copy_in = cuda_copy_in,

@@ -10,11 +10,14 @@
 #include <zlib.h>
 
 /* Deflate compresses at most 1032 to 1, so a header that says more lies. */
-enum { MAX_PATH = 4096, IDX_U8 = 0x08, DEFLATE_RATIO = 1032 };
+enum { IDX_U8 = 0x08, DEFLATE_RATIO = 1032 };
+
+/* Where Debian puts data sets. */
+#define PACKAGED "/usr/share/datasets"
 
 typedef struct IdxFile {
     gzFile gz;
-    char path[MAX_PATH];
+    char path[DATA_PATH];
     uint64_t size; /* of the file, in bytes */
     uint32_t dim[4];
     int rank;
@@ -47,32 +50,35 @@ static int not_found(const NincModel *model, const char *searched)
                  dataset, searched, rank, rank);
 }
 
-/* Finds the directory: --data, then $NINC_DATA/<dataset>, then where Debian puts it. */
+bool dataset_directory(const NincModel *model, const char *data, char *out)
+{
+    const char *root = getenv("NINC_DATA");
+    if (data) {
+        snprintf(out, DATA_PATH, "%s", data);
+        return is_directory(out);
+    }
+    snprintf(out, DATA_PATH, "%s/%s", root ? root : "", model->dataset);
+    if (root && is_directory(out))
+        return true;
+    snprintf(out, DATA_PATH, PACKAGED "/%s", model->dataset);
+    return is_directory(out);
+}
+
+/* Finds the directory, or says where it is not. */
 static int find_directory(const NincModel *model, const char *data, char *out)
 {
-    const char *dataset = model->dataset;
-    char searched[2 * MAX_PATH + 64], *root = getenv("NINC_DATA");
-    if (data) {
-        snprintf(out, MAX_PATH, "%s", data);
-        if (is_directory(out))
-            return 0;
-        snprintf(searched, sizeof searched, "--data %s is not a directory", data);
-        return not_found(model, searched);
-    }
-    char packaged[MAX_PATH];
-    snprintf(packaged, sizeof packaged, "/usr/share/datasets/%s", dataset);
-    if (root) {
-        snprintf(out, MAX_PATH, "%s/%s", root, dataset);
-        if (is_directory(out))
-            return 0;
-    }
-    snprintf(out, MAX_PATH, "%s", packaged);
-    if (is_directory(out))
+    const char *dataset = model->dataset, *root = getenv("NINC_DATA");
+    char searched[2 * DATA_PATH + 64];
+    if (dataset_directory(model, data, out))
         return 0;
-    if (root)
-        snprintf(searched, sizeof searched, "looked in %s/%s and %s", root, dataset, packaged);
+    if (data)
+        snprintf(searched, sizeof searched, "--data %s is not a directory", data);
+    else if (root)
+        snprintf(searched, sizeof searched, "looked in %s/%s and " PACKAGED "/%s", root, dataset,
+                 dataset);
     else
-        snprintf(searched, sizeof searched, "looked in %s; NINC_DATA is not set", packaged);
+        snprintf(searched, sizeof searched, "looked in " PACKAGED "/%s; NINC_DATA is not set",
+                 dataset);
     return not_found(model, searched);
 }
 
@@ -81,8 +87,8 @@ static int find_directory(const NincModel *model, const char *data, char *out)
 static int idx_open(IdxFile *f, const char *directory, const char *name)
 {
     struct stat s;
-    int length = snprintf(f->path, MAX_PATH, "%s/%s", directory, name);
-    if (length < 0 || length >= MAX_PATH - 3)
+    int length = snprintf(f->path, DATA_PATH, "%s/%s", directory, name);
+    if (length < 0 || length >= DATA_PATH - 3)
         return fault("the path of %s in %.200s... is too long", name, directory);
     if (stat(f->path, &s) != 0 && errno == ENOENT)
         strcat(f->path, ".gz");
@@ -163,8 +169,9 @@ static int idx_header(IdxFile *f, int rank)
 static int idx_end(IdxFile *f)
 {
     char extra;
-    int got = gzread(f->gz, &extra, 1);
-    if (got < 0)
+    int got = gzread(f->gz, &extra, 1), code = Z_OK;
+    gzerror(f->gz, &code);
+    if (got < 0 || code != Z_OK) /* a check sum that is cut off is no error of gzread */
         return idx_broken(f);
     if (got > 0)
         return fault("%s has bytes after its %u items; the header or the file is wrong", f->path,
@@ -283,7 +290,7 @@ static int make_random(const NincModel *model, uint64_t seed, Split split, Datas
 
 int dataset_read(const NincModel *model, const char *data, uint64_t seed, Split split, Dataset *out)
 {
-    char directory[MAX_PATH];
+    char directory[DATA_PATH];
     int status;
     *out = (Dataset){0};
     if (data && strcmp(data, "random") == 0)

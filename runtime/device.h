@@ -6,14 +6,16 @@
 #include "../ir/numbers.h"
 #include "plan.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Labelled images, in host memory, as the files hold them. A GPU keeps a copy from the first step
- * that uses them on, so they must not change while the device is open. */
+ * that uses them on, so while the device is open they change only together with `edition`. */
 typedef struct Dataset {
     uint8_t *image;  /* [count, h, w, c] */
     int32_t *label;  /* [count], 0..classes-1 */
     int count, h, w, c;
+    int64_t edition; /* of the images; the labels stay */
 } Dataset;
 
 /* One step: the images image[index[0..valid-1]] of the data set. */
@@ -23,6 +25,8 @@ typedef struct StepInput {
     int valid;            /* 1..program->batch */
     float lr;             /* training only */
     int step;             /* from 1; training only */
+    bool logits_only;     /* eval only: of the outputs none but the first `valid` logits is asked
+                             for, which saves a CPU the rest of the batch */
 } StepInput;
 
 /* Sums since the last read_metrics. */
@@ -45,6 +49,8 @@ typedef struct DeviceTable {
     NincTargetKind target; /* whose programs it runs */
     Device *(*open)(const NincModel *model, const DeviceOptions *options); /* NULL on failure */
     void (*close)(Device *d);
+    /* Before calls from another thread than the one that opened it or used it last. */
+    int (*use)(Device *d);
     /* One line: kind, instruction set, threads. */
     const char *(*describe)(Device *d);
     /* State region, physical bytes. */
@@ -71,6 +77,12 @@ typedef struct DeviceTable {
 } DeviceTable;
 
 extern const DeviceTable ninc_cpu_device, ninc_cuda_device, ninc_sim_device;
+
+/* sum / count; NaN of nothing. */
+static inline double mean(double sum, int64_t count)
+{
+    return count > 0 ? sum / (double)count : (double)NAN;
+}
 
 /* The input or output of a program by name; NULL where it has none. */
 static inline const NincPort *find_port(const NincPort *port, int count, const char *name)

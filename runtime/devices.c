@@ -67,9 +67,9 @@ Device *device_open(const NincModel *model, const DeviceTable **table,
     *table = cuda ? &ninc_cuda_device : &ninc_cpu_device;
     if (!cuda || !cpu)
         return (*table)->open(model, options);
-    fault_hold(why, sizeof why);
+    Messages before = fault_hold(why, sizeof why);
     Device *d = (*table)->open(model, options);
-    fault_hold(NULL, 0);
+    fault_release(before);
     if (d)
         return d;
     notice("runs on the CPU: %s", reason(why));
@@ -96,9 +96,9 @@ static void list_simulator(void)
 {
     char why[256];
     GpuLimits limits;
-    fault_hold(why, sizeof why);
+    Messages before = fault_hold(why, sizeof why);
     GpuMachine *m = gpu_sim_driver.open(0, &limits);
-    fault_hold(NULL, 0);
+    fault_release(before);
     if (!m) {
         printf("sim: %s\n", reason(why));
         return;

@@ -1,21 +1,58 @@
-/* Loss and accuracy over a data set. */
+/* Loss, accuracy and confusion over a data set. */
 #include "../ir/ir.h"
 #include "runtime.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-double mean(double sum, int64_t count)
-{
-    return count > 0 ? sum / (double)count : NAN;
-}
-
-int evaluate_set(const NincModel *model, const DeviceTable *table, Device *device,
-                 const Dataset *data, const volatile sig_atomic_t *stop, Metrics *out)
+static const NincPort *logits_port(const NincModel *model, const DeviceTable *table)
 {
     const NincProgram *program = &device_target(model, table)->eval;
+    return find_port(program->output, program->outputs, "logits");
+}
+
+bool has_logits(const NincModel *model, const DeviceTable *table)
+{
+    return logits_port(model, table) != NULL;
+}
+
+int read_logits(const NincModel *model, const DeviceTable *table, Device *device, float *out)
+{
+    const NincPort *port = logits_port(model, table);
+    int64_t bytes = tensor_elements(&port->tensor) * (int64_t)sizeof(float);
+    float *physical = xmalloc((size_t)bytes);
+    int status = table->read(device, &port->at, 0, physical, bytes);
+    if (status == 0)
+        tensor_unpack(&port->tensor, physical, out);
+    free(physical);
+    return status;
+}
+
+/* The first of the largest, as the device counts `correct`. */
+static int top_class(const float *logit, int classes)
+{
+    int best = 0;
+    for (int k = 1; k < classes; k++)
+        if (logit[k] > logit[best])
+            best = k;
+    return best;
+}
+
+static void count_batch(const StepInput *input, const float *logits, Evaluation *e)
+{
+    for (int i = 0; i < input->valid; i++) {
+        int label = input->data->label[input->index[i]];
+        e->confusion[label * e->classes +
+                     top_class(logits + (size_t)i * (size_t)e->classes, e->classes)]++;
+    }
+}
+
+static int evaluate_batches(const NincModel *model, const DeviceTable *table, Device *device,
+                            const Dataset *data, const volatile sig_atomic_t *stop, Evaluation *e)
+{
+    const NincProgram *program = &device_target(model, table)->eval;
+    float *logits = xmalloc((size_t)program->batch * (size_t)e->classes * sizeof *logits);
     int32_t *order = dataset_order(data);
     int status = 0;
     for (int at = 0; at < data->count && status == 0 && !(stop && *stop); at += program->batch) {
@@ -24,20 +61,55 @@ int evaluate_set(const NincModel *model, const DeviceTable *table, Device *devic
                            .index = order + at,
                            .valid = left < program->batch ? left : program->batch};
         status = table->step(device, program, &input);
+        if (status == 0 && e->confusion)
+            status = read_logits(model, table, device, logits);
+        if (status == 0 && e->confusion)
+            count_batch(&input, logits, e);
     }
     free(order);
-    return status < 0 ? -1 : table->read_metrics(device, out);
+    free(logits);
+    return status < 0 ? -1 : table->read_metrics(device, &e->metrics);
 }
 
-static int evaluate_weights(const NincModel *model, const DeviceTable *table, Device *device,
-                            const Dataset *data)
+int evaluate_set(const NincModel *model, const DeviceTable *table, Device *device,
+                 const Dataset *data, const volatile sig_atomic_t *stop, Evaluation *out)
 {
-    Metrics m = {0};
-    if (evaluate_set(model, table, device, data, NULL, &m) < 0)
+    size_t bytes = (size_t)model->classes * (size_t)model->classes * sizeof *out->confusion;
+    *out = (Evaluation){.classes = model->classes};
+    if (has_logits(model, table))
+        out->confusion = memset(xmalloc(bytes), 0, bytes);
+    int status = evaluate_batches(model, table, device, data, stop, out);
+    if (status < 0)
+        evaluation_free(out);
+    return status;
+}
+
+void evaluation_free(Evaluation *e)
+{
+    free(e->confusion);
+    *e = (Evaluation){0};
+}
+
+/* ---- the command ---- */
+
+static int evaluate_weights(const NincModel *model, const DeviceTable *table, Device *device,
+                            const EvalOptions *options, const Dataset *data)
+{
+    Evaluation e;
+    ClassNames names;
+    const char *json = options->json;
+    if (class_names_read(model, options->classes, options->data, &names) < 0)
         return -1;
-    printf("test loss %.4f  test accuracy %.4f  (%lld images)\n", mean(m.loss, m.images),
-           mean((double)m.correct, m.images), (long long)m.images);
-    return fflush(stdout) == 0 ? 0 : fault("cannot write to standard output: %s", strerror(errno));
+    int status = evaluate_set(model, table, device, data, NULL, &e);
+    if (status == 0) {
+        if (!json || strcmp(json, "-") != 0)
+            status = report_print(&e, &names);
+        if (json && status == 0)
+            status = report_json(&e, &names, json);
+        evaluation_free(&e);
+    }
+    class_names_free(&names);
+    return status;
 }
 
 int evaluate(const NincModel *model, const DeviceTable *table, const EvalOptions *options)
@@ -47,6 +119,8 @@ int evaluate(const NincModel *model, const DeviceTable *table, const EvalOptions
     Device *device = NULL;
     Weights *weights = weights_new(model);
     int status = weights ? safetensors_read(options->weights, weights) : -1;
+    if (status == 0 && options->json && strcmp(options->json, "-") != 0)
+        status = outfile_check(options->json);
     if (status == 0)
         status = dataset_read(model, options->data, options->seed, SPLIT_TEST, &data);
     if (status == 0 && !(device = device_open(model, &table, &device_options)))
@@ -54,7 +128,7 @@ int evaluate(const NincModel *model, const DeviceTable *table, const EvalOptions
     if (status == 0)
         status = weights_to_device(weights, table, device);
     if (status == 0)
-        status = evaluate_weights(model, table, device, &data);
+        status = evaluate_weights(model, table, device, options, &data);
     if (device)
         table->close(device);
     dataset_free(&data);

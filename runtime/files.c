@@ -10,14 +10,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char *copy_text(const char *text)
+char *copy_text(const char *text)
 {
     size_t bytes = strlen(text) + 1;
     return memcpy(xmalloc(bytes), text, bytes);
 }
 
-/* The directory that holds `path`; the caller frees it. */
-static char *directory_of(const char *path)
+char *directory_of(const char *path)
 {
     char *copy = copy_text(path), *directory = copy_text(dirname(copy));
     free(copy);
@@ -80,15 +79,13 @@ int outfile_open(OutFile *out, const char *path)
     return status;
 }
 
-static void sync_directory(const char *path)
+void directory_sync(const char *directory)
 {
-    char *directory = directory_of(path);
     int fd = open(directory, O_RDONLY | O_DIRECTORY);
     if (fd >= 0) {
         fsync(fd); /* not all file systems can; the rename stands all the same */
         close(fd);
     }
-    free(directory);
 }
 
 int outfile_commit(OutFile *out)
@@ -112,8 +109,11 @@ int outfile_commit(OutFile *out)
         status = fault("cannot write %s: %s; nothing was left there, make room or choose another "
                        "place",
                        out->path, strerror(error));
-    else if (out->temporary)
-        sync_directory(out->path);
+    if (ok && out->temporary) {
+        char *directory = directory_of(out->path);
+        directory_sync(directory);
+        free(directory);
+    }
     if (ok) {
         free(out->temporary);
         out->temporary = NULL;

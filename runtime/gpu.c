@@ -13,6 +13,11 @@ int program_number(const Device *d, const NincProgram *program)
     return program == &d->target->eval;
 }
 
+static int gpu_use(Device *d)
+{
+    return d->driver->use(d->machine);
+}
+
 static const char *gpu_describe(Device *d)
 {
     return d->description;
@@ -25,7 +30,7 @@ static int64_t gpu_bytes(Device *d)
 
 /* ---- reading and writing: after all that was launched ---- */
 
-static int put(Device *d, GpuAddress to, const void *from, int64_t bytes)
+int put(Device *d, GpuAddress to, const void *from, int64_t bytes)
 {
     if (bytes == 0)
         return 0;
@@ -196,7 +201,7 @@ static Device *sim_open(const NincModel *model, const DeviceOptions *options)
 #define GPU_DEVICE(title, opener)                                                               \
     {                                                                                           \
         .name = title, .target = NINC_CUDA, .open = opener, .close = gpu_close,                 \
-        .describe = gpu_describe, .write_state = gpu_write_state,                               \
+        .use = gpu_use, .describe = gpu_describe, .write_state = gpu_write_state,               \
         .read_state = gpu_read_state, .step = gpu_step, .read_metrics = gpu_read_metrics,       \
         .write = gpu_write, .read = gpu_read, .poison = gpu_poison, .launch = gpu_launch,       \
         .copies = gpu_copies, .time = gpu_time, .arena_bytes = gpu_bytes,                       \

@@ -37,6 +37,7 @@ typedef struct GpuDriver {
     const char *name; /* cuda, sim */
     GpuMachine *(*open)(int ordinal, GpuLimits *limits); /* NULL on failure */
     void (*close)(GpuMachine *m); /* gives back all memory too; prints nothing */
+    int (*use)(GpuMachine *m);    /* the calling thread works with this machine from now on */
     int (*alloc)(GpuMachine *m, int64_t bytes, GpuAddress *out);
     int (*free)(GpuMachine *m, GpuAddress at);
     int (*copy_in)(GpuMachine *m, GpuAddress to, const void *from, int64_t bytes);  /* waits */

@@ -29,7 +29,7 @@ typedef struct Resident {
     const uint8_t *image; /* on the host: which data set it is */
     const int32_t *label;
     int count;
-    int64_t bytes;
+    int64_t edition, bytes;
     GpuAddress at, labels; /* on the device */
     void *graph[PROGRAMS]; /* NULL: not captured yet */
 } Resident;
@@ -75,6 +75,8 @@ GpuAddress address_of(const Device *d, const NincArg *at, int partial);
 /* One kernel in stream order, writing from copy `partial` on. */
 int launch_part(Device *d, const NincLaunch *launch, int partial);
 int reset_metrics(Device *d);
+/* To the device's memory, after all that was launched. */
+int put(Device *d, GpuAddress to, const void *from, int64_t bytes);
 
 /* ---- gpu_step.c ---- */
 

@@ -48,7 +48,8 @@ static int upload(Device *d, const Dataset *data, Resident *r)
                      "left; compile the model with a smaller --batch",
                      data->count, megabytes(bytes), d->limits.name, megabytes(free_bytes(d)));
     Resident new = {
-        .image = data->image, .label = data->label, .count = data->count, .bytes = bytes};
+        .image = data->image, .label = data->label, .count = data->count,
+        .edition = data->edition, .bytes = bytes};
     if (d->driver->alloc(d->machine, bytes, &new.at) < 0)
         return -1;
     new.labels = new.at + (GpuAddress)round_up(images, ALIGNMENT);
@@ -62,6 +63,16 @@ static int upload(Device *d, const Dataset *data, Resident *r)
     return 0;
 }
 
+/* The images again, to the same place, where they changed. */
+static int refresh(Device *d, const Dataset *data, Resident *r)
+{
+    int64_t images = (int64_t)data->count * data->h * data->w * data->c;
+    if (r->edition == data->edition)
+        return 0;
+    r->edition = data->edition;
+    return put(d, r->at, data->image, images);
+}
+
 /* The data set on the device, brought there where it is not; NULL after a message. */
 static Resident *resident(Device *d, const Dataset *data)
 {
@@ -72,7 +83,7 @@ static Resident *resident(Device *d, const Dataset *data)
     for (int i = 0; i < DATA_SETS; i++) {
         Resident *r = &d->data[i];
         if (r->image == data->image && r->label == data->label && r->count == data->count)
-            return r;
+            return refresh(d, data, r) == 0 ? r : NULL;
     }
     Resident *r = vacant(d);
     return r && upload(d, data, r) == 0 ? r : NULL;

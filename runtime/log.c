@@ -1,9 +1,15 @@
-/* What a run tells: JSON lines in a file, plain lines and a progress bar on stdout. */
+/* What a run tells: plain lines on stdout, JSON lines and CSV in files, TensorBoard's events. */
 #include "runtime.h"
+#include "tensorboard.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+
+static const char csv_header[] = "event,step,epoch,loss,accuracy,lr,images_per_second\r\n";
 
 const char *json_number(double value, char *out)
 {
@@ -14,23 +20,121 @@ const char *json_number(double value, char *out)
     return out;
 }
 
-int log_open(Log *log, const char *path, bool bar)
+/* ---- the files of a run that goes on ---- */
+
+/* Whether a line about `event` at `step` stays. */
+static int event_stays(const char *event, int64_t step, const LogCut *cut)
 {
-    *log = (Log){.path = path, .bar = bar};
-    if (!path)
-        return 0;
-    log->json = fopen(path, "w");
-    if (!log->json)
-        return fault("cannot write the log %s: %s; choose another place", path, strerror(errno));
-    return 0;
+    bool dropped =
+        (cut->train && strcmp(event, "train") == 0) || (cut->eval && strcmp(event, "eval") == 0);
+    return step < cut->step || (step == cut->step && !dropped);
 }
 
-static int flush_line(Log *log)
+/* Whether a line stays: 1, 0, or -1 when it is no line of a log. */
+static int json_stays(const char *line, size_t length, const LogCut *cut)
 {
-    if (fflush(log->json) == 0 && !ferror(log->json))
-        return 0;
+    json_t *root = json_loadb(line, length, 0, NULL);
+    const json_t *step = json_object_get(root, "step");
+    const char *event = json_string_value(json_object_get(root, "event"));
+    int stays = -1;
+    if (event && json_is_integer(step))
+        stays = event_stays(event, json_integer_value(step), cut);
+    json_decref(root);
+    return stays;
+}
+
+static int csv_stays(const char *line, size_t length, const LogCut *cut)
+{
+    char event[8];
+    long long step;
+    if (length == sizeof csv_header - 1 && memcmp(line, csv_header, length) == 0)
+        return 1;
+    return sscanf(line, "%7[a-z],%lld,", event, &step) == 2 ? event_stays(event, step, cut) : -1;
+}
+
+static int copy_lines(FILE *from, const LogFile *log, const LogCut *cut, FILE *to)
+{
+    char *line = NULL;
+    size_t size = 0;
+    ssize_t length;
+    int status = 0, number = 0;
+    while (status == 0 && (length = getline(&line, &size, from)) > 0 && line[length - 1] == '\n') {
+        int stays =
+            log->csv ? csv_stays(line, (size_t)length, cut) : json_stays(line, (size_t)length, cut);
+        number++;
+        if (stays < 0)
+            status = fault("line %d of %s is not of a trainer's log; give another --%s", number,
+                           log->path, log->csv ? "csv" : "log");
+        else if (stays)
+            fwrite(line, 1, (size_t)length, to);
+    }
+    if (status == 0 && ferror(from))
+        status = fault("cannot read the log %s: %s", log->path, strerror(errno));
+    free(line);
+    return status;
+}
+
+static int cut_file(const LogFile *log, const LogCut *cut)
+{
+    OutFile out;
+    FILE *file = fopen(log->path, "r");
+    if (!file)
+        return fault("cannot read the log %s: %s; choose another place", log->path,
+                     strerror(errno));
+    int status = outfile_open(&out, log->path);
+    if (status == 0) {
+        status = copy_lines(file, log, cut, out.file);
+        if (status == 0)
+            status = outfile_commit(&out);
+        else
+            outfile_abandon(&out);
+    }
+    fclose(file);
+    return status;
+}
+
+/* ---- files ---- */
+
+static int write_fault(const LogFile *log)
+{
     return fault("cannot write the log %s: %s; make room or choose another place", log->path,
                  strerror(errno));
+}
+
+static int flush_line(const LogFile *log)
+{
+    return fflush(log->file) == 0 && !ferror(log->file) ? 0 : write_fault(log);
+}
+
+static int open_file(LogFile *log, const LogCut *cut)
+{
+    struct stat s;
+    bool old = log->path && cut && stat(log->path, &s) == 0 && S_ISREG(s.st_mode);
+    if (!log->path)
+        return 0;
+    if (old && cut_file(log, cut) < 0)
+        return -1;
+    log->file = fopen(log->path, cut ? "a" : "w");
+    if (!log->file)
+        return fault("cannot write the log %s: %s; choose another place", log->path,
+                     strerror(errno));
+    if (!log->csv || (old && stat(log->path, &s) == 0 && s.st_size > 0))
+        return 0;
+    fputs(csv_header, log->file);
+    return flush_line(log);
+}
+
+int log_open(Log *log, const LogOptions *options, const LogCut *cut)
+{
+    *log = (Log){.json = {.path = options->json},
+                 .csv = {.path = options->csv, .csv = true},
+                 .bar = options->bar};
+    if (open_file(&log->json, cut) < 0 || open_file(&log->csv, cut) < 0)
+        return -1;
+    if (!options->tensorboard)
+        return 0;
+    log->board = tensorboard_open(options->tensorboard, cut ? cut->step : 0);
+    return log->board ? 0 : -1;
 }
 
 static int flush_stdout(void)
@@ -40,75 +144,111 @@ static int flush_stdout(void)
     return fault("cannot write to standard output: %s", strerror(errno));
 }
 
-int log_train(Log *log, const LogEntry *e)
+/* ---- lines ---- */
+
+/* A number for CSV readers: nan and inf where it is not finite. `out` of 32 bytes. */
+static const char *csv_number(double value, char *out)
+{
+    if (isnan(value))
+        return "nan";
+    snprintf(out, 32, "%.9g", value);
+    return out;
+}
+
+static int write_json(const LogFile *log, const LogEntry *e, bool eval)
 {
     char loss[32], accuracy[32], lr[32], speed[32];
-    log_clear(log);
-    printf("step %lld  epoch %d  loss %.4f  accuracy %.4f  %.1f images/s\n", (long long)e->step,
-           e->epoch, e->loss, e->accuracy, e->images_per_second);
-    if (flush_stdout() < 0)
-        return -1;
-    if (!log->json)
+    if (!log->file)
         return 0;
-    fprintf(log->json,
-            "{\"event\":\"train\",\"step\":%lld,\"epoch\":%d,\"loss\":%s,\"accuracy\":%s,"
-            "\"lr\":%s,\"images_per_second\":%s}\n",
-            (long long)e->step, e->epoch, json_number(e->loss, loss),
-            json_number(e->accuracy, accuracy), json_number(e->lr, lr),
-            json_number(e->images_per_second, speed));
+    fprintf(log->file, "{\"event\":\"%s\",\"step\":%lld,\"epoch\":%d,\"loss\":%s,\"accuracy\":%s",
+            eval ? "eval" : "train", (long long)e->step, e->epoch, json_number(e->loss, loss),
+            json_number(e->accuracy, accuracy));
+    if (!eval)
+        fprintf(log->file, ",\"lr\":%s,\"images_per_second\":%s", json_number(e->lr, lr),
+                json_number(e->images_per_second, speed));
+    fputs("}\n", log->file);
     return flush_line(log);
 }
 
-int log_eval(Log *log, const LogEntry *e)
+static int write_csv(const LogFile *log, const LogEntry *e, bool eval)
 {
-    char loss[32], accuracy[32];
+    char loss[32], accuracy[32], lr[32], speed[32];
+    if (!log->file)
+        return 0;
+    fprintf(log->file, "%s,%lld,%d,%s,%s,%s,%s\r\n", eval ? "eval" : "train", (long long)e->step,
+            e->epoch, csv_number(e->loss, loss), csv_number(e->accuracy, accuracy),
+            eval ? "" : csv_number(e->lr, lr), eval ? "" : csv_number(e->images_per_second, speed));
+    return flush_line(log);
+}
+
+static int write_board(Tensorboard *board, const LogEntry *e, bool eval)
+{
+    const Scalar train[] = {{"train/loss", e->loss},
+                            {"train/accuracy", e->accuracy},
+                            {"train/learning_rate", e->lr},
+                            {"train/images_per_second", e->images_per_second}};
+    const Scalar test[] = {{"test/loss", e->loss}, {"test/accuracy", e->accuracy}};
+    if (!board)
+        return 0;
+    if (tensorboard_scalars(board, e->step, eval ? test : train, eval ? 2 : 4) < 0)
+        return -1;
+    return tensorboard_flush(board);
+}
+
+/* NaN as "nan", never "-nan". */
+static double without_sign(double x)
+{
+    return isnan(x) ? NAN : x;
+}
+
+int log_train(Log *log, const LogEntry *e)
+{
+    log_clear(log);
+    printf("step %lld  epoch %d  loss %.4f  accuracy %.4f  %.1f images/s\n", (long long)e->step,
+           e->epoch, without_sign(e->loss), e->accuracy, e->images_per_second);
+    if (flush_stdout() < 0 || write_json(&log->json, e, false) < 0 ||
+        write_csv(&log->csv, e, false) < 0)
+        return -1;
+    return write_board(log->board, e, false);
+}
+
+static int write_confusion(Tensorboard *board, int64_t step, const Evaluation *evaluation)
+{
+    Image image;
+    if (!board || !evaluation || !evaluation->confusion)
+        return 0;
+    if (confusion_image(evaluation->confusion, evaluation->classes, &image) < 0)
+        return -1;
+    int status = tensorboard_image(board, step, "test/confusion", &image);
+    image_free(&image);
+    return status;
+}
+
+int log_eval(Log *log, const LogEntry *e, const Evaluation *evaluation)
+{
     log_clear(log);
     printf("step %lld  epoch %d  test loss %.4f  test accuracy %.4f\n", (long long)e->step,
            e->epoch, e->loss, e->accuracy);
-    if (flush_stdout() < 0)
+    if (flush_stdout() < 0 || write_json(&log->json, e, true) < 0 ||
+        write_csv(&log->csv, e, true) < 0 || write_confusion(log->board, e->step, evaluation) < 0)
         return -1;
-    if (!log->json)
-        return 0;
-    fprintf(log->json,
-            "{\"event\":\"eval\",\"step\":%lld,\"epoch\":%d,\"loss\":%s,\"accuracy\":%s}\n",
-            (long long)e->step, e->epoch, json_number(e->loss, loss),
-            json_number(e->accuracy, accuracy));
-    return flush_line(log);
+    return write_board(log->board, e, true);
 }
 
-void log_progress(Log *log, const Progress *p)
+static int close_file(LogFile *log)
 {
-    enum { WIDTH = 24 };
-    char bar[WIDTH + 1];
-    if (!log->bar)
-        return;
-    int full = p->steps > 0 ? (int)(WIDTH * p->step / p->steps) : 0;
-    for (int i = 0; i < WIDTH; i++)
-        bar[i] = i < full ? '#' : '.';
-    bar[WIDTH] = '\0';
-    long left = p->seconds_left < 1e7 ? lround(p->seconds_left) : 9999999;
-    printf("\r\033[K[%s] %lld/%lld  loss %.4f  accuracy %.4f  %.1f images/s  %ld:%02ld:%02ld left",
-           bar, (long long)p->step, (long long)p->steps, p->loss, p->accuracy, p->images_per_second,
-           left / 3600, left / 60 % 60, left % 60);
-    fflush(stdout);
-    log->drawn = true;
-}
-
-void log_clear(Log *log)
-{
-    if (!log->drawn)
-        return;
-    fputs("\r\033[K", stdout);
-    fflush(stdout);
-    log->drawn = false;
+    int status = 0;
+    if (log->file && fclose(log->file) != 0)
+        status = write_fault(log);
+    log->file = NULL;
+    return status;
 }
 
 int log_close(Log *log)
 {
-    int status = 0;
     log_clear(log);
-    if (log->json && fclose(log->json) != 0)
-        status = fault("cannot write the log %s: %s", log->path, strerror(errno));
-    log->json = NULL;
-    return status;
+    int json = close_file(&log->json), csv = close_file(&log->csv);
+    int board = tensorboard_close(log->board);
+    log->board = NULL;
+    return json < 0 || csv < 0 || board < 0 ? -1 : 0;
 }

@@ -7,9 +7,27 @@ static int run_eval(const Options *o)
 {
     EvalOptions e = {.data = o->train.data,
                      .weights = o->weights,
+                     .classes = o->classes,
+                     .json = o->json,
                      .device = o->train.device,
                      .seed = o->train.seed};
     return evaluate(&ninc_model, o->table, &e);
+}
+
+static int run_predict(const Options *o)
+{
+    PredictOptions p = {.data = o->train.data,
+                        .weights = o->weights,
+                        .classes = o->classes,
+                        .json = o->json,
+                        .heatmap = o->heatmap,
+                        .map_class = o->map_class,
+                        .image = o->argument,
+                        .images = o->arguments,
+                        .top = o->top,
+                        .invert = o->invert,
+                        .device = o->train.device};
+    return predict(&ninc_model, o->table, &p);
 }
 
 static int run_verify(const Options *o)
@@ -28,14 +46,23 @@ static int run_profile(const Options *o)
     return profile(&ninc_model, o->table, &p);
 }
 
+static int run_export(const Options *o)
+{
+    ExportOptions e = {
+        .weights = o->weights, .onnx = o->onnx, .preprocessing = o->preprocessing};
+    return export_model(&ninc_model, &e);
+}
+
 static int run(const Options *o)
 {
     switch (o->command) {
     case COMMAND_TRAIN: return train(&ninc_model, o->table, &o->train);
     case COMMAND_EVAL: return run_eval(o);
+    case COMMAND_PREDICT: return run_predict(o);
     case COMMAND_VERIFY: return run_verify(o);
     case COMMAND_PROFILE: return run_profile(o);
     case COMMAND_INFO: return info(&ninc_model, o->table, &o->train.device);
+    case COMMAND_EXPORT: return run_export(o);
     case COMMAND_ANY: break;
     }
     return EXIT_USAGE;
@@ -47,10 +74,12 @@ int main(int argc, char **argv)
     /* A reader that left and a file past its limit are errors of writing, not the end of us. */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
+    int status = 0;
     switch (options_parse(&o, argc, argv)) {
-    case OPTIONS_DONE: return 0;
-    case OPTIONS_WRONG: return EXIT_USAGE;
-    case OPTIONS_RUN: break;
+    case OPTIONS_DONE: break;
+    case OPTIONS_WRONG: status = EXIT_USAGE; break;
+    case OPTIONS_RUN: status = run(&o); break;
     }
-    return run(&o);
+    options_free(&o);
+    return status;
 }

@@ -387,7 +387,7 @@ static void print_source(const char *text, int line)
     for (int i = 1; *text && i <= line + AFTER; i++) {
         int length = (int)strcspn(text, "\n");
         if (i >= line - BEFORE)
-            fprintf(stderr, "%c%6d  %.*s\n", i == line ? '>' : ' ', i, length, text);
+            detail("%c%6d  %.*s\n", i == line ? '>' : ' ', i, length, text);
         text += length + (text[length] == '\n');
     }
 }
@@ -400,11 +400,11 @@ static int report(const Work *w, int failed, int failures)
           w->target, w->nvrtc->nvrtcGetErrorString(w->result[failed]), w->call[failed],
           w->nvrtc->version / 1000, w->nvrtc->version % 1000 / 10, w->nvrtc->path);
     if (code->log)
-        fprintf(stderr, "%s%s", code->log, code->log[strlen(code->log) - 1] == '\n' ? "" : "\n");
+        detail("%s%s", code->log, code->log[strlen(code->log) - 1] == '\n' ? "" : "\n");
     if (line)
         print_source(w->text, line);
     if (failures > 1)
-        fprintf(stderr, "%d more do%s not compile\n", failures - 1, failures == 2 ? "es" : "");
+        detail("%d more do%s not compile\n", failures - 1, failures == 2 ? "es" : "");
     return -1;
 }
 

@@ -13,9 +13,13 @@ enum { MAX_COUNT = 1000000000, MAX_THREADS = 1024, HELP_COLUMN = 30 };
 
 #define TRAIN COMMAND_TRAIN
 #define EVAL COMMAND_EVAL
+#define PREDICT COMMAND_PREDICT
 #define VERIFY COMMAND_VERIFY
 #define PROFILE COMMAND_PROFILE
 #define INFO COMMAND_INFO
+#define EXPORT COMMAND_EXPORT
+/* Those that open a device. */
+#define ON_DEVICE (COMMAND_ANY & ~COMMAND_EXPORT)
 
 /* What a flag takes, and the type of what it fills: nothing (bool), a text (const char *), a whole
  * number (int, int64_t, uint64_t), a number of at least 0 (double), a device. */
@@ -41,10 +45,15 @@ typedef struct Flag {
 #define AT(field) offsetof(Options, field)
 
 static const Flag flags[] = {
-    {"data", "DIR", KIND_TEXT, TRAIN | EVAL, AT(train.data), 0, 0,
+    {"data", "DIR", KIND_TEXT, TRAIN | EVAL | PREDICT, AT(train.data), 0, 0,
      "the data set's directory, or 'random'; else it is looked for in $NINC_DATA/DATASET and "
      "/usr/share/datasets/DATASET"},
-    {"weights", "FILE", KIND_TEXT, EVAL, AT(weights), 0, 0, "the parameters, .safetensors"},
+    {"weights", "FILE", KIND_TEXT, EVAL | PREDICT | EXPORT, AT(weights), 0, 0,
+     "the parameters, .safetensors"},
+    {"onnx", "FILE", KIND_TEXT, EXPORT, AT(onnx), 0, 0, "write the ONNX model there"},
+    {"preprocessing", NULL, KIND_SWITCH, EXPORT, AT(preprocessing), 0, 0,
+     "the model takes bytes [N, height, width, channels] as the data set has them, and resizes and "
+     "normalises them; without it, normalised f32 [N, channels, height, width]"},
     {"epochs", "N", KIND_COUNT, TRAIN, AT(train.epochs), 0, MAX_COUNT,
      "passes over the training images; the model's by default"},
     {"max-steps", "N", KIND_LONG, TRAIN, AT(train.max_steps), 0, INT64_MAX,
@@ -52,6 +61,8 @@ static const Flag flags[] = {
     {"lr", "X", KIND_RATE, TRAIN, AT(train.lr), 0, 0, "learning rate; the model's by default"},
     {"init", "FILE", KIND_TEXT, TRAIN, AT(train.init), 0, 0,
      "start from these parameters, .safetensors"},
+    {"init-partial", "FILE", KIND_TEXT, TRAIN, AT(train.init_partial), 0, 0,
+     "the same, but take only what fits, and say what does"},
     {"save", "FILE", KIND_TEXT, TRAIN, AT(train.save), 0, 0,
      "write the parameters there at the end, .safetensors"},
     {"no-shuffle", NULL, KIND_SWITCH, TRAIN, AT(train.no_shuffle), 0, 0,
@@ -59,10 +70,17 @@ static const Flag flags[] = {
     {"no-eval", NULL, KIND_SWITCH, TRAIN, AT(train.no_eval), 0, 0,
      "leave out the test images after each epoch"},
     {"checkpoint-dir", "DIR", KIND_TEXT, TRAIN, AT(train.checkpoint_dir), 0, 0,
-     "write checkpoints there"},
+     "write checkpoints there: step-N directories, latest and best"},
     {"checkpoint-every", "N", KIND_COUNT, TRAIN, AT(train.checkpoint_every), 1, MAX_COUNT,
      "steps from one checkpoint to the next; the model's by default"},
+    {"keep", "N", KIND_COUNT, TRAIN, AT(train.keep), 1, MAX_COUNT,
+     "remove all checkpoints but the N newest, latest and best"},
+    {"resume", "DIR", KIND_TEXT, TRAIN, AT(train.resume), 0, 0,
+     "go on from the latest checkpoint in DIR, or from one step-N directory"},
     {"log", "FILE", KIND_TEXT, TRAIN, AT(train.log), 0, 0, "write JSON lines there"},
+    {"csv", "FILE", KIND_TEXT, TRAIN, AT(train.csv), 0, 0, "write the same as CSV there"},
+    {"tensorboard", "DIR", KIND_TEXT, TRAIN, AT(train.tensorboard), 0, 0,
+     "write TensorBoard's event files there: curves, histograms, the confusion matrix"},
     {"log-every", "N", KIND_COUNT, TRAIN, AT(train.log_every), 1, MAX_COUNT,
      "steps from one log line to the next; the model's by default"},
     {"no-progress", NULL, KIND_SWITCH, TRAIN, AT(train.no_progress), 0, 0,
@@ -73,13 +91,26 @@ static const Flag flags[] = {
      "the forward pass alone, not a training step"},
     {"repeats", "N", KIND_COUNT, PROFILE, AT(repeats), 1, MAX_COUNT,
      "measurements, of which the median counts"},
-    {"json", "FILE", KIND_TEXT, PROFILE, AT(json), 0, 0, "write the result there too"},
+    {"classes", "FILE", KIND_TEXT, EVAL | PREDICT, AT(classes), 0, 0,
+     "the classes' names, one a line; else those of classes.txt in the data set's directory, else "
+     "what is known"},
+    {"json", "FILE", KIND_TEXT, PROFILE | EVAL | PREDICT, AT(json), 0, 0,
+     "write the result there too; of eval and predict '-' prints it instead of text"},
+    {"top", "K", KIND_COUNT, PREDICT, AT(top), 1, MAX_COUNT, "classes an image, default 5"},
+    {"invert", NULL, KIND_SWITCH, PREDICT, AT(invert), 0, 0,
+     "the images are negatives of the data set's: black on white where that is white on black, as "
+     "Fashion-MNIST and MNIST are"},
+    {"heatmap", "OUT.png", KIND_TEXT, PREDICT, AT(heatmap), 0, 0,
+     "of one image: draw where the network sees the class, by its last maps before the global "
+     "average"},
+    {"class", "N", KIND_COUNT, PREDICT, AT(map_class), 0, MAX_COUNT,
+     "which class --heatmap shows; the most probable by default"},
     {"seed", "N", KIND_SEED, TRAIN | EVAL | VERIFY | PROFILE, AT(train.seed), 0, 0,
      "of all random numbers, default 1"},
-    {"device", "DEVICE", KIND_DEVICE, COMMAND_ANY, 0, 0, 0,
-     "auto (a GPU where there is one, else the CPU), cpu, cuda, cuda:N, sim (a simulated GPU: "
-     "slow, exact)"},
-    {"threads", "N", KIND_COUNT, COMMAND_ANY, AT(train.device.threads), 1, MAX_THREADS,
+    {"device", "DEVICE", KIND_DEVICE, ON_DEVICE, 0, 0, 0,
+     "where it runs: auto (a GPU where there is one, else the CPU), cpu, cuda, cuda:N, sim (a "
+     "simulated GPU: slow, exact)"},
+    {"threads", "N", KIND_COUNT, ON_DEVICE, AT(train.device.threads), 1, MAX_THREADS,
      "threads of the CPU; one a processor by default"},
     {"help", NULL, KIND_SWITCH, COMMAND_ANY, 0, 0, 0, "print this"},
 };
@@ -91,18 +122,26 @@ typedef struct CommandInfo {
     Command command;
     const char *arguments; /* in --help; NULL: it takes none */
     const char *what, *example;
+    const char *more; /* lines for its --help; NULL: none */
 } CommandInfo;
 
 static const CommandInfo commands[] = {
-    {"train", TRAIN, NULL, "train the model", "trainer train --epochs 3 --save model.safetensors"},
-    {"eval", EVAL, NULL, "loss and accuracy on the test images",
-     "trainer eval --weights model.safetensors"},
+    {"train", TRAIN, NULL, "train the model", "trainer train --epochs 3 --save model.safetensors",
+     NULL},
+    {"eval", EVAL, NULL, "loss, accuracy and confusion of classes on the test images",
+     "trainer eval --weights model.safetensors", NULL},
+    {"predict", PREDICT, "IMAGE...", "the classes of images",
+     "trainer predict --weights model.safetensors photo.jpeg",
+     "IMAGE is PNG, JPEG, PGM or PPM, '-' standard input. It is scaled, all of it, to the size of\n"
+     "the data set's images (bilinear, with antialias), and becomes gray or RGB as those are."},
     {"verify", VERIFY, NULL, "compare every kernel with the naive evaluator",
-     "trainer verify --device cuda"},
+     "trainer verify --device cuda", NULL},
     {"profile", PROFILE, NULL, "the time of each kernel, beside what the device can do",
-     "trainer profile --threads 1"},
+     "trainer profile --threads 1", NULL},
+    {"export", EXPORT, NULL, "write the forward pass for other software (ONNX)",
+     "trainer export --weights model.safetensors --onnx model.onnx", NULL},
     {"info", INFO, NULL, "the model, its parameters, its memory plan, the devices",
-     "trainer info"},
+     "trainer info", NULL},
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands };
@@ -134,8 +173,9 @@ static void print_flag(const Flag *f, FILE *out)
 
 static void print_command_help(const CommandInfo *c, FILE *out)
 {
-    fprintf(out, "usage: trainer %s [options]%s%s\n%s\n\n", c->name, c->arguments ? " " : "",
-            c->arguments ? c->arguments : "", c->what);
+    fprintf(out, "usage: trainer %s [options]%s%s\n%s\n%s%s\n", c->name, c->arguments ? " " : "",
+            c->arguments ? c->arguments : "", c->what, c->more ? c->more : "",
+            c->more ? "\n" : "");
     for (int i = 0; i < FLAGS; i++)
         if (flags[i].commands & (int)c->command)
             print_flag(&flags[i], out);
@@ -144,7 +184,7 @@ static void print_command_help(const CommandInfo *c, FILE *out)
 
 static void print_help(FILE *out)
 {
-    fputs("usage: trainer COMMAND [options]\n\ncommands:\n", out);
+    fputs("usage: trainer COMMAND [options]\n       trainer --version\n\ncommands:\n", out);
     for (int i = 0; i < COMMANDS; i++)
         fprintf(out, "  %-10s%s\n", commands[i].name, commands[i].what);
     fputs("\n'trainer COMMAND --help' lists the options of a command.\n\nexamples:\n", out);
@@ -152,7 +192,7 @@ static void print_help(FILE *out)
         fprintf(out, "  %s\n", commands[i].example);
 }
 
-static OptionsResult helped(void)
+static OptionsResult answered(void)
 {
     if (fflush(stdout) == 0)
         return OPTIONS_DONE;
@@ -218,7 +258,7 @@ static bool set_flag(Options *o, const Flag *f, const char *value)
     case KIND_SWITCH: *(bool *)place = true; return true;
     case KIND_TEXT: *(const char **)place = value; return true;
     case KIND_LONG: return read_integer(f, value, place);
-    case KIND_SEED: return read_seed(f, value, place);
+    case KIND_SEED: o->train.seed_given = true; return read_seed(f, value, place);
     case KIND_RATE: return read_rate(f, value, place);
     case KIND_DEVICE: return read_device(f, value, o);
     case KIND_COUNT: break;
@@ -227,6 +267,24 @@ static bool set_flag(Options *o, const Flag *f, const char *value)
         return false;
     *(int *)place = (int)n;
     return true;
+}
+
+/* ---- the line that goes on with a run ---- */
+
+/* Flags that the checkpoint stands for. */
+static bool is_resumed(const Flag *f)
+{
+    return f->place == AT(train.init) || f->place == AT(train.init_partial) ||
+           f->place == AT(train.resume) || f->place == AT(train.checkpoint_dir);
+}
+
+static void append_flag(Text *out, const Flag *f, const char *value)
+{
+    char name[80];
+    snprintf(name, sizeof name, "--%s", f->name);
+    append_shell_word(out, name);
+    if (value)
+        append_shell_word(out, value);
 }
 
 /* ---- the line ---- */
@@ -265,11 +323,14 @@ static OptionsResult parse_flags(Options *o, const CommandInfo *c, int argc, cha
         }
         if (strcmp(f->name, "help") == 0) {
             print_command_help(c, stdout);
-            return helped();
+            return answered();
         }
         if (!set_flag(o, f, optarg))
             return OPTIONS_WRONG;
+        if (!is_resumed(f))
+            append_flag(&o->line, f, f->value ? optarg : NULL);
     }
+    o->train.command = o->line.data;
     return OPTIONS_RUN;
 }
 
@@ -280,10 +341,28 @@ static OptionsResult check_flags(const Options *o, const CommandInfo *c)
     if (o->arguments > 0 && !c->arguments)
         fault("'%s' takes no argument '%s'; try 'trainer %s --help'", c->name,
               printable(o->argument[0], text, sizeof text), c->name);
-    else if (o->train.checkpoint_every >= 0 && !o->train.checkpoint_dir)
+    else if (o->train.checkpoint_every >= 0 && !o->train.checkpoint_dir && !o->train.resume)
         fault("--checkpoint-every needs --checkpoint-dir DIR to write into");
-    else if (o->command == EVAL && !o->weights)
-        fault("eval needs --weights FILE.safetensors; 'trainer train --save FILE' writes one");
+    else if (o->train.keep > 0 && !o->train.checkpoint_dir && !o->train.resume)
+        fault("--keep needs --checkpoint-dir DIR, whose checkpoints it removes");
+    else if (o->train.init && o->train.init_partial)
+        fault("--init and --init-partial contradict each other; give one of them");
+    else if (o->train.resume && (o->train.init || o->train.init_partial))
+        fault("--%s %s contradicts --resume %s, which takes the checkpoint's parameters; give one "
+              "of them",
+              o->train.init ? "init" : "init-partial",
+              o->train.init ? o->train.init : o->train.init_partial, o->train.resume);
+    else if ((o->command & (EVAL | PREDICT | EXPORT)) && !o->weights)
+        fault("%s needs --weights FILE.safetensors; 'trainer train --save FILE' writes one",
+              c->name);
+    else if (o->command == PREDICT && o->arguments == 0)
+        fault("predict needs an image; try 'trainer predict --help'");
+    else if (o->heatmap && o->arguments > 1)
+        fault("--heatmap is of one image; %d are given", o->arguments);
+    else if (o->map_class >= 0 && !o->heatmap)
+        fault("--class needs --heatmap OUT.png, which shows it");
+    else if (o->command == EXPORT && !o->onnx)
+        fault("export needs --onnx FILE to write to");
     else
         return OPTIONS_RUN;
     return OPTIONS_WRONG;
@@ -311,23 +390,36 @@ OptionsResult options_parse(Options *o, int argc, char **argv)
                              .lr = -1,
                              .checkpoint_every = -1,
                              .log_every = -1,
-                             .seed = 1}};
+                             .seed = 1},
+                   .top = 5,
+                   .map_class = -1};
     if (argc < 2) {
         print_help(stderr);
         return OPTIONS_WRONG;
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
         print_help(stdout);
-        return helped();
+        return answered();
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        puts("trainer (ninc) " NINC_VERSION);
+        return answered();
     }
     const CommandInfo *c = find_command(argv[1]);
     if (!c)
         return no_command(argv[1]);
     o->command = c->command;
+    append_shell_word(&o->line, argv[0]);
+    append_shell_word(&o->line, argv[1]);
     OptionsResult result = parse_flags(o, c, argc - 1, argv + 1);
     if (result != OPTIONS_RUN)
         return result;
     o->argument = argv + 1 + optind;
     o->arguments = argc - 1 - optind;
     return check_flags(o, c);
+}
+
+void options_free(Options *o)
+{
+    text_free(&o->line);
 }

@@ -2,6 +2,7 @@
 #ifndef NINC_OPTIONS_H
 #define NINC_OPTIONS_H
 
+#include "../ir/ir.h"
 #include "runtime.h"
 
 enum { EXIT_FAULT = 1, EXIT_USAGE = 2 };
@@ -13,7 +14,9 @@ typedef enum Command {
     COMMAND_VERIFY = 4,
     COMMAND_PROFILE = 8,
     COMMAND_INFO = 16,
-    COMMAND_ANY = 31,
+    COMMAND_PREDICT = 32,
+    COMMAND_EXPORT = 64,
+    COMMAND_ANY = 127,
 } Command;
 
 /* What the flags of all commands say. */
@@ -21,17 +24,19 @@ typedef struct Options {
     Command command;
     const DeviceTable *table; /* NULL: the best that opens */
     TrainOptions train;       /* what commands share stands here: data, device, seed */
-    const char *weights, *json;
-    int repeats;
-    bool full, eval;
+    const char *weights, *json, *classes, *heatmap, *onnx;
+    int repeats, top, map_class;
+    bool full, eval, invert, preprocessing;
     char *const *argument; /* what is no flag, for commands that take such */
     int arguments;
+    Text line; /* the command line but for what a checkpoint stands for, for a shell */
 } Options;
 
 typedef enum OptionsResult { OPTIONS_RUN, OPTIONS_DONE, OPTIONS_WRONG } OptionsResult;
 
-/* Reads the whole command line into *o. OPTIONS_DONE: it asked for help, which was printed;
- * OPTIONS_WRONG: after a message; exit with EXIT_USAGE. */
+/* Reads the whole command line into *o. OPTIONS_DONE: it asked for help or the version,
+ * which was printed; OPTIONS_WRONG: after a message; exit with EXIT_USAGE. */
 OptionsResult options_parse(Options *o, int argc, char **argv);
+void options_free(Options *o);
 
 #endif

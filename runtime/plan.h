@@ -102,6 +102,9 @@ typedef struct NincTarget {
 
 typedef struct NincModel {
     const char *name, *dataset;
+    /* What decides the numbers of a run beside its flags, a line each: data, batch, optimizer,
+     * layers, parameters. The same for every target, precision and optimisation level. */
+    const char *recipe;
     int image_h, image_w, image_c, classes; /* of the u8 images of the data set */
     double lr;
     int epochs, log_every, checkpoint_every;

@@ -15,13 +15,28 @@
 extern const char *fault_program;
 /* Prints "trainer: error: ..." to stderr; always -1. */
 int fault(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* From now on the first error is kept in `text` and none is printed; NULL: they are printed again.
- * For the one thread of a command. */
-void fault_hold(char *text, size_t size);
+/* Where the messages of a thread go. */
+typedef struct Messages {
+    char *text; /* the first error is kept there and none is printed; NULL: they are printed */
+    size_t size;
+    bool silent; /* nothing else is printed either */
+} Messages;
+
+/* From now on the first error of this thread is kept in `text` and none is printed; NULL: they are
+ * printed again. Returns what held before. */
+Messages fault_hold(char *text, size_t size);
+/* The same, and notices and details are dropped. */
+Messages fault_silence(char *text, size_t size);
+void fault_release(Messages before);
 /* Prints "trainer: ..." to stderr. */
 void notice(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Prints to stderr what belongs to the message before. */
+void detail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Copies at most size-1 bytes of `text`, control characters as '?', for use in messages. */
 const char *printable(const char *text, char *out, size_t size);
+struct Text;
+/* Appends a space, unless the text is empty, and `word` as a shell reads it as one word. */
+void append_shell_word(struct Text *out, const char *word);
 
 /* ---- devices.c ---- */
 
@@ -75,6 +90,11 @@ int outfile_open(OutFile *out, const char *path);
 /* Flushes to the disk and renames. On failure nothing is left behind. */
 int outfile_commit(OutFile *out);
 void outfile_abandon(OutFile *out);
+/* The directory that holds `path`, and a copy of a text; the caller frees them. */
+char *directory_of(const char *path);
+char *copy_text(const char *text);
+/* What was renamed in the directory is on the disk. */
+void directory_sync(const char *directory);
 
 /* ---- data.c ---- */
 
@@ -90,10 +110,27 @@ void dataset_free(Dataset *d);
 /* 0, 1, ... count-1: the images in the order of the file; the caller frees it. */
 int32_t *dataset_order(const Dataset *d);
 
+/* The directory that dataset_read takes the model's data from, in `out` of DATA_PATH bytes; false
+ * where there is none. */
+enum { DATA_PATH = 4096 };
+bool dataset_directory(const NincModel *model, const char *data, char *out);
+
+/* ---- classes.c ---- */
+
+typedef struct ClassNames {
+    char **name; /* UTF-8 without control characters */
+    int count;
+} ClassNames;
+
+/* The names of the model's classes: of `file`, a name a line; where that is NULL, of classes.txt in
+ * the data set's directory; else those of a known data set; else the numbers from 0. */
+int class_names_read(const NincModel *model, const char *file, const char *data, ClassNames *out);
+void class_names_free(ClassNames *names);
+
 /* ---- weights.c ---- */
 
 /* Parameters in host memory: value[i] is model->storage[i] in logical order (OIHW or [O]), NULL
- * for moments. */
+ * for moments unless they were asked for. */
 typedef struct Weights {
     const NincModel *model;
     float **value;
@@ -101,22 +138,54 @@ typedef struct Weights {
 
 /* All zero; NULL after an error line. */
 Weights *weights_new(const NincModel *model);
+/* The optimizer's moments too. */
+Weights *weights_new_with_moments(const NincModel *model);
 void weights_free(Weights *w);
-/* Packs the parameters into the device's state region and zeroes the moments. */
+/* Packs what there is into the device's state region and zeroes the rest. */
 int weights_to_device(const Weights *w, const DeviceTable *table, Device *device);
 int weights_from_device(Weights *w, const DeviceTable *table, Device *device);
-/* What the parameters' role, fan and the model's `init` say; one Philox stream a storage. */
+/* An error that names the first tensor with a number that is not finite: nothing may be saved. */
+int weights_check_finite(const Weights *w);
+/* What the parameters' role, fan and the model's `init` say; one Philox stream a storage. Moments
+ * stay as they are. */
 void weights_init(Weights *w, uint64_t seed);
+
+/* A file whose tensors are exactly the model's parameters, under their state_dict names. */
+int safetensors_read(const char *path, Weights *w);
+int safetensors_write(const char *path, const Weights *w);
+/* Takes the parameters that the file has in the same shape, and prints of each tensor whether it
+ * was taken, kept its value, or is in the file only. */
+int safetensors_read_partial(const char *path, Weights *w);
+/* The same for the moments, PARAMETER.m and so on, of weights that have them. */
+int moments_read(const char *path, Weights *w);
+int moments_write(const char *path, const Weights *w);
 
 /* ---- safetensors.c ---- */
 
-/* Reads a file whose tensors are exactly the model's parameters; checks every claim of the
- * header. */
-int safetensors_read(const char *path, Weights *w);
-/* Writes all parameters, F32, under their state_dict names. */
-int safetensors_write(const char *path, const Weights *w);
+typedef struct NamedTensor {
+    const char *name;
+    Shape shape;
+    float *value; /* shape_elements(&shape), row by row */
+} NamedTensor;
+
+typedef struct TensorList {
+    const char *what, *model; /* for messages: the parameters, nin */
+    NamedTensor *item;
+    int count;
+} TensorList;
+
+/* Reads a file that has exactly these tensors, as F32, F64, F16 or BF16; checks every claim of the
+ * header, and changes no value before all are found sound. */
+int tensors_read(const char *path, const TensorList *list);
+/* Reads those that fit and prints what was done with each; an error when none fits. */
+int tensors_read_partial(const char *path, const TensorList *list);
+/* Writes all, F32. */
+int tensors_write(const char *path, const TensorList *list);
 
 /* ---- log.c ---- */
+
+struct Evaluation;
+struct Tensorboard;
 
 /* What a log line tells: means over the images since the last line. */
 typedef struct LogEntry {
@@ -125,39 +194,76 @@ typedef struct LogEntry {
     double loss, accuracy, lr, images_per_second; /* the last two: training only */
 } LogEntry;
 
-/* JSON lines and plain lines; a bar on a terminal. */
-typedef struct Log {
-    FILE *json; /* NULL: none */
+/* A file with a line an entry. */
+typedef struct LogFile {
+    FILE *file; /* NULL: none */
     const char *path;
-    bool bar;   /* draw a progress bar on stdout */
-    bool drawn; /* the bar stands on the terminal's last line */
+    bool csv; /* else JSON lines */
+} LogFile;
+
+typedef struct Log {
+    LogFile json, csv;
+    struct Tensorboard *board; /* NULL: none */
+    bool bar;           /* draw a progress bar on stdout */
+    bool drawn;         /* the bar stands on the terminal's last line */
 } Log;
 
-typedef struct Progress {
-    int64_t step, steps; /* of the run */
-    double loss, accuracy, images_per_second, seconds_left;
-} Progress;
+typedef struct LogOptions {
+    const char *json, *csv, *tensorboard; /* files, a directory; NULL: none */
+    bool bar;
+} LogOptions;
 
-int log_open(Log *log, const char *path, bool bar);
+/* How far the logs of a resumed run hold: no line of a later step, and of this one neither the
+ * training line of an interval that went on, nor an evaluation that is made again. */
+typedef struct LogCut {
+    int64_t step;
+    bool train, eval; /* drop such lines of `step` itself */
+} LogCut;
+
+/* New files; with `cut` those of an earlier run are cut and gone on in, a torn last line goes too.
+ * The CSV file has the columns event,step,epoch,loss,accuracy,lr,images_per_second (RFC 4180). */
+int log_open(Log *log, const LogOptions *options, const LogCut *cut);
+/* To standard output and all files, flushed. */
 int log_train(Log *log, const LogEntry *entry);
-int log_eval(Log *log, const LogEntry *entry);
-void log_progress(Log *log, const Progress *progress);
-/* Takes the bar off the terminal before other text is printed. */
-void log_clear(Log *log);
+/* `evaluation` may be NULL; its confusion matrix becomes a picture for TensorBoard. */
+int log_eval(Log *log, const LogEntry *entry, const struct Evaluation *evaluation);
 int log_close(Log *log);
 /* The text of a JSON number: `null` when it is not finite. `out` of 32 bytes. */
 const char *json_number(double value, char *out);
 
+/* ---- progress.c ---- */
+
+typedef struct Progress {
+    int64_t step, steps; /* done; of the run */
+    int epoch, epochs;   /* from 0; of the run */
+    double loss, accuracy, images_per_second;
+    double epoch_seconds, seconds; /* left: of the epoch, of the run */
+} Progress;
+
+/* Whether standard output is a terminal that can draw a bar. */
+bool progress_possible(void);
+/* The bar's line of less than `columns` characters, into `out` of `size` bytes: what does not fit
+ * is left out, the least important first. Returns its length. */
+int progress_line(const Progress *progress, int columns, char *out, size_t size);
+/* Draws it as wide as the terminal is now. */
+void log_progress(Log *log, const Progress *progress);
+/* Takes the bar off the terminal before other text is printed. */
+void log_clear(Log *log);
+
 /* ---- train.c ---- */
 
 typedef struct TrainOptions {
-    const char *data, *init, *save, *checkpoint_dir, *log;
+    const char *data, *init, *init_partial, *save, *checkpoint_dir, *resume;
+    const char *log, *csv, *tensorboard;
+    const char *command; /* "trainer train FLAGS", to go on with by --resume; NULL: not known */
     DeviceOptions device;
     int epochs;         /* -1: the model's */
     int64_t max_steps;  /* -1: no limit */
     uint64_t seed;
+    bool seed_given;                 /* false: a checkpoint's own goes first */
     double lr;                       /* < 0: the model's */
     int checkpoint_every, log_every; /* -1: the model's */
+    int keep;                        /* newest checkpoints that stay; 0: all */
     bool no_shuffle, no_eval, no_progress;
 } TrainOptions;
 
@@ -168,22 +274,70 @@ int train(const NincModel *model, const DeviceTable *table, const TrainOptions *
 
 /* ---- evaluate.c ---- */
 
-/* sum / count; NaN of nothing. */
-double mean(double sum, int64_t count);
+/* What the model makes of a data set. */
+typedef struct Evaluation {
+    Metrics metrics;
+    int classes;
+    /* [true class, predicted class] images; the first of equal logits counts. NULL where the eval
+     * program returns no logits, which a model written as IR need not. */
+    int64_t *confusion;
+} Evaluation;
 
-/* Runs the eval program over all images; stops early, with the sums so far, when *stop (may be
- * NULL) becomes a signal's number. */
+/* Runs the eval program over all images; stops early, with what there is so far, when *stop (may
+ * be NULL) becomes a signal's number. After 0, evaluation_free frees it. */
 int evaluate_set(const NincModel *model, const DeviceTable *table, Device *device,
-                 const Dataset *data, const volatile sig_atomic_t *stop, Metrics *out);
+                 const Dataset *data, const volatile sig_atomic_t *stop, Evaluation *out);
+void evaluation_free(Evaluation *e);
+/* Whether the eval program returns logits. */
+bool has_logits(const NincModel *model, const DeviceTable *table);
+/* Those of its last step into out[batch, classes]. */
+int read_logits(const NincModel *model, const DeviceTable *table, Device *device, float *out);
 
 typedef struct EvalOptions {
     const char *data, *weights;
+    const char *classes, *json; /* files; NULL: none */
     DeviceOptions device;
     uint64_t seed; /* of --data random */
 } EvalOptions;
 
-/* Prints loss and accuracy on the test images; returns the exit status. */
+/* Prints what the model makes of the test images, class by class; returns the exit status. */
 int evaluate(const NincModel *model, const DeviceTable *table, const EvalOptions *options);
+
+/* ---- report.c ---- */
+
+/* Of one class; a ratio without images is NaN. */
+typedef struct ClassScore {
+    double precision; /* part of the images taken for it that are of it */
+    double recall;    /* part of its images that are taken for it */
+    double f1;        /* harmonic mean of both */
+    int64_t images, predicted;
+} ClassScore;
+
+ClassScore class_score(const Evaluation *e, int class);
+/* Prints an evaluation; of more than 20 classes the pairs that are confused most instead of the
+ * matrix. */
+int report_print(const Evaluation *e, const ClassNames *names);
+/* Writes all of it as JSON; `path` may be "-", standard output. Classes and confusion are null
+ * without logits. */
+int report_json(const Evaluation *e, const ClassNames *names, const char *path);
+
+/* ---- predict.c ---- */
+
+typedef struct PredictOptions {
+    const char *data, *weights;
+    const char *classes, *json; /* files; NULL: none */
+    const char *heatmap;        /* PNG file of a class map over the only image; NULL: none */
+    int map_class;              /* which; -1: the most probable */
+    char *const *image;         /* files; "-" is standard input */
+    int images;
+    int top;     /* classes an image that are told */
+    bool invert; /* the images are negatives of the data set's */
+    DeviceOptions device;
+} PredictOptions;
+
+/* Prints the most probable classes of each image, scaled to the model's input; returns the exit
+ * status: 1 also where one of several images could not be read. */
+int predict(const NincModel *model, const DeviceTable *table, const PredictOptions *options);
 
 /* ---- module.c: the IR that the plan carries ---- */
 
@@ -195,6 +349,24 @@ struct Pool;
 struct Module *plan_module(struct Pool *pool);
 /* The graph `train` or `eval` that the device runs. */
 const struct Graph *plan_graph(const struct Module *m, const DeviceTable *table, const char *name);
+
+/* ---- heatmap.c: class maps (Lin, Chen, Yan, arXiv 1312.4400, section 4.6) ---- */
+
+struct Image;
+
+/* What the global average pooling of a network averages: one map a class. */
+typedef struct ClassMaps {
+    int h, w, classes;
+    double *value; /* [h, w, classes] */
+} ClassMaps;
+
+/* The maps of one image [h, w, c] of the data set's size, by the naive evaluator; an error where
+ * the logits are no averages of maps. The caller frees out->value. */
+int class_maps(const struct Graph *eval, const Weights *weights, const uint8_t *pixel,
+               ClassMaps *out);
+/* The map of a class over the image, both enlarged so that the longer side has at least 256
+ * pixels. What speaks for the class is red to yellow, the largest value; the image is gray. */
+int heatmap_draw(const ClassMaps *maps, int class, const struct Image *image, struct Image *out);
 
 /* ---- peak.c ---- */
 
@@ -232,6 +404,17 @@ typedef struct VerifyOptions {
 
 /* Compares every kernel with the naive evaluator; returns the exit status. */
 int verify(const NincModel *model, const DeviceTable *table, const VerifyOptions *options);
+
+/* ---- export.c, with onnx.h ---- */
+
+typedef struct ExportOptions {
+    const char *weights, *onnx; /* what is read, what is written */
+    bool preprocessing;         /* the model takes the data set's u8 images */
+} ExportOptions;
+
+/* Writes the forward pass with these parameters as an ONNX model; needs no device. Returns the exit
+ * status. */
+int export_model(const NincModel *model, const ExportOptions *options);
 
 /* ---- info.c ---- */
 

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -16,8 +17,8 @@ typedef struct Reader {
     FILE *file;
     json_t *header;
     int64_t data_start, data_bytes;
-    const NincModel *model;
-    int faults; /* of the model's tensors, found so far */
+    const TensorList *list;
+    int faults; /* of the wanted tensors, found so far */
 } Reader;
 
 typedef struct Entry {
@@ -26,10 +27,54 @@ typedef struct Entry {
     int64_t begin, end; /* in the data */
 } Entry;
 
+/* The dtypes of safetensors, and how one element of those that can be read becomes a float. */
+typedef struct Dtype {
+    const char *name;
+    int bytes;
+    float (*to_float)(const uint8_t *element); /* NULL: not a dtype of parameters */
+} Dtype;
+
 static int little_endian(void)
 {
     const uint16_t one = 1;
     return *(const uint8_t *)&one == 1;
+}
+
+/* ---- elements ---- */
+
+static float f64_to_float(const uint8_t *element)
+{
+    double value;
+    memcpy(&value, element, sizeof value);
+    return (float)value;
+}
+
+static float f32_to_float(const uint8_t *element)
+{
+    float value;
+    memcpy(&value, element, sizeof value);
+    return value;
+}
+
+static float bf16_to_float(const uint8_t *element)
+{
+    uint32_t bits = (uint32_t)element[0] << 16 | (uint32_t)element[1] << 24;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* IEEE binary16: sign, 5 bits of exponent, 10 of mantissa. */
+static float f16_to_float(const uint8_t *element)
+{
+    int bits = element[0] | element[1] << 8, exponent = bits >> 10 & 31, mantissa = bits & 1023;
+    float value;
+    if (exponent == 31)
+        value = mantissa ? NAN : INFINITY;
+    else
+        value =
+            ldexpf((float)(exponent ? mantissa | 1024 : mantissa), (exponent ? exponent : 1) - 25);
+    return bits & 0x8000 ? -value : value;
 }
 
 /* ---- header ---- */
@@ -82,19 +127,18 @@ static int read_header(Reader *r)
 
 /* ---- claims: inside the file, no gap, no overlap, the size that the shape has ---- */
 
-/* Bytes of one element of a safetensors dtype; 0 when unknown. */
-static int element_bytes(const char *dtype)
+static const Dtype *find_dtype(const char *name)
 {
-    static const struct {
-        const char *name;
-        int bytes;
-    } known[] = {{"F64", 8}, {"I64", 8}, {"U64", 8},  {"F32", 4}, {"I32", 4},
-                 {"U32", 4}, {"F16", 2}, {"BF16", 2}, {"I16", 2}, {"U16", 2},
-                 {"I8", 1},  {"U8", 1},  {"BOOL", 1}};
+    static const Dtype known[] = {
+        {"F64", 8, f64_to_float},   {"F32", 4, f32_to_float}, {"F16", 2, f16_to_float},
+        {"BF16", 2, bf16_to_float}, {"I64", 8, NULL},         {"U64", 8, NULL},
+        {"I32", 4, NULL},           {"U32", 4, NULL},         {"I16", 2, NULL},
+        {"U16", 2, NULL},           {"I8", 1, NULL},          {"U8", 1, NULL},
+        {"BOOL", 1, NULL}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (strcmp(dtype, known[i].name) == 0)
-            return known[i].bytes;
-    return 0;
+        if (strcmp(name, known[i].name) == 0)
+            return &known[i];
+    return NULL;
 }
 
 static bool shape_bytes(const json_t *shape, int element, int64_t *bytes)
@@ -129,9 +173,9 @@ static int check_claim(Reader *r, Entry *e)
                      "corrupt",
                      r->path, name, (long long)e->begin, (long long)e->end,
                      (long long)r->data_bytes);
-    int element = element_bytes(json_string_value(dtype));
+    const Dtype *known = find_dtype(json_string_value(dtype));
     int64_t bytes;
-    if (element && (!shape_bytes(shape, element, &bytes) || bytes != e->end - e->begin))
+    if (known && (!shape_bytes(shape, known->bytes, &bytes) || bytes != e->end - e->begin))
         return fault("%s: tensor %s has %lld bytes of data, which is not what its shape and "
                      "dtype need; the file is corrupt",
                      r->path, name, (long long)(e->end - e->begin));
@@ -186,7 +230,7 @@ static int check_claims(Reader *r)
     return status;
 }
 
-/* ---- do the tensors fit the model? ---- */
+/* ---- do the tensors fit those that are wanted? ---- */
 
 static void shape_text(const json_t *shape, char *out, size_t size)
 {
@@ -199,7 +243,7 @@ static void shape_text(const json_t *shape, char *out, size_t size)
         snprintf(out, size, "a scalar");
 }
 
-static void model_shape_text(const Shape *shape, char *out, size_t size)
+static void wanted_shape_text(const Shape *shape, char *out, size_t size)
 {
     size_t at = 0;
     out[0] = '\0';
@@ -222,81 +266,143 @@ static bool may_name(Reader *r)
     return ++r->faults <= MAX_NAMED;
 }
 
-static void check_parameter(Reader *r, const NincStorage *s)
+/* Why the file's tensor cannot be read into *t; NULL: it can. */
+static const char *misfit(const Reader *r, const NamedTensor *t, char *why, size_t size)
 {
     char have[128], want[64];
-    const json_t *info = json_object_get(r->header, s->name);
-    model_shape_text(&s->tensor.shape, want, sizeof want);
-    if (!info) {
-        if (may_name(r))
-            fault("%s: tensor %s (%s) is missing", r->path, s->name, want);
-        return;
-    }
-    const char *dtype = json_string_value(json_object_get(info, "dtype"));
+    const json_t *info = json_object_get(r->header, t->name);
+    if (!info)
+        return "is missing";
     const json_t *shape = json_object_get(info, "shape");
+    const char *dtype = json_string_value(json_object_get(info, "dtype"));
+    const Dtype *known = find_dtype(dtype);
     shape_text(shape, have, sizeof have);
-    if (!same_shape(&s->tensor.shape, shape)) {
-        if (may_name(r))
-            fault("%s: tensor %s has shape %s, the model needs %s", r->path, s->name, have, want);
-    } else if (strcmp(dtype, "F32") != 0 && may_name(r)) {
-        fault("%s: tensor %s has dtype %s, F32 is needed", r->path, s->name,
-              printable(dtype, have, sizeof have));
-    }
+    wanted_shape_text(&t->shape, want, sizeof want);
+    if (!same_shape(&t->shape, shape))
+        snprintf(why, size, "has shape %s, the model needs %s", have, want);
+    else if (!known || !known->to_float)
+        snprintf(why, size, "has dtype %s, F32, F64, F16 or BF16 is needed",
+                 printable(dtype, have, sizeof have));
+    else
+        return NULL;
+    return why;
 }
 
-static bool is_parameter(const NincModel *model, const char *name)
+static const NamedTensor *find_wanted(const Reader *r, const char *name)
 {
-    for (int i = 0; i < model->storages; i++)
-        if (model_storage(model)[i].role != NINC_ROLE_MOMENT &&
-            strcmp(model_storage(model)[i].name, name) == 0)
-            return true;
-    return false;
+    for (int i = 0; i < r->list->count; i++)
+        if (strcmp(r->list->item[i].name, name) == 0)
+            return &r->list->item[i];
+    return NULL;
 }
 
 static int check_fit(Reader *r)
 {
     const char *name;
     json_t *info;
-    char text[MAX_NAME];
-    for (int i = 0; i < r->model->storages; i++)
-        if (model_storage(r->model)[i].role != NINC_ROLE_MOMENT)
-            check_parameter(r, &model_storage(r->model)[i]);
+    char text[256];
+    for (int i = 0; i < r->list->count; i++) {
+        const char *why = misfit(r, &r->list->item[i], text, sizeof text);
+        if (why && may_name(r))
+            fault("%s: tensor %s %s", r->path, r->list->item[i].name, why);
+    }
     json_object_foreach(r->header, name, info)
     {
-        if (strcmp(name, "__metadata__") == 0 || is_parameter(r->model, name))
+        if (strcmp(name, "__metadata__") == 0 || find_wanted(r, name))
             continue;
         if (may_name(r))
-            fault("%s: tensor %s is not in the model", r->path, printable(name, text, sizeof text));
+            fault("%s: tensor %s is not in the model", r->path, printable(name, text, MAX_NAME));
     }
     if (r->faults == 0)
         return 0;
     if (r->faults > MAX_NAMED)
         fault("%s: and %d more tensors do not fit", r->path, r->faults - MAX_NAMED);
-    return fault("%s does not hold the parameters of model %s; give the weights of this model, "
-                 "or compile the model that they belong to",
-                 r->path, r->model->name);
+    return fault("%s does not hold %s of model %s; give a file of this model, or compile the "
+                 "model that it belongs to",
+                 r->path, r->list->what, r->list->model);
 }
 
-static int read_tensors(Reader *r, Weights *w)
+static int read_elements(const Reader *r, const Dtype *dtype, uint8_t *raw, const NamedTensor *t)
 {
-    for (int i = 0; i < r->model->storages; i++) {
-        const NincStorage *s = &model_storage(r->model)[i];
-        if (!w->value[i])
-            continue;
-        json_t *range = json_object_get(json_object_get(r->header, s->name), "data_offsets");
-        int64_t at = r->data_start + json_integer_value(json_array_get(range, 0));
-        size_t count = (size_t)shape_elements(&s->tensor.shape);
-        if (fseeko(r->file, at, SEEK_SET) != 0 ||
-            fread(w->value[i], sizeof(float), count, r->file) != count)
-            return fault("cannot read tensor %s of %s: %s", s->name, r->path,
-                         ferror(r->file) ? strerror(errno) : "the file ended");
-    }
+    size_t count = (size_t)shape_elements(&t->shape), bytes = (size_t)dtype->bytes;
+    if (fread(raw, bytes, count, r->file) != count)
+        return fault("cannot read tensor %s of %s: %s", t->name, r->path,
+                     ferror(r->file) ? strerror(errno) : "the file ended");
+    for (size_t i = 0; i < count; i++)
+        t->value[i] = dtype->to_float(raw + i * bytes);
     return 0;
 }
 
-int safetensors_read(const char *path, Weights *w)
+static int read_tensor(const Reader *r, const NamedTensor *t)
 {
-    Reader r = {.path = path, .model = w->model};
+    const json_t *info = json_object_get(r->header, t->name);
+    const json_t *range = json_object_get(info, "data_offsets");
+    const Dtype *dtype = find_dtype(json_string_value(json_object_get(info, "dtype")));
+    int64_t at = r->data_start + json_integer_value(json_array_get(range, 0));
+    if (fseeko(r->file, at, SEEK_SET) != 0)
+        return fault("cannot read tensor %s of %s: %s", t->name, r->path, strerror(errno));
+    uint8_t *raw = malloc((size_t)(shape_elements(&t->shape) * dtype->bytes) + 1);
+    if (!raw)
+        return fault("no memory for tensor %s of %s", t->name, r->path);
+    int status = read_elements(r, dtype, raw, t);
+    free(raw);
+    return status;
+}
+
+static int read_all(Reader *r)
+{
+    if (check_fit(r) < 0)
+        return -1;
+    for (int i = 0; i < r->list->count; i++)
+        if (read_tensor(r, &r->list->item[i]) < 0)
+            return -1;
+    return 0;
+}
+
+/* ---- reading what fits ---- */
+
+static void report_unused(const Reader *r)
+{
+    const char *name;
+    json_t *info;
+    char text[MAX_NAME], shape[128], why[256];
+    json_object_foreach(r->header, name, info)
+    {
+        const NamedTensor *t = find_wanted(r, name);
+        if (strcmp(name, "__metadata__") == 0 || (t && !misfit(r, t, why, sizeof why)))
+            continue;
+        shape_text(json_object_get(info, "shape"), shape, sizeof shape);
+        printf("not used: %s (%s)\n", printable(name, text, sizeof text), shape);
+    }
+}
+
+static int read_fitting(Reader *r)
+{
+    char why[256], shape[64];
+    int taken = 0;
+    for (int i = 0; i < r->list->count; i++) {
+        const NamedTensor *t = &r->list->item[i];
+        const char *reason = misfit(r, t, why, sizeof why);
+        wanted_shape_text(&t->shape, shape, sizeof shape);
+        if (!reason && read_tensor(r, t) < 0)
+            return -1;
+        taken += !reason;
+        if (reason)
+            printf("kept its initial value: %s (%s): in the file it %s\n", t->name, shape, reason);
+        else
+            printf("taken: %s (%s)\n", t->name, shape);
+    }
+    report_unused(r);
+    printf("%d of %d tensors taken from %s\n", taken, r->list->count, r->path);
+    if (taken == 0)
+        return fault("%s has no tensor with the name and shape of one of model %s", r->path,
+                     r->list->model);
+    return fflush(stdout) == 0 ? 0 : fault("cannot write to standard output: %s", strerror(errno));
+}
+
+static int open_and_read(const char *path, const TensorList *list, int (*read)(Reader *))
+{
+    Reader r = {.path = path, .list = list};
     if (!little_endian())
         return fault("safetensors files need a little-endian machine");
     r.file = fopen(path, "rb");
@@ -307,31 +413,37 @@ int safetensors_read(const char *path, Weights *w)
     if (status == 0)
         status = check_claims(&r);
     if (status == 0)
-        status = check_fit(&r);
-    if (status == 0)
-        status = read_tensors(&r, w);
+        status = read(&r);
     json_decref(r.header);
     fclose(r.file);
     return status;
 }
 
+int tensors_read(const char *path, const TensorList *list)
+{
+    return open_and_read(path, list, read_all);
+}
+
+int tensors_read_partial(const char *path, const TensorList *list)
+{
+    return open_and_read(path, list, read_fitting);
+}
+
 /* ---- writing ---- */
 
 /* The JSON header, padded with spaces so that the data starts at a multiple of 8. */
-static char *make_header(const NincModel *model, size_t *length)
+static char *make_header(const TensorList *list, size_t *length)
 {
     json_t *header =
-        json_pack("{s:{s:s, s:s}}", "__metadata__", "format", "pt", "model", model->name);
+        json_pack("{s:{s:s, s:s}}", "__metadata__", "format", "pt", "model", list->model);
     int64_t at = 0;
-    for (int i = 0; header && i < model->storages; i++) {
-        const NincStorage *s = &model_storage(model)[i];
-        if (s->role == NINC_ROLE_MOMENT)
-            continue;
+    for (int i = 0; header && i < list->count; i++) {
+        const NamedTensor *t = &list->item[i];
         json_t *shape = json_array();
-        for (int k = 0; k < s->tensor.shape.rank; k++)
-            json_array_append_new(shape, json_integer(s->tensor.shape.dim[k]));
-        int64_t end = at + shape_elements(&s->tensor.shape) * (int64_t)sizeof(float);
-        json_object_set_new(header, s->name,
+        for (int k = 0; k < t->shape.rank; k++)
+            json_array_append_new(shape, json_integer(t->shape.dim[k]));
+        int64_t end = at + shape_elements(&t->shape) * (int64_t)sizeof(float);
+        json_object_set_new(header, t->name,
                             json_pack("{s:s, s:o, s:[I, I]}", "dtype", "F32", "shape", shape,
                                       "data_offsets", (json_int_t)at, (json_int_t)end));
         at = end;
@@ -349,14 +461,14 @@ static char *make_header(const NincModel *model, size_t *length)
     return out;
 }
 
-int safetensors_write(const char *path, const Weights *w)
+int tensors_write(const char *path, const TensorList *list)
 {
     OutFile out;
     size_t length;
     uint8_t raw[8];
     if (!little_endian())
         return fault("safetensors files need a little-endian machine");
-    char *header = make_header(w->model, &length);
+    char *header = make_header(list, &length);
     if (!header)
         return fault("no memory for the header of %s", path);
     if (outfile_open(&out, path) < 0) {
@@ -368,9 +480,8 @@ int safetensors_write(const char *path, const Weights *w)
     fwrite(raw, 1, 8, out.file);
     fwrite(header, 1, length, out.file);
     free(header);
-    for (int i = 0; i < w->model->storages; i++)
-        if (w->value[i])
-            fwrite(w->value[i], sizeof(float),
-                   (size_t)shape_elements(&model_storage(w->model)[i].tensor.shape), out.file);
+    for (int i = 0; i < list->count; i++)
+        fwrite(list->item[i].value, sizeof(float), (size_t)shape_elements(&list->item[i].shape),
+               out.file);
     return outfile_commit(&out);
 }

@@ -495,6 +495,7 @@ const GpuDriver gpu_sim_driver = {
     .name = "sim",
     .open = sim_open,
     .close = sim_close,
+    .use = sim_wait,
     .alloc = sim_alloc,
     .free = sim_free,
     .copy_in = sim_copy_in,

@@ -1,7 +1,7 @@
 /* Every kernel of the compiled model against the naive evaluator, on fresh random data. The IR
  * text that the plan carries says what each kernel computes and where its values lie. */
-#include "../ir/ir.h"
 #include "runtime.h"
+#include "values.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -33,11 +33,9 @@ typedef struct Verify {
 
 /* What one kernel is run on. */
 typedef struct Trial {
-    const Graph *graph;
-    const NincProgram *program;
+    Values values;
     const Kernel *kernel;
     Eval *eval;
-    int images; /* rows of every per-image value */
 } Trial;
 
 typedef struct Worst {
@@ -47,22 +45,6 @@ typedef struct Worst {
 } Worst;
 
 /* ---- random values that make sense ---- */
-
-/* Round to nearest even; NaN is not made here. */
-static uint16_t to_bf16(float x)
-{
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
-}
-
-static float from_bf16(uint16_t x)
-{
-    uint32_t bits = (uint32_t)x << 16;
-    float f;
-    memcpy(&f, &bits, sizeof f);
-    return f;
-}
 
 static int below(Random *r, int n)
 {
@@ -111,7 +93,7 @@ static void fill_codes(const Node *n, int64_t count, double *out, Random *r)
 static double input_value(const Verify *v, const Trial *t, const Node *n, Random *r)
 {
     if (strcmp(n->name, "valid") == 0)
-        return t->images < DEFAULT_IMAGES || v->full ? t->images : DEFAULT_IMAGES;
+        return t->values.images < DEFAULT_IMAGES || v->full ? t->values.images : DEFAULT_IMAGES;
     if (strcmp(n->name, "label") == 0)
         return below(r, v->model->classes);
     if (strcmp(n->name, "lr") == 0)
@@ -143,118 +125,7 @@ static void fill_value(Verify *v, const Trial *t, const Node *n, int64_t count, 
                  : n->op == OP_INPUT ? input_value(v, t, n, r)
                                      : computed_value(n, r);
     for (int64_t i = 0; n->tensor.dtype == DT_BF16 && i < count; i++)
-        out[i] = from_bf16(to_bf16((float)out[i])); /* what the device sees */
-}
-
-/* ---- between doubles in logical order and the device's physical form ---- */
-
-static void to_typed(DType dtype, const double *from, int64_t count, void *to)
-{
-    for (int64_t i = 0; i < count; i++) {
-        if (dtype == DT_F32)
-            ((float *)to)[i] = (float)from[i];
-        else if (dtype == DT_I32)
-            ((int32_t *)to)[i] = (int32_t)from[i];
-        else if (dtype == DT_BF16)
-            ((uint16_t *)to)[i] = to_bf16((float)from[i]);
-        else if (dtype == DT_U8)
-            ((uint8_t *)to)[i] = (uint8_t)from[i];
-        else
-            internal_error("no conversion to dtype %s", dtype_name(dtype));
-    }
-}
-
-static void from_typed(DType dtype, const void *from, int64_t count, double *to)
-{
-    for (int64_t i = 0; i < count; i++) {
-        if (dtype == DT_F32)
-            to[i] = ((const float *)from)[i];
-        else if (dtype == DT_I32)
-            to[i] = ((const int32_t *)from)[i];
-        else if (dtype == DT_BF16)
-            to[i] = from_bf16(((const uint16_t *)from)[i]);
-        else if (dtype == DT_U8)
-            to[i] = ((const uint8_t *)from)[i];
-        else
-            internal_error("no conversion from dtype %s", dtype_name(dtype));
-    }
-}
-
-static size_t tensor_bytes(const Tensor *t)
-{
-    return (size_t)tensor_elements(t) * (size_t)dtype_bytes(t->dtype);
-}
-
-static void pack_doubles(const Tensor *t, const double *from, void *physical)
-{
-    int64_t count = shape_elements(&t->shape);
-    void *logical = xmalloc((size_t)count * (size_t)dtype_bytes(t->dtype) + 1);
-    to_typed(t->dtype, from, count, logical);
-    tensor_pack(t, logical, physical);
-    free(logical);
-}
-
-static bool is_nonzero(DType dtype, const char *p)
-{
-    float f;
-    if (dtype == DT_F32) {
-        memcpy(&f, p, sizeof f);
-        return !(f == 0);
-    }
-    for (int i = 0; i < dtype_bytes(dtype); i++)
-        if (p[i])
-            return true;
-    return false;
-}
-
-/* Unpacks into doubles; returns how many halo and padding elements are not zero. */
-static int64_t unpack_doubles(const Tensor *t, const char *physical, double *to)
-{
-    int64_t count = shape_elements(&t->shape), dirty = 0;
-    size_t item = (size_t)dtype_bytes(t->dtype), bytes = tensor_bytes(t);
-    void *logical = xmalloc((size_t)count * item + 1);
-    char *clean = xmalloc(bytes + 1);
-    tensor_unpack(t, physical, logical);
-    tensor_pack(t, logical, clean);
-    for (size_t i = 0; i < bytes; i += item)
-        if (memcmp(clean + i, physical + i, item) != 0 && is_nonzero(t->dtype, physical + i))
-            dirty++;
-    from_typed(t->dtype, logical, count, to);
-    free(logical);
-    free(clean);
-    return dirty;
-}
-
-static bool is_stored(const Node *n)
-{
-    return n->op == OP_STATE || n->op == OP_UPDATE;
-}
-
-/* The value's type with the rows that the trial has. */
-static Tensor tensor_in(const Trial *t, const Node *n)
-{
-    Tensor tensor = is_stored(n) ? storage_tensor(n->storage, t->graph->target) : n->tensor;
-    if (!is_stored(n) && is_per_image(t->graph, n))
-        tensor.shape.dim[0] = t->images;
-    return tensor;
-}
-
-static NincArg place_of(const Graph *g, const Node *n)
-{
-    static const NincRegion regions[] = {
-        [REGION_NONE] = NINC_REGION_NONE,       [REGION_STATE] = NINC_REGION_STATE,
-        [REGION_SHARED] = NINC_REGION_SHARED,   [REGION_CHUNK] = NINC_REGION_CHUNK,
-        [REGION_THREAD] = NINC_REGION_THREAD,   [REGION_PARTIAL] = NINC_REGION_PARTIAL,
-    };
-    NincArg at = {.region = regions[n->place.region],
-                  .offset = n->place.offset,
-                  .per_partial = n->place.bytes};
-    if (is_stored(n))
-        at = (NincArg){.region = NINC_REGION_STATE,
-                       .offset = n->storage->home[g->target].offset};
-    if (at.region == NINC_REGION_NONE)
-        internal_error("node %d (%s) has no place", n->id, op_name(n->op));
-    return at;
+        out[i] = bf16_rounded((float)out[i]); /* what the device sees */
 }
 
 /* ---- one kernel ---- */
@@ -264,71 +135,15 @@ static double *value_in(const Trial *t, const Node *n)
     return is_stored(n) ? eval_state(t->eval, n->storage) : eval_value(t->eval, n);
 }
 
-/* The launch of a kernel in a program. */
-static const NincLaunch *find_launch(const NincProgram *p, const Kernel *k)
-{
-    const NincLaunch *list = k->phase == PHASE_BEFORE  ? p->before
-                             : k->phase == PHASE_CHUNK ? p->chunked
-                                                       : p->after;
-    int count = k->phase == PHASE_BEFORE  ? p->befores
-                : k->phase == PHASE_CHUNK ? p->chunkeds
-                                          : p->afters;
-    for (int i = 0; i < count; i++)
-        if (strcmp(list[i].name, k->name) == 0)
-            return &list[i];
-    internal_error("the plan has no launch of kernel %s", k->name);
-}
-
-static bool is_partial(const Node *n)
-{
-    return n->place.region == REGION_PARTIAL && !is_stored(n);
-}
-
-/* Copies that a reader of the value adds up: on a GPU, the parts that its kernel runs in. */
-static int copies_read(const Verify *v, const Trial *t, const Node *n)
-{
-    if (!is_partial(n))
-        return 1;
-    return v->table->copies(v->device, find_launch(t->program, n->kernel));
-}
-
-static int write_doubles(const Verify *v, const Trial *t, const Node *n, int copy,
-                         const double *value)
-{
-    Tensor tensor = tensor_in(t, n);
-    NincArg at = place_of(t->graph, n);
-    size_t bytes = tensor_bytes(&tensor);
-    void *physical = xmalloc(bytes + 1);
-    pack_doubles(&tensor, value, physical);
-    int status = v->table->write(v->device, &at, copy, physical, (int64_t)bytes);
-    free(physical);
-    return status;
-}
-
-/* Returns how many halo and padding elements are not zero, or -1. */
-static int64_t read_doubles(const Verify *v, const Trial *t, const Node *n, int copy,
-                            double *value)
-{
-    Tensor tensor = tensor_in(t, n);
-    NincArg at = place_of(t->graph, n);
-    size_t bytes = tensor_bytes(&tensor);
-    void *physical = xmalloc(bytes + 1);
-    int64_t dirty = v->table->read(v->device, &at, copy, physical, (int64_t)bytes);
-    if (dirty == 0)
-        dirty = unpack_doubles(&tensor, physical, value);
-    free(physical);
-    return dirty;
-}
-
 /* Partials get random parts each; the evaluator sees their sum in order. */
 static int place_input(Verify *v, const Trial *t, const Node *n)
 {
     int64_t count = eval_elements(t->eval, n);
-    int copies = copies_read(v, t, n), status = 0;
+    int copies = values_copies(&t->values, n), status = 0;
     double *sum = value_in(t, n), *part = xmalloc((size_t)count * sizeof *part + 1);
     for (int c = 0; c < copies && status == 0; c++) {
         fill_value(v, t, n, count, part);
-        status = write_doubles(v, t, n, c, part);
+        status = values_write(&t->values, n, c, part);
         for (int64_t i = 0; i < count; i++)
             sum[i] += part[i];
     }
@@ -350,41 +165,31 @@ static double relative_error(DType dtype, const double *got, const double *want,
 }
 
 /* On a GPU a sum over images comes in as many parts as one run of the kernel leaves. */
-static int compare_output(const Verify *v, const Trial *t, const Node *n, Worst *worst)
+static int compare_output(const Trial *t, const Node *n, Worst *worst)
 {
-    const NincLaunch *launch = find_launch(t->program, t->kernel);
-    int copies = is_partial(n) ? v->table->copies(v->device, launch) : 1;
-    int64_t count = eval_elements(t->eval, n), dirty = 0;
-    double *part = xmalloc((size_t)count * sizeof *part + 1);
+    int64_t count = eval_elements(t->eval, n);
     double *got = xmalloc((size_t)count * sizeof *got + 1);
-    memset(got, 0, (size_t)count * sizeof *got);
-    for (int c = 0; c < copies && dirty >= 0; c++) {
-        int64_t more = read_doubles(v, t, n, c, part);
-        dirty = more < 0 ? -1 : dirty + more;
-        for (int64_t i = 0; i < count; i++)
-            got[i] += part[i];
-    }
+    int64_t dirty = values_read(&t->values, n, got);
     /* The code of a padding lane is that of a window of zeros, not 0; its gradient is zero. */
-    if (n->op != OP_MAXPOOL_CODE)
+    if (n->op != OP_MAXPOOL_CODE && dirty > 0)
         worst->dirty += dirty;
-    double error = relative_error(n->tensor.dtype, got, value_in(t, n), count);
+    double error = dirty < 0 ? 0 : relative_error(n->tensor.dtype, got, value_in(t, n), count);
     if (!worst->node || !(error <= worst->error)) {
         worst->error = error;
         worst->node = n;
     }
-    free(part);
     free(got);
     return dirty < 0 ? -1 : 0;
 }
 
 static int launch_kernel(const Verify *v, const Trial *t)
 {
-    const NincLaunch *launch = find_launch(t->program, t->kernel);
+    const NincLaunch *launch = find_launch(t->values.program, t->kernel);
     bool chunk = t->kernel->phase == PHASE_CHUNK;
     int slices = launch->slices < 1 ? 1 : launch->slices, status = 0;
     for (int s = 0; s < slices && status == 0; s++) {
-        NincRange range = {.images = chunk ? t->images : 0, .slice = s, .slices = slices};
-        status = v->table->launch(v->device, t->program, launch, &range, 0);
+        NincRange range = {.images = chunk ? t->values.images : 0, .slice = s, .slices = slices};
+        status = v->table->launch(v->device, t->values.program, launch, &range, 0);
     }
     return status;
 }
@@ -393,10 +198,10 @@ static void report(Verify *v, const Trial *t, const Worst *w)
 {
     bool ok = w->error <= v->bounds.kernel && w->dirty == 0;
     Text node = {0};
-    node_print(t->graph, w->node, &node);
+    node_print(t->values.graph, w->node, &node);
     v->checked++;
     v->failed += !ok;
-    printf("%-5s %-6s %-34s %-18s %9.2e  %s", ok ? "ok" : "WRONG", t->graph->name,
+    printf("%-5s %-6s %-34s %-18s %9.2e  %s", ok ? "ok" : "WRONG", t->values.graph->name,
            t->kernel->name, class_names[t->kernel->class], w->error,
            op_name(w->node->op == OP_UPDATE ? w->node->in[0]->op : w->node->op));
     if (w->dirty)
@@ -419,7 +224,7 @@ static int trial_images(const Verify *v, const Graph *g, const Kernel *k)
 static int run_trial(Verify *v, const Trial *t, Worst *worst)
 {
     const Kernel *k = t->kernel;
-    if (v->table->poison(v->device, t->program) < 0)
+    if (v->table->poison(v->device, t->values.program) < 0)
         return -1;
     for (int i = 0; i < k->in_count; i++)
         if (place_input(v, t, k->in[i]) < 0)
@@ -429,7 +234,7 @@ static int run_trial(Verify *v, const Trial *t, Worst *worst)
     for (int i = 0; i < k->node_count; i++)
         eval_node(t->eval, k->node[i]);
     for (int i = 0; i < k->out_count; i++)
-        if (compare_output(v, t, k->out[i], worst) < 0)
+        if (compare_output(t, k->out[i], worst) < 0)
             return -1;
     return 0;
 }
@@ -437,8 +242,13 @@ static int run_trial(Verify *v, const Trial *t, Worst *worst)
 static int verify_kernel(Verify *v, const Graph *g, const NincProgram *p, const Kernel *k)
 {
     int images = trial_images(v, g, k);
-    Trial t = {
-        .graph = g, .program = p, .kernel = k, .images = images, .eval = eval_new(g, images)};
+    Trial t = {.values = {.graph = g,
+                          .program = p,
+                          .table = v->table,
+                          .device = v->device,
+                          .images = images},
+               .kernel = k,
+               .eval = eval_new(g, images)};
     Worst worst = {0};
     int status = run_trial(v, &t, &worst);
     if (status == 0 && worst.node)
@@ -466,56 +276,36 @@ static void check_number(Verify *v, const Graph *g, const char *what, double err
 }
 
 /* Random state on both sides. The copy is what movements are measured from. */
-static int place_state(Verify *v, const Graph *g, Eval *e)
+static int place_state(Verify *v, const Values *at, Eval *e)
 {
-    const Module *m = g->module;
-    int status = 0;
-    for (int i = 0; i < m->storage_count && status == 0; i++) {
+    const Module *m = at->graph->module;
+    for (int i = 0; i < m->storage_count; i++) {
         const Storage *s = m->storage[i];
-        Tensor home = storage_tensor(s, g->target);
-        int64_t count = shape_elements(&home.shape);
+        int64_t count = shape_elements(&s->tensor.shape);
         double *value = eval_state(e, s);
         for (int64_t k = 0; k < count; k++)
             value[k] = storage_value(s, &v->random);
-        size_t bytes = tensor_bytes(&home);
-        void *physical = xmalloc(bytes + 1);
-        pack_doubles(&home, value, physical);
-        status = v->table->write_state(v->device, s->home[g->target].offset, physical,
-                                       (int64_t)bytes);
-        free(physical);
+        if (values_write_storage(at, s, value) < 0)
+            return -1;
     }
-    return status;
-}
-
-/* 1 when a padding lane of the storage is not zero. */
-static int read_storage(const Verify *v, const Graph *g, const Storage *s, double *out)
-{
-    Tensor home = storage_tensor(s, g->target);
-    size_t bytes = tensor_bytes(&home);
-    char *physical = xmalloc(bytes + 1);
-    int status =
-        v->table->read_state(v->device, s->home[g->target].offset, physical, (int64_t)bytes);
-    if (status == 0 && unpack_doubles(&home, physical, out) > 0) {
-        printf("WRONG padding of %s is not zero\n", s->name);
-        status = 1;
-    }
-    free(physical);
-    return status;
+    return 0;
 }
 
 /* The worst error of all storage, relative to how far each moved. */
-static int compare_state(Verify *v, const Graph *g, Eval *e, double *const *before)
+static int compare_state(Verify *v, const Values *at, Eval *e, double *const *before)
 {
-    const Module *m = g->module;
+    const Module *m = at->graph->module;
     double worst = 0;
-    int status = 0;
-    for (int i = 0; i < m->storage_count && status >= 0; i++) {
+    int64_t dirty = 0;
+    for (int i = 0; i < m->storage_count && dirty >= 0; i++) {
         const Storage *s = m->storage[i];
         int64_t count = shape_elements(&s->tensor.shape);
         double *got = xmalloc((size_t)count * sizeof *got + 1), *want = eval_state(e, s);
         double difference = 0, moved = 0;
-        status = read_storage(v, g, s, got);
-        v->failed += status > 0;
+        dirty = values_read_storage(at, s, got);
+        if (dirty > 0)
+            printf("WRONG padding of %s is not zero\n", s->name);
+        v->failed += dirty > 0;
         for (int64_t k = 0; k < count; k++) {
             difference += (got[k] - want[k]) * (got[k] - want[k]);
             moved += (want[k] - before[i][k]) * (want[k] - before[i][k]);
@@ -525,9 +315,38 @@ static int compare_state(Verify *v, const Graph *g, Eval *e, double *const *befo
             worst = error;
         free(got);
     }
-    if (status >= 0)
-        check_number(v, g, "parameters and moments", worst, v->bounds.state);
-    return status < 0 ? -1 : 0;
+    if (dirty < 0)
+        return -1;
+    check_number(v, at->graph, "parameters and moments", worst, v->bounds.state);
+    return 0;
+}
+
+/* The worst error of the gradients that lie in memory after the step. */
+static int compare_gradients(Verify *v, const Values *at, Eval *e)
+{
+    const Module *m = at->graph->module;
+    double worst = 0;
+    int count = 0;
+    char what[48];
+    for (int i = 0; i < m->storage_count; i++) {
+        const Node *n = gradient_of(at->graph, m->storage[i]);
+        if (m->storage[i]->role == ROLE_MOMENT || !n)
+            continue;
+        int64_t elements = eval_elements(e, n);
+        double *got = xmalloc((size_t)elements * sizeof *got + 1);
+        int64_t dirty = values_read(at, n, got);
+        double error = relative_error(n->tensor.dtype, got, eval_value(e, n), elements);
+        if (!(error <= worst))
+            worst = error;
+        free(got);
+        if (dirty < 0)
+            return -1;
+        count++;
+    }
+    snprintf(what, sizeof what, "gradients of %d parameters", count);
+    if (count > 0)
+        check_number(v, at->graph, what, worst, v->bounds.state);
+    return 0;
 }
 
 static double **copy_state(const Module *m, Eval *e)
@@ -589,8 +408,10 @@ static int verify_step(Verify *v, const Graph *g, const NincProgram *p, const Da
     StepInput input = {
         .data = data, .index = order, .valid = valid, .lr = (float)LEARNING_RATE, .step = STEP};
     Metrics discarded;
+    Values at = {
+        .graph = g, .program = p, .table = v->table, .device = v->device, .images = valid};
     Eval *e = eval_new(g, valid);
-    int status = place_state(v, g, e);
+    int status = place_state(v, &at, e);
     double **before = copy_state(g->module, e);
     set_inputs(g, e, &input);
     if (status == 0)
@@ -602,8 +423,10 @@ static int verify_step(Verify *v, const Graph *g, const NincProgram *p, const Da
     if (status == 0) {
         eval_run(e);
         compare_metrics(v, g, e, valid);
-        status = compare_state(v, g, e, before);
+        status = compare_gradients(v, &at, e);
     }
+    if (status == 0)
+        status = compare_state(v, &at, e, before);
     free_state(g->module, before);
     eval_free(e);
     return status;

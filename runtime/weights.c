@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-Weights *weights_new(const NincModel *model)
+static Weights *allocate(const NincModel *model, bool moments)
 {
     Weights *w = xmalloc(sizeof *w);
     w->model = model;
@@ -16,7 +16,7 @@ Weights *weights_new(const NincModel *model)
     for (int i = 0; i < model->storages; i++) {
         const NincStorage *s = &model_storage(model)[i];
         size_t count = (size_t)shape_elements(&s->tensor.shape);
-        if (s->role == NINC_ROLE_MOMENT)
+        if (s->role == NINC_ROLE_MOMENT && !moments)
             continue;
         w->value[i] = calloc(count, sizeof(float));
         if (!w->value[i]) {
@@ -27,6 +27,16 @@ Weights *weights_new(const NincModel *model)
         }
     }
     return w;
+}
+
+Weights *weights_new(const NincModel *model)
+{
+    return allocate(model, false);
+}
+
+Weights *weights_new_with_moments(const NincModel *model)
+{
+    return allocate(model, true);
 }
 
 void weights_free(Weights *w)
@@ -90,6 +100,22 @@ int weights_from_device(Weights *w, const DeviceTable *table, Device *device)
     return status;
 }
 
+int weights_check_finite(const Weights *w)
+{
+    const NincStorage *storage = model_storage(w->model);
+    for (int i = 0; i < w->model->storages; i++) {
+        int64_t count = w->value[i] ? shape_elements(&storage[i].tensor.shape) : 0, bad = 0;
+        for (int64_t k = 0; k < count; k++)
+            bad += !isfinite(w->value[i][k]);
+        if (bad > 0)
+            return fault("%lld of %lld values of %s are not finite after the last step; training "
+                         "stops and saves nothing more; try a smaller --lr, another --init or "
+                         "another --seed",
+                         (long long)bad, (long long)count, storage[i].name);
+    }
+    return 0;
+}
+
 static void fill_uniform(Random *r, float *value, int64_t count, double bound)
 {
     for (int64_t i = 0; i < count; i++)
@@ -130,7 +156,59 @@ void weights_init(Weights *w, uint64_t seed)
 {
     for (int i = 0; i < w->model->storages; i++) {
         Random r = random_stream(seed, STREAM_INIT + (uint64_t)i);
-        if (w->value[i])
+        if (w->value[i] && model_storage(w->model)[i].role != NINC_ROLE_MOMENT)
             init_storage(w->model, &model_storage(w->model)[i], &r, w->value[i]);
     }
+}
+
+/* ---- files ---- */
+
+/* The parameters, or the moments, as a file holds them; free(list.item). */
+static TensorList tensor_list(const Weights *w, bool moments)
+{
+    const NincModel *model = w->model;
+    TensorList list = {.what = moments ? "the optimizer's state" : "the parameters",
+                       .model = model->name,
+                       .item = xmalloc((size_t)(model->storages + 1) * sizeof *list.item)};
+    for (int i = 0; i < model->storages; i++) {
+        const NincStorage *s = &model_storage(model)[i];
+        if (w->value[i] && (s->role == NINC_ROLE_MOMENT) == moments)
+            list.item[list.count++] = (NamedTensor){s->name, s->tensor.shape, w->value[i]};
+    }
+    return list;
+}
+
+typedef int TensorsFn(const char *path, const TensorList *list);
+
+static int on_file(TensorsFn *what, const char *path, const Weights *w, bool moments)
+{
+    TensorList list = tensor_list(w, moments);
+    int status = what(path, &list);
+    free(list.item);
+    return status;
+}
+
+int safetensors_read(const char *path, Weights *w)
+{
+    return on_file(tensors_read, path, w, false);
+}
+
+int safetensors_read_partial(const char *path, Weights *w)
+{
+    return on_file(tensors_read_partial, path, w, false);
+}
+
+int safetensors_write(const char *path, const Weights *w)
+{
+    return on_file(tensors_write, path, w, false);
+}
+
+int moments_read(const char *path, Weights *w)
+{
+    return on_file(tensors_read, path, w, true);
+}
+
+int moments_write(const char *path, const Weights *w)
+{
+    return on_file(tensors_write, path, w, true);
 }

@@ -449,10 +449,18 @@ static int fake_time_end(GpuMachine *m, double *seconds)
     return fails("time_end") ? -1 : 0;
 }
 
+static int fake_use(GpuMachine *m)
+{
+    (void)m;
+    note("use\n");
+    return fails("use") ? -1 : 0;
+}
+
 static const GpuDriver fake_driver = {
     .name = "fake",
     .open = fake_open,
     .close = fake_close,
+    .use = fake_use,
     .alloc = fake_alloc,
     .free = fake_free,
     .copy_in = fake_copy_in,

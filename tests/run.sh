@@ -65,8 +65,10 @@ for program in "$BUILD"/tests/test_*; do
     [[ -x $program && -f $program && $program != *.[od] ]] || continue
     wanted "${program##*/}" && run_program "$program"
 done
-for script in golden roundtrip test_codegen test_badinput test_options test_cli kernels parity \
-    test_races test_aarch64 parity_sim test_faults test_device test_sim sim_kernels test_cuda; do
+for script in golden roundtrip test_codegen test_badinput test_options test_cli test_system \
+    test_deb test_library test_predict test_resume test_crash test_tensorboard test_export \
+    test_pytorch kernels parity test_races test_aarch64 parity_sim test_faults test_device \
+    test_sim sim_kernels test_cuda; do
     [ -x "tests/$script.sh" ] && wanted $script && run_script "tests/$script.sh"
 done
 

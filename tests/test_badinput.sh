@@ -104,4 +104,34 @@ rejects many_layers 1004:3 'more than 1000 layers'
 rejects long_name 1:1 'the model file needs the key'
 repeat 900000 'n' >"$work/long_word.yaml"
 rejects long_word 1:1 'the model file must be a mapping'
+
+# ---- IR that promises what no kernel keeps: a sum in parts is whole in the update alone ----
+
+"$NINC" --emit=ir --target=cpu models/nin_fashion.yaml >"$work/sound.ir"
+part=$(sed -n 's/^ *%\([0-9]*\) *: f32\[10\].* = bias_grad .* at partial.*/\1/p' "$work/sound.ir")
+
+# parts NAME MESSAGE SED-SCRIPT
+parts() {
+    sed -e "$3" "$work/sound.ir" >"$work/$1.ir"
+    check "$1" refused "$work/$1.ir" "$2"
+}
+
+refused() {
+    if "$NINC" --check --color=never "$1" 2>"$work/stderr"; then
+        echo "accepted"
+        return 1
+    fi
+    cat "$work/stderr"
+    grep -q "$2" "$work/stderr"
+}
+
+parts returned_in_parts 'returned, but lies in parts' "0,/return loss/s/logits=.*/&, x=%$part/"
+parts read_in_parts 'only an update kernel adds up' "
+0,/chunk=64 shared=/s/shared=[0-9]*/shared=9100000/
+0,/kernel update update/{/kernel update update/i\\
+  kernel extra generic after (%$part) -> (%900) {\\
+    %900 : f32[10] {vector 16} = relu %$part at shared+9000000:64\\
+  }
+}
+0,/return loss/s/logits=.*/&, x=%900/"
 finish

@@ -246,6 +246,23 @@ START_TEST(test_calls_of_a_step)
 }
 END_TEST
 
+/* Images that changed go to the place of the old ones, where the captured step finds them. */
+START_TEST(test_new_edition)
+{
+    Device *d = opened(false);
+    Dataset data = random_data(5, SPLIT_TEST);
+    StepInput input = step_on(&data, 2);
+    ck_assert_int_eq(table.step(d, &target()->eval, &input), 0);
+    data.edition++;
+    forget_log();
+    ck_assert_int_eq(table.use(d), 0);
+    ck_assert_int_eq(table.step(d, &target()->eval, &input), 0);
+    ck_assert_str_eq(fake.log, "use\nwait\nin\nslot 2\nsend 2\nslot 3\nsend 3\ngraph\n");
+    table.close(d);
+    dataset_free(&data);
+}
+END_TEST
+
 /* Whole and partial batches, and a gradient in fewer parts. */
 START_TEST(test_step_like_cpu)
 {
@@ -645,10 +662,15 @@ START_TEST(test_fault_hold)
 {
     char text[32];
     catch_errors();
-    fault_hold(text, sizeof text);
+    Messages before = fault_silence(text, sizeof text);
     fault("first of %d", 2);
     fault("second");
-    fault_hold(NULL, 0);
+    notice("silent");
+    Messages inner = fault_hold(NULL, 0);
+    notice("silent still");
+    detail("and this\n");
+    fault_release(inner);
+    fault_release(before);
     ck_assert_str_eq(caught(), "");
     ck_assert_str_eq(text, "first of 2");
     catch_errors();
@@ -674,6 +696,7 @@ static Suite *suite(void)
     tcase_add_test(t, test_too_little_memory);
     tcase_add_test(t, test_no_room_for_data);
     tcase_add_test(t, test_calls_of_a_step);
+    tcase_add_test(t, test_new_edition);
     tcase_add_test(t, test_step_like_cpu);
     tcase_add_test(t, test_scattered_scalars);
     tcase_add_test(t, test_training_like_cpu);

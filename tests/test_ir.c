@@ -3,6 +3,21 @@
 
 static const Loc nowhere;
 
+/* What would end the program comes back to who asked for it. */
+START_TEST(what_would_end_the_program_comes_back)
+{
+    Rescue rescue;
+    ck_assert_ptr_null(rescue_set(&rescue));
+    if (setjmp(rescue.back) == 0)
+        internal_error("%d apples", 3);
+    ck_assert_str_eq(rescue.text, "internal error: what_would_end_the_program_comes_back_fn: 3 apples");
+    if (setjmp(rescue.back) == 0)
+        xmalloc(SIZE_MAX / 2);
+    ck_assert_ptr_nonnull(strstr(rescue.text, "out of memory"));
+    ck_assert_ptr_eq(rescue_set(NULL), &rescue);
+}
+END_TEST
+
 /* A module read from text: at stage planned, with kernels of all phases. */
 typedef struct Planned {
     Text text;
@@ -424,6 +439,7 @@ static TCase *rest_case(void)
     tcase_add_test(tests, pools_grow_and_align);
     tcase_add_test(tests, doubles_are_printed_shortest);
     tcase_add_test(tests, twenty_diagnostics_are_kept);
+    tcase_add_test(tests, what_would_end_the_program_comes_back);
     return tests;
 }
 

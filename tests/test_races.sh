@@ -20,7 +20,7 @@ link() {
     "$NINC" "-O$level" --target=cpu "$@" --emit=c "$model" >"$work/model.c" &&
         "$NINC" "-O$level" --target=cpu "$@" --emit=plan "$model" >"$work/plan.c" &&
         $sanitized -Dninc_cpu_avx512=ninc_cpu_baseline -Dninc_cpu_avx2=ninc_cpu_baseline \
-            -Dninc_cpu_neon=ninc_cpu_baseline -o "$work/races" tests/races.c \
+            -Dninc_cpu_neon=ninc_cpu_baseline -o "$work/races" tests/races.c tests/team.c \
             "$work/model.c" "$work/plan.c" "$work/cpu.o" "${library[@]}" -lpthread -lm
 }
 
@@ -44,6 +44,35 @@ without_wait() {
         grep -q 'data race' "$work/races.log"
 }
 
+# The network of a library, used by several threads: the functions behind those that it exports. Of
+# the runtime only what a CPU runs is instrumented.
+library_races() {
+    local model=tests/pytorch/pools_sgd source objects=()
+    link 2 $model.yaml && "$BUILD/parity_tool" init $model.json "$work/weights" || return 1
+    cat >"$work/network.h" <<'END'
+#include "runtime/library.h"
+typedef struct Library library_network;
+enum { LIBRARY_HEIGHT = 28, LIBRARY_WIDTH = 28, LIBRARY_CHANNELS = 1, LIBRARY_CLASSES = 10 };
+enum { LIBRARY_BATCH = 4 };
+END
+    cat >"$work/texts.c" <<'END'
+#include "runtime/plan.h"
+const char ninc_cuda_text[] = "";
+const size_t ninc_cuda_length = 0;
+const NincCubin ninc_cubins[] = {{.kernel = NULL}};
+END
+    for source in runtime/{library,devices,weights,safetensors,files,random}.c \
+        "${library[@]}" tests/team.c "$work/model.c" "$work/plan.c" "$work/texts.c"; do
+        objects+=("$work/tsan-$(basename "$source").o")
+        $sanitized -I. -Dninc_cpu_avx512=ninc_cpu_baseline -Dninc_cpu_avx2=ninc_cpu_baseline \
+            -Dninc_cpu_neon=ninc_cpu_baseline -c -o "${objects[-1]}" "$source" || return 1
+    done
+    $sanitized -I. -DNAME=library -DCONSTANTS=LIBRARY -include "$work/network.h" \
+        -o "$work/network" tests/library_client.c "$work/cpu.o" "${objects[@]}" \
+        "$BUILD/libninc_runtime.a" -ljansson -lz -lpthread -ldl -lm &&
+        NINC_CPU_LEVEL=baseline "$work/network" threads "$work/weights"
+}
+
 echo 'int main(void) { return 0; }' >"$work/empty.c"
 if ! $sanitized -o "$work/empty" "$work/empty.c" 2>/dev/null || ! "$work/empty"; then
     skip "steps under ThreadSanitizer" "$compiler does not have it here"
@@ -56,5 +85,10 @@ check "no races: one op a kernel" races 0 tests/pytorch/strides_sgd.yaml
 wide_network >"$work/wide.yaml"
 check "no races: in tiles, sums in parts" races 2 "$work/wide.yaml"
 check "no races: chunks" races_of_chunks tests/pytorch/pools_adam.yaml
+if [[ $BUILD = *asan* ]]; then
+    skip "no races: a library" "the rest of the runtime has other sanitizers"
+else
+    check "no races: a library" library_races
+fi
 check "a race is found" without_wait
 finish

@@ -420,11 +420,11 @@ END_TEST
 START_TEST(test_safetensors_misfits)
 {
     expect_header_fault("{" WEIGHT("[3,1,4,4]", "0", "192") "}", 192,
-                        "tensor fc.bias (3) is missing");
+                        "tensor fc.bias is missing");
     expect_header_fault("{" WEIGHT("[3,16]", "0", "192") "," BIAS("F32", "192", "204") "}", 204,
                         "has shape 3x16, the model needs 3x1x4x4");
-    expect_header_fault("{" WEIGHT("[3,1,4,4]", "0", "192") "," BIAS("BF16", "192", "198") "}", 198,
-                        "dtype BF16");
+    expect_header_fault("{" WEIGHT("[3,1,4,4]", "0", "192") "," BIAS("I16", "192", "198") "}", 198,
+                        "dtype I16");
     expect_header_fault(
         "{" WEIGHT("[3,1,4,4]", "0", "192") "," BIAS(
             "F32", "192",
@@ -437,6 +437,35 @@ START_TEST(test_safetensors_misfits)
     catch_errors();
     ck_assert_int_eq(safetensors_read(directory, w), -1);
     expect_error(directory);
+    weights_free(w);
+}
+END_TEST
+
+/* The tensors of the tiny model as doubles and as 16-bit floats. */
+START_TEST(test_safetensors_dtypes)
+{
+    static const uint16_t half[] = {0x3c00, 0xc100, 0x0001}, brain[] = {0x3f80, 0xc020, 0x0001};
+    static const float as_half[] = {1, -2.5f, 0x1p-24f}, as_brain[] = {1, -2.5f, 0x1p-133f};
+    char bytes[1024] = {0};
+    Weights *w = weights_new(&ninc_model);
+    for (int brains = 0; brains < 2; brains++) {
+        int length = snprintf(
+            bytes + 8, sizeof bytes - 8,
+            "{\"fc.weight\":{\"dtype\":\"F64\",\"shape\":[3,1,4,4],\"data_offsets\":[0,384]},"
+            "\"fc.bias\":{\"dtype\":\"%s\",\"shape\":[3],\"data_offsets\":[384,390]}}",
+            brains ? "BF16" : "F16");
+        bytes[0] = (char)length;
+        double *weight = xmalloc(384);
+        for (int i = 0; i < 48; i++)
+            weight[i] = i + 0.1;
+        memcpy(bytes + 8 + length, weight, 384);
+        memcpy(bytes + 8 + length + 384, brains ? brain : half, 6);
+        free(weight);
+        write_file("dtypes.safetensors", bytes, (size_t)length + 8 + 390);
+        ck_assert_int_eq(safetensors_read(at("dtypes.safetensors"), w), 0);
+        ck_assert(w->value[0][47] == 47.1f);
+        ck_assert_mem_eq(w->value[1], brains ? as_brain : as_half, sizeof as_half);
+    }
     weights_free(w);
 }
 END_TEST
@@ -481,14 +510,14 @@ START_TEST(test_json_lines)
                   .images_per_second = INFINITY};
     ck_assert_str_eq(json_number(0.1, number), "0.1");
     ck_assert_str_eq(json_number(-INFINITY, number), "null");
-    ck_assert_int_eq(log_open(&log, at("log.jsonl"), false), 0);
+    ck_assert_int_eq(log_open(&log, &(LogOptions){.json = at("log.jsonl")}, NULL), 0);
     ck_assert_int_eq(log_train(&log, &e), 0);
     char *text = read_file("log.jsonl", &count); /* before closing: flushed a line */
     ck_assert_str_eq(text, "{\"event\":\"train\",\"step\":100,\"epoch\":0,\"loss\":null,"
                            "\"accuracy\":0.25,\"lr\":0.001,\"images_per_second\":null}\n");
     free(text);
     e.loss = 2;
-    ck_assert_int_eq(log_eval(&log, &e), 0);
+    ck_assert_int_eq(log_eval(&log, &e, NULL), 0);
     ck_assert_int_eq(log_close(&log), 0);
     text = read_file("log.jsonl", &count);
     ck_assert_ptr_nonnull(strstr(text, "\n{\"event\":\"eval\",\"step\":100,\"epoch\":0,\"loss\":2,"
@@ -747,12 +776,16 @@ START_TEST(test_max_steps_and_checkpoint)
     o.max_steps = 41;
     o.checkpoint_dir = strcpy(checkpoints, at("checkpoints"));
     ck_assert_int_eq(train_quietly(&o), 0);
-    x = read_file("checkpoints/model.safetensors", &a);
+    x = read_file("checkpoints/latest/model.safetensors", &a);
     y = read_file("same.safetensors", &b);
     ck_assert_mem_eq(x, y, a);
     free(x);
     free(y);
     o.no_shuffle = true;
+    catch_errors();
+    ck_assert_int_eq(train_quietly(&o), 1);
+    expect_error("holds the checkpoints of another run");
+    o.checkpoint_dir = NULL;
     ck_assert_int_eq(train_quietly(&o), 0);
 }
 END_TEST
@@ -772,6 +805,7 @@ static Suite *runtime_suite(void)
                                   test_safetensors_round_trip,
                                   test_safetensors_lies,
                                   test_safetensors_misfits,
+                                  test_safetensors_dtypes,
                                   test_write_faults,
                                   test_json_lines,
                                   test_state_border,

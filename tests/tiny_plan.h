@@ -203,7 +203,8 @@ static const NincLaunch tiny_cuda_eval_after[] = {
     {"eval_metrics", 4, tiny_metrics_args, 5, 1, false, tiny_simple, 1}};
 
 const NincModel ninc_model = {
-    .name = "tiny", .dataset = "idx", .image_h = TINY_SIDE, .image_w = TINY_SIDE, .image_c = 1,
+    .name = "tiny", .dataset = "idx", .recipe = "batch 7\nparameter fc.weight 3x1x4x4\n",
+    .image_h = TINY_SIDE, .image_w = TINY_SIDE, .image_c = 1,
     .classes = TINY_CLASSES, .lr = 0.5, .epochs = 2, .log_every = 10, .checkpoint_every = 20,
     .init = NINC_INIT_PYTORCH, .storages = 2,
     .target = {[NINC_CPU] = {

@@ -1,48 +1,15 @@
-/* What the tests of devices share: a step of tiny_plan.h's model on any of them, and the messages
- * that a call prints. Include it in one file of a program only. */
+/* What the tests of devices share: a step of tiny_plan.h's model on any of them. Include it in one
+ * file of a program only. */
 #ifndef NINC_TINY_STEP_H
 #define NINC_TINY_STEP_H
 
 #include "../ir/ir.h"
 #include "../runtime/runtime.h"
+#include "messages.h"
 #include "tiny_plan.h"
 
 #include <check.h>
 #include <stdlib.h>
-#include <unistd.h>
-
-/* ---- messages ---- */
-
-static FILE *messages;
-static int kept_stderr;
-
-static void catch_errors(void)
-{
-    fflush(stderr);
-    messages = tmpfile();
-    ck_assert_ptr_nonnull(messages);
-    kept_stderr = dup(STDERR_FILENO);
-    dup2(fileno(messages), STDERR_FILENO);
-}
-
-/* The messages since catch_errors, valid until the next call. */
-static const char *caught(void)
-{
-    static char text[4096];
-    fflush(stderr);
-    dup2(kept_stderr, STDERR_FILENO);
-    close(kept_stderr);
-    rewind(messages);
-    text[fread(text, 1, sizeof text - 1, messages)] = '\0';
-    fclose(messages);
-    return text;
-}
-
-static void expect_error(const char *wanted)
-{
-    const char *text = caught();
-    ck_assert_msg(strstr(text, wanted), "expected '%s' in: %s", wanted, text);
-}
 
 /* ---- a step ---- */
 
@@ -77,7 +44,7 @@ static void send_weights(const DeviceTable *to, Device *d)
 }
 
 /* Loss and weights after one step over `valid` images; the rows past them must count nothing. */
-static double step_loss(const DeviceTable *on, int threads, int valid, Weights *after)
+static inline double step_loss(const DeviceTable *on, int threads, int valid, Weights *after)
 {
     DeviceOptions options = {.threads = threads, .with_train = true};
     Device *d = on->open(&ninc_model, &options);
@@ -95,7 +62,7 @@ static double step_loss(const DeviceTable *on, int threads, int valid, Weights *
     return m.loss / valid;
 }
 
-static void expect_weights(const Weights *got, const Weights *want)
+static inline void expect_weights(const Weights *got, const Weights *want)
 {
     for (int i = 0; i < TINY_CLASSES * TINY_PIXELS; i++)
         ck_assert(fabs(got->value[0][i] - want->value[0][i]) <= 1e-6);

@@ -103,7 +103,7 @@ static void emit_kernel(CudaEmitter *e, int number, Text *to)
 /* Logits of a row as they lie in memory; 0 where the graph does not return them. */
 static int logits_in_row(const Module *m)
 {
-    const Node *logits = graph_find_output(module_find_graph(m, "train", TARGET_CUDA), "logits");
+    const Node *logits = graph_find_output(module_find_graph(m, "eval", TARGET_CUDA), "logits");
     return logits ? cuda_channels(logits) : 0;
 }
 
@@ -221,7 +221,7 @@ static int emit_kernels(Pool *pool, const Module *m, Text *out)
 
 void emit_cuda(const Module *m, Text *out)
 {
-    if (!module_find_graph(m, "train", TARGET_CUDA))
+    if (!module_find_graph(m, "eval", TARGET_CUDA))
         internal_error("the module has no CUDA graphs");
     Pool *pool = pool_new();
     text_append(out,

@@ -85,7 +85,7 @@ class Network(nn.Module):
                          pair(p.get("stride", 1)), pair(p.get("padding", 0)),
                          bias=p.get("bias", True))
         self.convs[p["name"]] = conv
-        self.add_module(p["name"].replace(".", "_"), conv)
+        self.attach(p["name"], conv)
         self.steps.append((kind, p))
         fan_in = channels * math.prod(conv.kernel_size)
         with torch.no_grad():
@@ -94,6 +94,16 @@ class Network(nn.Module):
                 self.fan_in[name] = fan_in
                 parameter.copy_(torch.tensor(initial(name, tuple(parameter.shape), fan_in)))
         return p["out_channels"]
+
+    def attach(self, name, conv):
+        """As part NAME of nested modules, so that state_dict() has the model file's keys."""
+        at = self
+        *path, last = name.split(".")
+        for part in path:
+            if part not in at._modules:
+                at.add_module(part, nn.Module())
+            at = at._modules[part]
+        at.add_module(last, conv)
 
     def named(self):
         return [(f"{name}.{key}", p) for name, conv in self.convs.items()

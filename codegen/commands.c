@@ -1,0 +1,198 @@
+/* The C compiler: the CPU's kernels for every instruction set, in parallel, and the linking. */
+#include "build.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { MAX_ARGUMENTS = 96 };
+
+/* One instruction set and the flags that select it. */
+typedef struct Variant {
+    const char *name, *flags;
+    bool bf16; /* of use to bf16 maps alone */
+} Variant;
+
+#define AVX512_FLAGS \
+    "-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mprefer-vector-width=512"
+
+static const Variant variants[] = {
+#if defined(__aarch64__)
+    {"neon", "", false},
+#elif defined(__x86_64__)
+    {"amx", AVX512_FLAGS " -mavx512bf16 -mamx-tile -mamx-bf16", true},
+    {"avx512bf16", AVX512_FLAGS " -mavx512bf16", true},
+    {"avx512", AVX512_FLAGS, false},
+    {"avx2", "-mavx2 -mfma", false},
+    {"baseline", "", false},
+#else
+    {"baseline", "", false},
+#endif
+};
+
+enum { VARIANTS = sizeof variants / sizeof *variants };
+
+_Static_assert((int)VARIANTS < (int)MAX_OBJECTS, "an object for each variant, and one of the plan");
+
+/* Kernels: no errno and no traps, so that loops with sqrt and division become vectors; sums keep
+ * their order. */
+static const char kernel_flags[] =
+    "-std=gnu11 -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math -g0";
+
+/* Splits at blanks; every word is a pool string. */
+static int add_words(Pool *pool, char **argv, int argc, const char *words)
+{
+    for (const char *p = words; *p;) {
+        size_t n = strcspn(p, " \t");
+        if (n > 0 && argc < MAX_ARGUMENTS - 1)
+            argv[argc++] = pool_format(pool, "%.*s", (int)n, p);
+        p += n + (p[n] != '\0');
+    }
+    argv[argc] = NULL;
+    return argc;
+}
+
+static const char *compiler(void)
+{
+    const char *cc = getenv("CC");
+    return cc && cc[strspn(cc, " \t")] ? cc : "cc";
+}
+
+/* A command line: CC flags path... libraries. */
+typedef struct Command {
+    const char *flags, *const *path, *libraries; /* path ends with NULL */
+    bool silent;                                 /* nobody is to see what it says */
+} Command;
+
+/* Returns the process, or -1. */
+static pid_t start(Build *b, const Command *command)
+{
+    char *argv[MAX_ARGUMENTS];
+    int argc = add_words(b->pool, argv, 0, compiler());
+    argc = add_words(b->pool, argv, argc, command->flags);
+    for (const char *const *path = command->path; *path && argc < MAX_ARGUMENTS - 1; path++)
+        argv[argc++] = (char *)*path;
+    add_words(b->pool, argv, argc, command->libraries);
+    if (b->options->verbose) {
+        for (char **a = argv; *a; a++)
+            fprintf(stderr, "%s%s", a == argv ? "" : " ", *a);
+        fprintf(stderr, "\n");
+    }
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid < 0) {
+        build_failed("start", argv[0]);
+    } else if (pid == 0) {
+        if (command->silent && !freopen("/dev/null", "w", stderr))
+            _exit(127);
+        execvp(argv[0], argv);
+        fprintf(stderr, "ninc: error: cannot run the C compiler '%s': %s; install gcc, or set CC\n",
+                argv[0], strerror(errno));
+        _exit(127);
+    }
+    return pid;
+}
+
+static int finish(pid_t pid, const char *what)
+{
+    int status;
+    if (pid < 0)
+        return -1;
+    for (;;) {
+        if (build_stopped())
+            kill(pid, SIGTERM);
+        if (waitpid(pid, &status, 0) >= 0)
+            break;
+        if (errno != EINTR)
+            return build_failed("wait for", what);
+    }
+    if (build_stopped())
+        return -1;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return 0;
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 127)
+        fprintf(stderr, "ninc: error: the C compiler '%s' failed on %s\n", compiler(), what);
+    return -1;
+}
+
+/* An object file and the process that makes it. */
+typedef struct Job {
+    const char *object, *source;
+    pid_t process;
+} Job;
+
+static Job start_object(Build *b, const char *name, const char *source, const char *flags)
+{
+    Job job = {scratch_path(b, pool_format(b->pool, "%s.o", name)),
+               pool_format(b->pool, "%s/%s", b->scratch, source), -1};
+    const char *paths[] = {job.object, job.source, NULL};
+    Command command = {pool_format(b->pool, "%s -c -o", flags), paths, "", false};
+    job.process = start(b, &command);
+    return job;
+}
+
+int compile_objects(Build *b, const char *flags, const char **object)
+{
+    Job job[MAX_OBJECTS];
+    const Graph *eval = module_find_graph(b->module, "eval", TARGET_CPU);
+    int jobs = 0, result = 0;
+    for (int i = 0; i < (int)VARIANTS && eval; i++)
+        if (!variants[i].bf16 || graph_has_bf16(eval))
+            job[jobs++] =
+                start_object(b, variants[i].name, model_file(b, "c"),
+                             pool_format(b->pool, "%s %s %s -DNINC_LEVEL=%s", kernel_flags, flags,
+                                         variants[i].flags, variants[i].name));
+    job[jobs++] =
+        start_object(b, "plan", "plan.c", pool_format(b->pool, "-std=gnu11 -O1 -g0 %s", flags));
+    for (int i = 0; i < jobs; i++) {
+        object[i] = job[i].object;
+        result |= finish(job[i].process, job[i].source);
+    }
+    return result == 0 ? jobs : -1;
+}
+
+int compiler_run(Build *b, const char *what, const char *flags, const char *const *path,
+                 const char *libraries)
+{
+    Command command = {flags, path, libraries, false};
+    return finish(start(b, &command), what);
+}
+
+/* Whether the compiler finds lib<name>.a, so that what is linked can carry the library along. */
+static bool has_static(Build *b, const char *name)
+{
+    char *command =
+        pool_format(b->pool, "%s -print-file-name=lib%s.a 2>/dev/null", compiler(), name);
+    char path[4096] = "";
+    FILE *p = popen(command, "r");
+    bool found = p && fgets(path, sizeof path, p) && path[0] == '/';
+    if (p)
+        pclose(p);
+    return found;
+}
+
+const char *static_library(Build *b, const char *name)
+{
+    return pool_format(b->pool, has_static(b, name) ? "-l:lib%s.a" : "-l%s", name);
+}
+
+/* Whether lib<name>.a was compiled for shared libraries: whether it makes one. */
+static bool is_position_independent(Build *b, const char *name)
+{
+    const char *path[] = {scratch_path(b, "trial.so"), NULL};
+    Command command = {"-shared -o", path,
+                       pool_format(b->pool, "-Wl,--whole-archive -l:lib%s.a", name), true};
+    int status;
+    pid_t pid = start(b, &command);
+    return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) &&
+           WEXITSTATUS(status) == 0;
+}
+
+const char *shared_library(Build *b, const char *name)
+{
+    bool whole = has_static(b, name) && is_position_independent(b, name);
+    return pool_format(b->pool, whole ? "-l:lib%s.a" : "-l%s", name);
+}

@@ -1,0 +1,187 @@
+/* From the planned module to the forward pass as a shared library, with its header and a pkg-config
+ * file. The texts of codegen/library hold @words@ that stand for what the model says. */
+#include "build.h"
+
+#include <ctype.h>
+#include <string.h>
+
+/* ---- the forward pass alone ---- */
+
+static void drop_training(Module *m)
+{
+    int graphs = 0, storages = 0;
+    for (int i = 0; i < m->graph_count; i++)
+        if (strcmp(m->graph[i]->name, "train") != 0)
+            m->graph[graphs++] = m->graph[i];
+    for (int i = 0; i < m->storage_count; i++)
+        if (m->storage[i]->role != ROLE_MOMENT)
+            m->storage[storages++] = m->storage[i];
+    m->graph_count = graphs;
+    m->storage_count = storages;
+}
+
+/* The state region ends behind the last parameter. */
+static void trim_state(Module *m)
+{
+    for (int t = 0; t < TARGET_COUNT; t++) {
+        m->state_bytes[t] = 0;
+        for (int i = 0; i < m->storage_count; i++) {
+            Tensor home = storage_tensor(m->storage[i], (Target)t);
+            int64_t end =
+                m->storage[i]->home[t].offset + tensor_elements(&home) * dtype_bytes(home.dtype);
+            if (end > m->state_bytes[t])
+                m->state_bytes[t] = end;
+        }
+    }
+}
+
+/* ---- texts ---- */
+
+char *library_name(Pool *pool, const Module *m)
+{
+    char *name = pool_strdup(pool, m->name);
+    for (char *c = name; *c; c++)
+        if (*c == '.')
+            *c = '_';
+    return isdigit((unsigned char)*name) ? pool_format(pool, "model_%s", name) : name;
+}
+
+typedef struct Word {
+    const char *word, *value;
+} Word;
+
+static char *upper(Pool *pool, const char *text)
+{
+    char *copy = pool_strdup(pool, text);
+    for (char *c = copy; *c; c++)
+        *c = (char)toupper((unsigned char)*c);
+    return copy;
+}
+
+static const char *number(Pool *pool, int n)
+{
+    return pool_format(pool, "%d", n);
+}
+
+static int eval_batch(const Module *m)
+{
+    const Graph *cpu = module_find_graph(m, "eval", TARGET_CPU);
+    return cpu ? cpu->batch : module_find_graph(m, "eval", TARGET_CUDA)->batch;
+}
+
+/* The word of `length` characters at `at`; another one is a fault of the template. */
+static const Word *find_word(const Word *words, int count, const char *at, size_t length)
+{
+    for (int i = 0; i < count; i++)
+        if (strlen(words[i].word) == length && memcmp(words[i].word, at, length) == 0)
+            return &words[i];
+    internal_error("no template has a word '%.*s'", (int)length, at);
+}
+
+/* The template with each @word@ as its value. */
+static void fill_in(Pool *pool, const Module *m, const Embedded *template, Text *out)
+{
+    const char *name = library_name(pool, m);
+    const Word words[] = {{"name", name},
+                          {"NAME", upper(pool, name)},
+                          {"model", m->name},
+                          {"dataset", m->dataset},
+                          {"height", number(pool, m->image_h)},
+                          {"width", number(pool, m->image_w)},
+                          {"channels", number(pool, m->image_c)},
+                          {"classes", number(pool, m->classes)},
+                          {"batch", number(pool, eval_batch(m))}};
+    enum { WORDS = sizeof words / sizeof *words };
+    const char *at = template->data, *end = at + template->length;
+    while (at < end) {
+        const char *mark = memchr(at, '@', (size_t)(end - at)), *stop = mark ? mark : end;
+        const char *close = mark ? memchr(mark + 1, '@', (size_t)(end - mark - 1)) : NULL;
+        text_write(out, at, (size_t)(stop - at));
+        if (!close)
+            return;
+        text_append(out, "%s",
+                    find_word(words, WORDS, mark + 1, (size_t)(close - mark - 1))->value);
+        at = close + 1;
+    }
+}
+
+static int write_filled(Build *b, const char *file, const Embedded *template)
+{
+    Text text = {0};
+    fill_in(b->pool, b->module, template, &text);
+    return scratch_text(b, file, &text);
+}
+
+/* NAME.EXTENSION */
+static char *library_file(Build *b, const char *extension)
+{
+    return pool_format(b->pool, "%s.%s", library_name(b->pool, b->module), extension);
+}
+
+static char *shared_file(Build *b)
+{
+    return pool_format(b->pool, "lib%s.so", library_name(b->pool, b->module));
+}
+
+/* No model's file has a '-' in its name. */
+static const char functions_file[] = "network-functions.c", map_file[] = "network-exports.map";
+
+static int write_functions(Build *b)
+{
+    Text text = {0};
+    emit_header(&embedded_library_h, &text);
+    fill_in(b->pool, b->module, &embedded_network_c, &text);
+    return scratch_text(b, functions_file, &text);
+}
+
+static int write_sources(Build *b)
+{
+    if (write_filled(b, library_file(b, "h"), &embedded_network_h) != 0 ||
+        write_filled(b, library_file(b, "pc"), &embedded_network_pc) != 0 ||
+        write_filled(b, map_file, &embedded_network_map) != 0 || write_functions(b) != 0 ||
+        write_program(b) != 0)
+        return -1;
+    return write_texts(b, false);
+}
+
+/* ---- linking ---- */
+
+/* libgomp is the program's and not ours: two copies of it in one process would each keep threads.
+ * nodelete: its threads outlive a call, and dlclose must not take their code away. */
+static int link_library(Build *b, const char *const *object, int objects)
+{
+    const char *path[MAX_OBJECTS + 7] = {scratch_path(b, shared_file(b))};
+    int count = 1;
+    for (int i = 0; i < objects; i++)
+        path[count++] = object[i];
+    path[count++] = pool_format(b->pool, "%s/%s", b->scratch, functions_file);
+    path[count++] = pool_format(b->pool, "%s/texts.s", b->scratch);
+    path[count++] = pool_format(b->pool, "%s/libninc_runtime.a", b->scratch);
+    path[count++] = "-Xlinker"; /* -Wl would part a path at its commas */
+    path[count++] = pool_format(b->pool, "--version-script=%s/%s", b->scratch, map_file);
+    return compiler_run(
+        b, "the library",
+        pool_format(b->pool,
+                    NINC_LINK_FLAGS " -shared -fPIC -std=gnu11 -O2 -Wl,-soname,%s "
+                                    "-Wl,-z,nodelete -Wl,--gc-sections "
+                                    "-Wl,--as-needed -Wl,--strip-debug -o",
+                    shared_file(b)),
+        path, pool_format(b->pool, "%s -lgomp -lm -lpthread -ldl", shared_library(b, "jansson")));
+}
+
+/* The library is last, so that where it stands the rest does too. */
+static int list_artefacts(Build *b, const char **name)
+{
+    name[0] = library_file(b, "h");
+    name[1] = library_file(b, "pc");
+    name[2] = shared_file(b);
+    return 3;
+}
+
+int build_library(Module *m, const BuildOptions *options)
+{
+    static const Product library = {"-fPIC", write_sources, link_library, list_artefacts};
+    drop_training(m);
+    trim_state(m);
+    return build_product(m, options, &library);
+}

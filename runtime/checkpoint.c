@@ -1,0 +1,488 @@
+/* Directories of checkpoints: finding and reading one, and the thread that writes them. */
+#include "checkpoint.h"
+#include "../ir/ir.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+/* What is not whole yet is hidden: .step-00001000.partial-PID, .latest.partial-PID. */
+#define PARTIAL ".partial-"
+
+static const char *const file_names[CHECKPOINT_TENSOR_FILES] = {"model.safetensors",
+                                                                "optimizer.safetensors"};
+
+/* ---- names ---- */
+
+/* "DIRECTORY/NAME"; the caller frees it. */
+static char *join(const char *directory, const char *name)
+{
+    size_t bytes = strlen(directory) + strlen(name) + 2;
+    char *out = xmalloc(bytes);
+    snprintf(out, bytes, "%s/%s", directory, name);
+    return out;
+}
+
+static char *step_path(const char *directory, int64_t step)
+{
+    char name[40];
+    snprintf(name, sizeof name, "step-%08lld", (long long)step);
+    return join(directory, name);
+}
+
+/* DIRECTORY/.NAME.partial-PID */
+static char *partial_path(const char *directory, const char *name)
+{
+    char hidden[120];
+    snprintf(hidden, sizeof hidden, ".%.60s" PARTIAL "%ld", name, (long)getpid());
+    return join(directory, hidden);
+}
+
+/* The step that a directory is named after; -1: it is no step directory. */
+static int64_t step_of(const char *name)
+{
+    char *end;
+    if (strncmp(name, "step-", 5) != 0 || name[5] < '0' || name[5] > '9')
+        return -1;
+    errno = 0;
+    long long step = strtoll(name + 5, &end, 10);
+    return errno || *end ? -1 : step;
+}
+
+static bool is_leftover(const char *name)
+{
+    return (strncmp(name, ".step-", 6) == 0 || strncmp(name, ".latest.", 8) == 0 ||
+            strncmp(name, ".best.", 6) == 0) &&
+           strstr(name, PARTIAL);
+}
+
+static int by_step_down(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x < y) - (x > y);
+}
+
+/* The steps that have a directory, the newest first; the caller frees them. */
+static int64_t *list_steps(const char *directory, int *count)
+{
+    struct dirent *entry;
+    int64_t *step = NULL;
+    DIR *d = opendir(directory);
+    *count = 0;
+    while (d && (entry = readdir(d)))
+        if (step_of(entry->d_name) >= 0) {
+            step = xrealloc(step, (size_t)(*count + 1) * sizeof *step);
+            step[(*count)++] = step_of(entry->d_name);
+        }
+    if (d)
+        closedir(d);
+    if (*count > 0)
+        qsort(step, (size_t)*count, sizeof *step, by_step_down);
+    return step;
+}
+
+/* The step that the link DIRECTORY/NAME names; -1: none. */
+static int64_t linked_step(const char *directory, const char *name)
+{
+    char target[64];
+    char *path = join(directory, name);
+    ssize_t length = readlink(path, target, sizeof target - 1);
+    free(path);
+    if (length < 0)
+        return -1;
+    target[length] = '\0';
+    return step_of(target);
+}
+
+/* ---- removing ---- */
+
+/* A link, or a directory with its files; whatever cannot be removed stays. */
+static void remove_tree(const char *path)
+{
+    struct dirent *entry;
+    struct stat s;
+    if (lstat(path, &s) != 0)
+        return;
+    if (!S_ISDIR(s.st_mode)) {
+        unlink(path);
+        return;
+    }
+    DIR *d = opendir(path);
+    while (d && (entry = readdir(d))) {
+        char *file = join(path, entry->d_name);
+        unlink(file); /* fails for . and .. */
+        free(file);
+    }
+    if (d)
+        closedir(d);
+    rmdir(path);
+}
+
+static void remove_leftovers(const char *directory)
+{
+    struct dirent *entry;
+    DIR *d = opendir(directory);
+    while (d && (entry = readdir(d)))
+        if (is_leftover(entry->d_name)) {
+            char *path = join(directory, entry->d_name);
+            remove_tree(path);
+            free(path);
+        }
+    if (d)
+        closedir(d);
+}
+
+/* Hidden first, so that no step directory is ever half there. */
+static void remove_step(const char *directory, int64_t step)
+{
+    char *path = step_path(directory, step);
+    char *hidden = partial_path(directory, strrchr(path, '/') + 1);
+    if (rename(path, hidden) == 0)
+        remove_tree(hidden);
+    free(hidden);
+    free(path);
+}
+
+/* ---- reading ---- */
+
+static int file_crc(const char *path, uint32_t *crc)
+{
+    static const size_t block = 1 << 16;
+    size_t got;
+    FILE *file = fopen(path, "rb");
+    if (!file)
+        return fault("cannot read %s: %s; it is not a whole checkpoint", path, strerror(errno));
+    uint8_t *bytes = xmalloc(block);
+    *crc = 0;
+    while ((got = fread(bytes, 1, block, file)) > 0)
+        *crc = (uint32_t)crc32(*crc, bytes, (uInt)got);
+    int status = ferror(file) ? fault("cannot read %s: %s", path, strerror(errno)) : 0;
+    free(bytes);
+    fclose(file);
+    return status;
+}
+
+static int read_state(const char *step_directory, const NincModel *model, RunState *state)
+{
+    uint32_t wanted[CHECKPOINT_TENSOR_FILES], found;
+    char *path = join(step_directory, "state.json");
+    int status = state_read(path, model, state, wanted);
+    free(path);
+    for (int i = 0; i < CHECKPOINT_TENSOR_FILES && status == 0; i++) {
+        path = join(step_directory, file_names[i]);
+        status = file_crc(path, &found);
+        if (status == 0 && found != wanted[i])
+            status = fault("%s is not what was written: its check sum differs; the checkpoint is "
+                           "damaged, resume from another one",
+                           path);
+        free(path);
+    }
+    return status;
+}
+
+int checkpoint_load(const char *step_directory, RunState *state, Weights *w)
+{
+    int status = read_state(step_directory, w->model, state);
+    char *model = join(step_directory, file_names[CHECKPOINT_MODEL]);
+    char *optimizer = join(step_directory, file_names[CHECKPOINT_OPTIMIZER]);
+    if (status == 0)
+        status = safetensors_read(model, w);
+    if (status == 0)
+        status = moments_read(optimizer, w);
+    free(model);
+    free(optimizer);
+    return status;
+}
+
+/* ---- finding ---- */
+
+/* Whether a checkpoint of any model is whole; says nothing, but leaves in `why` what is wrong. */
+static bool is_whole(const char *step_directory, char *why, size_t size)
+{
+    RunState state;
+    fault_hold(why, size);
+    int status = read_state(step_directory, NULL, &state);
+    fault_hold(NULL, 0);
+    return status == 0;
+}
+
+static char *newest_whole(const char *directory)
+{
+    char why[512];
+    int count;
+    int64_t *step = list_steps(directory, &count);
+    char *found = NULL;
+    for (int i = 0; i < count && !found; i++) {
+        found = step_path(directory, step[i]);
+        if (!is_whole(found, why, sizeof why)) {
+            free(found);
+            found = NULL;
+        }
+    }
+    free(step);
+    return found;
+}
+
+/* The step directory to go on from in the directory that holds `latest`. */
+static int find_in(const char *directory, char **found)
+{
+    char why[512] = "it is missing";
+    int64_t step = linked_step(directory, "latest");
+    *found = step < 0 ? NULL : step_path(directory, step);
+    if (*found && is_whole(*found, why, sizeof why))
+        return 0;
+    free(*found);
+    *found = newest_whole(directory);
+    if (!*found)
+        return fault("there is no checkpoint in %s: latest: %s; give the directory that "
+                     "--checkpoint-dir named, or one of its step directories",
+                     directory, why);
+    notice("latest of %s cannot be used: %s; going on from %s, the newest whole checkpoint",
+           directory, why, strrchr(*found, '/') + 1);
+    return 0;
+}
+
+static int find_step_directory(char *real, char **step_directory, char **directory)
+{
+    if (step_of(strrchr(real, '/') + 1) < 0)
+        return fault("%s is not a directory with the name of a step, such as step-00001000; "
+                     "checkpoints go on beside it, so give it that name",
+                     real);
+    *step_directory = copy_text(real);
+    *directory = directory_of(real);
+    return 0;
+}
+
+int checkpoint_find(const char *path, char **step_directory, char **directory)
+{
+    char *copy = copy_text(path), *outer = directory_of(path);
+    const char *start = strcmp(basename(copy), "latest") == 0 ? outer : path;
+    char *real = realpath(start, NULL), *state = real ? join(real, "state.json") : NULL;
+    int status;
+    *step_directory = *directory = NULL;
+    if (!real)
+        status = fault("cannot resume from %s: %s; give the directory that --checkpoint-dir named",
+                       path, strerror(errno));
+    else if (access(state, F_OK) == 0 || step_of(strrchr(real, '/') + 1) >= 0)
+        status = find_step_directory(real, step_directory, directory);
+    else if ((status = find_in(real, step_directory)) == 0)
+        *directory = copy_text(start);
+    free(state);
+    free(real);
+    free(outer);
+    free(copy);
+    return status;
+}
+
+/* ---- writing ---- */
+
+struct Checkpoints {
+    CheckpointOptions options;
+    char *directory;
+    Weights *copy;
+    RunState state; /* what `copy` belongs to */
+    int lock;       /* file descriptor of the directory */
+    pthread_t thread;
+    bool running;
+    atomic_int status; /* -1: a checkpoint could not be written */
+};
+
+/* Replaces the link DIRECTORY/NAME in one go. */
+static int point_link(const char *directory, const char *name, int64_t step)
+{
+    char *target = step_path(directory, step), *link = join(directory, name);
+    char *hidden = partial_path(directory, name);
+    int status = 0;
+    if (symlink(strrchr(target, '/') + 1, hidden) != 0 || rename(hidden, link) != 0) {
+        status =
+            fault("cannot write %s: %s; the checkpoint %s is whole", link, strerror(errno), target);
+        unlink(hidden);
+    }
+    free(hidden);
+    free(link);
+    free(target);
+    return status;
+}
+
+/* Gives the whole directory its name. A checkpoint of the same step, which an earlier run left
+ * there, is swapped for it, so that there is one at any time. */
+static int publish(const char *hidden, const char *path)
+{
+    if (rename(hidden, path) == 0)
+        return 0;
+    if ((errno == ENOTEMPTY || errno == EEXIST) &&
+        renameat2(AT_FDCWD, hidden, AT_FDCWD, path, RENAME_EXCHANGE) == 0) {
+        remove_tree(hidden);
+        return 0;
+    }
+    return fault("cannot write %s: %s; remove what is there or choose another place", path,
+                 strerror(errno));
+}
+
+static int write_tensors(const Checkpoints *c, const char *hidden, uint32_t *crc)
+{
+    int (*const write[])(const char *, const Weights *) = {safetensors_write, moments_write};
+    int status = 0;
+    for (int i = 0; i < CHECKPOINT_TENSOR_FILES && status == 0; i++) {
+        char *path = join(hidden, file_names[i]);
+        status = write[i](path, c->copy);
+        if (status == 0)
+            status = file_crc(path, &crc[i]);
+        free(path);
+    }
+    return status;
+}
+
+static int write_directory(const Checkpoints *c, const char *path)
+{
+    uint32_t crc[CHECKPOINT_TENSOR_FILES];
+    char *hidden = partial_path(c->directory, strrchr(path, '/') + 1);
+    char *state = join(hidden, "state.json");
+    int status = 0;
+    if (mkdir(hidden, 0777) != 0)
+        status =
+            fault("cannot make %s: %s; make room or choose another place", hidden, strerror(errno));
+    if (status == 0)
+        status = write_tensors(c, hidden, crc);
+    if (status == 0)
+        status = state_write(state, &c->state, c->copy->model, crc);
+    if (status == 0)
+        status = publish(hidden, path);
+    if (status < 0)
+        remove_tree(hidden);
+    free(state);
+    free(hidden);
+    return status;
+}
+
+/* Of the steps up to this one; later ones are another run's, from which this one did not come. */
+static void prune(const Checkpoints *c)
+{
+    int count, kept = 0;
+    int64_t latest = linked_step(c->directory, "latest"), best = linked_step(c->directory, "best");
+    int64_t *step = list_steps(c->directory, &count);
+    for (int i = 0; i < count && c->options.keep > 0; i++)
+        if (step[i] <= c->state.step && ++kept > c->options.keep && step[i] != latest &&
+            step[i] != best)
+            remove_step(c->directory, step[i]);
+    free(step);
+}
+
+static int write_checkpoint(const Checkpoints *c)
+{
+    char *path = step_path(c->directory, c->state.step);
+    int status = write_directory(c, path);
+    free(path);
+    if (status < 0)
+        return -1;
+    directory_sync(c->directory);
+    if (c->state.best_accuracy >= 0 && c->state.best_step == c->state.step)
+        status = point_link(c->directory, "best", c->state.step);
+    if (status == 0)
+        status = point_link(c->directory, "latest", c->state.step);
+    if (status < 0)
+        return -1;
+    directory_sync(c->directory);
+    prune(c);
+    return 0;
+}
+
+static void *write_in_thread(void *argument)
+{
+    Checkpoints *c = argument;
+    if (write_checkpoint(c) < 0)
+        atomic_store(&c->status, -1);
+    return NULL;
+}
+
+int checkpoints_check(const Checkpoints *c)
+{
+    return atomic_load(&c->status);
+}
+
+int checkpoints_wait(Checkpoints *c)
+{
+    if (c->running)
+        pthread_join(c->thread, NULL);
+    c->running = false;
+    return checkpoints_check(c);
+}
+
+int checkpoints_write(Checkpoints *c, const RunState *state, const DeviceTable *table,
+                      Device *device)
+{
+    if (checkpoints_wait(c) < 0 || weights_from_device(c->copy, table, device) < 0 ||
+        weights_check_finite(c->copy) < 0)
+        return -1;
+    c->state = *state;
+    c->running = pthread_create(&c->thread, NULL, write_in_thread, c) == 0;
+    if (!c->running)
+        write_in_thread(c);
+    return checkpoints_check(c);
+}
+
+/* ---- opening ---- */
+
+/* No two runs in one directory: they would take each other's unfinished files for leftovers. */
+static int lock_directory(Checkpoints *c)
+{
+    c->lock = open(c->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (c->lock < 0)
+        return fault("cannot open the checkpoint directory %s: %s; choose another place",
+                     c->directory, strerror(errno));
+    if (flock(c->lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+        return fault("another run is writing checkpoints into %s; choose another place",
+                     c->directory);
+    if (access(c->directory, W_OK | X_OK) != 0)
+        return fault("cannot write into the checkpoint directory %s: %s; choose another place",
+                     c->directory, strerror(errno));
+    return 0;
+}
+
+static int prepare_directory(Checkpoints *c)
+{
+    int count;
+    if (mkdir(c->directory, 0777) != 0 && errno != EEXIST)
+        return fault("cannot make the checkpoint directory %s: %s; choose another place",
+                     c->directory, strerror(errno));
+    if (lock_directory(c) < 0)
+        return -1;
+    free(list_steps(c->directory, &count));
+    if (count > 0 && !c->options.resumed)
+        return fault("%s holds the checkpoints of another run; go on from them with --resume %s, "
+                     "or choose another place",
+                     c->directory, c->directory);
+    remove_leftovers(c->directory);
+    return 0;
+}
+
+Checkpoints *checkpoints_open(const CheckpointOptions *options, Weights *copy)
+{
+    Checkpoints *c = xmalloc(sizeof *c);
+    *c = (Checkpoints){
+        .options = *options, .directory = copy_text(options->directory), .copy = copy, .lock = -1};
+    if (prepare_directory(c) == 0)
+        return c;
+    checkpoints_close(c);
+    return NULL;
+}
+
+void checkpoints_close(Checkpoints *c)
+{
+    if (!c)
+        return;
+    checkpoints_wait(c);
+    if (c->lock >= 0)
+        close(c->lock);
+    free(c->directory);
+    free(c);
+}

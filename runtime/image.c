@@ -1,0 +1,188 @@
+/* Images: files of any format, and PGM/PPM (netpbm's pgm(5), ppm(5)). */
+#include "image.h"
+#include "../ir/ir.h"
+#include "runtime.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_FILE_BYTES = 1 << 30, READ_BYTES = 1 << 16 };
+
+void image_free(Image *image)
+{
+    free(image->pixel);
+    *image = (Image){0};
+}
+
+int image_new(const char *name, int64_t h, int64_t w, int c, Image *out)
+{
+    *out = (Image){0};
+    if (h < 1 || w < 1 || h > IMAGE_MAX_PIXELS || w > IMAGE_MAX_PIXELS / h)
+        return fault("%s: an image of %lld x %lld pixels; from 1 to %d pixels are possible", name,
+                     (long long)w, (long long)h, (int)IMAGE_MAX_PIXELS);
+    out->pixel = malloc((size_t)h * (size_t)w * (size_t)c);
+    if (!out->pixel)
+        return fault("%s: no memory for %lld x %lld pixels", name, (long long)w, (long long)h);
+    out->h = (int)h;
+    out->w = (int)w;
+    out->c = c;
+    return 0;
+}
+
+/* ---- PGM and PPM ---- */
+
+typedef struct Pnm {
+    const uint8_t *at, *end;
+    const char *name;
+    bool ascii;
+    int maximum; /* the value of white */
+} Pnm;
+
+static bool is_space(uint8_t c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+static void skip_space(Pnm *p)
+{
+    while (p->at < p->end && (is_space(*p->at) || *p->at == '#')) {
+        if (*p->at == '#')
+            while (p->at < p->end && *p->at != '\n' && *p->at != '\r')
+                p->at++;
+        else
+            p->at++;
+    }
+}
+
+/* A number from 0 to `highest`; -1 after an error line. */
+static int pnm_number(Pnm *p, const char *what, int highest)
+{
+    int64_t n = 0;
+    skip_space(p);
+    if (p->at == p->end)
+        return fault("%s is truncated at its %s; get the file again", p->name, what);
+    if (*p->at < '0' || *p->at > '9')
+        return fault("%s is corrupt: its %s is no number; get the file again", p->name, what);
+    for (; p->at < p->end && *p->at >= '0' && *p->at <= '9'; p->at++)
+        if ((n = n * 10 + (*p->at - '0')) > highest)
+            return fault("%s is corrupt: its %s is over %d; get the file again", p->name, what,
+                         highest);
+    return (int)n;
+}
+
+static int pnm_value(Pnm *p)
+{
+    if (p->ascii)
+        return pnm_number(p, "pixels", p->maximum);
+    int size = p->maximum > 255 ? 2 : 1, n = 0;
+    if (p->end - p->at < size)
+        return fault("%s is truncated in its pixels; get the file again", p->name);
+    while (size-- > 0)
+        n = n << 8 | *p->at++;
+    if (n > p->maximum)
+        return fault("%s is corrupt: a pixel is over %d; get the file again", p->name, p->maximum);
+    return n;
+}
+
+static int pnm_pixels(Pnm *p, Image *out)
+{
+    int64_t count = (int64_t)out->h * out->w * out->c;
+    for (int64_t i = 0; i < count; i++) {
+        int value = pnm_value(p);
+        if (value < 0)
+            return -1;
+        out->pixel[i] = (uint8_t)((value * 255 + p->maximum / 2) / p->maximum);
+    }
+    return 0;
+}
+
+static int decode_pnm(const uint8_t *bytes, size_t size, const char *name, Image *out)
+{
+    Pnm p = {bytes + 2, bytes + size, name, bytes[1] < '4', 0};
+    int c = bytes[1] == '3' || bytes[1] == '6' ? 3 : 1;
+    int w = pnm_number(&p, "width", IMAGE_MAX_PIXELS);
+    int h = w < 0 ? -1 : pnm_number(&p, "height", IMAGE_MAX_PIXELS);
+    if (h < 0 || (p.maximum = pnm_number(&p, "largest value", 65535)) < 0)
+        return -1;
+    if (p.maximum == 0)
+        return fault("%s is corrupt: its largest value is 0; get the file again", name);
+    if (p.at < p.end && !p.ascii)
+        p.at++;                         /* one white space ends the header */
+    int64_t least = (int64_t)w * h * c; /* a byte or a digit each */
+    if (p.end - p.at < least && w > 0 && h > 0)
+        return fault("%s is truncated: %d x %d pixels need at least %lld bytes and %lld are there; "
+                     "get the file again",
+                     name, w, h, (long long)least, (long long)(p.end - p.at));
+    return image_new(name, h, w, c, out) < 0 ? -1 : pnm_pixels(&p, out);
+}
+
+/* ---- any format ---- */
+
+static bool starts_with(const uint8_t *bytes, size_t size, const char *magic)
+{
+    size_t length = strlen(magic);
+    return size >= length && memcmp(bytes, magic, length) == 0;
+}
+
+static bool is_pnm(const uint8_t *bytes, size_t size)
+{
+    return size >= 3 && bytes[0] == 'P' && bytes[1] && strchr("2356", bytes[1]) &&
+           (is_space(bytes[2]) || bytes[2] == '#');
+}
+
+int image_decode(const uint8_t *bytes, size_t size, const char *name, Image *out)
+{
+    int status;
+    *out = (Image){0};
+    if (starts_with(bytes, size, "\x89PNG\r\n\x1a\n"))
+        status = image_decode_png(bytes, size, name, out);
+    else if (starts_with(bytes, size, "\xff\xd8\xff"))
+        status = image_decode_jpeg(bytes, size, name, out);
+    else if (is_pnm(bytes, size))
+        status = decode_pnm(bytes, size, name, out);
+    else
+        status = fault("%s is no image that can be read here; PNG, JPEG, PGM and PPM can", name);
+    if (status < 0)
+        image_free(out);
+    return status;
+}
+
+/* All bytes up to the end of the file; the caller frees them. */
+static int read_all(FILE *file, const char *name, uint8_t **bytes, size_t *size)
+{
+    size_t room = 0, got = 1;
+    *bytes = NULL;
+    *size = 0;
+    while (got > 0) {
+        if (*size == room) {
+            room = room ? 2 * room : READ_BYTES;
+            *bytes = xrealloc(*bytes, room);
+        }
+        errno = 0;
+        got = fread(*bytes + *size, 1, room - *size, file);
+        *size += got;
+        if (*size > MAX_FILE_BYTES)
+            return fault("%s has more than %d bytes; give a smaller image", name, MAX_FILE_BYTES);
+    }
+    return ferror(file) ? fault("cannot read %s: %s", name, strerror(errno)) : 0;
+}
+
+int image_read(const char *path, Image *out)
+{
+    bool piped = strcmp(path, "-") == 0;
+    const char *name = piped ? "standard input" : path;
+    uint8_t *bytes;
+    size_t size;
+    *out = (Image){0};
+    FILE *file = piped ? stdin : fopen(path, "rb");
+    if (!file)
+        return fault("cannot read %s: %s", name, strerror(errno));
+    int status = read_all(file, name, &bytes, &size);
+    if (status == 0)
+        status = image_decode(bytes, size, name, out);
+    free(bytes);
+    if (!piped)
+        fclose(file);
+    return status;
+}

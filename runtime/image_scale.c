@@ -1,0 +1,110 @@
+/* Images scaled and converted. */
+#include "../ir/ir.h"
+#include "image.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What one pixel of a scaled row or column is made of. */
+typedef struct Tap {
+    int first, count;
+    double *weight; /* [count], of sum 1 */
+} Tap;
+
+/* The taps of all `to` pixels of an axis of `from`; their weights lie in one block, taps[0].weight.
+ */
+static Tap *axis_taps(int from, int to)
+{
+    double scale = (double)from / to, reach = scale > 1 ? scale : 1;
+    int most = 2 * (int)ceil(reach) + 1;
+    Tap *taps = xmalloc((size_t)to * sizeof *taps);
+    double *weight = xmalloc((size_t)to * (size_t)most * sizeof *weight);
+    for (int i = 0; i < to; i++) {
+        double center = (i + 0.5) * scale - 0.5, sum = 0;
+        int first = (int)ceil(center - reach), last = (int)floor(center + reach);
+        first = first < 0 ? 0 : first;
+        last = last > from - 1 ? from - 1 : last;
+        taps[i] = (Tap){first, last - first + 1, weight + (size_t)i * (size_t)most};
+        for (int k = 0; k < taps[i].count; k++)
+            sum += taps[i].weight[k] = 1 - fabs(first + k - center) / reach;
+        for (int k = 0; k < taps[i].count; k++)
+            taps[i].weight[k] /= sum;
+    }
+    return taps;
+}
+
+static void free_taps(Tap *taps)
+{
+    free(taps[0].weight);
+    free(taps);
+}
+
+/* One row of `image` to `w` pixels. */
+static void scale_row(const Image *image, int y, const Tap *taps, int w, float *out)
+{
+    const uint8_t *row = image->pixel + (size_t)y * (size_t)image->w * (size_t)image->c;
+    for (int x = 0; x < w; x++)
+        for (int c = 0; c < image->c; c++) {
+            double sum = 0;
+            for (int k = 0; k < taps[x].count; k++)
+                sum += taps[x].weight[k] *
+                       row[(size_t)(taps[x].first + k) * (size_t)image->c + (size_t)c];
+            *out++ = (float)sum;
+        }
+}
+
+/* Rows of `width` numbers to the rows of `out`. */
+static void scale_columns(const float *rows, size_t width, const Tap *taps, Image *out)
+{
+    for (int y = 0; y < out->h; y++)
+        for (size_t x = 0; x < width; x++) {
+            double sum = 0;
+            for (int k = 0; k < taps[y].count; k++)
+                sum += taps[y].weight[k] * (double)rows[(size_t)(taps[y].first + k) * width + x];
+            out->pixel[(size_t)y * width + x] = (uint8_t)lrint(sum);
+        }
+}
+
+int image_scale(const Image *image, int h, int w, Image *out)
+{
+    if (image_new("the scaled image", h, w, image->c, out) < 0)
+        return -1;
+    size_t width = (size_t)w * (size_t)image->c;
+    float *rows = xmalloc((size_t)image->h * width * sizeof *rows);
+    Tap *across = axis_taps(image->w, w), *down = axis_taps(image->h, h);
+    for (int y = 0; y < image->h; y++)
+        scale_row(image, y, across, w, rows + (size_t)y * width);
+    scale_columns(rows, width, down, out);
+    free_taps(across);
+    free_taps(down);
+    free(rows);
+    return 0;
+}
+
+int image_convert(Image *image, int c)
+{
+    Image out;
+    if (image->c == c)
+        return 0;
+    if (image_new("the converted image", image->h, image->w, c, &out) < 0)
+        return -1;
+    int64_t pixels = (int64_t)image->h * image->w;
+    for (int64_t i = 0; i < pixels; i++) {
+        const uint8_t *rgb = image->pixel + 3 * i;
+        if (c == 1)
+            out.pixel[i] = (uint8_t)lrint(0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2]);
+        else
+            memset(out.pixel + 3 * i, image->pixel[i], 3);
+    }
+    image_free(image);
+    *image = out;
+    return 0;
+}
+
+void image_invert(Image *image)
+{
+    size_t bytes = (size_t)image->h * (size_t)image->w * (size_t)image->c;
+    for (size_t i = 0; i < bytes; i++)
+        image->pixel[i] = (uint8_t)(255 - image->pixel[i]);
+}

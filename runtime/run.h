@@ -1,0 +1,63 @@
+/* A training run, which three files share: train.c goes through its steps, train_setup.c says where
+ * it starts and opens what it needs, train_watch.c follows how it goes. Functions that return int
+ * give 0, or -1 after a message. */
+#ifndef NINC_RUN_H
+#define NINC_RUN_H
+
+#include "../ir/ir.h"
+#include "checkpoint.h"
+#include "values.h"
+
+enum { STALL_STEPS = 500 };
+
+typedef struct Run {
+    const NincModel *model;
+    const DeviceTable *table;
+    const TrainOptions *options;
+    Device *device;
+    Weights *weights; /* with moments where there are checkpoints */
+    Dataset train, test;
+    int32_t *order; /* of the training images in this epoch */
+    int ordered;    /* the epoch that it is of; -1: none yet */
+    Log log;
+    RunState state;
+    Sums shown;          /* since the last drawing of the bar */
+    double collected_at; /* seconds; when the device's metrics were last read */
+    double started_at, shown_at;
+    int64_t first_step, saved_step; /* done at the start, in the newest checkpoint */
+    int64_t steps;                  /* of the whole run */
+    int log_every, checkpoint_every;
+    Checkpoints *checkpoints; /* NULL: none are written */
+    char *resumed_from, *checkpoint_directory;
+    bool unlearnable;                     /* random labels */
+    Watch *watch;                         /* NULL: not opened */
+    int64_t collected_step, watched_step; /* whose metrics were read, whose histograms written */
+    int64_t zero_images;                  /* the last images in a row whose logits were all zero */
+} Run;
+
+/* ---- train_setup.c ---- */
+
+/* Opens data, device, checkpoints and logs of a run that has model, table and options alone; prints
+ * the line that says what is trained on what. */
+int run_set_up(Run *r);
+/* Frees what the set-up, whole or not, has opened; the log is closed before (log_close). */
+void run_tear_down(Run *r);
+
+/* ---- train_watch.c ---- */
+
+/* Takes the device's sums into those of the run. A loss that is not finite ends the run: -1. */
+int run_collect(Run *r);
+/* Writes a log line of the images since the last one, if there are any. The sums stay, as the last
+ * line of a run may stand in the middle of an interval, with which a resumed run goes on. */
+int run_log_interval(Run *r);
+/* Warns, once, where the last STALL_STEPS steps were no better than chance; called after these. */
+void run_check_stall(Run *r);
+/* Ends training on a loss that is not finite (`loss` says which), and saves nothing more: always
+ * -1. */
+int run_stop_diverged(Run *r, const char *loss);
+/* Draws the progress bar where it is due. */
+int run_show_progress(Run *r);
+/* Histograms of the step that was just done, whose gradients the next program overwrites. */
+int run_write_histograms(Run *r);
+
+#endif

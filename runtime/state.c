@@ -1,0 +1,274 @@
+/* state.json of a checkpoint: one line a field, a sum over all of it. */
+#include "../ir/ir.h"
+#include "checkpoint.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+
+enum { STATE_VERSION = 1, DUMP = JSON_SORT_KEYS | JSON_REAL_PRECISION(17) };
+
+/* A seed is a text, as JSON's readers lose whole numbers past 2^53; a number that is not finite is
+ * null and reads back as NaN. */
+typedef enum Kind { KIND_INT, KIND_LONG, KIND_CRC, KIND_SEED, KIND_BOOL, KIND_REAL } Kind;
+
+typedef struct Field {
+    const char *name;
+    Kind kind;
+    size_t place; /* in RunState */
+} Field;
+
+#define FIELD(kind, name) \
+    { \
+#name, KIND_##kind, offsetof(RunState, name) \
+    }
+#define SUMS(name) \
+    {#name "_loss", KIND_REAL, offsetof(RunState, name.loss)}, \
+        {#name "_correct", KIND_LONG, offsetof(RunState, name.correct)}, \
+        {#name "_images", KIND_LONG, offsetof(RunState, name.images)}, \
+    { \
+#name "_seconds", KIND_REAL, offsetof(RunState, name.seconds) \
+    }
+
+static const Field fields[] = {
+    FIELD(LONG, step),
+    FIELD(INT, epoch),
+    FIELD(INT, images),
+    FIELD(INT, epochs),
+    FIELD(SEED, seed),
+    FIELD(BOOL, shuffle),
+    FIELD(REAL, lr),
+    FIELD(BOOL, random_data),
+    FIELD(INT, training_images),
+    FIELD(CRC, data_crc),
+    SUMS(logged),
+    SUMS(stall),
+    FIELD(BOOL, warned_stall),
+    FIELD(REAL, best_accuracy),
+    FIELD(LONG, best_step),
+};
+
+enum { FIELDS = sizeof fields / sizeof *fields };
+
+static const char *const crc_names[CHECKPOINT_TENSOR_FILES] = {"model_crc", "optimizer_crc"};
+
+/* ---- the sum ---- */
+
+/* Of the text without spaces, keys sorted, without the sum itself. */
+static bool sum_of(json_t *root, uint32_t *sum)
+{
+    json_object_del(root, "sum");
+    char *text = json_dumps(root, DUMP | JSON_COMPACT);
+    if (text)
+        *sum = (uint32_t)crc32(0, (const Bytef *)text, (uInt)strlen(text));
+    free(text);
+    return text != NULL;
+}
+
+static const char *recipe_of(const NincModel *model)
+{
+    return model->recipe ? model->recipe : "";
+}
+
+static json_int_t recipe_hash(const char *recipe)
+{
+    return (json_int_t)crc32(0, (const Bytef *)recipe, (uInt)strlen(recipe));
+}
+
+/* ---- writing ---- */
+
+static json_t *put_field(const Field *f, const RunState *state)
+{
+    const void *place = (const char *)state + f->place;
+    char digits[32];
+    switch (f->kind) {
+    case KIND_INT: return json_integer(*(const int *)place);
+    case KIND_LONG: return json_integer((json_int_t) * (const int64_t *)place);
+    case KIND_CRC: return json_integer((json_int_t) * (const uint32_t *)place);
+    case KIND_BOOL: return json_boolean(*(const bool *)place);
+    case KIND_SEED:
+        snprintf(digits, sizeof digits, "%llu", (unsigned long long)*(const uint64_t *)place);
+        return json_string(digits);
+    case KIND_REAL: break;
+    }
+    double value = *(const double *)place;
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+static json_t *put_all(const RunState *state, const NincModel *model, const uint32_t *crc)
+{
+    json_t *root =
+        json_pack("{s:i, s:s, s:I, s:s}", "version", STATE_VERSION, "model", model->name,
+                  "model_hash", recipe_hash(recipe_of(model)), "recipe", recipe_of(model));
+    uint32_t sum = 0;
+    bool whole = root != NULL;
+    for (int i = 0; i < FIELDS && whole; i++)
+        whole = json_object_set_new(root, fields[i].name, put_field(&fields[i], state)) == 0;
+    for (int i = 0; i < CHECKPOINT_TENSOR_FILES && whole; i++)
+        whole = json_object_set_new(root, crc_names[i], json_integer(crc[i])) == 0;
+    if (whole && sum_of(root, &sum) && json_object_set_new(root, "sum", json_integer(sum)) == 0)
+        return root;
+    json_decref(root);
+    return NULL;
+}
+
+int state_write(const char *path, const RunState *state, const NincModel *model,
+                const uint32_t crc[CHECKPOINT_TENSOR_FILES])
+{
+    OutFile out;
+    json_t *root = put_all(state, model, crc);
+    char *text = root ? json_dumps(root, DUMP | JSON_INDENT(2)) : NULL;
+    json_decref(root);
+    if (!text)
+        return fault("no memory for %s", path);
+    int status = outfile_open(&out, path);
+    if (status == 0) {
+        fprintf(out.file, "%s\n", text);
+        status = outfile_commit(&out);
+    }
+    free(text);
+    return status;
+}
+
+/* ---- reading ---- */
+
+static bool take_integer(const json_t *value, json_int_t highest, json_int_t *out)
+{
+    *out = json_integer_value(value);
+    return json_is_integer(value) && *out >= 0 && *out <= highest;
+}
+
+static bool take_seed(const json_t *value, uint64_t *out)
+{
+    const char *text = json_string_value(value);
+    char *end;
+    if (!text || *text < '0' || *text > '9')
+        return false;
+    errno = 0;
+    *out = strtoull(text, &end, 10);
+    return errno == 0 && *end == '\0';
+}
+
+static bool take_field(const Field *f, const json_t *value, RunState *state)
+{
+    void *place = (char *)state + f->place;
+    json_int_t n;
+    switch (f->kind) {
+    case KIND_INT:
+        if (!take_integer(value, INT_MAX, &n))
+            return false;
+        *(int *)place = (int)n;
+        return true;
+    case KIND_LONG:
+        if (!take_integer(value, INT64_MAX, &n))
+            return false;
+        *(int64_t *)place = n;
+        return true;
+    case KIND_CRC:
+        if (!take_integer(value, UINT32_MAX, &n))
+            return false;
+        *(uint32_t *)place = (uint32_t)n;
+        return true;
+    case KIND_BOOL: *(bool *)place = json_is_true(value); return json_is_boolean(value);
+    case KIND_SEED: return take_seed(value, place);
+    case KIND_REAL: break;
+    }
+    *(double *)place = json_is_null(value) ? NAN : json_number_value(value);
+    return json_is_null(value) || json_is_number(value);
+}
+
+static int check_version(const char *path, json_t *root)
+{
+    json_int_t version, wanted;
+    uint32_t sum = 0;
+    if (!take_integer(json_object_get(root, "version"), INT_MAX, &version))
+        return fault("%s has no version; it is not the state of a checkpoint", path);
+    if (version != STATE_VERSION)
+        return fault("%s has version %lld, this trainer reads %d; resume with the trainer that "
+                     "wrote it",
+                     path, (long long)version, STATE_VERSION);
+    if (!take_integer(json_object_get(root, "sum"), UINT32_MAX, &wanted))
+        return fault("%s: sum is missing or wrong; the checkpoint is damaged", path);
+    if (!sum_of(root, &sum) || wanted != sum)
+        return fault("%s is not what was written: its check sum differs; the checkpoint is "
+                     "damaged, resume from another one",
+                     path);
+    return 0;
+}
+
+static int take_all(const char *path, const json_t *root, RunState *state, uint32_t *crc)
+{
+    json_int_t n;
+    for (int i = 0; i < FIELDS; i++)
+        if (!take_field(&fields[i], json_object_get(root, fields[i].name), state))
+            return fault("%s: %s is missing or wrong; the checkpoint is damaged", path,
+                         fields[i].name);
+    for (int i = 0; i < CHECKPOINT_TENSOR_FILES; i++) {
+        if (!take_integer(json_object_get(root, crc_names[i]), UINT32_MAX, &n))
+            return fault("%s: %s is missing or wrong; the checkpoint is damaged", path,
+                         crc_names[i]);
+        crc[i] = (uint32_t)n;
+    }
+    return 0;
+}
+
+static void copy_line(const char *text, char *out, size_t size)
+{
+    snprintf(out, size, "%.*s", (int)strcspn(text, "\n"), text);
+    if (out[0] == '\0')
+        snprintf(out, size, "nothing more");
+}
+
+/* The first line in which two recipes differ, of each. */
+static void first_difference(const char *a, const char *b, char *line_a, char *line_b, size_t size)
+{
+    for (;;) {
+        size_t n = strcspn(a, "\n");
+        if (*a == '\0' || strncmp(a, b, n + 1) != 0)
+            break;
+        a += n + (a[n] != '\0');
+        b += n + (b[n] != '\0');
+    }
+    copy_line(a, line_a, size);
+    copy_line(b, line_b, size);
+}
+
+static int check_model(const char *path, const json_t *root, const NincModel *model)
+{
+    char theirs[160] = "", ours[160] = "", shown[160];
+    const char *recipe = json_string_value(json_object_get(root, "recipe"));
+    if (!recipe)
+        return fault("%s: recipe is missing or wrong; the checkpoint is damaged", path);
+    if (strcmp(recipe, recipe_of(model)) == 0)
+        return 0;
+    first_difference(recipe, recipe_of(model), theirs, ours, sizeof theirs);
+    return fault("%s belongs to another model: it has '%s', this one '%s'; use the trainer that "
+                 "wrote it, or start with --init-partial FILE",
+                 path, printable(theirs, shown, sizeof shown), ours);
+}
+
+int state_read(const char *path, const NincModel *model, RunState *state,
+               uint32_t crc[CHECKPOINT_TENSOR_FILES])
+{
+    json_error_t error;
+    char text[80];
+    FILE *file = fopen(path, "rb");
+    if (!file)
+        return fault("cannot read %s: %s; it is not a whole checkpoint", path, strerror(errno));
+    json_t *root = json_loadf(file, JSON_REJECT_DUPLICATES, &error);
+    fclose(file);
+    if (!root)
+        return fault("%s is not valid JSON: %s (line %d); the checkpoint is damaged", path,
+                     printable(error.text, text, sizeof text), error.line);
+    int status = check_version(path, root);
+    if (status == 0 && model)
+        status = check_model(path, root, model);
+    if (status == 0)
+        status = take_all(path, root, state, crc);
+    json_decref(root);
+    return status;
+}

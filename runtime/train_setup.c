@@ -1,0 +1,223 @@
+/* The set-up of a training run: fresh or from a checkpoint, its data, device, parameters and logs. */
+#include "run.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+
+/* ---- where it starts ---- */
+
+static bool is_random(const char *data)
+{
+    return data && strcmp(data, "random") == 0;
+}
+
+static void start_fresh(Run *r)
+{
+    const TrainOptions *o = r->options;
+    r->state = (RunState){.epochs = r->model->epochs,
+                          .seed = o->seed,
+                          .shuffle = !o->no_shuffle,
+                          .random_data = is_random(o->data),
+                          .lr = o->lr >= 0 ? o->lr : r->model->lr,
+                          .best_accuracy = -1};
+}
+
+/* Flags that the checkpoint cannot be gone on with. */
+static int check_contradictions(const Run *r)
+{
+    const TrainOptions *o = r->options;
+    const RunState *s = &r->state;
+    const char *at = r->resumed_from;
+    if (o->seed_given && o->seed != s->seed)
+        return fault("--seed %llu contradicts the checkpoint %s, whose seed is %llu; leave it out",
+                     (unsigned long long)o->seed, at, (unsigned long long)s->seed);
+    if (o->no_shuffle && s->shuffle)
+        return fault("--no-shuffle contradicts the checkpoint %s, whose run shuffles; leave it out",
+                     at);
+    if (o->lr >= 0 && o->lr != s->lr)
+        return fault("--lr %g contradicts the checkpoint %s, whose learning rate is %g; leave it "
+                     "out",
+                     o->lr, at, s->lr);
+    if (o->data && is_random(o->data) != s->random_data)
+        return fault("--data %s contradicts the checkpoint %s, whose run has %s; leave it out",
+                     o->data, at, s->random_data ? "random images" : "the images of a data set");
+    return 0;
+}
+
+static int start_from_checkpoint(Run *r)
+{
+    const TrainOptions *o = r->options;
+    if (checkpoint_find(o->resume, &r->resumed_from, &r->checkpoint_directory) < 0 ||
+        checkpoint_load(r->resumed_from, &r->state, r->weights) < 0)
+        return -1;
+    r->saved_step = r->state.step;
+    return check_contradictions(r);
+}
+
+static int start_state(Run *r)
+{
+    const TrainOptions *o = r->options;
+    bool checkpoints = o->checkpoint_dir || o->resume;
+    r->saved_step = r->ordered = -1;
+    r->weights = checkpoints ? weights_new_with_moments(r->model) : weights_new(r->model);
+    if (!r->weights)
+        return -1;
+    start_fresh(r);
+    if (o->resume && start_from_checkpoint(r) < 0)
+        return -1;
+    if (o->epochs >= 0)
+        r->state.epochs = o->epochs;
+    r->first_step = r->collected_step = r->watched_step = r->state.step;
+    r->unlearnable = r->state.random_data;
+    return 0;
+}
+
+/* Whether the data is what the checkpoint was trained on, and its place in the epoch is one. */
+static int check_data(const Run *r, uint32_t crc)
+{
+    const RunState *s = &r->state;
+    int batch = device_target(r->model, r->table)->train.batch;
+    int64_t steps = s->epoch * ceil_div(s->training_images, batch) + ceil_div(s->images, batch);
+    if (s->training_images != r->train.count || s->data_crc != crc)
+        return fault("the %d training images are not the %d that the checkpoint %s was trained on; "
+                     "give those with --data",
+                     r->train.count, s->training_images, r->resumed_from);
+    if (s->images > s->training_images || steps != s->step ||
+        (s->images % batch != 0 && s->images != s->training_images))
+        return fault("the checkpoint %s is damaged: step %lld is not where image %d of epoch %d is",
+                     r->resumed_from, (long long)s->step, s->images, s->epoch);
+    return 0;
+}
+
+static int identify_data(Run *r)
+{
+    const Dataset *d = &r->train;
+    size_t bytes = (size_t)d->count * (size_t)(d->h * d->w * d->c);
+    uLong crc = crc32_z(0, d->image, bytes);
+    crc = crc32_z(crc, (const Bytef *)d->label, (size_t)d->count * sizeof *d->label);
+    if (r->resumed_from && check_data(r, (uint32_t)crc) < 0)
+        return -1;
+    r->state.training_images = d->count;
+    r->state.data_crc = (uint32_t)crc;
+    return 0;
+}
+
+/* ---- what it needs ---- */
+
+static int load_data(Run *r)
+{
+    const char *data = r->state.random_data ? "random" : r->options->data;
+    if (dataset_read(r->model, data, r->state.seed, SPLIT_TRAIN, &r->train) < 0)
+        return -1;
+    r->order = dataset_order(&r->train);
+    if (r->options->no_eval)
+        return 0;
+    return dataset_read(r->model, data, r->state.seed, SPLIT_TEST, &r->test);
+}
+
+static int load_weights(Run *r)
+{
+    const TrainOptions *o = r->options;
+    int status = 0;
+    if (!r->resumed_from)
+        weights_init(r->weights, r->state.seed);
+    if (o->init)
+        status = safetensors_read(o->init, r->weights);
+    else if (o->init_partial)
+        status = safetensors_read_partial(o->init_partial, r->weights);
+    return status < 0 ? -1 : weights_to_device(r->weights, r->table, r->device);
+}
+
+static int open_device(Run *r)
+{
+    DeviceOptions options = r->options->device;
+    options.with_train = true;
+    r->device = device_open(r->model, &r->table, &options);
+    return r->device ? 0 : -1;
+}
+
+static int open_checkpoints(Run *r)
+{
+    const TrainOptions *o = r->options;
+    if (!o->checkpoint_dir && !o->resume)
+        return 0;
+    char *from = r->checkpoint_directory ? realpath(r->checkpoint_directory, NULL) : NULL;
+    if (o->checkpoint_dir) {
+        free(r->checkpoint_directory);
+        r->checkpoint_directory = copy_text(o->checkpoint_dir);
+    }
+    char *into = realpath(r->checkpoint_directory, NULL);
+    bool same = from && into && strcmp(from, into) == 0;
+    CheckpointOptions options = {
+        .directory = r->checkpoint_directory, .keep = o->keep, .resumed = same};
+    if (!same)
+        r->saved_step = -1;
+    free(from);
+    free(into);
+    r->checkpoints = checkpoints_open(&options, r->weights);
+    return r->checkpoints ? 0 : -1;
+}
+
+static int open_log(Run *r)
+{
+    const TrainOptions *o = r->options;
+    const RunState *s = &r->state;
+    LogOptions options = {.json = o->log,
+                          .csv = o->csv,
+                          .tensorboard = o->tensorboard,
+                          .bar = !o->no_progress && progress_possible()};
+    LogCut cut = {.step = s->step,
+                  .train = s->logged.images > 0 && s->step < r->steps,
+                  .eval = s->images == s->training_images};
+    return log_open(&r->log, &options, r->resumed_from ? &cut : NULL);
+}
+
+static void settle_counts(Run *r)
+{
+    const TrainOptions *o = r->options;
+    r->log_every = o->log_every > 0 ? o->log_every : r->model->log_every;
+    if (r->log_every < 1)
+        r->log_every = 1;
+    r->checkpoint_every =
+        o->checkpoint_every >= 0 ? o->checkpoint_every : r->model->checkpoint_every;
+    int batch = device_target(r->model, r->table)->train.batch;
+    r->steps = r->state.epochs * ceil_div(r->train.count, batch);
+    if (o->max_steps >= 0 && o->max_steps < r->steps)
+        r->steps = o->max_steps;
+    if (r->steps > INT32_MAX)
+        r->steps = INT32_MAX;
+}
+
+int run_set_up(Run *r)
+{
+    const TrainOptions *o = r->options;
+    if ((o->save && outfile_check(o->save) < 0) || start_state(r) < 0 || load_data(r) < 0 ||
+        open_device(r) < 0 || load_weights(r) < 0)
+        return -1;
+    settle_counts(r);
+    bool checkpoints = o->checkpoint_dir || o->resume;
+    if ((checkpoints && identify_data(r) < 0) || open_checkpoints(r) < 0 || open_log(r) < 0)
+        return -1;
+    printf("model %s on %s, %.1f MB; %d training images, batch %d, %lld steps\n", r->model->name,
+           r->table->describe(r->device), (double)r->table->arena_bytes(r->device) / 1e6,
+           r->train.count, device_target(r->model, r->table)->train.batch, (long long)r->steps);
+    if (r->resumed_from)
+        printf("resumed from %s\n", strrchr(r->resumed_from, '/') + 1);
+    return fflush(stdout) == 0 ? 0 : fault("cannot write to standard output: %s", strerror(errno));
+}
+
+void run_tear_down(Run *r)
+{
+    checkpoints_close(r->checkpoints);
+    watch_close(r->watch);
+    if (r->device)
+        r->table->close(r->device);
+    weights_free(r->weights);
+    dataset_free(&r->train);
+    dataset_free(&r->test);
+    free(r->order);
+    free(r->resumed_from);
+    free(r->checkpoint_directory);
+}

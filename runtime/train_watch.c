@@ -1,0 +1,163 @@
+/* How a training run goes: sums of loss and accuracy, log lines, the bar; networks that are dead and
+ * losses that are not finite. */
+#include "run.h"
+
+#include <math.h>
+
+/* A batch of so many images without a logit above zero is a dead network; fewer may be chance. */
+enum { DEAD_IMAGES = 16 };
+
+static void add_sums(Sums *w, const Metrics *m, double seconds)
+{
+    w->loss += m->loss;
+    w->correct += m->correct;
+    w->images += m->images;
+    w->seconds += seconds;
+}
+
+static void warn_dead(Run *r, const char *seen)
+{
+    if (r->state.warned_stall || r->unlearnable)
+        return;
+    log_clear(&r->log);
+    notice("not learning: %s; the network is probably dead: try another --seed, a smaller --lr or "
+           "another init in the model",
+           seen);
+    r->state.warned_stall = true;
+}
+
+static int write_interval(Run *r)
+{
+    LogEntry entry = {
+        .step = r->state.step,
+        .epoch = r->state.epoch,
+        .loss = r->state.logged.loss / (double)r->state.logged.images,
+        .accuracy = (double)r->state.logged.correct / (double)r->state.logged.images,
+        .lr = r->state.lr,
+        .images_per_second = (double)r->state.logged.images / r->state.logged.seconds,
+    };
+    return log_train(&r->log, &entry);
+}
+
+static Watch *watch_of(Run *r)
+{
+    if (!r->watch)
+        r->watch = watch_open(r->model, r->table, r->device);
+    return r->watch;
+}
+
+int run_stop_diverged(Run *r, const char *loss)
+{
+    char bad[256], saved[64] = "";
+    log_clear(&r->log);
+    if (watch_find_bad(watch_of(r), bad, sizeof bad) < 0)
+        return -1;
+    if (r->checkpoints && r->saved_step >= 0)
+        snprintf(saved, sizeof saved, "; the last good checkpoint is of step %lld",
+                 (long long)r->saved_step);
+    return fault("%s is not finite; %s; training stops and saves nothing more%s; try a smaller "
+                 "--lr (it is %g), another --init or another --seed",
+                 loss, bad, saved, r->state.lr);
+}
+
+/* The host learns of a bad loss when it reads the sums: on a GPU some steps later. */
+static int stop_at_bad_step(Run *r)
+{
+    char loss[96];
+    int64_t first = r->collected_step + 1, last = r->state.step;
+    if (first >= last)
+        snprintf(loss, sizeof loss, "the loss of step %lld", (long long)last);
+    else
+        snprintf(loss, sizeof loss, "the loss of one of the steps %lld to %lld", (long long)first,
+                 (long long)last);
+    return write_interval(r) < 0 ? -1 : run_stop_diverged(r, loss);
+}
+
+/* Single images may well have no logit above zero; a batch of them is a dead network. */
+static void check_zero_logits(Run *r, const Metrics *m)
+{
+    int batch = device_target(r->model, r->table)->train.batch;
+    r->zero_images = m->all_logits_zero ? r->zero_images + m->images : 0;
+    if (r->zero_images >= (batch > DEAD_IMAGES ? batch : DEAD_IMAGES))
+        warn_dead(r, "all logits of a whole batch were zero");
+}
+
+int run_collect(Run *r)
+{
+    Metrics m;
+    if (r->table->read_metrics(r->device, &m) < 0)
+        return -1;
+    if (m.images == 0)
+        return 0;
+    double at = clock_seconds(), seconds = at - r->collected_at;
+    r->collected_at = at;
+    add_sums(&r->state.logged, &m, seconds);
+    add_sums(&r->state.stall, &m, seconds);
+    add_sums(&r->shown, &m, seconds);
+    check_zero_logits(r, &m);
+    if (!isfinite(m.loss))
+        return stop_at_bad_step(r);
+    r->collected_step = r->state.step;
+    return 0;
+}
+
+/* A network whose last layer is a ReLU can start dead: all logits stay 0, the loss at ln K. */
+void run_check_stall(Run *r)
+{
+    char seen[160];
+    double chance = log(r->model->classes), loss = mean(r->state.stall.loss, r->state.stall.images);
+    double accuracy = mean((double)r->state.stall.correct, r->state.stall.images);
+    r->state.stall = (Sums){0};
+    if (!(loss >= 0.99 * chance) || !(accuracy <= 1.2 / r->model->classes))
+        return;
+    snprintf(seen, sizeof seen,
+             "over the last %d steps the loss was no better than chance, "
+             "ln %d = %.4f (mean %.4f, accuracy %.4f)",
+             STALL_STEPS, r->model->classes, chance, loss, accuracy);
+    warn_dead(r, seen);
+}
+
+int run_log_interval(Run *r)
+{
+    if (run_collect(r) < 0)
+        return -1;
+    return r->state.logged.images > 0 ? write_interval(r) : 0;
+}
+
+int run_show_progress(Run *r)
+{
+    double at = clock_seconds();
+    if (!r->log.bar || at - r->shown_at < 0.2)
+        return 0;
+    if (run_collect(r) < 0)
+        return -1;
+    int batch = device_target(r->model, r->table)->train.batch;
+    int64_t left = r->steps - r->state.step;
+    int64_t epoch_left = ceil_div(r->train.count - r->state.images, batch);
+    if (epoch_left > left)
+        epoch_left = left;
+    double seconds_a_step = (at - r->started_at) / (double)(r->state.step - r->first_step);
+    Progress p = {
+        .step = r->state.step,
+        .steps = r->steps,
+        .epoch = r->state.epoch,
+        .epochs = r->state.epochs,
+        .loss = mean(r->shown.loss, r->shown.images),
+        .accuracy = mean((double)r->shown.correct, r->shown.images),
+        .images_per_second = (double)r->shown.images / r->shown.seconds,
+        .epoch_seconds = seconds_a_step * (double)epoch_left,
+        .seconds = seconds_a_step * (double)left,
+    };
+    log_progress(&r->log, &p);
+    r->shown = (Sums){0};
+    r->shown_at = at;
+    return 0;
+}
+
+int run_write_histograms(Run *r)
+{
+    if (!r->log.board || r->watched_step == r->state.step)
+        return 0;
+    r->watched_step = r->state.step;
+    return watch_histograms(watch_of(r), r->log.board, r->state.step);
+}

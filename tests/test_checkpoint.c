@@ -1,0 +1,385 @@
+/* Checkpoints by themselves, on the plan written by hand: the round trip, the links, what stays and
+ * what goes, and every refusal. */
+#include "../runtime/checkpoint.h"
+#include "tiny_step.h"
+
+#include <dirent.h>
+#include <jansson.h>
+#include <sys/stat.h>
+#include <zlib.h>
+
+static char directory[] = "/tmp/ninc-test-XXXXXX";
+static char path_text[4200];
+
+/* A path in the test's own directory, valid until the next call. */
+static const char *at(const char *name)
+{
+    snprintf(path_text, sizeof path_text, "%s/%s", directory, name);
+    return path_text;
+}
+
+static void shell(const char *format, const char *name)
+{
+    char command[4400], text[4300];
+    snprintf(text, sizeof text, "cd '%s' && %s", directory, format);
+    snprintf(command, sizeof command, text, name, name);
+    ck_assert_int_eq(system(command), 0);
+}
+
+/* ---- a model with a moment ---- */
+
+static const NincStorage storage[] = {
+    {"w", NULL, {DT_F32, {4, {4, 2, 3, 3}}, {0}}, NINC_ROLE_WEIGHT, 18, 36, 0},
+    {"w.momentum", "w", {DT_F32, {4, {4, 2, 3, 3}}, {0}}, NINC_ROLE_MOMENT, 0, 0, 288},
+};
+enum { VALUES = 72, BYTES = VALUES * 4 };
+static const NincModel model = {.name = "toy",
+                                .recipe = "batch 4\noptimizer sgd\nparameter w 4x2x3x3\n",
+                                .storages = 2,
+                                .target = {[NINC_CPU] = {.storage = storage}}};
+static uint8_t memory[2 * BYTES];
+
+static int read_memory(Device *d, int64_t offset, void *bytes, int64_t count)
+{
+    (void)d;
+    memcpy(bytes, memory + offset, (size_t)count);
+    return 0;
+}
+
+static const DeviceTable table = {.name = "memory", .target = NINC_CPU, .read_state = read_memory};
+
+static RunState some_state(int64_t step)
+{
+    return (RunState){.step = step,
+                      .epoch = 3,
+                      .images = 8,
+                      .epochs = 9,
+                      .training_images = 100,
+                      .seed = UINT64_MAX,
+                      .shuffle = true,
+                      .data_crc = UINT32_MAX,
+                      .lr = 0.1,
+                      .logged = {.loss = NAN, .seconds = 1.0 / 3, .correct = 5, .images = 8},
+                      .stall = {.loss = 2.0 / 3, .images = 300},
+                      .warned_stall = true,
+                      .best_accuracy = -1};
+}
+
+static void fill_memory(int seed)
+{
+    for (size_t i = 0; i < sizeof memory / 4; i++) {
+        float value = (float)(seed + (int)i) / 7;
+        memcpy(memory + 4 * i, &value, 4);
+    }
+}
+
+/* Writes checkpoints of these steps, the best one at `best`. */
+static int write_steps(const char *name, const int *step, int count, int best, int keep)
+{
+    char path[4200];
+    strcpy(path, at(name));
+    CheckpointOptions options = {.directory = path, .keep = keep, .resumed = true};
+    Weights *copy = weights_new_with_moments(&model);
+    Checkpoints *c = checkpoints_open(&options, copy);
+    int status = c ? 0 : -1;
+    for (int i = 0; i < count && status == 0; i++) {
+        RunState state = some_state(step[i]);
+        if (best >= 0 && step[i] >= best) {
+            state.best_accuracy = 0.5;
+            state.best_step = best;
+        }
+        fill_memory(step[i]);
+        status = checkpoints_write(c, &state, &table, NULL);
+    }
+    if (c && checkpoints_wait(c) < 0)
+        status = -1;
+    checkpoints_close(c);
+    weights_free(copy);
+    return status;
+}
+
+static void write_one(const char *name, int step)
+{
+    ck_assert_int_eq(write_steps(name, &step, 1, -1, 0), 0);
+}
+
+/* The names in a directory, sorted, each with a space behind it. */
+static const char *listing(const char *name)
+{
+    static char text[1024];
+    struct dirent **list;
+    int count = scandir(at(name), &list, NULL, alphasort);
+    text[0] = '\0';
+    for (int i = 0; i < count; i++) {
+        if (strcmp(list[i]->d_name, ".") != 0 && strcmp(list[i]->d_name, "..") != 0)
+            strcat(strcat(text, list[i]->d_name), " ");
+        free(list[i]);
+    }
+    free(list);
+    return text;
+}
+
+static const char *link_target(const char *name)
+{
+    static char target[256];
+    ssize_t length = readlink(at(name), target, sizeof target - 1);
+    target[length < 0 ? 0 : length] = '\0';
+    return target;
+}
+
+static int load(const char *name, RunState *state, Weights *w)
+{
+    char *step = NULL, *parent = NULL;
+    int status = checkpoint_find(at(name), &step, &parent);
+    if (status == 0)
+        status = checkpoint_load(step, state, w);
+    free(step);
+    free(parent);
+    return status;
+}
+
+static void expect_step(const char *name, int64_t step)
+{
+    RunState state = {0};
+    Weights *w = weights_new_with_moments(&model);
+    ck_assert_int_eq(load(name, &state, w), 0);
+    ck_assert_int_eq(state.step, step);
+    fill_memory((int)step);
+    ck_assert_mem_eq(w->value[0], memory, BYTES);
+    ck_assert_mem_eq(w->value[1], memory + BYTES, BYTES);
+    weights_free(w);
+}
+
+static void expect_refusal(const char *name, const NincModel *of, const char *wanted)
+{
+    RunState state;
+    Weights *w = weights_new_with_moments(of);
+    catch_errors();
+    int status = load(name, &state, w);
+    expect_error(wanted);
+    ck_assert_int_eq(status, -1);
+    weights_free(w);
+}
+
+/* ---- tests ---- */
+
+START_TEST(test_round_trip)
+{
+    RunState want = some_state(12), got;
+    Weights *w = weights_new_with_moments(&model);
+    write_one("round", 12);
+    ck_assert_int_eq(load("round", &got, w), 0);
+    ck_assert(isnan(got.logged.loss));
+    ck_assert(got.logged.seconds == want.logged.seconds && got.stall.loss == want.stall.loss);
+    ck_assert(got.lr == want.lr && got.best_accuracy == -1);
+    ck_assert_uint_eq(got.seed, want.seed);
+    ck_assert_uint_eq(got.data_crc, want.data_crc);
+    ck_assert(got.epoch == 3 && got.images == 8 && got.epochs == 9 && got.training_images == 100);
+    ck_assert(got.logged.correct == 5 && got.logged.images == 8 && got.stall.images == 300);
+    ck_assert(got.shuffle && !got.random_data && got.warned_stall);
+    weights_free(w);
+    ck_assert_str_eq(listing("round"), "latest step-00000012 ");
+    ck_assert_str_eq(listing("round/latest"),
+                     "model.safetensors optimizer.safetensors state.json ");
+    expect_step("round", 12);
+    expect_step("round/latest", 12);
+    expect_step("round/step-00000012", 12);
+}
+END_TEST
+
+START_TEST(test_keep_and_best)
+{
+    static const int steps[] = {1, 2, 3, 4, 5, 6};
+    ck_assert_int_eq(write_steps("keep", steps, 6, 2, 2), 0);
+    ck_assert_str_eq(listing("keep"), "best latest step-00000002 step-00000005 step-00000006 ");
+    ck_assert_str_eq(link_target("keep/best"), "step-00000002");
+    ck_assert_str_eq(link_target("keep/latest"), "step-00000006");
+    ck_assert_int_eq(write_steps("all", steps, 6, -1, 0), 0);
+    expect_step("all/step-00000003", 3);
+    /* A run that went back to step 3 replaces step 4 and leaves later ones alone. */
+    ck_assert_int_eq(write_steps("all", steps + 3, 1, -1, 1), 0);
+    ck_assert_str_eq(listing("all"), "latest step-00000004 step-00000005 step-00000006 ");
+    expect_step("all", 4);
+}
+END_TEST
+
+START_TEST(test_leftovers_and_locks)
+{
+    CheckpointOptions options = {.resumed = true};
+    char path[4200];
+    write_one("left", 1);
+    shell("mkdir '%s/.step-00000002.partial-1' && touch '%s/.step-00000002.partial-1/model'",
+          "left");
+    shell("ln -s step-00000002 '%s/.latest.partial-1' && touch '%s/.mine'", "left");
+    write_one("left", 3);
+    ck_assert_str_eq(listing("left"), ".mine latest step-00000001 step-00000003 ");
+    options.directory = strcpy(path, at("left"));
+    Weights *w = weights_new_with_moments(&model);
+    Checkpoints *c = checkpoints_open(&options, w);
+    ck_assert_ptr_nonnull(c);
+    catch_errors();
+    ck_assert_ptr_null(checkpoints_open(&options, w));
+    expect_error("another run is writing");
+    checkpoints_close(c);
+    options.resumed = false;
+    catch_errors();
+    ck_assert_ptr_null(checkpoints_open(&options, w));
+    expect_error("holds the checkpoints of another run");
+    weights_free(w);
+}
+END_TEST
+
+/* Where latest does not help, the newest whole step does. */
+START_TEST(test_broken_latest)
+{
+    static const int steps[] = {1, 2, 3};
+    ck_assert_int_eq(write_steps("broken", steps, 3, -1, 0), 0);
+    shell("truncate -s -1 '%s/step-00000003/optimizer.safetensors'; true '%s'", "broken");
+    catch_errors();
+    expect_step("broken", 2);
+    expect_error("going on from step-00000002");
+    expect_refusal("broken/step-00000003", &model, "optimizer.safetensors is not what was written");
+    shell("rm -r '%s/step-00000003'; true '%s'", "broken");
+    catch_errors();
+    expect_step("broken/latest", 2);
+    expect_error("state.json: No such file");
+    shell("rm '%s/latest'; true '%s'", "broken");
+    catch_errors();
+    expect_step("broken", 2);
+    expect_error("latest of");
+    shell("rm -r '%s'/step-*; true '%s'", "broken");
+    expect_refusal("broken", &model, "there is no checkpoint in");
+    expect_refusal("nowhere", &model, "No such file");
+    write_one("renamed", 1);
+    shell("cp -r '%s/step-00000001' '%s/mine'", "renamed");
+    expect_refusal("renamed/mine", &model, "the name of a step");
+}
+END_TEST
+
+START_TEST(test_another_model)
+{
+    NincModel other = model;
+    write_one("other", 1);
+    other.recipe = "batch 8\noptimizer sgd\nparameter w 4x2x3x3\n";
+    expect_refusal("other", &other, "it has 'batch 4', this one 'batch 8'");
+    other.recipe = "batch 4\noptimizer adam\nparameter w 4x2x3x3\n";
+    expect_refusal("other", &other, "it has 'optimizer sgd', this one 'optimizer adam'");
+    other.recipe = "batch 4\noptimizer sgd\nparameter w 8x2x3x3\n";
+    expect_refusal("other", &other, "'parameter w 4x2x3x3', this one 'parameter w 8x2x3x3'");
+    other.recipe = "batch 4\noptimizer sgd\n";
+    expect_refusal("other", &other, "'parameter w 4x2x3x3', this one 'nothing more'");
+    other.recipe = "batch 4\noptimizer sgd\nparameter w 4x2x3x3\nlayer relu\n";
+    expect_refusal("other", &other, "'nothing more', this one 'layer relu'");
+}
+END_TEST
+
+/* state.json carries a sum over itself, so that an edit is seen. */
+START_TEST(test_damaged_state)
+{
+    static const struct {
+        const char *edit, *wanted;
+    } faults[] = {
+        {"s/\"step\": 1/\"step\": 2/", "state.json is not what was written"},
+        {"s/\"version\": 1/\"version\": 7/", "has version 7, this trainer reads 1"},
+        {"/\"version\"/d", "has no version"},
+        {"/\"sum\"/d", "sum is missing or wrong"},
+        {"/\"epoch\"/d", "state.json is not what was written"},
+        {"s/\"lr\": 0/\"lr\": [/", "is not valid JSON"},
+        {"d", "is not valid JSON"},
+    };
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+        char command[200];
+        write_one("state", 1);
+        snprintf(command, sizeof command, "sed -i '%s' '%%s/step-00000001/state.json'; true '%%s'",
+                 faults[i].edit);
+        shell(command, "state");
+        expect_refusal("state/step-00000001", &model, faults[i].wanted);
+    }
+}
+END_TEST
+
+/* state.json with this key gone, or a new one where it is unknown; the sum is right. */
+static void edit_state(const char *key)
+{
+    static const size_t flags = JSON_SORT_KEYS | JSON_REAL_PRECISION(17);
+    char path[4200];
+    strcpy(path, at("keys/step-00000001/state.json"));
+    json_t *root = json_load_file(path, 0, NULL);
+    ck_assert_ptr_nonnull(root);
+    if (json_object_del(root, key) != 0)
+        json_object_set_new(root, key, json_real(0.1));
+    json_object_del(root, "sum");
+    char *text = json_dumps(root, flags | JSON_COMPACT);
+    json_object_set_new(root, "sum",
+                        json_integer((json_int_t)crc32(0, (Bytef *)text, (uInt)strlen(text))));
+    ck_assert_int_eq(json_dump_file(root, path, flags), 0);
+    free(text);
+    json_decref(root);
+}
+
+START_TEST(test_keys_of_state)
+{
+    static const char *const keys[] = {"epoch",    "seed",        "lr",        "shuffle",
+                                       "data_crc", "logged_loss", "model_crc", "recipe"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        char wanted[80];
+        write_one("keys", 1);
+        edit_state(keys[i]);
+        snprintf(wanted, sizeof wanted, "%s is missing or wrong", keys[i]);
+        expect_refusal("keys/step-00000001", &model, wanted);
+    }
+    write_one("keys", 1);
+    edit_state("of a later version");
+    expect_step("keys", 1);
+}
+END_TEST
+
+/* What stands where a link or a step must go is named, and nothing hidden is left. */
+START_TEST(test_write_failures)
+{
+    int step = 2;
+    write_one("fail", 1);
+    shell("rm '%s/latest' && mkdir '%s/latest'", "fail");
+    catch_errors();
+    ck_assert_int_eq(write_steps("fail", &step, 1, -1, 0), -1);
+    expect_error("/latest: Is a directory; the checkpoint");
+    ck_assert_str_eq(listing("fail"), "latest step-00000001 step-00000002 ");
+    shell("rmdir '%s/latest' && touch '%s/step-00000003'", "fail");
+    step = 3;
+    catch_errors();
+    ck_assert_int_eq(write_steps("fail", &step, 1, -1, 0), -1);
+    expect_error("/step-00000003: Not a directory");
+    ck_assert_str_eq(listing("fail"), "step-00000001 step-00000002 step-00000003 ");
+}
+END_TEST
+
+static Suite *checkpoint_suite(void)
+{
+    const TTest *const tests[] = {test_round_trip,    test_keep_and_best, test_leftovers_and_locks,
+                                  test_broken_latest, test_another_model, test_damaged_state,
+                                  test_keys_of_state, test_write_failures};
+    Suite *s = suite_create("checkpoint");
+    TCase *c = tcase_create("checkpoint");
+    tcase_set_timeout(c, 60);
+    for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
+        tcase_add_test(c, tests[i]);
+    suite_add_tcase(s, c);
+    return s;
+}
+
+int main(void)
+{
+    char command[4200];
+    if (!mkdtemp(directory)) {
+        perror(directory);
+        return 1;
+    }
+    SRunner *runner = srunner_create(checkpoint_suite());
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    snprintf(command, sizeof command, "rm -rf '%s'", directory);
+    if (system(command) != 0)
+        fprintf(stderr, "%s is left over\n", directory);
+    return failed ? 1 : 0;
+}

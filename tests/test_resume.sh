@@ -1,0 +1,238 @@
+#!/bin/bash
+# Stopping and going on: a resumed run ends with the bits, and tells the losses, of one that was
+# never stopped; checkpoints that do not fit are refused; a full disk costs no earlier checkpoint.
+# shellcheck source=tests/lib.sh
+. tests/lib.sh
+
+# compile NAME [OPTIONS...]: a trainer of the model whose YAML is on stdin.
+compile() {
+    local name=$1
+    shift
+    cat >"$work/$name.yaml"
+    "$NINC" -q --target=cpu "$@" -o "$work/$name" "$work/$name.yaml" >"$work/output" 2>&1 ||
+        fail "compile $name" "$work/output"
+}
+
+# model ADAM_OR_SGD CHANNELS: batches of 48, of which the 1024 random images are 21 and a third.
+model() {
+    cat <<END
+model: small
+input: {dataset: fashion-mnist, shape: [1, 28, 28]}
+layers:
+  - conv2d: {name: first, out_channels: $2, kernel_size: 4, stride: 4}
+  - relu
+  - conv2d: {name: last, out_channels: 10, kernel_size: 1}
+  - gap
+  - flatten
+loss: cross_entropy
+optimizer: $1
+train: {batch_size: ${3:-48}, epochs: 3, log_every: 5, checkpoint_every: 10}
+END
+}
+
+model '{adam: {lr: 0.01}}' 8 | compile adam
+model '{sgd: {lr: 0.1, momentum: 0.9}}' 8 | compile sgd
+model '{adam: {lr: 0.01}}' 16 | compile wide
+model '{adam: {lr: 0.01}}' 8 16 | compile batch
+sed 's/shape: \[1, 28, 28\]/&, mean: [0.5]/' "$work/adam.yaml" | compile mean
+
+# run MODEL OPTIONS...: on random images, 66 steps in three epochs.
+run() {
+    local model=$1
+    shift
+    "$work/$model/trainer" train --device cpu "$@"
+}
+
+# The log without speeds.
+losses() {
+    sed 's/,"images_per_second.*//' "$1"
+}
+
+# same_end NAME MODEL FILE: FILE.safetensors and FILE.jsonl are those of the uninterrupted run.
+same_end() {
+    losses "$work/$3.jsonl" >"$work/losses"
+    check "$1: parameters" cmp "$work/$2.safetensors" "$work/$3.safetensors"
+    check "$1: log" diff "$work/$2.losses" "$work/losses"
+}
+
+for m in adam sgd; do
+    check "$m runs" run $m --data random --threads 1 --save "$work/$m.safetensors" \
+        --log "$work/$m.jsonl"
+    losses "$work/$m.jsonl" >"$work/$m.losses"
+done
+check "evaluations are in the log" test "$(grep -c '"eval"' "$work/adam.losses")" -eq 3
+
+# ---- stopped at a step, and gone on with on another number of threads ----
+
+# In the middle of an interval of the log, at its end, at the end of an epoch, before the end.
+for m in adam sgd; do
+    for step in 1 13 20 22 44 66; do
+        [ $m = adam ] || [ $step -ge 44 ] || continue
+        rm -rf "$work/c" "$work/part".*
+        run $m --data random --threads 1 --max-steps $step --checkpoint-dir "$work/c" \
+            --log "$work/part.jsonl" >"$work/output" 2>&1 || fail "$m to $step" "$work/output"
+        run $m --threads 3 --resume "$work/c" --save "$work/part.safetensors" \
+            --log "$work/part.jsonl" >"$work/output" 2>&1 || fail "$m from $step" "$work/output"
+        same_end "$m stopped at $step" $m part
+    done
+done
+check "the last checkpoint is of the end" test "$(readlink "$work/c/latest")" = step-00000066
+
+rm -rf "$work/c" "$work/part".*
+run adam --data random --seed 7 --no-shuffle --lr 0.003 --epochs 2 --save "$work/own.safetensors" \
+    --log "$work/own.jsonl" >/dev/null
+losses "$work/own.jsonl" >"$work/own.losses"
+run adam --data random --seed 7 --no-shuffle --lr 0.003 --epochs 2 --max-steps 9 \
+    --checkpoint-dir "$work/c" --log "$work/part.jsonl" >/dev/null
+run adam --resume "$work/c/latest" --save "$work/part.safetensors" --log "$work/part.jsonl" \
+    >"$work/output" 2>&1
+same_end "seed, order, rate and epochs come from the checkpoint" own part
+
+# ---- stopped by a signal, and gone on with as the trainer says ----
+
+for signal in TERM INT; do
+    rm -rf "$work/c" "$work/part".*
+    "$work/adam/trainer" train --device cpu --data random --epochs 100000 --no-eval \
+        --max-steps 5000000 --checkpoint-dir "$work/c" --log "$work/part.jsonl" \
+        >"$work/said" 2>&1 </dev/null &
+    child=$!
+    for _ in $(seq 100); do
+        grep -q '^step' "$work/said" && break
+        sleep 0.1
+    done
+    kill -$signal $child
+    wait $child
+    status=$?
+    command=$(grep -a -A 1 'go on with' "$work/said" | tail -n 1)
+    stopped=$(sed -n 's/^stopped by SIG.* after step \([0-9]*\).*/\1/p' "$work/said")
+    check "SIG$signal: exit status" test $status -eq $((128 + $(kill -l $signal)))
+    check "SIG$signal: says how to go on" test -n "$command"
+    check "SIG$signal: a checkpoint of that step" \
+        test -f "$work/c/step-$(printf %08d "$stopped")/state.json"
+    later=$((stopped + 7))
+    check "SIG$signal: the command goes on" bash -c \
+        "${command/--max-steps 5000000/--max-steps $later} --save '$work/part.safetensors'"
+    run adam --data random --epochs 100000 --no-eval --max-steps $later \
+        --save "$work/whole.safetensors" --log "$work/whole.jsonl" >/dev/null
+    losses "$work/whole.jsonl" >"$work/whole.losses"
+    same_end "SIG$signal" whole part
+done
+
+# ---- the log ----
+
+rm -rf "$work/c"
+run adam --data random --max-steps 30 --checkpoint-dir "$work/c" --log "$work/log.jsonl" >/dev/null
+printf '{"event":"train","step":31,"ep' >>"$work/log.jsonl"
+cp "$work/log.jsonl" "$work/part.jsonl"
+run adam --resume "$work/c/step-00000020" --log "$work/part.jsonl" --checkpoint-dir "$work/d" \
+    --save "$work/part.safetensors" >"$work/output" 2>&1
+same_end "a torn log, from an earlier step" adam part
+check "checkpoints go where they shall" test -d "$work/d/step-00000066"
+echo 'my notes' >"$work/notes"
+check "foreign file as log" \
+    bash -c '! "$1" train --resume "$2" --log "$3" --device cpu 2>"$4" &&
+        grep "line 1 of .*notes is not of a trainer" "$4" && grep -q "my notes" "$3"' \
+    - "$work/adam/trainer" "$work/c" "$work/notes" "$work/said"
+
+# ---- what stays ----
+
+rm -rf "$work/c"
+run adam --data random --checkpoint-dir "$work/c" --checkpoint-every 3 --keep 2 >"$work/output"
+best=$(readlink "$work/c/best")
+check "keep: the newest, latest and best" test "$(find "$work/c" -name 'step-*' | wc -l)" -le 3
+check "best is an evaluation's" test -n "$(case $best in *22 | *44 | *66) echo yes ;; esac)"
+wanted=$(sed -n 's/.*"eval","step":\([0-9]*\),.*"accuracy":\([0-9.e-]*\)}/\2 \1/p' \
+    "$work/adam.jsonl" | sort -k1,1gr -k2,2n | head -n 1 | cut -d' ' -f2)
+check "best has the best test accuracy" test "$best" = "step-$(printf %08d "$wanted")"
+
+# ---- refusals ----
+
+# refuses NAME STATUS TEXT COMMAND...
+refuses() {
+    local name=$1 wanted=$2 text=$3 status
+    shift 3
+    "$@" >"$work/said" 2>&1 </dev/null
+    status=$?
+    check "$name" bash -c 'cat "$4"; echo "status $1"; [ "$1" -eq "$2" ] && grep -qF -- "$3" "$4"' \
+        - $status "$wanted" "$text" "$work/said"
+}
+
+refuses "another seed" 1 "--seed 2 contradicts" run adam --resume "$work/c" --seed 2
+refuses "another order" 1 "--no-shuffle contradicts" run adam --resume "$work/c" --no-shuffle
+refuses "another rate" 1 "--lr 0.5 contradicts" run adam --resume "$work/c" --lr 0.5
+refuses "other data" 1 "--data /tmp contradicts" run adam --resume "$work/c" --data /tmp
+refuses "--init" 2 "contradicts --resume" run adam --resume "$work/c" --init x
+refuses "another optimizer" 1 "'optimizer adam " run sgd --resume "$work/c"
+refuses "another shape" 1 "'parameter first.weight 8x1x4x4'" run wide --resume "$work/c"
+refuses "another batch" 1 "it has 'batch 48', this one 'batch 16'" run batch --resume "$work/c"
+refuses "another mean" 1 "'layer normalize 28x28x1" run mean --resume "$work/c"
+refuses "nothing there" 1 "there is no checkpoint" run adam --resume "$work/adam"
+refuses "no such place" 1 "No such file" run adam --resume "$work/nowhere"
+refuses "a used directory" 1 "another run" run adam --data random --checkpoint-dir "$work/c"
+refuses "keep without a directory" 2 "--keep needs" run adam --keep 3
+check "the same values are no contradiction" run adam --resume "$work/c" --seed 1 --lr 0.01 \
+    --data random
+check "already there: --save is written" bash -c \
+    '"$1" train --device cpu --resume "$2" --max-steps 5 --save "$3" && cmp "$3" "$4"' - \
+    "$work/adam/trainer" "$work/c" "$work/late.safetensors" "$work/adam.safetensors"
+
+# ---- fine-tuning ----
+
+partial() {
+    run wide --data random --max-steps 0 --init-partial "$work/adam.safetensors" >"$work/said" &&
+        grep -qF 'taken: last.bias (10)' "$work/said" &&
+        grep -qF 'kept its initial value: first.weight (16x1x4x4): in the file it has shape 8x1x4x4' \
+            "$work/said" &&
+        grep -qF 'not used: first.weight (8x1x4x4)' "$work/said" &&
+        grep -qF '1 of 4 tensors taken' "$work/said"
+}
+check "--init-partial says what it took" partial
+refuses "--init wants all" 1 "has shape 8x1x4x4" run wide --data random \
+    --init "$work/adam.safetensors"
+
+# ---- the recipe ----
+
+# What a checkpoint compares is the same however the model was compiled.
+recipe() {
+    "$NINC" "$@" --emit=plan models/nin.yaml | sed -n '/^const NincModel/,/^    ""/p' | md5sum
+}
+first=$(recipe -O0)
+for options in -O2 --target=cpu "--target=cuda -O1" --precision=bf16; do
+    # shellcheck disable=SC2086
+    check "the recipe by $options" test "$(recipe $options)" = "$first"
+done
+check "the recipe is not empty" test "$(echo "" | md5sum)" != "$first"
+
+# ---- a full disk ----
+
+full_disk() {
+    mkdir -p "$work/disk"
+    mount -t tmpfs -o size=100k tmpfs "$work/disk" || exit 77
+    run adam --data random --max-steps 10 --checkpoint-dir "$work/disk/c" >/dev/null || exit 1
+    head -c 200000 /dev/zero >"$work/disk/filler"
+    run adam --resume "$work/disk/c" 2>"$work/said" >/dev/null
+    status=$?
+    cat "$work/said"
+    ls -A "$work/disk/c"
+    [ $status -eq 1 ] && grep -q "cannot .*$work/disk/c/.step-.*No space left" "$work/said" &&
+        [ "$(ls -A "$work/disk/c" | tr '\n' ' ')" = "latest step-00000010 " ] || exit 1
+    rm "$work/disk/filler"
+    run adam --resume "$work/disk/c" --save "$work/full.safetensors" >/dev/null &&
+        cmp "$work/full.safetensors" "$work/adam.safetensors"
+}
+export -f full_disk run
+export work
+if unshare -m true 2>/dev/null; then
+    unshare -m bash -c full_disk >"$work/output" 2>&1
+    status=$?
+    if [ $status -eq 77 ]; then
+        skip "full disk" "mounting is not allowed here"
+    elif [ $status -eq 0 ]; then
+        pass "full disk: the earlier checkpoint stays and goes on"
+    else
+        fail "full disk: the earlier checkpoint stays and goes on" "$work/output"
+    fi
+else
+    skip "full disk" "unshare is not allowed here"
+fi
+finish
