@@ -6,6 +6,7 @@
 #include "../ir/numbers.h"
 #include "plan.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Labelled images, in host memory, as the files hold them. A GPU keeps a copy from the first step
@@ -76,6 +77,12 @@ typedef struct DeviceTable {
 } DeviceTable;
 
 extern const DeviceTable ninc_cpu_device, ninc_cuda_device, ninc_sim_device;
+
+/* sum / count; NaN of nothing. */
+static inline double mean(double sum, int64_t count)
+{
+    return count > 0 && !isnan(sum) ? sum / (double)count : (double)NAN; /* never "-nan" */
+}
 
 /* The input or output of a program by name; NULL where it has none. */
 static inline const NincPort *find_port(const NincPort *port, int count, const char *name)

@@ -6,11 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-double mean(double sum, int64_t count)
-{
-    return count > 0 && !isnan(sum) ? sum / (double)count : NAN; /* never "-nan" */
-}
-
 static const NincPort *logits_port(const NincModel *model, const DeviceTable *table)
 {
     const NincProgram *program = &device_target(model, table)->eval;

@@ -15,7 +15,8 @@ typedef struct Run {
     const DeviceTable *table;
     const TrainOptions *options;
     Device *device;
-    Weights *weights; /* with moments where there are checkpoints */
+    /* With moments where there are checkpoints; elsewhere NULL while the device has them. */
+    Weights *weights;
     Dataset train, test;
     int32_t *order; /* of the training images in this epoch */
     int ordered;    /* the epoch that it is of; -1: none yet */

@@ -275,9 +275,6 @@ int train(const NincModel *model, const DeviceTable *table, const TrainOptions *
 
 /* ---- evaluate.c ---- */
 
-/* sum / count; NaN of nothing. */
-double mean(double sum, int64_t count);
-
 /* What the model makes of a data set. */
 typedef struct Evaluation {
     Metrics metrics;

@@ -91,6 +91,8 @@ static int save_all(Run *r)
         return -1;
     if (!r->options->save)
         return 0;
+    if (!r->weights && !(r->weights = weights_new(r->model)))
+        return -1;
     if (weights_from_device(r->weights, r->table, r->device) < 0 ||
         weights_check_finite(r->weights, r->state.step) < 0 ||
         safetensors_write(r->options->save, r->weights) < 0)

@@ -56,12 +56,16 @@ static int start_from_checkpoint(Run *r)
     return check_contradictions(r);
 }
 
+static bool has_checkpoints(const Run *r)
+{
+    return r->options->checkpoint_dir || r->options->resume;
+}
+
 static int start_state(Run *r)
 {
     const TrainOptions *o = r->options;
-    bool checkpoints = o->checkpoint_dir || o->resume;
     r->saved_step = r->ordered = -1;
-    r->weights = checkpoints ? weights_new_with_moments(r->model) : weights_new(r->model);
+    r->weights = has_checkpoints(r) ? weights_new_with_moments(r->model) : weights_new(r->model);
     if (!r->weights)
         return -1;
     start_fresh(r);
@@ -127,7 +131,13 @@ static int load_weights(Run *r)
         status = safetensors_read(o->init, r->weights);
     else if (o->init_partial)
         status = safetensors_read_partial(o->init_partial, r->weights);
-    return status < 0 ? -1 : weights_to_device(r->weights, r->table, r->device);
+    if (status < 0 || weights_to_device(r->weights, r->table, r->device) < 0)
+        return -1;
+    if (!has_checkpoints(r)) {
+        weights_free(r->weights);
+        r->weights = NULL;
+    }
+    return 0;
 }
 
 static int open_device(Run *r)
@@ -141,7 +151,7 @@ static int open_device(Run *r)
 static int open_checkpoints(Run *r)
 {
     const TrainOptions *o = r->options;
-    if (!o->checkpoint_dir && !o->resume)
+    if (!has_checkpoints(r))
         return 0;
     char *from = r->checkpoint_directory ? realpath(r->checkpoint_directory, NULL) : NULL;
     if (o->checkpoint_dir) {
@@ -197,14 +207,13 @@ int run_set_up(Run *r)
         open_device(r) < 0 || load_weights(r) < 0)
         return -1;
     settle_counts(r);
-    bool checkpoints = o->checkpoint_dir || o->resume;
-    if ((checkpoints && identify_data(r) < 0) || open_checkpoints(r) < 0 || open_log(r) < 0)
+    if ((has_checkpoints(r) && identify_data(r) < 0) || open_checkpoints(r) < 0 || open_log(r) < 0)
         return -1;
     printf("model %s on %s, %.1f MB; %d training images, batch %d, %lld steps\n", r->model->name,
            r->table->describe(r->device), (double)r->table->arena_bytes(r->device) / 1e6,
            r->train.count, device_target(r->model, r->table)->train.batch, (long long)r->steps);
     if (r->resumed_from)
-        printf("resumed from %s\n", r->resumed_from);
+        printf("resumed from %s\n", strrchr(r->resumed_from, '/') + 1);
     return fflush(stdout) == 0 ? 0 : fault("cannot write to standard output: %s", strerror(errno));
 }
 

@@ -52,7 +52,7 @@ check_with() {
 python_with() {
     local python list
     list=$(echo "$*" | tr ' ' ,)
-    for python in "${PYTHON:-}" build/python/bin/python python3; do
+    for python in "${PYTHON:-}" build/python/bin/python python3 /usr/bin/python3; do
         if [ -n "$python" ] && "$python" -c "import $list" 2>/dev/null; then
             echo "$python"
             return

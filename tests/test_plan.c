@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bytes: places are aligned to BLOCK; of the values of a chunk, 352 MB at most, a part lives at one
+/* Bytes: places are aligned to BLOCK; of the values of a chunk, 188 MB at most, a part lives at one
  * time. */
-enum { BLOCK = 64, CHUNK_BYTES = 160 << 20 };
+enum { BLOCK = 64, CHUNK_BYTES = 96 << 20 };
 
 /* ---- models ---- */
 
