@@ -31,7 +31,10 @@ fi
 missing=
 for package in $PACKAGES; do
     state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)
-    [ "$state" = installed ] || missing="$missing $package"
+    case $state in
+    installed*) ;; # once for each architecture that it is there for
+    *) missing="$missing $package" ;;
+    esac
 done
 [ -z "$missing" ] && exit 0
 
