@@ -7,7 +7,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { FIELDS = 7, FIELD = 48, LEAST_BAR = 6, MOST_BAR = 24, USUAL_COLUMNS = 80 };
+enum { FIELDS = 6, FIELD = 48, LEAST_BAR = 6, MOST_BAR = 24, USUAL_COLUMNS = 80 };
 
 /* The fields of a line; a smaller rank stays longer. */
 typedef struct Line {
@@ -36,16 +36,16 @@ static const char *duration(double seconds, char *out)
 
 static void fill_line(const Progress *p, Line *l)
 {
-    static const int ranks[FIELDS] = {2, 6, 1, 3, 4, 5, 0};
-    char time[32];
+    static const int ranks[FIELDS] = {2, 5, 1, 3, 4, 0};
+    char epoch[32], run[32];
     memcpy(l->rank, ranks, sizeof ranks);
     snprintf(l->text[0], FIELD, "epoch %d/%d", p->epoch + 1, p->epochs);
     snprintf(l->text[1], FIELD, "step %lld/%lld", (long long)p->step, (long long)p->steps);
     snprintf(l->text[2], FIELD, "loss %.4f", p->loss);
     snprintf(l->text[3], FIELD, "accuracy %.4f", p->accuracy);
     snprintf(l->text[4], FIELD, "%.1f images/s", p->images_per_second);
-    snprintf(l->text[5], FIELD, "epoch ends in %s", duration(p->epoch_seconds, time));
-    snprintf(l->text[6], FIELD, "%s left", duration(p->seconds, time));
+    snprintf(l->text[5], FIELD, "%s/%s left", duration(p->epoch_seconds, epoch),
+             duration(p->seconds, run));
 }
 
 /* Characters with two spaces between fields. */

@@ -212,9 +212,21 @@ START_TEST(test_bar_fits)
     }
     static const char *const fields[] = {"[",           "epoch 999/1000",  "step 1234567/99999999",
                                          "loss 2.3026", "accuracy 0.1000", "123456.7 images/s",
-                                         "epoch ends in 59:59", "99:00:00 left"};
+                                         "59:59/99:00:00 left"};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         ck_assert_msg(strstr(line, fields[i]) != NULL, "no %s: %s", fields[i], line);
+    Progress usual = {.step = 1400,
+                      .steps = 5628,
+                      .epoch = 1,
+                      .epochs = 6,
+                      .loss = 0.4023,
+                      .accuracy = 0.8525,
+                      .images_per_second = 3410.8,
+                      .epoch_seconds = 9,
+                      .seconds = 79};
+    progress_line(&usual, 80, line, sizeof line);
+    ck_assert_str_eq(
+        line, "epoch 2/6  loss 0.4023  accuracy 0.8525  3410.8 images/s  0:09/1:19 left");
     p.step = p.steps = 4;
     p.seconds = NAN;
     progress_line(&p, 200, line, sizeof line);
