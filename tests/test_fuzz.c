@@ -341,6 +341,8 @@ START_TEST(truncated_files)
     ck_assert_msg(loads(s), "%s: the sound file is refused", s->file);
     read_bytes(s->file, &sound);
     for (size_t n = 0; n < sound.count; n += rounds() < WHOLE ? DEFAULT_STRIDE : 1) {
+        if (n + 1 == sound.count && sound.data[n] == '\n')
+            continue; /* JSON without its last newline is whole */
         write_bytes(s->file, sound.data, n);
         ck_assert_msg(!loads(s), "%s: %zu of %zu bytes are taken for whole", s->file, n,
                       sound.count);
