@@ -1,9 +1,9 @@
 /* memory: a place for every value and storage.
  *
  * Requires stage laid_out; brings it to planned. A value lives from the kernel that makes it to
- * the last that reads it, the gradient of a parameter and what is kept for the next steps to the end
- * of the step; values that are alive at one time must not overlap. In the shared region the whole
- * chunk phase is one moment, because it is run once a chunk. */
+ * the last that reads it, the gradient of a parameter and what is kept for the next steps to the
+ * end of the step; values that are alive at one time must not overlap. In the shared region the
+ * whole chunk phase is one moment, because it is run once a chunk. */
 #include "passes.h"
 
 #include <stdlib.h>

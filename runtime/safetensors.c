@@ -395,8 +395,8 @@ static int read_fitting(Reader *r)
     report_unused(r);
     printf("%d of %d tensors taken from %s\n", taken, r->list->count, r->path);
     if (taken == 0)
-        return fault("%s has no tensor with the name and shape of one of model %s; give the file of "
-                     "a related model",
+        return fault("%s has no tensor with the name and shape of one of model %s; give the file "
+                     "of a related model",
                      r->path, r->list->model);
     return fflush(stdout) == 0 ? 0 : fault("cannot write to standard output: %s", strerror(errno));
 }

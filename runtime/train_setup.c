@@ -1,4 +1,4 @@
-/* The set-up of a training run: fresh or from a checkpoint, its data, device, parameters and logs. */
+/* The set-up of a training run: fresh or from a checkpoint; its data, device, parameters, logs. */
 #include "run.h"
 
 #include <errno.h>

@@ -10,7 +10,8 @@ START_TEST(what_would_end_the_program_comes_back)
     ck_assert_ptr_null(rescue_set(&rescue));
     if (setjmp(rescue.back) == 0)
         internal_error("%d apples", 3);
-    ck_assert_str_eq(rescue.text, "internal error: what_would_end_the_program_comes_back_fn: 3 apples");
+    ck_assert_str_eq(rescue.text,
+                     "internal error: what_would_end_the_program_comes_back_fn: 3 apples");
     if (setjmp(rescue.back) == 0)
         xmalloc(SIZE_MAX / 2);
     ck_assert_ptr_nonnull(strstr(rescue.text, "out of memory"));
