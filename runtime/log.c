@@ -195,17 +195,11 @@ static int write_board(Tensorboard *board, const LogEntry *e, bool eval)
     return tensorboard_flush(board);
 }
 
-/* NaN as "nan", never "-nan". */
-static double without_sign(double x)
-{
-    return isnan(x) ? NAN : x;
-}
-
 int log_train(Log *log, const LogEntry *e)
 {
     log_clear(log);
     printf("step %lld  epoch %d  loss %.4f  accuracy %.4f  %.1f images/s\n", (long long)e->step,
-           e->epoch, without_sign(e->loss), e->accuracy, e->images_per_second);
+           e->epoch, e->loss, e->accuracy, e->images_per_second);
     if (flush_stdout(log) < 0 || write_json(&log->json, e, false) < 0 ||
         write_csv(&log->csv, e, false) < 0)
         return -1;

@@ -1,4 +1,4 @@
-/* How a training run goes: sums of loss and accuracy, log lines, the bar; networks that are dead and
+/* How a training run goes: sums of loss and accuracy, log lines, the bar; dead networks and
  * losses that are not finite. */
 #include "run.h"
 
@@ -31,7 +31,7 @@ static int write_interval(Run *r)
     LogEntry entry = {
         .step = r->state.step,
         .epoch = r->state.epoch,
-        .loss = r->state.logged.loss / (double)r->state.logged.images,
+        .loss = mean(r->state.logged.loss, r->state.logged.images),
         .accuracy = (double)r->state.logged.correct / (double)r->state.logged.images,
         .lr = r->state.lr,
         .images_per_second = (double)r->state.logged.images / r->state.logged.seconds,
