@@ -1,5 +1,6 @@
 /* Loss, accuracy and confusion over a data set. */
 #include "../ir/ir.h"
+#include "json.h"
 #include "runtime.h"
 
 #include <math.h>
@@ -49,8 +50,10 @@ static void count_batch(const StepInput *input, const float *logits, Evaluation 
 }
 
 static int evaluate_batches(const NincModel *model, const DeviceTable *table, Device *device,
-                            const Dataset *data, const volatile sig_atomic_t *stop, Evaluation *e)
+                            const EvaluationTask *task, Evaluation *e)
 {
+    const Dataset *data = task->data;
+    const volatile sig_atomic_t *stop = task->stop;
     const NincProgram *program = &device_target(model, table)->eval;
     float *logits = xmalloc((size_t)program->batch * (size_t)e->classes * sizeof *logits);
     int32_t *order = dataset_order(data);
@@ -72,13 +75,13 @@ static int evaluate_batches(const NincModel *model, const DeviceTable *table, De
 }
 
 int evaluate_set(const NincModel *model, const DeviceTable *table, Device *device,
-                 const Dataset *data, const volatile sig_atomic_t *stop, Evaluation *out)
+                 const EvaluationTask *task, Evaluation *out)
 {
     size_t bytes = (size_t)model->classes * (size_t)model->classes * sizeof *out->confusion;
     *out = (Evaluation){.classes = model->classes};
-    if (has_logits(model, table))
+    if (task->confusion && has_logits(model, table))
         out->confusion = memset(xmalloc(bytes), 0, bytes);
-    int status = evaluate_batches(model, table, device, data, stop, out);
+    int status = evaluate_batches(model, table, device, task, out);
     if (status < 0)
         evaluation_free(out);
     return status;
@@ -100,7 +103,8 @@ static int evaluate_weights(const NincModel *model, const DeviceTable *table, De
     const char *json = options->json;
     if (class_names_read(model, options->classes, options->data, &names) < 0)
         return -1;
-    int status = evaluate_set(model, table, device, data, NULL, &e);
+    EvaluationTask task = {.data = data, .confusion = true};
+    int status = evaluate_set(model, table, device, &task, &e);
     if (status == 0) {
         if (!json || strcmp(json, "-") != 0)
             status = report_print(&e, &names);
@@ -119,8 +123,8 @@ int evaluate(const NincModel *model, const DeviceTable *table, const EvalOptions
     Device *device = NULL;
     Weights *weights = weights_new(model);
     int status = weights ? safetensors_read(options->weights, weights) : -1;
-    if (status == 0 && options->json && strcmp(options->json, "-") != 0)
-        status = outfile_check(options->json);
+    if (status == 0)
+        status = json_check(options->json);
     if (status == 0)
         status = dataset_read(model, options->data, options->seed, SPLIT_TEST, &data);
     if (status == 0 && !(device = device_open(model, &table, &device_options)))

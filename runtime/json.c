@@ -36,6 +36,11 @@ static int dump(const char *path, const json_t *value, FILE *file)
     return fault("cannot write %s: %s", path, strerror(errno));
 }
 
+int json_check(const char *path)
+{
+    return path && strcmp(path, "-") != 0 ? outfile_check(path) : 0;
+}
+
 int json_save(const char *path, json_t *value)
 {
     OutFile out = {0};

@@ -269,7 +269,7 @@ static int check_options(const Predict *p)
     if (o->map_class >= p->model->classes)
         return fault("--class %d: model %s has the classes 0 to %d", o->map_class, p->model->name,
                      p->model->classes - 1);
-    if (o->json && strcmp(o->json, "-") != 0 && outfile_check(o->json) < 0)
+    if (json_check(o->json) < 0)
         return -1;
     return o->heatmap ? outfile_check(o->heatmap) : 0;
 }

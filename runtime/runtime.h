@@ -204,8 +204,8 @@ typedef struct Log {
     struct Tensorboard *board; /* NULL: none */
     bool bar;           /* draw a progress bar on stdout */
     bool drawn;         /* the bar stands on the terminal's last line */
-    /* Not 0: the run stops and saves, though nobody reads standard output any more: Ctrl-C ends what
-     * it is piped to as well. NULL: never. */
+    /* Not 0: the run stops and saves, though nobody reads standard output any more: Ctrl-C ends
+     * what it is piped to as well. NULL: never. */
     const volatile sig_atomic_t *stop;
 } Log;
 
@@ -279,15 +279,24 @@ int train(const NincModel *model, const DeviceTable *table, const TrainOptions *
 typedef struct Evaluation {
     Metrics metrics;
     int classes;
-    /* [true class, predicted class] images; the first of equal logits counts. NULL where the eval
-     * program returns no logits, which a model written as IR need not. */
+    /* [true class, predicted class] images; the first of equal logits counts. NULL where that
+     * was not asked for, or the eval program returns no logits, which a model written as IR need
+     * not. */
     int64_t *confusion;
 } Evaluation;
 
-/* Runs the eval program over all images; stops early, with what there is so far, when *stop (may
- * be NULL) becomes a signal's number. After 0, evaluation_free frees it. */
+/* What an evaluation goes over, and whether classes are told apart: for that the host waits for the
+ * logits of each batch, which a GPU need not do for loss and accuracy. */
+typedef struct EvaluationTask {
+    const Dataset *data;
+    const volatile sig_atomic_t *stop; /* NULL, or: ends early at a signal's number */
+    bool confusion;
+} EvaluationTask;
+
+/* Runs the eval program over all images, or until the task's `stop`, with what there is so far.
+ * After 0, evaluation_free frees it. */
 int evaluate_set(const NincModel *model, const DeviceTable *table, Device *device,
-                 const Dataset *data, const volatile sig_atomic_t *stop, Evaluation *out);
+                 const EvaluationTask *task, Evaluation *out);
 void evaluation_free(Evaluation *e);
 /* Whether the eval program returns logits. */
 bool has_logits(const NincModel *model, const DeviceTable *table);

@@ -50,8 +50,10 @@ static int take_evaluation(Run *r, const Evaluation *e)
 static int evaluate_epoch(Run *r)
 {
     Evaluation e;
+    EvaluationTask task = {
+        .data = &r->test, .stop = &stop_signal, .confusion = r->log.board != NULL};
     if (run_collect(r) < 0 || run_write_histograms(r) < 0 ||
-        evaluate_set(r->model, r->table, r->device, &r->test, &stop_signal, &e) < 0)
+        evaluate_set(r->model, r->table, r->device, &task, &e) < 0)
         return -1;
     r->collected_at = clock_seconds(); /* the speed of training does not count evaluation */
     int status = stop_signal ? 0 : take_evaluation(r, &e);

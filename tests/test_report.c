@@ -200,7 +200,8 @@ START_TEST(test_without_logits)
     Evaluation e;
     ck_assert_ptr_nonnull(d);
     ck_assert_int_eq(dataset_read(&ninc_model, "random", 5, SPLIT_TEST, &data), 0);
-    ck_assert_int_eq(evaluate_set(&ninc_model, cpu, d, &data, NULL, &e), 0);
+    EvaluationTask task = {.data = &data, .confusion = true};
+    ck_assert_int_eq(evaluate_set(&ninc_model, cpu, d, &task, &e), 0);
     ck_assert_int_eq(e.metrics.images, data.count);
     ck_assert_ptr_null(e.confusion);
     evaluation_free(&e);
