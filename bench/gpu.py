@@ -10,8 +10,9 @@ PyTorch runs eagerly and under torch.compile with CUDA graphs (mode="reduce-over
 are timed with CUDA events on both sides; medians of --rounds groups of steps. One process at a time
 uses the GPU while it is timed; PyTorch's warm up several at once, since they compile for long.
 
-Writes bench/results/DEVICE.json and the table of bench/README.md; prints each kernel's time beside
-its floor, max(bytes / copy bandwidth, FLOP / matrix peak), both ceilings measured here.
+Prints each kernel's time beside its floor, max(bytes / copy bandwidth, FLOP / matrix peak), both
+ceilings measured here. The whole table goes to bench/results/DEVICE.json and into bench/README.md;
+a part of it only to --output, and so does a table without PyTorch's side.
 SKIP lines say what could not be measured, and why. Ends within --seconds: ninc comes first, then
 PyTorch by batch in the order of --torch-batch.
 """
@@ -40,20 +41,23 @@ WARM_SECONDS = 150  # that PyTorch processes may take until they are warm
 TIMING_SECONDS = 6  # about, of one of them then
 PROFILE_SECONDS = 120  # at most, of ninc's compilation or profile
 TABLE = ("<!-- gpu table -->", "<!-- end of gpu table -->")
+MODELS = ["models/nin.yaml", "models/nin_cifar10.yaml"]
+BATCHES = [16, 128, 1024]
 
 
 def arguments():
     p = argparse.ArgumentParser(description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--model", nargs="+", default=["models/nin.yaml", "models/nin_cifar10.yaml"])
-    p.add_argument("--batch", type=int, nargs="+", default=[16, 128, 1024])
+    p.add_argument("--model", nargs="+", default=MODELS)
+    p.add_argument("--batch", type=int, nargs="+", default=BATCHES)
     p.add_argument("--torch-batch", type=int, nargs="+", default=[128, 1024, 16])
     p.add_argument("--precision", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)
     p.add_argument("--rounds", type=int, default=7, help="groups of steps; their median counts")
     p.add_argument("--group", type=float, default=0.15, help="seconds a group of steps")
     p.add_argument("--seconds", type=float, default=450, help="limit for all of it")
     p.add_argument("--ninc", default="./ninc")
-    p.add_argument("--output", help="the JSON file (default: bench/results/DEVICE.json)")
+    p.add_argument("--output", help="the JSON file (default: bench/results/DEVICE.json, where the "
+                   "table is whole)")
     p.add_argument("--worker", help=argparse.SUPPRESS)
     return p.parse_args()
 
@@ -314,6 +318,13 @@ def table(result):
     return lines
 
 
+def is_whole_table(options, result):
+    """Each model, batch and precision, and both sides: what is published."""
+    asked = (options.model, options.batch, options.precision)
+    return (asked == (MODELS, BATCHES, list(PRECISIONS)) and
+            any(r["pytorch_config"] for r in result["rows"]))
+
+
 def gpu_name():
     """(name, driver version) of the first GPU, or None after a SKIP line."""
     try:
@@ -350,10 +361,13 @@ def write_results(options, gpu, peak, profiles, theirs):
     result = dict(device=gpu[0], driver=gpu[1], date=datetime.date.today().isoformat(),
                   ceilings=peak, rows=rows, details=details)
     print("\n" + "\n".join(table(result)))
-    bench.write_table(TABLE, [f"{result['device']}, driver {result['driver']}, {result['date']}, "
-                              "`make bench-gpu`:", ""] + table(result))
-    bench.write_json(options.output or os.path.join(HERE, "results",
-                                                    bench.file_name(gpu[0]) + ".json"), result)
+    whole = is_whole_table(options, result)
+    if options.output or whole:
+        bench.write_json(options.output or os.path.join(
+            HERE, "results", bench.file_name(gpu[0]) + ".json"), result)
+    if whole:
+        bench.write_table(TABLE, [f"{result['device']}, driver {result['driver']}, "
+                                  f"{result['date']}, `make bench-gpu`:", ""] + table(result))
 
 
 def main():
