@@ -575,7 +575,8 @@ int packed_channels(const Graph *g, const Node *x);
 double contraction_flop(const Node *n);
 /* The same of all nodes of a kernel, over the whole batch. */
 double kernel_flop(const Kernel *k);
-/* Bytes of its inputs and outputs, each once, padding and all copies included. */
+/* Bytes of its inputs and outputs in a step, each once a chunk where it is not of an image, padding
+ * and all copies included. */
 int64_t kernel_traffic(const Graph *g, const Kernel *k);
 
 /* ---- ir/winograd.c: the transforms of Winograd convolution ---- */

@@ -378,6 +378,27 @@ START_TEST(one_image_is_cut_into_slices)
 }
 END_TEST
 
+/* Twice the batch is twice as many chunks, each of which moves its maps and filters. */
+START_TEST(a_step_moves_all_chunks)
+{
+    Pool *pool = pool_new();
+    const Graph *g = module_find_graph(plan_file(pool, models[_i], 2, 512), "train", TARGET_CPU);
+    const Graph *h = module_find_graph(plan_file(pool, models[_i], 2, 1024), "train", TARGET_CPU);
+    ck_assert_int_gt(g->batch, g->chunk);
+    ck_assert_int_eq(g->kernel_count, h->kernel_count);
+    int compared = 0;
+    for (int i = 0; i < g->kernel_count; i++) {
+        if (g->kernel[i]->phase != PHASE_CHUNK)
+            continue;
+        double once = (double)kernel_traffic(g, g->kernel[i]);
+        ck_assert_double_eq_tol((double)kernel_traffic(h, h->kernel[i]) / once, 2, 0.1);
+        compared++;
+    }
+    ck_assert_int_gt(compared, 3);
+    pool_free(pool);
+}
+END_TEST
+
 /* Sums in parts have a slice a part, products of Winograd one a frequency; all else is cut by
  * image. Outside of the chunk there are loops over parameters. */
 static void check_slices(const Graph *g, const Kernel *k)
@@ -418,6 +439,7 @@ int main(void)
     tcase_add_test(t, what_depends_on_parameters_alone_is_kept);
     tcase_add_loop_test(t, arenas_are_near_their_bound, 0, 3);
     tcase_add_loop_test(t, memory_does_not_grow_with_the_batch, 0, 3);
+    tcase_add_loop_test(t, a_step_moves_all_chunks, 0, 3);
     tcase_add_loop_test(t, one_image_is_cut_into_slices, 0, 3);
     tcase_add_loop_test(t, slices_count_the_images_of_a_chunk, 0, 3);
     suite_add_tcase(suite, t);
