@@ -440,7 +440,8 @@ def table(result):
 
 
 def write_table(markers, lines):
-    """Replaces what stands between the markers in bench/README.md."""
+    """Puts a machine's table between the markers in bench/README.md, in place of the one that it
+    had. lines[0] begins with the machine's name and a comma; tables stand apart by such lines."""
     path = os.path.join(HERE, "README.md")
     with open(path) as f:
         text = f.read()
@@ -448,8 +449,12 @@ def write_table(markers, lines):
     if begin < 0 or end < begin:
         print(f"SKIP the table of bench/README.md: it has no place marked {markers[0]}")
         return
+    begin += len(markers[0])
+    tables = re.split(r"\n\n(?=[^|\n])", text[begin:end].strip("\n"))
+    machine = lines[0].split(",")[0] + ","
+    tables = [t for t in tables if "|" in t and not t.startswith(machine)] + ["\n".join(lines)]
     with open(path, "w") as f:
-        f.write(text[:begin + len(markers[0])] + "\n" + "\n".join(lines) + "\n" + text[end:])
+        f.write(text[:begin] + "\n" + "\n\n".join(tables) + "\n" + text[end:])
 
 
 def write_json(path, result):
