@@ -6,31 +6,28 @@
 #include "runtime.h"
 
 #include <errno.h>
-#include <limits.h>
-#include <linux/futex.h>
 #include <math.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
 #endif
 #ifdef _OPENMP
 #include <omp.h>
 #endif
 
-enum { HUGE_PAGE = 2 << 20, LINE = 64, MAX_THREADS = 1024, SPINS = 1 << 14 };
+enum { HUGE_PAGE = 2 << 20, LINE = 64, MAX_THREADS = 1024, SPINS = 4096 };
 
 /* How far one launch of a step has come; a cache line of its own. */
 typedef struct Turn {
     _Alignas(LINE) atomic_int next; /* slice that nobody has taken yet */
     atomic_int done;                /* slices */
-    atomic_int asleep;              /* threads that wait for the last of them, or did */
 } Turn;
 
 struct Device {
@@ -374,32 +371,17 @@ static int slices_of(const Device *d, const NincLaunch *launch)
     return launch->coarse && slices > d->threads ? d->threads : slices;
 }
 
-static void futex(atomic_int *word, int operation, int value)
+/* Lets a while pass: first by spinning, then in favour of others. */
+static void wait_for(atomic_int *count, int least)
 {
-    syscall(SYS_futex, word, operation, value, NULL, NULL, 0);
-}
-
-/* A slice of `slices` is done; whoever finishes the last wakes those that sleep. */
-static void finish_slice(Turn *turn, int slices)
-{
-    if (atomic_fetch_add(&turn->done, 1) + 1 == slices && atomic_load(&turn->asleep) > 0)
-        futex(&turn->done, FUTEX_WAKE_PRIVATE, INT_MAX);
-}
-
-/* Until all slices are done: spins for about a millisecond, more than a slice takes, then sleeps,
- * so that on a busy machine the thread that holds the last slice can have this processor. */
-static void wait_for(Turn *turn, int slices)
-{
-    for (int spins = 0; spins < SPINS; spins++) {
-        if (atomic_load_explicit(&turn->done, memory_order_acquire) >= slices)
-            return;
+    for (int spins = 0; atomic_load_explicit(count, memory_order_acquire) < least; spins++) {
+        if (spins > SPINS)
+            sched_yield();
 #if defined(__x86_64__)
-        __builtin_ia32_pause();
+        else
+            __builtin_ia32_pause();
 #endif
     }
-    atomic_fetch_add(&turn->asleep, 1);
-    for (int done; (done = atomic_load(&turn->done)) < slices;)
-        futex(&turn->done, FUTEX_WAIT_PRIVATE, done);
 }
 
 /* Called by every thread of the team with the progress of the list's first launch; `range` names
@@ -411,9 +393,9 @@ static Turn *run_list(const Device *d, const NincLaunch *launch, int count, Ninc
         range.slices = slices_of(d, &launch[i]);
         while ((range.slice = atomic_fetch_add(&at->next, 1)) < range.slices) {
             run_slice(d, &launch[i], &range, thread_number());
-            finish_slice(at, range.slices);
+            atomic_fetch_add_explicit(&at->done, 1, memory_order_release);
         }
-        wait_for(at, range.slices);
+        wait_for(&at->done, range.slices);
     }
     return at;
 }

@@ -68,6 +68,11 @@ check "info without a GPU" says 0 "cuda: no " "$work/all/trainer" info
 check "info of one target" says 1 "compiled without code for --device sim" "$work/cpu/trainer" \
     info --device sim
 
+# A thread a processor, also where OpenMP binds the first thread to one of them.
+check "threads under OMP_PROC_BIND" says 0 "on cpu, .*, $(nproc) thread" \
+    env OMP_PROC_BIND=true "$work/all/trainer" train --data random --device cpu --max-steps 1 \
+    --no-eval --no-progress
+
 # ---- profile, on the CPU ----
 
 # profiled DIR DEVICE MODE [FLAG]
