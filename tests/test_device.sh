@@ -69,7 +69,7 @@ check "info of one target" says 1 "compiled without code for --device sim" "$wor
     info --device sim
 
 # A thread a processor, also where OpenMP binds the first thread to one of them.
-check "threads under OMP_PROC_BIND" says 0 "on cpu, .*, $(nproc) thread" \
+check "threads under OMP_PROC_BIND" says 0 ", $(nproc) thread" \
     env OMP_PROC_BIND=true "$work/all/trainer" train --data random --device cpu --max-steps 1 \
     --no-eval --no-progress
 
