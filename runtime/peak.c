@@ -18,9 +18,9 @@
 #endif
 
 /* A window is shorter than a slice of the scheduler, so that on a busy machine some of them have
- * the processors for themselves; the best one counts. */
-enum { WINDOWS = 100, FIRST_ROUNDS = 1 << 13, FIRST_TIMES = 8, COPIES = 8 };
-static const double WINDOW_SECONDS = 0.002;
+ * a processor for themselves; the best one counts. */
+enum { FIRST_ROUNDS = 1 << 13, COPIES = 8 };
+static const double WINDOW_SECONDS = 0.001, LOOP_SECONDS = 0.2;
 static const size_t COPY_BYTES = (size_t)128 << 20; /* more than a few processors' caches hold */
 
 /* `flop` is what one round of the loop computes. */
@@ -96,36 +96,35 @@ static Loop dot_loop(void)
     return (Loop){0};
 }
 
-static double loop_seconds(Loop loop, int64_t rounds, int threads)
+/* The best window of one thread, in FLOP/s. */
+static double thread_rate(Loop loop)
 {
-    double begin = clock_seconds();
-#pragma omp parallel num_threads(threads)
-    {
+    double begin = clock_seconds(), best = 0;
+    int64_t rounds = FIRST_ROUNDS;
+    for (double start = begin; start - begin < LOOP_SECONDS;) {
         volatile float kept = loop.run(rounds);
+        double end = clock_seconds(), rate = loop.flop * (double)rounds / (end - start);
         (void)kept;
-    }
-    (void)threads;
-    return clock_seconds() - begin;
-}
-
-static double loop_rate(Loop loop, int threads)
-{
-    double best = 0;
-    if (!loop.run)
-        return 0;
-    double first = loop_seconds(loop, FIRST_ROUNDS, threads); /* in which the threads start */
-    for (int i = 0; i < FIRST_TIMES; i++) {
-        double seconds = loop_seconds(loop, FIRST_ROUNDS, threads);
-        if (seconds < first)
-            first = seconds;
-    }
-    int64_t rounds = 1 + (int64_t)(FIRST_ROUNDS * WINDOW_SECONDS / (first > 0 ? first : 1e-6));
-    for (int i = 0; i < WINDOWS; i++) {
-        double rate = loop.flop * (double)rounds * threads / loop_seconds(loop, rounds, threads);
         if (rate > best)
             best = rate;
+        if (end - start < WINDOW_SECONDS)
+            rounds *= 2;
+        start = end;
     }
     return best;
+}
+
+/* All threads at once, each by its own clock, so that none waits for one that has lost its
+ * processor. */
+static double loop_rate(Loop loop, int threads)
+{
+    double sum = 0;
+    if (!loop.run)
+        return 0;
+#pragma omp parallel num_threads(threads) reduction(+ : sum)
+    sum += thread_rate(loop);
+    (void)threads;
+    return sum;
 }
 
 /* To the compiler it is read and written here, so that no copy of it can be left out. */
