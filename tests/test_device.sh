@@ -68,6 +68,35 @@ check "info without a GPU" says 0 "cuda: no " "$work/all/trainer" info
 check "info of one target" says 1 "compiled without code for --device sim" "$work/cpu/trainer" \
     info --device sim
 
+# ---- a GPU whose driver refuses: one that only writes down what is asked of it ----
+
+# faked SETTINGS TRAINER COMMAND [FLAG...]
+faked() {
+    env LD_LIBRARY_PATH="$work/fake" NINC_NVRTC="$work/fake/libnvrtc.so" FAKE_CUDA="$1" \
+        "${@:2}"
+}
+
+# A run on the CPU whose one line says why: REASON, all of it. falls_back SETTINGS REASON
+falls_back() {
+    faked "$1" "$work/all/trainer" train --data random --no-eval --no-progress --max-steps 1 \
+        >"$work/said" 2>&1 || return 1
+    cat "$work/said"
+    [ "$(grep '^trainer: ' "$work/said")" = "trainer: runs on the CPU: $2" ] &&
+        grep -q "model small on cpu, " "$work/said"
+}
+
+mkdir "$work/fake"
+for library in libcuda.so.1:fake_cuda.c libnvrtc.so:fake_nvrtc.c; do
+    ${CC:-gcc} -std=c11 -D_GNU_SOURCE -shared -fPIC -o "$work/fake/${library%:*}" \
+        "tests/${library#*:}" || fail "build ${library#*:}"
+done
+check "auto where a call of the driver fails" falls_back "fail=cuDevicePrimaryCtxRetain:46" \
+    "cuDevicePrimaryCtxRetain: CUDA_ERROR_46, as asked for, Fake GPU 0"
+check "auto where the first call fails" falls_back "fail=cuInit:100" \
+    "no GPU to use: cuInit: CUDA_ERROR_100, as asked for"
+check "auto where memory cannot be had, and for what" falls_back "fail=cuMemHostAlloc:2" \
+    "cuMemHostAlloc: CUDA_ERROR_2, as asked for"
+
 # ---- profile, on the CPU ----
 
 # profiled DIR DEVICE MODE [FLAG]
