@@ -66,6 +66,9 @@ int launches_of(const NincProgram *p);
 /* In execution order. */
 const NincLaunch *launch_at(const NincProgram *p, int i);
 void gpu_close(Device *d);
+/* What to do where the programs and so many bytes of images do not fit: names the largest batch
+ * of the plan with which they do. */
+const char *batch_advice(const Device *d, int64_t data_bytes, char *out, size_t size);
 
 /* ---- gpu.c ---- */
 

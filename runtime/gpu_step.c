@@ -43,10 +43,14 @@ static int upload(Device *d, const Dataset *data, Resident *r)
     int64_t images = (int64_t)data->count * data->h * data->w * data->c;
     int64_t labels = (int64_t)data->count * (int64_t)sizeof *data->label;
     int64_t bytes = round_up(images, ALIGNMENT) + labels;
-    if (bytes > free_bytes(d))
-        return fault("the data set's %d images need %.1f MB of device memory, %s has %.1f MB "
-                     "left; compile the model with a smaller --batch",
-                     data->count, megabytes(bytes), d->limits.name, megabytes(free_bytes(d)));
+    if (bytes > free_bytes(d)) {
+        char advice[96];
+        return fault("the data set's %d images need %.1f MB of device memory, %s has %.1f MB left "
+                     "beside model %s at batch %d; %s",
+                     data->count, megabytes(bytes), d->limits.name, megabytes(free_bytes(d)),
+                     d->model->name, d->target->eval.batch,
+                     batch_advice(d, d->data_bytes + bytes, advice, sizeof advice));
+    }
     Resident new = {
         .image = data->image, .label = data->label, .count = data->count,
         .edition = data->edition, .bytes = bytes};

@@ -174,23 +174,37 @@ START_TEST(test_no_cuda_code)
 }
 END_TEST
 
+static void expect_no_room(const NincModel *model, int64_t free_bytes, bool train, const char *what)
+{
+    DeviceOptions options = {.with_train = train};
+    fake.free_bytes = free_bytes;
+    catch_errors();
+    ck_assert_ptr_null(table.open(model, &options));
+    expect_error(what);
+    ck_assert(!fake.open);
+}
+
+/* Beside state, shared and chunk, multiples of ALIGNMENT: the index of the images, the sums. */
 START_TEST(test_too_little_memory)
 {
-    DeviceOptions options = {.with_train = true};
-    int64_t needed = gpu_arena_bytes(target(), true);
-    fake.free_bytes = needed - 1;
-    catch_errors();
-    ck_assert_ptr_null(table.open(&ninc_model, &options));
-    expect_error("at batch 7, Fake has 0.0 MB free; compile it with --batch=6 or less");
-    fake.free_bytes = target()->state_bytes + (needed - target()->state_bytes) / 2;
-    catch_errors();
-    ck_assert_ptr_null(table.open(&ninc_model, &options));
-    expect_error("--batch=3 or less");
-    fake.free_bytes = target()->state_bytes - 1;
-    catch_errors();
-    ck_assert_ptr_null(table.open(&ninc_model, &options));
-    expect_error("not one image fits");
-    ck_assert(!fake.open);
+    enum { STATE = 512, REST = 512 };
+    static const NincMemory smaller[] = {{3, STATE, 256, 768, 256, 256},
+                                         {1, STATE, 256, 512, 256, 256}};
+    NincModel model = ninc_model;
+    int64_t needed = gpu_arena_bytes(target(), true), three = STATE + 256 + 768 + REST;
+    ck_assert_int_gt(needed, three);
+    expect_no_room(&model, needed - 1, true,
+                   "at batch 7, Fake has 0.0 MB free; compile it for a smaller batch, or use");
+    model.target[NINC_CUDA].smaller = smaller;
+    model.target[NINC_CUDA].smallers = 2;
+    expect_no_room(&model, needed - 1, true, "; compile it with --batch=3");
+    expect_no_room(&model, three, true, "; compile it with --batch=3");
+    expect_no_room(&model, three - 1, true, "; compile it with --batch=1");
+    expect_no_room(&model, three - 257, true, "; no smaller batch fits: use another GPU");
+    expect_no_room(&model, three - 512, false, "; compile it with --batch=3");
+    model.target[NINC_CUDA].train.batch = model.target[NINC_CUDA].eval.batch = 1;
+    model.target[NINC_CUDA].smallers = 0;
+    expect_no_room(&model, 1, true, "; no smaller batch fits: use another GPU");
 }
 END_TEST
 
@@ -202,7 +216,7 @@ START_TEST(test_no_room_for_data)
     Device *d = opened(true);
     catch_errors();
     ck_assert_int_eq(table.step(d, &target()->train, &input), -1);
-    expect_error("the data set's 256 images need");
+    expect_error("left beside model tiny at batch 7; compile it for a smaller batch");
     table.close(d);
     dataset_free(&data);
 }
