@@ -83,6 +83,9 @@ int put(Device *d, GpuAddress to, const void *from, int64_t bytes);
 
 /* ---- gpu_step.c ---- */
 
+/* Of device memory that so many images and their labels take. */
+int64_t dataset_bytes(const NincModel *model, int images);
+
 int gpu_step(Device *d, const NincProgram *program, const StepInput *input);
 
 #endif

@@ -150,22 +150,26 @@ const char *batch_advice(const Device *d, int64_t data_bytes, char *out, size_t 
     return out;
 }
 
-static int too_little_memory(const Device *d, const NincMemory *memory)
+static int too_little_memory(const Device *d, const NincMemory *memory, int64_t data_bytes)
 {
-    char advice[96];
-    return fault("model %s needs %.1f MB of device memory at batch %d, %s has %.1f MB free; %s",
-                 d->model->name, megabytes(arena_of(memory, d->with_train)), memory->batch,
+    char images[64] = "", advice[96];
+    if (data_bytes > 0)
+        snprintf(images, sizeof images, " and %.1f MB for the images", megabytes(data_bytes));
+    return fault("model %s needs %.1f MB of device memory at batch %d%s, %s has %.1f MB free; %s",
+                 d->model->name, megabytes(arena_of(memory, d->with_train)), memory->batch, images,
                  d->limits.name, megabytes(d->limits.free_bytes),
-                 batch_advice(d, 0, advice, sizeof advice));
+                 batch_advice(d, data_bytes, advice, sizeof advice));
 }
 
-static int allocate(Device *d)
+/* With room beside it for the data sets to come, so that `auto` still has the choice. */
+static int allocate(Device *d, const int images[2])
 {
+    int64_t data_bytes = dataset_bytes(d->model, images[0]) + dataset_bytes(d->model, images[1]);
     NincMemory memory = memory_of(d->target);
     Parts parts = parts_of(&memory, d->with_train);
     int64_t bytes = arena_of(&memory, d->with_train);
-    if (bytes > d->limits.free_bytes)
-        return too_little_memory(d, &memory);
+    if (bytes + data_bytes > d->limits.free_bytes)
+        return too_little_memory(d, &memory, data_bytes);
     if (d->driver->alloc(d->machine, bytes, &d->state) < 0)
         return -1;
     d->arena_bytes = bytes;
@@ -202,10 +206,11 @@ static int most_args(const Device *d)
     return most;
 }
 
-static int prepare(Device *d, int ordinal)
+static int prepare(Device *d, const DeviceOptions *options)
 {
-    d->machine = d->driver->open(ordinal, &d->limits);
-    if (!d->machine || choose_kernels(d) < 0 || allocate(d) < 0 || load_kernels(d) < 0)
+    d->machine = d->driver->open(options->ordinal, &d->limits);
+    if (!d->machine || choose_kernels(d) < 0 || allocate(d, options->images) < 0 ||
+        load_kernels(d) < 0)
         return -1;
     d->arg = xmalloc((size_t)most_args(d) * sizeof *d->arg);
     snprintf(d->description, sizeof d->description,
@@ -229,7 +234,7 @@ Device *gpu_open(const GpuDriver *driver, const NincModel *model, const DeviceOp
                   .model = model,
                   .target = target,
                   .with_train = options->with_train};
-    if (prepare(d, options->ordinal) == 0)
+    if (prepare(d, options) == 0)
         return d;
     gpu_close(d);
     return NULL;

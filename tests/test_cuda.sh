@@ -433,6 +433,7 @@ advised() {
 fresh
 spelled=(models/nin_fashion.yaml)
 check "the advised batch fits" advised 20000000
+check "the advised batch fits, beside the images" advised 4500000
 spelled=(models/nin_fashion.yaml --precision=bf16)
 check "the advised batch fits, bf16" advised 12000000
 spelled=(models/nin.yaml) # fused only at small batches

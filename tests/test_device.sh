@@ -97,6 +97,22 @@ check "auto where the first call fails" falls_back "fail=cuInit:100" \
 check "auto where memory cannot be had, and for what" falls_back "fail=cuMemHostAlloc:2" \
     "cuMemHostAlloc: CUDA_ERROR_2, as asked for"
 
+# Memory for the programs, but not for 1024 images of 28x28 bytes and their labels beside them.
+no_room_for_images() {
+    local arena
+    arena=$("$work/all/trainer" info --device sim | sed -n 's/^train *all, without data *//p')
+    [ "$arena" -gt 0 ] || return 1
+    falls_back "memory=$((arena + 1024 * 788 - 1))" "model small needs $(megabytes "$arena") MB of \
+device memory at batch 6 and 0.8 MB for the images, Fake GPU 0 has \
+$(megabytes $((arena + 1024 * 788 - 1))) MB free" || return 1
+    ! falls_back "memory=$((arena + 1024 * 788))" && grep -q "on cuda, Fake GPU 0, " "$work/said"
+}
+
+megabytes() {
+    LC_ALL=C printf %.1f "$(($1 / 1000))e-3"
+}
+check "auto where the images do not fit beside the programs" no_room_for_images
+
 # ---- profile, on the CPU ----
 
 # profiled DIR DEVICE MODE [FLAG]
@@ -169,8 +185,8 @@ check "no ceilings on the simulator" grep -q '"of_peak":null,"of_bandwidth":null
     "$work/profile.json"
 check "info shows the simulator" says 0 "sim, simulator, " "$work/all/trainer" info --device sim
 check "too little device memory" says 1 "compile it with --batch=" \
-    env NINC_SIM="memory=$((64 << 10))" "$work/all/trainer" train --data random --device sim
-check "too little memory for the images" says 1 "the data set's 1024 images need" \
+    env NINC_SIM="memory=$((1280 * 788 + (64 << 10)))" "$work/all/trainer" train --data random --device sim
+check "too little memory for the images" says 1 "at batch 6 and 1.0 MB for the images, simulator" \
     env NINC_SIM="memory=$((600 << 10))" "$work/all/trainer" train --data random --device sim
 check "too little shared memory" says 1 "bytes of shared memory a block" \
     env NINC_SIM=shared=4096 "$work/all/trainer" train --data random --device sim
