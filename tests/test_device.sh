@@ -96,6 +96,8 @@ check "auto where the first call fails" falls_back "fail=cuInit:100" \
     "no GPU to use: cuInit: CUDA_ERROR_100, as asked for"
 check "auto where memory cannot be had, and for what" falls_back "fail=cuMemHostAlloc:2" \
     "cuMemHostAlloc: CUDA_ERROR_2, as asked for"
+check "auto where the GPU is too old" falls_back "arch=61" \
+    "compute capability 7.5 or newer is needed, Fake GPU 0 has 6.1"
 
 # Memory for the programs, but not for 1024 images of 28x28 bytes and their labels beside them.
 no_room_for_images() {
@@ -190,6 +192,16 @@ check "too little memory for the images" says 1 "at batch 6 and 1.0 MB for the i
     env NINC_SIM="memory=$((600 << 10))" "$work/all/trainer" train --data random --device sim
 check "too little shared memory" says 1 "bytes of shared memory a block" \
     env NINC_SIM=shared=4096 "$work/all/trainer" train --data random --device sim
+
+# A tile needs more than there is: what is advised helps. small_block TEXT STATUS FLAG...
+small_block() {
+    "$NINC" -q --target=cuda "${@:3}" -o "$work/block" "$work/small.yaml" || return 1
+    NINC_SIM="arch=80 shared=16000" says "$2" "$1" "$work/block/trainer" verify --device sim
+}
+check "too little shared memory for tiles" small_block \
+    "has 16000; compile the model with -O0, whose kernels need less, or use another GPU" 1 \
+    --precision=bf16
+check "... and without them" small_block "checks are within bounds" 0 --precision=bf16 -O0
 
 # Other tiles and splits where the device is smaller.
 check "fewer processors and less shared memory" says 0 "checks are within bounds" \

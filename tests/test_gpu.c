@@ -53,7 +53,7 @@ START_TEST(test_schedule_for)
     const NincLaunch *rows = &tiny_cuda_train[0];
     GpuLimits large = limits(86, 8, 101376), small = limits(86, 8, 89999);
     GpuLimits old = limits(75, 8, 101376), least = limits(75, 8, 40000);
-    GpuLimits tiny = limits(90, 8, 39999), ancient = limits(70, 8, 101376);
+    GpuLimits tiny = limits(90, 8, 39999), ancient = limits(61, 8, 101376);
     ck_assert_ptr_eq(schedule_for(rows, &large), &tiny_tiled[0]);
     ck_assert_ptr_eq(schedule_for(rows, &small), &tiny_tiled[1]);
     ck_assert_ptr_eq(schedule_for(rows, &old), &tiny_tiled[1]);
@@ -62,10 +62,34 @@ START_TEST(test_schedule_for)
     ck_assert_ptr_null(schedule_for(rows, &ancient));
     catch_errors();
     ck_assert_int_eq(schedule_fault(rows, &tiny), -1);
-    expect_error("kernel rows needs 40000 bytes of shared memory a block, Fake has 39999");
+    expect_error("kernel rows needs 40000 bytes of shared memory a block, Fake has 39999; "
+                 "compile the model with -O0, whose kernels need less, or use another GPU\n");
     catch_errors();
     ck_assert_int_eq(schedule_fault(rows, &ancient), -1);
-    expect_error("kernel rows needs compute capability 7.5, Fake has 7.0");
+    expect_error("compute capability 7.5 or newer is needed, Fake has 6.1; use a newer GPU, or "
+                 "the CPU\n");
+}
+END_TEST
+
+/* Kernels of tf32 and bf16 need 8.0, and no tile is smaller than none. */
+START_TEST(test_schedule_fault)
+{
+    static const NincSchedule tensor = {64, 32, 16, 2, 1, 128, 40000, 2, 1, 80};
+    static const NincSchedule simple = {0, 0, 0, 0, 1, 256, 40000, 2, 1, 75};
+    NincLaunch launch = {.name = "conv", .schedule = &tensor, .schedules = 1};
+    GpuLimits turing = limits(75, 8, 65536), pascal = limits(61, 8, 65536);
+    GpuLimits tiny = limits(90, 8, 39999);
+    catch_errors();
+    ck_assert_int_eq(schedule_fault(&launch, &turing), -1);
+    expect_error("kernel conv needs compute capability 8.0, Fake has 7.5; compile the model with "
+                 "--precision=fp32, or use a newer GPU\n");
+    catch_errors();
+    ck_assert_int_eq(schedule_fault(&launch, &pascal), -1);
+    expect_error("compute capability 7.5 or newer is needed, Fake has 6.1;");
+    launch.schedule = &simple;
+    catch_errors();
+    ck_assert_int_eq(schedule_fault(&launch, &tiny), -1);
+    expect_error("a block, Fake has 39999; use another GPU, or the CPU\n");
 }
 END_TEST
 
@@ -700,6 +724,7 @@ static Suite *suite(void)
     tcase_add_checked_fixture(t, set_up, NULL);
     tcase_set_timeout(t, 120);
     tcase_add_test(t, test_schedule_for);
+    tcase_add_test(t, test_schedule_fault);
     tcase_add_test(t, test_split_for);
     tcase_add_test(t, test_limits_of_architecture);
     tcase_add_test(t, test_load);
