@@ -187,7 +187,8 @@ check "no ceilings on the simulator" grep -q '"of_peak":null,"of_bandwidth":null
     "$work/profile.json"
 check "info shows the simulator" says 0 "sim, simulator, " "$work/all/trainer" info --device sim
 check "too little device memory" says 1 "compile it with --batch=" \
-    env NINC_SIM="memory=$((1280 * 788 + (64 << 10)))" "$work/all/trainer" train --data random --device sim
+    env NINC_SIM="memory=$((1280 * 788 + (64 << 10)))" \
+    "$work/all/trainer" train --data random --device sim
 check "too little memory for the images" says 1 "at batch 6 and 1.0 MB for the images, simulator" \
     env NINC_SIM="memory=$((600 << 10))" "$work/all/trainer" train --data random --device sim
 check "too little shared memory" says 1 "bytes of shared memory a block" \
