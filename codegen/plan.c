@@ -1,4 +1,5 @@
 /* plan.c: the storage, the launch lists and the settings of a compiled model, as data. */
+#include "../ir/numbers.h"
 #include "codegen.h"
 #include "embed.h"
 #include "emit.h"
@@ -225,6 +226,22 @@ static const char *precision_of(const Graph *g)
     return "fp32";
 }
 
+/* What the same model takes at smaller batches. */
+static void emit_smaller(const Module *m, Text *out)
+{
+    text_append(out, "static const NincMemory cuda_smaller[] = {\n");
+    for (int i = 0; i < m->smaller_count; i++) {
+        const Graph *train = module_find_graph(m->smaller[i], "train", TARGET_CUDA);
+        const Graph *eval = module_find_graph(m->smaller[i], "eval", TARGET_CUDA);
+        text_append(out, "    {%d, %lld, %lld, %lld, %lld, %lld},\n", eval->batch,
+                    (long long)m->smaller[i]->state_bytes[TARGET_CUDA],
+                    (long long)larger(train->shared_bytes, eval->shared_bytes),
+                    (long long)larger(train->chunk_bytes, eval->chunk_bytes),
+                    (long long)eval->shared_bytes, (long long)eval->chunk_bytes);
+    }
+    text_append(out, "};\n");
+}
+
 /* The target's tables go to out, its initialiser to `targets`; nothing where it has no graphs. A
  * library has no train graph, and its program no images. */
 static void emit_target(const Module *m, Target target, Text *out, Text *targets)
@@ -241,10 +258,15 @@ static void emit_target(const Module *m, Target target, Text *out, Text *targets
     else
         text_append(&train_program, "{.batch = 0}");
     emit_program(pool, eval, out, &eval_program);
-    text_append(targets, "    [%s] = {\"%s\", %lld, %s_storage,\n     %s,\n     %s},\n",
+    bool batches = target == TARGET_CUDA && m->smaller_count > 0;
+    if (batches)
+        emit_smaller(m, out);
+    text_append(targets,
+                "    [%s] = {\"%s\", %lld, %s_storage,\n     %s,\n     %s,\n     %s, %d},\n",
                 target == TARGET_CPU ? "NINC_CPU" : "NINC_CUDA", precision_of(eval),
                 (long long)m->state_bytes[target], target_names[target], train_program.data,
-                eval_program.data);
+                eval_program.data, batches ? "cuda_smaller" : "NULL",
+                batches ? m->smaller_count : 0);
     text_free(&train_program);
     text_free(&eval_program);
     pool_free(pool);

@@ -15,6 +15,7 @@ typedef struct Compile {
     Pool *pool;
     Diagnostics d;
     Source *sources;
+    Tree *root; /* of a YAML model, with what the options set; NULL: IR text */
 } Compile;
 
 static bool wants_color(ColorMode mode)
@@ -71,18 +72,16 @@ static Module *load_ir(Compile *c)
 
 static Module *load_yaml(Compile *c)
 {
-    Tree *root;
-
     if (c->sources->length > MAX_YAML_BYTES) {
         diagnostics_add(&c->d, (Loc){c->sources->name, 1, 1}, 1,
                         "the file is larger than 1 MB, too large for a model; is it the right "
                         "file?");
         return NULL;
     }
-    root = yaml_parse(c->pool, &c->d, c->sources);
-    if (root)
-        root = override_apply(c->pool, &c->d, root, c->options, &c->sources);
-    return root ? model_build(c->pool, &c->d, root) : NULL;
+    c->root = yaml_parse(c->pool, &c->d, c->sources);
+    if (c->root)
+        c->root = override_apply(c->pool, &c->d, c->root, c->options, &c->sources);
+    return c->root ? model_build(c->pool, &c->d, c->root) : NULL;
 }
 
 static Module *load(Compile *c)
@@ -272,6 +271,40 @@ static int build(Compile *c, const Module *m)
     return code;
 }
 
+/* The model at another batch, planned for CUDA; NULL after a diagnostic. */
+static Module *plan_batch(Compile *c, int batch)
+{
+    char set[32];
+    Source *sources = c->sources;
+    Options other = {.pool = c->pool, .set = {set}, .set_text = {set}, .set_count = 1};
+    PipelineOptions pipeline = c->options->pipeline;
+    Tree *root;
+    Module *m;
+
+    snprintf(set, sizeof set, "train.batch_size=%d", batch);
+    pipeline.cpu = pipeline.time = false;
+    pipeline.dump = NULL;
+    root = override_apply(c->pool, &c->d, c->root, &other, &sources);
+    m = root ? model_build(c->pool, &c->d, root) : NULL;
+    return m && pipeline_run(m, &pipeline, &c->d) ? m : NULL;
+}
+
+/* Half the batch, a quarter, down to one image, so that the trainer can name one that fits a GPU:
+ * the passes decide anew for each, so what it takes does not follow from what this one does. */
+static bool plan_smaller(Compile *c, Module *m)
+{
+    enum { HALVINGS = 32 };
+    int batch = m->train.batch_size;
+
+    if (!c->root || !c->options->pipeline.cuda)
+        return true;
+    m->smaller = pool_alloc(c->pool, HALVINGS * sizeof *m->smaller);
+    while ((batch /= 2) >= 1)
+        if (!(m->smaller[m->smaller_count++] = plan_batch(c, batch)))
+            return false;
+    return true;
+}
+
 static int report_memory(const Module *m)
 {
     Text text = {0};
@@ -286,6 +319,7 @@ static int report_memory(const Module *m)
 static int compile(Compile *c)
 {
     const Options *o = c->options;
+    bool plans = o->emit == EMIT_ARTEFACTS || o->emit == EMIT_LIBRARY || o->emit == EMIT_PLAN;
     Module *m;
 
     if (!pipeline_check(&o->pipeline, &c->d)) {
@@ -305,6 +339,8 @@ static int compile(Compile *c)
         if (code != 0)
             return code;
     }
+    if (plans && !plan_smaller(c, m))
+        return report(c);
     if (o->emit == EMIT_LIBRARY)
         return build_forward(c, m);
     return o->emit == EMIT_ARTEFACTS ? build(c, m) : emit_text(c, m);

@@ -361,6 +361,9 @@ typedef struct Module {
     Graph **graph;
     int graph_count, graph_capacity;
     int64_t state_bytes[TARGET_COUNT]; /* of the state regions; 0 before `memory` */
+    const struct Module **smaller; /* the same model, planned for CUDA at smaller batches, the
+                                      largest first; not part of the text */
+    int smaller_count;
 } Module;
 
 /* ---- ir/pool.c ---- */

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+enum { WHY_BYTES = 1024 }; /* of a message */
+
 static const struct {
     const char *name;
     const DeviceTable *table; /* NULL: the best that opens */
@@ -45,14 +47,14 @@ bool device_parse(const char *text, const DeviceTable **table, int *ordinal)
     return false;
 }
 
-/* Takes off a message how it was come by, details and what to do. */
+/* Takes off a message how it was come by, the line of our text and what to do. */
 static const char *reason(char *text)
 {
     static const char prefix[] = "--device cuda: ";
-    size_t length = strcspn(text, ";\n"), detail = strcspn(text, "(");
-    text[length] = '\0';
-    if (detail > 0 && detail < length && text[detail - 1] == ' ')
-        text[detail - 1] = '\0';
+    text[strcspn(text, ";\n")] = '\0';
+    char *place = strstr(text, " (runtime/"), *end = place ? strchr(place, ')') : NULL;
+    if (end)
+        memmove(place, end + 1, strlen(end + 1) + 1);
     bool prefixed = strncmp(text, prefix, sizeof prefix - 1) == 0;
     return prefixed ? text + sizeof prefix - 1 : text;
 }
@@ -60,7 +62,7 @@ static const char *reason(char *text)
 Device *device_open(const NincModel *model, const DeviceTable **table,
                     const DeviceOptions *options)
 {
-    char why[256];
+    char why[WHY_BYTES];
     bool cpu = model->target[NINC_CPU].precision, cuda = model->target[NINC_CUDA].precision;
     if (*table)
         return (*table)->open(model, options);
@@ -94,7 +96,7 @@ static int list_cpu(const NincModel *model, const DeviceOptions *options)
 
 static void list_simulator(void)
 {
-    char why[256];
+    char why[WHY_BYTES];
     GpuLimits limits;
     Messages before = fault_hold(why, sizeof why);
     GpuMachine *m = gpu_sim_driver.open(0, &limits);

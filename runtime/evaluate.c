@@ -127,6 +127,7 @@ int evaluate(const NincModel *model, const DeviceTable *table, const EvalOptions
         status = json_check(options->json);
     if (status == 0)
         status = dataset_read(model, options->data, options->seed, SPLIT_TEST, &data);
+    device_options.images[0] = data.count;
     if (status == 0 && !(device = device_open(model, &table, &device_options)))
         status = -1;
     if (status == 0)

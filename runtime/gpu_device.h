@@ -66,6 +66,9 @@ int launches_of(const NincProgram *p);
 /* In execution order. */
 const NincLaunch *launch_at(const NincProgram *p, int i);
 void gpu_close(Device *d);
+/* What to do where the programs and so many bytes of images do not fit: names the largest batch
+ * of the plan with which they do. */
+const char *batch_advice(const Device *d, int64_t data_bytes, char *out, size_t size);
 
 /* ---- gpu.c ---- */
 
@@ -79,6 +82,9 @@ int reset_metrics(Device *d);
 int put(Device *d, GpuAddress to, const void *from, int64_t bytes);
 
 /* ---- gpu_step.c ---- */
+
+/* Of device memory that so many images and their labels take. */
+int64_t dataset_bytes(const NincModel *model, int images);
 
 int gpu_step(Device *d, const NincProgram *program, const StepInput *input);
 

@@ -23,14 +23,26 @@ typedef struct Parts {
     int64_t state, shared, scratch, index, sums;
 } Parts;
 
-static Parts parts_of(const NincTarget *t, bool with_train)
+static NincMemory memory_of(const NincTarget *t)
 {
-    const NincProgram *first = with_train ? &t->train : &t->eval;
-    Parts p = {
+    const NincProgram *train = &t->train, *eval = &t->eval;
+    return (NincMemory){
+        .batch = (int)larger(train->batch, eval->batch),
         .state = t->state_bytes,
-        .shared = larger(first->shared_bytes, t->eval.shared_bytes),
-        .scratch = larger(first->chunk_bytes, t->eval.chunk_bytes),
-        .index = larger(first->batch, t->eval.batch) * (int64_t)sizeof(int32_t),
+        .shared = larger(train->shared_bytes, eval->shared_bytes),
+        .chunk = larger(train->chunk_bytes, eval->chunk_bytes),
+        .eval_shared = eval->shared_bytes,
+        .eval_chunk = eval->chunk_bytes,
+    };
+}
+
+static Parts parts_of(const NincMemory *m, bool with_train)
+{
+    Parts p = {
+        .state = m->state,
+        .shared = with_train ? m->shared : m->eval_shared,
+        .scratch = with_train ? m->chunk : m->eval_chunk,
+        .index = m->batch * (int64_t)sizeof(int32_t),
         .sums = sizeof(Sums),
     };
     int64_t *const part[] = {&p.state, &p.shared, &p.scratch, &p.index, &p.sums};
@@ -39,15 +51,16 @@ static Parts parts_of(const NincTarget *t, bool with_train)
     return p;
 }
 
-static int64_t sum_of(const Parts *p)
+static int64_t arena_of(const NincMemory *m, bool with_train)
 {
-    return p->state + p->shared + p->scratch + p->index + p->sums;
+    Parts p = parts_of(m, with_train);
+    return p.state + p.shared + p.scratch + p.index + p.sums;
 }
 
 int64_t gpu_arena_bytes(const NincTarget *target, bool with_train)
 {
-    Parts parts = parts_of(target, with_train);
-    return sum_of(&parts);
+    NincMemory memory = memory_of(target);
+    return arena_of(&memory, with_train);
 }
 
 /* ---- opening: kernels ---- */
@@ -121,26 +134,42 @@ static int load_kernels(Device *d)
 
 /* ---- opening: memory ---- */
 
-/* What a batch takes beside the state grows with its images. */
-static int too_little_memory(const Device *d, const Parts *parts, int64_t needed)
+const char *batch_advice(const Device *d, int64_t data_bytes, char *out, size_t size)
 {
-    int batch = d->with_train ? d->target->train.batch : d->target->eval.batch;
-    int64_t image = (needed - parts->state) / batch + 1;
-    int64_t fitting = (d->limits.free_bytes - parts->state) / image;
-    char advice[96] = "not one image fits: use another GPU or --device cpu";
-    if (fitting > 0)
-        snprintf(advice, sizeof advice, "compile it with --batch=%lld or less", (long long)fitting);
-    return fault("model %s needs %.1f MB of device memory at batch %d, %s has %.1f MB free; %s",
-                 d->model->name, megabytes(needed), batch, d->limits.name,
-                 megabytes(d->limits.free_bytes), advice);
+    const NincTarget *t = d->target;
+    int64_t room = d->limits.free_bytes - data_bytes;
+    int i = 0;
+    while (i < t->smallers && arena_of(&t->smaller[i], d->with_train) > room)
+        i++;
+    if (i < t->smallers)
+        snprintf(out, size, "compile it with --batch=%d", t->smaller[i].batch);
+    else if (i > 0 || memory_of(t).batch == 1)
+        snprintf(out, size, "no smaller batch fits: use another GPU or --device cpu");
+    else
+        snprintf(out, size, "compile it for a smaller batch, or use another GPU or --device cpu");
+    return out;
 }
 
-static int allocate(Device *d)
+static int too_little_memory(const Device *d, const NincMemory *memory, int64_t data_bytes)
 {
-    Parts parts = parts_of(d->target, d->with_train);
-    int64_t bytes = sum_of(&parts);
-    if (bytes > d->limits.free_bytes)
-        return too_little_memory(d, &parts, bytes);
+    char images[64] = "", advice[96];
+    if (data_bytes > 0)
+        snprintf(images, sizeof images, " and %.1f MB for the images", megabytes(data_bytes));
+    return fault("model %s needs %.1f MB of device memory at batch %d%s, %s has %.1f MB free; %s",
+                 d->model->name, megabytes(arena_of(memory, d->with_train)), memory->batch, images,
+                 d->limits.name, megabytes(d->limits.free_bytes),
+                 batch_advice(d, data_bytes, advice, sizeof advice));
+}
+
+/* With room beside it for the data sets to come, so that `auto` still has the choice. */
+static int allocate(Device *d, const int images[2])
+{
+    int64_t data_bytes = dataset_bytes(d->model, images[0]) + dataset_bytes(d->model, images[1]);
+    NincMemory memory = memory_of(d->target);
+    Parts parts = parts_of(&memory, d->with_train);
+    int64_t bytes = arena_of(&memory, d->with_train);
+    if (bytes + data_bytes > d->limits.free_bytes)
+        return too_little_memory(d, &memory, data_bytes);
     if (d->driver->alloc(d->machine, bytes, &d->state) < 0)
         return -1;
     d->arena_bytes = bytes;
@@ -177,10 +206,11 @@ static int most_args(const Device *d)
     return most;
 }
 
-static int prepare(Device *d, int ordinal)
+static int prepare(Device *d, const DeviceOptions *options)
 {
-    d->machine = d->driver->open(ordinal, &d->limits);
-    if (!d->machine || choose_kernels(d) < 0 || allocate(d) < 0 || load_kernels(d) < 0)
+    d->machine = d->driver->open(options->ordinal, &d->limits);
+    if (!d->machine || choose_kernels(d) < 0 || allocate(d, options->images) < 0 ||
+        load_kernels(d) < 0)
         return -1;
     d->arg = xmalloc((size_t)most_args(d) * sizeof *d->arg);
     snprintf(d->description, sizeof d->description,
@@ -204,7 +234,7 @@ Device *gpu_open(const GpuDriver *driver, const NincModel *model, const DeviceOp
                   .model = model,
                   .target = target,
                   .with_train = options->with_train};
-    if (prepare(d, options->ordinal) == 0)
+    if (prepare(d, options) == 0)
         return d;
     gpu_close(d);
     return NULL;

@@ -38,15 +38,29 @@ static int64_t free_bytes(const Device *d)
     return d->limits.free_bytes - d->arena_bytes - d->data_bytes;
 }
 
+static int64_t image_bytes(const NincModel *m, int images)
+{
+    return (int64_t)images * m->image_h * m->image_w * m->image_c;
+}
+
+int64_t dataset_bytes(const NincModel *model, int images)
+{
+    return round_up(image_bytes(model, images), ALIGNMENT) + images * (int64_t)sizeof(int32_t);
+}
+
 static int upload(Device *d, const Dataset *data, Resident *r)
 {
-    int64_t images = (int64_t)data->count * data->h * data->w * data->c;
-    int64_t labels = (int64_t)data->count * (int64_t)sizeof *data->label;
-    int64_t bytes = round_up(images, ALIGNMENT) + labels;
-    if (bytes > free_bytes(d))
-        return fault("the data set's %d images need %.1f MB of device memory, %s has %.1f MB "
-                     "left; compile the model with a smaller --batch",
-                     data->count, megabytes(bytes), d->limits.name, megabytes(free_bytes(d)));
+    int64_t images = image_bytes(d->model, data->count);
+    int64_t labels = data->count * (int64_t)sizeof *data->label;
+    int64_t bytes = dataset_bytes(d->model, data->count);
+    if (bytes > free_bytes(d)) {
+        char advice[96];
+        return fault("the data set's %d images need %.1f MB of device memory, %s has %.1f MB left "
+                     "beside model %s at batch %d; %s",
+                     data->count, megabytes(bytes), d->limits.name, megabytes(free_bytes(d)),
+                     d->model->name, d->target->eval.batch,
+                     batch_advice(d, d->data_bytes + bytes, advice, sizeof advice));
+    }
     Resident new = {
         .image = data->image, .label = data->label, .count = data->count,
         .edition = data->edition, .bytes = bytes};
@@ -66,11 +80,10 @@ static int upload(Device *d, const Dataset *data, Resident *r)
 /* The images again, to the same place, where they changed. */
 static int refresh(Device *d, const Dataset *data, Resident *r)
 {
-    int64_t images = (int64_t)data->count * data->h * data->w * data->c;
     if (r->edition == data->edition)
         return 0;
     r->edition = data->edition;
-    return put(d, r->at, data->image, images);
+    return put(d, r->at, data->image, image_bytes(d->model, data->count));
 }
 
 /* The data set on the device, brought there where it is not; NULL after a message. */

@@ -94,6 +94,7 @@ static int allocate(Library *l)
 static int open_network(Library *l, const char *weights, const char *device, int threads)
 {
     DeviceOptions options = {.threads = threads};
+    options.images[0] = ninc_model.target[NINC_CUDA].eval.batch;
     if (parse_device(device, l, &options) < 0)
         return -1;
     l->device = device_open(&ninc_model, &l->table, &options);

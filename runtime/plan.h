@@ -92,12 +92,21 @@ typedef enum NincInit {
 
 typedef enum NincTargetKind { NINC_CPU, NINC_CUDA, NINC_TARGETS } NincTargetKind;
 
+/* What the programs of a target take at some batch: bytes. */
+typedef struct NincMemory {
+    int batch;
+    int64_t state, shared, chunk;    /* of both programs together */
+    int64_t eval_shared, eval_chunk; /* of eval alone, with the same state */
+} NincMemory;
+
 /* The programs for one kind of device, and how they keep the storage. */
 typedef struct NincTarget {
     const char *precision; /* fp32, tf32, bf16; NULL: not compiled for this target */
     int64_t state_bytes;
     const NincStorage *storage; /* the same names in the same order for every target */
     NincProgram train, eval;
+    const NincMemory *smaller; /* CUDA: compiled for smaller batches, the largest first */
+    int smallers;              /* down to batch 1; 0 where that is not known */
 } NincTarget;
 
 typedef struct NincModel {

@@ -277,11 +277,13 @@ static int check_options(const Predict *p)
 static int open_model(Predict *p)
 {
     const PredictOptions *o = p->options;
+    DeviceOptions device = o->device;
+    device.images[0] = o->images;
     p->weights = weights_new(p->model);
     if (!p->weights || safetensors_read(o->weights, p->weights) < 0 ||
         class_names_read(p->model, o->classes, o->data, &p->names) < 0)
         return -1;
-    p->device = device_open(p->model, &p->table, &o->device);
+    p->device = device_open(p->model, &p->table, &device);
     if (!p->device)
         return -1;
     if (!has_logits(p->model, p->table))

@@ -246,6 +246,7 @@ int profile(const NincModel *model, const DeviceTable *table, const ProfileOptio
     DeviceOptions device = options->device;
     OutFile json = {0};
     device.with_train = !options->eval;
+    device.images[0] = RANDOM_TRAIN_IMAGES;
     Profile p = {.model = model,
                  .table = table,
                  .groups = options->repeats > 0 ? options->repeats : GROUPS};

@@ -353,7 +353,8 @@ static int run_kernel(GpuMachine *m, const GpuKernel *kernel, const int grid[3],
                         .buffer = m->buffer,
                         .buffers = m->buffers,
                         .clock = &m->clock,
-                        .races = m->settings.races != 0};
+                        .races = m->settings.races != 0,
+                        .plain = m->settings.checks != 0};
     SimReport report;
     int status = launch.shared_bytes > m->settings.shared
                      ? fault("--device sim: kernel %s asks for %d bytes of shared memory, a block "

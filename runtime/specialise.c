@@ -12,6 +12,9 @@
 /* Blocks of a split reduction for each processor: enough to fill it and to even out the end. */
 enum { ROUNDS = 4 };
 
+/* That any kernel runs on: what fp32 ones need. */
+enum { LEAST_ARCHITECTURE = 75 };
+
 static bool fits(const NincSchedule *s, const GpuLimits *limits)
 {
     return s->architecture <= limits->architecture && s->shared_bytes <= limits->shared_bytes;
@@ -23,6 +26,16 @@ const NincSchedule *schedule_for(const NincLaunch *launch, const GpuLimits *limi
         if (fits(&launch->schedule[i], limits))
             return &launch->schedule[i];
     return NULL;
+}
+
+/* A kernel without tiles is the same with -O0. */
+static int shared_fault(const NincLaunch *launch, const GpuLimits *limits, int needed)
+{
+    bool tiled = launch->schedule[0].tile_m > 0;
+    return fault("kernel %s needs %d bytes of shared memory a block, %s has %d; %s", launch->name,
+                 needed, limits->name, limits->shared_bytes,
+                 tiled ? "compile the model with -O0, whose kernels need less, or use another GPU"
+                       : "use another GPU, or the CPU");
 }
 
 int schedule_fault(const NincLaunch *launch, const GpuLimits *limits)
@@ -38,9 +51,12 @@ int schedule_fault(const NincLaunch *launch, const GpuLimits *limits)
             shared = s->shared_bytes;
     }
     if (shared)
-        return fault("kernel %s needs %d bytes of shared memory a block, %s has %d; compile the "
-                     "model with -O0 or --precision=bf16, or use another GPU",
-                     launch->name, shared, limits->name, limits->shared_bytes);
+        return shared_fault(launch, limits, shared);
+    if (limits->architecture < LEAST_ARCHITECTURE)
+        return fault("compute capability %d.%d or newer is needed, %s has %d.%d; use a newer GPU, "
+                     "or the CPU",
+                     LEAST_ARCHITECTURE / 10, LEAST_ARCHITECTURE % 10, limits->name,
+                     limits->architecture / 10, limits->architecture % 10);
     return fault("kernel %s needs compute capability %d.%d, %s has %d.%d; compile the model with "
                  "--precision=fp32, or use a newer GPU",
                  launch->name, architecture / 10, architecture % 10, limits->name,

@@ -144,6 +144,8 @@ static int open_device(Run *r)
 {
     DeviceOptions options = r->options->device;
     options.with_train = true;
+    options.images[0] = r->train.count;
+    options.images[1] = r->test.count;
     r->device = device_open(r->model, &r->table, &options);
     return r->device ? 0 : -1;
 }

@@ -484,6 +484,7 @@ int verify(const NincModel *model, const DeviceTable *table, const VerifyOptions
                 .seed = options->seed,
                 .random = random_stream(options->seed, STREAM_VERIFY)};
     device_options.with_train = true;
+    device_options.images[0] = options->full ? RANDOM_TEST_IMAGES : 0;
     v.device = device_open(model, &v.table, &device_options);
     if (!v.device)
         return 1;

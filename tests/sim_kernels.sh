@@ -46,6 +46,8 @@ for precision in $precisions; do
     check "simulated nin $precision -O2" simulated 2 $precision "${reduced_nin[@]}"
     check "simulated nin_cifar10 $precision -O2" simulated 2 $precision "${reduced_cifar10[@]}"
 done
+NINC_SIM=checks=0 check "simulated nin_fashion bf16 -O2, plain accesses not checked" \
+    simulated 2 bf16 "${reduced_fashion[@]}"
 if [ -z "${QUICK:-}" ]; then
     check "simulated nin_fashion fp32 -O1" simulated 1 fp32 "${reduced_fashion[@]}"
     check "simulated nin fp32 -O0" simulated 0 fp32 "${reduced_nin[@]}"

@@ -407,6 +407,38 @@ else
     fail "trainer: compiles" "$work/errors"
 fi
 
+# ---- the batch that is advised where memory is short ----
+
+# small_memory MB BATCH: a step of $spelled, compiled for the batch; 0 where it fits.
+small_memory() {
+    [ -x "$work/batch$2/trainer" ] ||
+        "$NINC" -q --target=cuda "${spelled[@]}" --batch="$2" -o "$work/batch$2" || return 2
+    FAKE_CUDA="memory=$1" "$work/batch$2/trainer" train --device cuda --data random --max-steps 1 \
+        >"$work/out" 2>"$work/errors"
+}
+
+# A trainer for 128 images names a batch: that one trains in the same memory, and twice as many
+# images do not.
+advised() {
+    local memory=$1 batch
+    rm -rf "$work"/batch*
+    small_memory "$memory" 128 && return 1
+    cat "$work/errors"
+    batch=$(sed -n 's/.*; compile it with --batch=\([0-9]*\)$/\1/p' "$work/errors")
+    [ -n "$batch" ] && small_memory "$memory" "$batch" || return 1
+    small_memory "$memory" $((2 * batch))
+    [ $? -eq 1 ] && grep -q "MB free; compile it with --batch=$batch$" "$work/errors"
+}
+
+fresh
+spelled=(models/nin_fashion.yaml)
+check "the advised batch fits" advised 20000000
+check "the advised batch fits, beside the images" advised 4500000
+spelled=(models/nin_fashion.yaml --precision=bf16)
+check "the advised batch fits, bf16" advised 12000000
+spelled=(models/nin.yaml) # fused only at small batches
+check "the advised batch fits, a large model" advised 150000000
+
 # ---- a trainer with kernels inside ----
 
 # carried NEEDED ARCH [SETTING]: the trainer needs NVRTC for so many kernels.

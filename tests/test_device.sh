@@ -73,6 +73,53 @@ check "threads under OMP_PROC_BIND" says 0 ", $(nproc) thread" \
     env OMP_PROC_BIND=true "$work/all/trainer" train --data random --device cpu --max-steps 1 \
     --no-eval --no-progress
 
+# ---- a GPU whose driver refuses: one that only writes down what is asked of it ----
+
+# faked SETTINGS TRAINER COMMAND [FLAG...]
+faked() {
+    env LD_LIBRARY_PATH="$work/fake" NINC_NVRTC="$work/fake/libnvrtc.so" FAKE_CUDA="$1" \
+        "${@:2}"
+}
+
+# A run on the CPU whose one line says why: REASON, all of it. falls_back SETTINGS REASON
+falls_back() {
+    faked "$1" "$work/all/trainer" train --data random --no-eval --no-progress --max-steps 1 \
+        >"$work/said" 2>&1 || return 1
+    cat "$work/said"
+    [ "$(grep '^trainer: ' "$work/said")" = "trainer: runs on the CPU: $2" ] &&
+        grep -q "model small on cpu, " "$work/said"
+}
+
+mkdir "$work/fake"
+for library in libcuda.so.1:fake_cuda.c libnvrtc.so:fake_nvrtc.c; do
+    ${CC:-gcc} -std=c11 -D_GNU_SOURCE -shared -fPIC -o "$work/fake/${library%:*}" \
+        "tests/${library#*:}" || fail "build ${library#*:}"
+done
+check "auto where a call of the driver fails" falls_back "fail=cuDevicePrimaryCtxRetain:46" \
+    "cuDevicePrimaryCtxRetain: CUDA_ERROR_46, as asked for, Fake GPU 0"
+check "auto where the first call fails" falls_back "fail=cuInit:100" \
+    "no GPU to use: cuInit: CUDA_ERROR_100, as asked for"
+check "auto where memory cannot be had, and for what" falls_back "fail=cuMemHostAlloc:2" \
+    "cuMemHostAlloc: CUDA_ERROR_2, as asked for"
+check "auto where the GPU is too old" falls_back "arch=61" \
+    "compute capability 7.5 or newer is needed, Fake GPU 0 has 6.1"
+
+# Memory for the programs, but not for 1024 images of 28x28 bytes and their labels beside them.
+no_room_for_images() {
+    local arena
+    arena=$("$work/all/trainer" info --device sim | sed -n 's/^train *all, without data *//p')
+    [ "$arena" -gt 0 ] || return 1
+    falls_back "memory=$((arena + 1024 * 788 - 1))" "model small needs $(megabytes "$arena") MB of \
+device memory at batch 6 and 0.8 MB for the images, Fake GPU 0 has \
+$(megabytes $((arena + 1024 * 788 - 1))) MB free" || return 1
+    ! falls_back "memory=$((arena + 1024 * 788))" && grep -q "on cuda, Fake GPU 0, " "$work/said"
+}
+
+megabytes() {
+    LC_ALL=C printf %.1f "$(($1 / 1000))e-3"
+}
+check "auto where the images do not fit beside the programs" no_room_for_images
+
 # ---- profile, on the CPU ----
 
 # profiled DIR DEVICE MODE [FLAG]
@@ -145,11 +192,22 @@ check "no ceilings on the simulator" grep -q '"of_peak":null,"of_bandwidth":null
     "$work/profile.json"
 check "info shows the simulator" says 0 "sim, simulator, " "$work/all/trainer" info --device sim
 check "too little device memory" says 1 "compile it with --batch=" \
-    env NINC_SIM="memory=$((64 << 10))" "$work/all/trainer" train --data random --device sim
-check "too little memory for the images" says 1 "the data set's 1024 images need" \
+    env NINC_SIM="memory=$((1280 * 788 + (64 << 10)))" \
+    "$work/all/trainer" train --data random --device sim
+check "too little memory for the images" says 1 "at batch 6 and 1.0 MB for the images, simulator" \
     env NINC_SIM="memory=$((600 << 10))" "$work/all/trainer" train --data random --device sim
 check "too little shared memory" says 1 "bytes of shared memory a block" \
     env NINC_SIM=shared=4096 "$work/all/trainer" train --data random --device sim
+
+# A tile needs more than there is: what is advised helps. small_block TEXT STATUS FLAG...
+small_block() {
+    "$NINC" -q --target=cuda "${@:3}" -o "$work/block" "$work/small.yaml" || return 1
+    NINC_SIM="arch=80 shared=16000" says "$2" "$1" "$work/block/trainer" verify --device sim
+}
+check "too little shared memory for tiles" small_block \
+    "has 16000; compile the model with -O0, whose kernels need less, or use another GPU" 1 \
+    --precision=bf16
+check "... and without them" small_block "checks are within bounds" 0 --precision=bf16 -O0
 
 # Other tiles and splits where the device is smaller.
 check "fewer processors and less shared memory" says 0 "checks are within bounds" \

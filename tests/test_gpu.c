@@ -53,7 +53,7 @@ START_TEST(test_schedule_for)
     const NincLaunch *rows = &tiny_cuda_train[0];
     GpuLimits large = limits(86, 8, 101376), small = limits(86, 8, 89999);
     GpuLimits old = limits(75, 8, 101376), least = limits(75, 8, 40000);
-    GpuLimits tiny = limits(90, 8, 39999), ancient = limits(70, 8, 101376);
+    GpuLimits tiny = limits(90, 8, 39999), ancient = limits(61, 8, 101376);
     ck_assert_ptr_eq(schedule_for(rows, &large), &tiny_tiled[0]);
     ck_assert_ptr_eq(schedule_for(rows, &small), &tiny_tiled[1]);
     ck_assert_ptr_eq(schedule_for(rows, &old), &tiny_tiled[1]);
@@ -62,10 +62,34 @@ START_TEST(test_schedule_for)
     ck_assert_ptr_null(schedule_for(rows, &ancient));
     catch_errors();
     ck_assert_int_eq(schedule_fault(rows, &tiny), -1);
-    expect_error("kernel rows needs 40000 bytes of shared memory a block, Fake has 39999");
+    expect_error("kernel rows needs 40000 bytes of shared memory a block, Fake has 39999; "
+                 "compile the model with -O0, whose kernels need less, or use another GPU\n");
     catch_errors();
     ck_assert_int_eq(schedule_fault(rows, &ancient), -1);
-    expect_error("kernel rows needs compute capability 7.5, Fake has 7.0");
+    expect_error("compute capability 7.5 or newer is needed, Fake has 6.1; use a newer GPU, or "
+                 "the CPU\n");
+}
+END_TEST
+
+/* Kernels of tf32 and bf16 need 8.0, and no tile is smaller than none. */
+START_TEST(test_schedule_fault)
+{
+    static const NincSchedule tensor = {64, 32, 16, 2, 1, 128, 40000, 2, 1, 80};
+    static const NincSchedule simple = {0, 0, 0, 0, 1, 256, 40000, 2, 1, 75};
+    NincLaunch launch = {.name = "conv", .schedule = &tensor, .schedules = 1};
+    GpuLimits turing = limits(75, 8, 65536), pascal = limits(61, 8, 65536);
+    GpuLimits tiny = limits(90, 8, 39999);
+    catch_errors();
+    ck_assert_int_eq(schedule_fault(&launch, &turing), -1);
+    expect_error("kernel conv needs compute capability 8.0, Fake has 7.5; compile the model with "
+                 "--precision=fp32, or use a newer GPU\n");
+    catch_errors();
+    ck_assert_int_eq(schedule_fault(&launch, &pascal), -1);
+    expect_error("compute capability 7.5 or newer is needed, Fake has 6.1;");
+    launch.schedule = &simple;
+    catch_errors();
+    ck_assert_int_eq(schedule_fault(&launch, &tiny), -1);
+    expect_error("a block, Fake has 39999; use another GPU, or the CPU\n");
 }
 END_TEST
 
@@ -174,23 +198,37 @@ START_TEST(test_no_cuda_code)
 }
 END_TEST
 
+static void expect_no_room(const NincModel *model, int64_t free_bytes, bool train, const char *what)
+{
+    DeviceOptions options = {.with_train = train};
+    fake.free_bytes = free_bytes;
+    catch_errors();
+    ck_assert_ptr_null(table.open(model, &options));
+    expect_error(what);
+    ck_assert(!fake.open);
+}
+
+/* Beside state, shared and chunk, multiples of ALIGNMENT: the index of the images, the sums. */
 START_TEST(test_too_little_memory)
 {
-    DeviceOptions options = {.with_train = true};
-    int64_t needed = gpu_arena_bytes(target(), true);
-    fake.free_bytes = needed - 1;
-    catch_errors();
-    ck_assert_ptr_null(table.open(&ninc_model, &options));
-    expect_error("at batch 7, Fake has 0.0 MB free; compile it with --batch=6 or less");
-    fake.free_bytes = target()->state_bytes + (needed - target()->state_bytes) / 2;
-    catch_errors();
-    ck_assert_ptr_null(table.open(&ninc_model, &options));
-    expect_error("--batch=3 or less");
-    fake.free_bytes = target()->state_bytes - 1;
-    catch_errors();
-    ck_assert_ptr_null(table.open(&ninc_model, &options));
-    expect_error("not one image fits");
-    ck_assert(!fake.open);
+    enum { STATE = 512, REST = 512 };
+    static const NincMemory smaller[] = {{3, STATE, 256, 768, 256, 256},
+                                         {1, STATE, 256, 512, 256, 256}};
+    NincModel model = ninc_model;
+    int64_t needed = gpu_arena_bytes(target(), true), three = STATE + 256 + 768 + REST;
+    ck_assert_int_gt(needed, three);
+    expect_no_room(&model, needed - 1, true,
+                   "at batch 7, Fake has 0.0 MB free; compile it for a smaller batch, or use");
+    model.target[NINC_CUDA].smaller = smaller;
+    model.target[NINC_CUDA].smallers = 2;
+    expect_no_room(&model, needed - 1, true, "; compile it with --batch=3");
+    expect_no_room(&model, three, true, "; compile it with --batch=3");
+    expect_no_room(&model, three - 1, true, "; compile it with --batch=1");
+    expect_no_room(&model, three - 257, true, "; no smaller batch fits: use another GPU");
+    expect_no_room(&model, three - 512, false, "; compile it with --batch=3");
+    model.target[NINC_CUDA].train.batch = model.target[NINC_CUDA].eval.batch = 1;
+    model.target[NINC_CUDA].smallers = 0;
+    expect_no_room(&model, 1, true, "; no smaller batch fits: use another GPU");
 }
 END_TEST
 
@@ -202,7 +240,7 @@ START_TEST(test_no_room_for_data)
     Device *d = opened(true);
     catch_errors();
     ck_assert_int_eq(table.step(d, &target()->train, &input), -1);
-    expect_error("the data set's 256 images need");
+    expect_error("left beside model tiny at batch 7; compile it for a smaller batch");
     table.close(d);
     dataset_free(&data);
 }
@@ -686,6 +724,7 @@ static Suite *suite(void)
     tcase_add_checked_fixture(t, set_up, NULL);
     tcase_set_timeout(t, 120);
     tcase_add_test(t, test_schedule_for);
+    tcase_add_test(t, test_schedule_fault);
     tcase_add_test(t, test_split_for);
     tcase_add_test(t, test_limits_of_architecture);
     tcase_add_test(t, test_load);

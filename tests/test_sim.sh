@@ -85,6 +85,18 @@ sound_small_elements 4 64 0
 sound_global_exchange 4 64 0
 END
 
+# Without checks of plain accesses nobody knows what those wrote; what is in flight is known.
+unchecked() {
+    NINC_SIM=checks=0 "$tool" launch $text "$@"
+}
+check "checks=0: plain writes are not missed" unchecked fault_unwritten_matrix 1 32 512
+in_flight() {
+    ! unchecked fault_one_group_too_few 1 64 2048 >"$work/report" 2>&1 || return 1
+    cat "$work/report"
+    grep -q "which a cp.async is in flight to" "$work/report"
+}
+check "checks=0: a matrix in flight" in_flight
+
 # ---- settings, compiler, cache ----
 
 one=(launch $text sound_exchange 1 64 256)

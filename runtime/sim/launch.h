@@ -29,6 +29,7 @@ typedef struct SimLaunch {
     int buffers;
     uint32_t *clock; /* of the shadows, 0 at first */
     int races;       /* 0: no race checks, neither in shared nor in global memory */
+    int plain;       /* 0: the kernels were compiled without checks of plain accesses */
 } SimLaunch;
 
 /* What went wrong first: one line without its place, and the instructions that did it. */
