@@ -216,6 +216,23 @@ static int take_all(const char *path, const json_t *root, RunState *state, uint3
     return 0;
 }
 
+static const char convolution[] = "layer conv2d ";
+
+/* A recipe without its convolutions; the caller frees it. */
+static char *without_convolutions(const char *recipe)
+{
+    char *out = xmalloc(strlen(recipe) + 1), *end = out;
+    while (*recipe) {
+        size_t n = strcspn(recipe, "\n");
+        n += recipe[n] != '\0';
+        if (strncmp(recipe, convolution, sizeof convolution - 1) != 0)
+            end = (char *)memcpy(end, recipe, n) + n;
+        recipe += n;
+    }
+    *end = '\0';
+    return out;
+}
+
 static void copy_line(const char *text, char *out, size_t size)
 {
     snprintf(out, size, "%.*s", (int)strcspn(text, "\n"), text);
@@ -237,18 +254,27 @@ static void first_difference(const char *a, const char *b, char *line_a, char *l
     copy_line(b, line_b, size);
 }
 
-static int check_model(const char *path, const json_t *root, const NincModel *model)
+static int compare_recipes(const char *path, const char *recipe, const char *own)
 {
     char theirs[160] = "", ours[160] = "", shown[160];
-    const char *recipe = json_string_value(json_object_get(root, "recipe"));
-    if (!recipe)
-        return fault("%s: recipe is missing or wrong; the checkpoint is damaged", path);
-    if (strcmp(recipe, recipe_of(model)) == 0)
+    if (strcmp(recipe, own) == 0)
         return 0;
-    first_difference(recipe, recipe_of(model), theirs, ours, sizeof theirs);
+    first_difference(recipe, own, theirs, ours, sizeof theirs);
     return fault("%s belongs to another model: it has '%s', this one '%s'; use the trainer that "
                  "wrote it, or start with --init-partial FILE",
                  path, printable(theirs, shown, sizeof shown), ours);
+}
+
+/* A recipe that names no convolution is silent about them, and all else of it counts. */
+static int check_model(const char *path, const json_t *root, const NincModel *model)
+{
+    const char *recipe = json_string_value(json_object_get(root, "recipe"));
+    if (!recipe)
+        return fault("%s: recipe is missing or wrong; the checkpoint is damaged", path);
+    char *rest = strstr(recipe, convolution) ? NULL : without_convolutions(recipe_of(model));
+    int status = compare_recipes(path, recipe, rest ? rest : recipe_of(model));
+    free(rest);
+    return status;
 }
 
 int state_read(const char *path, const NincModel *model, RunState *state,

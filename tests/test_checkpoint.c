@@ -73,13 +73,16 @@ static void fill_memory(int seed)
     }
 }
 
+/* Whose checkpoints are written. */
+static const NincModel *trained = &model;
+
 /* Writes checkpoints of these steps, the best one at `best`. */
 static int write_steps(const char *name, const int *step, int count, int best, int keep)
 {
     char path[4200];
     strcpy(path, at(name));
     CheckpointOptions options = {.directory = path, .keep = keep, .resumed = true};
-    Weights *copy = weights_new_with_moments(&model);
+    Weights *copy = weights_new_with_moments(trained);
     Checkpoints *c = checkpoints_open(&options, copy);
     int status = c ? 0 : -1;
     for (int i = 0; i < count && status == 0; i++) {
@@ -273,6 +276,31 @@ START_TEST(test_another_model)
 }
 END_TEST
 
+/* The windows of convolutions count, where the checkpoint names them. */
+START_TEST(test_convolutions_of_the_recipe)
+{
+    static const char with[] = "batch 4\noptimizer sgd\nparameter w 4x2x3x3\n"
+                               "layer conv2d 3x3x4 {kernel=3x3}\nlayer relu 3x3x4\n";
+    RunState state;
+    NincModel named = model, silent = model, other = model;
+    named.recipe = with;
+    silent.recipe = "batch 4\noptimizer sgd\nparameter w 4x2x3x3\nlayer relu 3x3x4\n";
+    other.recipe = "batch 4\noptimizer sgd\nparameter w 4x2x3x3\n"
+                   "layer conv2d 3x3x4 {kernel=3x3 stride=2x2}\nlayer relu 3x3x4\n";
+    trained = &named;
+    write_one("conv", 1);
+    expect_refusal("conv", &other, "{kernel=3x3}', this one 'layer conv2d 3x3x4 {kernel=3x3 str");
+    expect_refusal("conv", &silent, "'layer conv2d 3x3x4 {kernel=3x3}', this one 'layer relu 3x");
+    trained = &silent;
+    write_one("silent", 1);
+    trained = &model;
+    Weights *w = weights_new_with_moments(&named);
+    ck_assert_int_eq(load("silent", &state, w), 0);
+    weights_free(w);
+    expect_refusal("silent", &model, "'layer relu 3x3x4', this one 'nothing more'");
+}
+END_TEST
+
 /* state.json carries a sum over itself, so that an edit is seen. */
 START_TEST(test_damaged_state)
 {
@@ -371,7 +399,7 @@ static Suite *checkpoint_suite(void)
 {
     const TTest *const tests[] = {
         test_round_trip,    test_keep_and_best,  test_leftovers_and_locks,
-        test_broken_latest, test_another_model,  test_damaged_state,
+        test_broken_latest, test_another_model,  test_damaged_state, test_convolutions_of_the_recipe,
         test_keys_of_state, test_write_failures, test_failure_is_told_where_it_is_waited_for};
     Suite *s = suite_create("checkpoint");
     TCase *c = tcase_create("checkpoint");
