@@ -226,6 +226,15 @@ expect "an argument too many" 2 "takes no argument" train 3
 expect "unknown device" 2 "auto, cpu, cuda, cuda:N or sim is needed" train --device cuda:x
 expect "bad number" 2 "whole number" train --epochs three
 expect "bad learning rate" 2 "at least 0" train --lr nan
+for flag in --save --init --weights --data --checkpoint-dir --log --json; do
+    command=train
+    [[ "--weights --json" != *$flag* ]] || command=eval
+    expect "an empty value of $flag" 2 "$flag '': the value is empty" "$trainer" $command $flag ""
+done
+for flag in train:--save train:--log train:--csv export:--onnx predict:--heatmap profile:--json; do
+    expect "$flag to standard output" 2 "write /dev/stdout for standard output" \
+        "$trainer" "${flag%:*}" "${flag#*:}" -
+done
 expect "unknown command" 2 "no command" "$trainer" fly
 expect "eval without weights" 2 "--weights" "$trainer" eval
 expect "unknown instruction set" 1 "NINC_CPU_LEVEL" env NINC_CPU_LEVEL=avx9 "$trainer" train \
