@@ -25,20 +25,11 @@ static const char *const file_names[CHECKPOINT_TENSOR_FILES] = {"model.safetenso
 
 /* ---- names ---- */
 
-/* "DIRECTORY/NAME"; the caller frees it. */
-static char *join(const char *directory, const char *name)
-{
-    size_t bytes = strlen(directory) + strlen(name) + 2;
-    char *out = xmalloc(bytes);
-    snprintf(out, bytes, "%s/%s", directory, name);
-    return out;
-}
-
 static char *step_path(const char *directory, int64_t step)
 {
     char name[40];
     snprintf(name, sizeof name, "step-%08lld", (long long)step);
-    return join(directory, name);
+    return join_path(directory, name);
 }
 
 /* DIRECTORY/.NAME.partial-PID */
@@ -46,7 +37,7 @@ static char *partial_path(const char *directory, const char *name)
 {
     char hidden[120];
     snprintf(hidden, sizeof hidden, ".%.60s" PARTIAL "%ld", name, (long)getpid());
-    return join(directory, hidden);
+    return join_path(directory, hidden);
 }
 
 /* The step that a directory is named after; -1: it is no step directory. */
@@ -96,7 +87,7 @@ static int64_t *list_steps(const char *directory, int *count)
 static int64_t linked_step(const char *directory, const char *name)
 {
     char target[64];
-    char *path = join(directory, name);
+    char *path = join_path(directory, name);
     ssize_t length = readlink(path, target, sizeof target - 1);
     free(path);
     if (length < 0)
@@ -120,7 +111,7 @@ static void remove_tree(const char *path)
     }
     DIR *d = opendir(path);
     while (d && (entry = readdir(d))) {
-        char *file = join(path, entry->d_name);
+        char *file = join_path(path, entry->d_name);
         unlink(file); /* fails for . and .. */
         free(file);
     }
@@ -135,7 +126,7 @@ static void remove_leftovers(const char *directory)
     DIR *d = opendir(directory);
     while (d && (entry = readdir(d)))
         if (is_leftover(entry->d_name)) {
-            char *path = join(directory, entry->d_name);
+            char *path = join_path(directory, entry->d_name);
             remove_tree(path);
             free(path);
         }
@@ -176,11 +167,11 @@ static int file_crc(const char *path, uint32_t *crc)
 static int read_state(const char *step_directory, const NincModel *model, RunState *state)
 {
     uint32_t wanted[CHECKPOINT_TENSOR_FILES], found;
-    char *path = join(step_directory, "state.json");
+    char *path = join_path(step_directory, "state.json");
     int status = state_read(path, model, state, wanted);
     free(path);
     for (int i = 0; i < CHECKPOINT_TENSOR_FILES && status == 0; i++) {
-        path = join(step_directory, file_names[i]);
+        path = join_path(step_directory, file_names[i]);
         status = file_crc(path, &found);
         if (status == 0 && found != wanted[i])
             status = fault("%s is not what was written: its check sum differs; the checkpoint is "
@@ -194,8 +185,8 @@ static int read_state(const char *step_directory, const NincModel *model, RunSta
 int checkpoint_load(const char *step_directory, RunState *state, Weights *w)
 {
     int status = read_state(step_directory, w->model, state);
-    char *model = join(step_directory, file_names[CHECKPOINT_MODEL]);
-    char *optimizer = join(step_directory, file_names[CHECKPOINT_OPTIMIZER]);
+    char *model = join_path(step_directory, file_names[CHECKPOINT_MODEL]);
+    char *optimizer = join_path(step_directory, file_names[CHECKPOINT_OPTIMIZER]);
     if (status == 0)
         status = safetensors_read(model, w);
     if (status == 0)
@@ -268,7 +259,7 @@ int checkpoint_find(const char *path, char **step_directory, char **directory)
 {
     char *copy = copy_text(path), *outer = directory_of(path);
     const char *start = strcmp(basename(copy), "latest") == 0 ? outer : path;
-    char *real = realpath(start, NULL), *state = real ? join(real, "state.json") : NULL;
+    char *real = realpath(start, NULL), *state = real ? join_path(real, "state.json") : NULL;
     int status;
     *step_directory = *directory = NULL;
     if (!real)
@@ -302,7 +293,7 @@ struct Checkpoints {
 /* Replaces the link DIRECTORY/NAME in one go. */
 static int point_link(const char *directory, const char *name, int64_t step)
 {
-    char *target = step_path(directory, step), *link = join(directory, name);
+    char *target = step_path(directory, step), *link = join_path(directory, name);
     char *hidden = partial_path(directory, name);
     int status = 0;
     if (symlink(strrchr(target, '/') + 1, hidden) != 0 || rename(hidden, link) != 0) {
@@ -336,7 +327,7 @@ static int write_tensors(const Checkpoints *c, const char *hidden, uint32_t *crc
     int (*const write[])(const char *, const Weights *) = {safetensors_write, moments_write};
     int status = 0;
     for (int i = 0; i < CHECKPOINT_TENSOR_FILES && status == 0; i++) {
-        char *path = join(hidden, file_names[i]);
+        char *path = join_path(hidden, file_names[i]);
         status = write[i](path, c->copy);
         if (status == 0)
             status = file_crc(path, &crc[i]);
@@ -349,7 +340,7 @@ static int write_directory(const Checkpoints *c, const char *path)
 {
     uint32_t crc[CHECKPOINT_TENSOR_FILES];
     char *hidden = partial_path(c->directory, strrchr(path, '/') + 1);
-    char *state = join(hidden, "state.json");
+    char *state = join_path(hidden, "state.json");
     int status = 0;
     if (mkdir(hidden, 0777) != 0)
         status =
@@ -459,10 +450,7 @@ static int lock_directory(Checkpoints *c)
 static int prepare_directory(Checkpoints *c)
 {
     int count;
-    if (mkdir(c->directory, 0777) != 0 && errno != EEXIST)
-        return fault("cannot make the checkpoint directory %s: %s; choose another place",
-                     c->directory, strerror(errno));
-    if (lock_directory(c) < 0)
+    if (make_directories(c->directory, "the checkpoint directory") < 0 || lock_directory(c) < 0)
         return -1;
     free(list_steps(c->directory, &count));
     if (count > 0 && !c->options.resumed)

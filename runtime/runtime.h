@@ -75,7 +75,8 @@ void random_permutation(Random *r, int32_t *order, int count);
 
 /* ---- files.c ---- */
 
-/* A file that is written beside its place and renamed when it is whole. */
+/* A file that is written beside its place and renamed when it is whole; a symbolic link stays, and
+ * what it names is replaced or made. */
 typedef struct OutFile {
     FILE *file;
     char *path, *temporary; /* temporary NULL: path is a device or pipe, written in place */
@@ -90,6 +91,10 @@ void outfile_abandon(OutFile *out);
 /* The directory that holds `path`, and a copy of a text; the caller frees them. */
 char *directory_of(const char *path);
 char *copy_text(const char *text);
+/* "DIRECTORY/NAME"; the caller frees it. */
+char *join_path(const char *directory, const char *name);
+/* Makes the directory and those that it lies in; `what` it is, for the message. */
+int make_directories(const char *path, const char *what);
 /* What was renamed in the directory is on the disk. */
 void directory_sync(const char *directory);
 

@@ -164,7 +164,10 @@ expect "eval with bad weights" 1 "$bad" "$trainer" eval --weights "$bad" --data 
 expect "save into nowhere" 1 "$work/none" train --save "$work/none/w.safetensors"
 expect "save onto a directory" 1 "it is a directory" train --save "$work"
 expect "checkpoints without a directory" 2 "--checkpoint-dir" train --checkpoint-every 5
-expect "checkpoints into nowhere" 1 "$work/none/c" train --checkpoint-dir "$work/none/c"
+expect "checkpoints into a new directory in a new one" 0 "done" train --checkpoint-dir "$work/n/c"
+expect "TensorBoard into a new directory in a new one" 0 "done" train --tensorboard "$work/n/b/t"
+expect "checkpoints into a file" 1 "cannot make the checkpoint directory $good/c: Not a directory" \
+    train --checkpoint-dir "$good/c"
 expect "log into nowhere" 1 "$work/none/l" train --log "$work/none/l"
 if [ -w /dev/full ]; then
     expect "log onto a full disk" 1 "No space left" train --log /dev/full --log-every 1
@@ -195,6 +198,48 @@ if [ "$(stat -c %s "$good")" -gt 1024 ]; then
     check "a failed save keeps the old file" cmp "$good" "$bad"
 fi
 nothing_left "a failed save leaves nothing" "$work"
+
+# ---- files beside their place ----
+
+# One that is not ours, with our process id in its name.
+same_process_id() {
+    bash -c 'touch "$2.partial-$$"; exec "$1" train --data "$3" --max-steps 1 --save "$2"' - \
+        "$trainer" "$work/pid.safetensors" "$data" && [ -s "$work/pid.safetensors" ] &&
+        rm "$work"/pid.safetensors.partial-*
+}
+check "a file that is named after our process id" same_process_id
+
+# What a killed writer left goes, what another one is writing or the user named so stays.
+leftovers() {
+    local dir=$work/leftovers
+    rm -rf "$dir" && mkdir "$dir"
+    touch "$dir/w.st.partial-ninc-0123abcd" "$dir/w.st.partial-ninc-89ab4567" \
+        "$dir/w.st.partial-ninc-mine" "$dir/other.st.partial-ninc-0123abcd"
+    flock "$dir/w.st.partial-ninc-89ab4567" \
+        "$trainer" train --data "$data" --max-steps 1 --save "$dir/w.st" || return 1
+    ls "$dir"
+    [ "$(ls "$dir" | tr '\n' ' ')" = "other.st.partial-ninc-0123abcd w.st $(
+    )w.st.partial-ninc-89ab4567 w.st.partial-ninc-mine " ]
+}
+check_with flock "leftovers of a killed writer go, others stay" leftovers
+
+modes() {
+    (umask 027 && train --save "$work/mode.st") && [ "$(stat -c %a "$work/mode.st")" = 640 ]
+}
+check "a saved file has the mode that umask leaves" modes
+
+through_links() {
+    rm -rf "$work/far" && mkdir "$work/far" && ln -sfn far/w.st "$work/link2" &&
+        ln -sfn link2 "$work/link1" && train --save "$work/link1" &&
+        [ -L "$work/link1" ] && [ -L "$work/link2" ] && [ -f "$work/far/w.st" ] &&
+        rm "$work/far/w.st" && echo old >"$work/far/w.st" && train --save "$work/link1" &&
+        [ -L "$work/link1" ] && [ -L "$work/link2" ] && cmp "$work/far/w.st" "$good"
+}
+check "through symbolic links, also to what is not there yet" through_links
+ln -sfn none/w.st "$work/link1"
+expect "a link into nowhere" 1 "directory $work/none: No such file" train --save "$work/link1"
+ln -sfn circle "$work/circle"
+expect "a link to itself" 1 "cannot write $work/circle: Too many levels" train --save "$work/circle"
 
 # ---- memory, flags, signals ----
 
