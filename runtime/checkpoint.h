@@ -13,6 +13,8 @@ typedef struct Sums {
     int64_t correct, images;
 } Sums;
 
+enum { STATE_TEXT = 256 };
+
 /* What a run is beside its parameters and moments: enough to go on with the same bits. The order of
  * an epoch's images follows from seed and epoch. */
 typedef struct RunState {
@@ -28,6 +30,9 @@ typedef struct RunState {
     bool warned_stall;
     double best_accuracy; /* of the test images; < 0: not evaluated yet */
     int64_t best_step;    /* where that was */
+    /* What the last bits depend on: NincTarget's precision, DeviceTable's arithmetic. Empty: not
+     * known. */
+    char precision[STATE_TEXT], instruction_set[STATE_TEXT];
 } RunState;
 
 /* ---- state.c ---- */

@@ -1,6 +1,7 @@
 /* state.json of a checkpoint: one line a field, a sum over all of it. */
 #include "../ir/ir.h"
 #include "checkpoint.h"
+#include "json.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -13,8 +14,16 @@
 enum { STATE_VERSION = 1, DUMP = JSON_SORT_KEYS | JSON_REAL_PRECISION(17) };
 
 /* A seed is a text, as JSON's readers lose whole numbers past 2^53; a number that is not finite is
- * null and reads back as NaN. */
-typedef enum Kind { KIND_INT, KIND_LONG, KIND_CRC, KIND_SEED, KIND_BOOL, KIND_REAL } Kind;
+ * null and reads back as NaN. A text of STATE_TEXT bytes may be missing. */
+typedef enum Kind {
+    KIND_INT,
+    KIND_LONG,
+    KIND_CRC,
+    KIND_SEED,
+    KIND_BOOL,
+    KIND_TEXT,
+    KIND_REAL
+} Kind;
 
 typedef struct Field {
     const char *name;
@@ -50,6 +59,8 @@ static const Field fields[] = {
     FIELD(BOOL, warned_stall),
     FIELD(REAL, best_accuracy),
     FIELD(LONG, best_step),
+    FIELD(TEXT, precision),
+    FIELD(TEXT, instruction_set),
 };
 
 enum { FIELDS = sizeof fields / sizeof *fields };
@@ -93,6 +104,7 @@ static json_t *put_field(const Field *f, const RunState *state)
     case KIND_SEED:
         snprintf(digits, sizeof digits, "%llu", (unsigned long long)*(const uint64_t *)place);
         return json_string(digits);
+    case KIND_TEXT: return json_name(place);
     case KIND_REAL: break;
     }
     double value = *(const double *)place;
@@ -153,6 +165,13 @@ static bool take_seed(const json_t *value, uint64_t *out)
     return errno == 0 && *end == '\0';
 }
 
+static bool take_text(const json_t *value, char *out)
+{
+    const char *text = value ? json_string_value(value) : "";
+    printable(text ? text : "", out, STATE_TEXT);
+    return text != NULL;
+}
+
 static bool take_field(const Field *f, const json_t *value, RunState *state)
 {
     void *place = (char *)state + f->place;
@@ -175,6 +194,7 @@ static bool take_field(const Field *f, const json_t *value, RunState *state)
         return true;
     case KIND_BOOL: *(bool *)place = json_is_true(value); return json_is_boolean(value);
     case KIND_SEED: return take_seed(value, place);
+    case KIND_TEXT: return take_text(value, place);
     case KIND_REAL: break;
     }
     *(double *)place = json_is_null(value) ? NAN : json_number_value(value);

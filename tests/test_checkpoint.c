@@ -62,7 +62,9 @@ static RunState some_state(int64_t step)
                       .logged = {.loss = NAN, .seconds = 1.0 / 3, .correct = 5, .images = 8},
                       .stall = {.loss = 2.0 / 3, .images = 300},
                       .warned_stall = true,
-                      .best_accuracy = -1};
+                      .best_accuracy = -1,
+                      .precision = "bf16",
+                      .instruction_set = "GPU \"7\""};
 }
 
 static void fill_memory(int seed)
@@ -179,6 +181,8 @@ START_TEST(test_round_trip)
     ck_assert_uint_eq(got.data_crc, want.data_crc);
     ck_assert(got.epoch == 3 && got.images == 8 && got.epochs == 9 && got.training_images == 100);
     ck_assert(got.logged.correct == 5 && got.logged.images == 8 && got.stall.images == 300);
+    ck_assert_str_eq(got.precision, "bf16");
+    ck_assert_str_eq(got.instruction_set, "GPU \"7\"");
     ck_assert(got.shuffle && !got.random_data && got.warned_stall);
     weights_free(w);
     ck_assert_str_eq(listing("round"), "latest step-00000012 ");
@@ -359,6 +363,15 @@ START_TEST(test_keys_of_state)
     write_one("keys", 1);
     edit_state("of a later version");
     expect_step("keys", 1);
+    edit_state("precision");
+    edit_state("instruction_set");
+    Weights *w = weights_new_with_moments(&model);
+    RunState state;
+    ck_assert_int_eq(load("keys", &state, w), 0);
+    ck_assert(state.precision[0] == '\0' && state.instruction_set[0] == '\0');
+    weights_free(w);
+    edit_state("precision"); /* a number now */
+    expect_refusal("keys/step-00000001", &model, "precision is missing or wrong");
 }
 END_TEST
 

@@ -273,7 +273,7 @@ expect "bad number" 2 "whole number" train --epochs three
 expect "bad learning rate" 2 "at least 0" train --lr nan
 for flag in --save --init --weights --data --checkpoint-dir --log --json; do
     command=train
-    [[ "--weights --json" != *$flag* ]] || command=eval
+    [[ "--weights --json" != *$flag* ]] || command="eval"
     expect "an empty value of $flag" 2 "$flag '': the value is empty" "$trainer" $command $flag ""
 done
 for flag in train:--save train:--log train:--csv export:--onnx predict:--heatmap profile:--json; do

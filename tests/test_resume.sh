@@ -204,6 +204,27 @@ check "already there: --save is written" bash -c \
     '"$1" train --device cpu --resume "$2" --max-steps 5 --save "$3" && cmp "$3" "$4"' - \
     "$work/adam/trainer" "$work/c" "$work/late.safetensors" "$work/adam.safetensors"
 
+# ---- other arithmetic ----
+
+# The baseline is in every trainer, and chosen on no machine that has more.
+other_arithmetic() {
+    local said='was computed in fp32 on [a-z0-9]*; it goes on in'
+    rm -rf "$work/c"
+    run adam --data random --max-steps 1 --checkpoint-dir "$work/c" >/dev/null || return 1
+    run adam --resume "$work/c" --max-steps 2 --threads 2 2>"$work/said" >/dev/null || return 1
+    [ ! -s "$work/said" ] || { cat "$work/said"; return 1; }
+    NINC_CPU_LEVEL=baseline run adam --resume "$work/c" --max-steps 3 2>"$work/said" >/dev/null &&
+        grep "$said fp32 on baseline" "$work/said" && [ "$(wc -l <"$work/said")" -eq 1 ] &&
+        run bf16 --resume "$work/c" --max-steps 4 2>"$work/said" >/dev/null &&
+        grep "$said bf16 on" "$work/said"
+}
+"$NINC" -q --target=cpu --precision=bf16 -o "$work/bf16" "$work/adam.yaml"
+if grep -q '"instruction_set": "\(baseline\|neon\)"' "$work/c/latest/state.json"; then
+    skip "other arithmetic" "this machine has one instruction set"
+else
+    check "another instruction set or precision is told" other_arithmetic
+fi
+
 # ---- fine-tuning ----
 
 partial() {
