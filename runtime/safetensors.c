@@ -328,8 +328,15 @@ static int read_elements(const Reader *r, const Dtype *dtype, uint8_t *raw, cons
     if (fread(raw, bytes, count, r->file) != count)
         return fault("cannot read tensor %s of %s: %s", t->name, r->path,
                      ferror(r->file) ? strerror(errno) : "the file ended");
-    for (size_t i = 0; i < count; i++)
+    size_t bad = 0;
+    for (size_t i = 0; i < count; i++) {
         t->value[i] = dtype->to_float(raw + i * bytes);
+        bad += !isfinite(t->value[i]);
+    }
+    if (bad > 0)
+        return fault("tensor %s of %s has %zu value%s that %s not finite; give the file of a "
+                     "training that went well",
+                     t->name, r->path, bad, bad == 1 ? "" : "s", bad == 1 ? "is" : "are");
     return 0;
 }
 

@@ -157,6 +157,16 @@ sed 's/\.weight/.veight/' "$good" >"$bad"
 expect "a tensor of another name" 1 "is not in the model" train --init "$bad"
 sed 's/"F32"/"I32"/' "$good" >"$bad"
 expect "another dtype" 1 "dtype I32" train --init "$bad"
+(head -c -4 "$good" && bytes 0 0 192 127) >"$bad"
+for command in "train --init $bad --data $data" "train --init-partial $bad --data $data" \
+    "eval --weights $bad --data $data" "predict --weights $bad $work/image.pgm" \
+    "export --weights $bad --onnx $work/bad.onnx"; do
+    # shellcheck disable=SC2086
+    expect "${command%% *} with a NaN in the weights" 1 \
+        "of $bad has 1 value that is not finite" "$trainer" $command
+done
+check "nothing was exported" test ! -e "$work/bad.onnx"
+head -c -4 "$good" >"$bad"
 expect "eval with bad weights" 1 "$bad" "$trainer" eval --weights "$bad" --data "$data"
 
 # ---- places that cannot be written ----
