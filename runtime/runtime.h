@@ -225,6 +225,8 @@ typedef struct LogOptions {
 typedef struct LogCut {
     int64_t step;
     bool train, eval; /* drop such lines of `step` itself */
+    bool evaluated;   /* an evaluation after `step` stays, so of TensorBoard's events all do, which
+                         can only be dropped for whole steps */
 } LogCut;
 
 /* New files; with `cut` those of an earlier run are cut and gone on in, a torn last line goes too.

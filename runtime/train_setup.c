@@ -205,7 +205,8 @@ static int open_log(Run *r)
                           .bar = !o->no_progress && progress_possible()};
     LogCut cut = {.step = s->step,
                   .train = s->logged.images > 0 && s->step < r->steps,
-                  .eval = s->images == s->training_images};
+                  .eval = s->images == s->training_images,
+                  .evaluated = s->images == 0};
     return log_open(&r->log, &options, r->resumed_from ? &cut : NULL);
 }
 
