@@ -295,21 +295,30 @@ expect "eval without weights" 2 "--weights" "$trainer" eval
 expect "unknown instruction set" 1 "NINC_CPU_LEVEL" env NINC_CPU_LEVEL=avx9 "$trainer" train \
     --data "$data"
 
-"$trainer" train --data "$data" --epochs 1000000 --no-eval --save "$work/stopped.safetensors" \
-    >"$work/output" 2>&1 </dev/null &
-child=$!
-for _ in $(seq 100); do
-    grep -q '^step' "$work/output" && break
-    sleep 0.1
-done
-kill -TERM $child
-wait $child
-status=$?
-if [ $status -eq 143 ] && grep -q 'stopped by SIGTERM' "$work/output"; then
-    pass "SIGTERM finishes the step and says so"
-else
-    echo "exit status $status" >>"$work/output"
-    fail "SIGTERM finishes the step and says so" "$work/output"
-fi
+# stopped_by_sigterm NAME TEXT OPTIONS...: a run that is stopped says so, and TEXT.
+stopped_by_sigterm() {
+    local name=$1 text=$2 child status
+    shift 2
+    "$trainer" train --data "$data" --epochs 1000000 --no-eval "$@" >"$work/output" 2>&1 \
+        </dev/null &
+    child=$!
+    for _ in $(seq 100); do
+        grep -q '^step' "$work/output" && break
+        sleep 0.1
+    done
+    kill -TERM $child
+    wait $child
+    status=$?
+    if [ $status -eq 143 ] && grep 'stopped by SIGTERM' "$work/output" | grep -qF -- "$text"; then
+        pass "$name"
+    else
+        echo "exit status $status" >>"$work/output"
+        fail "$name" "$work/output"
+    fi
+}
+stopped_by_sigterm "SIGTERM finishes the step and says so" "--checkpoint-dir DIR would have kept" \
+    --save "$work/stopped.safetensors"
 check "SIGTERM saves" test -s "$work/stopped.safetensors"
+stopped_by_sigterm "SIGTERM without a place to save" \
+    "nothing was saved; --checkpoint-dir DIR saves a run to go on with"
 finish
