@@ -260,11 +260,16 @@ int checkpoint_find(const char *path, char **step_directory, char **directory)
     char *copy = copy_text(path), *outer = directory_of(path);
     const char *start = strcmp(basename(copy), "latest") == 0 ? outer : path;
     char *real = realpath(start, NULL), *state = real ? join_path(real, "state.json") : NULL;
+    struct stat s;
     int status;
     *step_directory = *directory = NULL;
     if (!real)
         status = fault("cannot resume from %s: %s; give the directory that --checkpoint-dir named",
                        path, strerror(errno));
+    else if (stat(real, &s) == 0 && !S_ISDIR(s.st_mode))
+        status = fault("cannot resume from %s: it is a file; give the directory that "
+                       "--checkpoint-dir named, or start from parameters with --init FILE",
+                       path);
     else if (access(state, F_OK) == 0 || step_of(strrchr(real, '/') + 1) >= 0)
         status = find_step_directory(real, step_directory, directory);
     else if ((status = find_in(real, step_directory)) == 0)
@@ -410,7 +415,9 @@ int checkpoints_wait(Checkpoints *c)
     if (c->running)
         pthread_join(c->thread, NULL);
     c->running = false;
-    if (c->message[0])
+    if (c->message[0] && linked_step(c->directory, "latest") >= 0)
+        fault("%s; go on with --resume %s", c->message, c->directory);
+    else if (c->message[0])
         fault("%s", c->message);
     c->message[0] = '\0';
     return checkpoints_check(c);

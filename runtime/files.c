@@ -258,8 +258,7 @@ int outfile_commit(OutFile *out)
     int status = 0;
     /* What is closed keeps its lock until it has its name. */
     int lock = out->temporary ? fcntl(fileno(out->file), F_DUPFD_CLOEXEC, 0) : -1;
-    bool ok = finish_writing(out) &&
-              (!out->temporary || rename(out->temporary, out->path) == 0);
+    bool ok = finish_writing(out) && (!out->temporary || rename(out->temporary, out->path) == 0);
     if (!ok)
         status = fault("cannot write %s: %s; nothing was left there, make room or choose another "
                        "place",

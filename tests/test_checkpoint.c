@@ -257,6 +257,8 @@ START_TEST(test_broken_latest)
     shell("rm -r '%s'/step-*; true '%s'", "broken");
     expect_refusal("broken", &model, "there is no checkpoint in");
     expect_refusal("nowhere", &model, "No such file");
+    shell("touch '%s.st'; true '%s'", "file");
+    expect_refusal("file.st", &model, "file.st: it is a file; give the directory");
     write_one("renamed", 1);
     shell("cp -r '%s/step-00000001' '%s/mine'", "renamed");
     expect_refusal("renamed/mine", &model, "the name of a step");

@@ -143,6 +143,12 @@ expect "read back" 0 "done" train --init "$good"
 expect "eval" 0 "test accuracy" "$trainer" eval --weights "$good" --data "$data"
 expect "no weights" 1 "No such file" train --init "$work/none.safetensors"
 expect "weights are a directory" 1 "not a regular file" train --init "$work"
+mkdir -p "$work/run/step-00000001" && ln -sfn step-00000001 "$work/run/latest"
+cp "$good" "$work/run/latest/model.safetensors"
+expect "weights are a run's directory" 1 "give the file $work/run/latest/model.safetensors" \
+    "$trainer" eval --weights "$work/run" --data "$data"
+expect "weights are a checkpoint" 1 "give the file $work/run/latest/model.safetensors" \
+    "$trainer" eval --weights "$work/run/latest" --data "$data"
 head -c 100 "$good" >"$bad"
 expect "truncated weights" 1 "$bad" train --init "$bad"
 head -c -4 "$good" >"$bad"

@@ -285,7 +285,8 @@ full_disk() {
     status=$?
     cat "$work/said"
     ls -A "$work/disk/c"
-    [ $status -eq 1 ] && grep -q "cannot .*$work/disk/c/.step-.*No space left" "$work/said" &&
+    [ $status -eq 1 ] && grep -q "cannot .*$work/disk/c/.step-.*No space left.*go on with --resume $work/disk/c" \
+            "$work/said" &&
         [ "$(ls -A "$work/disk/c" | tr '\n' ' ')" = "latest step-00000010 " ] || exit 1
     rm "$work/disk/filler"
     run adam --resume "$work/disk/c" --save "$work/full.safetensors" >/dev/null &&
