@@ -285,6 +285,8 @@ int checkpoint_find(const char *path, char **step_directory, char **directory)
 
 struct Checkpoints {
     CheckpointOptions options;
+    RunState from;  /* of options.resumed */
+    bool on_branch; /* its checkpoints are the newest */
     char *directory;
     Weights *copy;
     RunState state; /* what `copy` belongs to */
@@ -363,7 +365,7 @@ static int write_directory(const Checkpoints *c, const char *path)
     return status;
 }
 
-/* Of the steps up to this one; later ones are another run's, from which this one did not come. */
+/* Of the steps up to this one; a later one is from before the run was killed, and comes again. */
 static void prune(const Checkpoints *c)
 {
     int count, kept = 0;
@@ -394,6 +396,83 @@ static int write_checkpoint(const Checkpoints *c)
     prune(c);
     return 0;
 }
+
+/* ---- going back ---- */
+
+/* Renames a step directory to NAME.abandoned, with a number behind where that is taken. */
+static int set_aside(const char *directory, int64_t step)
+{
+    struct stat s;
+    char *path = step_path(directory, step);
+    size_t bytes = strlen(path) + 32;
+    char *aside = xmalloc(bytes);
+    snprintf(aside, bytes, "%s.abandoned", path);
+    for (int i = 2; lstat(aside, &s) == 0; i++)
+        snprintf(aside, bytes, "%s.abandoned-%d", path, i);
+    int status = 0;
+    if (lstat(path, &s) == 0 && S_ISDIR(s.st_mode) && rename(path, aside) != 0)
+        status = fault("cannot rename %s to %s: %s; choose another place with --checkpoint-dir",
+                       path, aside, strerror(errno));
+    free(aside);
+    free(path);
+    return status;
+}
+
+/* `best` and `latest` name what this run came from. */
+static int point_back(const Checkpoints *c)
+{
+    const RunState *from = &c->from;
+    char *best = step_path(c->directory, from->best_step);
+    char *link = join_path(c->directory, "best");
+    bool stands = from->best_accuracy >= 0 && access(best, F_OK) == 0;
+    int status = 0;
+    if (linked_step(c->directory, "best") > from->step) {
+        if (stands)
+            status = point_link(c->directory, "best", from->best_step);
+        else
+            unlink(link);
+    }
+    free(link);
+    free(best);
+    return status == 0 ? point_link(c->directory, "latest", from->step) : -1;
+}
+
+static void tell_aside(const Checkpoints *c, int64_t first, int64_t last)
+{
+    char to[40] = "";
+    if (last > first)
+        snprintf(to, sizeof to, " to step-%08lld", (long long)last);
+    notice("%s: the run went back to step %lld; what it had later, step-%08lld%s, is kept as "
+           "step-*.abandoned: remove it, or take the ending off to resume from there",
+           c->directory, (long long)c->from.step, (long long)first, to);
+}
+
+/* The steps after the one that the run came from are another run's from now on: one that cannot
+ * read `latest` must not take them for this one's, nor is `best` there. They may be wanted, so they
+ * are kept under another name. Where `latest` is no later, the one step that may be is this run's
+ * own, from before it was killed. */
+static int leave_branch(Checkpoints *c)
+{
+    int count, later = 0, status = 0;
+    if (c->on_branch || !c->options.resumed)
+        return 0;
+    c->on_branch = true;
+    if (linked_step(c->directory, "latest") <= c->from.step)
+        return 0;
+    int64_t *step = list_steps(c->directory, &count);
+    while (later < count && step[later] > c->from.step)
+        later++;
+    for (int i = later - 1; i >= 0 && status == 0; i--)
+        status = set_aside(c->directory, step[i]);
+    if (status == 0)
+        status = point_back(c);
+    if (status == 0 && later > 0)
+        tell_aside(c, step[later - 1], step[0]);
+    free(step);
+    return status;
+}
+
+/* ---- the thread ---- */
 
 static void *write_in_thread(void *argument)
 {
@@ -427,7 +506,7 @@ int checkpoints_write(Checkpoints *c, const RunState *state, const DeviceTable *
                       Device *device)
 {
     if (checkpoints_wait(c) < 0 || weights_from_device(c->copy, table, device) < 0 ||
-        weights_check_finite(c->copy, state->step) < 0)
+        weights_check_finite(c->copy, state->step) < 0 || leave_branch(c) < 0)
         return -1;
     c->state = *state;
     c->running = pthread_create(&c->thread, NULL, write_in_thread, c) == 0;
@@ -473,6 +552,8 @@ Checkpoints *checkpoints_open(const CheckpointOptions *options, Weights *copy)
     Checkpoints *c = xmalloc(sizeof *c);
     *c = (Checkpoints){
         .options = *options, .directory = copy_text(options->directory), .copy = copy, .lock = -1};
+    if (options->resumed)
+        c->from = *options->resumed;
     if (prepare_directory(c) == 0)
         return c;
     checkpoints_close(c);

@@ -60,16 +60,17 @@ int checkpoint_load(const char *step_directory, RunState *state, Weights *w);
 typedef struct Checkpoints Checkpoints;
 
 typedef struct CheckpointOptions {
-    const char *directory; /* made where it is missing */
-    int keep;              /* newest that stay beside latest and best; 0: all */
-    bool resumed;          /* the run comes from this directory, which may hold others */
+    const char *directory;   /* made where it is missing */
+    int keep;                /* newest that stay beside latest and best; 0: all */
+    const RunState *resumed; /* where the run comes from, in this directory; NULL: not from here */
 } CheckpointOptions;
 
 /* Locks the directory and removes what killed writers left there. `copy`, with moments, is the
  * writer's until checkpoints_wait. NULL after a message. */
 Checkpoints *checkpoints_open(const CheckpointOptions *options, Weights *copy);
 /* Waits for the checkpoint before, copies the state and writes it in a thread. `best` too will
- * name it when state->best_step is its step. */
+ * name it when state->best_step is its step. The first one of a run that went back from `latest`
+ * sets the steps that it left behind aside, and says so. */
 int checkpoints_write(Checkpoints *c, const RunState *state, const DeviceTable *table,
                       Device *device);
 /* Whether what was written so far is well; says nothing. */

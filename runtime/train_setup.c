@@ -186,7 +186,7 @@ static int open_checkpoints(Run *r)
     char *into = realpath(r->checkpoint_directory, NULL);
     bool same = from && into && strcmp(from, into) == 0;
     CheckpointOptions options = {
-        .directory = r->checkpoint_directory, .keep = o->keep, .resumed = same};
+        .directory = r->checkpoint_directory, .keep = o->keep, .resumed = same ? &r->state : NULL};
     if (!same)
         r->saved_step = -1;
     free(from);

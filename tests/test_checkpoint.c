@@ -78,12 +78,15 @@ static void fill_memory(int seed)
 /* Whose checkpoints are written. */
 static const NincModel *trained = &model;
 
+/* What they come from. */
+static RunState came_from = {.step = INT64_MAX, .best_accuracy = -1};
+
 /* Writes checkpoints of these steps, the best one at `best`. */
 static int write_steps(const char *name, const int *step, int count, int best, int keep)
 {
     char path[4200];
     strcpy(path, at(name));
-    CheckpointOptions options = {.directory = path, .keep = keep, .resumed = true};
+    CheckpointOptions options = {.directory = path, .keep = keep, .resumed = &came_from};
     Weights *copy = weights_new_with_moments(trained);
     Checkpoints *c = checkpoints_open(&options, copy);
     int status = c ? 0 : -1;
@@ -203,16 +206,57 @@ START_TEST(test_keep_and_best)
     ck_assert_str_eq(link_target("keep/latest"), "step-00000006");
     ck_assert_int_eq(write_steps("all", steps, 6, -1, 0), 0);
     expect_step("all/step-00000003", 3);
-    /* A run that went back to step 3 replaces step 4 and leaves later ones alone. */
-    ck_assert_int_eq(write_steps("all", steps + 3, 1, -1, 1), 0);
-    ck_assert_str_eq(listing("all"), "latest step-00000004 step-00000005 step-00000006 ");
-    expect_step("all", 4);
+}
+END_TEST
+
+/* A run that went back keeps what it left, under another name, from its first checkpoint on. */
+START_TEST(test_going_back)
+{
+    static const int steps[] = {1, 2, 3, 4, 5, 6};
+    ck_assert_int_eq(write_steps("back", steps, 6, 5, 0), 0);
+    came_from = some_state(3);
+    ck_assert_int_eq(write_steps("back", NULL, 0, -1, 1), 0);
+    ck_assert_str_eq(link_target("back/latest"), "step-00000006");
+    catch_errors();
+    ck_assert_int_eq(write_steps("back", steps + 3, 1, -1, 2), 0);
+    expect_error("went back to step 3; what it had later, step-00000004 to step-00000006, is kept");
+    ck_assert_str_eq(listing("back"), "latest step-00000003 step-00000004 step-00000004.abandoned "
+                                      "step-00000005.abandoned step-00000006.abandoned ");
+    expect_step("back", 4);
+    shell("rm -r '%s/step-00000004'; true '%s'", "back");
+    catch_errors();
+    expect_step("back", 3);
+    expect_error("going on from step-00000003");
+    came_from.step = INT64_MAX;
+}
+END_TEST
+
+/* `best` is of the run that goes on, where that one's stands. */
+START_TEST(test_best_when_going_back)
+{
+    static const int steps[] = {1, 2, 3, 4, 5, 6};
+    ck_assert_int_eq(write_steps("best", steps, 6, 5, 0), 0);
+    came_from = some_state(3);
+    came_from.best_accuracy = 0.25;
+    came_from.best_step = 2;
+    catch_errors();
+    ck_assert_int_eq(write_steps("best", steps + 3, 2, -1, 0), 0);
+    caught();
+    ck_assert_str_eq(link_target("best/best"), "step-00000002");
+    catch_errors();
+    ck_assert_int_eq(write_steps("best", steps + 3, 1, -1, 0), 0);
+    caught();
+    ck_assert_str_eq(listing("best"), "best latest step-00000001 step-00000002 step-00000003 "
+                                      "step-00000004 step-00000004.abandoned "
+                                      "step-00000004.abandoned-2 step-00000005.abandoned "
+                                      "step-00000005.abandoned-2 step-00000006.abandoned ");
+    came_from = (RunState){.step = INT64_MAX, .best_accuracy = -1};
 }
 END_TEST
 
 START_TEST(test_leftovers_and_locks)
 {
-    CheckpointOptions options = {.resumed = true};
+    CheckpointOptions options = {.resumed = &came_from};
     char path[4200];
     write_one("left", 1);
     shell("mkdir '%s/.step-00000002.partial-1' && touch '%s/.step-00000002.partial-1/model'",
@@ -228,7 +272,7 @@ START_TEST(test_leftovers_and_locks)
     ck_assert_ptr_null(checkpoints_open(&options, w));
     expect_error("another run is writing");
     checkpoints_close(c);
-    options.resumed = false;
+    options.resumed = NULL;
     catch_errors();
     ck_assert_ptr_null(checkpoints_open(&options, w));
     expect_error("holds the checkpoints of another run");
@@ -407,15 +451,24 @@ START_TEST(test_failure_is_told_where_it_is_waited_for)
     ck_assert_int_eq(write_steps("told", &step, 1, -1, 0), -1);
     fault_release(before);
     ck_assert_ptr_nonnull(strstr(told, "/step-00000001: Not a directory"));
+    ck_assert_ptr_nonnull(strstr(told, "choose another place; go on with --resume /tmp/"));
 }
 END_TEST
 
 static Suite *checkpoint_suite(void)
 {
-    const TTest *const tests[] = {
-        test_round_trip,    test_keep_and_best,  test_leftovers_and_locks,
-        test_broken_latest, test_another_model,  test_damaged_state, test_convolutions_of_the_recipe,
-        test_keys_of_state, test_write_failures, test_failure_is_told_where_it_is_waited_for};
+    const TTest *const tests[] = {test_round_trip,
+                                  test_keep_and_best,
+                                  test_going_back,
+                                  test_best_when_going_back,
+                                  test_leftovers_and_locks,
+                                  test_broken_latest,
+                                  test_another_model,
+                                  test_damaged_state,
+                                  test_convolutions_of_the_recipe,
+                                  test_keys_of_state,
+                                  test_write_failures,
+                                  test_failure_is_told_where_it_is_waited_for};
     Suite *s = suite_create("checkpoint");
     TCase *c = tcase_create("checkpoint");
     tcase_set_timeout(c, 60);
