@@ -272,12 +272,43 @@ static void emit_target(const Module *m, Target target, Text *out, Text *targets
     pool_free(pool);
 }
 
-/* Layers are told by their maps and windows: a convolution's stride and padding show in the map
- * that the next ReLU or pool gives, in whatever way the convolution is computed. */
-static bool is_recipe_layer(Op op)
+/* The layer that a node of the eval graph is, with its window, whatever the passes made of it: a
+ * convolution in tiles is one with stride 1, an average over the whole map is gap, and identities
+ * and the steps before a result are none: OP_COUNT. Maps alone do not tell windows apart: a stride
+ * that steps over the edge and a padding that the last window needs may give the same size. */
+static Op recipe_layer(const Node *n, Attr *attr)
 {
-    return op == OP_NORMALIZE || op == OP_RESIZE || op == OP_RELU || op == OP_MAXPOOL ||
-           op == OP_AVGPOOL || op == OP_GAP;
+    const Winograd *w = &n->attr.winograd;
+    *attr = n->attr;
+    if (node_is_identity(n))
+        return OP_COUNT;
+    if (pool_covers_map(n))
+        return OP_GAP;
+    switch ((int)n->op) {
+    case OP_NORMALIZE:
+    case OP_RESIZE:
+    case OP_CONV2D:
+    case OP_RELU:
+    case OP_MAXPOOL:
+    case OP_AVGPOOL:
+    case OP_GAP: return n->op;
+    case OP_WINOGRAD_OUTPUT:
+        attr->window = (Window){w->kernel, w->kernel, 1, 1, w->padding_h, w->padding_w, false};
+        return OP_CONV2D;
+    default: return OP_COUNT;
+    }
+}
+
+static void emit_recipe_layer(const Node *n, Text *out)
+{
+    const int *dim = n->tensor.shape.dim;
+    Node layer = *n;
+    layer.op = recipe_layer(n, &layer.attr);
+    if (layer.op == OP_COUNT)
+        return;
+    text_append(out, "    \"layer %s %dx%dx%d", op_name(layer.op), dim[1], dim[2], dim[3]);
+    attr_print(&layer, out);
+    text_append(out, "\\n\"\n");
 }
 
 static void emit_recipe(const Module *m, const Graph *eval, Text *out)
@@ -295,15 +326,8 @@ static void emit_recipe(const Module *m, const Graph *eval, Text *out)
             text_append(out, "%s%d", k ? "x" : "", s->tensor.shape.dim[k]);
         text_append(out, "\\n\"\n");
     }
-    for (int i = 0; i < eval->node_count; i++) {
-        const Node *n = eval->node[i];
-        const int *dim = n->tensor.shape.dim;
-        if (!is_recipe_layer(n->op))
-            continue;
-        text_append(out, "    \"layer %s %dx%dx%d", op_name(n->op), dim[1], dim[2], dim[3]);
-        attr_print(n, out);
-        text_append(out, "\\n\"\n");
-    }
+    for (int i = 0; i < eval->node_count; i++)
+        emit_recipe_layer(eval->node[i], out);
 }
 
 static void emit_model(const Module *m, const Text *targets, Text *out)

@@ -544,6 +544,10 @@ bool value_is_in_parts(const Node *n);
 bool op_is_rows(const Node *n);
 /* Pointwise over the map, or a 1x1 convolution without padding and stride. */
 bool window_is_pointwise(const Window *w);
+/* An average over the whole map: what gap computes. */
+bool pool_covers_map(const Node *n);
+/* The value of a forward node is that of its operand. */
+bool node_is_identity(const Node *n);
 Node *statement_result(const Statement *s);
 /* Rows over which the statement runs: of its result, or of the operand that it reduces. */
 int statement_height(const Statement *s);

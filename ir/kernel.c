@@ -60,6 +60,40 @@ bool window_is_pointwise(const Window *w)
            w->padding_h == 0 && w->padding_w == 0;
 }
 
+static bool is_unit_pool(const Window *w)
+{
+    return w->kernel_h == 1 && w->kernel_w == 1 && w->stride_h == 1 && w->stride_w == 1 &&
+           w->padding_h == 0 && w->padding_w == 0;
+}
+
+static bool has_one_pixel(const Node *n)
+{
+    const Shape *s = &n->tensor.shape;
+    return s->rank == 4 && s->dim[1] == 1 && s->dim[2] == 1;
+}
+
+bool pool_covers_map(const Node *n)
+{
+    if (n->op != OP_AVGPOOL)
+        return false;
+    const Window *w = &n->attr.window;
+    const int32_t *dim = n->in[0]->tensor.shape.dim;
+    return w->kernel_h == dim[1] && w->kernel_w == dim[2] && w->padding_h == 0 &&
+           w->padding_w == 0 && has_one_pixel(n);
+}
+
+bool node_is_identity(const Node *n)
+{
+    switch ((int)n->op) {
+    case OP_MAXPOOL: return is_unit_pool(&n->attr.window);
+    case OP_AVGPOOL:
+        return is_unit_pool(&n->attr.window) || (pool_covers_map(n) && has_one_pixel(n->in[0]));
+    case OP_GAP: return has_one_pixel(n->in[0]);
+    case OP_RELU: return n->in[0]->op == OP_RELU;
+    default: return false;
+    }
+}
+
 bool kernel_returns(const Kernel *k, const Node *n)
 {
     for (int i = 0; i < k->out_count; i++)

@@ -72,48 +72,16 @@ static Node *first_equal(Table *t, Node *n)
     return n;
 }
 
-static bool is_unit_pool(const Window *w)
-{
-    return w->kernel_h == 1 && w->kernel_w == 1 && w->stride_h == 1 && w->stride_w == 1 &&
-           w->padding_h == 0 && w->padding_w == 0;
-}
-
-static bool has_one_pixel(const Node *n)
-{
-    const Shape *s = &n->tensor.shape;
-    return s->rank == 4 && s->dim[1] == 1 && s->dim[2] == 1;
-}
-
-static bool covers_map(const Node *n)
-{
-    const Window *w = &n->attr.window;
-    const int32_t *dim = n->in[0]->tensor.shape.dim;
-    return w->kernel_h == dim[1] && w->kernel_w == dim[2] && w->padding_h == 0 &&
-           w->padding_w == 0 && has_one_pixel(n);
-}
-
-/* True where n's value is that of its operand. */
-static bool is_identity(const Node *n)
-{
-    switch ((int)n->op) {
-    case OP_MAXPOOL:
-    case OP_AVGPOOL: return is_unit_pool(&n->attr.window);
-    case OP_GAP: return has_one_pixel(n->in[0]);
-    case OP_RELU: return n->in[0]->op == OP_RELU;
-    default: return false;
-    }
-}
-
 /* What stands for n, whose operands are simplified already. */
 static Node *simplified(Table *t, Node *n)
 {
     if (n->op == OP_INPUT || n->op == OP_UPDATE)
         return n;
-    if (n->op == OP_AVGPOOL && covers_map(n)) {
+    if (pool_covers_map(n)) {
         n->op = OP_GAP;
         n->attr = (Attr){.factor = 0};
     }
-    return is_identity(n) ? n->in[0] : first_equal(t, n);
+    return node_is_identity(n) ? n->in[0] : first_equal(t, n);
 }
 
 static void simplify_graph(Graph *g)

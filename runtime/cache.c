@@ -33,7 +33,7 @@ Hash hash_text(Hash h, const char *text)
 /* ---- the directory ---- */
 
 /* Makes the directory and those above it. */
-static bool make_directories(char *path)
+static bool make_cache_directory(char *path)
 {
     for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
@@ -54,7 +54,7 @@ bool cache_directory(char *out, size_t size)
         snprintf(out, size, "%s/ninc", xdg);
     else
         snprintf(out, size, "%s/.cache/ninc", home && *home ? home : "/nonexistent");
-    if (make_directories(out))
+    if (make_cache_directory(out))
         return true;
     notice("the cache directory %s cannot be written (%s): kernels are compiled in each run; set "
            "NINC_CACHE_DIR",

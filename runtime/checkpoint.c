@@ -25,20 +25,11 @@ static const char *const file_names[CHECKPOINT_TENSOR_FILES] = {"model.safetenso
 
 /* ---- names ---- */
 
-/* "DIRECTORY/NAME"; the caller frees it. */
-static char *join(const char *directory, const char *name)
-{
-    size_t bytes = strlen(directory) + strlen(name) + 2;
-    char *out = xmalloc(bytes);
-    snprintf(out, bytes, "%s/%s", directory, name);
-    return out;
-}
-
 static char *step_path(const char *directory, int64_t step)
 {
     char name[40];
     snprintf(name, sizeof name, "step-%08lld", (long long)step);
-    return join(directory, name);
+    return join_path(directory, name);
 }
 
 /* DIRECTORY/.NAME.partial-PID */
@@ -46,7 +37,7 @@ static char *partial_path(const char *directory, const char *name)
 {
     char hidden[120];
     snprintf(hidden, sizeof hidden, ".%.60s" PARTIAL "%ld", name, (long)getpid());
-    return join(directory, hidden);
+    return join_path(directory, hidden);
 }
 
 /* The step that a directory is named after; -1: it is no step directory. */
@@ -96,7 +87,7 @@ static int64_t *list_steps(const char *directory, int *count)
 static int64_t linked_step(const char *directory, const char *name)
 {
     char target[64];
-    char *path = join(directory, name);
+    char *path = join_path(directory, name);
     ssize_t length = readlink(path, target, sizeof target - 1);
     free(path);
     if (length < 0)
@@ -120,7 +111,7 @@ static void remove_tree(const char *path)
     }
     DIR *d = opendir(path);
     while (d && (entry = readdir(d))) {
-        char *file = join(path, entry->d_name);
+        char *file = join_path(path, entry->d_name);
         unlink(file); /* fails for . and .. */
         free(file);
     }
@@ -135,7 +126,7 @@ static void remove_leftovers(const char *directory)
     DIR *d = opendir(directory);
     while (d && (entry = readdir(d)))
         if (is_leftover(entry->d_name)) {
-            char *path = join(directory, entry->d_name);
+            char *path = join_path(directory, entry->d_name);
             remove_tree(path);
             free(path);
         }
@@ -176,11 +167,11 @@ static int file_crc(const char *path, uint32_t *crc)
 static int read_state(const char *step_directory, const NincModel *model, RunState *state)
 {
     uint32_t wanted[CHECKPOINT_TENSOR_FILES], found;
-    char *path = join(step_directory, "state.json");
+    char *path = join_path(step_directory, "state.json");
     int status = state_read(path, model, state, wanted);
     free(path);
     for (int i = 0; i < CHECKPOINT_TENSOR_FILES && status == 0; i++) {
-        path = join(step_directory, file_names[i]);
+        path = join_path(step_directory, file_names[i]);
         status = file_crc(path, &found);
         if (status == 0 && found != wanted[i])
             status = fault("%s is not what was written: its check sum differs; the checkpoint is "
@@ -194,8 +185,8 @@ static int read_state(const char *step_directory, const NincModel *model, RunSta
 int checkpoint_load(const char *step_directory, RunState *state, Weights *w)
 {
     int status = read_state(step_directory, w->model, state);
-    char *model = join(step_directory, file_names[CHECKPOINT_MODEL]);
-    char *optimizer = join(step_directory, file_names[CHECKPOINT_OPTIMIZER]);
+    char *model = join_path(step_directory, file_names[CHECKPOINT_MODEL]);
+    char *optimizer = join_path(step_directory, file_names[CHECKPOINT_OPTIMIZER]);
     if (status == 0)
         status = safetensors_read(model, w);
     if (status == 0)
@@ -268,12 +259,17 @@ int checkpoint_find(const char *path, char **step_directory, char **directory)
 {
     char *copy = copy_text(path), *outer = directory_of(path);
     const char *start = strcmp(basename(copy), "latest") == 0 ? outer : path;
-    char *real = realpath(start, NULL), *state = real ? join(real, "state.json") : NULL;
+    char *real = realpath(start, NULL), *state = real ? join_path(real, "state.json") : NULL;
+    struct stat s;
     int status;
     *step_directory = *directory = NULL;
     if (!real)
         status = fault("cannot resume from %s: %s; give the directory that --checkpoint-dir named",
                        path, strerror(errno));
+    else if (stat(real, &s) == 0 && !S_ISDIR(s.st_mode))
+        status = fault("cannot resume from %s: it is a file; give the directory that "
+                       "--checkpoint-dir named, or start from parameters with --init FILE",
+                       path);
     else if (access(state, F_OK) == 0 || step_of(strrchr(real, '/') + 1) >= 0)
         status = find_step_directory(real, step_directory, directory);
     else if ((status = find_in(real, step_directory)) == 0)
@@ -289,6 +285,8 @@ int checkpoint_find(const char *path, char **step_directory, char **directory)
 
 struct Checkpoints {
     CheckpointOptions options;
+    RunState from;  /* of options.resumed */
+    bool on_branch; /* its checkpoints are the newest */
     char *directory;
     Weights *copy;
     RunState state; /* what `copy` belongs to */
@@ -302,7 +300,7 @@ struct Checkpoints {
 /* Replaces the link DIRECTORY/NAME in one go. */
 static int point_link(const char *directory, const char *name, int64_t step)
 {
-    char *target = step_path(directory, step), *link = join(directory, name);
+    char *target = step_path(directory, step), *link = join_path(directory, name);
     char *hidden = partial_path(directory, name);
     int status = 0;
     if (symlink(strrchr(target, '/') + 1, hidden) != 0 || rename(hidden, link) != 0) {
@@ -336,7 +334,7 @@ static int write_tensors(const Checkpoints *c, const char *hidden, uint32_t *crc
     int (*const write[])(const char *, const Weights *) = {safetensors_write, moments_write};
     int status = 0;
     for (int i = 0; i < CHECKPOINT_TENSOR_FILES && status == 0; i++) {
-        char *path = join(hidden, file_names[i]);
+        char *path = join_path(hidden, file_names[i]);
         status = write[i](path, c->copy);
         if (status == 0)
             status = file_crc(path, &crc[i]);
@@ -349,7 +347,7 @@ static int write_directory(const Checkpoints *c, const char *path)
 {
     uint32_t crc[CHECKPOINT_TENSOR_FILES];
     char *hidden = partial_path(c->directory, strrchr(path, '/') + 1);
-    char *state = join(hidden, "state.json");
+    char *state = join_path(hidden, "state.json");
     int status = 0;
     if (mkdir(hidden, 0777) != 0)
         status =
@@ -367,7 +365,7 @@ static int write_directory(const Checkpoints *c, const char *path)
     return status;
 }
 
-/* Of the steps up to this one; later ones are another run's, from which this one did not come. */
+/* Of the steps up to this one; a later one is from before the run was killed, and comes again. */
 static void prune(const Checkpoints *c)
 {
     int count, kept = 0;
@@ -399,6 +397,83 @@ static int write_checkpoint(const Checkpoints *c)
     return 0;
 }
 
+/* ---- going back ---- */
+
+/* Renames a step directory to NAME.abandoned, with a number behind where that is taken. */
+static int set_aside(const char *directory, int64_t step)
+{
+    struct stat s;
+    char *path = step_path(directory, step);
+    size_t bytes = strlen(path) + 32;
+    char *aside = xmalloc(bytes);
+    snprintf(aside, bytes, "%s.abandoned", path);
+    for (int i = 2; lstat(aside, &s) == 0; i++)
+        snprintf(aside, bytes, "%s.abandoned-%d", path, i);
+    int status = 0;
+    if (lstat(path, &s) == 0 && S_ISDIR(s.st_mode) && rename(path, aside) != 0)
+        status = fault("cannot rename %s to %s: %s; choose another place with --checkpoint-dir",
+                       path, aside, strerror(errno));
+    free(aside);
+    free(path);
+    return status;
+}
+
+/* `best` and `latest` name what this run came from. */
+static int point_back(const Checkpoints *c)
+{
+    const RunState *from = &c->from;
+    char *best = step_path(c->directory, from->best_step);
+    char *link = join_path(c->directory, "best");
+    bool stands = from->best_accuracy >= 0 && access(best, F_OK) == 0;
+    int status = 0;
+    if (linked_step(c->directory, "best") > from->step) {
+        if (stands)
+            status = point_link(c->directory, "best", from->best_step);
+        else
+            unlink(link);
+    }
+    free(link);
+    free(best);
+    return status == 0 ? point_link(c->directory, "latest", from->step) : -1;
+}
+
+static void tell_aside(const Checkpoints *c, int64_t first, int64_t last)
+{
+    char to[40] = "";
+    if (last > first)
+        snprintf(to, sizeof to, " to step-%08lld", (long long)last);
+    notice("%s: the run went back to step %lld; what it had later, step-%08lld%s, is kept as "
+           "step-*.abandoned: remove it, or take the ending off to resume from there",
+           c->directory, (long long)c->from.step, (long long)first, to);
+}
+
+/* The steps after the one that the run came from are another run's from now on: one that cannot
+ * read `latest` must not take them for this one's, nor is `best` there. They may be wanted, so they
+ * are kept under another name. Where `latest` is no later, the one step that may be is this run's
+ * own, from before it was killed. */
+static int leave_branch(Checkpoints *c)
+{
+    int count, later = 0, status = 0;
+    if (c->on_branch || !c->options.resumed)
+        return 0;
+    c->on_branch = true;
+    if (linked_step(c->directory, "latest") <= c->from.step)
+        return 0;
+    int64_t *step = list_steps(c->directory, &count);
+    while (later < count && step[later] > c->from.step)
+        later++;
+    for (int i = later - 1; i >= 0 && status == 0; i--)
+        status = set_aside(c->directory, step[i]);
+    if (status == 0)
+        status = point_back(c);
+    if (status == 0 && later > 0)
+        tell_aside(c, step[later - 1], step[0]);
+    free(step);
+    return status;
+}
+
+/* ---- the thread ---- */
+
 static void *write_in_thread(void *argument)
 {
     Checkpoints *c = argument;
@@ -419,7 +494,9 @@ int checkpoints_wait(Checkpoints *c)
     if (c->running)
         pthread_join(c->thread, NULL);
     c->running = false;
-    if (c->message[0])
+    if (c->message[0] && linked_step(c->directory, "latest") >= 0)
+        fault("%s; go on with --resume %s", c->message, c->directory);
+    else if (c->message[0])
         fault("%s", c->message);
     c->message[0] = '\0';
     return checkpoints_check(c);
@@ -429,7 +506,7 @@ int checkpoints_write(Checkpoints *c, const RunState *state, const DeviceTable *
                       Device *device)
 {
     if (checkpoints_wait(c) < 0 || weights_from_device(c->copy, table, device) < 0 ||
-        weights_check_finite(c->copy, state->step) < 0)
+        weights_check_finite(c->copy, state->step) < 0 || leave_branch(c) < 0)
         return -1;
     c->state = *state;
     c->running = pthread_create(&c->thread, NULL, write_in_thread, c) == 0;
@@ -459,10 +536,7 @@ static int lock_directory(Checkpoints *c)
 static int prepare_directory(Checkpoints *c)
 {
     int count;
-    if (mkdir(c->directory, 0777) != 0 && errno != EEXIST)
-        return fault("cannot make the checkpoint directory %s: %s; choose another place",
-                     c->directory, strerror(errno));
-    if (lock_directory(c) < 0)
+    if (make_directories(c->directory, "the checkpoint directory") < 0 || lock_directory(c) < 0)
         return -1;
     free(list_steps(c->directory, &count));
     if (count > 0 && !c->options.resumed)
@@ -478,6 +552,8 @@ Checkpoints *checkpoints_open(const CheckpointOptions *options, Weights *copy)
     Checkpoints *c = xmalloc(sizeof *c);
     *c = (Checkpoints){
         .options = *options, .directory = copy_text(options->directory), .copy = copy, .lock = -1};
+    if (options->resumed)
+        c->from = *options->resumed;
     if (prepare_directory(c) == 0)
         return c;
     checkpoints_close(c);

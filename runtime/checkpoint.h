@@ -13,6 +13,8 @@ typedef struct Sums {
     int64_t correct, images;
 } Sums;
 
+enum { STATE_TEXT = 256 };
+
 /* What a run is beside its parameters and moments: enough to go on with the same bits. The order of
  * an epoch's images follows from seed and epoch. */
 typedef struct RunState {
@@ -28,6 +30,9 @@ typedef struct RunState {
     bool warned_stall;
     double best_accuracy; /* of the test images; < 0: not evaluated yet */
     int64_t best_step;    /* where that was */
+    /* What the last bits depend on: NincTarget's precision, DeviceTable's arithmetic. Empty: not
+     * known. */
+    char precision[STATE_TEXT], instruction_set[STATE_TEXT];
 } RunState;
 
 /* ---- state.c ---- */
@@ -55,16 +60,17 @@ int checkpoint_load(const char *step_directory, RunState *state, Weights *w);
 typedef struct Checkpoints Checkpoints;
 
 typedef struct CheckpointOptions {
-    const char *directory; /* made where it is missing */
-    int keep;              /* newest that stay beside latest and best; 0: all */
-    bool resumed;          /* the run comes from this directory, which may hold others */
+    const char *directory;   /* made where it is missing */
+    int keep;                /* newest that stay beside latest and best; 0: all */
+    const RunState *resumed; /* where the run comes from, in this directory; NULL: not from here */
 } CheckpointOptions;
 
 /* Locks the directory and removes what killed writers left there. `copy`, with moments, is the
  * writer's until checkpoints_wait. NULL after a message. */
 Checkpoints *checkpoints_open(const CheckpointOptions *options, Weights *copy);
 /* Waits for the checkpoint before, copies the state and writes it in a thread. `best` too will
- * name it when state->best_step is its step. */
+ * name it when state->best_step is its step. The first one of a run that went back from `latest`
+ * sets the steps that it left behind aside, and says so. */
 int checkpoints_write(Checkpoints *c, const RunState *state, const DeviceTable *table,
                       Device *device);
 /* Whether what was written so far is well; says nothing. */

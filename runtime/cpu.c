@@ -270,6 +270,11 @@ static const char *cpu_describe(Device *d)
     return d->description;
 }
 
+static const char *cpu_arithmetic(Device *d)
+{
+    return d->level->name;
+}
+
 static int64_t cpu_arena_bytes(Device *d)
 {
     return d->arena_bytes;
@@ -550,6 +555,7 @@ const DeviceTable ninc_cpu_device = {
     .close = cpu_close,
     .use = cpu_use,
     .describe = cpu_describe,
+    .arithmetic = cpu_arithmetic,
     .write_state = cpu_write_state,
     .read_state = cpu_read_state,
     .step = cpu_step,

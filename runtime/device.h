@@ -55,6 +55,9 @@ typedef struct DeviceTable {
     int (*use)(Device *d);
     /* One line: kind, instruction set, threads. */
     const char *(*describe)(Device *d);
+    /* What of it the last bits of a result depend on: of a CPU the instruction set, not the
+     * threads; of a GPU all that is described. */
+    const char *(*arithmetic)(Device *d);
     /* State region, physical bytes. */
     int (*write_state)(Device *d, int64_t offset, const void *bytes, int64_t count);
     int (*read_state)(Device *d, int64_t offset, void *bytes, int64_t count);

@@ -133,7 +133,8 @@ int log_open(Log *log, const LogOptions *options, const LogCut *cut)
         return -1;
     if (!options->tensorboard)
         return 0;
-    log->board = tensorboard_open(options->tensorboard, cut ? cut->step : 0);
+    bool whole = cut && cut->train && !cut->evaluated;
+    log->board = tensorboard_open(options->tensorboard, cut ? cut->step - whole : 0);
     return log->board ? 0 : -1;
 }
 

@@ -21,11 +21,13 @@ enum { MAX_COUNT = 1000000000, MAX_THREADS = 1024, HELP_COLUMN = 30 };
 /* Those that open a device. */
 #define ON_DEVICE (COMMAND_ANY & ~COMMAND_EXPORT)
 
-/* What a flag takes, and the type of what it fills: nothing (bool), a text (const char *), a whole
- * number (int, int64_t, uint64_t), a number of at least 0 (double), a device. */
+/* What a flag takes, and the type of what it fills: nothing (bool), the name of a file or directory
+ * (const char *), that of a file to write, a whole number (int, int64_t, uint64_t), a number of at
+ * least 0 (double), a device. */
 typedef enum Kind {
     KIND_SWITCH,
-    KIND_TEXT,
+    KIND_PATH,
+    KIND_OUTPUT,
     KIND_COUNT,
     KIND_LONG,
     KIND_SEED,
@@ -45,12 +47,12 @@ typedef struct Flag {
 #define AT(field) offsetof(Options, field)
 
 static const Flag flags[] = {
-    {"data", "DIR", KIND_TEXT, TRAIN | EVAL | PREDICT, AT(train.data), 0, 0,
+    {"data", "DIR", KIND_PATH, TRAIN | EVAL | PREDICT, AT(train.data), 0, 0,
      "the data set's directory, or 'random'; else it is looked for in $NINC_DATA/DATASET and "
      "/usr/share/datasets/DATASET"},
-    {"weights", "FILE", KIND_TEXT, EVAL | PREDICT | EXPORT, AT(weights), 0, 0,
+    {"weights", "FILE", KIND_PATH, EVAL | PREDICT | EXPORT, AT(weights), 0, 0,
      "the parameters, .safetensors"},
-    {"onnx", "FILE", KIND_TEXT, EXPORT, AT(onnx), 0, 0, "write the ONNX model there"},
+    {"onnx", "FILE", KIND_OUTPUT, EXPORT, AT(onnx), 0, 0, "write the ONNX model there"},
     {"preprocessing", NULL, KIND_SWITCH, EXPORT, AT(preprocessing), 0, 0,
      "the model takes bytes [N, height, width, channels] as the data set has them, and resizes and "
      "normalises them; without it, normalised f32 [N, channels, height, width]"},
@@ -59,27 +61,27 @@ static const Flag flags[] = {
     {"max-steps", "N", KIND_LONG, TRAIN, AT(train.max_steps), 0, INT64_MAX,
      "stop after step N of the whole run"},
     {"lr", "X", KIND_RATE, TRAIN, AT(train.lr), 0, 0, "learning rate; the model's by default"},
-    {"init", "FILE", KIND_TEXT, TRAIN, AT(train.init), 0, 0,
+    {"init", "FILE", KIND_PATH, TRAIN, AT(train.init), 0, 0,
      "start from these parameters, .safetensors"},
-    {"init-partial", "FILE", KIND_TEXT, TRAIN, AT(train.init_partial), 0, 0,
+    {"init-partial", "FILE", KIND_PATH, TRAIN, AT(train.init_partial), 0, 0,
      "the same, but take only what fits, and say what does"},
-    {"save", "FILE", KIND_TEXT, TRAIN, AT(train.save), 0, 0,
+    {"save", "FILE", KIND_OUTPUT, TRAIN, AT(train.save), 0, 0,
      "write the parameters there at the end, .safetensors"},
     {"no-shuffle", NULL, KIND_SWITCH, TRAIN, AT(train.no_shuffle), 0, 0,
      "take the training images in the order of the file"},
     {"no-eval", NULL, KIND_SWITCH, TRAIN, AT(train.no_eval), 0, 0,
      "leave out the test images after each epoch"},
-    {"checkpoint-dir", "DIR", KIND_TEXT, TRAIN, AT(train.checkpoint_dir), 0, 0,
+    {"checkpoint-dir", "DIR", KIND_PATH, TRAIN, AT(train.checkpoint_dir), 0, 0,
      "write checkpoints there: step-N directories, latest and best"},
     {"checkpoint-every", "N", KIND_COUNT, TRAIN, AT(train.checkpoint_every), 1, MAX_COUNT,
      "steps from one checkpoint to the next; the model's by default"},
     {"keep", "N", KIND_COUNT, TRAIN, AT(train.keep), 1, MAX_COUNT,
      "remove all checkpoints but the N newest, latest and best"},
-    {"resume", "DIR", KIND_TEXT, TRAIN, AT(train.resume), 0, 0,
+    {"resume", "DIR", KIND_PATH, TRAIN, AT(train.resume), 0, 0,
      "go on from the latest checkpoint in DIR, or from one step-N directory"},
-    {"log", "FILE", KIND_TEXT, TRAIN, AT(train.log), 0, 0, "write JSON lines there"},
-    {"csv", "FILE", KIND_TEXT, TRAIN, AT(train.csv), 0, 0, "write the same as CSV there"},
-    {"tensorboard", "DIR", KIND_TEXT, TRAIN, AT(train.tensorboard), 0, 0,
+    {"log", "FILE", KIND_OUTPUT, TRAIN, AT(train.log), 0, 0, "write JSON lines there"},
+    {"csv", "FILE", KIND_OUTPUT, TRAIN, AT(train.csv), 0, 0, "write the same as CSV there"},
+    {"tensorboard", "DIR", KIND_PATH, TRAIN, AT(train.tensorboard), 0, 0,
      "write TensorBoard's event files there: curves, histograms, the confusion matrix"},
     {"log-every", "N", KIND_COUNT, TRAIN, AT(train.log_every), 1, MAX_COUNT,
      "steps from one log line to the next; the model's by default"},
@@ -91,16 +93,16 @@ static const Flag flags[] = {
      "the forward pass alone, not a training step"},
     {"repeats", "N", KIND_COUNT, PROFILE, AT(repeats), 1, MAX_COUNT,
      "measurements, of which the median counts"},
-    {"classes", "FILE", KIND_TEXT, EVAL | PREDICT, AT(classes), 0, 0,
+    {"classes", "FILE", KIND_PATH, EVAL | PREDICT, AT(classes), 0, 0,
      "the classes' names, one a line; else those of classes.txt in the data set's directory, else "
      "what is known"},
-    {"json", "FILE", KIND_TEXT, PROFILE | EVAL | PREDICT, AT(json), 0, 0,
+    {"json", "FILE", KIND_PATH, PROFILE | EVAL | PREDICT, AT(json), 0, 0,
      "write the result there too; of eval and predict '-' prints it instead of text"},
     {"top", "K", KIND_COUNT, PREDICT, AT(top), 1, MAX_COUNT, "classes an image, default 5"},
     {"invert", NULL, KIND_SWITCH, PREDICT, AT(invert), 0, 0,
      "the images are negatives of the data set's: black on white where that is white on black, as "
      "Fashion-MNIST and MNIST are"},
-    {"heatmap", "OUT.png", KIND_TEXT, PREDICT, AT(heatmap), 0, 0,
+    {"heatmap", "OUT.png", KIND_OUTPUT, PREDICT, AT(heatmap), 0, 0,
      "of one image: draw where the network sees the class, by its last maps before the global "
      "average"},
     {"class", "N", KIND_COUNT, PREDICT, AT(map_class), 0, MAX_COUNT,
@@ -244,6 +246,33 @@ static bool read_rate(const Flag *f, const char *value, double *out)
     return true;
 }
 
+/* Standard output holds what the trainer says: a file there is wished for by its full name only. */
+static bool refuse_dash(const Flag *f)
+{
+    fault("--%s -: a file is needed; write /dev/stdout for standard output, ./- for a file of that "
+          "name",
+          f->name);
+    return false;
+}
+
+/* Of eval and predict JSON stands in for their text; profile prints its table in any case. */
+static bool takes_dash(const Options *o, const Flag *f)
+{
+    return f->kind != KIND_OUTPUT && !(f->place == AT(json) && o->command == PROFILE);
+}
+
+static bool read_path(const Options *o, const Flag *f, const char *value, const char **out)
+{
+    if (*value == '\0') {
+        fault("--%s '': the value is empty, %s is needed; try 'trainer --help'", f->name, f->value);
+        return false;
+    }
+    if (strcmp(value, "-") == 0 && !takes_dash(o, f))
+        return refuse_dash(f);
+    *out = value;
+    return true;
+}
+
 static bool read_device(const Flag *f, const char *value, Options *o)
 {
     return device_parse(value, &o->table, &o->train.device.ordinal) ||
@@ -256,7 +285,8 @@ static bool set_flag(Options *o, const Flag *f, const char *value)
     int64_t n = 0;
     switch (f->kind) {
     case KIND_SWITCH: *(bool *)place = true; return true;
-    case KIND_TEXT: *(const char **)place = value; return true;
+    case KIND_PATH:
+    case KIND_OUTPUT: return read_path(o, f, value, place);
     case KIND_LONG: return read_integer(f, value, place);
     case KIND_SEED: o->train.seed_given = true; return read_seed(f, value, place);
     case KIND_RATE: return read_rate(f, value, place);

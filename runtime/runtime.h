@@ -75,7 +75,8 @@ void random_permutation(Random *r, int32_t *order, int count);
 
 /* ---- files.c ---- */
 
-/* A file that is written beside its place and renamed when it is whole. */
+/* A file that is written beside its place and renamed when it is whole; a symbolic link stays, and
+ * what it names is replaced or made. */
 typedef struct OutFile {
     FILE *file;
     char *path, *temporary; /* temporary NULL: path is a device or pipe, written in place */
@@ -90,6 +91,10 @@ void outfile_abandon(OutFile *out);
 /* The directory that holds `path`, and a copy of a text; the caller frees them. */
 char *directory_of(const char *path);
 char *copy_text(const char *text);
+/* "DIRECTORY/NAME"; the caller frees it. */
+char *join_path(const char *directory, const char *name);
+/* Makes the directory and those that it lies in; `what` it is, for the message. */
+int make_directories(const char *path, const char *what);
 /* What was renamed in the directory is on the disk. */
 void directory_sync(const char *directory);
 
@@ -173,7 +178,8 @@ typedef struct TensorList {
 } TensorList;
 
 /* Reads a file that has exactly these tensors, as F32, F64, F16 or BF16; checks every claim of the
- * header, and changes no value before all are found sound. */
+ * header, and changes no value before all are found sound; a value that is not finite (in F32) is an
+ * error too. */
 int tensors_read(const char *path, const TensorList *list);
 /* Reads those that fit and prints what was done with each; an error when none fits. */
 int tensors_read_partial(const char *path, const TensorList *list);
@@ -219,6 +225,8 @@ typedef struct LogOptions {
 typedef struct LogCut {
     int64_t step;
     bool train, eval; /* drop such lines of `step` itself */
+    bool evaluated;   /* an evaluation after `step` stays, so of TensorBoard's events all do, which
+                         can only be dropped for whole steps */
 } LogCut;
 
 /* New files; with `cut` those of an earlier run are cut and gone on in, a torn last line goes too.

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { MAX_HEADER = 100 << 20, MAX_NAMED = 10, MAX_NAME = 80 };
 
@@ -79,11 +80,29 @@ static float f16_to_float(const uint8_t *element)
 
 /* ---- header ---- */
 
+/* Of checkpoints, or a checkpoint: names the file in it. */
+static int directory_fault(const char *path)
+{
+    static const char *const places[] = {"latest/model.safetensors", "model.safetensors"};
+    for (int i = 0; i < 2; i++) {
+        char *file = join_path(path, places[i]);
+        bool stands = access(file, R_OK) == 0;
+        if (stands)
+            fault("%s is a directory; give the file %s", path, file);
+        free(file);
+        if (stands)
+            return -1;
+    }
+    return fault("%s is a directory, not a regular file; give a .safetensors file", path);
+}
+
 static int read_length(Reader *r, size_t *length)
 {
     struct stat s;
     uint8_t raw[8];
     uint64_t value = 0;
+    if (fstat(fileno(r->file), &s) == 0 && S_ISDIR(s.st_mode))
+        return directory_fault(r->path);
     if (fstat(fileno(r->file), &s) != 0 || !S_ISREG(s.st_mode))
         return fault("%s is not a regular file; give a .safetensors file", r->path);
     if (fread(raw, 1, 8, r->file) != 8)
@@ -328,8 +347,15 @@ static int read_elements(const Reader *r, const Dtype *dtype, uint8_t *raw, cons
     if (fread(raw, bytes, count, r->file) != count)
         return fault("cannot read tensor %s of %s: %s", t->name, r->path,
                      ferror(r->file) ? strerror(errno) : "the file ended");
-    for (size_t i = 0; i < count; i++)
+    size_t bad = 0;
+    for (size_t i = 0; i < count; i++) {
         t->value[i] = dtype->to_float(raw + i * bytes);
+        bad += !isfinite(t->value[i]);
+    }
+    if (bad > 0)
+        return fault("tensor %s of %s has %zu value%s that %s not finite; give the file of a "
+                     "training that went well",
+                     t->name, r->path, bad, bad == 1 ? "" : "s", bad == 1 ? "is" : "are");
     return 0;
 }
 

@@ -1,6 +1,7 @@
 /* state.json of a checkpoint: one line a field, a sum over all of it. */
 #include "../ir/ir.h"
 #include "checkpoint.h"
+#include "json.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -13,8 +14,16 @@
 enum { STATE_VERSION = 1, DUMP = JSON_SORT_KEYS | JSON_REAL_PRECISION(17) };
 
 /* A seed is a text, as JSON's readers lose whole numbers past 2^53; a number that is not finite is
- * null and reads back as NaN. */
-typedef enum Kind { KIND_INT, KIND_LONG, KIND_CRC, KIND_SEED, KIND_BOOL, KIND_REAL } Kind;
+ * null and reads back as NaN. A text of STATE_TEXT bytes may be missing. */
+typedef enum Kind {
+    KIND_INT,
+    KIND_LONG,
+    KIND_CRC,
+    KIND_SEED,
+    KIND_BOOL,
+    KIND_TEXT,
+    KIND_REAL
+} Kind;
 
 typedef struct Field {
     const char *name;
@@ -50,6 +59,8 @@ static const Field fields[] = {
     FIELD(BOOL, warned_stall),
     FIELD(REAL, best_accuracy),
     FIELD(LONG, best_step),
+    FIELD(TEXT, precision),
+    FIELD(TEXT, instruction_set),
 };
 
 enum { FIELDS = sizeof fields / sizeof *fields };
@@ -93,6 +104,7 @@ static json_t *put_field(const Field *f, const RunState *state)
     case KIND_SEED:
         snprintf(digits, sizeof digits, "%llu", (unsigned long long)*(const uint64_t *)place);
         return json_string(digits);
+    case KIND_TEXT: return json_name(place);
     case KIND_REAL: break;
     }
     double value = *(const double *)place;
@@ -153,6 +165,13 @@ static bool take_seed(const json_t *value, uint64_t *out)
     return errno == 0 && *end == '\0';
 }
 
+static bool take_text(const json_t *value, char *out)
+{
+    const char *text = value ? json_string_value(value) : "";
+    printable(text ? text : "", out, STATE_TEXT);
+    return text != NULL;
+}
+
 static bool take_field(const Field *f, const json_t *value, RunState *state)
 {
     void *place = (char *)state + f->place;
@@ -175,6 +194,7 @@ static bool take_field(const Field *f, const json_t *value, RunState *state)
         return true;
     case KIND_BOOL: *(bool *)place = json_is_true(value); return json_is_boolean(value);
     case KIND_SEED: return take_seed(value, place);
+    case KIND_TEXT: return take_text(value, place);
     case KIND_REAL: break;
     }
     *(double *)place = json_is_null(value) ? NAN : json_number_value(value);
@@ -216,6 +236,23 @@ static int take_all(const char *path, const json_t *root, RunState *state, uint3
     return 0;
 }
 
+static const char convolution[] = "layer conv2d ";
+
+/* A recipe without its convolutions; the caller frees it. */
+static char *without_convolutions(const char *recipe)
+{
+    char *out = xmalloc(strlen(recipe) + 1), *end = out;
+    while (*recipe) {
+        size_t n = strcspn(recipe, "\n");
+        n += recipe[n] != '\0';
+        if (strncmp(recipe, convolution, sizeof convolution - 1) != 0)
+            end = (char *)memcpy(end, recipe, n) + n;
+        recipe += n;
+    }
+    *end = '\0';
+    return out;
+}
+
 static void copy_line(const char *text, char *out, size_t size)
 {
     snprintf(out, size, "%.*s", (int)strcspn(text, "\n"), text);
@@ -237,18 +274,27 @@ static void first_difference(const char *a, const char *b, char *line_a, char *l
     copy_line(b, line_b, size);
 }
 
-static int check_model(const char *path, const json_t *root, const NincModel *model)
+static int compare_recipes(const char *path, const char *recipe, const char *own)
 {
     char theirs[160] = "", ours[160] = "", shown[160];
-    const char *recipe = json_string_value(json_object_get(root, "recipe"));
-    if (!recipe)
-        return fault("%s: recipe is missing or wrong; the checkpoint is damaged", path);
-    if (strcmp(recipe, recipe_of(model)) == 0)
+    if (strcmp(recipe, own) == 0)
         return 0;
-    first_difference(recipe, recipe_of(model), theirs, ours, sizeof theirs);
+    first_difference(recipe, own, theirs, ours, sizeof theirs);
     return fault("%s belongs to another model: it has '%s', this one '%s'; use the trainer that "
                  "wrote it, or start with --init-partial FILE",
                  path, printable(theirs, shown, sizeof shown), ours);
+}
+
+/* A recipe that names no convolution is silent about them, and all else of it counts. */
+static int check_model(const char *path, const json_t *root, const NincModel *model)
+{
+    const char *recipe = json_string_value(json_object_get(root, "recipe"));
+    if (!recipe)
+        return fault("%s: recipe is missing or wrong; the checkpoint is damaged", path);
+    char *rest = strstr(recipe, convolution) ? NULL : without_convolutions(recipe_of(model));
+    int status = compare_recipes(path, recipe, rest ? rest : recipe_of(model));
+    free(rest);
+    return status;
 }
 
 int state_read(const char *path, const NincModel *model, RunState *state,

@@ -9,7 +9,6 @@
 #include <float.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -190,25 +189,6 @@ int tensorboard_image(Tensorboard *t, int64_t step, const char *tag, const Image
 
 /* ---- the file ---- */
 
-/* Makes the directory and those that it lies in. */
-static int make_directory(const char *path)
-{
-    size_t length = strlen(path);
-    char *part = memcpy(xmalloc(length + 1), path, length + 1);
-    int status = 0;
-    for (size_t i = 1; i <= length && status == 0; i++) {
-        if (path[i] != '/' && path[i] != '\0')
-            continue;
-        part[i] = '\0';
-        if (mkdir(part, 0777) != 0 && errno != EEXIST)
-            status = fault("cannot make the TensorBoard directory %s: %s; choose another place",
-                           part, strerror(errno));
-        part[i] = path[i];
-    }
-    free(part);
-    return status;
-}
-
 /* As TensorFlow names them: readers look for "tfevents" and go by the order of the names. */
 static char *file_name(const char *directory)
 {
@@ -224,7 +204,7 @@ static char *file_name(const char *directory)
 
 Tensorboard *tensorboard_open(const char *directory, int64_t step)
 {
-    if (make_directory(directory) < 0)
+    if (make_directories(directory, "the TensorBoard directory") < 0)
         return NULL;
     Tensorboard *t = xmalloc(sizeof *t);
     *t = (Tensorboard){.path = file_name(directory)};

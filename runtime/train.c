@@ -196,8 +196,11 @@ static void print_stop(const Run *r, FILE *out)
         text_free(&directory);
     } else
         fprintf(out, "; %s\n",
-                r->options->save ? "go on from the saved parameters with --init"
-                                 : "nothing was saved, as --save was not given");
+                r->options->save
+                    ? "go on from the saved parameters with --init; the optimizer's state is lost, "
+                      "--checkpoint-dir DIR would have kept it"
+                    : "nothing was saved; --checkpoint-dir DIR saves a run to go on with, --save "
+                      "FILE its parameters");
 }
 
 static int run_all(Run *r)

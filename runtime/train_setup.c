@@ -140,6 +140,28 @@ static int load_weights(Run *r)
     return 0;
 }
 
+static void set_text(const char *text, char *out)
+{
+    printable(text ? text : "", out, STATE_TEXT);
+}
+
+/* Says where the run goes on in other arithmetic, which is allowed; from here on it is this one. */
+static void identify_arithmetic(Run *r)
+{
+    char precision[STATE_TEXT], set[STATE_TEXT];
+    RunState *s = &r->state;
+    set_text(device_target(r->model, r->table)->precision, precision);
+    set_text(r->table->arithmetic(r->device), set);
+    bool other = (s->precision[0] && strcmp(s->precision, precision) != 0) ||
+                 (s->instruction_set[0] && strcmp(s->instruction_set, set) != 0);
+    if (r->resumed_from && other)
+        notice("the checkpoint %s was computed in %s on %s; it goes on in %s on %s, so the numbers "
+               "will differ in their last digits from those of a run that was never stopped",
+               r->resumed_from, s->precision, s->instruction_set, precision, set);
+    strcpy(s->precision, precision);
+    strcpy(s->instruction_set, set);
+}
+
 static int open_device(Run *r)
 {
     DeviceOptions options = r->options->device;
@@ -147,7 +169,10 @@ static int open_device(Run *r)
     options.images[0] = r->train.count;
     options.images[1] = r->test.count;
     r->device = device_open(r->model, &r->table, &options);
-    return r->device ? 0 : -1;
+    if (!r->device)
+        return -1;
+    identify_arithmetic(r);
+    return 0;
 }
 
 static int open_checkpoints(Run *r)
@@ -163,7 +188,7 @@ static int open_checkpoints(Run *r)
     char *into = realpath(r->checkpoint_directory, NULL);
     bool same = from && into && strcmp(from, into) == 0;
     CheckpointOptions options = {
-        .directory = r->checkpoint_directory, .keep = o->keep, .resumed = same};
+        .directory = r->checkpoint_directory, .keep = o->keep, .resumed = same ? &r->state : NULL};
     if (!same)
         r->saved_step = -1;
     free(from);
@@ -182,7 +207,8 @@ static int open_log(Run *r)
                           .bar = !o->no_progress && progress_possible()};
     LogCut cut = {.step = s->step,
                   .train = s->logged.images > 0 && s->step < r->steps,
-                  .eval = s->images == s->training_images};
+                  .eval = s->images == s->training_images,
+                  .evaluated = s->images == 0};
     return log_open(&r->log, &options, r->resumed_from ? &cut : NULL);
 }
 

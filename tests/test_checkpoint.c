@@ -62,7 +62,9 @@ static RunState some_state(int64_t step)
                       .logged = {.loss = NAN, .seconds = 1.0 / 3, .correct = 5, .images = 8},
                       .stall = {.loss = 2.0 / 3, .images = 300},
                       .warned_stall = true,
-                      .best_accuracy = -1};
+                      .best_accuracy = -1,
+                      .precision = "bf16",
+                      .instruction_set = "GPU \"7\""};
 }
 
 static void fill_memory(int seed)
@@ -73,13 +75,19 @@ static void fill_memory(int seed)
     }
 }
 
+/* Whose checkpoints are written. */
+static const NincModel *trained = &model;
+
+/* What they come from. */
+static RunState came_from = {.step = INT64_MAX, .best_accuracy = -1};
+
 /* Writes checkpoints of these steps, the best one at `best`. */
 static int write_steps(const char *name, const int *step, int count, int best, int keep)
 {
     char path[4200];
     strcpy(path, at(name));
-    CheckpointOptions options = {.directory = path, .keep = keep, .resumed = true};
-    Weights *copy = weights_new_with_moments(&model);
+    CheckpointOptions options = {.directory = path, .keep = keep, .resumed = &came_from};
+    Weights *copy = weights_new_with_moments(trained);
     Checkpoints *c = checkpoints_open(&options, copy);
     int status = c ? 0 : -1;
     for (int i = 0; i < count && status == 0; i++) {
@@ -176,6 +184,8 @@ START_TEST(test_round_trip)
     ck_assert_uint_eq(got.data_crc, want.data_crc);
     ck_assert(got.epoch == 3 && got.images == 8 && got.epochs == 9 && got.training_images == 100);
     ck_assert(got.logged.correct == 5 && got.logged.images == 8 && got.stall.images == 300);
+    ck_assert_str_eq(got.precision, "bf16");
+    ck_assert_str_eq(got.instruction_set, "GPU \"7\"");
     ck_assert(got.shuffle && !got.random_data && got.warned_stall);
     weights_free(w);
     ck_assert_str_eq(listing("round"), "latest step-00000012 ");
@@ -196,16 +206,57 @@ START_TEST(test_keep_and_best)
     ck_assert_str_eq(link_target("keep/latest"), "step-00000006");
     ck_assert_int_eq(write_steps("all", steps, 6, -1, 0), 0);
     expect_step("all/step-00000003", 3);
-    /* A run that went back to step 3 replaces step 4 and leaves later ones alone. */
-    ck_assert_int_eq(write_steps("all", steps + 3, 1, -1, 1), 0);
-    ck_assert_str_eq(listing("all"), "latest step-00000004 step-00000005 step-00000006 ");
-    expect_step("all", 4);
+}
+END_TEST
+
+/* A run that went back keeps what it left, under another name, from its first checkpoint on. */
+START_TEST(test_going_back)
+{
+    static const int steps[] = {1, 2, 3, 4, 5, 6};
+    ck_assert_int_eq(write_steps("back", steps, 6, 5, 0), 0);
+    came_from = some_state(3);
+    ck_assert_int_eq(write_steps("back", NULL, 0, -1, 1), 0);
+    ck_assert_str_eq(link_target("back/latest"), "step-00000006");
+    catch_errors();
+    ck_assert_int_eq(write_steps("back", steps + 3, 1, -1, 2), 0);
+    expect_error("went back to step 3; what it had later, step-00000004 to step-00000006, is kept");
+    ck_assert_str_eq(listing("back"), "latest step-00000003 step-00000004 step-00000004.abandoned "
+                                      "step-00000005.abandoned step-00000006.abandoned ");
+    expect_step("back", 4);
+    shell("rm -r '%s/step-00000004'; true '%s'", "back");
+    catch_errors();
+    expect_step("back", 3);
+    expect_error("going on from step-00000003");
+    came_from.step = INT64_MAX;
+}
+END_TEST
+
+/* `best` is of the run that goes on, where that one's stands. */
+START_TEST(test_best_when_going_back)
+{
+    static const int steps[] = {1, 2, 3, 4, 5, 6};
+    ck_assert_int_eq(write_steps("best", steps, 6, 5, 0), 0);
+    came_from = some_state(3);
+    came_from.best_accuracy = 0.25;
+    came_from.best_step = 2;
+    catch_errors();
+    ck_assert_int_eq(write_steps("best", steps + 3, 2, -1, 0), 0);
+    caught();
+    ck_assert_str_eq(link_target("best/best"), "step-00000002");
+    catch_errors();
+    ck_assert_int_eq(write_steps("best", steps + 3, 1, -1, 0), 0);
+    caught();
+    ck_assert_str_eq(listing("best"), "best latest step-00000001 step-00000002 step-00000003 "
+                                      "step-00000004 step-00000004.abandoned "
+                                      "step-00000004.abandoned-2 step-00000005.abandoned "
+                                      "step-00000005.abandoned-2 step-00000006.abandoned ");
+    came_from = (RunState){.step = INT64_MAX, .best_accuracy = -1};
 }
 END_TEST
 
 START_TEST(test_leftovers_and_locks)
 {
-    CheckpointOptions options = {.resumed = true};
+    CheckpointOptions options = {.resumed = &came_from};
     char path[4200];
     write_one("left", 1);
     shell("mkdir '%s/.step-00000002.partial-1' && touch '%s/.step-00000002.partial-1/model'",
@@ -221,7 +272,7 @@ START_TEST(test_leftovers_and_locks)
     ck_assert_ptr_null(checkpoints_open(&options, w));
     expect_error("another run is writing");
     checkpoints_close(c);
-    options.resumed = false;
+    options.resumed = NULL;
     catch_errors();
     ck_assert_ptr_null(checkpoints_open(&options, w));
     expect_error("holds the checkpoints of another run");
@@ -250,6 +301,8 @@ START_TEST(test_broken_latest)
     shell("rm -r '%s'/step-*; true '%s'", "broken");
     expect_refusal("broken", &model, "there is no checkpoint in");
     expect_refusal("nowhere", &model, "No such file");
+    shell("touch '%s.st'; true '%s'", "file");
+    expect_refusal("file.st", &model, "file.st: it is a file; give the directory");
     write_one("renamed", 1);
     shell("cp -r '%s/step-00000001' '%s/mine'", "renamed");
     expect_refusal("renamed/mine", &model, "the name of a step");
@@ -270,6 +323,31 @@ START_TEST(test_another_model)
     expect_refusal("other", &other, "'parameter w 4x2x3x3', this one 'nothing more'");
     other.recipe = "batch 4\noptimizer sgd\nparameter w 4x2x3x3\nlayer relu\n";
     expect_refusal("other", &other, "'nothing more', this one 'layer relu'");
+}
+END_TEST
+
+/* The windows of convolutions count, where the checkpoint names them. */
+START_TEST(test_convolutions_of_the_recipe)
+{
+    static const char with[] = "batch 4\noptimizer sgd\nparameter w 4x2x3x3\n"
+                               "layer conv2d 3x3x4 {kernel=3x3}\nlayer relu 3x3x4\n";
+    RunState state;
+    NincModel named = model, silent = model, other = model;
+    named.recipe = with;
+    silent.recipe = "batch 4\noptimizer sgd\nparameter w 4x2x3x3\nlayer relu 3x3x4\n";
+    other.recipe = "batch 4\noptimizer sgd\nparameter w 4x2x3x3\n"
+                   "layer conv2d 3x3x4 {kernel=3x3 stride=2x2}\nlayer relu 3x3x4\n";
+    trained = &named;
+    write_one("conv", 1);
+    expect_refusal("conv", &other, "{kernel=3x3}', this one 'layer conv2d 3x3x4 {kernel=3x3 str");
+    expect_refusal("conv", &silent, "'layer conv2d 3x3x4 {kernel=3x3}', this one 'layer relu 3x");
+    trained = &silent;
+    write_one("silent", 1);
+    trained = &model;
+    Weights *w = weights_new_with_moments(&named);
+    ck_assert_int_eq(load("silent", &state, w), 0);
+    weights_free(w);
+    expect_refusal("silent", &model, "'layer relu 3x3x4', this one 'nothing more'");
 }
 END_TEST
 
@@ -331,6 +409,15 @@ START_TEST(test_keys_of_state)
     write_one("keys", 1);
     edit_state("of a later version");
     expect_step("keys", 1);
+    edit_state("precision");
+    edit_state("instruction_set");
+    Weights *w = weights_new_with_moments(&model);
+    RunState state;
+    ck_assert_int_eq(load("keys", &state, w), 0);
+    ck_assert(state.precision[0] == '\0' && state.instruction_set[0] == '\0');
+    weights_free(w);
+    edit_state("precision"); /* a number now */
+    expect_refusal("keys/step-00000001", &model, "precision is missing or wrong");
 }
 END_TEST
 
@@ -364,15 +451,24 @@ START_TEST(test_failure_is_told_where_it_is_waited_for)
     ck_assert_int_eq(write_steps("told", &step, 1, -1, 0), -1);
     fault_release(before);
     ck_assert_ptr_nonnull(strstr(told, "/step-00000001: Not a directory"));
+    ck_assert_ptr_nonnull(strstr(told, "choose another place; go on with --resume /tmp/"));
 }
 END_TEST
 
 static Suite *checkpoint_suite(void)
 {
-    const TTest *const tests[] = {
-        test_round_trip,    test_keep_and_best,  test_leftovers_and_locks,
-        test_broken_latest, test_another_model,  test_damaged_state,
-        test_keys_of_state, test_write_failures, test_failure_is_told_where_it_is_waited_for};
+    const TTest *const tests[] = {test_round_trip,
+                                  test_keep_and_best,
+                                  test_going_back,
+                                  test_best_when_going_back,
+                                  test_leftovers_and_locks,
+                                  test_broken_latest,
+                                  test_another_model,
+                                  test_damaged_state,
+                                  test_convolutions_of_the_recipe,
+                                  test_keys_of_state,
+                                  test_write_failures,
+                                  test_failure_is_told_where_it_is_waited_for};
     Suite *s = suite_create("checkpoint");
     TCase *c = tcase_create("checkpoint");
     tcase_set_timeout(c, 60);

@@ -143,6 +143,12 @@ expect "read back" 0 "done" train --init "$good"
 expect "eval" 0 "test accuracy" "$trainer" eval --weights "$good" --data "$data"
 expect "no weights" 1 "No such file" train --init "$work/none.safetensors"
 expect "weights are a directory" 1 "not a regular file" train --init "$work"
+mkdir -p "$work/run/step-00000001" && ln -sfn step-00000001 "$work/run/latest"
+cp "$good" "$work/run/latest/model.safetensors"
+expect "weights are a run's directory" 1 "give the file $work/run/latest/model.safetensors" \
+    "$trainer" eval --weights "$work/run" --data "$data"
+expect "weights are a checkpoint" 1 "give the file $work/run/latest/model.safetensors" \
+    "$trainer" eval --weights "$work/run/latest" --data "$data"
 head -c 100 "$good" >"$bad"
 expect "truncated weights" 1 "$bad" train --init "$bad"
 head -c -4 "$good" >"$bad"
@@ -157,6 +163,16 @@ sed 's/\.weight/.veight/' "$good" >"$bad"
 expect "a tensor of another name" 1 "is not in the model" train --init "$bad"
 sed 's/"F32"/"I32"/' "$good" >"$bad"
 expect "another dtype" 1 "dtype I32" train --init "$bad"
+(head -c -4 "$good" && bytes 0 0 192 127) >"$bad"
+for command in "train --init $bad --data $data" "train --init-partial $bad --data $data" \
+    "eval --weights $bad --data $data" "predict --weights $bad $work/image.pgm" \
+    "export --weights $bad --onnx $work/bad.onnx"; do
+    # shellcheck disable=SC2086
+    expect "${command%% *} with a NaN in the weights" 1 \
+        "of $bad has 1 value that is not finite" "$trainer" $command
+done
+check "nothing was exported" test ! -e "$work/bad.onnx"
+head -c -4 "$good" >"$bad"
 expect "eval with bad weights" 1 "$bad" "$trainer" eval --weights "$bad" --data "$data"
 
 # ---- places that cannot be written ----
@@ -164,7 +180,10 @@ expect "eval with bad weights" 1 "$bad" "$trainer" eval --weights "$bad" --data 
 expect "save into nowhere" 1 "$work/none" train --save "$work/none/w.safetensors"
 expect "save onto a directory" 1 "it is a directory" train --save "$work"
 expect "checkpoints without a directory" 2 "--checkpoint-dir" train --checkpoint-every 5
-expect "checkpoints into nowhere" 1 "$work/none/c" train --checkpoint-dir "$work/none/c"
+expect "checkpoints into a new directory in a new one" 0 "done" train --checkpoint-dir "$work/n/c"
+expect "TensorBoard into a new directory in a new one" 0 "done" train --tensorboard "$work/n/b/t"
+expect "checkpoints into a file" 1 "cannot make the checkpoint directory $good/c: Not a directory" \
+    train --checkpoint-dir "$good/c"
 expect "log into nowhere" 1 "$work/none/l" train --log "$work/none/l"
 if [ -w /dev/full ]; then
     expect "log onto a full disk" 1 "No space left" train --log /dev/full --log-every 1
@@ -196,6 +215,48 @@ if [ "$(stat -c %s "$good")" -gt 1024 ]; then
 fi
 nothing_left "a failed save leaves nothing" "$work"
 
+# ---- files beside their place ----
+
+# One that is not ours, with our process id in its name.
+same_process_id() {
+    bash -c 'touch "$2.partial-$$"; exec "$1" train --data "$3" --max-steps 1 --save "$2"' - \
+        "$trainer" "$work/pid.safetensors" "$data" && [ -s "$work/pid.safetensors" ] &&
+        rm "$work"/pid.safetensors.partial-*
+}
+check "a file that is named after our process id" same_process_id
+
+# What a killed writer left goes, what another one is writing or the user named so stays.
+leftovers() {
+    local dir=$work/leftovers
+    rm -rf "$dir" && mkdir "$dir"
+    touch "$dir/w.st.partial-ninc-0123abcd" "$dir/w.st.partial-ninc-89ab4567" \
+        "$dir/w.st.partial-ninc-mine" "$dir/other.st.partial-ninc-0123abcd"
+    flock "$dir/w.st.partial-ninc-89ab4567" \
+        "$trainer" train --data "$data" --max-steps 1 --save "$dir/w.st" || return 1
+    ls "$dir"
+    [ "$(ls "$dir" | tr '\n' ' ')" = "other.st.partial-ninc-0123abcd w.st $(
+    )w.st.partial-ninc-89ab4567 w.st.partial-ninc-mine " ]
+}
+check_with flock "leftovers of a killed writer go, others stay" leftovers
+
+modes() {
+    (umask 027 && train --save "$work/mode.st") && [ "$(stat -c %a "$work/mode.st")" = 640 ]
+}
+check "a saved file has the mode that umask leaves" modes
+
+through_links() {
+    rm -rf "$work/far" && mkdir "$work/far" && ln -sfn far/w.st "$work/link2" &&
+        ln -sfn link2 "$work/link1" && train --save "$work/link1" &&
+        [ -L "$work/link1" ] && [ -L "$work/link2" ] && [ -f "$work/far/w.st" ] &&
+        rm "$work/far/w.st" && echo old >"$work/far/w.st" && train --save "$work/link1" &&
+        [ -L "$work/link1" ] && [ -L "$work/link2" ] && cmp "$work/far/w.st" "$good"
+}
+check "through symbolic links, also to what is not there yet" through_links
+ln -sfn none/w.st "$work/link1"
+expect "a link into nowhere" 1 "directory $work/none: No such file" train --save "$work/link1"
+ln -sfn circle "$work/circle"
+expect "a link to itself" 1 "cannot write $work/circle: Too many levels" train --save "$work/circle"
+
 # ---- memory, flags, signals ----
 
 # Less and less address space, until the trainer must say so.
@@ -226,26 +287,44 @@ expect "an argument too many" 2 "takes no argument" train 3
 expect "unknown device" 2 "auto, cpu, cuda, cuda:N or sim is needed" train --device cuda:x
 expect "bad number" 2 "whole number" train --epochs three
 expect "bad learning rate" 2 "at least 0" train --lr nan
+for flag in --save --init --weights --data --checkpoint-dir --log --json; do
+    command=train
+    [[ "--weights --json" != *$flag* ]] || command="eval"
+    expect "an empty value of $flag" 2 "$flag '': the value is empty" "$trainer" $command $flag ""
+done
+for flag in train:--save train:--log train:--csv export:--onnx predict:--heatmap profile:--json; do
+    expect "$flag to standard output" 2 "write /dev/stdout for standard output" \
+        "$trainer" "${flag%:*}" "${flag#*:}" -
+done
 expect "unknown command" 2 "no command" "$trainer" fly
 expect "eval without weights" 2 "--weights" "$trainer" eval
 expect "unknown instruction set" 1 "NINC_CPU_LEVEL" env NINC_CPU_LEVEL=avx9 "$trainer" train \
     --data "$data"
 
-"$trainer" train --data "$data" --epochs 1000000 --no-eval --save "$work/stopped.safetensors" \
-    >"$work/output" 2>&1 </dev/null &
-child=$!
-for _ in $(seq 100); do
-    grep -q '^step' "$work/output" && break
-    sleep 0.1
-done
-kill -TERM $child
-wait $child
-status=$?
-if [ $status -eq 143 ] && grep -q 'stopped by SIGTERM' "$work/output"; then
-    pass "SIGTERM finishes the step and says so"
-else
-    echo "exit status $status" >>"$work/output"
-    fail "SIGTERM finishes the step and says so" "$work/output"
-fi
+# stopped_by_sigterm NAME TEXT OPTIONS...: a run that is stopped says so, and TEXT.
+stopped_by_sigterm() {
+    local name=$1 text=$2 child status
+    shift 2
+    "$trainer" train --data "$data" --epochs 1000000 --no-eval "$@" >"$work/output" 2>&1 \
+        </dev/null &
+    child=$!
+    for _ in $(seq 100); do
+        grep -q '^step' "$work/output" && break
+        sleep 0.1
+    done
+    kill -TERM $child
+    wait $child
+    status=$?
+    if [ $status -eq 143 ] && grep 'stopped by SIGTERM' "$work/output" | grep -qF -- "$text"; then
+        pass "$name"
+    else
+        echo "exit status $status" >>"$work/output"
+        fail "$name" "$work/output"
+    fi
+}
+stopped_by_sigterm "SIGTERM finishes the step and says so" "--checkpoint-dir DIR would have kept" \
+    --save "$work/stopped.safetensors"
 check "SIGTERM saves" test -s "$work/stopped.safetensors"
+stopped_by_sigterm "SIGTERM without a place to save" \
+    "nothing was saved; --checkpoint-dir DIR saves a run to go on with"
 finish

@@ -35,6 +35,12 @@ model '{sgd: {lr: 0.1, momentum: 0.9}}' 8 | compile sgd
 model '{adam: {lr: 0.01}}' 16 | compile wide
 model '{adam: {lr: 0.01}}' 8 16 | compile batch
 sed 's/shape: \[1, 28, 28\]/&, mean: [0.5]/' "$work/adam.yaml" | compile mean
+# Both give 2x2 maps: windows from rows 0 and 13 of 28, and from rows -1 and 13.
+window() {
+    sed "s/kernel_size: 4, stride: 4/kernel_size: 3, stride: $1/" "$work/adam.yaml"
+}
+window 13 | compile steps
+window "14, padding: 1" | compile padded
 
 # run MODEL OPTIONS...: on random images, 66 steps in three epochs.
 run() {
@@ -181,6 +187,13 @@ refuses "another optimizer" 1 "'optimizer adam " run sgd --resume "$work/c"
 refuses "another shape" 1 "'parameter first.weight 8x1x4x4'" run wide --resume "$work/c"
 refuses "another batch" 1 "it has 'batch 48', this one 'batch 16'" run batch --resume "$work/c"
 refuses "another mean" 1 "'layer normalize 28x28x1" run mean --resume "$work/c"
+for pair in "steps padded" "padded steps"; do
+    read -r first second <<<"$pair"
+    rm -rf "$work/w"
+    run "$first" --data random --max-steps 1 --checkpoint-dir "$work/w" >/dev/null
+    refuses "windows with the same map: $first in $second" 1 "it has 'layer conv2d 2x2x8 {" \
+        run "$second" --resume "$work/w"
+done
 refuses "nothing there" 1 "there is no checkpoint" run adam --resume "$work/adam"
 refuses "no such place" 1 "No such file" run adam --resume "$work/nowhere"
 refuses "a used directory" 1 "another run" run adam --data random --checkpoint-dir "$work/c"
@@ -190,6 +203,27 @@ check "the same values are no contradiction" run adam --resume "$work/c" --seed 
 check "already there: --save is written" bash -c \
     '"$1" train --device cpu --resume "$2" --max-steps 5 --save "$3" && cmp "$3" "$4"' - \
     "$work/adam/trainer" "$work/c" "$work/late.safetensors" "$work/adam.safetensors"
+
+# ---- other arithmetic ----
+
+# The baseline is in every trainer, and chosen on no machine that has more.
+other_arithmetic() {
+    local said='was computed in fp32 on [a-z0-9]*; it goes on in'
+    rm -rf "$work/c"
+    run adam --data random --max-steps 1 --checkpoint-dir "$work/c" >/dev/null || return 1
+    run adam --resume "$work/c" --max-steps 2 --threads 2 2>"$work/said" >/dev/null || return 1
+    [ ! -s "$work/said" ] || { cat "$work/said"; return 1; }
+    NINC_CPU_LEVEL=baseline run adam --resume "$work/c" --max-steps 3 2>"$work/said" >/dev/null &&
+        grep "$said fp32 on baseline" "$work/said" && [ "$(wc -l <"$work/said")" -eq 1 ] &&
+        run bf16 --resume "$work/c" --max-steps 4 2>"$work/said" >/dev/null &&
+        grep "$said bf16 on" "$work/said"
+}
+"$NINC" -q --target=cpu --precision=bf16 -o "$work/bf16" "$work/adam.yaml"
+if grep -q '"instruction_set": "\(baseline\|neon\)"' "$work/c/latest/state.json"; then
+    skip "other arithmetic" "this machine has one instruction set"
+else
+    check "another instruction set or precision is told" other_arithmetic
+fi
 
 # ---- fine-tuning ----
 
@@ -208,15 +242,37 @@ refuses "--init wants all" 1 "has shape 8x1x4x4" run wide --data random \
 # ---- the recipe ----
 
 # What a checkpoint compares is the same however the model was compiled.
-recipe() {
-    "$NINC" "$@" --emit=plan models/nin.yaml | sed -n '/^const NincModel/,/^    ""/p' | md5sum
+recipe_of() {
+    "$NINC" "${@:2}" --emit=plan "$1" | sed -n '/^const NincModel/,/^    ""/p'
 }
-first=$(recipe -O0)
-for options in -O2 --target=cpu "--target=cuda -O1" --precision=bf16; do
-    # shellcheck disable=SC2086
-    check "the recipe by $options" test "$(recipe $options)" = "$first"
+cat >"$work/plain.yaml" <<'END'
+model: plain
+input: {dataset: fashion-mnist, shape: [1, 28, 28]}
+layers:
+  - conv2d: {name: a, out_channels: 64, kernel_size: 3, padding: 1}
+  - relu
+  - relu
+  - conv2d: {name: b, out_channels: 64, kernel_size: 3, padding: 2}
+  - maxpool: {kernel_size: 1, stride: 1}
+  - conv2d: {name: c, out_channels: 10, kernel_size: 1}
+  - avgpool: {kernel_size: 30}
+  - gap
+  - flatten
+loss: cross_entropy
+optimizer: {adam: {lr: 0.01}}
+train: {batch_size: 48, epochs: 3}
+END
+for m in models/nin.yaml "$work/plain.yaml"; do
+    first=$(recipe_of "$m" -O0)
+    for options in -O2 --target=cpu "--target=cuda -O1" --precision=bf16 \
+        --disable-pass=simplify,dgrad,winograd,fuse,mask; do
+        # shellcheck disable=SC2086
+        check "the recipe of ${m##*/} by $options" test "$(recipe_of "$m" $options)" = "$first"
+    done
+    check "the recipe of ${m##*/} ends with gap" grep -q '"layer gap 1x1x10' <<<"$first"
 done
-check "the recipe is not empty" test "$(echo "" | md5sum)" != "$first"
+check "one of its convolutions is computed in tiles" bash -c \
+    '"$1" --emit=ir --target=cpu "$2" | grep -q winograd_output' - "$NINC" "$work/plain.yaml"
 
 # ---- a full disk ----
 
@@ -229,7 +285,8 @@ full_disk() {
     status=$?
     cat "$work/said"
     ls -A "$work/disk/c"
-    [ $status -eq 1 ] && grep -q "cannot .*$work/disk/c/.step-.*No space left" "$work/said" &&
+    [ $status -eq 1 ] && grep -q "cannot .*$work/disk/c/.step-.*No space left.*go on with --resume $work/disk/c" \
+            "$work/said" &&
         [ "$(ls -A "$work/disk/c" | tr '\n' ' ')" = "latest step-00000010 " ] || exit 1
     rm "$work/disk/filler"
     run adam --resume "$work/disk/c" --save "$work/full.safetensors" >/dev/null &&

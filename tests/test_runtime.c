@@ -349,7 +349,7 @@ START_TEST(test_safetensors_round_trip)
 {
     Weights *w = random_weights(3), *back = weights_new(&ninc_model);
     size_t count;
-    w->value[0][1] = NAN;
+    w->value[0][1] = -0.0f;
     ck_assert_int_eq(safetensors_write(at("w.safetensors"), w), 0);
     ck_assert_int_eq(safetensors_read(at("w.safetensors"), back), 0);
     ck_assert_mem_eq(w->value[0], back->value[0], TINY_CLASSES * TINY_PIXELS * 4);
@@ -438,6 +438,26 @@ START_TEST(test_safetensors_misfits)
     ck_assert_int_eq(safetensors_read(directory, w), -1);
     expect_error(directory);
     weights_free(w);
+}
+END_TEST
+
+START_TEST(test_safetensors_not_finite)
+{
+    static int (*const read[])(const char *, Weights *) = {safetensors_read,
+                                                           safetensors_read_partial};
+    Weights *w = random_weights(3), *back = weights_new(&ninc_model);
+    w->value[1][0] = NAN;
+    w->value[1][2] = -INFINITY;
+    ck_assert_int_eq(safetensors_write(at("w.safetensors"), w), 0);
+    for (int i = 0; i < 2; i++) {
+        catch_errors();
+        ck_assert_int_eq(read[i](at("w.safetensors"), back), -1);
+        const char *said = caught();
+        ck_assert_ptr_nonnull(strstr(said, "tensor fc.bias of "));
+        ck_assert_ptr_nonnull(strstr(said, "w.safetensors has 2 values that are not finite"));
+    }
+    weights_free(w);
+    weights_free(back);
 }
 END_TEST
 
@@ -805,6 +825,7 @@ static Suite *runtime_suite(void)
                                   test_safetensors_round_trip,
                                   test_safetensors_lies,
                                   test_safetensors_misfits,
+                                  test_safetensors_not_finite,
                                   test_safetensors_dtypes,
                                   test_write_faults,
                                   test_json_lines,

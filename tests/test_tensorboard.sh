@@ -136,7 +136,12 @@ tensorboard_resumes() {
             --log-every 10 --tensorboard "$work/runs/resumed" --csv "$work/r.csv" || return 1
     [ "$(grep -c '^event' "$work/r.csv")" -eq 1 ] &&
         [ "$(grep -c '^train' "$work/r.csv")" -eq 26 ] || return 1
-    "$1" - "$work/runs/resumed" "$work/r.csv" <<'END'
+    same_curve "$1" "$work/runs/resumed" "$work/r.csv"
+}
+
+# same_curve PYTHON DIRECTORY CSV: the losses of training.
+same_curve() {
+    "$1" - "$2" "$3" <<'END'
 import csv, sys
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 events = EventAccumulator(sys.argv[1])
@@ -149,9 +154,22 @@ assert all(a == c and abs(b - d) < 1e-6 for (a, b), (c, d) in zip(got, want)), (
 END
 }
 
+# Stopped in the middle of an interval, whose point is in neither the log nor the curve.
+tensorboard_resumes_mid_interval() {
+    rm -rf "$work/ck"
+    run --log-every 10 --max-steps 25 --checkpoint-dir "$work/ck" --tensorboard "$work/runs/mid" \
+        --csv "$work/m.csv" && sleep 1.1 &&
+        "$trainer" train --device cpu --no-progress --resume "$work/ck" --max-steps 40 \
+            --log-every 10 --tensorboard "$work/runs/mid" --csv "$work/m.csv" || return 1
+    ! grep '^train,25,' "$work/m.csv" || return 1
+    same_curve "$1" "$work/runs/mid" "$work/m.csv"
+}
+
 if python=$(python_with tensorboard); then
     check "TensorBoard reads curves, histograms, the picture" tensorboard_reads "$python"
     check "TensorBoard reads a run that was resumed" tensorboard_resumes "$python"
+    check "TensorBoard, resumed in the middle of an interval" \
+        tensorboard_resumes_mid_interval "$python"
 else
     skip "TensorBoard reads what --tensorboard writes" "no Python has the module tensorboard"
 fi

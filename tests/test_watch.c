@@ -3,6 +3,7 @@
 #include "../ir/ir.h"
 #include "../runtime/runtime.h"
 #include "../runtime/tensorboard.h"
+#include "tfevents.pb-c.h"
 
 #include <check.h>
 #include <dirent.h>
@@ -96,6 +97,46 @@ START_TEST(test_event_file_has_frames)
     ck_assert_int_eq(count_frames(bytes, size), 4); /* version, start, two scalars */
     ck_assert_ptr_nonnull(memmem(bytes, size, "brain.Event:2", 13));
     free(bytes);
+}
+END_TEST
+
+/* From which step on readers forget what other files hold; -1: that is nowhere said. */
+static int64_t start_step(const unsigned char *bytes, size_t size)
+{
+    int64_t step = -1;
+    for (size_t at = 0; at < size;) {
+        size_t length = (size_t)little_endian(bytes + at, 8);
+        Tfevents__Event *e = tfevents__event__unpack(NULL, length, bytes + at + 12);
+        ck_assert_ptr_nonnull(e);
+        if (e->what_case == TFEVENTS__EVENT__WHAT_SESSION_LOG)
+            step = e->step;
+        tfevents__event__free_unpacked(e, NULL);
+        at += 16 + length;
+    }
+    return step;
+}
+
+/* A point in the middle of an interval goes, unless an evaluation stands at its step. */
+START_TEST(test_events_of_a_resumed_run)
+{
+    static const struct {
+        LogCut cut;
+        int64_t step;
+    } cases[] = {{{.step = 10}, 11},
+                 {{.step = 10, .train = true}, 10},
+                 {{.step = 10, .eval = true}, 11},
+                 {{.step = 10, .train = true, .evaluated = true}, 11}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char path[4200], file[4600];
+        size_t size;
+        Log log;
+        snprintf(path, sizeof path, "%s/cut%zu", directory, i);
+        ck_assert_int_eq(log_open(&log, &(LogOptions){.tensorboard = path}, &cases[i].cut), 0);
+        ck_assert_int_eq(log_close(&log), 0);
+        unsigned char *bytes = read_file(event_file(path, file, sizeof file), &size);
+        ck_assert_int_eq(start_step(bytes, size), cases[i].step);
+        free(bytes);
+    }
 }
 END_TEST
 
@@ -243,6 +284,7 @@ int main(void)
     TCase *tests = tcase_create("watch");
     tcase_add_test(tests, test_crc32c_vectors);
     tcase_add_test(tests, test_event_file_has_frames);
+    tcase_add_test(tests, test_events_of_a_resumed_run);
     tcase_add_test(tests, test_histogram_buckets);
     tcase_add_test(tests, test_confusion_picture);
     tcase_add_test(tests, test_csv_is_cut_and_goes_on);
