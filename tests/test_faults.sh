@@ -156,7 +156,7 @@ expect "no tensors" 1 "is missing" train --init "$bad"
 sed 's/\.weight/.veight/' "$good" >"$bad"
 expect "a tensor of another name" 1 "is not in the model" train --init "$bad"
 sed 's/"F32"/"I32"/' "$good" >"$bad"
-expect "another dtype" 1 "dtype I32" train --init "$bad"
+expect "another dtype" 1 "dtype I32; F32, F64, F16 or BF16 is needed" train --init "$bad"
 expect "eval with bad weights" 1 "$bad" "$trainer" eval --weights "$bad" --data "$data"
 
 # ---- places that cannot be written ----

@@ -453,9 +453,9 @@ START_TEST(test_bad_pnm)
 {
     expect_refused(LITERAL("P5 2 2 255\n\1\2\3"), "the image is truncated: 2 x 2 pixels need");
     expect_refused(LITERAL("P2 2 2 255\n1 2 3"), "the image is truncated");
-    expect_refused(LITERAL("P2 2 1 9\n10 1"), "its pixels is over 9");
+    expect_refused(LITERAL("P2 2 1 9\n10 1"), "a pixel is over 9");
     expect_refused(LITERAL("P5 2 1 9\n\1\12"), "a pixel is over 9");
-    expect_refused(LITERAL("P2 2 1 9\n1 x"), "its pixels is no number");
+    expect_refused(LITERAL("P2 2 1 9\n1 x"), "a pixel is no number");
     expect_refused(LITERAL("P5 2 2 0\n1234"), "its largest value is 0");
     expect_refused(LITERAL("P5 2 2 65536\n1234"), "its largest value is over 65535");
     expect_refused(LITERAL("P5 0 2 255\n1234"), "an image of 0 x 2 pixels");
