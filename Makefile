@@ -88,8 +88,11 @@ $(BUILD)/proto/%.o: $(BUILD)/proto/%.c Makefile
 $(BUILD)/runtime/tensorboard.o: $(BUILD)/proto/tfevents.pb-c.h
 $(BUILD)/runtime/onnx.o $(BUILD)/tests/test_onnx.o: $(BUILD)/proto/onnx.pb-c.h
 
-# A trainer must be linked with the sanitizers that its runtime was compiled with.
-$(BUILD)/codegen/build.o $(BUILD)/codegen/library.o: DEFINES = -DNINC_LINK_FLAGS='"$(SANITIZERS)"'
+# A trainer must be linked with the sanitizers that its runtime was compiled with; their reports name
+# lines, so only without them the runtime's debugging information stays out.
+STRIP      = -Wl,--strip-debug
+LINK_FLAGS = $(or $(SANITIZERS),$(STRIP))
+$(BUILD)/codegen/build.o $(BUILD)/codegen/library.o: DEFINES = -DNINC_LINK_FLAGS='"$(LINK_FLAGS)"'
 
 $(BUILD)/codegen/%.o: codegen/%.S $(EMBEDDED) Makefile
 	@mkdir -p $(@D)

@@ -71,6 +71,12 @@ for command in $commands; do
     check "trainer $command --help has a line an option" line_an_option "$trainer" "$command"
 done
 
+# Nothing reads the runtime's debugging information in a trainer but reports of the sanitizers.
+no_debugging() {
+    ! readelf -SW "$trainer" | grep debug_info && nm "$trainer" | grep -q ' T main$'
+}
+[ "$BUILD" != build ] || check "a trainer is linked without debugging information" no_debugging
+
 same_version() {
     diff <("$NINC" --version) <("$trainer" --version | sed 's/trainer (ninc)/ninc/')
 }
