@@ -89,8 +89,8 @@ $(BUILD)/proto/%.o: $(BUILD)/proto/%.c Makefile
 $(BUILD)/runtime/tensorboard.o: $(BUILD)/proto/tfevents.pb-c.h
 $(BUILD)/runtime/onnx.o $(BUILD)/tests/test_onnx.o: $(BUILD)/proto/onnx.pb-c.h
 
-# A trainer must be linked with the sanitizers that its runtime was compiled with; their reports name
-# lines, so only without them the runtime's debugging information stays out.
+# A trainer must be linked with the sanitizers that its runtime was compiled with; their reports
+# name lines, so only without them the runtime's debugging information stays out.
 STRIP      = -Wl,--strip-debug
 LINK_FLAGS = $(or $(SANITIZERS),$(STRIP))
 $(BUILD)/codegen/build.o $(BUILD)/codegen/library.o: DEFINES = -DNINC_LINK_FLAGS='"$(LINK_FLAGS)"'
@@ -162,7 +162,8 @@ bench: all
 
 # What checkpoints take of training: images/s with one every 100 steps beside none.
 bench-checkpoint: all
-	@command -v $(PYTHON) >/dev/null || { echo "SKIP: make bench-checkpoint needs python3"; exit 0; }; \
+	@command -v $(PYTHON) >/dev/null || \
+	    { echo "SKIP: make bench-checkpoint needs python3"; exit 0; }; \
 	    $(PYTHON) bench/checkpoint.py $(BENCH_OPTIONS)
 
 # Beside PyTorch on the GPU, by the Python that has it; writes bench/results/DEVICE.json.

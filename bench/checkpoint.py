@@ -86,7 +86,7 @@ def main():
     show("without checkpoints", plain, without)
     show(f"one every {options.every}", checkpointed, with_checkpoints)
     ratio = statistics.median(with_checkpoints) / statistics.median(without)
-    print(f"  with / without: {ratio:.4f}, so checkpoints take {100 * (1 - ratio):.2f} % of training")
+    print(f"  with / without: {ratio:.4f}; checkpoints take {100 * (1 - ratio):.2f} % of training")
 
 
 if __name__ == "__main__":
