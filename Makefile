@@ -8,6 +8,7 @@
 #   make test-nvrtc  every CUDA kernel for every architecture
 #   make install, make uninstall  with man pages and completions
 #   make deb, make test-deb  a Debian package, and that it works in a fresh Debian 12
+#   make bench-checkpoint  what checkpoints take of training
 #   make test-gpu, make bench-gpu  tests and benchmark on an NVIDIA GPU
 #
 # `make SANITIZE=1 BUILD=build/asan` is the same build with the sanitizers on.
@@ -88,8 +89,11 @@ $(BUILD)/proto/%.o: $(BUILD)/proto/%.c Makefile
 $(BUILD)/runtime/tensorboard.o: $(BUILD)/proto/tfevents.pb-c.h
 $(BUILD)/runtime/onnx.o $(BUILD)/tests/test_onnx.o: $(BUILD)/proto/onnx.pb-c.h
 
-# A trainer must be linked with the sanitizers that its runtime was compiled with.
-$(BUILD)/codegen/build.o $(BUILD)/codegen/library.o: DEFINES = -DNINC_LINK_FLAGS='"$(SANITIZERS)"'
+# A trainer must be linked with the sanitizers that its runtime was compiled with; their reports
+# name lines, so only without them the runtime's debugging information stays out.
+STRIP      = -Wl,--strip-debug
+LINK_FLAGS = $(or $(SANITIZERS),$(STRIP))
+$(BUILD)/codegen/build.o $(BUILD)/codegen/library.o: DEFINES = -DNINC_LINK_FLAGS='"$(LINK_FLAGS)"'
 
 $(BUILD)/codegen/%.o: codegen/%.S $(EMBEDDED) Makefile
 	@mkdir -p $(@D)
@@ -155,6 +159,12 @@ demo: deps
 bench: all
 	@command -v $(PYTHON) >/dev/null || { echo "SKIP: make bench needs python3"; exit 0; }; \
 	    $(PYTHON) bench/bench.py $(BENCH_OPTIONS)
+
+# What checkpoints take of training: images/s with one every 100 steps beside none.
+bench-checkpoint: all
+	@command -v $(PYTHON) >/dev/null || \
+	    { echo "SKIP: make bench-checkpoint needs python3"; exit 0; }; \
+	    $(PYTHON) bench/checkpoint.py $(BENCH_OPTIONS)
 
 # Beside PyTorch on the GPU, by the Python that has it; writes bench/results/DEVICE.json.
 bench-gpu: all
@@ -243,7 +253,7 @@ FORMATTED = $(wildcard frontend/*.[ch] ir/*.[ch] passes/*.[ch] codegen/*.[ch] co
                        codegen/cuda/*.[ch] runtime/*.[ch] tests/*.[ch])
 
 .PHONY: all fuzz python tests test test-nvrtc test-gpu test-crash test-deb asan demo bench bench-gpu \
-        deps completion install uninstall deb clean format tidy
+        bench-checkpoint deps completion install uninstall deb clean format tidy
 .SECONDARY:
 .DELETE_ON_ERROR:
 

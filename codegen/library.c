@@ -164,7 +164,7 @@ static int link_library(Build *b, const char *const *object, int objects)
         pool_format(b->pool,
                     NINC_LINK_FLAGS " -shared -fPIC -std=gnu11 -O2 -Wl,-soname,%s "
                                     "-Wl,-z,nodelete -Wl,--gc-sections "
-                                    "-Wl,--as-needed -Wl,--strip-debug -o",
+                                    "-Wl,--as-needed -o",
                     shared_file(b)),
         path, pool_format(b->pool, "%s -lgomp -lm -lpthread -ldl", shared_library(b, "jansson")));
 }

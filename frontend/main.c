@@ -234,6 +234,18 @@ static const char *shell_word(Pool *pool, const char *text)
     return copy;
 }
 
+/* What names the directory from everywhere; as it was given where the system does not say. */
+static const char *absolute(Pool *pool, const char *directory)
+{
+    char *path = realpath(directory, NULL);
+    const char *copy = path ? pool_strdup(pool, path) : directory;
+
+    free(path);
+    return copy;
+}
+
+/* The line to go on with has the absolute directory: by a relative one, programs would find the
+ * library only from where they were linked. */
 static int build_forward(Compile *c, Module *m)
 {
     double start = clock_seconds();
@@ -245,7 +257,8 @@ static int build_forward(Compile *c, Module *m)
         fprintf(stderr, "ninc: wrote %s in %.1f s; next: include %s.h, and build with "
                 "PKG_CONFIG_PATH=%s pkg-config --cflags --libs %s\n",
                 options.directory, clock_seconds() - start, library_name(c->pool, m),
-                shell_word(c->pool, options.directory), library_name(c->pool, m));
+                shell_word(c->pool, absolute(c->pool, options.directory)),
+                library_name(c->pool, m));
     return 0;
 }
 

@@ -1,6 +1,7 @@
 /* Two kinds of failure: the user's, collected with their place, and ours, which end the program. */
 #include "ir.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,7 +47,7 @@ void fatal(const char *format, ...)
         va_end(ap);
         longjmp(rescuer->back, 1);
     }
-    fputs("ninc: ", stderr);
+    fprintf(stderr, "%s: ", program_invocation_short_name); /* ninc or a trainer */
     vfprintf(stderr, format, ap);
     va_end(ap);
     fputc('\n', stderr);

@@ -61,12 +61,12 @@ static int pnm_number(Pnm *p, const char *what, int highest)
     int64_t n = 0;
     skip_space(p);
     if (p->at == p->end)
-        return fault("%s is truncated at its %s; get the file again", p->name, what);
+        return fault("%s is truncated at %s; get the file again", p->name, what);
     if (*p->at < '0' || *p->at > '9')
-        return fault("%s is corrupt: its %s is no number; get the file again", p->name, what);
+        return fault("%s is corrupt: %s is no number; get the file again", p->name, what);
     for (; p->at < p->end && *p->at >= '0' && *p->at <= '9'; p->at++)
         if ((n = n * 10 + (*p->at - '0')) > highest)
-            return fault("%s is corrupt: its %s is over %d; get the file again", p->name, what,
+            return fault("%s is corrupt: %s is over %d; get the file again", p->name, what,
                          highest);
     return (int)n;
 }
@@ -74,7 +74,7 @@ static int pnm_number(Pnm *p, const char *what, int highest)
 static int pnm_value(Pnm *p)
 {
     if (p->ascii)
-        return pnm_number(p, "pixels", p->maximum);
+        return pnm_number(p, "a pixel", p->maximum);
     int size = p->maximum > 255 ? 2 : 1, n = 0;
     if (p->end - p->at < size)
         return fault("%s is truncated in its pixels; get the file again", p->name);
@@ -101,9 +101,9 @@ static int decode_pnm(const uint8_t *bytes, size_t size, const char *name, Image
 {
     Pnm p = {bytes + 2, bytes + size, name, bytes[1] < '4', 0};
     int c = bytes[1] == '3' || bytes[1] == '6' ? 3 : 1;
-    int w = pnm_number(&p, "width", IMAGE_MAX_PIXELS);
-    int h = w < 0 ? -1 : pnm_number(&p, "height", IMAGE_MAX_PIXELS);
-    if (h < 0 || (p.maximum = pnm_number(&p, "largest value", 65535)) < 0)
+    int w = pnm_number(&p, "its width", IMAGE_MAX_PIXELS);
+    int h = w < 0 ? -1 : pnm_number(&p, "its height", IMAGE_MAX_PIXELS);
+    if (h < 0 || (p.maximum = pnm_number(&p, "its largest value", 65535)) < 0)
         return -1;
     if (p.maximum == 0)
         return fault("%s is corrupt: its largest value is 0; get the file again", name);

@@ -19,7 +19,8 @@ typedef struct Image {
 /* Reads a file, or standard input where `path` is "-". The format is told by the content. */
 int image_read(const char *path, Image *out);
 /* The same of a file's bytes; messages call it `name`. 16 bits a channel become 8; palettes become
- * RGB; what is transparent is laid on black. */
+ * RGB; what is transparent is laid on black; CMYK becomes RGB, without colour profiles. A JPEG is
+ * turned as its Exif data say. */
 int image_decode(const uint8_t *bytes, size_t size, const char *name, Image *out);
 /* Allocates [h, w, c] for the image that messages call `name`; h, w from 1, c 1 or 3. */
 int image_new(const char *name, int64_t h, int64_t w, int c, Image *out);
@@ -30,6 +31,10 @@ void image_free(Image *image);
 /* Bilinear interpolation to h x w; where it shrinks, each pixel is the mean of all that it covers,
  * weighted by a triangle (as Pillow's BILINEAR does and torchvision's with antialias=True). */
 int image_scale(const Image *image, int h, int w, Image *out);
+/* Turns or mirrors it as Exif's Orientation, 1 to 8, says: 1 leaves it, 2 mirrors left and right, 3
+ * turns by 180 degrees, 4 mirrors top and bottom, 5 transposes, 6 turns by 90 degrees clockwise, 7
+ * transposes about the other diagonal, 8 turns by 90 degrees counterclockwise. */
+int image_turn(Image *image, int orientation);
 /* Makes c channels of it: gray is 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601). */
 int image_convert(Image *image, int c);
 /* 255 - x. */

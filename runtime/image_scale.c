@@ -1,4 +1,4 @@
-/* Images scaled and converted. */
+/* Images scaled, turned and converted. */
 #include "../ir/ir.h"
 #include "image.h"
 
@@ -79,6 +79,31 @@ int image_scale(const Image *image, int h, int w, Image *out)
     free_taps(across);
     free_taps(down);
     free(rows);
+    return 0;
+}
+
+int image_turn(Image *image, int orientation)
+{
+    Image out;
+    bool swapped = orientation >= 5; /* what is stored as a row is a column */
+    bool up = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
+    bool left = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
+    if (orientation == 1)
+        return 0;
+    if (image_new("the turned image", swapped ? image->w : image->h, swapped ? image->h : image->w,
+                  image->c, &out) < 0)
+        return -1;
+    uint8_t *pixel = out.pixel;
+    for (int y = 0; y < out.h; y++)
+        for (int x = 0; x < out.w; x++, pixel += out.c) {
+            int row = swapped ? x : y, column = swapped ? y : x;
+            row = up ? image->h - 1 - row : row;
+            column = left ? image->w - 1 - column : column;
+            size_t at = (size_t)row * (size_t)image->w + (size_t)column;
+            memcpy(pixel, image->pixel + at * (size_t)image->c, (size_t)image->c);
+        }
+    image_free(image);
+    *image = out;
     return 0;
 }
 

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_COUNT = 1000000000, MAX_THREADS = 1024, HELP_COLUMN = 30 };
+enum { MAX_COUNT = 1000000000, MAX_THREADS = 1024, HELP_COLUMN = 24 };
 
 #define TRAIN COMMAND_TRAIN
 #define EVAL COMMAND_EVAL
@@ -41,21 +41,19 @@ typedef struct Flag {
     int commands;  /* bits of Command */
     size_t place;  /* in Options */
     int64_t lowest, highest;
-    const char *help;
+    const char *help; /* at most 80 - HELP_COLUMN letters: --help has a line a flag */
 } Flag;
 
 #define AT(field) offsetof(Options, field)
 
 static const Flag flags[] = {
     {"data", "DIR", KIND_PATH, TRAIN | EVAL | PREDICT, AT(train.data), 0, 0,
-     "the data set's directory, or 'random'; else it is looked for in $NINC_DATA/DATASET and "
-     "/usr/share/datasets/DATASET"},
+     "the data set's directory, or 'random' images"},
     {"weights", "FILE", KIND_PATH, EVAL | PREDICT | EXPORT, AT(weights), 0, 0,
      "the parameters, .safetensors"},
     {"onnx", "FILE", KIND_OUTPUT, EXPORT, AT(onnx), 0, 0, "write the ONNX model there"},
     {"preprocessing", NULL, KIND_SWITCH, EXPORT, AT(preprocessing), 0, 0,
-     "the model takes bytes [N, height, width, channels] as the data set has them, and resizes and "
-     "normalises them; without it, normalised f32 [N, channels, height, width]"},
+     "it takes the data set's bytes, resizes, normalises them"},
     {"epochs", "N", KIND_COUNT, TRAIN, AT(train.epochs), 0, MAX_COUNT,
      "passes over the training images; the model's by default"},
     {"max-steps", "N", KIND_LONG, TRAIN, AT(train.max_steps), 0, INT64_MAX,
@@ -72,19 +70,19 @@ static const Flag flags[] = {
     {"no-eval", NULL, KIND_SWITCH, TRAIN, AT(train.no_eval), 0, 0,
      "leave out the test images after each epoch"},
     {"checkpoint-dir", "DIR", KIND_PATH, TRAIN, AT(train.checkpoint_dir), 0, 0,
-     "write checkpoints there: step-N directories, latest and best"},
+     "write checkpoints there: step-N, latest and best"},
     {"checkpoint-every", "N", KIND_COUNT, TRAIN, AT(train.checkpoint_every), 1, MAX_COUNT,
-     "steps from one checkpoint to the next; the model's by default"},
+     "steps between checkpoints; the model's by default"},
     {"keep", "N", KIND_COUNT, TRAIN, AT(train.keep), 1, MAX_COUNT,
-     "remove all checkpoints but the N newest, latest and best"},
+     "remove checkpoints but the N newest, latest and best"},
     {"resume", "DIR", KIND_PATH, TRAIN, AT(train.resume), 0, 0,
-     "go on from the latest checkpoint in DIR, or from one step-N directory"},
+     "go on from DIR's latest checkpoint, or a step-N in it"},
     {"log", "FILE", KIND_OUTPUT, TRAIN, AT(train.log), 0, 0, "write JSON lines there"},
     {"csv", "FILE", KIND_OUTPUT, TRAIN, AT(train.csv), 0, 0, "write the same as CSV there"},
     {"tensorboard", "DIR", KIND_PATH, TRAIN, AT(train.tensorboard), 0, 0,
-     "write TensorBoard's event files there: curves, histograms, the confusion matrix"},
+     "write TensorBoard's event files there"},
     {"log-every", "N", KIND_COUNT, TRAIN, AT(train.log_every), 1, MAX_COUNT,
-     "steps from one log line to the next; the model's by default"},
+     "steps between log lines; the model's by default"},
     {"no-progress", NULL, KIND_SWITCH, TRAIN, AT(train.no_progress), 0, 0,
      "no progress bar on a terminal"},
     {"full", NULL, KIND_SWITCH, VERIFY, AT(full), 0, 0,
@@ -94,24 +92,20 @@ static const Flag flags[] = {
     {"repeats", "N", KIND_COUNT, PROFILE, AT(repeats), 1, MAX_COUNT,
      "measurements, of which the median counts"},
     {"classes", "FILE", KIND_PATH, EVAL | PREDICT, AT(classes), 0, 0,
-     "the classes' names, one a line; else those of classes.txt in the data set's directory, else "
-     "what is known"},
+     "the classes' names, one a line"},
     {"json", "FILE", KIND_PATH, PROFILE | EVAL | PREDICT, AT(json), 0, 0,
-     "write the result there too; of eval and predict '-' prints it instead of text"},
+     "write the result there; eval, predict: '-' prints it"},
     {"top", "K", KIND_COUNT, PREDICT, AT(top), 1, MAX_COUNT, "classes an image, default 5"},
     {"invert", NULL, KIND_SWITCH, PREDICT, AT(invert), 0, 0,
-     "the images are negatives of the data set's: black on white where that is white on black, as "
-     "Fashion-MNIST and MNIST are"},
+     "the images are negatives of the data set's"},
     {"heatmap", "OUT.png", KIND_OUTPUT, PREDICT, AT(heatmap), 0, 0,
-     "of one image: draw where the network sees the class, by its last maps before the global "
-     "average"},
+     "draw where in one image the network sees the class"},
     {"class", "N", KIND_COUNT, PREDICT, AT(map_class), 0, MAX_COUNT,
-     "which class --heatmap shows; the most probable by default"},
+     "what --heatmap shows; the most probable by default"},
     {"seed", "N", KIND_SEED, TRAIN | EVAL | VERIFY | PROFILE, AT(train.seed), 0, 0,
      "of all random numbers, default 1"},
     {"device", "DEVICE", KIND_DEVICE, ON_DEVICE, 0, 0, 0,
-     "where it runs: auto (a GPU where there is one, else the CPU), cpu, cuda, cuda:N, sim (a "
-     "simulated GPU: slow, exact)"},
+     "where it runs: auto, cpu, cuda, cuda:N or sim"},
     {"threads", "N", KIND_COUNT, ON_DEVICE, AT(train.device.threads), 1, MAX_THREADS,
      "threads of the CPU; one a processor by default"},
     {"help", NULL, KIND_SWITCH, COMMAND_ANY, 0, 0, 0, "print this"},
@@ -134,8 +128,9 @@ static const CommandInfo commands[] = {
      "trainer eval --weights model.safetensors", NULL},
     {"predict", PREDICT, "IMAGE...", "the classes of images",
      "trainer predict --weights model.safetensors photo.jpeg",
-     "IMAGE is PNG, JPEG, PGM or PPM, '-' standard input. It is scaled, all of it, to the size of\n"
-     "the data set's images (bilinear, with antialias), and becomes gray or RGB as those are."},
+     "IMAGE is PNG, JPEG, PGM or PPM, '-' standard input. It is turned as its\n"
+     "Exif data say, scaled, all of it, to the size of the data set's images, and\n"
+     "becomes gray or RGB as those are."},
     {"verify", VERIFY, NULL, "compare every kernel with the naive evaluator",
      "trainer verify --device cuda", NULL},
     {"profile", PROFILE, NULL, "the time of each kernel, beside what the device can do",
@@ -150,27 +145,12 @@ enum { COMMANDS = sizeof commands / sizeof *commands };
 
 /* ---- help ---- */
 
-/* `text` in lines of at most 100 columns, from column HELP_COLUMN on. */
-static void print_wrapped(const char *text, FILE *out)
-{
-    enum { WIDTH = 100 - HELP_COLUMN };
-    while (strlen(text) > WIDTH) {
-        int length = WIDTH;
-        while (length > 0 && text[length] != ' ')
-            length--;
-        fprintf(out, "%.*s\n%*s", length, text, HELP_COLUMN, "");
-        text += length + 1;
-    }
-    fprintf(out, "%s\n", text);
-}
-
 static void print_flag(const Flag *f, FILE *out)
 {
     char left[HELP_COLUMN * 2];
     snprintf(left, sizeof left, "  --%s%s%s", f->name, f->value ? "=" : "",
              f->value ? f->value : "");
-    fprintf(out, "%-*s", HELP_COLUMN, left);
-    print_wrapped(f->help, out);
+    fprintf(out, "%-*s%s\n", HELP_COLUMN, left, f->help);
 }
 
 static void print_command_help(const CommandInfo *c, FILE *out)
@@ -181,7 +161,7 @@ static void print_command_help(const CommandInfo *c, FILE *out)
     for (int i = 0; i < FLAGS; i++)
         if (flags[i].commands & (int)c->command)
             print_flag(&flags[i], out);
-    fprintf(out, "\nexample: %s\n", c->example);
+    fprintf(out, "\nexample: %s\nmore: man ninc-trainer\n", c->example);
 }
 
 static void print_help(FILE *out)

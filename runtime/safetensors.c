@@ -300,7 +300,7 @@ static const char *misfit(const Reader *r, const NamedTensor *t, char *why, size
     if (!same_shape(&t->shape, shape))
         snprintf(why, size, "has shape %s, the model needs %s", have, want);
     else if (!known || !known->to_float)
-        snprintf(why, size, "has dtype %s, F32, F64, F16 or BF16 is needed",
+        snprintf(why, size, "has dtype %s; F32, F64, F16 or BF16 is needed",
                  printable(dtype, have, sizeof have));
     else
         return NULL;

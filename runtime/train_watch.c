@@ -7,6 +7,9 @@
 /* A batch of so many images without a logit above zero is a dead network; fewer may be chance. */
 enum { DEAD_IMAGES = 16 };
 
+/* So small a learning rate moves no parameter to speak of in the steps that are looked at. */
+static const double TINY_LR = 1e-6;
+
 static void add_sums(Sums *w, const Metrics *m, double seconds)
 {
     w->loss += m->loss;
@@ -15,16 +18,17 @@ static void add_sums(Sums *w, const Metrics *m, double seconds)
     w->seconds += seconds;
 }
 
-static void warn_dead(Run *r, const char *seen)
+static void warn(Run *r, const char *seen, const char *advice)
 {
     if (r->state.warned_stall || r->unlearnable)
         return;
     log_clear(&r->log);
-    notice("not learning: %s; the network is probably dead: try another --seed, a smaller --lr or "
-           "another init in the model",
-           seen);
+    notice("not learning: %s; %s", seen, advice);
     r->state.warned_stall = true;
 }
+
+static const char dead[] = "the network is probably dead: try another --seed, a smaller --lr or "
+                           "another init in the model";
 
 static int write_interval(Run *r)
 {
@@ -79,7 +83,7 @@ static void check_zero_logits(Run *r, const Metrics *m)
     int batch = device_target(r->model, r->table)->train.batch;
     r->zero_images = m->all_logits_zero ? r->zero_images + m->images : 0;
     if (r->zero_images >= (batch > DEAD_IMAGES ? batch : DEAD_IMAGES))
-        warn_dead(r, "all logits of a whole batch were zero");
+        warn(r, "all logits of a whole batch were zero", dead);
 }
 
 int run_collect(Run *r)
@@ -101,20 +105,38 @@ int run_collect(Run *r)
     return 0;
 }
 
+/* What to try where so many steps did not help. A dead network's loss is at ln K; one far above has
+ * logits, and wrong ones. */
+static const char *stall_advice(const Run *r, bool far, char *out, size_t size)
+{
+    if (r->state.lr == 0)
+        return "--lr is 0, which leaves all parameters as they are: give a larger one";
+    if (r->state.lr < TINY_LR)
+        snprintf(out, size, "--lr is only %g: try a larger one", r->state.lr);
+    else if (far)
+        snprintf(out, size, "try another --lr (it is %g) or another init in the model",
+                 r->state.lr);
+    else
+        return dead;
+    return out;
+}
+
 /* A network whose last layer is a ReLU can start dead: all logits stay 0, the loss at ln K. */
 void run_check_stall(Run *r)
 {
-    char seen[160];
+    char seen[160], advice[128];
     double chance = log(r->model->classes), loss = mean(r->state.stall.loss, r->state.stall.images);
     double accuracy = mean((double)r->state.stall.correct, r->state.stall.images);
     r->state.stall = (Sums){0};
     if (!(loss >= 0.99 * chance) || !(accuracy <= 1.2 / r->model->classes))
         return;
+    bool far = loss > 1.2 * chance;
     snprintf(seen, sizeof seen,
-             "over the last %d steps the loss was no better than chance, "
-             "ln %d = %.4f (mean %.4f, accuracy %.4f)",
-             STALL_STEPS, r->model->classes, chance, loss, accuracy);
-    warn_dead(r, seen);
+             "over the last %d steps the loss was %s chance, ln %d = %.4f (mean %.4f, "
+             "accuracy %.4f)",
+             STALL_STEPS, far ? "above" : "no better than", r->model->classes, chance, loss,
+             accuracy);
+    warn(r, seen, stall_advice(r, far, advice, sizeof advice));
 }
 
 int run_log_interval(Run *r)

@@ -5,6 +5,7 @@
  *     image_tool show FILE                          width height channels, and x y of the center of
  *                                                   the pixels whose sum is at least 9/10 of the
  *                                                   largest, as parts of the width and height
+ *     image_tool png FILE OUT.png                   the same image as PNG
  *     image_tool agree LABELS.idx[.gz] PREDICT.json EVAL.json
  *                                                   whether predict's best classes of the first
  *                                                   images make eval's confusion */
@@ -89,6 +90,14 @@ static int show(const char *path)
     return 0;
 }
 
+static int to_png(const char *path, const char *out)
+{
+    Image image;
+    int status = image_read(path, &image) < 0 ? -1 : image_write_png(out, &image);
+    image_free(&image);
+    return status;
+}
+
 static int agree(const char *labels, const char *predicted, const char *evaluated)
 {
     json_error_t error;
@@ -129,6 +138,8 @@ int main(int argc, char **argv)
         status = dot(argv[2], atoi(argv[3]), atoi(argv[4]), atoi(argv[5]));
     else if (strcmp(what, "show") == 0 && argc == 3)
         status = show(argv[2]);
+    else if (strcmp(what, "png") == 0 && argc == 4)
+        status = to_png(argv[2], argv[3]);
     else if (strcmp(what, "agree") == 0 && argc == 5)
         status = agree(argv[2], argv[3], argv[4]);
     return status < 0 ? 1 : status;

@@ -162,7 +162,7 @@ expect "no tensors" 1 "is missing" train --init "$bad"
 sed 's/\.weight/.veight/' "$good" >"$bad"
 expect "a tensor of another name" 1 "is not in the model" train --init "$bad"
 sed 's/"F32"/"I32"/' "$good" >"$bad"
-expect "another dtype" 1 "dtype I32" train --init "$bad"
+expect "another dtype" 1 "dtype I32; F32, F64, F16 or BF16 is needed" train --init "$bad"
 (head -c -4 "$good" && bytes 0 0 192 127) >"$bad"
 for command in "train --init $bad --data $data" "train --init-partial $bad --data $data" \
     "eval --weights $bad --data $data" "predict --weights $bad $work/image.pgm" \

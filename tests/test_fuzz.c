@@ -268,28 +268,42 @@ static void make_ppm(void)
     image_free(&image);
 }
 
-static void make_jpeg(void)
+/* The image's bytes as pixels of `channels`, with the Exif data of a camera that was held upright.
+ */
+static void write_jpeg(const char *name, int channels)
 {
+    static const uint8_t exif[] = "Exif\0\0MM\0*\0\0\0\10\0\1\1\22\0\3\0\0\0\1\0\6\0\0\0\0\0";
     Image image = make_image();
     struct jpeg_compress_struct jpeg;
     struct jpeg_error_mgr errors;
-    FILE *f = fopen(at("image.jpg"), "wb");
+    FILE *f = fopen(at(name), "wb");
     jpeg.err = jpeg_std_error(&errors);
     jpeg_create_compress(&jpeg);
     jpeg_stdio_dest(&jpeg, f);
-    jpeg.image_width = (JDIMENSION)image.w;
+    jpeg.image_width = (JDIMENSION)(image.w * 3 / channels);
     jpeg.image_height = (JDIMENSION)image.h;
-    jpeg.input_components = 3;
-    jpeg.in_color_space = JCS_RGB;
+    jpeg.input_components = channels;
+    jpeg.in_color_space = channels == 3 ? JCS_RGB : JCS_CMYK;
     jpeg_set_defaults(&jpeg);
     jpeg_simple_progression(&jpeg);
     jpeg_start_compress(&jpeg, TRUE);
+    jpeg_write_marker(&jpeg, JPEG_APP0 + 1, exif, sizeof exif);
     for (JSAMPROW row = image.pixel; jpeg.next_scanline < jpeg.image_height; row += 3 * image.w)
         jpeg_write_scanlines(&jpeg, &row, 1);
     jpeg_finish_compress(&jpeg);
     jpeg_destroy_compress(&jpeg);
     ck_assert_int_eq(fclose(f), 0);
     image_free(&image);
+}
+
+static void make_jpeg(void)
+{
+    write_jpeg("image.jpg", 3);
+}
+
+static void make_cmyk(void)
+{
+    write_jpeg("cmyk.jpg", 4);
 }
 
 static int load_image(const char *name)
@@ -310,6 +324,11 @@ static int load_jpeg(void)
     return load_image("image.jpg");
 }
 
+static int load_cmyk(void)
+{
+    return load_image("cmyk.jpg");
+}
+
 static int load_ppm(void)
 {
     return load_image("image.ppm");
@@ -328,6 +347,7 @@ static const Subject subjects[] = {
     {"t10k-labels-idx1-ubyte.gz", make_gzipped, load_test},
     {"image.png", make_png, load_png},
     {"image.jpg", make_jpeg, load_jpeg},
+    {"cmyk.jpg", make_cmyk, load_cmyk},
     {"image.ppm", make_ppm, load_ppm},
 };
 

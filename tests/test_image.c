@@ -173,8 +173,11 @@ END_TEST
 
 /* ---- JPEG ---- */
 
-static Bytes make_jpeg(int c, bool progressive, const uint8_t *pixel)
+/* With the body of an Exif marker, if it has one. */
+static Bytes make_jpeg_with(Bytes exif, int c, bool progressive, const uint8_t *pixel)
 {
+    static const J_COLOR_SPACE colors[] = {JCS_UNKNOWN, JCS_GRAYSCALE, JCS_UNKNOWN, JCS_RGB,
+                                           JCS_CMYK};
     struct jpeg_compress_struct jpeg;
     struct jpeg_error_mgr errors;
     unsigned char *data = NULL;
@@ -185,12 +188,14 @@ static Bytes make_jpeg(int c, bool progressive, const uint8_t *pixel)
     jpeg.image_width = W;
     jpeg.image_height = H;
     jpeg.input_components = c;
-    jpeg.in_color_space = c == 1 ? JCS_GRAYSCALE : c == 3 ? JCS_RGB : JCS_CMYK;
+    jpeg.in_color_space = colors[c];
     jpeg_set_defaults(&jpeg);
     jpeg_set_quality(&jpeg, 100, TRUE);
     if (progressive)
         jpeg_simple_progression(&jpeg);
     jpeg_start_compress(&jpeg, TRUE);
+    if (exif.size > 0)
+        jpeg_write_marker(&jpeg, JPEG_APP0 + 1, exif.data, (unsigned)exif.size);
     for (int y = 0; y < H; y++) {
         JSAMPROW row = (JSAMPROW)pixel + y * W * c;
         jpeg_write_scanlines(&jpeg, &row, 1);
@@ -198,6 +203,11 @@ static Bytes make_jpeg(int c, bool progressive, const uint8_t *pixel)
     jpeg_finish_compress(&jpeg);
     jpeg_destroy_compress(&jpeg);
     return (Bytes){data, size};
+}
+
+static Bytes make_jpeg(int c, bool progressive, const uint8_t *pixel)
+{
+    return make_jpeg_with((Bytes){0}, c, progressive, pixel);
 }
 
 /* Colours that change slowly, as the chroma has half the resolution. */
@@ -217,10 +227,192 @@ START_TEST(test_jpeg)
             expect_pixels(c == 1 ? "gray" : "RGB", b, c, pixel, 4);
             free(b.data);
         }
-    fill_smooth(pixel, 4);
-    Bytes b = make_jpeg(4, false, pixel);
-    expect_refused(b, "the image is a JPEG of 4 channels; convert it to RGB");
+}
+END_TEST
+
+/* Without the mark that Adobe's programs make: the marker of 2 + 14 bytes is cut out. */
+static Bytes without_adobe(Bytes b)
+{
+    uint8_t *at = memmem(b.data, b.size,
+                         "\xff\xee\0\x0e"
+                         "Adobe",
+                         9);
+    ck_assert_ptr_nonnull(at);
+    memmove(at, at + 16, b.size - 16 - (size_t)(at - b.data));
+    b.size -= 16;
+    return b;
+}
+
+/* libjpeg marks CMYK as Adobe does, whose programs write 255 for no ink. */
+START_TEST(test_jpeg_cmyk)
+{
+    uint8_t cmyk[W * H * 4], marked[W * H * 3], plain[W * H * 3];
+    fill_smooth(cmyk, 4);
+    for (int i = 0; i < W * H * 3; i++) {
+        int ink = cmyk[i / 3 * 4 + i % 3], black = cmyk[i / 3 * 4 + 3];
+        marked[i] = (uint8_t)(ink * black / 255);
+        plain[i] = (uint8_t)((255 - ink) * (255 - black) / 255);
+    }
+    for (int progressive = 0; progressive < 2; progressive++) {
+        Bytes b = make_jpeg(4, progressive, cmyk);
+        expect_pixels("CMYK of Adobe", b, 3, marked, 4);
+        b = without_adobe(b);
+        expect_pixels("CMYK", b, 3, plain, 4);
+        free(b.data);
+    }
+}
+END_TEST
+
+START_TEST(test_jpeg_two_channels)
+{
+    uint8_t pixel[W * H * 2];
+    fill_smooth(pixel, 2);
+    Bytes b = make_jpeg(2, false, pixel);
+    expect_refused(b, "the image is a JPEG of 2 channels; convert it to RGB");
     free(b.data);
+}
+END_TEST
+
+/* ---- Exif ---- */
+
+typedef struct Exif {
+    bool little;
+    uint32_t directory, entries, tag, type, value;
+} Exif;
+
+static uint8_t *put_number(uint8_t *at, bool little, int count, uint32_t n)
+{
+    for (int i = 0; i < count; i++)
+        at[i] = (uint8_t)(n >> 8 * (little ? i : count - 1 - i));
+    return at + count;
+}
+
+/* The body of a marker: a directory of another tag and the one that is asked for. */
+static Bytes make_exif(Exif e, uint8_t out[64])
+{
+    bool little = e.little;
+    memcpy(out, "Exif\0", 6);
+    memcpy(out + 6, little ? "II" : "MM", 2);
+    uint8_t *at = put_number(out + 8, little, 2, 42);
+    at = put_number(at, little, 4, e.directory);
+    at = put_number(at, little, 2, e.entries);
+    for (int i = 0; i < 2; i++) {
+        at = put_number(at, little, 2, i == 0 ? 0x0100 : e.tag);
+        at = put_number(at, little, 2, e.type);
+        at = put_number(at, little, 4, 1);
+        at = put_number(at, little, 2, i == 0 ? 3 : e.value);
+        at = put_number(at, little, 2, 0);
+    }
+    return (Bytes){out, (size_t)(at - out)};
+}
+
+static void fill_letters(uint8_t *pixel, const char *letters)
+{
+    for (int i = 0; i < W * H; i++)
+        pixel[i] = (uint8_t)(40 + 12 * (letters[i] - 'a'));
+}
+
+/* The stored rows abcde, fghij, klmno, each pixel of a value of its own, are read as `letters`. */
+static void expect_letters(Bytes exif, int w, const char *letters)
+{
+    uint8_t pixel[W * H], want[W * H];
+    Image image;
+    fill_letters(pixel, "abcdefghijklmno");
+    fill_letters(want, letters);
+    Bytes b = make_jpeg_with(exif, 1, false, pixel);
+    ck_assert_int_eq(decode(b, &image), 0);
+    ck_assert_int_eq(image.w, w);
+    ck_assert_int_eq(image.h, W * H / w);
+    for (int i = 0; i < W * H; i++)
+        ck_assert_msg(abs(image.pixel[i] - want[i]) <= 4, "%s: pixel %d is %d, not %d", letters, i,
+                      image.pixel[i], want[i]);
+    image_free(&image);
+    free(b.data);
+}
+
+static const Exif orientation = {true, 8, 2, 0x0112, 3, 6};
+
+START_TEST(test_orientations)
+{
+    static const char *const wanted[] = {
+        "abcde"
+        "fghij"
+        "klmno",
+        "edcba"
+        "jihgf"
+        "onmlk",
+        "onmlk"
+        "jihgf"
+        "edcba",
+        "klmno"
+        "fghij"
+        "abcde",
+        "afk"
+        "bgl"
+        "chm"
+        "din"
+        "ejo",
+        "kfa"
+        "lgb"
+        "mhc"
+        "nid"
+        "oje",
+        "oje"
+        "nid"
+        "mhc"
+        "lgb"
+        "kfa",
+        "ejo"
+        "din"
+        "chm"
+        "bgl"
+        "afk",
+    };
+    uint8_t body[64];
+    for (uint32_t i = 1; i <= 8; i++)
+        for (int little = 0; little < 2; little++) {
+            Exif e = orientation;
+            e.little = little;
+            e.value = i;
+            expect_letters(make_exif(e, body), i < 5 ? W : H, wanted[i - 1]);
+        }
+}
+END_TEST
+
+START_TEST(test_orientation_of_colours)
+{
+    uint8_t pixel[W * H * 3], body[64];
+    Image image;
+    fill_smooth(pixel, 3);
+    Bytes b = make_jpeg_with(make_exif(orientation, body), 3, false, pixel);
+    ck_assert_int_eq(decode(b, &image), 0);
+    ck_assert(image.w == H && image.h == W && image.c == 3);
+    for (int i = 0; i < W * H * 3; i++) /* fill_smooth's columns are the rows now */
+        ck_assert_int_le(abs(image.pixel[i] - (100 + 2 * (i / 3 / H) + 30 * (i % 3))), 4);
+    image_free(&image);
+    free(b.data);
+}
+END_TEST
+
+/* What says nothing sound about the orientation leaves the picture as it is stored. */
+START_TEST(test_bad_exif)
+{
+    static const Exif bad[] = {
+        {true, 8, 2, 0x0112, 3, 0},          {true, 8, 2, 0x0112, 3, 9},
+        {false, 8, 2, 0x0112, 3, 0x0600},    {true, 8, 2, 0x0113, 3, 6},
+        {true, 8, 2, 0x0112, 2, 6},          {true, 8, 1, 0x0112, 3, 6},
+        {true, 8, 0, 0x0112, 3, 6},          {true, 8, 65535, 0x0113, 3, 6},
+        {true, 33, 2, 0x0112, 3, 6},         {true, 34, 2, 0x0112, 3, 6},
+        {true, 0xffffffff, 2, 0x0112, 3, 6}, {false, 0x80000000, 2, 0x0112, 3, 6},
+    };
+    uint8_t body[64];
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        expect_letters(make_exif(bad[i], body), W, "abcdefghijklmno");
+    Bytes whole = make_exif(orientation, body);
+    for (size_t size = 1; size <= whole.size - 3; size++) /* without a byte of the value */
+        expect_letters((Bytes){body, size}, W, "abcdefghijklmno");
+    body[0] = 'X'; /* as XMP, which is in markers of the same number */
+    expect_letters(whole, W, "abcdefghijklmno");
 }
 END_TEST
 
@@ -261,9 +453,9 @@ START_TEST(test_bad_pnm)
 {
     expect_refused(LITERAL("P5 2 2 255\n\1\2\3"), "the image is truncated: 2 x 2 pixels need");
     expect_refused(LITERAL("P2 2 2 255\n1 2 3"), "the image is truncated");
-    expect_refused(LITERAL("P2 2 1 9\n10 1"), "its pixels is over 9");
+    expect_refused(LITERAL("P2 2 1 9\n10 1"), "a pixel is over 9");
     expect_refused(LITERAL("P5 2 1 9\n\1\12"), "a pixel is over 9");
-    expect_refused(LITERAL("P2 2 1 9\n1 x"), "its pixels is no number");
+    expect_refused(LITERAL("P2 2 1 9\n1 x"), "a pixel is no number");
     expect_refused(LITERAL("P5 2 2 0\n1234"), "its largest value is 0");
     expect_refused(LITERAL("P5 2 2 65536\n1234"), "its largest value is over 65535");
     expect_refused(LITERAL("P5 0 2 255\n1234"), "an image of 0 x 2 pixels");
@@ -318,10 +510,12 @@ START_TEST(test_damaged)
     png = make_png((Kind){PNG_COLOR_TYPE_PALETTE, 8, 0}, pixel);
     damage(png, png.size);
     /* Without its last two bytes, the mark of the end, a JPEG has all of its pixels. */
-    for (int progressive = 0; progressive < 2; progressive++) {
-        Bytes jpeg = make_jpeg(3, progressive, pixel);
-        damage(jpeg, jpeg.size - 2);
-    }
+    uint8_t body[64];
+    for (int c = 3; c <= 4; c++)
+        for (int progressive = 0; progressive < 2; progressive++) {
+            Bytes jpeg = make_jpeg_with(make_exif(orientation, body), c, progressive, pixel);
+            damage(jpeg, jpeg.size - 2);
+        }
     static const char pnm[] = "P6 # six\n2 2\n255\nabcdefghijkl";
     Bytes b = {memcpy(xmalloc(sizeof pnm), pnm, sizeof pnm), sizeof pnm - 1};
     damage(b, b.size);
@@ -430,6 +624,11 @@ int main(void)
     tcase_add_test(formats, test_png_other_depths);
     tcase_add_test(formats, test_png_written);
     tcase_add_test(formats, test_jpeg);
+    tcase_add_test(formats, test_jpeg_cmyk);
+    tcase_add_test(formats, test_jpeg_two_channels);
+    tcase_add_test(formats, test_orientations);
+    tcase_add_test(formats, test_orientation_of_colours);
+    tcase_add_test(formats, test_bad_exif);
     tcase_add_test(formats, test_pnm);
     tcase_add_test(formats, test_bad_pnm);
     tcase_add_test(formats, test_damaged);

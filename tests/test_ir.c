@@ -1,6 +1,10 @@
 /* The IR: types, graph edits, what is asked of a graph, and memory. */
 #include "planned_ir.h"
 
+#include <errno.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 static const Loc nowhere;
 
 /* Read by AddressSanitizer, where the tests are built with it: an allocation that it refuses comes
@@ -25,6 +29,30 @@ START_TEST(what_would_end_the_program_comes_back)
         xmalloc(SIZE_MAX / 2);
     ck_assert_ptr_nonnull(strstr(rescue.text, "out of memory"));
     ck_assert_ptr_eq(rescue_set(NULL), &rescue);
+}
+END_TEST
+
+/* Else the program ends, with its own name before the reason: trainers have this code too. */
+START_TEST(what_ends_the_program_is_told_by_its_name)
+{
+    char line[256] = "", wanted[64];
+    int ends[2], status;
+    ck_assert_int_eq(pipe(ends), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        dup2(ends[1], STDERR_FILENO);
+        xmalloc(SIZE_MAX / 2);
+        _exit(0);
+    }
+    close(ends[1]);
+    FILE *said = fdopen(ends[0], "r");
+    snprintf(wanted, sizeof wanted, "%s: error: out of memory", program_invocation_short_name);
+    while (fgets(line, sizeof line, said)) /* AddressSanitizer may have spoken before */
+        ;
+    fclose(said);
+    waitpid(child, &status, 0);
+    ck_assert_msg(strncmp(line, wanted, strlen(wanted)) == 0, "%s", line);
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 1);
 }
 END_TEST
 
@@ -450,6 +478,7 @@ static TCase *rest_case(void)
     tcase_add_test(tests, doubles_are_printed_shortest);
     tcase_add_test(tests, twenty_diagnostics_are_kept);
     tcase_add_test(tests, what_would_end_the_program_comes_back);
+    tcase_add_test(tests, what_ends_the_program_is_told_by_its_name);
     return tests;
 }
 

@@ -308,6 +308,30 @@ example() {
         ! "$work/classify-$2" "$work/none" <"$work/image" 2>"$work/said" &&
         grep -q "cannot read $work/none" "$work/said"
 }
+
+# What README says to set, and what ninc says: both where the library is, given relatively.
+said_paths() {
+    case $NINC in
+    /*) ;;
+    *) NINC=$PWD/$NINC ;;
+    esac
+    sed -n 's/^    \$ export PKG_CONFIG_PATH=//p' README.md >"$work/said_by_readme"
+    local model=$PWD/models/nin_fashion.yaml
+    (
+        cd "$work" && "$NINC" --emit=library -o nin_fashion_library "$model" 2>said &&
+            sed -n 's/.*PKG_CONFIG_PATH=\([^ ]*\) .*/\1/p' said >said_by_ninc
+    )
+}
+
+# from_elsewhere FILE: with the path in FILE the example is a program that runs from any directory.
+from_elsewhere() {
+    (
+        cd "$work" && eval "export PKG_CONFIG_PATH=$(cat "$1")" &&
+            eval "$compiler $sanitize -o elsewhere classify.c" \
+                "$(pkg-config --cflags --libs nin_fashion)"
+    ) || return 1
+    (cd / && "$work/elsewhere" "$work/fashion.safetensors" <"$work/image") | grep -x 'class [0-9]'
+}
 fashion() {
     "$NINC" -q --emit=library -o "$work/fashion" models/nin_fashion.yaml &&
         "$NINC" -q --target=cpu -o "$work/trainer" models/nin_fashion.yaml >/dev/null &&
@@ -319,6 +343,10 @@ if command -v pkg-config >/dev/null; then
     check "README's example, as C" example "$compiler -std=c11 $warnings" c
     check_with "${CXX:-g++}" "README's example, as C++" example \
         "${CXX:-g++} -std=c++11 -Wall -Wextra" cc
+    check "a library in a relative directory" said_paths
+    check "README's example, from another directory" from_elsewhere "$work/said_by_readme"
+    check "what ninc says to go on with, from another directory" from_elsewhere \
+        "$work/said_by_ninc"
 else
     skip "README's example" "there is no pkg-config"
 fi

@@ -74,6 +74,13 @@ inverted() {
 }
 check "--invert makes black of white; the first of equal classes comes first" inverted
 
+if python=$(python_with PIL numpy); then
+    check "JPEG files as Pillow turns and converts them" "$python" tests/check_jpeg.py \
+        "$image_tool" "$work"
+else
+    skip "JPEG files as Pillow turns and converts them" "no Python with PIL and numpy; make python"
+fi
+
 top_one() {
     run 0 "${spot_predict[@]}" --top 1 "$work/red.ppm" && has "$work/out" "red.ppm: bright 0.99" &&
         ! grep -q dark "$work/out"

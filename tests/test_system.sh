@@ -48,14 +48,34 @@ fits() {
 
 commands=$(sed -n 's/^trainer|\([^|]*\)||.*/\1/p' "$table")
 check "trainer has commands" grep -qx train <<<"$commands"
-check "ninc --help fits a screen" fits 80 40 "$NINC" --help
+# A small terminal has 80 columns of 24 lines, and the last is the prompt's. The commands of more
+# than 20 options, ninc and trainer train, have a line for each and are allowed 40.
+check "ninc --help fits 80 x 40" fits 80 40 "$NINC" --help
 check "ninc --help has examples" grep -q '^Examples:' "$work/help"
-check "trainer --help fits a screen" fits 100 40 "$trainer" --help
+check "ninc --usage fits a small screen" fits 80 23 "$NINC" --usage
+check "trainer --help fits a small screen" fits 80 23 "$trainer" --help
 check "trainer --help has examples" grep -q '^examples:' "$work/help"
 for command in $commands; do
-    check "trainer $command --help fits a screen" fits 100 48 "$trainer" "$command" --help
+    lines=23
+    [ "$command" != train ] || lines=40
+    check "trainer $command --help fits 80 x $lines" fits 80 $lines "$trainer" "$command" --help
     check "trainer $command --help has an example" grep -q '^example: trainer' "$work/help"
 done
+# line_an_option COMMAND...: none of them is folded.
+line_an_option() {
+    "$@" --help >"$work/help" && [ "$(grep -c '^ *-.*  [^ ]' "$work/help")" -gt 1 ] &&
+        ! grep '^      *[^ -]' "$work/help" && ! grep -x ' *-[^ ]*' "$work/help"
+}
+check "ninc --help has a line an option" line_an_option "$NINC"
+for command in $commands; do
+    check "trainer $command --help has a line an option" line_an_option "$trainer" "$command"
+done
+
+# Nothing reads the runtime's debugging information in a trainer but reports of the sanitizers.
+no_debugging() {
+    ! readelf -SW "$trainer" | grep debug_info && nm "$trainer" | grep -q ' T main$'
+}
+[ "$BUILD" != build ] || check "a trainer is linked without debugging information" no_debugging
 
 same_version() {
     diff <("$NINC" --version) <("$trainer" --version | sed 's/trainer (ninc)/ninc/')
@@ -102,6 +122,20 @@ lint() {
 for page in "${pages[@]}"; do
     check_with mandoc "mandoc: $page" lint "$page"
 done
+
+# On a terminal of 80 columns no line is broken, and an example's `\` at the end of a line, which roff
+# would take for itself, is there.
+formats() {
+    MANWIDTH=80 MANPAGER=cat LC_ALL=C man -l "$1" 2>"$work/lint" | col -bx >"$work/page"
+    [ ! -s "$work/lint" ] && grep -q '^EXAMPLES\|^EXIT STATUS' "$work/page" || return 1
+    awk 'length > 80 { print "too long: " $0; bad = 1 } END { exit bad }' "$work/page" &&
+        ! grep -n '[^e]\\$' "$1" &&
+        [ "$(grep -c '\\e$' "$1")" -eq "$(grep -c '\\$' "$work/page")" ]
+}
+for page in "${pages[@]}"; do
+    check_with man "80 columns: $page" formats "$page"
+done
+check "an example of ninc-trainer(1) has two lines" grep -q '\\e$' runtime/ninc-trainer.1
 
 # Every environment variable that we read stands in a man page.
 environment() {

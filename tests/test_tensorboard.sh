@@ -248,4 +248,51 @@ dead_is_said_once() {
 }
 check "a dead network is told once" dead_is_said_once
 
+# ---- a loss that stays at chance or above ----
+
+# Equal images of two classes: one layer's logits say nothing, and its init how far from ln 2 they
+# are.
+make_line() {
+    cat >"$work/line.yaml" <<'END'
+model: line
+input: {dataset: idx, classes: 2, shape: [1, 4, 4]}
+layers:
+  - conv2d: {name: conv, out_channels: 2, kernel_size: 4}
+  - flatten
+loss: cross_entropy
+optimizer: {sgd: {lr: 0.00001}}
+train: {batch_size: 16, epochs: 125, init: {normal: {std: 3}}}
+END
+    mkdir -p "$work/line_data"
+    local split
+    for split in train t10k; do
+        { bytes 0 0 8 3 0 0 0 64 0 0 0 4 0 0 0 4; head -c 1024 /dev/zero | tr '\0' '\200'; } \
+            >"$work/line_data/$split-images-idx3-ubyte"
+        { bytes 0 0 8 1 0 0 0 64; for _ in {1..32}; do printf '\0\1'; done; } \
+            >"$work/line_data/$split-labels-idx1-ubyte"
+    done
+    "$NINC" -q -O0 --target=cpu -o "$work/far" "$work/line.yaml" &&
+        sed 's/std: 3/std: 0.001/' "$work/line.yaml" >"$work/near.yaml" &&
+        "$NINC" -q -O0 --target=cpu -o "$work/near" "$work/near.yaml"
+}
+# advises MODEL SEEN ADVICE OPTION...
+advises() {
+    local model=$1 seen=$2 advice=$3
+    shift 3
+    says 0 "not learning: over the last 500 steps the loss was $seen chance, ln 2 = 0.6931" \
+        "$work/$model/trainer" train --device cpu --data "$work/line_data" --no-eval \
+        --max-steps 500 --no-progress "$@" && grep -q "accuracy 0.5000); $advice" "$work/stderr"
+}
+if make_line >"$work/output" 2>&1; then
+    check "a loss at chance: a dead network" advises near "no better than" \
+        "the network is probably dead: try another --seed, a smaller --lr"
+    check "a loss above chance: another --lr" advises far above \
+        "try another --lr (it is 1e-05) or another init"
+    check "a tiny --lr is told" advises far above "--lr is only 1e-09: try a larger one" --lr 1e-9
+    check "--lr 0 is told" advises near "no better than" \
+        "--lr is 0, which leaves all parameters as they are: give a larger one" --lr 0
+else
+    fail "the line's models" "$work/output"
+fi
+
 finish
