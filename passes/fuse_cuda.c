@@ -61,13 +61,19 @@ static void mark_gradient(Fuser *f, Node *n)
     }
 }
 
-/* Marks the nodes of the head: from the mean over the last map to its gradient. */
+static bool reads_logits(Op op)
+{
+    return op == OP_CROSS_ENTROPY || op == OP_CORRECT || op == OP_CROSS_ENTROPY_GRAD;
+}
+
+/* Marks the nodes of the head: from the mean over the last map to its gradient. None where a row of
+ * logits is too long. */
 static void mark_head(Fuser *f)
 {
     Graph *g = f->g;
     for (int i = 0; i < g->node_count; i++) {
         Node *n = g->node[i];
-        if (n->op != OP_CROSS_ENTROPY && n->op != OP_CORRECT && n->op != OP_CROSS_ENTROPY_GRAD)
+        if (!reads_logits(n->op) || !cost_head_fits(g, n->in[0], &f->head_note))
             continue;
         Node *logits = n->in[0], *from;
         f->claimed[n->id] = true;
@@ -363,5 +369,5 @@ void fuse_cuda_node(Fuser *f, Node *n)
     else if (is_elementwise(f->g, n))
         fuse_elementwise(f, n);
     else
-        fuse_alone(f, n, KERNEL_GENERIC);
+        fuse_alone(f, n, KERNEL_GENERIC)->note = n->op == OP_CROSS_ENTROPY ? f->head_note : NULL;
 }

@@ -130,3 +130,18 @@ optimizer: {sgd: {lr: 0.1}}
 train: {batch_size: 16, epochs: 1}
 END
 }
+
+# classes_network N: one pixel that is one of N classes.
+classes_network() {
+    cat <<END
+model: classes
+input: {dataset: idx, classes: $1, data_shape: [1, 1, 1], shape: [1, 1, 1]}
+layers:
+  - conv2d: {name: a, out_channels: $1, kernel_size: 1}
+  - gap
+  - flatten
+loss: cross_entropy
+optimizer: {sgd: {lr: 0.1}}
+train: {batch_size: 1, epochs: 1}
+END
+}

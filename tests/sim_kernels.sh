@@ -52,6 +52,17 @@ if [ -z "${QUICK:-}" ]; then
     check "simulated nin_cifar10 bf16 -O0" simulated 0 bf16 "${reduced_cifar10[@]}"
 fi
 
+# too_many_classes CLASSES: a row of logits is too long for the head's shared memory.
+too_many_classes() {
+    classes_network "$1" >"$work/classes.yaml"
+    rm -rf "$work/sim"
+    "$NINC" -q --target=cuda -o "$work/sim" "$work/classes.yaml" &&
+        "$work/sim/trainer" verify --device sim --seed "$first" >"$work/verify" 2>&1 &&
+        [ "$(grep -c '^ok .* cross_entropy$' "$work/verify")" -eq 2 ]
+}
+[ -n "${QUICK:-}" ] ||
+    check "simulated head of too many classes" too_many_classes 14337
+
 # At least this many convolutions of drawn shapes.
 wanted=40
 [ -z "${QUICK:-}" ] || wanted=6

@@ -3,6 +3,7 @@
 # cannot break it, each target has its artefacts, and the same input gives the same trainer. IR text
 # from a user that no program can be made of is a diagnostic.
 . tests/lib.sh
+. tests/draw.sh
 
 # clean COMPILER MODEL LEVEL [PRECISION [FLAG...]]: MODEL.c and plan.c without a warning.
 clean() {
@@ -106,6 +107,30 @@ for model in models/*.yaml; do
         check "all CUDA kernels of ${model##*/} $precision are fast" fast_cuda "$model" $precision
     done
 done
+
+# head_of CLASSES PRECISION fused|alone: whether the end of the network is one kernel, whose row of
+# logits every GPU of the precision has shared memory for.
+head_of() {
+    classes_network "$1" >"$work/classes.yaml"
+    "$NINC" --target=cuda --precision="$2" --emit=summary -v "$work/classes.yaml" \
+        >"$work/classes" || return 1
+    if [ "$3" = fused ]; then
+        [ "$(grep -cE '^(eval_)?head +head ' "$work/classes")" -eq 2 ]
+    else
+        [ "$(grep -A1 -E '^(eval_)?cross_entropy +generic ' "$work/classes" |
+            grep -c "^  not fused: $1 classes need [0-9]* KB of shared memory, ")" -eq 2 ]
+    fi
+}
+
+while read -r precision classes; do
+    check "head of $classes classes $precision" head_of "$classes" $precision fused
+    check "head of one class more $precision" head_of $((classes + 1)) $precision alone
+done <<'END'
+fp32 14336
+tf32 23296
+bf16 23296
+END
+check "head of the most classes" head_of 65536 bf16 alone
 
 # Names that become one identifier, that C or the kernel library has, or that start with a digit.
 cat >"$work/names.yaml" <<'END'
