@@ -132,6 +132,39 @@ bf16 23296
 END
 check "head of the most classes" head_of 65536 bf16 alone
 
+# few_arguments LAYERS PRECISION: no kernel of so many convolutions has more than 4 KB of arguments
+# (CUDA before 12.1 takes no more), 8 bytes each; and all filters are cast.
+few_arguments() {
+    local i
+    {
+        echo "model: deep"
+        echo "input: {dataset: idx, classes: 2, data_shape: [2, 1, 1], shape: [2, 1, 1]}"
+        echo "layers:"
+        for ((i = 1; i <= $1; i++)); do
+            echo "  - conv2d: {name: c$i, out_channels: 2, kernel_size: 1}"
+        done
+        echo "  - flatten"
+        echo "loss: cross_entropy"
+        echo "optimizer: {adam: {lr: 0.001}}"
+        echo "train: {batch_size: 1, epochs: 1}"
+    } >"$work/deep.yaml"
+    "$NINC" --target=cuda --precision="$2" --emit=ir "$work/deep.yaml" >"$work/deep.ir" || return 1
+    # A kernel's lists end where its nodes begin.
+    awk -v bytes=4096 '
+        /^ *kernel / { name = $2; list = ""; heading = 1 }
+        heading { list = list $0 }
+        heading && /{$/ {
+            heading = 0
+            sub(/.*\] \(/, "", list)
+            sub(/\) -> \(/, ", ", list)
+            if (8 * split(list, argument, ",") > bytes) { print name, "has too many"; bad = 1 }
+        }
+        END { exit bad }' "$work/deep.ir" || return 1
+    [ "$2" != bf16 ] || [ "$(grep -c '= cast @c' "$work/deep.ir")" -ge $((2 * $1)) ]
+}
+check "few arguments a kernel of 300 convolutions" few_arguments 300 fp32
+check "few arguments a kernel of 300 convolutions bf16" few_arguments 300 bf16
+
 # Names that become one identifier, that C or the kernel library has, or that start with a digit.
 cat >"$work/names.yaml" <<'END'
 model: int.main
