@@ -74,6 +74,7 @@ for ((number = first; drawn < wanted; number++)); do
     drawn=$((drawn + 3 * $(grep -c mlpconv "$work/drawn.yaml")))
     drawn=$((drawn + $(grep -c conv2d "$work/drawn.yaml")))
     for precision in $precisions; do
+        drawn_network $number $precision >"$work/drawn.yaml"
         check "simulated drawn network $number $precision -O2" \
             simulated 2 $precision "$work/drawn.yaml"
         check "simulated drawn network $number $precision -O0" \
