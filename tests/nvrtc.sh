@@ -1,8 +1,8 @@
 #!/bin/bash
 # Every CUDA kernel of every model, in each precision, compiled by NVRTC for each kind of GPU: no
-# spills, no stack, shared memory and registers within the GPU's, no warnings. Prints a table of what
-# the kernels use at the end. $TARGETS: other architectures; $NVRTC_OUT: a file for the long tables,
-# one an architecture.
+# spills, no stack, shared memory and registers within the GPU's, no warnings. Prints a table of
+# what the kernels use at the end. $TARGETS: other architectures; $NVRTC_OUT: a file for the long
+# tables, one an architecture.
 # shellcheck source=tests/lib.sh
 . tests/lib.sh
 
