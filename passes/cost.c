@@ -116,3 +116,28 @@ bool cost_backward_pays(const Graph *g, const BackwardBlock *b, const char **not
     *note = say(g->module->pool, fused < alone, fused, alone);
     return fused < alone;
 }
+
+/* Bytes that a block of any kernel may ask for on the least device of the graph's precision. */
+static int graph_limit(const Graph *g)
+{
+    int least = shared_limit(DT_BF16, MATH_FP32);
+    for (int i = 0; i < g->node_count; i++) {
+        const Node *n = g->node[i];
+        int limit = n->op == OP_CONV2D ? shared_limit(n->in[0]->tensor.dtype, n->math) : least;
+        least = limit < least ? limit : least;
+    }
+    return least;
+}
+
+bool cost_head_fits(const Graph *g, const Node *logits, const char **note)
+{
+    int limit = graph_limit(g);
+    int64_t needs = schedule_head_shared(logits);
+    if (needs <= limit)
+        return true;
+    *note = pool_format(g->module->pool,
+                        "not fused: %d classes need %lld KB of shared memory, %d KB are there",
+                        logits->tensor.shape.dim[1], (long long)ceil_div(needs, 1024),
+                        limit / 1024);
+    return false;
+}

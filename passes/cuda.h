@@ -28,6 +28,8 @@ typedef struct BackwardBlock {
  * pool, says why or why not. */
 bool cost_forward_pays(const Graph *g, const Block *b, const char **note);
 bool cost_backward_pays(const Graph *g, const BackwardBlock *b, const char **note);
+/* Whether a row of logits fits the shared memory of the head's kernel; *note: why not. */
+bool cost_head_fits(const Graph *g, const Node *logits, const char **note);
 
 /* ---- schedule_cuda.c ---- */
 
@@ -36,6 +38,8 @@ bool cost_backward_pays(const Graph *g, const BackwardBlock *b, const char **not
 int schedule_block_forward(DType dtype, Math math, int channels, Schedule *out, int *least);
 int schedule_block_backward(DType dtype, Math math, int channels, int steps, Schedule *out,
                             int *least);
+/* Bytes of shared memory of a block of the head. */
+int64_t schedule_head_shared(const Node *logits);
 void schedule_cuda_graph(Graph *g);
 
 /* ---- layout_cuda.c ---- */

@@ -9,6 +9,7 @@ typedef struct Fuser {
     Pool *pool;
     int level;         /* 0: each node alone; 1: an op with its epilogue; 2: mlpconv blocks */
     int pools;         /* pools named so far */
+    const char *head_note; /* CUDA: why the head is not one kernel; NULL where it is */
     bool *claimed;     /* by id: CPU: convolutions whose weight gradient has found its kernel;
                           CUDA: nodes of the head */
     Kernel **backward; /* by id: CPU: of a convolution: the kernel of its parameters' gradients;

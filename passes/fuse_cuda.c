@@ -5,8 +5,9 @@
 
 #include <string.h>
 
-/* Parameters an update kernel, so that its arguments stay below 4 KB. */
-enum { MAX_UPDATED = 64 };
+/* Parameters an update kernel and filters a kernel of casts, so that its arguments stay below 4 KB:
+ * what CUDA before 12.1 allows. */
+enum { MAX_UPDATED = 64, MAX_CASTS = 240 };
 
 /* ---- users ---- */
 
@@ -61,13 +62,19 @@ static void mark_gradient(Fuser *f, Node *n)
     }
 }
 
-/* Marks the nodes of the head: from the mean over the last map to its gradient. */
+static bool reads_logits(Op op)
+{
+    return op == OP_CROSS_ENTROPY || op == OP_CORRECT || op == OP_CROSS_ENTROPY_GRAD;
+}
+
+/* Marks the nodes of the head: from the mean over the last map to its gradient. None where a row of
+ * logits is too long. */
 static void mark_head(Fuser *f)
 {
     Graph *g = f->g;
     for (int i = 0; i < g->node_count; i++) {
         Node *n = g->node[i];
-        if (n->op != OP_CROSS_ENTROPY && n->op != OP_CORRECT && n->op != OP_CROSS_ENTROPY_GRAD)
+        if (!reads_logits(n->op) || !cost_head_fits(g, n->in[0], &f->head_note))
             continue;
         Node *logits = n->in[0], *from;
         f->claimed[n->id] = true;
@@ -335,6 +342,18 @@ static void fuse_optimizer(Fuser *f, Node *n)
     fuse_take(k, n);
 }
 
+/* The cast of a filter, two arguments. */
+static void fuse_cast(Fuser *f, Node *n)
+{
+    Kernel *last = NULL;
+    for (int i = 0; i < f->g->kernel_count; i++)
+        if (f->g->kernel[i]->class == KERNEL_FILTER)
+            last = f->g->kernel[i];
+    if (!last || last->node_count == MAX_CASTS)
+        last = fuse_kernel(f, "filters", KERNEL_FILTER, PHASE_BEFORE);
+    fuse_take(last, n);
+}
+
 void fuse_cuda_node(Fuser *f, Node *n)
 {
     Phase phase = fuse_phase(f->g, n);
@@ -345,7 +364,7 @@ void fuse_cuda_node(Fuser *f, Node *n)
     else if (n->op == OP_NORMALIZE || n->op == OP_RESIZE)
         fuse_take(fuse_kernel(f, "image", KERNEL_IMAGE, PHASE_CHUNK), n);
     else if (n->op == OP_CAST && n->in[0]->op == OP_STATE)
-        fuse_take(fuse_the_kernel(f, "filters", KERNEL_FILTER, PHASE_BEFORE), n);
+        fuse_cast(f, n);
     else if (n->op == OP_MEAN_VALID || n->op == OP_COUNT_VALID)
         fuse_take(fuse_the_kernel(f, "metrics", KERNEL_METRICS, PHASE_AFTER), n);
     else if (phase == PHASE_AFTER && fuse_is_optimizer(n))
@@ -363,5 +382,5 @@ void fuse_cuda_node(Fuser *f, Node *n)
     else if (is_elementwise(f->g, n))
         fuse_elementwise(f, n);
     else
-        fuse_alone(f, n, KERNEL_GENERIC);
+        fuse_alone(f, n, KERNEL_GENERIC)->note = n->op == OP_CROSS_ENTROPY ? f->head_note : NULL;
 }

@@ -57,13 +57,19 @@ static int64_t filter_blocks(const CudaGraph *c, const Kernel *k)
     return blocks;
 }
 
+int64_t schedule_head_shared(const Node *logits)
+{
+    int64_t classes = logits->tensor.shape.dim[1];
+    return NINC_HEAD_SHARED(classes, THREADS);
+}
+
 static void schedule_head(const Graph *g, Kernel *k)
 {
-    int classes = 1;
+    int64_t shared = 0;
     for (int i = 0; i < k->node_count; i++)
         if (k->node[i]->op == OP_FLATTEN)
-            classes = k->node[i]->tensor.shape.dim[1];
-    schedule_blocks(k, g->batch, NINC_HEAD_SHARED(classes, THREADS));
+            shared = schedule_head_shared(k->node[i]);
+    schedule_blocks(k, g->batch, (int)shared);
 }
 
 /* ---- convolutions ---- */

@@ -40,11 +40,15 @@ channels() {
     [ $picked -ge 1 ] && [ $picked -le "$high" ] || picked=$high
 }
 
-# drawn_network N: a network of four to six convolutions on a small ragged map. A convolution has 1
-# to 200 channels, a kernel of 1 to 11, stride 1 to 4; wide kernels have few channels, so that a
-# simulated step takes seconds.
+# drawn_network N [bf16]: a network of four to six convolutions on a small ragged map. A convolution
+# has 1 to 200 channels, a kernel of 1 to 11, stride 1 to 4; wide kernels have few channels, so that
+# a simulated step takes seconds. bf16: those within a block have 8 at least. What lies between two
+# of them is rounded to 8 bits; where it is a sum or a product of a few values that cancel, that
+# alone moves the result by more than the bound for kernels, which is right for averages over many.
 drawn_network() {
     seed "$1"
+    local least=1
+    [ "${2:-}" != bf16 ] || least=8
     local i h w c kernel_h kernel_w most stride padding layers
     pick 1 1 3 4
     c=$picked
@@ -79,6 +83,7 @@ drawn_network() {
             local list="" j
             for j in 1 2 3; do
                 channels $most
+                [ $picked -ge $least ] || picked=$least
                 list="$list${list:+, }$picked"
             done
             echo "  - mlpconv: {name: layer.$i, out_channels: [$list], $keys}"
@@ -128,5 +133,20 @@ layers:
 loss: cross_entropy
 optimizer: {sgd: {lr: 0.1}}
 train: {batch_size: 16, epochs: 1}
+END
+}
+
+# classes_network N: one pixel that is one of N classes.
+classes_network() {
+    cat <<END
+model: classes
+input: {dataset: idx, classes: $1, data_shape: [1, 1, 1], shape: [1, 1, 1]}
+layers:
+  - conv2d: {name: a, out_channels: $1, kernel_size: 1}
+  - gap
+  - flatten
+loss: cross_entropy
+optimizer: {sgd: {lr: 0.1}}
+train: {batch_size: 1, epochs: 1}
 END
 }

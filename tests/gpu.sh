@@ -77,6 +77,7 @@ for number in 1 2 3 4 5 6 7 8 9 10; do
     drawn_network $number >"$work/drawn.yaml"
     grep -q 'does not fit' <("$NINC" --check "$work/drawn.yaml" 2>&1) && continue
     for precision in fp32 tf32 bf16; do
+        drawn_network $number $precision >"$work/drawn.yaml"
         in_time "kernels of drawn network $number $precision -O2" \
             verified 2 $precision "$work/drawn.yaml"
     done

@@ -31,6 +31,19 @@ bf16_everywhere() {
     verified_everywhere "$@"
 }
 
+# has_narrow_blocks PRECISION: whether a block of a drawn network has fewer than 8 channels within.
+has_narrow_blocks() {
+    local number
+    for number in 1 2 3 4 5 6 7 8 9 10; do
+        drawn_network $number "$1"
+    done | grep mlpconv | grep -qE 'out_channels: \[([0-9]+, )*[1-7][],]'
+}
+no_narrow_blocks() {
+    ! has_narrow_blocks "$1"
+}
+check "blocks of a few channels are drawn" has_narrow_blocks fp32
+check "no blocks of a few channels are drawn for bf16" no_narrow_blocks bf16
+
 wanted=6
 [ -z "${QUICK:-}" ] || wanted=1
 drawn=0
@@ -39,12 +52,13 @@ for ((seed = 1; seed <= 3 * wanted && drawn < wanted; seed++)); do
     # A window may be too large for what the layers before it left.
     grep -q 'does not fit' <("$NINC" --check "$work/drawn.yaml" 2>&1) && continue
     drawn=$((drawn + 1))
+    drawn_network $seed bf16 >"$work/bf16.yaml"
     for level in 0 2; do
         check "kernels of drawn network $seed -O$level" \
             verified_everywhere "$work/drawn.yaml" $level
         [ $level = 0 ] && [ $drawn -gt 2 ] ||
             check "kernels of drawn network $seed bf16 -O$level" \
-                bf16_everywhere "$work/drawn.yaml" $level
+                bf16_everywhere "$work/bf16.yaml" $level
     done
 done
 check "$wanted networks drawn" [ $drawn -eq $wanted ]

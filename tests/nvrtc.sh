@@ -1,7 +1,8 @@
 #!/bin/bash
 # Every CUDA kernel of every model, in each precision, compiled by NVRTC for each kind of GPU: no
-# spills, no stack, shared memory and registers within the GPU's, no warnings. Prints the tables of
-# what the kernels use. $TARGETS: other architectures; $NVRTC_OUT: a file for the tables.
+# spills, no stack, shared memory and registers within the GPU's, no warnings. Prints a table of
+# what the kernels use at the end. $TARGETS: other architectures; $NVRTC_OUT: a file for the long
+# tables, one an architecture.
 # shellcheck source=tests/lib.sh
 . tests/lib.sh
 
@@ -50,6 +51,44 @@ for model in models/*.yaml; do
     all_targets "$name tf32" "$targets" --precision=tf32 "$model"
     all_targets "$name bf16" "$targets" --precision=bf16 "$model"
 done
+# blocks_of CHANNELS PRECISION: two blocks of widths that no model has; one reads a map that wide.
+blocks_of() {
+    local block=() layer
+    for layer in 0 1; do
+        block+=("--set=layers.$layer.mlpconv.out_channels=$1")
+    done
+    all_targets "blocks of $1 channels $2" "${TARGETS:-sm_86 sm_90a}" --precision="$2" \
+        "${block[@]}" tests/golden/cuda/blocks.yaml
+}
+
+# What each kernel uses, a column an architecture.
+print_usage() {
+    awk '
+        function finish_case(i) {
+            if (name == "") return
+            printf "\n%-36s%s\n", name, heading
+            for (i = 0; i < kernels; i++) printf "%-36s%s\n", kernel[i], row[kernel[i]]
+            split("", row)
+            heading = ""
+            kernels = 0
+        }
+        /^# / { if (substr($0, 3) != name) { finish_case(); name = substr($0, 3) } next }
+        $2 == "registers" { heading = heading sprintf("  %14s", $1); next }
+        $NF == "kB" {
+            if (!($1 in row)) kernel[kernels++] = $1
+            row[$1] = row[$1] sprintf("  %3d %7d %2d", $2, $5, $6)
+        }
+        BEGIN { print "registers, bytes of shared memory, blocks a processor" }
+        END { finish_case() }' "$tables"
+}
+
+blocks_of '[129,65,100]' tf32
+blocks_of 136 bf16
+blocks_of '[200,97,33]' tf32
+blocks_of 40 tf32
+blocks_of 184 tf32
+blocks_of 72 bf16
 all_targets "nin -O0" "sm_80" -O0 models/nin.yaml
 all_targets "nin bf16 -O0" "sm_90a" -O0 --precision=bf16 models/nin.yaml
+print_usage
 finish

@@ -40,6 +40,12 @@ reduced_nin=(models/nin.yaml '--set=input.shape=[1,96,96]' '--set=layers.7.avgpo
 reduced_cifar10=(models/nin_cifar10.yaml '--set=input.shape=[3,16,16]'
     '--set=input.data_shape=[3,16,16]' --batch=2)
 reduced_fashion=(models/nin_fashion.yaml --batch=2)
+# For plain loops, which take longer: the same kernels on the least maps that the windows fit.
+small_nin=(models/nin.yaml '--set=input.shape=[1,95,63]'
+    '--set=layers.7.avgpool.kernel_size=[2,1]' --batch=1)
+small_cifar10=(models/nin_cifar10.yaml '--set=input.shape=[3,8,8]'
+    '--set=input.data_shape=[3,8,8]' --batch=1)
+small_fashion=(models/nin_fashion.yaml --batch=1)
 for precision in $precisions; do
     check "simulated nin_fashion $precision -O2" simulated 2 $precision "${reduced_fashion[@]}"
     [ -z "${QUICK:-}" ] || continue
@@ -50,9 +56,23 @@ NINC_SIM=checks=0 check "simulated nin_fashion bf16 -O2, plain accesses not chec
     simulated 2 bf16 "${reduced_fashion[@]}"
 if [ -z "${QUICK:-}" ]; then
     check "simulated nin_fashion fp32 -O1" simulated 1 fp32 "${reduced_fashion[@]}"
-    check "simulated nin fp32 -O0" simulated 0 fp32 "${reduced_nin[@]}"
-    check "simulated nin_cifar10 bf16 -O0" simulated 0 bf16 "${reduced_cifar10[@]}"
+    for precision in $precisions; do
+        check "simulated nin $precision -O0" simulated 0 $precision "${small_nin[@]}"
+        check "simulated nin_cifar10 $precision -O0" simulated 0 $precision "${small_cifar10[@]}"
+        check "simulated nin_fashion $precision -O0" simulated 0 $precision "${small_fashion[@]}"
+    done
 fi
+
+# too_many_classes CLASSES: a row of logits is too long for the head's shared memory.
+too_many_classes() {
+    classes_network "$1" >"$work/classes.yaml"
+    rm -rf "$work/sim"
+    "$NINC" -q --target=cuda -o "$work/sim" "$work/classes.yaml" &&
+        "$work/sim/trainer" verify --device sim --seed "$first" >"$work/verify" 2>&1 &&
+        [ "$(grep -c '^ok .* cross_entropy$' "$work/verify")" -eq 2 ]
+}
+[ -n "${QUICK:-}" ] ||
+    check "simulated head of too many classes" too_many_classes 14337
 
 # At least this many convolutions of drawn shapes.
 wanted=40
@@ -65,6 +85,7 @@ for ((number = first; drawn < wanted; number++)); do
     drawn=$((drawn + 3 * $(grep -c mlpconv "$work/drawn.yaml")))
     drawn=$((drawn + $(grep -c conv2d "$work/drawn.yaml")))
     for precision in $precisions; do
+        drawn_network $number $precision >"$work/drawn.yaml"
         check "simulated drawn network $number $precision -O2" \
             simulated 2 $precision "$work/drawn.yaml"
         check "simulated drawn network $number $precision -O0" \

@@ -3,6 +3,7 @@
 # cannot break it, each target has its artefacts, and the same input gives the same trainer. IR text
 # from a user that no program can be made of is a diagnostic.
 . tests/lib.sh
+. tests/draw.sh
 
 # clean COMPILER MODEL LEVEL [PRECISION [FLAG...]]: MODEL.c and plan.c without a warning.
 clean() {
@@ -106,6 +107,63 @@ for model in models/*.yaml; do
         check "all CUDA kernels of ${model##*/} $precision are fast" fast_cuda "$model" $precision
     done
 done
+
+# head_of CLASSES PRECISION fused|alone: whether the end of the network is one kernel, whose row of
+# logits every GPU of the precision has shared memory for.
+head_of() {
+    classes_network "$1" >"$work/classes.yaml"
+    "$NINC" --target=cuda --precision="$2" --emit=summary -v "$work/classes.yaml" \
+        >"$work/classes" || return 1
+    if [ "$3" = fused ]; then
+        [ "$(grep -cE '^(eval_)?head +head ' "$work/classes")" -eq 2 ]
+    else
+        [ "$(grep -A1 -E '^(eval_)?cross_entropy +generic ' "$work/classes" |
+            grep -c "^  not fused: $1 classes need [0-9]* KB of shared memory, ")" -eq 2 ]
+    fi
+}
+
+while read -r precision classes; do
+    check "head of $classes classes $precision" head_of "$classes" $precision fused
+    check "head of one class more $precision" head_of $((classes + 1)) $precision alone
+done <<'END'
+fp32 14336
+tf32 23296
+bf16 23296
+END
+check "head of the most classes" head_of 65536 bf16 alone
+
+# few_arguments LAYERS PRECISION: no kernel of so many convolutions has more than 4 KB of arguments
+# (CUDA before 12.1 takes no more), 8 bytes each; and all filters are cast.
+few_arguments() {
+    local i
+    {
+        echo "model: deep"
+        echo "input: {dataset: idx, classes: 2, data_shape: [2, 1, 1], shape: [2, 1, 1]}"
+        echo "layers:"
+        for ((i = 1; i <= $1; i++)); do
+            echo "  - conv2d: {name: c$i, out_channels: 2, kernel_size: 1}"
+        done
+        echo "  - flatten"
+        echo "loss: cross_entropy"
+        echo "optimizer: {adam: {lr: 0.001}}"
+        echo "train: {batch_size: 1, epochs: 1}"
+    } >"$work/deep.yaml"
+    "$NINC" --target=cuda --precision="$2" --emit=ir "$work/deep.yaml" >"$work/deep.ir" || return 1
+    # A kernel's lists end where its nodes begin.
+    awk -v bytes=4096 '
+        /^ *kernel / { name = $2; list = ""; heading = 1 }
+        heading { list = list $0 }
+        heading && /{$/ {
+            heading = 0
+            sub(/.*\] \(/, "", list)
+            sub(/\) -> \(/, ", ", list)
+            if (8 * split(list, argument, ",") > bytes) { print name, "has too many"; bad = 1 }
+        }
+        END { exit bad }' "$work/deep.ir" || return 1
+    [ "$2" != bf16 ] || [ "$(grep -c '= cast @c' "$work/deep.ir")" -ge $((2 * $1)) ]
+}
+check "few arguments a kernel of 300 convolutions" few_arguments 300 fp32
+check "few arguments a kernel of 300 convolutions bf16" few_arguments 300 bf16
 
 # Names that become one identifier, that C or the kernel library has, or that start with a digit.
 cat >"$work/names.yaml" <<'END'

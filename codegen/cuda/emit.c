@@ -37,6 +37,20 @@ static bool is_tiled(const Kernel *k)
     return k->schedule_count > 0 && k->schedule[0].tile_m > 0;
 }
 
+/* Whether a width of the contraction is no multiple of a stage: the bounds of its last slices take
+ * registers. Few channels take few registers anyway. */
+static bool is_ragged(const Node *contraction)
+{
+    enum { SLICE = 32 };
+    const Node *filter = contraction->op == OP_CONV2D_WGRAD ? contraction : contraction->in[1];
+    for (int i = 0; i < 2; i++) {
+        int channels = filter->tensor.shape.dim[i];
+        if (channels > SLICE && channels % SLICE != 0)
+            return true;
+    }
+    return false;
+}
+
 /* Kernels that the compiler would rather let spill than give more registers than leave room for
  * several blocks on a processor: it is told that one block is enough. */
 static bool wants_registers(const Kernel *k)
@@ -45,8 +59,11 @@ static bool wants_registers(const Kernel *k)
         return true;
     for (int i = 0; is_tiled(k) && i < k->node_count; i++) {
         const Node *n = k->node[i];
-        if (n->op == OP_CONV2D || n->op == OP_CONV2D_DGRAD || n->op == OP_CONV2D_WGRAD)
-            return n->in[0]->tensor.dtype == DT_F32 && n->math == MATH_FP32;
+        bool contraction =
+            n->op == OP_CONV2D || n->op == OP_CONV2D_DGRAD || n->op == OP_CONV2D_WGRAD;
+        bool simple = contraction && n->in[0]->tensor.dtype == DT_F32 && n->math == MATH_FP32;
+        if (contraction && (simple || is_ragged(n)))
+            return true;
     }
     return false;
 }
