@@ -4,15 +4,6 @@
 
 #include <string.h>
 
-int program_number(const Device *d, const NincProgram *program)
-{
-    if (program != &d->target->train && program != &d->target->eval)
-        internal_error("program %s is not of this model", program->name);
-    if (program == &d->target->train && !d->with_train)
-        internal_error("the device was opened without the program train");
-    return program == &d->target->eval;
-}
-
 static int gpu_use(Device *d)
 {
     return d->driver->use(d->machine);
@@ -30,24 +21,6 @@ static int64_t gpu_bytes(Device *d)
 
 /* ---- reading and writing: after all that was launched ---- */
 
-int put(Device *d, GpuAddress to, const void *from, int64_t bytes)
-{
-    if (bytes == 0)
-        return 0;
-    if (d->driver->wait(d->machine) < 0)
-        return -1;
-    return d->driver->copy_in(d->machine, to, from, bytes);
-}
-
-static int get(Device *d, void *to, GpuAddress from, int64_t bytes)
-{
-    if (bytes == 0)
-        return 0;
-    if (d->driver->wait(d->machine) < 0)
-        return -1;
-    return d->driver->copy_out(d->machine, to, from, bytes);
-}
-
 static GpuAddress state_address(const Device *d, int64_t offset, int64_t count)
 {
     if (offset < 0 || count < 0 || offset + count > d->target->state_bytes)
@@ -64,21 +37,6 @@ static int gpu_write_state(Device *d, int64_t offset, const void *bytes, int64_t
 static int gpu_read_state(Device *d, int64_t offset, void *bytes, int64_t count)
 {
     return get(d, bytes, state_address(d, offset, count), count);
-}
-
-/* The batch is one chunk, so per_image counts nowhere. */
-GpuAddress address_of(const Device *d, const NincArg *at, int partial)
-{
-    switch (at->region) {
-    case NINC_REGION_STATE: return d->state + (GpuAddress)at->offset;
-    case NINC_REGION_SHARED: return d->shared + (GpuAddress)at->offset;
-    case NINC_REGION_CHUNK: return d->scratch + (GpuAddress)at->offset;
-    case NINC_REGION_PARTIAL:
-        return d->shared + (GpuAddress)(at->offset + partial * at->per_partial);
-    case NINC_REGION_THREAD:
-    case NINC_REGION_NONE: break;
-    }
-    internal_error("a value without a place is asked for");
 }
 
 static int gpu_write(Device *d, const NincArg *at, int partial, const void *bytes, int64_t count)
@@ -106,13 +64,6 @@ static int gpu_poison(Device *d, const NincProgram *program)
 
 /* ---- metrics ---- */
 
-static const Sums no_sums = {.all_logits_zero = 1};
-
-int reset_metrics(Device *d)
-{
-    return put(d, d->sums, &no_sums, sizeof no_sums);
-}
-
 static int gpu_read_metrics(Device *d, Metrics *out)
 {
     Sums sums;
@@ -126,33 +77,6 @@ static int gpu_read_metrics(Device *d, Metrics *out)
 }
 
 /* ---- launches ---- */
-
-static const GpuKernel *kernel_of(const Device *d, const NincLaunch *launch)
-{
-    for (int i = d->with_train ? 0 : d->train_kernels; i < d->kernels; i++)
-        if (d->kernel[i].launch == launch)
-            return &d->kernel[i];
-    internal_error("kernel %s is not loaded", launch->name);
-}
-
-/* Fills d->arg and the grid: x and y from the schedule, z the parts of the reduction. */
-static const GpuKernel *bind(Device *d, const NincLaunch *launch, int partial, int grid[3])
-{
-    const GpuKernel *k = kernel_of(d, launch);
-    for (int i = 0; i < launch->args; i++)
-        d->arg[i] = address_of(d, &launch->arg[i], partial);
-    grid[0] = k->schedule->grid_x;
-    grid[1] = k->schedule->grid_y;
-    grid[2] = k->split;
-    return k;
-}
-
-int launch_part(Device *d, const NincLaunch *launch, int partial)
-{
-    int grid[3];
-    const GpuKernel *k = bind(d, launch, partial, grid);
-    return d->driver->launch(d->machine, k, grid, d->arg, launch->args);
-}
 
 /* A kernel works on the whole batch, whatever the range. */
 static int gpu_launch(Device *d, const NincProgram *program, const NincLaunch *launch,
@@ -175,7 +99,7 @@ static int gpu_time(Device *d, const NincProgram *program, const NincLaunch *lau
 {
     void *graph = d->last[program_number(d, program)];
     int grid[3], status = d->driver->time_begin(d->machine);
-    const GpuKernel *k = launch ? bind(d, launch, 0, grid) : NULL;
+    const GpuKernel *k = launch ? bind_launch(d, launch, 0, grid) : NULL;
     if (!launch && !graph)
         internal_error("no step of program %s was run that could be timed", program->name);
     for (int i = 0; i < repeats && status == 0; i++)
@@ -202,7 +126,8 @@ static Device *sim_open(const NincModel *model, const DeviceOptions *options)
     {                                                                                           \
         .name = title, .target = NINC_CUDA, .open = opener, .close = gpu_close,                 \
         .use = gpu_use, .describe = gpu_describe, .arithmetic = gpu_describe,                   \
-        .write_state = gpu_write_state, .read_state = gpu_read_state, .step = gpu_step, .read_metrics = gpu_read_metrics,       \
+        .write_state = gpu_write_state, .read_state = gpu_read_state,                           \
+        .step = gpu_step, .read_metrics = gpu_read_metrics,                                     \
         .write = gpu_write, .read = gpu_read, .poison = gpu_poison, .launch = gpu_launch,       \
         .copies = gpu_copies, .time = gpu_time, .arena_bytes = gpu_bytes,                       \
     }

@@ -1,5 +1,5 @@
-/* Inside of the GPU device: what gpu.c (reading, launching, timing), gpu_open.c (kernels, memory)
- * and gpu_step.c (data sets, steps) share.
+/* Inside of the GPU device: what gpu.c (the table), gpu_open.c (kernels, memory) and gpu_step.c
+ * (data sets, steps) share and take from gpu_launch.c and gpu_plan.c.
  *
  * All of a model's device memory is one arena: state, what the programs share and their scratch,
  * the index of a step's images, the sums of metrics. Data sets lie beside it. */
@@ -60,31 +60,48 @@ static inline double megabytes(int64_t bytes)
     return (double)bytes / 1e6;
 }
 
-/* ---- gpu_open.c ---- */
+/* Bytes of the arena's parts, in order. */
+typedef struct Parts {
+    int64_t state, shared, scratch, index, sums;
+} Parts;
+
+/* ---- gpu_plan.c ---- */
 
 int launches_of(const NincProgram *p);
 /* In execution order. */
 const NincLaunch *launch_at(const NincProgram *p, int i);
-void gpu_close(Device *d);
+/* What the target's programs take at their own batch. */
+NincMemory memory_of(const NincTarget *target);
+Parts parts_of(const NincMemory *m, bool with_train);
+/* Bytes of all parts. */
+int64_t arena_of(const NincMemory *m, bool with_train);
+/* Of so many images alone, and with their labels as they lie in device memory. */
+int64_t image_bytes(const NincModel *model, int images);
+int64_t dataset_bytes(const NincModel *model, int images);
 /* What to do where the programs and so many bytes of images do not fit: names the largest batch
  * of the plan with which they do. */
 const char *batch_advice(const Device *d, int64_t data_bytes, char *out, size_t size);
 
-/* ---- gpu.c ---- */
+/* ---- gpu_launch.c ---- */
 
 /* 0: train, 1: eval. Another program is a fault of ours. */
 int program_number(const Device *d, const NincProgram *program);
 GpuAddress address_of(const Device *d, const NincArg *at, int partial);
+/* To and from the device's memory, after all that was launched. */
+int put(Device *d, GpuAddress to, const void *from, int64_t bytes);
+int get(Device *d, void *to, GpuAddress from, int64_t bytes);
+int reset_metrics(Device *d);
+const GpuKernel *kernel_of(const Device *d, const NincLaunch *launch);
+/* Fills d->arg and the grid: x and y from the schedule, z the parts of the reduction. */
+const GpuKernel *bind_launch(Device *d, const NincLaunch *launch, int partial, int grid[3]);
 /* One kernel in stream order, writing from copy `partial` on. */
 int launch_part(Device *d, const NincLaunch *launch, int partial);
-int reset_metrics(Device *d);
-/* To the device's memory, after all that was launched. */
-int put(Device *d, GpuAddress to, const void *from, int64_t bytes);
+
+/* ---- gpu_open.c ---- */
+
+void gpu_close(Device *d);
 
 /* ---- gpu_step.c ---- */
-
-/* Of device memory that so many images and their labels take. */
-int64_t dataset_bytes(const NincModel *model, int images);
 
 int gpu_step(Device *d, const NincProgram *program, const StepInput *input);
 

@@ -3,67 +3,7 @@
 
 #include <stdlib.h>
 
-/* ---- the plan ---- */
-
-int launches_of(const NincProgram *p)
-{
-    return p->befores + p->chunkeds + p->afters;
-}
-
-const NincLaunch *launch_at(const NincProgram *p, int i)
-{
-    if (i < p->befores)
-        return &p->before[i];
-    i -= p->befores;
-    return i < p->chunkeds ? &p->chunked[i] : &p->after[i - p->chunkeds];
-}
-
-/* Bytes of the arena's parts, in order. */
-typedef struct Parts {
-    int64_t state, shared, scratch, index, sums;
-} Parts;
-
-static NincMemory memory_of(const NincTarget *t)
-{
-    const NincProgram *train = &t->train, *eval = &t->eval;
-    return (NincMemory){
-        .batch = (int)larger(train->batch, eval->batch),
-        .state = t->state_bytes,
-        .shared = larger(train->shared_bytes, eval->shared_bytes),
-        .chunk = larger(train->chunk_bytes, eval->chunk_bytes),
-        .eval_shared = eval->shared_bytes,
-        .eval_chunk = eval->chunk_bytes,
-    };
-}
-
-static Parts parts_of(const NincMemory *m, bool with_train)
-{
-    Parts p = {
-        .state = m->state,
-        .shared = with_train ? m->shared : m->eval_shared,
-        .scratch = with_train ? m->chunk : m->eval_chunk,
-        .index = m->batch * (int64_t)sizeof(int32_t),
-        .sums = sizeof(Sums),
-    };
-    int64_t *const part[] = {&p.state, &p.shared, &p.scratch, &p.index, &p.sums};
-    for (size_t i = 0; i < sizeof part / sizeof *part; i++)
-        *part[i] = round_up(*part[i], ALIGNMENT);
-    return p;
-}
-
-static int64_t arena_of(const NincMemory *m, bool with_train)
-{
-    Parts p = parts_of(m, with_train);
-    return p.state + p.shared + p.scratch + p.index + p.sums;
-}
-
-int64_t gpu_arena_bytes(const NincTarget *target, bool with_train)
-{
-    NincMemory memory = memory_of(target);
-    return arena_of(&memory, with_train);
-}
-
-/* ---- opening: kernels ---- */
+/* ---- kernels ---- */
 
 /* The device's limits, but with all parts of the reductions where the trainer has kernels for it:
  * those were compiled without knowing its processors. */
@@ -132,23 +72,7 @@ static int load_kernels(Device *d)
     return status;
 }
 
-/* ---- opening: memory ---- */
-
-const char *batch_advice(const Device *d, int64_t data_bytes, char *out, size_t size)
-{
-    const NincTarget *t = d->target;
-    int64_t room = d->limits.free_bytes - data_bytes;
-    int i = 0;
-    while (i < t->smallers && arena_of(&t->smaller[i], d->with_train) > room)
-        i++;
-    if (i < t->smallers)
-        snprintf(out, size, "compile it with --batch=%d", t->smaller[i].batch);
-    else if (i > 0 || memory_of(t).batch == 1)
-        snprintf(out, size, "no smaller batch fits: use another GPU or --device cpu");
-    else
-        snprintf(out, size, "compile it for a smaller batch, or use another GPU or --device cpu");
-    return out;
-}
+/* ---- memory ---- */
 
 static int too_little_memory(const Device *d, const NincMemory *memory, int64_t data_bytes)
 {

@@ -38,16 +38,6 @@ static int64_t free_bytes(const Device *d)
     return d->limits.free_bytes - d->arena_bytes - d->data_bytes;
 }
 
-static int64_t image_bytes(const NincModel *m, int images)
-{
-    return (int64_t)images * m->image_h * m->image_w * m->image_c;
-}
-
-int64_t dataset_bytes(const NincModel *model, int images)
-{
-    return round_up(image_bytes(model, images), ALIGNMENT) + images * (int64_t)sizeof(int32_t);
-}
-
 static int upload(Device *d, const Dataset *data, Resident *r)
 {
     int64_t images = image_bytes(d->model, data->count);

@@ -9,27 +9,6 @@
 
 enum { MAX_FILE_BYTES = 1 << 30, READ_BYTES = 1 << 16 };
 
-void image_free(Image *image)
-{
-    free(image->pixel);
-    *image = (Image){0};
-}
-
-int image_new(const char *name, int64_t h, int64_t w, int c, Image *out)
-{
-    *out = (Image){0};
-    if (h < 1 || w < 1 || h > IMAGE_MAX_PIXELS || w > IMAGE_MAX_PIXELS / h)
-        return fault("%s: an image of %lld x %lld pixels; from 1 to %d pixels are possible", name,
-                     (long long)w, (long long)h, (int)IMAGE_MAX_PIXELS);
-    out->pixel = malloc((size_t)h * (size_t)w * (size_t)c);
-    if (!out->pixel)
-        return fault("%s: no memory for %lld x %lld pixels", name, (long long)w, (long long)h);
-    out->h = (int)h;
-    out->w = (int)w;
-    out->c = c;
-    return 0;
-}
-
 /* ---- PGM and PPM ---- */
 
 typedef struct Pnm {

@@ -22,12 +22,12 @@ int image_read(const char *path, Image *out);
  * RGB; what is transparent is laid on black; CMYK becomes RGB, without colour profiles. A JPEG is
  * turned as its Exif data say. */
 int image_decode(const uint8_t *bytes, size_t size, const char *name, Image *out);
+
+/* ---- image_pixels.c ---- */
+
 /* Allocates [h, w, c] for the image that messages call `name`; h, w from 1, c 1 or 3. */
 int image_new(const char *name, int64_t h, int64_t w, int c, Image *out);
 void image_free(Image *image);
-
-/* ---- image_scale.c ---- */
-
 /* Bilinear interpolation to h x w; where it shrinks, each pixel is the mean of all that it covers,
  * weighted by a triangle (as Pillow's BILINEAR does and torchvision's with antialias=True). */
 int image_scale(const Image *image, int h, int w, Image *out);

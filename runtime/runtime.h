@@ -178,8 +178,8 @@ typedef struct TensorList {
 } TensorList;
 
 /* Reads a file that has exactly these tensors, as F32, F64, F16 or BF16; checks every claim of the
- * header, and changes no value before all are found sound; a value that is not finite (in F32) is an
- * error too. */
+ * header, and changes no value before all are found sound; a value that is not finite (in F32) is
+ * an error too. */
 int tensors_read(const char *path, const TensorList *list);
 /* Reads those that fit and prints what was done with each; an error when none fits. */
 int tensors_read_partial(const char *path, const TensorList *list);
