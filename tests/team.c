@@ -4,6 +4,7 @@
 #include "../ir/ir.h"
 
 #include <pthread.h>
+#include <unistd.h>
 
 enum { MAX_TEAM = 16 };
 
@@ -17,10 +18,16 @@ static _Thread_local int number;
 
 void GOMP_parallel(void (*work)(void *data), void *data, unsigned threads, unsigned flags);
 int omp_get_thread_num(void);
+int omp_get_num_procs(void);
 
 int omp_get_thread_num(void)
 {
     return number;
+}
+
+int omp_get_num_procs(void)
+{
+    return (int)sysconf(_SC_NPROCESSORS_ONLN);
 }
 
 static void *join_team(void *at)
