@@ -59,7 +59,6 @@ if [ -z "${QUICK:-}" ]; then
     for level in 0 2; do
         check "parity nin sgd -O$level, 8 steps" parity nin_sgd $level 8
     done
-    check "parity nin adam -O0, 3 steps" parity nin_adam 0 3
     compile nin_adam 2 --disable-pass=winograd
     check "parity nin adam -O2 without Winograd, 3 steps" parity nin_adam 2 3
     check "losses of nin adam -O2, 3 steps" tiles_adam

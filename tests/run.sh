@@ -2,11 +2,14 @@
 # Runs every test and prints, as the last line, `N passed, N failed, N skipped`. Exit 1 when one
 # failed. $NINC and $BUILD name the compiler and the build directory; $QUICK leaves out the tests
 # that take long in an instrumented build. Arguments: names of suites to run (default: all).
+#
+# The suites of simulated GPUs, which compute on one thread, run beside the others.
 cd "$(dirname "$0")/.." || exit 1
 export NINC=${NINC:-./ninc} BUILD=${BUILD:-build}
 passed=0 failed=0 skipped=0
-output=$(mktemp)
-trap 'rm -f "$output"' EXIT
+scratch=$(mktemp -d)
+output=$scratch/output
+trap 'rm -rf "$scratch"' EXIT
 
 wanted() {
     [ ${#suites[@]} -eq 0 ] || [[ " ${suites[*]} " == *" $1 "* ]]
@@ -60,17 +63,36 @@ run_script() {
     report "$name" "$good" "$bad" "$left" $((SECONDS - start))
 }
 
+run_scripts() {
+    local script
+    for script in "$@"; do
+        [ -x "tests/$script.sh" ] && wanted "$script" && run_script "tests/$script.sh"
+    done
+}
+
+# What run_scripts prints, then its counts.
+run_beside() {
+    output=$scratch/output-beside passed=0 failed=0 skipped=0
+    run_scripts "$@"
+    echo "$passed $failed $skipped" >"$scratch/counts"
+}
+
 suites=("$@")
+trap 'kill $(jobs -p) 2>/dev/null; exit 1' INT TERM
+run_beside parity_sim test_sim sim_kernels test_cuda >"$scratch/beside" 2>&1 &
+beside=$!
 for program in "$BUILD"/tests/test_*; do
     [[ -x $program && -f $program && $program != *.[od] ]] || continue
     wanted "${program##*/}" && run_program "$program"
 done
-for script in golden roundtrip test_codegen test_badinput test_options test_cli test_system \
+run_scripts golden roundtrip test_codegen test_badinput test_options test_cli test_system \
     test_deb test_library test_predict test_resume test_crash test_tensorboard test_export \
-    test_pytorch kernels parity test_races test_aarch64 parity_sim test_faults test_device \
-    test_sim sim_kernels test_cuda; do
-    [ -x "tests/$script.sh" ] && wanted $script && run_script "tests/$script.sh"
-done
+    test_pytorch kernels parity test_races test_aarch64 test_faults test_device
+wait $beside
+cat "$scratch/beside"
+read -r more_passed more_failed more_skipped <"$scratch/counts" || more_failed=1
+passed=$((passed + more_passed)) failed=$((failed + more_failed))
+skipped=$((skipped + more_skipped))
 
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -399,7 +399,7 @@ if "$NINC" -q --target=cuda -o "$work/tiny" "$work/tiny.yaml" 2>"$work/errors"; 
         check "trainer: a launch fails" fails_to_train "cuLaunchKernel .*kernel [a-z_0-9]+, grid"
     FAKE_CUDA=fail=cuGraphLaunch:719 check "trainer: a step fails" fails_to_train "cuGraphLaunch"
     FAKE_CUDA=memory=20000 check "trainer: too little memory" \
-        fails_to_train "needs .* of device memory at batch 4, Fake GPU 0 has"
+        fails_to_train "needs .* of device memory at batch 4 and .* images, Fake GPU 0 has"
     LD_LIBRARY_PATH=$work/none check "trainer: no driver" fails_to_train "no NVIDIA driver"
     NINC_NVRTC=$work/nothing.so NINC_CACHE_DIR=$work/other \
         check "trainer: no NVRTC" fails_to_train "NINC_NVRTC does not open"
