@@ -189,9 +189,7 @@ static const char *find_functions(void)
 
 static int no_driver(char *why, size_t size)
 {
-    snprintf(why, size, "no NVIDIA driver: libcuda.so.1 cannot be opened (%s); install the driver, "
-                        "or use --device cpu",
-             dlerror());
+    snprintf(why, size, "no NVIDIA driver: %s; install the driver, or use --device cpu", dlerror());
     return -1;
 }
 

@@ -96,7 +96,7 @@ done
 # ---- faults a user meets ----
 
 fresh
-LD_LIBRARY_PATH=$work/none check "no driver" refused "no NVIDIA driver: libcuda.so.1 .*install"
+LD_LIBRARY_PATH=$work/none check "no driver" refused "no NVIDIA driver: .*libcuda.so.1: .*; install"
 LD_LIBRARY_PATH=$work/old check "old driver" \
     refused "too old: .*cuGraphInstantiateWithFlags; install driver 470"
 FAKE_CUDA=fail=cuInit:100 check "no GPU" refused "CUDA_VISIBLE_DEVICES"
