@@ -321,15 +321,21 @@ static const Node *gradient_of(const Node *n)
     return found;
 }
 
+/* The last kernel of a class; NULL: there is none yet. */
+static Kernel *last_of_class(const Fuser *f, KernelClass class)
+{
+    for (int i = f->g->kernel_count - 1; i >= 0; i--)
+        if (f->g->kernel[i]->class == class)
+            return f->g->kernel[i];
+    return NULL;
+}
+
 /* All that one parameter needs is in one kernel. */
 static void fuse_optimizer(Fuser *f, Node *n)
 {
     const Node *gradient = gradient_of(n);
-    Kernel *last = NULL;
+    Kernel *last = last_of_class(f, KERNEL_UPDATE);
     int parameters = 0;
-    for (int i = 0; i < f->g->kernel_count; i++)
-        if (f->g->kernel[i]->class == KERNEL_UPDATE)
-            last = f->g->kernel[i];
     for (int i = 0; last && i < f->g->node_count; i++)
         parameters += f->backward[i] == last;
     Kernel *k = gradient ? f->backward[gradient->id] : last;
@@ -345,10 +351,7 @@ static void fuse_optimizer(Fuser *f, Node *n)
 /* The cast of a filter, two arguments. */
 static void fuse_cast(Fuser *f, Node *n)
 {
-    Kernel *last = NULL;
-    for (int i = 0; i < f->g->kernel_count; i++)
-        if (f->g->kernel[i]->class == KERNEL_FILTER)
-            last = f->g->kernel[i];
+    Kernel *last = last_of_class(f, KERNEL_FILTER);
     if (!last || last->node_count == MAX_CASTS)
         last = fuse_kernel(f, "filters", KERNEL_FILTER, PHASE_BEFORE);
     fuse_take(last, n);
