@@ -71,6 +71,18 @@ char *c_storage_name(Pool *pool, const Module *m, const Storage *s)
     return taken ? pool_format(pool, "state_%d_%s", at, id) : pool_strdup(pool, id);
 }
 
+const char *target_id(Target target)
+{
+    switch (target) {
+    case TARGET_CPU: return "NINC_CPU";
+    case TARGET_AMX: return "NINC_AMX";
+    case TARGET_CUDA: return "NINC_CUDA";
+    case TARGET_ANY:
+    case TARGET_COUNT: break;
+    }
+    internal_error("target %d has no programs", (int)target);
+}
+
 const Kernel *target_kernel(const Module *m, Target target, int index, const Graph **graph)
 {
     static const char *const names[] = {"train", "eval"};

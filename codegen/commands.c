@@ -13,6 +13,7 @@ enum { MAX_ARGUMENTS = 96 };
 /* One instruction set and the flags that select it. */
 typedef struct Variant {
     const char *name, *flags;
+    Target target;
     bool bf16; /* of use to bf16 maps alone */
 } Variant;
 
@@ -21,15 +22,15 @@ typedef struct Variant {
 
 static const Variant variants[] = {
 #if defined(__aarch64__)
-    {"neon", "", false},
+    {"neon", "", TARGET_CPU, false},
 #elif defined(__x86_64__)
-    {"amx", AVX512_FLAGS " -mavx512bf16 -mamx-tile -mamx-bf16", true},
-    {"avx512bf16", AVX512_FLAGS " -mavx512bf16", true},
-    {"avx512", AVX512_FLAGS, false},
-    {"avx2", "-mavx2 -mfma", false},
-    {"baseline", "", false},
+    {"amx", AVX512_FLAGS " -mavx512bf16 -mamx-tile -mamx-bf16", TARGET_AMX, true},
+    {"avx512bf16", AVX512_FLAGS " -mavx512bf16", TARGET_CPU, true},
+    {"avx512", AVX512_FLAGS, TARGET_CPU, false},
+    {"avx2", "-mavx2 -mfma", TARGET_CPU, false},
+    {"baseline", "", TARGET_CPU, false},
 #else
-    {"baseline", "", false},
+    {"baseline", "", TARGET_CPU, false},
 #endif
 };
 
@@ -134,13 +135,18 @@ static Job start_object(Build *b, const char *name, const char *source, const ch
     return job;
 }
 
+static bool is_of_use(const Module *m, const Variant *v)
+{
+    const Graph *eval = module_find_graph(m, "eval", v->target);
+    return eval && (!v->bf16 || graph_has_bf16(eval));
+}
+
 int compile_objects(Build *b, const char *flags, const char **object)
 {
     Job job[MAX_OBJECTS];
-    const Graph *eval = module_find_graph(b->module, "eval", TARGET_CPU);
     int jobs = 0, result = 0;
-    for (int i = 0; i < (int)VARIANTS && eval; i++)
-        if (!variants[i].bf16 || graph_has_bf16(eval))
+    for (int i = 0; i < (int)VARIANTS; i++)
+        if (is_of_use(b->module, &variants[i]))
             job[jobs++] =
                 start_object(b, variants[i].name, model_file(b, "c"),
                              pool_format(b->pool, "%s %s %s -DNINC_LEVEL=%s", kernel_flags, flags,

@@ -34,6 +34,8 @@ bool is_element_wise(const Node *n);
 int optimizer_groups(const Kernel *k, int *group);
 /* Kernels of a target's graphs in table order: train, then eval. NULL past the end. */
 const Kernel *target_kernel(const Module *m, Target target, int index, const Graph **graph);
+/* NINC_CPU ... of runtime/plan.h. */
+const char *target_id(Target target);
 /* The value holds rows of single images: its address moves with the chunk. */
 bool is_chunked(const Graph *g, const Node *n);
 /* From one image of a per-image value to the next. */

@@ -263,7 +263,7 @@ static void emit_target(const Module *m, Target target, Text *out, Text *targets
         emit_smaller(m, out);
     text_append(targets,
                 "    [%s] = {\"%s\", %lld, %s_storage,\n     %s,\n     %s,\n     %s, %d},\n",
-                target == TARGET_CPU ? "NINC_CPU" : "NINC_CUDA", precision_of(eval),
+                target_id(target), precision_of(eval),
                 (long long)m->state_bytes[target], target_names[target], train_program.data,
                 eval_program.data, batches ? "cuda_smaller" : "NULL",
                 batches ? m->smaller_count : 0);
@@ -347,13 +347,13 @@ static void emit_model(const Module *m, const Text *targets, Text *out)
                 targets->data);
 }
 
-/* %s: the levels that only bf16 maps gain from. */
+/* %s, %s: the levels that only bf16 maps gain from. */
 static const char cpu_levels[] =
     "\n#if defined(__x86_64__)\n"
     "extern const NincCpuLevel ninc_cpu_amx, ninc_cpu_avx512bf16, ninc_cpu_avx512, ninc_cpu_avx2;\n"
     "extern const NincCpuLevel ninc_cpu_baseline;\n"
     "const NincCpuLevel *const ninc_cpu_levels[] = {\n"
-    "%s    &ninc_cpu_avx512, &ninc_cpu_avx2, &ninc_cpu_baseline, NULL};\n"
+    "%s%s    &ninc_cpu_avx512, &ninc_cpu_avx2, &ninc_cpu_baseline, NULL};\n"
     "#elif defined(__aarch64__)\n"
     "extern const NincCpuLevel ninc_cpu_neon;\n"
     "const NincCpuLevel *const ninc_cpu_levels[] = {&ninc_cpu_neon, NULL};\n"
@@ -370,6 +370,7 @@ void emit_plan(const Module *m, Text *out)
     emit_header(&embedded_plan_h, out);
     text_append(out, "\n");
     emit_target(m, TARGET_CPU, out, &targets);
+    emit_target(m, TARGET_AMX, out, &targets);
     emit_target(m, TARGET_CUDA, out, &targets);
     if (!targets.data)
         internal_error("the module has no graphs of a target");
@@ -377,7 +378,8 @@ void emit_plan(const Module *m, Text *out)
     const Graph *cpu = module_find_graph(m, "eval", TARGET_CPU);
     if (cpu)
         text_append(out, cpu_levels,
-                    graph_has_bf16(cpu) ? "    &ninc_cpu_amx, &ninc_cpu_avx512bf16,\n" : "");
+                    module_find_graph(m, "eval", TARGET_AMX) ? "    &ninc_cpu_amx,\n" : "",
+                    graph_has_bf16(cpu) ? "    &ninc_cpu_avx512bf16,\n" : "");
     else
         text_append(out, "\nconst NincCpuLevel *const ninc_cpu_levels[] = {NULL};\n");
     text_free(&targets);

@@ -101,13 +101,13 @@ static void print_program(const Graph *g, int threads, Text *out)
     const Node *largest[LARGEST_VALUES];
     int count = find_largest(g, largest, LARGEST_VALUES);
 
-    if (g->target == TARGET_CPU)
+    if (target_is_cpu(g->target))
         text_append(out, "%s: batch %d, chunks of %d\n", g->name, g->batch, g->chunk);
     else
         text_append(out, "%s on a GPU: batch %d\n", g->name, g->batch);
     print_bytes(out, "shared", g->shared_bytes, g->shared_bound);
     print_bytes(out, "chunk", g->chunk_bytes, g->chunk_bound);
-    if (g->target == TARGET_CPU)
+    if (target_is_cpu(g->target))
         print_bytes(out, "each thread", g->thread_bytes, g->thread_bound);
     print_bytes(out, "together", g->shared_bytes + g->chunk_bytes + threads * g->thread_bytes,
                 g->shared_bound + g->chunk_bound + threads * g->thread_bound);
@@ -122,9 +122,10 @@ static void print_target(const Module *m, Target target, int threads, Text *out)
 
     if (!module_find_graph(m, "train", target))
         return;
-    if (target == TARGET_CPU)
-        text_append(out, "memory of %s in bytes, %d thread%s\n", m->name, threads,
-                    threads == 1 ? "" : "s");
+    if (target_is_cpu(target))
+        text_append(out, "memory of %s in bytes, %d thread%s%s\n", m->name, threads,
+                    threads == 1 ? "" : "s",
+                    target == TARGET_AMX ? " of a processor with AMX" : "");
     else
         text_append(out, "memory of %s in bytes on a GPU\n", m->name);
     print_bytes(out, "state", m->state_bytes[target], 0);
@@ -138,5 +139,6 @@ static void print_target(const Module *m, Target target, int threads, Text *out)
 void memory_print(const Module *m, Text *out)
 {
     print_target(m, TARGET_CPU, memory_threads(), out);
+    print_target(m, TARGET_AMX, memory_threads(), out);
     print_target(m, TARGET_CUDA, 1, out);
 }

@@ -233,8 +233,8 @@ static void print_cpu_kernels(const Graph *g, Text *out)
 {
     char count[32];
 
-    text_append(out, "\nkernels of %s on the CPU, in order\n%-28s  %-16s  %-6s  %5s  %15s  %s\n",
-                g->name, "name", "class", "phase", "strip", "bytes written", "tiles");
+    text_append(out, "\nkernels of %s on %s, in order\n%-28s  %-16s  %-6s  %5s  %15s  %s\n",
+                g->name, g->target == TARGET_AMX ? "a CPU with AMX" : "the CPU", "name", "class", "phase", "strip", "bytes written", "tiles");
     for (int i = 0; i < g->kernel_count; i++) {
         const Kernel *k = g->kernel[i];
 
@@ -285,6 +285,9 @@ static void print_memory(const Module *m, Text *out)
                          "moments, the rest for values\n",
                     (double)memory_total(m, TARGET_CPU, threads) / 1e6, threads,
                     threads == 1 ? "" : "s", (double)m->state_bytes[TARGET_CPU] / 1e6);
+    if (module_find_graph(m, "train", TARGET_AMX))
+        text_append(out, "on a processor with AMX %.1f MB\n",
+                    (double)memory_total(m, TARGET_AMX, threads) / 1e6);
     if (module_find_graph(m, "train", TARGET_CUDA))
         text_append(out, "on a GPU %.1f MB, %.1f MB of them parameters and moments; the data set's "
                          "images come on top\n",
@@ -309,7 +312,7 @@ void summary_print(const Module *m, bool kernels, Text *out)
                      "Outputs are height x width x channels.\n");
     print_memory(m, out);
     for (int i = 0; kernels && i < m->graph_count; i++) {
-        if (m->graph[i]->target == TARGET_CPU)
+        if (target_is_cpu(m->graph[i]->target))
             print_cpu_kernels(m->graph[i], out);
         else if (m->graph[i]->target == TARGET_CUDA)
             print_cuda_kernels(m->graph[i], out);

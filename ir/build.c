@@ -6,6 +6,11 @@
 
 /* ---- modules ---- */
 
+bool target_is_cpu(Target target)
+{
+    return target == TARGET_CPU || target == TARGET_AMX;
+}
+
 Module *module_new(Pool *pool, const char *name)
 {
     Module *m = pool_alloc(pool, sizeof *m);
@@ -581,7 +586,7 @@ bool graph_keeps_before(const Graph *g)
     for (int i = 0; i < g->node_count; i++)
         if (g->node[i]->op == OP_UPDATE)
             return false;
-    return g->target == TARGET_CPU;
+    return target_is_cpu(g->target);
 }
 
 bool value_is_kept(const Graph *g, const Node *n)
@@ -609,7 +614,7 @@ int value_copies(const Node *n)
 {
     if (n->place.region != REGION_PARTIAL || n->storage)
         return 1;
-    if (n->kernel->target == TARGET_CPU)
+    if (target_is_cpu(n->kernel->target))
         return PARTIALS;
     int copies = 1;
     for (int i = 0; i < n->kernel->schedule_count; i++)

@@ -118,7 +118,8 @@ typedef enum Role {
         ROLE_COUNT
 } Role;
 
-#define IR_TARGETS(X) X(ANY, "any") X(CPU, "cpu") X(CUDA, "cuda")
+/* amx: a CPU's tiles of bf16, whose programs are others than those of the CPU without them. */
+#define IR_TARGETS(X) X(ANY, "any") X(CPU, "cpu") X(AMX, "amx") X(CUDA, "cuda")
 
 typedef enum Target {
 #define X(id, text) TARGET_##id,
@@ -445,6 +446,8 @@ extern const char *const math_names[MATH_COUNT];
 
 /* ---- ir/build.c ---- */
 
+/* Of programs that the CPU device runs. */
+bool target_is_cpu(Target target);
 Module *module_new(Pool *pool, const char *name);
 Storage *module_add_storage(Module *m, const char *name, Shape shape, Role role, Loc loc);
 Storage *module_find_storage(const Module *m, const char *name); /* NULL if there is none */
@@ -568,8 +571,8 @@ bool value_is_strip(const Node *n);
 /* A network input of fewer than 16 channels that only convolutions in kernels of row ops read: it
  * stays NHWC, so that a filter row is one contiguous run of columns x channels. */
 bool value_is_thin_image(const Graph *g, const Node *n);
-/* Channels a block of the maps of a CPU graph: 16, or where its maps are bf16 the 32 that make up a
- * row of an AMX tile. */
+/* Channels a block of the maps of a CPU graph: the 16 floats of a vector, or the 32 bf16 that make
+ * up a row of an AMX tile. */
 int graph_lanes(const Graph *g);
 bool graph_has_bf16(const Graph *g);
 /* Channels of x that the filter of its convolution is packed by: those of a block or, where x is a

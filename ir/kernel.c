@@ -299,7 +299,7 @@ static Slices winograd_slices(const Graph *g, const Node *n)
 
 Slices kernel_slices(const Graph *g, const Kernel *k)
 {
-    if (g->target != TARGET_CPU)
+    if (!target_is_cpu(g->target))
         return (Slices){1, false};
     if (k->class == KERNEL_FILTER || k->class == KERNEL_UPDATE)
         return (Slices){FLAT_SLICES, false};
@@ -359,7 +359,7 @@ bool graph_has_bf16(const Graph *g)
 
 int graph_lanes(const Graph *g)
 {
-    return graph_has_bf16(g) ? 32 : 16;
+    return g->target == TARGET_AMX ? 32 : 16;
 }
 
 int packed_channels(const Graph *g, const Node *x)

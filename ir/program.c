@@ -214,6 +214,10 @@ static bool check_target(const Check *c)
                fault(c, "before autodiff there is graph train for any target alone", "");
     if (g->stage >= STAGE_KERNELS && g->target == TARGET_ANY)
         return fault(c, "kernels are made for a target", "");
+    if (g->target == TARGET_AMX && !module_find_graph(c->m, "eval", TARGET_CPU))
+        return fault(c, "programs for amx stand beside those for cpu", "");
+    if (g->target == TARGET_AMX && g->stage >= STAGE_KERNELS && !graph_has_bf16(g))
+        return fault(c, "amx works on bf16 maps, and there are none", "");
     return (module_find_graph(c->m, "train", g->target) &&
             module_find_graph(c->m, "eval", g->target)) ||
            fault(c, "a target has both graphs, train and eval", "");

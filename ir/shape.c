@@ -401,7 +401,7 @@ static bool infer_winograd_map(const Infer *f)
 {
     const Winograd *w = &f->attr->winograd;
     int size = winograd_size(w);
-    if (!expect(f, 0, "map", DT_F32, 4))
+    if (!expect_map(f, 0, "map"))
         return false;
     const int32_t *d = dims(f, 0);
     bool input = f->op == OP_WINOGRAD_INPUT;
@@ -423,6 +423,7 @@ static bool infer_winograd_multiply(const Infer *f)
     return give_map(f, DT_F32, d, d[1], d[2], dims(f, 1)[0]);
 }
 
+/* The result may be rounded to bf16. */
 static bool infer_winograd_output(const Infer *f)
 {
     const Winograd *w = &f->attr->winograd;
@@ -432,7 +433,7 @@ static bool infer_winograd_output(const Infer *f)
     if (f->arity == 2 &&
         (!expect(f, 1, "bias", DT_F32, 1) || !expect_extent(f, 1, "bias", 0, d[3])))
         return false;
-    return give_map(f, DT_F32, d, w->height, w->width, d[3]);
+    return give_map(f, f->out->dtype == DT_BF16 ? DT_BF16 : DT_F32, d, w->height, w->width, d[3]);
 }
 
 static bool infer_winograd_wgrad(const Infer *f)

@@ -531,7 +531,7 @@ static bool check_overlaps(const Verifier *v, Region region)
  * update kernel adds up the copies of a sum in parts. `reader`: NULL where the graph returns it. */
 static const char *read_fault(const Node *n, const Kernel *reader)
 {
-    bool parts = n->place.region == REGION_PARTIAL && n->kernel->target == TARGET_CPU;
+    bool parts = n->place.region == REGION_PARTIAL && target_is_cpu(n->kernel->target);
     if (n->place.region == REGION_CHUNK && !reader)
         return "it is returned, but lies in chunk";
     if (n->place.region == REGION_CHUNK && reader->phase != PHASE_CHUNK)

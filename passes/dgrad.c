@@ -46,7 +46,7 @@ void pass_dgrad(Module *m)
     for (int k = 0; k < m->graph_count; k++) {
         Graph *g = m->graph[k];
         int count = g->node_count;
-        if (g->target != TARGET_CPU || g->stage != STAGE_TRAINING)
+        if (!target_is_cpu(g->target) || g->stage != STAGE_TRAINING)
             continue;
         for (int i = 0; i < count; i++)
             if (g->node[i]->op == OP_CONV2D_DGRAD && operand_storage(g->node[i]->in[1]))

@@ -121,8 +121,8 @@ static void lay_out_winograd(Graph *g, Node *n)
         n->in[0]->tensor.layout = packed_filter(g, LAYOUT_FILTER, 1);
     if (n->op == OP_WINOGRAD_FILTER && n->in[0]->op == OP_STATE)
         s = n->in[0]->storage;
-    if (s && s->home[TARGET_CPU].layout.kind != LAYOUT_FILTER)
-        s->home[TARGET_CPU].layout =
+    if (s && s->home[g->target].layout.kind != LAYOUT_FILTER)
+        s->home[g->target].layout =
             packed_filter(g, LAYOUT_FILTER, n->op == OP_CONV2D_WGRAD ? n->tile.vectors : 1);
 }
 
@@ -137,7 +137,7 @@ static void lay_out_filters(Graph *g)
         Node *filter = n->in[1];
         const Node *from = behind_cast(filter);
         if (from->op == OP_STATE)
-            from->storage->home[TARGET_CPU].layout = filter_layout(g, n, DT_F32);
+            from->storage->home[g->target].layout = filter_layout(g, n, DT_F32);
         if (filter->op != OP_STATE)
             filter->tensor.layout = filter_layout(g, n, filter->tensor.dtype);
     }
@@ -148,19 +148,18 @@ static Layout bias_layout(const Graph *g)
     return (Layout){.kind = LAYOUT_VECTOR, .block = graph_lanes(g)};
 }
 
-/* g: a graph of the CPU. */
 static void lay_out_storage(Module *m, const Graph *g, int level)
 {
     for (int i = 0; i < m->storage_count; i++) {
         Storage *s = m->storage[i];
         if (s->role == ROLE_BIAS && level > 0)
-            s->home[TARGET_CPU].layout = bias_layout(g);
+            s->home[g->target].layout = bias_layout(g);
     }
     for (int i = 0; i < m->storage_count; i++) {
         Storage *s = m->storage[i];
         if (s->role == ROLE_MOMENT)
-            s->home[TARGET_CPU].layout =
-                module_find_storage(m, s->of)->home[TARGET_CPU].layout;
+            s->home[g->target].layout =
+                module_find_storage(m, s->of)->home[g->target].layout;
     }
 }
 
@@ -208,20 +207,19 @@ void pass_layout(Module *m, int level)
 {
     if (level == 0 && has_row_kernels(m)) /* text that was fused at another level */
         level = 1;
-    const Graph *any = NULL;
     for (int i = 0; i < m->graph_count; i++) {
         Graph *g = m->graph[i];
-        if (g->target != TARGET_CPU)
+        if (!target_is_cpu(g->target))
             continue;
         lay_out_maps(g, level);
         lay_out_filters(g);
-        any = g;
     }
-    if (any)
-        lay_out_storage(m, any, level);
+    for (int i = 0; i < m->graph_count; i++)
+        if (target_is_cpu(m->graph[i]->target))
+            lay_out_storage(m, m->graph[i], level);
     for (int i = 0; i < m->graph_count; i++) {
         Graph *g = m->graph[i];
-        if (g->target != TARGET_CPU)
+        if (!target_is_cpu(g->target))
             continue;
         lay_out_parameters(g, level);
         g->stage = STAGE_LAID_OUT;

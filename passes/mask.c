@@ -42,7 +42,7 @@ void pass_mask(Module *m)
 {
     for (int k = 0; k < m->graph_count; k++) {
         Graph *g = m->graph[k];
-        if (g->target != TARGET_CPU || g->stage != STAGE_TRAINING)
+        if (!target_is_cpu(g->target) || g->stage != STAGE_TRAINING)
             continue;
         Pool *pool = pool_new();
         int *uses = graph_use_counts(g, pool), count = g->node_count;

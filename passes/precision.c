@@ -103,6 +103,16 @@ static bool is_decided(const Graph *g)
     return false;
 }
 
+/* AMX has tiles of bf16 alone. */
+static void drop_f32_of_amx(Module *m)
+{
+    int kept = 0;
+    for (int i = 0; i < m->graph_count; i++)
+        if (m->graph[i]->target != TARGET_AMX || graph_has_bf16(m->graph[i]))
+            m->graph[kept++] = m->graph[i];
+    m->graph_count = kept;
+}
+
 void pass_precision(Module *m, Precision precision)
 {
     for (int i = 0; i < m->graph_count; i++) {
@@ -114,4 +124,5 @@ void pass_precision(Module *m, Precision precision)
         else if (precision == PRECISION_BF16)
             make_bf16(g);
     }
+    drop_f32_of_amx(m);
 }

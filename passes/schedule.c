@@ -50,22 +50,21 @@ static Tile best_tile(int positions, int out_channels, int64_t terms)
     return best;
 }
 
-/* bf16: equal tiles of at most the rows of an AMX tile, by one block of outputs. */
-static Tile bf16_tile(int positions)
+/* AMX: equal tiles of at most the rows of an AMX tile, by one block of outputs. */
+static Tile amx_tile(int positions)
 {
     return (Tile){ceil_div(positions, ceil_div(positions, AMX_ROWS)), 1};
 }
 
 /* A transposed convolution runs in phases of every stride-th pixel. */
-static void schedule_conv(Node *n)
+static void schedule_conv(const Graph *g, Node *n)
 {
     const int32_t *d = n->tensor.shape.dim;
     int spread = n->op == OP_CONV2D_TRANSPOSE ? n->attr.window.stride_w : 1;
     int positions = (int)ceil_div(d[2], spread);
     const int32_t *filter = n->in[1]->tensor.shape.dim;
     int64_t terms = (int64_t)filter[1] * filter[2] * filter[3];
-    bool bf16 = n->tensor.dtype == DT_BF16;
-    n->tile = bf16 ? bf16_tile(positions) : best_tile(positions, d[3], terms);
+    n->tile = g->target == TARGET_AMX ? amx_tile(positions) : best_tile(positions, d[3], terms);
 }
 
 /* The gradient has its filter's packing, so its vectors are those of the filter's convolution. */
@@ -147,7 +146,7 @@ static void schedule_graph(Graph *g)
         k->strip = strip_rows(g, k);
         for (int j = 0; j < k->node_count; j++)
             if (k->node[j]->op == OP_CONV2D || k->node[j]->op == OP_CONV2D_TRANSPOSE)
-                schedule_conv(k->node[j]);
+                schedule_conv(g, k->node[j]);
     }
     for (int i = 0; i < g->node_count; i++) {
         Node *n = g->node[i];
@@ -162,7 +161,7 @@ static void schedule_graph(Graph *g)
 void pass_schedule(Module *m)
 {
     for (int i = 0; i < m->graph_count; i++) {
-        if (m->graph[i]->target == TARGET_CPU)
+        if (target_is_cpu(m->graph[i]->target))
             schedule_graph(m->graph[i]);
         else if (m->graph[i]->target == TARGET_CUDA)
             schedule_cuda_graph(m->graph[i]);

@@ -2,6 +2,13 @@
  * graph for any target by one copy for each wanted target. All copies share the storage. */
 #include "passes.h"
 
+/* A CPU with tiles of bf16 wants other programs than one without: convolutions straight through the
+ * tiles, which are faster than Winograd's in f32. */
+static bool wants_amx(const Graph *g, const PipelineOptions *options)
+{
+    return options->cpu && (options->precision == PRECISION_BF16 || graph_has_bf16(g));
+}
+
 /* Clones each any-target graph for the wanted targets and drops the original. */
 void pass_target(Module *m, const PipelineOptions *options)
 {
@@ -10,6 +17,11 @@ void pass_target(Module *m, const PipelineOptions *options)
         Graph *g = m->graph[i];
         if (g->target == TARGET_ANY && options->cpu)
             graph_clone(g, g->name, TARGET_CPU);
+    }
+    for (int i = 0; i < count; i++) {
+        Graph *g = m->graph[i];
+        if (g->target == TARGET_ANY && wants_amx(g, options))
+            graph_clone(g, g->name, TARGET_AMX);
     }
     for (int i = 0; i < count; i++) {
         Graph *g = m->graph[i];

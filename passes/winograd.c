@@ -8,14 +8,16 @@
  *                                                                      winograd_output_grad dy))
  * where that is clearly faster; each is decided for itself. The forward convolution and its weight
  * gradient share the transformed x. Transformed filters depend on parameters alone and are computed
- * at the start of the step, before any image; without updates once for all steps. */
+ * at the start of the step, before any image; without updates once for all steps.
+ * Frequencies and products are f32 also between bf16 maps, and come from f32 filters: they are sums
+ * with both signs, which bf16 would round too coarsely. AMX is faster without. */
 #include "passes.h"
 
 #include <string.h>
 
-/* What one core of a current x86-64 does; only the ratio of the two matters. The frequencies of
- * maps and filters go through memory. */
-static const double FLOP_PER_SECOND = 180e9, BYTES_PER_SECOND = 18e9;
+/* What one core of a current x86-64 does; only the ratios matter. The bf16 dot product has twice
+ * the rate. The frequencies of maps and filters go through memory. */
+static const double FLOP_PER_SECOND = 180e9, DOT_PER_SECOND = 360e9, BYTES_PER_SECOND = 18e9;
 /* Winograd must win by this much, and a larger tile over a smaller one by that: both need memory
  * for the frequencies of filters, and round more. */
 static const double WORTH = 0.95, LARGER_WORTH = 0.92;
@@ -27,6 +29,7 @@ enum { MIN_CHANNELS = 32 };
 typedef struct Shapes {
     Winograd winograd; /* of the tile that is tried or was chosen */
     int inputs, outputs, batch;
+    bool bf16; /* the maps */
     bool kept; /* the transformed filters stay for the next steps */
 } Shapes;
 
@@ -35,7 +38,8 @@ static double direct_seconds(const Shapes *s)
 {
     const Winograd *w = &s->winograd;
     double pixels = (double)w->height * w->width, taps = (double)w->kernel * w->kernel;
-    return 2 * pixels * taps * s->inputs * s->outputs / FLOP_PER_SECOND;
+    return 2 * pixels * taps * s->inputs * s->outputs /
+           (s->bf16 ? DOT_PER_SECOND : FLOP_PER_SECOND);
 }
 
 /* Images that share one reading of the transformed filters, a chunk; the pass schedule knows
@@ -91,20 +95,39 @@ static bool choose(const Graph *g, const Node *n, Winograd *out)
     const Window *k = &n->attr.window;
     const int32_t *y = (wgrad ? n->in[1] : n)->tensor.shape.dim;
     Shapes s = {{0, k->kernel_h, k->padding_h, k->padding_w, y[1], y[2]},
-                n->in[0]->tensor.shape.dim[3], y[3], g->batch, graph_keeps_before(g)};
+                n->in[0]->tensor.shape.dim[3], y[3], g->batch,
+                n->in[0]->tensor.dtype == DT_BF16, graph_keeps_before(g)};
     if (k->stride_h != 1 || k->stride_w != 1 || k->kernel_h != k->kernel_w ||
         (k->kernel_h != 3 && k->kernel_h != 5) || s.inputs < MIN_CHANNELS ||
-        s.outputs < MIN_CHANNELS || n->in[0]->tensor.dtype != DT_F32 || !choose_tile(&s))
+        s.outputs < MIN_CHANNELS || !choose_tile(&s))
         return false;
     *out = s.winograd;
     return true;
 }
 
-/* The filter is known before the images. */
+/* The filter is known before the images: a parameter, transposed or rounded. */
 static bool is_of_parameters(const Node *filter)
 {
-    return filter->op == OP_STATE ||
-           (filter->op == OP_FILTER_TRANSPOSE && filter->in[0]->op == OP_STATE);
+    return filter->op == OP_STATE || ((filter->op == OP_FILTER_TRANSPOSE || filter->op == OP_CAST) &&
+                                      filter->in[0]->op == OP_STATE);
+}
+
+/* The same before it was rounded. */
+static Node *exact_filter(Graph *g, Node *filter, Loc loc)
+{
+    if (filter->op == OP_CAST)
+        return filter->in[0];
+    if (filter->tensor.dtype == DT_F32)
+        return filter;
+    for (int i = 0; i < g->node_count; i++) {
+        Node *n = g->node[i];
+        if (n->op == OP_FILTER_TRANSPOSE && n->in[0] == filter->in[0] &&
+            n->tensor.dtype == DT_F32)
+            return n;
+    }
+    Tensor type = filter->tensor;
+    type.dtype = DT_F32;
+    return graph_add_typed(g, OP_FILTER_TRANSPOSE, 1, filter->in, NULL, &type, loc);
 }
 
 static bool is_chosen(const Graph *g, const Node *n, Winograd *out)
@@ -128,7 +151,7 @@ static Node *transformed(Graph *g, Op op, Node *x, const Winograd *w, Loc loc)
 /* A filter's transform depends on nothing else. */
 static Node *transformed_filter(Graph *g, Node *filter, const Winograd *w, Loc loc)
 {
-    return transformed(g, OP_WINOGRAD_FILTER, filter,
+    return transformed(g, OP_WINOGRAD_FILTER, exact_filter(g, filter, loc),
                        &(Winograd){.tile = w->tile, .kernel = w->kernel}, loc);
 }
 
@@ -173,6 +196,8 @@ static void rewrite_graph(Graph *g)
             rewrite_wgrad(g, g->node[i], &w);
     }
     graph_sort(g);
+    if (graph_has_bf16(g))
+        graph_remove_dead(g); /* rounded filters */
 }
 
 /* Rewrites the convolutions of all CPU graphs at stage training, from level 2 on. */

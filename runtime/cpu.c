@@ -63,13 +63,22 @@ static bool has_avx512_bf16(void)
 }
 
 /* Linux gives a process the tile registers when it asks for them, for all of its threads. */
-static bool has_amx(void)
+static bool ask_for_amx(void)
 {
     enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 }; /* ARCH_REQ_XCOMP_PERM, XTILEDATA */
     unsigned a, b, c, d, bf16_and_tiles = 1u << 22 | 1u << 24;
     return has_avx512_bf16() && __get_cpuid_count(7, 0, &a, &b, &c, &d) &&
            (d & bf16_and_tiles) == bf16_and_tiles &&
            syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+}
+
+static bool has_amx(void)
+{
+    enum { UNKNOWN, NO, YES };
+    static atomic_int known;
+    if (atomic_load(&known) == UNKNOWN)
+        atomic_store(&known, ask_for_amx() ? YES : NO);
+    return atomic_load(&known) == YES;
 }
 #endif
 
@@ -88,34 +97,49 @@ static bool level_supported(const char *name)
     return strcmp(name, "baseline") == 0 || strcmp(name, "neon") == 0;
 }
 
-static const NincCpuLevel *forced_level(const char *wanted)
+/* What NINC_CPU_LEVEL asks for; NULL: nothing. */
+static const char *wanted_level(void)
 {
+    const char *wanted = getenv("NINC_CPU_LEVEL");
+    return wanted && *wanted ? wanted : NULL;
+}
+
+/* The level to run, NULL where this CPU or the trainer has none such. */
+static const NincCpuLevel *find_level(void)
+{
+    const char *wanted = wanted_level();
+    for (const NincCpuLevel *const *l = ninc_cpu_levels; *l; l++)
+        if ((!wanted || strcmp((*l)->name, wanted) == 0) && level_supported((*l)->name))
+            return *l;
+    return NULL;
+}
+
+/* Says why there is no level. */
+static void explain_level(void)
+{
+    const char *wanted = wanted_level();
     char names[128] = "", text[32];
+    if (!wanted) {
+        fault("this CPU runs none of the trainer's variants; compile the model on this machine");
+        return;
+    }
     for (const NincCpuLevel *const *l = ninc_cpu_levels; *l; l++) {
-        if (strcmp((*l)->name, wanted) == 0) {
-            if (level_supported(wanted))
-                return *l;
-            fault("NINC_CPU_LEVEL=%s: this CPU does not have it; unset NINC_CPU_LEVEL", wanted);
-            return NULL;
-        }
         size_t at = strlen(names);
+        if (strcmp((*l)->name, wanted) == 0) {
+            fault("NINC_CPU_LEVEL=%s: this CPU does not have it; unset NINC_CPU_LEVEL", wanted);
+            return;
+        }
         snprintf(names + at, sizeof names - at, "%s%s", at ? ", " : "", (*l)->name);
     }
     fault("NINC_CPU_LEVEL=%s is not in this trainer; it has %s",
           printable(wanted, text, sizeof text), names);
-    return NULL;
 }
 
-static const NincCpuLevel *choose_level(void)
+/* Without a level, opening fails and says why. */
+static NincTargetKind cpu_programs(void)
 {
-    const char *wanted = getenv("NINC_CPU_LEVEL");
-    if (wanted && *wanted)
-        return forced_level(wanted);
-    for (const NincCpuLevel *const *l = ninc_cpu_levels; *l; l++)
-        if (level_supported((*l)->name))
-            return *l;
-    fault("this CPU runs none of the trainer's variants; compile the model on this machine");
-    return NULL;
+    const NincCpuLevel *level = find_level();
+    return level ? level->target : NINC_CPU;
 }
 
 /* ---- threads ---- */
@@ -170,10 +194,9 @@ static void most_args(const NincLaunch *launch, int count, int *most)
             *most = launch[i].args;
 }
 
-static int args_of(const NincModel *m)
+static int args_of(const NincTarget *target)
 {
     int most = 1;
-    const NincTarget *target = &m->target[NINC_CPU];
     for (const NincProgram *p = &target->train;; p = &target->eval) {
         most_args(p->before, p->befores, &most);
         most_args(p->chunked, p->chunkeds, &most);
@@ -214,7 +237,7 @@ static int allocate(Device *d, bool with_train)
                   round_up(larger(eval->chunk_bytes, other->chunk_bytes), LINE)) < 0)
         return -1;
     int64_t launches = larger(launches_of(eval), launches_of(other)) + 1;
-    d->args_each = args_of(d->model);
+    d->args_each = args_of(d->target);
     d->args = malloc((size_t)d->threads * (size_t)d->args_each * sizeof *d->args);
     d->progress = aligned_alloc(LINE, (size_t)launches * sizeof *d->progress);
     return d->args && d->progress ? 0
@@ -238,10 +261,12 @@ static Device *cpu_open(const NincModel *model, const DeviceOptions *options)
         fault("model %s was compiled without CPU code; compile it with --target=all", model->name);
         return NULL;
     }
-    const NincCpuLevel *level = choose_level();
-    if (!level)
+    const NincCpuLevel *level = find_level();
+    if (!level) {
+        explain_level();
         return NULL;
-    const NincTarget *target = &model->target[NINC_CPU];
+    }
+    const NincTarget *target = &model->target[level->target];
     if (options->with_train)
         check_program(&target->train);
     check_program(&target->eval);
@@ -551,6 +576,7 @@ static int cpu_read_metrics(Device *d, Metrics *out)
 const DeviceTable ninc_cpu_device = {
     .name = "cpu",
     .target = NINC_CPU,
+    .programs = cpu_programs,
     .open = cpu_open,
     .close = cpu_close,
     .use = cpu_use,

@@ -48,7 +48,9 @@ typedef struct Device Device;
 
 typedef struct DeviceTable {
     const char *name; /* cpu, cuda, sim */
-    NincTargetKind target; /* whose programs it runs */
+    NincTargetKind target; /* NINC_CPU or NINC_CUDA */
+    /* Whose programs it runs on this machine; NULL: the target's. */
+    NincTargetKind (*programs)(void);
     Device *(*open)(const NincModel *model, const DeviceOptions *options); /* NULL on failure */
     void (*close)(Device *d);
     /* Before calls from another thread than the one that opened it or used it last. */
@@ -106,10 +108,15 @@ static inline const NincStorage *model_storage(const NincModel *model)
     return cpu->storage ? cpu->storage : model->target[NINC_CUDA].storage;
 }
 
+static inline NincTargetKind device_programs(const DeviceTable *table)
+{
+    return table->programs ? table->programs() : table->target;
+}
+
 /* The programs of the model that the device runs. */
 static inline const NincTarget *device_target(const NincModel *model, const DeviceTable *table)
 {
-    return &model->target[table->target];
+    return &model->target[device_programs(table)];
 }
 
 #endif

@@ -15,8 +15,9 @@ Module *plan_module(Pool *pool)
 
 const Graph *plan_graph(const Module *m, const DeviceTable *table, const char *name)
 {
-    static const Target targets[] = {[NINC_CPU] = TARGET_CPU, [NINC_CUDA] = TARGET_CUDA};
-    const Graph *g = module_find_graph(m, name, targets[table->target]);
+    static const Target targets[] = {
+        [NINC_CPU] = TARGET_CPU, [NINC_AMX] = TARGET_AMX, [NINC_CUDA] = TARGET_CUDA};
+    const Graph *g = module_find_graph(m, name, targets[device_programs(table)]);
     if (!g)
         internal_error("the plan's IR has no graph %s for device %s", name, table->name);
     return g;

@@ -90,7 +90,9 @@ typedef enum NincInit {
     NINC_INIT_NORMAL,
 } NincInit;
 
-typedef enum NincTargetKind { NINC_CPU, NINC_CUDA, NINC_TARGETS } NincTargetKind;
+/* What programs are for. NINC_AMX: a CPU with tiles of bf16; only where maps are bf16, beside
+ * NINC_CPU. */
+typedef enum NincTargetKind { NINC_CPU, NINC_AMX, NINC_CUDA, NINC_TARGETS } NincTargetKind;
 
 /* What the programs of a target take at some batch: bytes. */
 typedef struct NincMemory {
@@ -123,9 +125,10 @@ typedef struct NincModel {
     NincTarget target[NINC_TARGETS];
 } NincModel;
 
-/* The kernels of both programs compiled for one instruction set. */
+/* The kernels of both programs of a target compiled for one instruction set. */
 typedef struct NincCpuLevel {
     const char *name; /* amx, avx512bf16, avx512, avx2, baseline, neon */
+    NincTargetKind target; /* NINC_CPU or NINC_AMX */
     NincKernelFn *const *kernel;
 } NincCpuLevel;
 

@@ -174,7 +174,7 @@ static int compare_output(const Trial *t, const Node *n, Worst *worst)
     if (n->op != OP_MAXPOOL_CODE && dirty > 0)
         worst->dirty += dirty;
     double error = dirty < 0 ? 0 : relative_error(n->tensor.dtype, got, value_in(t, n), count);
-    if (!worst->node || !(error <= worst->error)) {
+    if (!worst->node || (!isnan(worst->error) && !(error <= worst->error))) { /* NaN is the worst */
         worst->error = error;
         worst->node = n;
     }

@@ -150,3 +150,28 @@ optimizer: {sgd: {lr: 0.1}}
 train: {batch_size: 1, epochs: 1}
 END
 }
+
+# What the tiles of bf16 meet: rows shorter and longer than a tile of AMX and than what a weight
+# gradient packs at once, strides, three channels, odd and wide filters, strips of one row.
+tiles_network() {
+    cat <<'END'
+model: tiles
+input: {dataset: idx, classes: 10, data_shape: [3, 20, 150], shape: [3, 20, 150]}
+layers:
+  - conv2d: {name: a, out_channels: 40, kernel_size: [3, 11], padding: [1, 5]}
+  - relu
+  - conv2d: {name: b, out_channels: 70, kernel_size: 3, stride: 2, padding: 1}
+  - relu
+  - maxpool: {kernel_size: 3, stride: 2}
+  - conv2d: {name: c, out_channels: 33, kernel_size: [2, 4], padding: [1, 2]}
+  - relu
+  - conv2d: {name: d, out_channels: 96, kernel_size: 1}
+  - relu
+  - avgpool: {kernel_size: 2}
+  - conv2d: {name: e, out_channels: 10, kernel_size: 1}
+  - gap
+loss: cross_entropy
+optimizer: {sgd: {lr: 0.1}}
+train: {batch_size: 3, epochs: 1}
+END
+}

@@ -222,7 +222,7 @@ const NincModel ninc_model = {
 
 static NincKernelFn *const tiny_kernels[] = {tiny_rows, tiny_gradient, tiny_metrics, tiny_update,
                                              tiny_prepare};
-static const NincCpuLevel tiny_level = {"baseline", tiny_kernels};
+static const NincCpuLevel tiny_level = {"baseline", NINC_CPU, tiny_kernels};
 const NincCpuLevel *const ninc_cpu_levels[] = {&tiny_level, NULL};
 const char ninc_ir_text[] = "";
 const size_t ninc_ir_length = 0;

@@ -6,8 +6,10 @@
 #include "../emit.h"
 
 /* Register tiles that the module's kernels use, each emitted once. */
+typedef enum TileKind { TILE_CONV, TILE_WGRAD, TILE_WGRAD_PAIRS, TILE_WINOGRAD } TileKind;
+
 typedef struct TileUse {
-    bool wgrad;
+    TileKind kind;
     int positions, vectors, step, spread;
 } TileUse;
 
@@ -42,7 +44,7 @@ void emit_close(CpuEmitter *e);
 /* The C name of a node's memory (or local variable): v12, image, conv_0_0_weight. */
 const char *value_name(const CpuEmitter *e, const Node *n);
 
-/* conv_tile_9x3_step16, wgrad_tile_8x3. */
+/* conv_tile_9x3_step16, wgrad_tile_8x3, wgrad_pairs_7x4, winograd_tile_14x2. */
 const char *tile_name(Pool *pool, const TileUse *use);
 /* Takes the tile into the set; its name. */
 const char *use_tile(CpuEmitter *e, TileUse use);
@@ -57,13 +59,8 @@ Split split_evenly(int extent, int most);
 /* Of the gradient that a weight gradient's tiles read again and again: half a level-1 cache. */
 enum { WGRAD_STRIP_BYTES = 24 * 1024 };
 
-/* The register tiles of a weight gradient's run. */
-typedef struct WgradTiles {
-    Split split;
-    const char *large_tile, *small_tile;
-} WgradTiles;
-
-WgradTiles wgrad_tiles(CpuEmitter *e, int run, int most, int vectors);
+/* A WgradRun initialiser: the register tiles of a weight gradient's run. */
+const char *wgrad_run(CpuEmitter *e, TileKind kind, int run, const Tile *tile);
 /* The C name of an op's constants. */
 const char *table_name(const CpuEmitter *e, const Node *n);
 

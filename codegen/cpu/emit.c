@@ -63,43 +63,55 @@ static void emit_kernel(CpuEmitter *e, const Kernel *k, Text *to)
 
 /* ---- the file ---- */
 
+static const char *tile_macro(TileKind kind)
+{
+    switch (kind) {
+    case TILE_CONV: return "CONV_TILE";
+    case TILE_WGRAD: return "WGRAD_TILE";
+    case TILE_WGRAD_PAIRS: return "WGRAD_PAIRS";
+    case TILE_WINOGRAD: return "WINOGRAD_TILE";
+    }
+    internal_error("tile kind %d", (int)kind);
+}
+
 static void emit_tiles(Pool *pool, const TileSet *tiles, Text *out)
 {
-    text_append(out, "\n/* Register tiles: positions x vectors of 16 channels. */\n");
-    for (int i = 0; i < tiles->count; i++) {
-        const TileUse *u = &tiles->use[i];
-        if (u->wgrad)
-            text_append(out, "WGRAD_TILE(%s, %d, %d)\n", tile_name(pool, u), u->positions,
-                        u->vectors);
-        else
-            text_append(out, "CONV_TILE(%s, %d, %d, %d, %d)\n", tile_name(pool, u), u->positions,
-                        u->vectors, u->step, u->spread);
-    }
     if (tiles->transforms > 0) {
         text_append(out, "\n");
         emit_header(&embedded_winograd_h, out);
+    }
+    text_append(out, "\n/* Register tiles: positions x vectors of 16 channels. */\n");
+    for (int i = 0; i < tiles->count; i++) {
+        const TileUse *u = &tiles->use[i];
+        if (u->kind == TILE_CONV)
+            text_append(out, "CONV_TILE(%s, %d, %d, %d, %d)\n", tile_name(pool, u), u->positions,
+                        u->vectors, u->step, u->spread);
+        else
+            text_append(out, "%s(%s, %d, %d)\n", tile_macro(u->kind), tile_name(pool, u),
+                        u->positions, u->vectors);
     }
     for (int i = 0; i < tiles->transforms; i++)
         emit_winograd_transform(pool, tiles->transform[i], out);
 }
 
-static void emit_kernel_table(const Module *m, Text *out)
+static const char level_name[] =
+    "\n#ifndef NINC_LEVEL\n"
+    "#define NINC_LEVEL baseline\n"
+    "#endif\n"
+    "#define NINC_TEXT_(x) #x\n"
+    "#define NINC_TEXT(x) NINC_TEXT_(x)\n"
+    "#define NINC_JOIN_(a, b) a##b\n"
+    "#define NINC_JOIN(a, b) NINC_JOIN_(a, b)\n";
+
+static void emit_kernel_table(const Module *m, Target target, Text *out)
 {
     const Graph *g;
     const Kernel *k;
     text_append(out, "\nstatic NincKernelFn *const kernels[] = {\n");
-    for (int i = 0; (k = target_kernel(m, TARGET_CPU, i, &g)); i++)
+    for (int i = 0; (k = target_kernel(m, target, i, &g)); i++)
         text_append(out, "    %s,\n", k->name);
-    text_append(out, "};\n\n"
-                     "#ifndef NINC_LEVEL\n"
-                     "#define NINC_LEVEL baseline\n"
-                     "#endif\n"
-                     "#define NINC_TEXT_(x) #x\n"
-                     "#define NINC_TEXT(x) NINC_TEXT_(x)\n"
-                     "#define NINC_JOIN_(a, b) a##b\n"
-                     "#define NINC_JOIN(a, b) NINC_JOIN_(a, b)\n"
-                     "const NincCpuLevel NINC_JOIN(ninc_cpu_, NINC_LEVEL) = {\n"
-                     "    NINC_TEXT(NINC_LEVEL), kernels};\n");
+    text_append(out, "};\n\nconst NincCpuLevel NINC_JOIN(ninc_cpu_, NINC_LEVEL) = {\n"
+                     "    NINC_TEXT(NINC_LEVEL), %s, kernels};\n", target_id(target));
 }
 
 /* A header's text without its includes of ours. */
@@ -116,7 +128,8 @@ void emit_header(const Embedded *header, Text *out)
     }
 }
 
-void emit_cpu(const Module *m, Text *out)
+/* The kernels of a target's programs, behind what they call, and their table. */
+static void emit_programs(const Module *m, Target target, Text *out)
 {
     Pool *pool = pool_new();
     TileSet tiles = {0};
@@ -124,31 +137,44 @@ void emit_cpu(const Module *m, Text *out)
     CpuEmitter e = {.pool = pool, .module = m, .tiles = &tiles};
     const Kernel *k;
     const Graph *g = NULL;
-    for (int i = 0; (k = target_kernel(m, TARGET_CPU, i, &g)); i++) {
+    for (int i = 0; (k = target_kernel(m, target, i, &g)); i++) {
         if (g != e.graph)
             e.number = value_numbers(pool, g);
         e.graph = g;
         emit_kernel(&e, k, &kernels);
     }
+    emit_tiles(pool, &tiles, out);
+    text_write(out, kernels.data, kernels.length);
+    emit_kernel_table(m, target, out);
+    text_free(&kernels);
+    pool_free(pool);
+}
+
+void emit_cpu(const Module *m, Text *out)
+{
+    const Graph *eval = module_find_graph(m, "eval", TARGET_CPU);
+    bool bf16 = eval && graph_has_bf16(eval), amx = module_find_graph(m, "eval", TARGET_AMX);
     text_append(out, "/* The CPU kernels of model %s, made by ninc. Compile with GNU C. */\n",
                 m->name);
     emit_header(&embedded_tensor_h, out);
     emit_header(&embedded_plan_h, out);
-    bool bf16 = g && graph_has_bf16(g);
     if (bf16)
         text_append(out, "\n#define NINC_BF16\n");
     emit_header(&embedded_cpu_h, out);
     text_append(out, "\n");
+    emit_header(&embedded_wgrad_h, out);
+    text_append(out, "\n");
     emit_header(&embedded_pool_h, out);
     text_append(out, "\n");
     emit_header(&embedded_image_h, out);
-    if (bf16) {
-        text_append(out, "\n");
-        emit_header(&embedded_cpu_bf16_h, out);
+    text_append(out, level_name);
+    if (amx) {
+        text_append(out, "\n#ifdef __AMX_BF16__\n");
+        emit_header(&embedded_amx_h, out);
+        emit_programs(m, TARGET_AMX, out);
+        text_append(out, "\n#else\n");
     }
-    emit_tiles(pool, &tiles, out);
-    text_write(out, kernels.data, kernels.length);
-    emit_kernel_table(m, out);
-    text_free(&kernels);
-    pool_free(pool);
+    emit_programs(m, TARGET_CPU, out);
+    if (amx)
+        text_append(out, "#endif\n");
 }

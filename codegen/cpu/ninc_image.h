@@ -96,19 +96,28 @@ INLINE ptrdiff_t filter_at(int o, int i, int kh, int kw, int in_blocks, int kern
     return (at * block + i % block) * out_block + o % out_block;
 }
 
-/* to[j][i] = from[i][j]; rows j lie TOGETHER side by side. */
-INLINE void transpose_square(const float *from, ptrdiff_t from_row, Element *to, ptrdiff_t to_row)
+/* to[j][i] = from[i][j]: floats or, with CAST, elements, whose rows j lie TOGETHER side by side. */
+INLINE void transpose_square(const float *from, ptrdiff_t from_row, void *to, ptrdiff_t to_row,
+                             const int CAST)
 {
-    for (int j = 0; j < LANES; j += TOGETHER)
+    const int SIDE = CAST ? TOGETHER : 1;
+    for (int j = 0; j < LANES; j += SIDE)
         for (int i = 0; i < LANES; i++)
-            for (int k = 0; k < TOGETHER; k++)
-                to[j * to_row + i * TOGETHER + k] = to_element(from[i * from_row + j + k]);
+            for (int k = 0; k < SIDE; k++) {
+                const float x = from[i * from_row + j + k];
+                if (CAST)
+                    ((Element *)to)[j * to_row + i * SIDE + k] = to_element(x);
+                else
+                    ((float *)to)[j * to_row + i] = x;
+            }
 }
 
 /* Transposes the slice's part of a filter whose inputs lie in blocks of LANES, square by square. */
-SHARED void transpose_filter(const Filter *g, const float *from, Element *to,
-                             const NincRange *range)
+INLINE void transpose_squares(const Filter *g, const float *from, void *to, const NincRange *range,
+                              const int CAST)
 {
+    const int SIDE = CAST ? TOGETHER : 1;
+    const size_t size = CAST ? sizeof(Element) : sizeof(float);
     const int rows = (g->outputs + LANES - 1) / LANES, in_blocks = (g->inputs + LANES - 1) / LANES;
     const int cols = (g->inputs + g->to_out_block - 1) / g->to_out_block * g->to_out_block / LANES;
     const int taps = g->kernel_h * g->kernel_w;
@@ -116,20 +125,33 @@ SHARED void transpose_filter(const Filter *g, const float *from, Element *to,
         const int o = (int)(s / cols) * LANES, i = (int)(s % cols) * LANES;
         for (int tap = 0; tap < taps; tap++) {
             const int kh = tap / g->kernel_w, kw = tap % g->kernel_w;
-            Element *out = to + filter_at(i, o, g->kernel_h - 1 - kh, g->kernel_w - 1 - kw, rows,
-                                          g->kernel_h, g->kernel_w, LANES, g->to_out_block);
+            char *out = (char *)to +
+                        size * (filter_at(i, o, g->kernel_h - 1 - kh, g->kernel_w - 1 - kw, rows,
+                                          g->kernel_h, g->kernel_w, LANES, g->to_out_block) +
+                                i % g->to_out_block * (SIDE - 1));
             if (i < g->inputs)
                 transpose_square(from + filter_at(o, i, kh, kw, in_blocks, g->kernel_h,
                                                   g->kernel_w, LANES, g->out_block),
-                                 g->out_block, out, g->to_out_block);
+                                 g->out_block, out, g->to_out_block, CAST);
             else /* padding of the last group of outputs */
-                for (int j = 0; j < LANES; j++)
-                    memset(out + j * g->to_out_block, 0, LANES * sizeof(Element));
+                for (int j = 0; j < LANES; j += SIDE)
+                    memset(out + size * j * g->to_out_block, 0, size * LANES * SIDE);
         }
     }
 }
 
+SHARED void transpose_filter(const Filter *g, const float *from, float *to, const NincRange *range)
+{
+    transpose_squares(g, from, to, range, 0);
+}
+
 #ifdef NINC_BF16
+SHARED void transpose_cast_filter(const Filter *g, const float *from, Element *to,
+                                  const NincRange *range)
+{
+    transpose_squares(g, from, to, range, 1);
+}
+
 /* Rounds the slice's part of a filter, whose inputs come to lie in pairs. */
 SHARED void cast_filter(const Filter *g, const float *from, Element *to, const NincRange *range)
 {

@@ -6,8 +6,8 @@
 /* Y = M X M^T for 16 channels: X is IN x IN vectors x_row and x_col elements apart, Y is OUT x OUT
  * likewise, written by STORE: frequencies go past the caches, since whoever reads them reads those
  * of all tiles; M is the OUT x IN table. Its zeros cost nothing: all is unrolled. */
-#define WINOGRAD_TRANSFORM(NAME, TABLE, OUT, IN, STORE)                                            \
-    SHARED void NAME(const float *x, ptrdiff_t x_row, ptrdiff_t x_col, float *y, ptrdiff_t y_row,  \
+#define WINOGRAD_TRANSFORM(NAME, TABLE, OUT, IN, TYPE, LOAD, STORE)                                \
+    SHARED void NAME(const TYPE *x, ptrdiff_t x_row, ptrdiff_t x_col, float *y, ptrdiff_t y_row,   \
                      ptrdiff_t y_col)                                                              \
     {                                                                                              \
         for (int part = 0; part < LANES; part += LANES_A_PART) {                                   \
@@ -15,7 +15,7 @@
             for (int c = 0; c < IN; c++) {                                                         \
                 Vector in[IN];                                                                     \
                 UNROLL for (int k = 0; k < IN; k++)                                                \
-                    in[k] = load(x + part + k * x_row + c * x_col);                                \
+                    in[k] = LOAD(x + part + k * x_row + c * x_col);                                \
                 UNROLL for (int r = 0; r < OUT; r++) {                                             \
                     Vector sum = {0};                                                              \
                     UNROLL for (int k = 0; k < IN; k++)                                            \
@@ -37,12 +37,15 @@
 
 typedef void WinogradFn(const float *x, ptrdiff_t x_row, ptrdiff_t x_col, float *y,
                         ptrdiff_t y_row, ptrdiff_t y_col);
+typedef void WinogradMapFn(const Element *x, ptrdiff_t x_row, ptrdiff_t x_col, float *y,
+                           ptrdiff_t y_row, ptrdiff_t y_col);
 
 enum { WINOGRAD_MOST_TILE = 6 };
 
 /* A map and its tiles. */
 typedef struct WinogradMap {
-    WinogradFn *transform;
+    WinogradMapFn *from_map; /* to frequencies, or else */
+    WinogradFn *to_map;
     int tile, size; /* outputs of a tile and, with the kernel's reach, inputs, by axis */
     int tile_rows, tile_columns, blocks;
     int height, width;         /* of the convolution's output */
@@ -79,11 +82,11 @@ SHARED void winograd_input_row(const WinogradMap *g, Map x, float *y, ptrdiff_t 
     const ptrdiff_t frequency = frequency_pitch(tiles, g->blocks);
     const int first = (int)n * g->tile_rows * g->tile_columns + tile_row * g->tile_columns;
     for (int b = 0; b < g->blocks; b++) {
-        const float *from = map_row(x, tile_row * g->tile - g->padding_h) + b * x.block -
+        const Element *from = map_row(x, tile_row * g->tile - g->padding_h) + b * x.block -
                             g->padding_w * LANES;
         float *to = y + b * block + (ptrdiff_t)first * LANES;
         for (int t = 0; t < g->tile_columns; t++, from += g->tile * LANES, to += LANES)
-            g->transform(from, x.row, LANES, to, g->size * frequency, frequency);
+            g->from_map(from, x.row, LANES, to, g->size * frequency, frequency);
     }
     for (int f = 0; first == 0 && f < g->size * g->size; f++)
         zero_gap(y + f * frequency, frequency);
@@ -108,18 +111,19 @@ SHARED void winograd_output_rows(const WinogradMap *g, const float *m, const flo
             const int rows = smaller(g->tile, row1 - row);
             for (int col = 0; col < g->width; col += g->tile, from += LANES) {
                 const int lanes = smaller(g->tile, g->width - col) * LANES;
-                g->transform(from, g->size * frequency, frequency, tile, g->tile * LANES, LANES);
+                g->to_map(from, g->size * frequency, frequency, tile, g->tile * LANES, LANES);
                 for (int r = 0; r < rows; r++) {
                     const float *in = tile + r * g->tile * LANES;
-                    const float *masks = epilogue & EPILOGUE_MASK
-                                             ? map_row(mask, row + r) + b * mask.block + col * LANES
-                                             : in;
-                    float *out = map_row(y, row + r) + b * y.block + col * LANES;
+                    Element *out = map_row(y, row + r) + b * y.block + col * LANES;
+                    const Element *masks =
+                        epilogue & EPILOGUE_MASK
+                            ? map_row(mask, row + r) + b * mask.block + col * LANES
+                            : out;
                     for (int i = 0; i < lanes; i += LANES_A_PART) {
                         Vector v = load(in + i);
                         if (bias)
                             v += load(bias + b * LANES + i % LANES);
-                        store(out + i, conv_epilogue(epilogue, v, masks + i));
+                        store_map(out + i, conv_epilogue(epilogue, v, masks + i));
                     }
                 }
             }
@@ -128,9 +132,65 @@ SHARED void winograd_output_rows(const WinogradMap *g, const float *m, const flo
 
 /* ---- products ---- */
 
+/* A register tile of a product: rows of x, in blocks of channels, by a filter of `vectors` blocks
+ * of outputs. Floats, also between bf16 maps. */
+typedef struct WinogradTile {
+    const float *x, *filter;
+    float *y;
+    ptrdiff_t x_block, y_block, filter_block;
+    int in_blocks;
+} WinogradTile;
+
+typedef void WinogradTileFn(const WinogradTile *t);
+
+/* PIXELS x VECTORS blocks of output, from row p and vector v on. */
+INLINE void winograd_part(const WinogradTile *t, int p, const int PIXELS, int v, const int VECTORS,
+                          const int FILTER_VECTORS)
+{
+    Vector acc[TILE_ACCUMULATORS];
+    UNROLL for (int i = 0; i < PIXELS * VECTORS * PARTS; i++)
+        acc[i] = (Vector){0};
+    for (int b = 0; b < t->in_blocks; b++) {
+        const float *x = t->x + b * t->x_block + p * LANES;
+        const float *filter = t->filter + b * t->filter_block + v * LANES;
+        for (int r = LANES; r > 0; r--, x++, filter += FILTER_VECTORS * LANES) {
+            Vector w[TILE_VECTORS * PARTS];
+            UNROLL for (int j = 0; j < VECTORS * PARTS; j++)
+                w[j] = load(filter + j * LANES_A_PART);
+            UNROLL for (int i = 0; i < PIXELS; i++) {
+                const Vector s = splat(x[i * LANES]);
+                UNROLL for (int j = 0; j < VECTORS * PARTS; j++)
+                    acc[i * VECTORS * PARTS + j] += s * w[j];
+            }
+        }
+    }
+    UNROLL for (int i = 0; i < PIXELS; i++)
+        UNROLL for (int j = 0; j < VECTORS * PARTS; j++)
+            store(t->y + (v + j / PARTS) * t->y_block + (p + i) * LANES + j % PARTS * LANES_A_PART,
+                  acc[i * VECTORS * PARTS + j]);
+}
+
+/* A tile of PIXELS x VECTORS cut into parts that fit this machine's registers. */
+INLINE void winograd_tile(const WinogradTile *t, const int PIXELS, const int VECTORS)
+{
+    const int vectors = VECTORS < TILE_VECTORS ? VECTORS : TILE_VECTORS;
+    const int parts = (PIXELS + TILE_PIXELS - 1) / TILE_PIXELS;
+    const int large = (PIXELS + parts - 1) / parts, larges = PIXELS - parts * (large - 1);
+    for (int v = 0; v < VECTORS; v += vectors) {
+        for (int i = 0; i < larges; i++)
+            winograd_part(t, i * large, large, v, vectors, VECTORS);
+        for (int i = larges; i < parts; i++)
+            winograd_part(t, larges * large + (i - larges) * (large - 1), large - 1, v, vectors,
+                          VECTORS);
+    }
+}
+
+#define WINOGRAD_TILE(NAME, PIXELS, VECTORS) \
+    SHARED void NAME(const WinogradTile *t) { winograd_tile(t, PIXELS, VECTORS); }
+
 /* y = x filter for each frequency; inputs and outputs in blocks of 16 channels. */
 typedef struct WinogradMultiply {
-    ConvTileFn *tile, *single; /* `pixels` rows; one row */
+    WinogradTileFn *tile, *single; /* `pixels` rows; one row */
     int pixels, frequencies, tiles, in_blocks, out_blocks, groups, vectors;
 } WinogradMultiply;
 
@@ -143,8 +203,8 @@ SHARED void winograd_multiply(const WinogradMultiply *g, const float *x, const f
     const ptrdiff_t x_pitch = frequency_pitch(rows, g->in_blocks);
     const ptrdiff_t y_pitch = frequency_pitch(rows, g->out_blocks);
     const ptrdiff_t square = (ptrdiff_t)LANES * g->vectors * LANES;
-    ConvTile t = {.x_block = block, .y_block = block, .filter_block = square,
-                  .in_blocks = g->in_blocks, .kernel_h = 1, .kernel_w = 1, .run = LANES};
+    WinogradTile t = {.x_block = block, .y_block = block, .filter_block = square,
+                      .in_blocks = g->in_blocks};
     const int pixels = rows < g->pixels ? 1 : g->pixels;
     for (ptrdiff_t f = slice_begin(range, g->frequencies); f < slice_end(range, g->frequencies);
          f++) {
@@ -154,7 +214,6 @@ SHARED void winograd_multiply(const WinogradMultiply *g, const float *x, const f
                 const ptrdiff_t at = row + pixels <= rows ? row : rows - pixels;
                 t.x = x + f * x_pitch + at * LANES;
                 t.y = y + f * y_pitch + o * g->vectors * block + at * LANES;
-                t.mask = t.y;
                 (pixels == 1 ? g->single : g->tile)(&t);
             }
         }
@@ -164,37 +223,31 @@ SHARED void winograd_multiply(const WinogradMultiply *g, const float *x, const f
 
 /* du = x^T dy for each frequency, summed over the tiles of all images. */
 typedef struct WinogradWgrad {
-    WgradTileFn *large_tile, *small_tile;
-    int large, larges, smalls; /* 16 inputs are larges x large, then smalls x (large - 1) */
-    int frequencies, tiles, in_blocks, out_blocks, groups, vectors;
+    WgradRun tiles; /* of a block of inputs */
+    int frequencies, rows, in_blocks, out_blocks, groups; /* rows: of an image, its tiles */
     int strip; /* rows that stay in a cache */
 } WinogradWgrad;
 
 SHARED void winograd_wgrad(const WinogradWgrad *g, const float *x, const float *dy, float *du,
                            const NincRange *range)
 {
-    const int rows = range->images * g->tiles;
+    const int rows = range->images * g->rows, vectors = g->tiles.vectors;
     const ptrdiff_t block = frequency_block(rows);
     const ptrdiff_t x_pitch = frequency_pitch(rows, g->in_blocks);
     const ptrdiff_t dy_pitch = frequency_pitch(rows, g->out_blocks);
-    const ptrdiff_t square = (ptrdiff_t)LANES * g->vectors * LANES;
-    WgradTile t = {.x_step = LANES, .dy_block = block, .rows = 1};
+    const ptrdiff_t square = (ptrdiff_t)LANES * vectors * LANES;
+    WgradTile t = {.x_step = LANES, .dy_step = LANES, .dy_block = block, .rows = 1};
     const ptrdiff_t last = slice_end(range, g->frequencies);
     for (ptrdiff_t f = slice_begin(range, g->frequencies); f < last; f++)
         for (int row = 0; row < rows; row += g->strip) {
             t.width = smaller(g->strip, rows - row);
             t.accumulate = range->accumulate || row > 0;
             for (int o = 0; o < g->groups; o++) {
-                t.dy = dy + f * dy_pitch + o * g->vectors * block + (ptrdiff_t)row * LANES;
+                t.dy = dy + f * dy_pitch + o * vectors * block + (ptrdiff_t)row * LANES;
                 for (int b = 0; b < g->in_blocks; b++) {
                     t.x = x + f * x_pitch + b * block + (ptrdiff_t)row * LANES;
                     t.dw = du + ((f * g->groups + o) * g->in_blocks + b) * square;
-                    for (int i = 0; i < g->larges + g->smalls; i++) {
-                        const int count = g->large - (i >= g->larges);
-                        (i < g->larges ? g->large_tile : g->small_tile)(&t);
-                        t.x += count;
-                        t.dw += (ptrdiff_t)count * g->vectors * LANES;
-                    }
+                    wgrad_run(&g->tiles, t);
                 }
             }
         }

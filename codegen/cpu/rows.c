@@ -58,10 +58,15 @@ static const Node *codes_of(const CpuEmitter *e)
     return NULL;
 }
 
-/* Contractions of bf16 maps have instructions of their own. */
-static const char *bf16_prefix(const CpuEmitter *e)
+static bool has_amx(const CpuEmitter *e)
 {
-    return graph_has_bf16(e->graph) ? "bf16_" : "";
+    return e->graph->target == TARGET_AMX;
+}
+
+/* Contractions in tiles of AMX have functions of their own. */
+static const char *amx_prefix(const CpuEmitter *e)
+{
+    return has_amx(e) ? "amx_" : "";
 }
 
 static void emit_conv(CpuEmitter *e, const Statement *s)
@@ -69,7 +74,7 @@ static void emit_conv(CpuEmitter *e, const Statement *s)
     const Node *n = s->op;
     Epilogue p = epilogue_of(e, s);
     emit_line(e, "%sconv_rows(&%s, %s, %s, %s, %s, %s, %s, r0, r1);",
-              bf16_prefix(e), table_name(e, n),
+              amx_prefix(e), table_name(e, n),
               map_name(e, n->in[0]), value_name(e, n->in[1]),
               n->arity > 2 ? value_name(e, n->in[2]) : "NULL", p.mask,
               map_name(e, statement_result(s)), p.flags);
@@ -154,7 +159,7 @@ static void emit_statement(CpuEmitter *e, const Statement *s)
         return;
     case OP_CONV2D_WGRAD:
         emit_line(e, "%swgrad_rows(&%s, %s, %s, %s + range->slice * %lld, r0, r1);",
-                  bf16_prefix(e), table_name(e, n), map_name(e, n->in[0]),
+                  amx_prefix(e), table_name(e, n), map_name(e, n->in[0]),
                   map_name(e, n->in[1]), value_name(e, n), copy_elements(n));
         return;
     case OP_BIAS_GRAD:
@@ -284,26 +289,26 @@ static void emit_parts(CpuEmitter *e, const Statement *s, int count)
 }
 
 /* All images at once: they share a pass over the result. */
-static void emit_bf16_wgrad(CpuEmitter *e, const Statement *s)
+static void emit_amx_wgrad(CpuEmitter *e, const Statement *s)
 {
     const Node *n = s->op, *x = n->in[0], *dy = n->in[1];
     Touched t = touched_by(e, s, 1);
     emit_block(e);
     for (int i = 0; i < t.count; i++)
         emit_map(e, t.node[i], "0");
-    emit_line(e, "bf16_wgrad(&%s, %s, %lld, %s, %lld, %s, range);", table_name(e, n),
+    emit_line(e, "amx_wgrad_images(&%s, %s, %lld, %s, %lld, %s, range);", table_name(e, n),
               map_name(e, x), (long long)map_shape(x).image, map_name(e, dy),
               (long long)map_shape(dy).image, value_name(e, n));
     emit_close(e);
 }
 
-/* Emits the bf16 weight gradients and takes them out of the list; returns how many are left. */
-static int emit_bf16_wgrads(CpuEmitter *e, Statement *s, int count)
+/* With AMX, emits the weight gradients and takes them out of the list; returns how many are left. */
+static int emit_amx_wgrads(CpuEmitter *e, Statement *s, int count)
 {
     int left = 0;
     for (int i = 0; i < count; i++) {
-        if (s[i].op->op == OP_CONV2D_WGRAD && graph_has_bf16(e->graph))
-            emit_bf16_wgrad(e, &s[i]);
+        if (s[i].op->op == OP_CONV2D_WGRAD && has_amx(e))
+            emit_amx_wgrad(e, &s[i]);
         else
             s[left++] = s[i];
     }
@@ -313,7 +318,7 @@ static int emit_bf16_wgrads(CpuEmitter *e, Statement *s, int count)
 /* Sums over images: one image after the other, each slice its part of the result. */
 static void emit_sums(CpuEmitter *e, Statement *s, int count)
 {
-    count = emit_bf16_wgrads(e, s, count);
+    count = emit_amx_wgrads(e, s, count);
     if (count == 0)
         return;
     Touched t = touched_by(e, s, count);

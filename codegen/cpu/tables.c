@@ -8,10 +8,10 @@ static const char *row_tiles(CpuEmitter *e, int pixels, int most, int vectors, i
     if (pixels < 1)
         return "{0}";
     Split s = split_evenly(pixels, most);
-    const char *large = use_tile(e, (TileUse){false, s.large, vectors, step, spread});
+    const char *large = use_tile(e, (TileUse){TILE_CONV, s.large, vectors, step, spread});
     const char *small = large;
     if (s.smalls)
-        small = use_tile(e, (TileUse){false, s.large - 1, vectors, step, spread});
+        small = use_tile(e, (TileUse){TILE_CONV, s.large - 1, vectors, step, spread});
     return pool_format(e->pool, "{%s, %s, %d, %d, %d}", large, small, s.large, s.larges, s.smalls);
 }
 
@@ -64,6 +64,12 @@ static void table_transpose(CpuEmitter *e, const Node *n)
                 row_tiles(e, more - 1, n->tile.pixels, vectors, lanes, k->stride_w));
 }
 
+/* The largest of the parts that an extent falls into, as equal as can be and none above `fit`. */
+static int equal_part(int extent, int fit)
+{
+    return (int)ceil_div(extent, ceil_div(extent, fit));
+}
+
 static void table_wgrad(CpuEmitter *e, const Node *n)
 {
     const Window *k = &n->attr.window;
@@ -72,21 +78,21 @@ static void table_wgrad(CpuEmitter *e, const Node *n)
     MapShape x = map_shape(n->in[0]);
     int vectors = packed_vectors(e, n, filter, x.lanes), filters = n->tensor.shape.dim[0];
     int rows = value_is_in_parts(n) ? e->kernel->strip : dy[1];
-    int64_t fit = larger(WGRAD_STRIP_BYTES / (dy[2] * vectors * 64), 1);
-    int strip = (int)ceil_div(rows, ceil_div(rows, fit)); /* equal strips */
-    WgradTiles tiles = wgrad_tiles(e, k->kernel_w * x.lanes, n->tile.pixels, vectors);
+    int fit = (int)larger(WGRAD_STRIP_BYTES / (vectors * 64), 2), columns = equal_part(dy[2], fit);
+    int strip = equal_part(rows, (int)larger(fit / dy[2], 1));
+    TileKind kind = graph_has_bf16(e->graph) ? TILE_WGRAD_PAIRS : TILE_WGRAD;
+    const char *tiles = wgrad_run(e, kind, k->kernel_w * x.lanes, &n->tile);
     text_append(e->tables,
                 "static const Wgrad %s = {\n"
                 "    .in_blocks = %d, .kernel_h = %d, .run = %d, .groups = %d, .vectors = %d,\n"
-                "    .stride_h = %d, .padding_h = %d, .height = %d, .width = %d, .strip = %d,\n"
-                "    .step = %d, .padding = %d,\n"
-                "    .large_tile = %s, .small_tile = %s,\n"
-                "    .large = %d, .larges = %d, .smalls = %d};\n",
+                "    .stride_h = %d, .padding_h = %d, .height = %d, .width = %d,\n"
+                "    .strip = %d, .columns = %d,\n"
+                "    .step = %d, .padding = %d,\n    .tiles = %s};\n",
                 table_name(e, n), x.blocks, k->kernel_h, k->kernel_w * x.lanes,
                 (int)ceil_div(filters, filter->out_block), vectors, k->stride_h,
-                k->padding_h, dy[1], dy[2], strip, k->stride_w * x.lanes,
-                k->padding_w * x.lanes, tiles.large_tile, tiles.small_tile, tiles.split.large,
-                tiles.split.larges, tiles.split.smalls);
+                k->padding_h, dy[1], dy[2], strip,
+                (int)round_up(columns, 2), k->stride_w * x.lanes,
+                k->padding_w * x.lanes, tiles);
 }
 
 /* input: the node whose shape is the pool's input; output likewise. */

@@ -130,6 +130,13 @@ void emit_update(CpuEmitter *e)
 
 /* ---- filters ---- */
 
+static const char *filter_change(const Node *n)
+{
+    if (n->op == OP_CAST)
+        return "cast";
+    return n->tensor.dtype == DT_BF16 ? "transpose_cast" : "transpose";
+}
+
 void emit_filters(CpuEmitter *e)
 {
     for (int i = 0; i < e->kernel->node_count; i++) {
@@ -143,7 +150,7 @@ void emit_filters(CpuEmitter *e)
                     e->kernel->name, i, d[0], d[1], d[2], d[3], l->block, l->out_block,
                     to->out_block);
         emit_line(e, "%s_filter(&%s_%d, %s, %s, range);",
-                  n->op == OP_CAST ? "cast" : "transpose", e->kernel->name, i,
+                  filter_change(n), e->kernel->name, i,
                   value_name(e, from), value_name(e, n));
     }
     text_append(e->tables, "\n");

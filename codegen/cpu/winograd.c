@@ -31,6 +31,11 @@ static const char *use_transform(CpuEmitter *e, const Node *n)
     return transform_name(e->pool, n);
 }
 
+static bool reads_map(Op op)
+{
+    return op == OP_WINOGRAD_INPUT || op == OP_WINOGRAD_OUTPUT_GRAD;
+}
+
 void emit_winograd_transform(Pool *pool, const Node *n, Text *out)
 {
     const char *name = transform_name(pool, n);
@@ -42,10 +47,10 @@ void emit_winograd_transform(Pool *pool, const Node *n, Text *out)
             text_append(out, "%s%.9g", c ? ", " : "", m.at[r][c]);
         text_append(out, "},\n");
     }
-    bool frequencies = n->op == OP_WINOGRAD_FILTER || n->op == OP_WINOGRAD_INPUT ||
-                       n->op == OP_WINOGRAD_OUTPUT_GRAD;
-    text_append(out, "};\nWINOGRAD_TRANSFORM(%s, %s_matrix, %d, %d, %s)\n", name, name, m.rows,
-                m.columns, frequencies ? "stream" : "store");
+    bool frequencies = n->op == OP_WINOGRAD_FILTER || reads_map(n->op);
+    text_append(out, "};\nWINOGRAD_TRANSFORM(%s, %s_matrix, %d, %d, %s, %s)\n", name, name, m.rows,
+                m.columns, reads_map(n->op) ? "Element, load_map" : "float, load",
+                frequencies ? "stream" : "store");
 }
 
 /* ---- maps ---- */
@@ -56,12 +61,12 @@ void emit_winograd_map(CpuEmitter *e, const Node *n)
     bool input = n->op == OP_WINOGRAD_INPUT;
     text_append(e->tables,
                 "static const WinogradMap %s = {\n"
-                "    .transform = %s, .tile = %d, .size = %d,\n"
+                "    .%s = %s, .tile = %d, .size = %d,\n"
                 "    .tile_rows = %d, .tile_columns = %d, .blocks = %d,\n"
                 "    .height = %d, .width = %d,\n"
                 "    .padding_h = %d, .padding_w = %d};\n",
-                table_name(e, n), use_transform(e, n), w->tile,
-                winograd_size(w), winograd_tile_rows(w), winograd_tile_columns(w),
+                table_name(e, n), reads_map(n->op) ? "from_map" : "to_map", use_transform(e, n),
+                w->tile, winograd_size(w), winograd_tile_rows(w), winograd_tile_columns(w),
                 blocks_of(n->tensor.shape.dim[3]), w->height, w->width, input ? w->padding_h : 0,
                 input ? w->padding_w : 0);
 }
@@ -85,8 +90,8 @@ static void emit_multiply(CpuEmitter *e, const Node *n)
 {
     const int32_t *filter = n->in[1]->tensor.shape.dim;
     int vectors = n->tile.vectors, groups = (int)ceil_div(filter[0], LANES * vectors);
-    const char *tile = use_tile(e, (TileUse){false, n->tile.pixels, vectors, LANES, 1});
-    const char *single = use_tile(e, (TileUse){false, 1, vectors, LANES, 1});
+    const char *tile = use_tile(e, (TileUse){TILE_WINOGRAD, n->tile.pixels, vectors, LANES, 1});
+    const char *single = use_tile(e, (TileUse){TILE_WINOGRAD, 1, vectors, LANES, 1});
     text_append(e->tables,
                 "static const WinogradMultiply %s = {\n"
                 "    .tile = %s, .single = %s, .pixels = %d,\n"
@@ -103,18 +108,14 @@ static void emit_wgrad(CpuEmitter *e, const Node *n)
 {
     const int32_t *x = n->in[0]->tensor.shape.dim, *du = n->tensor.shape.dim;
     int vectors = n->tile.vectors;
-    WgradTiles tiles = wgrad_tiles(e, LANES, n->tile.pixels, vectors);
+    const char *tiles = wgrad_run(e, TILE_WGRAD, LANES, &n->tile);
     text_append(e->tables,
                 "static const WinogradWgrad %s = {\n"
-                "    .large_tile = %s, .small_tile = %s,\n"
-                "    .large = %d, .larges = %d, .smalls = %d,\n"
-                "    .frequencies = %d, .tiles = %d, .in_blocks = %d, .out_blocks = %d,\n"
-                "    .groups = %d, .vectors = %d, .strip = %d};\n",
-                table_name(e, n), tiles.large_tile, tiles.small_tile, tiles.split.large,
-                tiles.split.larges, tiles.split.smalls, x[1],
-                x[2], blocks_of(du[1]), blocks_of(du[0]), (int)ceil_div(du[0], LANES * vectors),
-                vectors,
-                WGRAD_STRIP_BYTES / (64 * vectors));
+                "    .tiles = %s,\n"
+                "    .frequencies = %d, .rows = %d, .in_blocks = %d, .out_blocks = %d,\n"
+                "    .groups = %d, .strip = %d};\n",
+                table_name(e, n), tiles, x[1], x[2], blocks_of(du[1]), blocks_of(du[0]),
+                (int)ceil_div(du[0], LANES * vectors), WGRAD_STRIP_BYTES / (64 * vectors));
     emit_line(e, "winograd_wgrad(&%s, %s, %s, %s, range);", table_name(e, n),
               value_name(e, n->in[0]), value_name(e, n->in[1]), value_name(e, n));
 }

@@ -45,12 +45,16 @@ const char *value_name(const CpuEmitter *e, const Node *n)
 
 const char *tile_name(Pool *pool, const TileUse *use)
 {
-    if (use->wgrad)
-        return pool_format(pool, "wgrad_tile_%dx%d", use->positions, use->vectors);
+    static const char *const names[] = {[TILE_CONV] = "conv_tile", [TILE_WGRAD] = "wgrad_tile",
+                                        [TILE_WGRAD_PAIRS] = "wgrad_pairs",
+                                        [TILE_WINOGRAD] = "winograd_tile"};
+    const char *name = names[use->kind];
+    if (use->kind != TILE_CONV)
+        return pool_format(pool, "%s_%dx%d", name, use->positions, use->vectors);
     if (use->spread > 1)
-        return pool_format(pool, "conv_tile_%dx%d_step%d_spread%d", use->positions, use->vectors,
+        return pool_format(pool, "%s_%dx%d_step%d_spread%d", name, use->positions, use->vectors,
                            use->step, use->spread);
-    return pool_format(pool, "conv_tile_%dx%d_step%d", use->positions, use->vectors, use->step);
+    return pool_format(pool, "%s_%dx%d_step%d", name, use->positions, use->vectors, use->step);
 }
 
 const char *c_type(DType dtype)
@@ -75,7 +79,7 @@ const char *use_tile(CpuEmitter *e, TileUse use)
     TileSet *t = e->tiles;
     const char *name = tile_name(e->pool, &use);
     for (int i = 0; i < t->count; i++)
-        if (t->use[i].wgrad == use.wgrad && t->use[i].positions == use.positions &&
+        if (t->use[i].kind == use.kind && t->use[i].positions == use.positions &&
             t->use[i].vectors == use.vectors && t->use[i].step == use.step &&
             t->use[i].spread == use.spread)
             return name;
@@ -95,11 +99,12 @@ Split split_evenly(int extent, int most)
     return (Split){large, larges, tiles - larges};
 }
 
-WgradTiles wgrad_tiles(CpuEmitter *e, int run, int most, int vectors)
+const char *wgrad_run(CpuEmitter *e, TileKind kind, int run, const Tile *tile)
 {
-    Split s = split_evenly(run, most);
-    const char *large = use_tile(e, (TileUse){true, s.large, vectors, 0, 1}), *small = large;
+    Split s = split_evenly(run, tile->pixels);
+    const char *large = use_tile(e, (TileUse){kind, s.large, tile->vectors, 0, 1}), *small = large;
     if (s.smalls)
-        small = use_tile(e, (TileUse){true, s.large - 1, vectors, 0, 1});
-    return (WgradTiles){s, large, small};
+        small = use_tile(e, (TileUse){kind, s.large - 1, tile->vectors, 0, 1});
+    return pool_format(e->pool, "{%s, %s, %d, %d, %d, %d}", large, small, s.large, s.larges,
+                       s.smalls, tile->vectors);
 }

@@ -1,9 +1,7 @@
-/* Contractions of bf16 maps. With AMX (Intel 64 and IA-32 manual, volume 1, chapter 18) a block of
+/* Contractions of bf16 maps with AMX (Intel 64 and IA-32 manual, volume 1, chapter 18). A block of
  * 32 pixels x 32 outputs is four tiles of sums, which 16 pixels x 32 inputs straight from the map
- * and 32 inputs x 16 outputs of the packed filter are multiplied into; other machines run the
- * register tiles of ninc_cpu.h. MODEL.c has this text only where its maps are bf16. */
+ * and 32 inputs x 16 outputs of the packed filter are multiplied into. */
 
-#ifdef __AMX_BF16__
 enum { AMX_ROWS = 16, AMX_INPUTS = 32, AMX_BLOCK = 2 * AMX_ROWS };
 
 /* What LDTILECFG reads. */
@@ -476,42 +474,23 @@ INLINE bool amx_wgrad(const Wgrad *g, Map x, ptrdiff_t x_image, Map dy, ptrdiff_
         amx_sum(&a, &sum);
     return fits;
 }
-#endif
-
-/* ---- with or without ---- */
-
-SHARED void bf16_conv_rows(const Conv *c, Map x, const Element *filter, const float *bias, Map mask,
-                           Map y, int epilogue, int row0, int row1)
-{
-#ifdef __AMX_BF16__
-    amx_conv_rows(c, x, filter, bias, mask, y, epilogue, row0, row1);
-#else
-    conv_rows(c, x, filter, bias, mask, y, epilogue, row0, row1);
-#endif
-}
-
 /* All images of the chunk, the slice's part of the units; x_image and dy_image are the elements
  * from image to image. */
-SHARED void bf16_wgrad(const Wgrad *g, Map x, ptrdiff_t x_image, Map dy, ptrdiff_t dy_image,
-                       float *dw, const NincRange *range)
+SHARED void amx_wgrad_images(const Wgrad *g, Map x, ptrdiff_t x_image, Map dy, ptrdiff_t dy_image,
+                             float *dw, const NincRange *range)
 {
-#ifdef __AMX_BF16__
     const ptrdiff_t units = wgrad_units(g);
     const AmxSum sum = {range->images, 0, g->height, range->accumulate, slice_begin(range, units),
                         slice_end(range, units), dw};
     if (amx_wgrad(g, x, x_image, dy, dy_image, sum))
         return;
-#endif
     for (int n = 0; n < range->images; n++, x.data += x_image, dy.data += dy_image)
         wgrad_image(g, x, dy, dw, range->accumulate || n > 0, range);
 }
 
 /* Rows row0 to row1 - 1 of one image, added. */
-SHARED void bf16_wgrad_rows(const Wgrad *g, Map x, Map dy, float *dw, int row0, int row1)
+SHARED void amx_wgrad_rows(const Wgrad *g, Map x, Map dy, float *dw, int row0, int row1)
 {
-#ifdef __AMX_BF16__
-    if (amx_wgrad(g, x, 0, dy, 0, (AmxSum){1, row0, row1, 1, 0, wgrad_units(g), dw}))
-        return;
-#endif
-    wgrad_rows(g, x, dy, dw, row0, row1);
+    if (!amx_wgrad(g, x, 0, dy, 0, (AmxSum){1, row0, row1, 1, 0, wgrad_units(g), dw}))
+        wgrad_rows(g, x, dy, dw, row0, row1);
 }

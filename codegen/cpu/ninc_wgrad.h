@@ -1,0 +1,320 @@
+/* Gradients of filters and biases: sums over pixels and images. A filter's is a product of x,
+ * transposed, and dy. With NINC_BF16 the tiles multiply pairs of pixels, which are packed strip by
+ * strip; else they read the maps in place. */
+
+/* ---- register tiles ---- */
+
+/* A float, or a pair of bf16: of two pixels, the first in the lower half. */
+typedef uint32_t Word __attribute__((may_alias));
+typedef uint32_t Words __attribute__((vector_size(VECTOR_BYTES), may_alias));
+
+typedef struct WgradTile {
+    const void *x, *dy;        /* words */
+    float *dw;
+    ptrdiff_t x_row, x_step;   /* words from row to row, from pixel (pair) to pixel */
+    ptrdiff_t dy_row, dy_step, dy_block;
+    int rows, width;           /* in pixels or pairs */
+    int accumulate;
+} WgradTile;
+
+typedef void WgradTileFn(const WgradTile *t);
+
+/* COUNT entries of the run x VECTORS blocks of output channels, from entry i and vector v on;
+ * the reduction runs over all pixels. */
+INLINE void wgrad_part(const WgradTile *t, int i, const int COUNT, int v, const int VECTORS,
+                       const int FILTER_VECTORS, const int PAIRS)
+{
+    Vector acc[TILE_ACCUMULATORS];
+    float *dw = t->dw + ((ptrdiff_t)i * FILTER_VECTORS + v) * LANES;
+    UNROLL for (int k = 0; k < COUNT; k++)
+        UNROLL for (int j = 0; j < VECTORS * PARTS; j++)
+            acc[k * VECTORS * PARTS + j] =
+                t->accumulate ? load(dw + k * FILTER_VECTORS * LANES + j * LANES_A_PART)
+                              : (Vector){0};
+    for (int row = 0; row < t->rows; row++) {
+        const Word *x = (const Word *)t->x + row * t->x_row + i;
+        const Word *dy = (const Word *)t->dy + row * t->dy_row + v * t->dy_block;
+        for (int p = t->width; p > 0; p--, x += t->x_step, dy += t->dy_step) {
+            Words d[TILE_VECTORS * PARTS];
+            UNROLL for (int j = 0; j < VECTORS * PARTS; j++)
+                d[j] = *(const Words *)(dy + j / PARTS * t->dy_block + j % PARTS * LANES_A_PART);
+            UNROLL for (int k = 0; k < COUNT; k++) {
+                const Words s = (Words){0} + x[k];
+                UNROLL for (int j = 0; j < VECTORS * PARTS; j++) {
+                    const int at = k * VECTORS * PARTS + j;
+                    acc[at] = PAIRS ? multiply_add(acc[at], (Factors)s, (Factors)d[j])
+                                    : acc[at] + (Vector)s * (Vector)d[j];
+                }
+            }
+        }
+    }
+    UNROLL for (int k = 0; k < COUNT; k++)
+        UNROLL for (int j = 0; j < VECTORS * PARTS; j++)
+            store(dw + k * FILTER_VECTORS * LANES + j * LANES_A_PART,
+                  acc[k * VECTORS * PARTS + j]);
+}
+
+/* A tile of COUNT x VECTORS cut into parts that fit this machine's registers. */
+INLINE void wgrad_tile(const WgradTile *t, const int COUNT, const int VECTORS, const int PAIRS)
+{
+    const int vectors = VECTORS < TILE_VECTORS ? VECTORS : TILE_VECTORS;
+    const int parts = (COUNT + TILE_PIXELS - 1) / TILE_PIXELS;
+    const int large = (COUNT + parts - 1) / parts, larges = COUNT - parts * (large - 1);
+    for (int v = 0; v < VECTORS; v += vectors) {
+        for (int i = 0; i < larges; i++)
+            wgrad_part(t, i * large, large, v, vectors, VECTORS, PAIRS);
+        for (int i = larges; i < parts; i++)
+            wgrad_part(t, larges * large + (i - larges) * (large - 1), large - 1, v, vectors,
+                       VECTORS, PAIRS);
+    }
+}
+
+#define WGRAD_TILE(NAME, COUNT, VECTORS) \
+    SHARED void NAME(const WgradTile *t) { wgrad_tile(t, COUNT, VECTORS, 0); }
+#define WGRAD_PAIRS(NAME, COUNT, VECTORS) \
+    SHARED void NAME(const WgradTile *t) { wgrad_tile(t, COUNT, VECTORS, 1); }
+
+/* The tiles of a run of entries: larges x large, then smalls x (large - 1). */
+typedef struct WgradRun {
+    WgradTileFn *large_tile, *small_tile;
+    int large, larges, smalls, vectors;
+} WgradRun;
+
+INLINE void wgrad_run(const WgradRun *g, WgradTile t)
+{
+    for (int i = 0; i < g->larges + g->smalls; i++) {
+        const int count = g->large - (i >= g->larges);
+        (i < g->larges ? g->large_tile : g->small_tile)(&t);
+        t.x = (const Word *)t.x + count;
+        t.dw += (ptrdiff_t)count * g->vectors * LANES;
+    }
+}
+
+/* ---- filters ---- */
+
+typedef struct Wgrad {
+    int in_blocks, kernel_h, run, groups, vectors;
+    int stride_h, padding_h, height, width; /* of dy */
+    int strip, columns; /* rows and columns of dy that stay in a level-1 cache */
+    ptrdiff_t step, padding;
+    WgradRun tiles;
+} Wgrad;
+
+/* A unit of work: an output group, an input block and a filter row. */
+typedef struct WgradUnit {
+    ptrdiff_t group, b;
+    int k;
+} WgradUnit;
+
+INLINE ptrdiff_t wgrad_units(const Wgrad *g)
+{
+    return (ptrdiff_t)g->groups * g->in_blocks * g->kernel_h;
+}
+
+INLINE WgradUnit wgrad_unit(const Wgrad *g, ptrdiff_t u)
+{
+    const WgradUnit unit = {u / g->kernel_h / g->in_blocks, u / g->kernel_h % g->in_blocks,
+                            (int)(u % g->kernel_h)};
+    return unit;
+}
+
+/* What unit u meets of x where row `row` of dy begins, and of dy. */
+INLINE const Element *wgrad_x(const Wgrad *g, Map x, WgradUnit u, int row)
+{
+    return map_row(x, row * g->stride_h - g->padding_h + u.k) + u.b * x.block - g->padding;
+}
+
+INLINE const Element *wgrad_dy(const Wgrad *g, Map dy, WgradUnit u, int row)
+{
+    return map_row(dy, row) + u.group * g->vectors * dy.block;
+}
+
+/* Whether the rows of a strip follow one another without a gap, so that they are one long row. */
+INLINE bool wgrad_runs_on(const Wgrad *g, Map x, Map dy)
+{
+    return x.row * g->stride_h == g->width * g->step && dy.row == (ptrdiff_t)g->width * LANES;
+}
+
+#ifdef NINC_BF16
+/* LANES channels of two pixels; `odd` may be NULL, for a pixel that is not there. */
+INLINE void pack_block(const Element *even, const Element *odd, Word *to)
+{
+    for (int j = 0; j < LANES; j += LANES_A_PART) {
+        Elements low, high = {0}; /* a thin image's pixels are not aligned */
+        memcpy(&low, even + j, sizeof low);
+        if (odd)
+            memcpy(&high, odd + j, sizeof high);
+        *(Words *)(to + j) = __builtin_convertvector(low, Words) |
+                             __builtin_convertvector(high, Words) << 16;
+    }
+}
+
+/* to[i] = (x[i], x[i + step]), the latter 0 past the end. */
+INLINE void pack_shifted(const Element *x, ptrdiff_t count, ptrdiff_t step, Word *to)
+{
+    ptrdiff_t i = 0;
+    for (; i < count - step; i++)
+        to[i] = x[i] | (Word)x[i + step] << 16;
+    for (; i < count; i++)
+        to[i] = x[i];
+}
+
+/* Words from pair to pair, and of a row of `pixels`. Taps of one row of x that overlap are shifts
+ * of one packed row, which has a word for each pixel and the next one. */
+INLINE ptrdiff_t packed_step(const Wgrad *g)
+{
+    return g->run > g->step ? 2 * g->step : g->run;
+}
+
+INLINE ptrdiff_t packed_row(const Wgrad *g, int pixels)
+{
+    const ptrdiff_t words = g->run > g->step ? (pixels - 1) * g->step + g->run
+                                             : (ptrdiff_t)(pixels + 1) / 2 * g->run;
+    return (words + LANES - 1) / LANES * LANES;
+}
+
+INLINE void pack_x(const Wgrad *g, const Element *x, int pixels, Word *to)
+{
+    if (g->run > g->step) {
+        pack_shifted(x, (pixels - 1) * g->step + g->run, g->step, to);
+        return;
+    }
+    for (int p = 0; p < pixels; p += 2, to += g->run) {
+        const Element *even = x + p * g->step, *odd = p + 1 < pixels ? even + g->step : NULL;
+        if (g->run == LANES)
+            pack_block(even, odd, to);
+        else
+            for (int i = 0; i < g->run; i++)
+                to[i] = even[i] | (odd ? (Word)odd[i] << 16 : 0);
+    }
+}
+
+INLINE void pack_dy(const Wgrad *g, const Element *dy, ptrdiff_t block, int pixels, Word *to)
+{
+    for (int p = 0; p < pixels; p += 2)
+        for (int v = 0; v < g->vectors; v++, to += LANES) {
+            const Element *even = dy + v * block + p * LANES;
+            pack_block(even, p + 1 < pixels ? even + LANES : NULL, to);
+        }
+}
+
+/* Rows of dy, `pixels` of each, from where t's maps point. */
+typedef struct WgradPiece {
+    Map x, dy;
+    int row, rows, column, pixels;
+} WgradPiece;
+
+/* Units unit0 to unit1 - 1 over one piece. */
+SHARED void wgrad_piece(const Wgrad *g, const WgradPiece *p, float *dw, int accumulate,
+                        ptrdiff_t unit0, ptrdiff_t unit1)
+{
+    const int pairs = (p->pixels + 1) / 2;
+    const ptrdiff_t line = (ptrdiff_t)g->run * g->vectors * LANES;
+    WgradTile t = {.x_row = packed_row(g, p->pixels), .x_step = packed_step(g),
+                   .dy_step = (ptrdiff_t)g->vectors * LANES, .dy_block = LANES,
+                   .rows = p->rows, .width = pairs, .accumulate = accumulate};
+    t.dy_row = pairs * t.dy_step;
+    _Alignas(64) Word packed_x[p->rows * t.x_row], packed_dy[p->rows * t.dy_row];
+    t.x = packed_x;
+    t.dy = packed_dy;
+    for (ptrdiff_t u = unit0, group = -1; u < unit1; u++) {
+        const WgradUnit unit = wgrad_unit(g, u);
+        for (int r = 0; r < p->rows && unit.group != group; r++)
+            pack_dy(g, wgrad_dy(g, p->dy, unit, p->row + r) + p->column * LANES, p->dy.block,
+                    p->pixels, packed_dy + r * t.dy_row);
+        group = unit.group;
+        for (int r = 0; r < p->rows; r++)
+            pack_x(g, wgrad_x(g, p->x, unit, p->row + r) + p->column * g->step, p->pixels,
+                   packed_x + r * t.x_row);
+        t.dw = dw + u * line;
+        wgrad_run(&g->tiles, t);
+    }
+}
+
+/* The products over rows row0 to row1 - 1 of dy, added or with accumulate = 0 stored, of units
+ * unit0 to unit1 - 1. */
+SHARED void wgrad_units_rows(const Wgrad *g, Map x, Map dy, float *dw, int accumulate,
+                             ptrdiff_t unit0, ptrdiff_t unit1, int row0, int row1)
+{
+    const bool runs_on = wgrad_runs_on(g, x, dy);
+    for (int row = row0; row < row1; row += g->strip) {
+        const int rows = smaller(g->strip, row1 - row), width = runs_on ? rows * g->width : g->width;
+        const int columns = runs_on ? width : g->columns;
+        for (int column = 0; column < width; column += columns) {
+            const WgradPiece p = {x, dy, row, runs_on ? 1 : rows, column,
+                                  smaller(columns, width - column)};
+            wgrad_piece(g, &p, dw, accumulate || row > row0 || column > 0, unit0, unit1);
+        }
+    }
+}
+#else
+INLINE void wgrad_units_rows(const Wgrad *g, Map x, Map dy, float *dw, int accumulate,
+                             ptrdiff_t unit0, ptrdiff_t unit1, int row0, int row1)
+{
+    const ptrdiff_t line = (ptrdiff_t)g->run * g->vectors * LANES;
+    const bool runs_on = wgrad_runs_on(g, x, dy);
+    WgradTile t = {.x_row = x.row * g->stride_h, .x_step = g->step, .dy_row = dy.row,
+                   .dy_step = LANES, .dy_block = dy.block};
+    for (int row = row0; row < row1; row += g->strip) {
+        const int rows = smaller(g->strip, row1 - row);
+        t.rows = runs_on ? 1 : rows;
+        t.width = runs_on ? rows * g->width : g->width;
+        t.accumulate = accumulate || row > row0;
+        for (ptrdiff_t u = unit0; u < unit1; u++) {
+            const WgradUnit unit = wgrad_unit(g, u);
+            t.x = wgrad_x(g, x, unit, row);
+            t.dy = wgrad_dy(g, dy, unit, row);
+            t.dw = dw + u * line;
+            wgrad_run(&g->tiles, t);
+        }
+    }
+}
+#endif
+
+/* One image, the slice's part of the units. */
+SHARED void wgrad_image(const Wgrad *g, Map x, Map dy, float *dw, int accumulate,
+                        const NincRange *range)
+{
+    const ptrdiff_t units = wgrad_units(g);
+    wgrad_units_rows(g, x, dy, dw, accumulate, slice_begin(range, units), slice_end(range, units),
+                     0, g->height);
+}
+
+/* Rows row0 to row1 - 1, added. */
+SHARED void wgrad_rows(const Wgrad *g, Map x, Map dy, float *dw, int row0, int row1)
+{
+    wgrad_units_rows(g, x, dy, dw, 1, 0, wgrad_units(g), row0, row1);
+}
+
+/* ---- biases ---- */
+
+/* Bias gradient: the sum of rows row0 to row1 - 1 of dy for channel blocks block0 to block1 - 1. */
+INLINE void bias_grad_blocks(Map dy, float *db, ptrdiff_t block0, ptrdiff_t block1, int width,
+                             int accumulate, int row0, int row1)
+{
+    for (ptrdiff_t b = block0; b < block1; b++)
+        for (int j = 0; j < PARTS; j++) {
+            float *out = db + b * LANES + j * LANES_A_PART;
+            Vector sum = accumulate ? load(out) : (Vector){0};
+            for (int row = row0; row < row1; row++) {
+                const Element *p = map_row(dy, row) + b * dy.block + j * LANES_A_PART;
+                for (int w = 0; w < width; w++)
+                    sum += load_map(p + w * LANES);
+            }
+            store(out, sum);
+        }
+}
+
+/* One image, the slice's part of the channel blocks. */
+SHARED void bias_grad_image(Map dy, float *db, int blocks, int height, int width, int accumulate,
+                            const NincRange *range)
+{
+    bias_grad_blocks(dy, db, slice_begin(range, blocks), slice_end(range, blocks), width,
+                     accumulate, 0, height);
+}
+
+/* Rows row0 to row1 - 1, added. */
+SHARED void bias_grad_rows(Map dy, float *db, int blocks, int width, int row0, int row1)
+{
+    bias_grad_blocks(dy, db, 0, blocks, width, 1, row0, row1);
+}

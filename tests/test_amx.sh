@@ -1,0 +1,63 @@
+#!/bin/bash
+# The CPU's programs for AMX on a processor without it: compiled as those of AVX-512, with the tile
+# instructions in plain C (tests/amx.h), against the naive evaluator. A processor with AMX runs them
+# in the other suites too.
+. tests/lib.sh
+. tests/draw.sh
+
+export NINC_CPU_LEVEL=avx512
+cat >"$work/cc" <<END
+#!/bin/bash
+[[ " \$* " != *" -DNINC_LEVEL=avx512 "* ]] ||
+    set -- "\$@" -include "$PWD/tests/amx.h" -D__AMX_BF16__
+exec ${CC:-gcc} "\$@"
+END
+chmod +x "$work/cc"
+
+# compiled MODEL LEVEL
+compiled() {
+    rm -rf "$work/kernels"
+    CC=$work/cc "$NINC" -q "-O$2" --precision=bf16 --target=cpu --batch=3 -o "$work/kernels" "$1"
+}
+
+verified() {
+    compiled "$@" && "$work/kernels/trainer" verify
+}
+
+# losses THREADS
+losses() {
+    "$work/kernels/trainer" train --data random --max-steps 2 --log-every 1 --no-eval \
+        --threads "$1" --log "$work/log.$1" >/dev/null &&
+        sed 's/,"images_per_second".*//' "$work/log.$1" >"$work/losses.$1" &&
+        [ "$(grep -c '"loss":[0-9]' "$work/losses.$1")" -eq 2 ]
+}
+
+stepped() {
+    compiled "$@" && losses 1 && losses 2 && cmp "$work/losses.1" "$work/losses.2"
+}
+
+# The memory plan of AMX's programs, which the description shows, is another than the CPU's.
+chosen() {
+    compiled models/nin_fashion.yaml 2 && "$work/kernels/trainer" info >"$work/amx" &&
+        NINC_CPU_LEVEL=avx2 "$work/kernels/trainer" info >"$work/avx2" &&
+        grep -q '^eval .*kernels' "$work/amx" && ! cmp -s "$work/amx" "$work/avx2"
+}
+
+drawn_network 5 bf16 >"$work/drawn.yaml"
+compiled "$work/drawn.yaml" 0 || { fail "compile for AMX"; finish; exit; }
+if ! "$work/kernels/trainer" info >/dev/null 2>&1; then
+    skip "AMX" "this machine or build has no AVX-512"
+    finish
+    exit
+fi
+wide_network >"$work/wide.yaml"
+tiles_network >"$work/tiles.yaml"
+for level in 0 2; do
+    check "AMX kernels of a drawn network -O$level" verified "$work/drawn.yaml" $level
+done
+check "AMX kernels of a wide network -O2" verified "$work/wide.yaml" 2
+check "AMX kernels of rows of all lengths -O2" verified "$work/tiles.yaml" 2
+check "AMX kernels of nin_cifar10 -O2" verified models/nin_cifar10.yaml 2
+check "AMX steps on one and two threads" stepped models/nin_fashion.yaml 2
+check "AMX has programs of its own" chosen
+finish
