@@ -15,9 +15,16 @@
 
 #include <string.h>
 
-/* What one core of a current x86-64 does; only the ratios matter. The bf16 dot product has twice
- * the rate. The frequencies of maps and filters go through memory. */
-static const double FLOP_PER_SECOND = 180e9, DOT_PER_SECOND = 360e9, BYTES_PER_SECOND = 18e9;
+/* What one core does in a second: floating-point operations of the direct convolution, of its weight
+ * gradient, of Winograd's products; bytes of the frequencies of maps and filters. */
+typedef struct Machine {
+    double direct, direct_wgrad, products, bytes;
+} Machine;
+
+/* Of f32 maps those of a current Xeon. Of bf16 maps those of a Zen 4, which has the dot product but
+ * no AMX: the product has twice the rate, but a weight gradient has to pack pairs of pixels, and
+ * frequencies stay in a large cache. Only the ratios matter. */
+static const Machine of_f32 = {180e9, 180e9, 180e9, 18e9}, of_bf16 = {220e9, 180e9, 110e9, 35e9};
 /* Winograd must win by this much, and a larger tile over a smaller one by that: both need memory
  * for the frequencies of filters, and round more. */
 static const double WORTH = 0.95, LARGER_WORTH = 0.92;
@@ -29,7 +36,8 @@ enum { MIN_CHANNELS = 32 };
 typedef struct Shapes {
     Winograd winograd; /* of the tile that is tried or was chosen */
     int inputs, outputs, batch;
-    bool bf16; /* the maps */
+    const Machine *machine;
+    bool wgrad;
     bool kept; /* the transformed filters stay for the next steps */
 } Shapes;
 
@@ -39,7 +47,7 @@ static double direct_seconds(const Shapes *s)
     const Winograd *w = &s->winograd;
     double pixels = (double)w->height * w->width, taps = (double)w->kernel * w->kernel;
     return 2 * pixels * taps * s->inputs * s->outputs /
-           (s->bf16 ? DOT_PER_SECOND : FLOP_PER_SECOND);
+           (s->wgrad ? s->machine->direct_wgrad : s->machine->direct);
 }
 
 /* Images that share one reading of the transformed filters, a chunk; the pass schedule knows
@@ -58,7 +66,7 @@ static double winograd_seconds(const Shapes *s)
     double filter_moves = s->kept ? 1 / chunk : 2 / chunk + 3.0 / s->batch;
     double moved =
         3 * frequencies * tiles * (s->inputs + s->outputs) + filters * filter_moves;
-    return 2 * tiles * filters / FLOP_PER_SECOND + moved * sizeof(float) / BYTES_PER_SECOND;
+    return 2 * tiles * filters / s->machine->products + moved * sizeof(float) / s->machine->bytes;
 }
 
 /* Every value must stay below 2^31 elements; frequencies are up to 9 times as many as pixels. */
@@ -96,7 +104,8 @@ static bool choose(const Graph *g, const Node *n, Winograd *out)
     const int32_t *y = (wgrad ? n->in[1] : n)->tensor.shape.dim;
     Shapes s = {{0, k->kernel_h, k->padding_h, k->padding_w, y[1], y[2]},
                 n->in[0]->tensor.shape.dim[3], y[3], g->batch,
-                n->in[0]->tensor.dtype == DT_BF16, graph_keeps_before(g)};
+                n->in[0]->tensor.dtype == DT_BF16 ? &of_bf16 : &of_f32, wgrad,
+                graph_keeps_before(g)};
     if (k->stride_h != 1 || k->stride_w != 1 || k->kernel_h != k->kernel_w ||
         (k->kernel_h != 3 && k->kernel_h != 5) || s.inputs < MIN_CHANNELS ||
         s.outputs < MIN_CHANNELS || !choose_tile(&s))
