@@ -636,3 +636,19 @@ const Node *update_gradient(const Node *update)
             return n;
     }
 }
+
+Storage *gradient_storage(const Graph *g, const Node *n)
+{
+    for (int i = 0; i < g->node_count; i++) {
+        const Node *user = g->node[i];
+        bool uses = false;
+        for (int k = 0; k < user->arity; k++)
+            uses |= user->in[k] == n;
+        for (int k = 0; uses && k < user->arity; k++) {
+            Storage *s = user->in[k]->storage;
+            if (s && user->in[k]->op == OP_STATE)
+                return s->role == ROLE_MOMENT ? module_find_storage(g->module, s->of) : s;
+        }
+    }
+    return NULL;
+}

@@ -496,6 +496,8 @@ const Storage *operand_storage(const Node *operand);
 Node *conv_filter(const Node *n);
 /* The gradient that an update of a parameter is made of, up through the optimizer's ops. */
 const Node *update_gradient(const Node *update);
+/* The parameter whose gradient n is: what it is used with has state of it. NULL for none. */
+Storage *gradient_storage(const Graph *g, const Node *n);
 
 /* True where the first dimension of n counts images (decided from the ops, not from the extent). */
 bool is_per_image(const Graph *g, const Node *n);
@@ -576,8 +578,11 @@ bool value_is_thin_image(const Graph *g, const Node *n);
 int graph_lanes(const Graph *g);
 bool graph_has_bf16(const Graph *g);
 /* Channels of x that the filter of its convolution is packed by: those of a block or, where x is a
- * thin image, of a pixel. In pairs where x is bf16. */
+ * thin image, of a pixel; for AMX in pairs. */
 int packed_channels(const Graph *g, const Node *x);
+/* Columns of x that a convolution reads past its window: a row of an odd number of bf16 entries is
+ * read in pairs. 0 or 1. */
+int overread_columns(const Graph *g, const Node *x, int kernel_w);
 
 /* ---- ir/work.c: what a kernel computes and moves ---- */
 

@@ -362,12 +362,17 @@ int graph_lanes(const Graph *g)
     return g->target == TARGET_AMX ? 32 : 16;
 }
 
+int overread_columns(const Graph *g, const Node *x, int kernel_w)
+{
+    return x->tensor.dtype == DT_BF16 && packed_channels(g, x) * kernel_w % 2;
+}
+
 int packed_channels(const Graph *g, const Node *x)
 {
     int channels = x->tensor.shape.dim[3];
     if (!value_is_thin_image(g, x))
         return graph_lanes(g);
-    return x->tensor.dtype == DT_BF16 ? (int)round_up(channels, 2) : channels;
+    return g->target == TARGET_AMX ? (int)round_up(channels, 2) : channels;
 }
 
 bool value_is_thin_image(const Graph *g, const Node *n)

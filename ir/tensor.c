@@ -70,6 +70,13 @@ static int64_t pitch(const Tensor *t, int64_t channels)
     return t->layout.block > 0 ? round_up(channels, t->layout.block) : channels;
 }
 
+/* Entries of a filter row of one block of inputs: columns x inputs. */
+static int64_t row_entries(const Tensor *t)
+{
+    int64_t entries = (int64_t)t->shape.dim[3] * t->layout.block;
+    return t->layout.pairs ? round_up(entries, 2) : entries;
+}
+
 int64_t tensor_elements(const Tensor *t)
 {
     const Layout *l = &t->layout;
@@ -86,7 +93,7 @@ int64_t tensor_elements(const Tensor *t)
         return (m.n * ceil_div(m.c, l->block) * m.w + 1) * m.h * l->block;
     case LAYOUT_FILTER:
     case LAYOUT_TAPS:
-        return ceil_div(d[0], l->out_block) * ceil_div(d[1], l->block) * d[2] * d[3] * l->block *
+        return ceil_div(d[0], l->out_block) * ceil_div(d[1], l->block) * d[2] * row_entries(t) *
                l->out_block;
     case LAYOUT_VECTOR:
         return round_up(d[0], l->block);
@@ -118,11 +125,11 @@ int64_t tensor_offset(const Tensor *t, const int32_t *at)
                c % l->block;
     case LAYOUT_FILTER: {
         int64_t tile = at[0] / l->out_block * ceil_div(d[1], l->block) + at[1] / l->block;
-        int64_t tap = (tile * d[2] + at[2]) * d[3] + at[3];
-        int64_t in = at[1] % l->block, out = at[0] % l->out_block;
+        int64_t row = (tile * d[2] + at[2]) * row_entries(t);
+        int64_t entry = at[3] * l->block + at[1] % l->block, out = at[0] % l->out_block;
         if (l->pairs)
-            return (tap * l->block + in - in % 2) * l->out_block + 2 * out + in % 2;
-        return (tap * l->block + in) * l->out_block + out;
+            return (row + entry - entry % 2) * l->out_block + 2 * out + entry % 2;
+        return (row + entry) * l->out_block + out;
     }
     case LAYOUT_TAPS: {
         int64_t tap = (at[2] * d[3] + at[3]) * ceil_div(d[0], l->out_block) + at[0] / l->out_block;

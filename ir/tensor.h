@@ -35,7 +35,8 @@ typedef struct Shape {
  *   hcnwc   [H][ceil(C/block)][N][W][block]: the images of a row side by side; zero lanes past C,
  *           and a block of zeros behind each row, so that rows do not meet in the sets of a cache
  *   filter  of OIHW: [ceil(O/out_block)][ceil(I/block)][KH][KW][block][out_block], zero lanes;
- *           in pairs, [block/2][out_block][2]: what instructions that add two products read
+ *           in pairs, [ceil(KW*block/2)][out_block][2] of the entries of a row, zero past the last:
+ *           what instructions that add two products read
  *   taps    the same with the taps outermost: [KH][KW][ceil(O/out_block)][ceil(I/block)][block]
  *           [out_block], zero lanes; what is multiplied tap by tap (Winograd) lies together
  *   vector  of [C]: padded with zeros to a multiple of block */
@@ -56,7 +57,7 @@ typedef struct Layout {
     int out_block;      /* filter, taps: output channels a block */
     int halo_h, halo_w; /* nhwc, nchwc: zero rows and columns on each side */
     int strip;          /* nchwc: if > 0 the buffer holds these rows of one image, not the map */
-    bool pairs;         /* filter: two neighbouring inputs of an output lie side by side */
+    bool pairs;         /* filter: two neighbouring entries of a row lie side by side */
 } Layout;
 
 typedef struct Tensor {

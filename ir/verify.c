@@ -14,8 +14,7 @@ static bool is_sane_filter(const Tensor *t)
     const Layout *l = &t->layout;
     const int32_t *d = t->shape.dim;
     return t->shape.rank == 4 && l->block > 0 && l->block <= (int64_t)d[1] + BLOCK_SLACK &&
-           l->out_block > 0 && l->out_block <= (int64_t)d[0] + BLOCK_SLACK &&
-           (!l->pairs || l->block % 2 == 0);
+           l->out_block > 0 && l->out_block <= (int64_t)d[0] + BLOCK_SLACK;
 }
 
 static bool is_sane_layout(const Tensor *t)

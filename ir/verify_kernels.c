@@ -285,7 +285,8 @@ static bool check_contraction(const Verifier *v, const Node *n)
     int h =
         transpose ? reach(w->kernel_h, w->stride_h, w->padding_h, from[1], to[1]) : w->padding_h;
     int columns =
-        transpose ? reach(w->kernel_w, w->stride_w, w->padding_w, from[2], to[2]) : w->padding_w;
+        transpose ? reach(w->kernel_w, w->stride_w, w->padding_w, from[2], to[2])
+                  : w->padding_w + overread_columns(v->g, x, w->kernel_w);
     if (!is_packed(v, wgrad ? n : n->in[1], x, &n->tile) || (transpose && !is_blocked(v, x)))
         return verify_node_fault(v, n, "its filter is not packed for its input and tile");
     if (!is_blocked(v, wgrad ? n->in[1] : n))

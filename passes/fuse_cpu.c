@@ -222,15 +222,34 @@ static const Node *product_of(const Graph *g, const Node *n)
     return x;
 }
 
-/* conv_2_0_winograd_input, conv_2_0_dgrad_winograd_input ... */
+/* The user of n that is of the op; NULL for none. */
+static const Node *user_of(const Graph *g, const Node *n, Op op)
+{
+    for (int i = 0; i < g->node_count; i++)
+        for (int k = 0; k < g->node[i]->arity; k++)
+            if (g->node[i]->in[k] == n && g->node[i]->op == op)
+                return g->node[i];
+    return NULL;
+}
+
+/* The parameter whose gradient n serves, where the convolution itself is not in tiles. */
+static const Storage *parameter_of(const Graph *g, const Node *n)
+{
+    const Node *sum = n->op == OP_WINOGRAD_WGRAD ? n : user_of(g, n, OP_WINOGRAD_WGRAD);
+    const Node *gradient = sum ? user_of(g, sum, OP_WINOGRAD_FILTER_GRAD) : NULL;
+    return gradient ? gradient_storage(g, gradient) : NULL;
+}
+
+/* conv_2_0_winograd_input, conv_2_0_dgrad_winograd_input ... No name is that of an op, which the
+ * device library's functions have. */
 static char *winograd_name(Fuser *f, const Node *n)
 {
     const Node *filter = conv_filter(product_of(f->g, n));
     bool dgrad = filter && filter->op == OP_FILTER_TRANSPOSE;
-    const Node *state = dgrad ? filter->in[0] : filter;
-    if (!state || state->op != OP_STATE)
-        return pool_strdup(f->pool, op_name(n->op));
-    return pool_format(f->pool, "%s%s_%s", fuse_identifier(f->pool, state->storage->name),
+    const Storage *s = filter ? (dgrad ? filter->in[0] : filter)->storage : parameter_of(f->g, n);
+    if (!s)
+        return pool_format(f->pool, "alone_%s", op_name(n->op));
+    return pool_format(f->pool, "%s%s_%s", fuse_identifier(f->pool, s->name),
                        dgrad ? "_dgrad" : "", op_name(n->op));
 }
 

@@ -44,7 +44,8 @@ static void widen_halo(const Graph *g, const Node *n, Layout *layout)
             !kernel_is_rows(user->kernel))
             continue;
         layout->halo_h = (int)larger(layout->halo_h, k->padding_h);
-        layout->halo_w = (int)larger(layout->halo_w, k->padding_w);
+        layout->halo_w =
+            (int)larger(layout->halo_w, k->padding_w + overread_columns(g, n, k->kernel_w));
     }
 }
 
@@ -59,7 +60,7 @@ static Layout map_layout(const Graph *g, const Node *n)
     }
     if (value_is_thin_image(g, n))
         layout = (Layout){.kind = LAYOUT_NHWC,
-                          .block = n->tensor.dtype == DT_BF16 ? 2 : 0}; /* whole pairs */
+                          .block = g->target == TARGET_AMX ? 2 : 0}; /* whole pairs */
     widen_halo(g, n, &layout);
     return layout;
 }
@@ -83,23 +84,6 @@ static void lay_out_maps(Graph *g, int level)
     }
 }
 
-/* The parameter whose gradient n is: what it is used with has state of it. NULL for none. */
-static Storage *storage_of_gradient(const Graph *g, const Node *n)
-{
-    for (int i = 0; i < g->node_count; i++) {
-        const Node *user = g->node[i];
-        bool uses = false;
-        for (int k = 0; k < user->arity; k++)
-            uses |= user->in[k] == n;
-        for (int k = 0; uses && k < user->arity; k++) {
-            Storage *s = user->in[k]->storage;
-            if (s && user->in[k]->op == OP_STATE)
-                return s->role == ROLE_MOMENT ? module_find_storage(g->module, s->of) : s;
-        }
-    }
-    return NULL;
-}
-
 static Layout packed_filter(const Graph *g, LayoutKind kind, int vectors)
 {
     int lanes = graph_lanes(g);
@@ -110,7 +94,7 @@ static Layout packed_filter(const Graph *g, LayoutKind kind, int vectors)
  * blocks; a gradient that is summed directly wants those of its tile. */
 static void lay_out_winograd(Graph *g, Node *n)
 {
-    Storage *s = n->op == OP_CONV2D_WGRAD && kernel_is_rows(n->kernel) ? storage_of_gradient(g, n)
+    Storage *s = n->op == OP_CONV2D_WGRAD && kernel_is_rows(n->kernel) ? gradient_storage(g, n)
                                                                        : NULL;
     bool taps = n->kernel && n->kernel->class == KERNEL_WINOGRAD; /* plain loops: logical order */
     if (n->op == OP_WINOGRAD_WGRAD && taps)
@@ -166,7 +150,7 @@ static void lay_out_storage(Module *m, const Graph *g, int level)
 /* A weight gradient lies as its parameter. */
 static Layout wgrad_layout(const Graph *g, const Node *n)
 {
-    const Storage *s = storage_of_gradient(g, n);
+    const Storage *s = gradient_storage(g, n);
     return s ? s->home[g->target].layout : (Layout){.kind = LAYOUT_PLAIN};
 }
 

@@ -35,6 +35,9 @@ static const Case cases[] = {
     {{4, {5, 3, 2, 3}},
      {.kind = LAYOUT_FILTER, .block = 2, .out_block = 4, .pairs = true},
      2 * 2 * 2 * 3 * 2 * 4},
+    {{4, {96, 1, 11, 11}},
+     {.kind = LAYOUT_FILTER, .block = 1, .out_block = 48, .pairs = true},
+     96 * 11 * 12},
     {{4, {5, 3, 2, 3}}, {.kind = LAYOUT_TAPS, .block = 2, .out_block = 4}, 2 * 3 * 2 * 2 * 2 * 4},
     {{4, {96, 1, 8, 8}}, {.kind = LAYOUT_TAPS, .block = 16, .out_block = 16}, 96 * 16 * 64},
     /* a block of zeros behind each row */
@@ -108,6 +111,11 @@ static const Spot spots[] = {
      {.kind = LAYOUT_FILTER, .block = 4, .out_block = 4, .pairs = true},
      {3, 3, 0, 1},
      16 + 8 + 3 * 2 + 1},
+    /* rows of 3 x 3 entries in pairs, [o/4][kh][10/2][4][2]: o=2, i=2, kh=1, kw=1 of [5,3,2,3] */
+    {{4, {5, 3, 2, 3}},
+     {.kind = LAYOUT_FILTER, .block = 3, .out_block = 4, .pairs = true},
+     {2, 2, 1, 1},
+     1 * 40 + 5 / 2 * 8 + 2 * 2 + 5 % 2},
     /* [kh][kw][o/4][i/2][2][4] */
     {{4, {5, 3, 2, 3}},
      {.kind = LAYOUT_TAPS, .block = 2, .out_block = 4},

@@ -70,16 +70,19 @@ static const char *filter_index(const CpuEmitter *e, const Node *v, const char *
     if (l->kind != LAYOUT_FILTER)
         return pool_format(e->pool, "(((ptrdiff_t)(%s) * %d + %s) * %d + %s) * %d + %s", o, d[1],
                            i, d[2], kh, d[3], kw);
-    int64_t tap = (int64_t)l->block * l->out_block, line = d[3] * tap, square = d[2] * line;
+    int64_t tap = (int64_t)l->block * l->out_block;
+    int64_t line = l->pairs ? round_up(d[3] * l->block, 2) * l->out_block : d[3] * tap;
+    int64_t square = d[2] * line;
     Text sum = {0};
     add_term(&sum, quotient(e, o, l->out_block, d[0]), 0, ceil_div(d[1], l->block) * square);
     add_term(&sum, quotient(e, i, l->block, d[1]), 0, square);
     add_term(&sum, kh, 0, line);
-    add_term(&sum, kw, 0, tap);
     if (l->pairs) {
-        add_term(&sum, pool_format(e->pool, "%s %% %d / 2", i, l->block), 0, 2 * l->out_block);
-        add_term(&sum, pool_format(e->pool, "%s %% 2", i), 0, 1);
+        const char *entry = pool_format(e->pool, "(%s * %d + %s %% %d)", kw, l->block, i, l->block);
+        add_term(&sum, pool_format(e->pool, "%s / 2", entry), 0, 2 * l->out_block);
+        add_term(&sum, pool_format(e->pool, "%s %% 2", entry), 0, 1);
     } else {
+        add_term(&sum, kw, 0, tap);
         add_term(&sum, remainder_of(e, i, l->block, d[1]), 0, l->out_block);
     }
     add_term(&sum, remainder_of(e, o, l->out_block, d[0]), 0, l->pairs ? 2 : 1);

@@ -70,8 +70,12 @@ SHARED void resize_image(const Image *g, const uint8_t *image, float *lines, Map
             resize_line(g, image + high * g->in_width * g->channels, high_line);
             have = low;
         }
-        if (g->channels == 1 && g->block <= TOGETHER) {
-            blend_lines(g, low_line, high_line, f, map_row(y, row), TOGETHER);
+        if (g->channels == 1 && g->block == 1) {
+            blend_lines(g, low_line, high_line, f, map_row(y, row), 1);
+            continue;
+        }
+        if (g->channels == 1 && g->block == 2) {
+            blend_lines(g, low_line, high_line, f, map_row(y, row), 2);
             continue;
         }
         for (int i = 0; i < length; i++)
@@ -152,17 +156,19 @@ SHARED void transpose_cast_filter(const Filter *g, const float *from, Element *t
     transpose_squares(g, from, to, range, 1);
 }
 
-/* Rounds the slice's part of a filter, whose inputs come to lie in pairs. */
+/* Rounds the slice's part of a filter, whose rows come to lie in pairs of entries. */
 SHARED void cast_filter(const Filter *g, const float *from, Element *to, const NincRange *range)
 {
     const ptrdiff_t groups = (g->outputs + g->out_block - 1) / g->out_block;
     const ptrdiff_t in_blocks = (g->inputs + g->block - 1) / g->block;
-    const ptrdiff_t pairs = groups * in_blocks * g->kernel_h * g->kernel_w * g->block / 2;
+    const ptrdiff_t entries = (ptrdiff_t)g->kernel_w * g->block, row = (entries + 1) / 2;
+    const ptrdiff_t pairs = groups * in_blocks * g->kernel_h * row;
     for (ptrdiff_t p = slice_begin(range, pairs); p < slice_end(range, pairs); p++) {
-        const float *even = from + p * 2 * g->out_block, *odd = even + g->out_block;
+        const float *even = from + (p / row * entries + p % row * 2) * g->out_block;
+        const bool alone = p % row * 2 + 1 == entries;
         for (int o = 0; o < g->out_block; o++) {
             to[(p * g->out_block + o) * 2] = to_element(even[o]);
-            to[(p * g->out_block + o) * 2 + 1] = to_element(odd[o]);
+            to[(p * g->out_block + o) * 2 + 1] = alone ? 0 : to_element(even[g->out_block + o]);
         }
     }
 }

@@ -38,7 +38,8 @@ static void table_conv(CpuEmitter *e, const Node *n)
                 "    .in_blocks = %d, .kernel_h = %d, .run = %d, .groups = %d, .vectors = %d,\n"
                 "    .stride_h = %d, .padding_h = %d, .step = %d, .padding = %d,\n"
                 "    .tiles = %s};\n",
-                table_name(e, n), x.blocks, k->kernel_h, k->kernel_w * x.lanes,
+                table_name(e, n), x.blocks, k->kernel_h,
+                filter->pairs ? (int)round_up(k->kernel_w * x.lanes, 2) : k->kernel_w * x.lanes,
                 (int)ceil_div(filters, filter->out_block), vectors, k->stride_h,
                 k->padding_h, step, k->padding_w * x.lanes,
                 row_tiles(e, n->tensor.shape.dim[2], n->tile.pixels, vectors, step, 1));
