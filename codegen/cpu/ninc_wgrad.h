@@ -198,37 +198,72 @@ INLINE void pack_dy(const Wgrad *g, const Element *dy, ptrdiff_t block, int pixe
         }
 }
 
-/* Rows of dy, `pixels` of each, from where t's maps point. */
+/* Rows of dy, `pixels` of each from `column` on. */
 typedef struct WgradPiece {
     Map x, dy;
     int row, rows, column, pixels;
 } WgradPiece;
 
-/* Units unit0 to unit1 - 1 over one piece. */
-SHARED void wgrad_piece(const Wgrad *g, const WgradPiece *p, float *dw, int accumulate,
-                        ptrdiff_t unit0, ptrdiff_t unit1)
+INLINE void pack_x_rows(const Wgrad *g, const WgradPiece *p, WgradUnit unit, ptrdiff_t pitch,
+                        Word *to)
 {
-    const int pairs = (p->pixels + 1) / 2;
+    for (int r = 0; r < p->rows; r++)
+        pack_x(g, wgrad_x(g, p->x, unit, p->row + r) + p->column * g->step, p->pixels,
+               to + r * pitch);
+}
+
+INLINE void pack_dy_rows(const Wgrad *g, const WgradPiece *p, WgradUnit unit, ptrdiff_t pitch,
+                         Word *to)
+{
+    for (int r = 0; r < p->rows; r++)
+        pack_dy(g, wgrad_dy(g, p->dy, unit, p->row + r) + p->column * LANES, p->dy.block,
+                p->pixels, to + r * pitch);
+}
+
+/* What is packed of x at one time, at least of one unit: about what stays in a level-2 cache. */
+enum { PACKED_WORDS = 48 * 1024 };
+
+/* The part of a piece that meets inputs first to last - 1 of each group of outputs (input blocks x
+ * filter rows), of units units[0] to units[1] - 1: x is packed once for all groups. */
+SHARED void wgrad_inputs(const Wgrad *g, const WgradPiece *p, WgradTile t, float *dw,
+                         const ptrdiff_t *units, ptrdiff_t first, ptrdiff_t last)
+{
+    const ptrdiff_t inputs = (ptrdiff_t)g->in_blocks * g->kernel_h, size = p->rows * t.x_row;
     const ptrdiff_t line = (ptrdiff_t)g->run * g->vectors * LANES;
+    _Alignas(64) Word packed_x[(last - first) * size], packed_dy[p->rows * t.dy_row];
+    bool packed[last - first];
+    memset(packed, 0, sizeof packed);
+    t.dy = packed_dy;
+    for (ptrdiff_t group = units[0] / inputs; group * inputs < units[1]; group++) {
+        const ptrdiff_t from = group * inputs + first, to = group * inputs + last;
+        const ptrdiff_t begin = from > units[0] ? from : units[0];
+        const ptrdiff_t end = to < units[1] ? to : units[1];
+        if (begin < end)
+            pack_dy_rows(g, p, wgrad_unit(g, begin), t.dy_row, packed_dy);
+        for (ptrdiff_t u = begin; u < end; u++) {
+            Word *x = packed_x + (u - from) * size;
+            if (!packed[u - from])
+                pack_x_rows(g, p, wgrad_unit(g, u), t.x_row, x);
+            packed[u - from] = true;
+            t.x = x;
+            t.dw = dw + u * line;
+            wgrad_run(&g->tiles, t);
+        }
+    }
+}
+
+/* Units units[0] to units[1] - 1 over one piece. */
+INLINE void wgrad_piece(const Wgrad *g, const WgradPiece *p, float *dw, int accumulate,
+                        const ptrdiff_t *units)
+{
+    const ptrdiff_t inputs = (ptrdiff_t)g->in_blocks * g->kernel_h;
     WgradTile t = {.x_row = packed_row(g, p->pixels), .x_step = packed_step(g),
                    .dy_step = (ptrdiff_t)g->vectors * LANES, .dy_block = LANES,
-                   .rows = p->rows, .width = pairs, .accumulate = accumulate};
-    t.dy_row = pairs * t.dy_step;
-    _Alignas(64) Word packed_x[p->rows * t.x_row], packed_dy[p->rows * t.dy_row];
-    t.x = packed_x;
-    t.dy = packed_dy;
-    for (ptrdiff_t u = unit0, group = -1; u < unit1; u++) {
-        const WgradUnit unit = wgrad_unit(g, u);
-        for (int r = 0; r < p->rows && unit.group != group; r++)
-            pack_dy(g, wgrad_dy(g, p->dy, unit, p->row + r) + p->column * LANES, p->dy.block,
-                    p->pixels, packed_dy + r * t.dy_row);
-        group = unit.group;
-        for (int r = 0; r < p->rows; r++)
-            pack_x(g, wgrad_x(g, p->x, unit, p->row + r) + p->column * g->step, p->pixels,
-                   packed_x + r * t.x_row);
-        t.dw = dw + u * line;
-        wgrad_run(&g->tiles, t);
-    }
+                   .rows = p->rows, .width = (p->pixels + 1) / 2, .accumulate = accumulate};
+    t.dy_row = t.width * t.dy_step;
+    const int fit = smaller(larger((int)(PACKED_WORDS / (p->rows * t.x_row)), 1), (int)inputs);
+    for (ptrdiff_t first = 0; first < inputs; first += fit)
+        wgrad_inputs(g, p, t, dw, units, first, first + fit < inputs ? first + fit : inputs);
 }
 
 /* The products over rows row0 to row1 - 1 of dy, added or with accumulate = 0 stored, of units
@@ -236,6 +271,7 @@ SHARED void wgrad_piece(const Wgrad *g, const WgradPiece *p, float *dw, int accu
 SHARED void wgrad_units_rows(const Wgrad *g, Map x, Map dy, float *dw, int accumulate,
                              ptrdiff_t unit0, ptrdiff_t unit1, int row0, int row1)
 {
+    const ptrdiff_t units[2] = {unit0, unit1};
     const bool runs_on = wgrad_runs_on(g, x, dy);
     for (int row = row0; row < row1; row += g->strip) {
         const int rows = smaller(g->strip, row1 - row), width = runs_on ? rows * g->width : g->width;
@@ -243,7 +279,7 @@ SHARED void wgrad_units_rows(const Wgrad *g, Map x, Map dy, float *dw, int accum
         for (int column = 0; column < width; column += columns) {
             const WgradPiece p = {x, dy, row, runs_on ? 1 : rows, column,
                                   smaller(columns, width - column)};
-            wgrad_piece(g, &p, dw, accumulate || row > row0 || column > 0, unit0, unit1);
+            wgrad_piece(g, &p, dw, accumulate || row > row0 || column > 0, units);
         }
     }
 }
