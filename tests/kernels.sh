@@ -4,10 +4,12 @@
 . tests/lib.sh
 . tests/draw.sh
 
-# compiled MODEL LEVEL [OPTION...]
+optimise_only "$(best_levels)"
+
+# compiled MODEL LEVEL [OPTION...], with $compiler
 compiled() {
     rm -rf "$work/kernels"
-    "$NINC" -q "-O$2" --target=cpu --precision="${precision:-fp32}" "${@:3}" -o "$work/kernels" "$1"
+    CC=${compiler:-$work/cc} "$NINC" -q "-O$2" --target=cpu --precision="${precision:-fp32}" "${@:3}" -o "$work/kernels" "$1"
 }
 
 # verified MODEL LEVEL [ARGUMENT...]
@@ -17,7 +19,7 @@ verified() {
 
 # The same, for each instruction set that this machine and build have; $QUICK: the best and AVX2.
 verified_everywhere() {
-    local set sets="amx avx512bf16 avx512 avx2 baseline neon" ran=0
+    local set sets="amx avx512bf16 avx512 avx2 baseline neon" ran=0 compiler=${CC:-gcc}
     compiled "$1" "$2" || return 1
     [ -z "${QUICK:-}" ] || {
         sets=avx2
@@ -114,15 +116,15 @@ done
 
 # A kernel of several results that forgets one: what is left is not a number.
 forgotten() {
-    cat >"$work/cc" <<END
+    cat >"$work/forgetful" <<END
 #!/bin/bash
 for file in "\$@"; do
     [[ \$file != */wide.c ]] || sed -i '/^    transpose_filter(&filters_0,/d' "\$file"
 done
 exec ${CC:-gcc} "\$@"
 END
-    chmod +x "$work/cc"
-    CC=$work/cc compiled "$work/wide.yaml" 2 &&
+    chmod +x "$work/forgetful"
+    compiler=$work/forgetful compiled "$work/wide.yaml" 2 &&
         [ "$(grep -c '^    transpose_filter(' "$work/kernels/wide.c")" -gt 0 ] || return 1
     ! "$work/kernels/trainer" verify --device cpu >"$work/forgotten" 2>&1 &&
         grep -q '^WRONG train  filters ' "$work/forgotten"

@@ -61,6 +61,30 @@ python_with() {
     return 1
 }
 
+# The instruction sets that a trainer picks on this machine, in fp32 and in bf16: a pattern.
+best_levels() {
+    local flags
+    flags=" $(grep -m 1 '^flags' /proc/cpuinfo) "
+    case $flags in
+    *" amx_bf16 "*) echo 'amx|avx512' ;;
+    *" avx512_bf16 "*) echo 'avx512bf16|avx512' ;;
+    *" avx512bw "*) echo avx512 ;;
+    *" avx2 "*) echo avx2 ;;
+    *) echo 'baseline|neon' ;;
+    esac
+}
+
+# optimise_only PATTERN: makes $work/cc, a compiler that compiles the kernels of other instruction
+# sets quickly instead: where they do not run.
+optimise_only() {
+    cat >"$work/cc" <<END
+#!/bin/bash
+[[ " \$* " != *" -DNINC_LEVEL="* ]] || [[ " \$* " =~ \ -DNINC_LEVEL=($1)\  ]] || set -- "\$@" -O0
+exec ${CC:-gcc} "\$@"
+END
+    chmod +x "$work/cc"
+}
+
 # The last line of a test script.
 finish() {
     [ "$failures" -eq 0 ]

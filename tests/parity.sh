@@ -14,10 +14,20 @@ device=${DEVICE:-cpu}
 target=cuda
 [ "$device" != cpu ] || target=cpu
 
-# compile CASE LEVEL [OPTION...] -> $work/CASE-LEVEL/trainer
+optimise_only "$(best_levels)"
+
+# compiled OPTION...: for this machine's instruction set.
+compiled() {
+    CC=$work/cc "$NINC" -q --target=$target "$@"
+}
+
+# compile CASE LEVEL [OPTION...] -> $work/CASE-LEVEL/trainer; every instruction set of a small case
+# will run.
 compile() {
+    local how=compiled
+    [ "$2" != 2 ] || [[ $1 == nin_* ]] || how="$NINC -q --target=$target"
     [ -x "$work/$1-O$2/trainer" ] ||
-        "$NINC" -q "-O$2" --target=$target "${@:3}" -o "$work/$1-O$2" "$cases/$1.yaml"
+        $how "-O$2" "${@:3}" -o "$work/$1-O$2" "$cases/$1.yaml"
 }
 
 # train CASE LEVEL STEPS [WEIGHTS] -> $work/log.jsonl, $work/saved.safetensors
@@ -83,7 +93,7 @@ fi
 
 # bf16 CASE LEVEL STEPS: bf16 maps round at 0.4 %, and the losses begin above 1.
 bf16() {
-    "$NINC" -q "-O$2" --target=cpu --precision=bf16 -o "$work/$1-O$2-bf16" "$cases/$1.yaml" &&
+    compiled "-O$2" --precision=bf16 -o "$work/$1-O$2-bf16" "$cases/$1.yaml" &&
         train "$1" "$2-bf16" "$3" && "$tool" losses "$cases/$1.json" "$work/log.jsonl" 0.1
 }
 for case in $small; do
@@ -108,7 +118,7 @@ same_bits() {
 
 # threads CASE LEVEL BATCH [PRECISION]
 threads() {
-    "$NINC" -q "-O$2" --target=cpu --batch="$3" --precision="${4:-fp32}" -o "$work/threads" \
+    compiled "-O$2" --batch="$3" --precision="${4:-fp32}" -o "$work/threads" \
         "$cases/$1.yaml" && same_bits "$work/threads" "$work/$1-data"
 }
 check "threads 1, 2, 3, 8 give the same bits: blocks" threads blocks_sgd 2 4
@@ -125,7 +135,7 @@ with_chunk() {
         "$2" >/dev/null || return 1
     sed "/^graph/s/ chunk=$3 / chunk=$1 /" "$work"/chunks/*-schedule.ir >"$work/chunk.ir"
     [ "$(grep -c "^graph.* chunk=$1 " "$work/chunk.ir")" -eq 2 ] &&
-        "$NINC" -q "-O$4" --target=cpu -o "$5" "$work/chunk.ir"
+        compiled "-O$4" -o "$5" "$work/chunk.ir"
 }
 
 # Sums in parts, Winograd's sums over the tiles of a chunk; the last chunk is a part.

@@ -6,18 +6,19 @@
 . tests/draw.sh
 
 export NINC_CPU_LEVEL=avx512
-cat >"$work/cc" <<END
+optimise_only avx512
+cat >"$work/amx-cc" <<END
 #!/bin/bash
 [[ " \$* " != *" -DNINC_LEVEL=avx512 "* ]] ||
     set -- "\$@" -include "$PWD/tests/amx.h" -D__AMX_BF16__
-exec ${CC:-gcc} "\$@"
+exec "$work/cc" "\$@"
 END
-chmod +x "$work/cc"
+chmod +x "$work/amx-cc"
 
 # compiled MODEL LEVEL
 compiled() {
     rm -rf "$work/kernels"
-    CC=$work/cc "$NINC" -q "-O$2" --precision=bf16 --target=cpu --batch=3 -o "$work/kernels" "$1"
+    CC=$work/amx-cc "$NINC" -q "-O$2" --precision=bf16 --target=cpu --batch=3 -o "$work/kernels" "$1"
 }
 
 verified() {
