@@ -112,6 +112,27 @@ for pass in fuse winograd mask; do
     check "kernels of a wide network without pass $pass" without $pass
 done
 
+folded_network >"$work/folded.yaml"
+
+# is_folded MODEL COUNT [OPTION...]: ops of a folded convolution in its graphs.
+is_folded() {
+    "$NINC" --target=cpu --emit=ir "${@:3}" "$1" >"$work/folded.ir" &&
+        [ "$(grep -cE '= (fold_filter|conv2d_folded|conv2d_folded_wgrad|fold_filter_grad) ' \
+            "$work/folded.ir")" = "$2" ]
+}
+check "a resized image is folded into its convolution" is_folded "$work/folded.yaml" 6
+check "and not without pass fold" is_folded "$work/folded.yaml" 0 --disable-pass=fold
+check "nor at -O1" is_folded "$work/folded.yaml" 0 -O1
+check "nor between bf16 maps" is_folded "$work/folded.yaml" 0 --precision=bf16
+sed 's/\[3, 40, 39\]/[3, 41, 39]/' "$work/folded.yaml" >"$work/uneven.yaml"
+check "nor where every row of outputs has its own filter" is_folded "$work/uneven.yaml" 0
+check "kernels of a folded network -O2" verified_everywhere "$work/folded.yaml" 2
+for options in "" --disable-pass=fuse --disable-pass=fold --batch=1; do
+    # shellcheck disable=SC2086
+    check "kernels of a folded network, a whole step${options:+ with $options}" \
+        whole_chunk "$work/folded.yaml" 2 $options
+done
+
 # A kernel of several results that forgets one: what is left is not a number.
 forgotten() {
     cat >"$work/cc" <<END

@@ -219,6 +219,7 @@ void emit_fold_filter(CpuEmitter *e, const Node *n)
                 (int)ceil_div(n->tensor.shape.dim[0], l->out_block), l->block * l->out_block,
                 a.rows.kernel, a.columns.kernel, a.rows.extent, a.columns.extent, a.rows.classes,
                 a.columns.classes);
-    emit_line(e, "%s(&%s, %s, %s, range);", op_name(n->op), table_name(e, n),
+    emit_line(e, "%s(&%s, %s, %s, range);",
+              n->op == OP_FOLD_FILTER ? "filter_fold" : "filter_fold_grad", table_name(e, n),
               value_name(e, n->in[0]), value_name(e, n));
 }

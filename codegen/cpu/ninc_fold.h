@@ -139,7 +139,7 @@ INLINE void fold_add(float *restrict to, float a, const float *restrict from, pt
 }
 
 /* The slice's part of the rows of all classes: first over the kernel's rows, then its columns. */
-SHARED void fold_filter(const FoldFilter *f, const float *from, float *to, const NincRange *range)
+SHARED void filter_fold(const FoldFilter *f, const float *from, float *to, const NincRange *range)
 {
     const ptrdiff_t rows = (ptrdiff_t)f->groups * f->row_classes * f->extent_h;
     const ptrdiff_t length = (ptrdiff_t)f->kernel_w * f->tap;
@@ -164,10 +164,11 @@ SHARED void fold_filter(const FoldFilter *f, const float *from, float *to, const
 }
 
 /* The gradient of a filter from that of the folded one: the slice's part of the kernel's rows. */
-SHARED void fold_filter_grad(const FoldFilter *f, const float *from, float *to,
+SHARED void filter_fold_grad(const FoldFilter *f, const float *from, float *to,
                              const NincRange *range)
 {
-    const ptrdiff_t rows = (ptrdiff_t)f->groups * f->kernel_h, length = (ptrdiff_t)f->extent_w * f->tap;
+    const ptrdiff_t rows = (ptrdiff_t)f->groups * f->kernel_h;
+    const ptrdiff_t length = (ptrdiff_t)f->extent_w * f->tap;
     for (ptrdiff_t u = slice_begin(range, rows); u < slice_end(range, rows); u++) {
         const ptrdiff_t kh = u % f->kernel_h, g = u / f->kernel_h;
         float *out = to + u * f->kernel_w * f->tap;
