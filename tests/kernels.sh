@@ -198,6 +198,29 @@ rounds_little() {
 check "Winograd rounds little, kernel 5" rounds_little 5 2 64
 check "Winograd rounds little, kernel 3" rounds_little 3 1 128
 
+# As far as linear_network's: gradients of the first convolution, which reads a resized image.
+folding_rounds_little() {
+    local folded direct
+    cat >"$work/linear.yaml" <<'END'
+model: linear
+input: {dataset: fashion-mnist, shape: [1, 224, 224], resize: bilinear, std: 1.0e-5}
+layers:
+  - conv2d: {name: a, out_channels: 10, kernel_size: 11, stride: 4, padding: 2, bias: false}
+  - gap
+  - flatten
+loss: cross_entropy
+optimizer: {sgd: {lr: 0.1}}
+train: {batch_size: 16, epochs: 1}
+END
+    is_folded "$work/linear.yaml" 6 || return 1
+    folded=$(errors_of) && direct=$(errors_of --disable-pass=fold) || return 1
+    echo "folded:" $folded "directly:" $direct
+    paste <(echo "$folded") <(echo "$direct") | awk '
+        { if (!($1 > 0 && $2 > 0 && $1 <= 10 * $2)) bad = 1 }
+        END { exit bad || NR != 2 }'
+}
+check "folding rounds little" folding_rounds_little
+
 tiles_network >"$work/tiles.yaml"
 check "kernels of rows of all lengths bf16 -O2" bf16_everywhere "$work/tiles.yaml" 2
 check "kernels of rows of all lengths bf16 -O1" bf16_everywhere "$work/tiles.yaml" 1
