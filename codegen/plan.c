@@ -273,9 +273,10 @@ static void emit_target(const Module *m, Target target, Text *out, Text *targets
 }
 
 /* The layer that a node of the eval graph is, with its window, whatever the passes made of it: a
- * convolution in tiles is one with stride 1, an average over the whole map is gap, and identities
- * and the steps before a result are none: OP_COUNT. Maps alone do not tell windows apart: a stride
- * that steps over the edge and a padding that the last window needs may give the same size. */
+ * convolution in tiles is one with stride 1, a folded one that of the resized image, an average over
+ * the whole map is gap, and identities and the steps before a result are none: OP_COUNT. Maps alone
+ * do not tell windows apart: a stride that steps over the edge and a padding that the last window
+ * needs may give the same size. */
 static Op recipe_layer(const Node *n, Attr *attr)
 {
     const Winograd *w = &n->attr.winograd;
@@ -292,6 +293,9 @@ static Op recipe_layer(const Node *n, Attr *attr)
     case OP_MAXPOOL:
     case OP_AVGPOOL:
     case OP_GAP: return n->op;
+    case OP_CONV2D_FOLDED:
+        attr->window = n->attr.fold.window;
+        return OP_CONV2D;
     case OP_WINOGRAD_OUTPUT:
         attr->window = (Window){w->kernel, w->kernel, 1, 1, w->padding_h, w->padding_w, false};
         return OP_CONV2D;
@@ -299,11 +303,12 @@ static Op recipe_layer(const Node *n, Attr *attr)
     }
 }
 
-static void emit_recipe_layer(const Node *n, Text *out)
+static void emit_recipe_layer(const Graph *eval, const Node *n, Text *out)
 {
-    const int *dim = n->tensor.shape.dim;
-    Node layer = *n;
-    layer.op = recipe_layer(n, &layer.attr);
+    const Node unfolded = unfolded_image(eval, n);
+    const int *dim = unfolded.tensor.shape.dim;
+    Node layer = unfolded;
+    layer.op = recipe_layer(&unfolded, &layer.attr);
     if (layer.op == OP_COUNT)
         return;
     text_append(out, "    \"layer %s %dx%dx%d", op_name(layer.op), dim[1], dim[2], dim[3]);
@@ -327,7 +332,7 @@ static void emit_recipe(const Module *m, const Graph *eval, Text *out)
         text_append(out, "\\n\"\n");
     }
     for (int i = 0; i < eval->node_count; i++)
-        emit_recipe_layer(eval->node[i], out);
+        emit_recipe_layer(eval, eval->node[i], out);
 }
 
 static void emit_model(const Module *m, const Text *targets, Text *out)

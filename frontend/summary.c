@@ -22,10 +22,11 @@ typedef struct Table {
     double flop;
 } Table;
 
-/* The result of a convolution, direct or in tiles. */
+/* The result of a convolution: direct, in tiles or folded. */
 static bool is_conv(const Node *n)
 {
-    return (n->op == OP_CONV2D || n->op == OP_WINOGRAD_OUTPUT) && conv_filter(n);
+    return (n->op == OP_CONV2D || n->op == OP_WINOGRAD_OUTPUT || n->op == OP_CONV2D_FOLDED) &&
+           conv_filter(n);
 }
 
 /* What the convolution takes directly, so that layers compare. */
@@ -33,7 +34,7 @@ static double conv_flop(const Node *n, double outputs)
 {
     const Shape *filter = &conv_filter(n)->tensor.shape;
     double taps = (double)filter->dim[1] * filter->dim[2] * filter->dim[3];
-    bool bias = n->arity == (n->op == OP_CONV2D ? 3 : 2);
+    bool bias = n->arity == (n->op == OP_WINOGRAD_OUTPUT ? 2 : 3);
 
     return outputs * (2 * taps - !bias);
 }
@@ -139,6 +140,18 @@ static Row *row_for(Table *t, const Node *n, Pool *pool)
     return &t->row[t->count - 1];
 }
 
+/* n, or the resize that it stands for. */
+static const Node *layer_node(const Graph *g, const Node *n)
+{
+    Node *layer;
+
+    if (!fold_of_image(g, n))
+        return n;
+    layer = pool_alloc(g->module->pool, sizeof *layer);
+    *layer = unfolded_image(g, n);
+    return layer;
+}
+
 static Table make_table(const Graph *g)
 {
     Pool *pool = g->module->pool;
@@ -148,7 +161,7 @@ static Table make_table(const Graph *g)
 
     mark_forward(g, forward);
     for (int i = 0; i < g->node_count; i++) {
-        const Node *n = g->node[i];
+        const Node *n = layer_node(g, g->node[i]);
         Row *row;
 
         if (!forward[i] || n->op == OP_INPUT || op_is_of_filters(n->op) ||

@@ -561,6 +561,8 @@ Node *conv_filter(const Node *n)
         n = n->in[0];
     if (n->op == OP_WINOGRAD_MULTIPLY)
         return n->in[1]->op == OP_WINOGRAD_FILTER ? n->in[1]->in[0] : NULL;
+    if (n->op == OP_CONV2D_FOLDED)
+        return n->in[1]->op == OP_FOLD_FILTER ? n->in[1]->in[0] : NULL;
     return n->op == OP_CONV2D || n->op == OP_CONV2D_TRANSPOSE ? n->in[1] : NULL;
 }
 

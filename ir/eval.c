@@ -689,6 +689,10 @@ void eval_node(Eval *e, const Node *n)
     case OP_WINOGRAD_OUTPUT_GRAD:
     case OP_WINOGRAD_WGRAD:
     case OP_WINOGRAD_FILTER_GRAD: eval_winograd(e, n); return;
+    case OP_FOLD_FILTER:
+    case OP_CONV2D_FOLDED:
+    case OP_CONV2D_FOLDED_WGRAD:
+    case OP_FOLD_FILTER_GRAD: eval_fold(e, n); return;
     case OP_CAST: eval_cast(e, n); return;
     case OP_UPDATE: eval_update(e, n); return;
     case OP_COUNT: break;

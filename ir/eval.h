@@ -51,4 +51,9 @@ double *eval_filter_by_tap(Eval *e, const Node *n, bool out_first);
 /* Computes one Winograd op. */
 void eval_winograd(Eval *e, const Node *n);
 
+/* ---- eval_fold.c ---- */
+
+/* Computes one op of a folded convolution. */
+void eval_fold(Eval *e, const Node *n);
+
 #endif

@@ -64,7 +64,8 @@ typedef enum AttrClass {
     ATTR_IMAGE,
     ATTR_FACTOR,
     ATTR_ADAM,
-    ATTR_WINOGRAD
+    ATTR_WINOGRAD,
+    ATTR_FOLD
 } AttrClass;
 
 /* Kernel, stride and padding in rows (h) and columns (w). Printed
@@ -99,9 +100,17 @@ typedef struct Winograd {
     int tile, kernel, padding_h, padding_w, height, width;
 } Winograd;
 
+/* The convolution, and the image that it was of: height x width, resized from source_h x source_w
+ * (bilinear). Printed {kernel=11x11 stride=4x4 padding=2x2 size=224x224 source=28x28}. */
+typedef struct Fold {
+    Window window;
+    int height, width, source_h, source_w;
+} Fold;
+
 typedef union Attr {
     Window window;
     Winograd winograd;
+    Fold fold;
     ImageAttr image;
     double factor; /* {factor=0.9} */
     AdamAttr adam;
@@ -492,7 +501,7 @@ const Node *behind_cast(const Node *operand);
 /* The storage that an operand is, itself or through a cast; NULL where it is computed. */
 const Storage *operand_storage(const Node *operand);
 /* The filter of a convolution, of its products in tiles or their result: before Winograd's
- * transform; NULL for other nodes. */
+ * transform or folding; NULL for other nodes. */
 Node *conv_filter(const Node *n);
 /* The gradient that an update of a parameter is made of, up through the optimizer's ops. */
 const Node *update_gradient(const Node *update);
@@ -630,6 +639,31 @@ int winograd_tiles(const Winograd *w);
 /* The zero border of its map that whole tiles of a winograd_input or winograd_output_grad read. */
 void winograd_halo(const Node *n, int *halo_h, int *halo_w);
 
+/* ---- ir/fold.c: a convolution of a resized image as one of the source image ---- */
+
+enum { FOLD_MAX_CLASSES = 8, FOLD_MAX_EXTENT = 16, FOLD_MAX_KERNEL = 64, FOLD_MAX_SIZE = 1 << 15 };
+
+/* One axis. Bilinear resize is linear: what the taps of output `o` meet is a matrix times the source
+ * positions from base[o] on. Outputs with the same matrix are a class, and have the same folded
+ * filter. Classes may reach less far than `extent`: the rest of their filters is zero, and of their
+ * filters' gradients too. */
+typedef struct FoldAxis {
+    int outputs, kernel, classes, extent;
+    int *class_of, *base; /* by output */
+    int *reach;           /* by class: source positions that it reads, all inside the source */
+    double *matrix;       /* [classes][kernel][extent] */
+} FoldAxis;
+
+/* The rows and columns of a folded convolution, in the pool; false where an axis has more classes
+ * or a larger extent than the limits above. */
+bool fold_axes(Pool *pool, const Fold *f, FoldAxis *rows, FoldAxis *columns);
+/* matrix[tap][at] of a class. */
+double fold_at(const FoldAxis *a, int class, int tap, int at);
+/* The convolution that reads the image n folded: the image stands for the resized one. NULL: none. */
+const Node *fold_of_image(const Graph *g, const Node *n);
+/* n, or where n is the source of a folded convolution, the resize that it stands for. */
+Node unfolded_image(const Graph *g, const Node *n);
+
 /* ---- ir/shape.c ---- */
 
 /* Output extent of one axis of a convolution or pool with PyTorch's rules (torch.nn.Conv2d,
@@ -679,7 +713,7 @@ void module_print_dot(const Module *m, Text *out);
 Module *module_parse(Pool *pool, Diagnostics *d, const char *file, const char *text,
                      size_t length);
 
-/* ---- ir/eval.c, eval_winograd.c: the naive evaluator, in double; the oracle ---- */
+/* ---- ir/eval.c, eval_winograd.c, eval_fold.c: the naive evaluator, in double; the oracle ---- */
 
 /* Values of one graph: value[node->id] and state[i] for module->storage[i], logical row-major,
  * as doubles whatever the dtype (labels, codes and counts are exact). */

@@ -42,6 +42,8 @@ bool op_is_rows(const Node *n)
     case OP_CONV2D_TRANSPOSE:
     case OP_CONV2D_WGRAD:
     case OP_WINOGRAD_OUTPUT:
+    case OP_CONV2D_FOLDED:
+    case OP_CONV2D_FOLDED_WGRAD:
     case OP_BIAS_GRAD:
     case OP_MAXPOOL:
     case OP_MAXPOOL_CODE:
@@ -125,6 +127,10 @@ bool kernel_is_ready(const Graph *g, const Kernel *k, const bool *done, const bo
 
 bool is_wgrad_of(const Node *wgrad, const Node *conv)
 {
+    if (wgrad->op == OP_CONV2D_FOLDED_WGRAD)
+        return conv->op == OP_CONV2D_FOLDED && conv->in[0] == wgrad->in[0] &&
+               shape_equal(&conv->in[1]->tensor.shape, &wgrad->tensor.shape) &&
+               memcmp(&conv->attr.fold, &wgrad->attr.fold, sizeof(Fold)) == 0;
     return conv->op == OP_CONV2D && conv->in[0] == wgrad->in[0] &&
            shape_equal(&conv->in[1]->tensor.shape, &wgrad->tensor.shape) &&
            memcmp(&conv->attr.window, &wgrad->attr.window, sizeof(Window)) == 0;
@@ -147,7 +153,8 @@ static Node *only_user(const Node *n)
 
 static Node *epilogue_of(const Node *n)
 {
-    bool forward = n->op == OP_CONV2D || n->op == OP_WINOGRAD_OUTPUT;
+    bool forward =
+        n->op == OP_CONV2D || n->op == OP_WINOGRAD_OUTPUT || n->op == OP_CONV2D_FOLDED;
     bool backward = forward || n->op == OP_CONV2D_TRANSPOSE || n->op == OP_MAXPOOL_GRAD ||
                     n->op == OP_AVGPOOL_GRAD || n->op == OP_GAP_GRAD;
     if (!backward || !n->kernel || !kernel_is_rows(n->kernel) || kernel_returns(n->kernel, n))
@@ -170,7 +177,7 @@ int statement_height(const Statement *s)
     const Node *rows = s->op;
     if (s->op->op == OP_BIAS_GRAD || s->op->op == OP_GAP)
         rows = s->op->in[0];
-    if (s->op->op == OP_CONV2D_WGRAD)
+    if (s->op->op == OP_CONV2D_WGRAD || s->op->op == OP_CONV2D_FOLDED_WGRAD)
         rows = s->op->in[1];
     return rows->tensor.shape.rank == 4 ? rows->tensor.shape.dim[1] : 1;
 }
@@ -180,7 +187,10 @@ static bool reads_other_rows(const Node *n, int in)
 {
     switch ((int)n->op) {
     case OP_CONV2D:
-    case OP_CONV2D_WGRAD: return in == 0 && !window_is_pointwise(&n->attr.window);
+    case OP_CONV2D_WGRAD:
+        return in == 0 && !window_is_pointwise(&n->attr.window);
+    case OP_CONV2D_FOLDED:
+    case OP_CONV2D_FOLDED_WGRAD: return in == 0;
     case OP_CONV2D_TRANSPOSE:
     case OP_MAXPOOL:
     case OP_MAXPOOL_CODE:
@@ -202,7 +212,9 @@ static bool joins(const Statement *list, int begin, int at)
         n->op == OP_CONV2D || n->op == OP_CONV2D_WGRAD || n->op == OP_CONV2D_TRANSPOSE;
     bool begun_by_wgrad =
         list[begin].op->op == OP_CONV2D_WGRAD && !window_is_pointwise(&list[begin].op->attr.window);
-    if (begun_by_wgrad || n->op == OP_WINOGRAD_OUTPUT ||
+    if (begun_by_wgrad || list[begin].op->op == OP_CONV2D_FOLDED_WGRAD ||
+        n->op == OP_WINOGRAD_OUTPUT || n->op == OP_CONV2D_FOLDED ||
+        n->op == OP_CONV2D_FOLDED_WGRAD ||
         (contraction && !window_is_pointwise(&n->attr.window)))
         return false;
     for (int i = begin; i < at; i++)
@@ -375,6 +387,13 @@ int packed_channels(const Graph *g, const Node *x)
     return g->target == TARGET_AMX ? (int)round_up(channels, 2) : channels;
 }
 
+/* Convolutions, and their weight gradients, whose filter row is a run. */
+static bool reads_runs(Op op)
+{
+    return op == OP_CONV2D || op == OP_CONV2D_WGRAD || op == OP_CONV2D_FOLDED ||
+           op == OP_CONV2D_FOLDED_WGRAD;
+}
+
 bool value_is_thin_image(const Graph *g, const Node *n)
 {
     if ((n->op != OP_RESIZE && n->op != OP_NORMALIZE) || n->tensor.shape.dim[3] >= 16 ||
@@ -383,8 +402,7 @@ bool value_is_thin_image(const Graph *g, const Node *n)
     for (int i = 0; i < g->node_count; i++) {
         const Node *user = g->node[i];
         for (int k = 0; k < user->arity; k++)
-            if (user->in[k] == n && ((user->op != OP_CONV2D && user->op != OP_CONV2D_WGRAD) ||
-                                     !kernel_is_rows(user->kernel)))
+            if (user->in[k] == n && (!reads_runs(user->op) || !kernel_is_rows(user->kernel)))
                 return false;
     }
     return true;

@@ -46,12 +46,14 @@ bool op_is_pointwise(Op op)
 
 bool op_sums_images(Op op)
 {
-    return op == OP_CONV2D_WGRAD || op == OP_BIAS_GRAD || op == OP_WINOGRAD_WGRAD;
+    return op == OP_CONV2D_WGRAD || op == OP_BIAS_GRAD || op == OP_WINOGRAD_WGRAD ||
+           op == OP_CONV2D_FOLDED_WGRAD;
 }
 
 bool op_is_of_filters(Op op)
 {
-    return op == OP_FILTER_TRANSPOSE || op == OP_WINOGRAD_FILTER || op == OP_WINOGRAD_FILTER_GRAD;
+    return op == OP_FILTER_TRANSPOSE || op == OP_WINOGRAD_FILTER ||
+           op == OP_WINOGRAD_FILTER_GRAD || op == OP_FOLD_FILTER || op == OP_FOLD_FILTER_GRAD;
 }
 
 #define X(id, text) text,

@@ -56,6 +56,12 @@
     /* transformed x, dy -> [O,C,A,A], for each frequency a sum over images and tiles */           \
     X(WINOGRAD_WGRAD, "winograd_wgrad", 2, 2, WINOGRAD, "")                                        \
     X(WINOGRAD_FILTER_GRAD, "winograd_filter_grad", 1, 1, WINOGRAD, "") /* du -> G^T du G */       \
+    /* a convolution of a resized image over the source image (fold.c): folded filters are */      \
+    /* [O,I*classes,EH,EW], one filter for each pair of a class of rows and one of columns */      \
+    X(FOLD_FILTER, "fold_filter", 1, 1, FOLD, "")             /* filter -> folded filters */       \
+    X(CONV2D_FOLDED, "conv2d_folded", 2, 3, FOLD, "")         /* image, folded filters[, bias] */  \
+    X(CONV2D_FOLDED_WGRAD, "conv2d_folded_wgrad", 2, 2, FOLD, "") /* image, dy -> dfolded */       \
+    X(FOLD_FILTER_GRAD, "fold_filter_grad", 1, 1, FOLD, "")   /* dfolded -> dfilter */             \
     /* the same numbers as another floating-point dtype, rounded to nearest even */              \
     X(CAST, "cast", 1, 1, NONE, "")                                                                \
     /* optimizer: PyTorch's SGD and Adam spelled out */                                            \

@@ -53,6 +53,7 @@ static bool parse_operands(Parser *p, Operands *o)
     return true;
 }
 
+/* Without the brace that closes it. */
 static bool parse_window(Parser *p, Window *w)
 {
     w->stride_h = w->stride_w = 1;
@@ -64,7 +65,14 @@ static bool parse_window(Parser *p, Window *w)
     if (lex_accept(p->lex, "padding=") && !lex_pair(p->lex, 0, &w->padding_h, &w->padding_w))
         return false;
     w->ceil_mode = lex_accept(p->lex, "ceil");
-    return lex_expect(p->lex, "}");
+    return true;
+}
+
+static bool parse_fold(Parser *p, Fold *f)
+{
+    return parse_window(p, &f->window) && lex_expect(p->lex, "size=") &&
+           lex_pair(p->lex, 0, &f->height, &f->width) && lex_expect(p->lex, "source=") &&
+           lex_pair(p->lex, 0, &f->source_h, &f->source_w) && lex_expect(p->lex, "}");
 }
 
 static bool parse_winograd(Parser *p, Winograd *w)
@@ -113,7 +121,8 @@ static bool parse_attr(Parser *p, Op op, const Operands *o, Attr *attr)
 {
     switch (op_attr(op)) {
     case ATTR_NONE: return true;
-    case ATTR_WINDOW: return parse_window(p, &attr->window);
+    case ATTR_WINDOW: return parse_window(p, &attr->window) && lex_expect(p->lex, "}");
+    case ATTR_FOLD: return parse_fold(p, &attr->fold);
     case ATTR_WINOGRAD: return parse_winograd(p, &attr->winograd);
     case ATTR_IMAGE: return parse_image(p, op, o, &attr->image);
     case ATTR_FACTOR:

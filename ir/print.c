@@ -139,7 +139,15 @@ static void print_window(const Window *w, Text *out)
         print_pair(out, "stride", w->stride_h, w->stride_w);
     if (w->padding_h || w->padding_w)
         print_pair(out, "padding", w->padding_h, w->padding_w);
-    text_append(out, w->ceil_mode ? " ceil}" : "}");
+    text_append(out, w->ceil_mode ? " ceil" : "");
+}
+
+static void print_fold(const Fold *f, Text *out)
+{
+    print_window(&f->window, out);
+    print_pair(out, "size", f->height, f->width);
+    print_pair(out, "source", f->source_h, f->source_w);
+    text_append(out, "}");
 }
 
 static void print_winograd(const Winograd *w, Text *out)
@@ -189,7 +197,11 @@ void attr_print(const Node *n, Text *out)
 {
     switch (op_attr(n->op)) {
     case ATTR_NONE: return;
-    case ATTR_WINDOW: print_window(&n->attr.window, out); return;
+    case ATTR_WINDOW:
+        print_window(&n->attr.window, out);
+        text_append(out, "}");
+        return;
+    case ATTR_FOLD: print_fold(&n->attr.fold, out); return;
     case ATTR_WINOGRAD: print_winograd(&n->attr.winograd, out); return;
     case ATTR_IMAGE: print_image(n->op, &n->attr.image, out); return;
     case ATTR_FACTOR:

@@ -88,7 +88,7 @@ static bool wants_images(const Graph *g, const Node *n, int k)
         return false;
     bool filtered = n->op == OP_CONV2D || n->op == OP_CONV2D_DGRAD ||
                     n->op == OP_CONV2D_TRANSPOSE || n->op == OP_WINOGRAD_MULTIPLY ||
-                    n->op == OP_WINOGRAD_OUTPUT;
+                    n->op == OP_WINOGRAD_OUTPUT || n->op == OP_CONV2D_FOLDED;
     return k == 0 || !filtered;
 }
 
@@ -100,7 +100,8 @@ static int earliest_phase(const Graph *g, const Node *n, const char *phase)
         return 0;
     if (op_sums_images(n->op) || is_per_image(g, n))
         return 1;
-    if (n->op == OP_FILTER_TRANSPOSE || n->op == OP_WINOGRAD_FILTER || n->op == OP_CAST)
+    if (n->op == OP_FILTER_TRANSPOSE || n->op == OP_WINOGRAD_FILTER || n->op == OP_FOLD_FILTER ||
+        n->op == OP_CAST)
         return n->in[0]->op == OP_STATE ? 0 : phase[n->in[0]->id];
     return 2;
 }
@@ -139,13 +140,71 @@ static bool check_operands(const Check *c, const Node *n)
     return true;
 }
 
+/* What n packs for itself: a convolution's filter, or the parameter that is folded into one. */
+static const Node *packed_filter(const Node *n)
+{
+    if (n->op == OP_FOLD_FILTER)
+        return n->in[0];
+    return n->op == OP_CONV2D || n->op == OP_CONV2D_FOLDED ? n->in[1] : NULL;
+}
+
 /* A filter is packed for its convolution. */
 static bool check_filter(const Check *c, const Node *n)
 {
-    for (int i = 0; n->op == OP_CONV2D && i < n->id; i++)
-        if (c->g->node[i]->op == OP_CONV2D && c->g->node[i]->in[1] == n->in[1])
+    const Node *filter = packed_filter(n);
+    for (int i = 0; filter && i < n->id; i++)
+        if (packed_filter(c->g->node[i]) == filter)
             return node_fault(c, n, "another convolution has its filter; give each its own");
     return true;
+}
+
+/* ---- folded convolutions ---- */
+
+static bool is_folded(Op op)
+{
+    return op == OP_CONV2D_FOLDED || op == OP_CONV2D_FOLDED_WGRAD;
+}
+
+/* The convolution whose weight gradient n is. */
+static bool has_convolution(const Check *c, const Node *n)
+{
+    for (int i = 0; i < c->g->node_count; i++)
+        if (is_wgrad_of(n, c->g->node[i]))
+            return true;
+    return false;
+}
+
+static bool is_read_folded_only(const Check *c, const Node *image, const Fold *fold)
+{
+    for (int i = 0; i < c->g->node_count; i++)
+        for (int k = 0; k < c->g->node[i]->arity; k++)
+            if (c->g->node[i]->in[k] == image &&
+                (!is_folded(c->g->node[i]->op) ||
+                 memcmp(&c->g->node[i]->attr.fold, fold, sizeof *fold) != 0))
+                return false;
+    return true;
+}
+
+/* The image that a folded convolution reads stands for the resized one. */
+static bool check_folded(const Check *c, const Node *n)
+{
+    enum { MAX_FOLDED_CHANNELS = 15 };
+    if (op_attr(n->op) != ATTR_FOLD)
+        return true;
+    if (c->g->target != TARGET_CPU)
+        return node_fault(c, n, "only a CPU without AMX has it");
+    if (!is_folded(n->op))
+        return true;
+    if (n->in[0]->op != OP_NORMALIZE || n->in[0]->tensor.shape.dim[3] > MAX_FOLDED_CHANNELS ||
+        !is_read_folded_only(c, n->in[0], &n->attr.fold))
+        return node_fault(c, n, "it reads the normalised image of at most 15 channels, which "
+                                "nothing else may read");
+    if (n->op == OP_CONV2D_FOLDED)
+        return (n->in[1]->op == OP_FOLD_FILTER && n->in[1]->in[0]->op == OP_STATE &&
+                memcmp(&n->in[1]->attr.fold, &n->attr.fold, sizeof(Fold)) == 0) ||
+               node_fault(c, n, "its filter is the fold_filter of a parameter, folded alike");
+    return has_convolution(c, n) ||
+           node_fault(c, n, "it is of no conv2d_folded of the same image and filter");
 }
 
 /* ---- before autodiff ---- */
@@ -182,7 +241,8 @@ static bool check_nodes(const Check *c)
     for (int i = 0; good && i < g->node_count; i++) {
         const Node *n = g->node[i];
         good = (g->stage > STAGE_FORWARD || check_forward(c, n)) && check_operands(c, n) &&
-               check_filter(c, n) && (g->stage >= STAGE_KERNELS || check_node_phase(c, n, phase));
+               check_filter(c, n) && check_folded(c, n) &&
+               (g->stage >= STAGE_KERNELS || check_node_phase(c, n, phase));
     }
     pool_free(pool);
     return good;

@@ -460,6 +460,108 @@ static bool infer_winograd(const Infer *f)
                        transforms ? winograd_size(w) : w->kernel);
 }
 
+/* ---- folded convolution ---- */
+
+static bool check_fold(const Infer *f)
+{
+    const Fold *fold = &f->attr->fold;
+    const Window *w = &fold->window;
+    FoldAxis rows, columns;
+    if (!check_window(f))
+        return false;
+    if (fold->height < 1 || fold->width < 1 || fold->source_h < 1 || fold->source_w < 1 ||
+        fold->height > FOLD_MAX_SIZE || fold->width > FOLD_MAX_SIZE ||
+        fold->source_h > FOLD_MAX_SIZE || fold->source_w > FOLD_MAX_SIZE ||
+        w->kernel_h > FOLD_MAX_KERNEL || w->kernel_w > FOLD_MAX_KERNEL)
+        return fault(f, "'s sizes must be 1 to %d, its kernel at most %dx%d", FOLD_MAX_SIZE,
+                     FOLD_MAX_KERNEL, FOLD_MAX_KERNEL);
+    Pool *pool = pool_new();
+    bool good = fold_axes(pool, fold, &rows, &columns);
+    pool_free(pool);
+    return good || fault(f, ": no output, more than %d classes of outputs along an axis or more "
+                            "than %d source pixels an output; use conv2d of the resized image",
+                         FOLD_MAX_CLASSES, FOLD_MAX_EXTENT);
+}
+
+/* What folding makes of the shapes: pairs of classes, extents of folded filters, outputs. */
+typedef struct FoldShape {
+    int pairs, extent_h, extent_w, height, width;
+} FoldShape;
+
+static FoldShape fold_shape(const Fold *f)
+{
+    FoldAxis rows, columns;
+    Pool *pool = pool_new();
+    fold_axes(pool, f, &rows, &columns);
+    FoldShape s = {rows.classes * columns.classes, rows.extent, columns.extent, rows.outputs,
+                   columns.outputs};
+    pool_free(pool);
+    return s;
+}
+
+static bool give_folded(const Infer *f, const FoldShape *s, int outputs, int inputs)
+{
+    if (inputs > INT32_MAX / s->pairs)
+        return fault(f, ": %d channels are too many", inputs);
+    return give(f, DT_F32, shape_of(4, outputs, inputs * s->pairs, s->extent_h, s->extent_w));
+}
+
+/* Operand i holds folded filters. */
+static bool expect_folded(const Infer *f, const FoldShape *s, int i)
+{
+    if (!expect(f, i, "filter", DT_F32, 4))
+        return false;
+    if (dims(f, i)[1] % s->pairs != 0)
+        return fault(f, "'s filter has %d channels, but must have some for each of %d pairs of "
+                        "classes", dims(f, i)[1], s->pairs);
+    return expect_extent(f, i, "the filter", 2, s->extent_h) &&
+           expect_extent(f, i, "the filter", 3, s->extent_w);
+}
+
+/* The image [N,source_h,source_w,I]. */
+static bool expect_source(const Infer *f)
+{
+    return expect(f, 0, "image", DT_F32, 4) &&
+           expect_extent(f, 0, "the image", 1, f->attr->fold.source_h) &&
+           expect_extent(f, 0, "the image", 2, f->attr->fold.source_w);
+}
+
+static bool infer_conv2d_folded(const Infer *f, const FoldShape *s)
+{
+    if (!expect_source(f) || !expect_folded(f, s, 1))
+        return false;
+    const int32_t *x = dims(f, 0), *filter = dims(f, 1);
+    if (filter[1] / s->pairs != x[3])
+        return fault(f, "'s filter is for %d input channels, but its image has %d",
+                     filter[1] / s->pairs, x[3]);
+    if (f->arity == 3 && (!expect(f, 2, "bias", DT_F32, 1) ||
+                          !expect_extent(f, 2, "bias", 0, filter[0])))
+        return false;
+    return give_map(f, DT_F32, x, s->height, s->width, filter[0]);
+}
+
+static bool infer_fold(const Infer *f)
+{
+    const Fold *fold = &f->attr->fold;
+    FoldShape s = fold_shape(fold);
+    if (f->op == OP_CONV2D_FOLDED)
+        return infer_conv2d_folded(f, &s);
+    if (f->op == OP_CONV2D_FOLDED_WGRAD)
+        return expect_source(f) && expect(f, 1, "gradient", DT_F32, 4) &&
+               expect_extent(f, 1, "the gradient", 0, dims(f, 0)[0]) &&
+               expect_extent(f, 1, "the gradient", 1, s.height) &&
+               expect_extent(f, 1, "the gradient", 2, s.width) &&
+               give_folded(f, &s, dims(f, 1)[3], dims(f, 0)[3]);
+    if (f->op == OP_FOLD_FILTER_GRAD)
+        return expect_folded(f, &s, 0) &&
+               give(f, DT_F32, shape_of(4, dims(f, 0)[0], dims(f, 0)[1] / s.pairs,
+                                        fold->window.kernel_h, fold->window.kernel_w));
+    return expect(f, 0, "filter", DT_F32, 4) &&
+           expect_extent(f, 0, "filter", 2, fold->window.kernel_h) &&
+           expect_extent(f, 0, "filter", 3, fold->window.kernel_w) &&
+           give_folded(f, &s, dims(f, 0)[0], dims(f, 0)[1]);
+}
+
 /* Between floats; the result's dtype is given. */
 static bool infer_cast(const Infer *f)
 {
@@ -505,6 +607,8 @@ static bool check_attr(const Infer *f)
                fault(f, "'s beta1 and beta2 must be in [0, 1), its eps at least 0");
     case ATTR_WINOGRAD:
         return check_winograd(f);
+    case ATTR_FOLD:
+        return check_fold(f);
     case ATTR_NONE:
     case ATTR_WINDOW:
     case ATTR_IMAGE:
@@ -567,6 +671,11 @@ static bool infer(const Infer *f)
     case OP_WINOGRAD_WGRAD:
     case OP_WINOGRAD_FILTER_GRAD:
         return infer_winograd(f);
+    case OP_FOLD_FILTER:
+    case OP_CONV2D_FOLDED:
+    case OP_CONV2D_FOLDED_WGRAD:
+    case OP_FOLD_FILTER_GRAD:
+        return infer_fold(f);
     case OP_CAST:
         return infer_cast(f);
     case OP_RELU:

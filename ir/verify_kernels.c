@@ -117,8 +117,10 @@ static bool check_class_of(const Verifier *v, const Node *n)
     if (k->class == KERNEL_UPDATE && (!updates || k->phase != PHASE_AFTER))
         return verify_node_fault(v, n, "an update kernel cannot hold it");
     bool from_filter =
-        n->op == OP_CAST || (n->op == OP_FILTER_TRANSPOSE && k->target != TARGET_CUDA);
-    if (k->class == KERNEL_FILTER && (!from_filter || n->in[0]->op != OP_STATE))
+        n->op == OP_CAST || (n->op == OP_FILTER_TRANSPOSE && k->target != TARGET_CUDA) ||
+        n->op == OP_FOLD_FILTER;
+    if (k->class == KERNEL_FILTER && (!from_filter || n->in[0]->op != OP_STATE) &&
+        n->op != OP_FOLD_FILTER_GRAD)
         return verify_node_fault(v, n, "a filter kernel cannot hold it");
     return (k->phase == PHASE_CHUNK) == (verify_works_on_images(n->op) ||
                                          op_sums_images(n->op) || is_per_image(v->g, n)) ||
@@ -169,7 +171,13 @@ bool verify_kernels(const Verifier *v)
 
 static bool is_contraction(const Node *n)
 {
-    return n->op == OP_CONV2D || n->op == OP_CONV2D_TRANSPOSE || n->op == OP_CONV2D_WGRAD;
+    return n->op == OP_CONV2D || n->op == OP_CONV2D_TRANSPOSE || n->op == OP_CONV2D_WGRAD ||
+           n->op == OP_CONV2D_FOLDED || n->op == OP_CONV2D_FOLDED_WGRAD;
+}
+
+static bool is_wgrad(const Node *n)
+{
+    return n->op == OP_CONV2D_WGRAD || n->op == OP_CONV2D_FOLDED_WGRAD;
 }
 
 /* Contractions of row and Winograd kernels run in register tiles. */
@@ -182,7 +190,7 @@ static bool check_tile(const Verifier *v, const Node *n)
         return true;
     if (t->pixels < 1 || t->vectors < 1 || t->pixels > MAX_TILE || t->vectors > MAX_TILE)
         return verify_node_fault(v, n, "its tile is missing or too large");
-    for (int i = 0; n->op == OP_CONV2D_WGRAD && i < n->id; i++) {
+    for (int i = 0; is_wgrad(n) && i < n->id; i++) {
         const Node *c = v->g->node[i];
         if (is_wgrad_of(n, c) && kernel_is_rows(c->kernel) && c->tile.vectors != t->vectors)
             return verify_node_fault(v, n, "its tile has not the vectors of its convolution's");
@@ -276,8 +284,33 @@ static int reach(int kernel, int stride, int padding, int from, int to)
     return before > after ? before : after;
 }
 
+/* The image is thin, so that a filter row is a run of it. */
+static bool check_folded(const Verifier *v, const Node *n)
+{
+    bool wgrad = n->op == OP_CONV2D_FOLDED_WGRAD;
+    const Node *x = n->in[0];
+    if (x->tensor.layout.kind != LAYOUT_NHWC ||
+        !is_packed(v, wgrad ? n : n->in[1], x, &n->tile))
+        return verify_node_fault(v, n, "its filter is not packed for its image and tile");
+    if (!is_blocked(v, wgrad ? n->in[1] : n))
+        return verify_node_fault(v, n, "its map does not lie in blocks of channels");
+    return n->arity < 3 || n->in[2]->tensor.layout.kind == LAYOUT_VECTOR ||
+           verify_node_fault(v, n, "its bias is not a vector of whole blocks");
+}
+
+/* Folding keeps groups of outputs; a block is all input channels. */
+static bool check_fold_filter(const Verifier *v, const Node *n)
+{
+    const Layout *from = &n->in[0]->tensor.layout, *to = &n->tensor.layout;
+    int inputs = (n->op == OP_FOLD_FILTER ? n->in[0] : n)->tensor.shape.dim[1];
+    return (from->out_block == to->out_block && from->block == inputs && to->block == inputs) ||
+           verify_node_fault(v, n, "its filters are not packed alike, by the channels of a pixel");
+}
+
 static bool check_contraction(const Verifier *v, const Node *n)
 {
+    if (op_attr(n->op) == ATTR_FOLD)
+        return check_folded(v, n);
     const Window *w = &n->attr.window;
     const Node *x = n->in[0];
     const int32_t *from = x->tensor.shape.dim, *to = n->tensor.shape.dim;
@@ -386,6 +419,9 @@ bool verify_layouts(const Verifier *v)
                 (n->tensor.layout.kind != LAYOUT_FILTER ||
                  n->in[0]->tensor.layout.kind != LAYOUT_FILTER))
                 return verify_node_fault(v, n, "a filter kernel works on packed filters");
+            if (v->g->kernel[i]->class == KERNEL_FILTER && op_attr(n->op) == ATTR_FOLD &&
+                !check_fold_filter(v, n))
+                return false;
         }
     return true;
 }

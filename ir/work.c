@@ -14,6 +14,15 @@ double contraction_flop(const Node *n)
         return 2.0 * n->in[0]->tensor.shape.dim[3] * (double)shape_elements(&n->tensor.shape);
     case OP_WINOGRAD_WGRAD:
         return 2.0 * n->tensor.shape.dim[0] * (double)shape_elements(&n->in[0]->tensor.shape);
+    case OP_CONV2D_FOLDED: { /* an output has the filter of its classes */
+        double seen = (double)n->in[0]->tensor.shape.dim[3] * filter->dim[2] * filter->dim[3];
+        return 2 * seen * (double)shape_elements(&n->tensor.shape);
+    }
+    case OP_CONV2D_FOLDED_WGRAD: {
+        double seen =
+            (double)n->in[0]->tensor.shape.dim[3] * n->tensor.shape.dim[2] * n->tensor.shape.dim[3];
+        return 2 * seen * (double)shape_elements(&n->in[1]->tensor.shape);
+    }
     case OP_CONV2D_WGRAD:
         map = &n->in[1]->tensor;
         filter = &n->tensor.shape;

@@ -137,11 +137,16 @@ static Node *conv_of_wgrad(Fuser *f, const Node *wgrad)
     return NULL;
 }
 
+static bool is_wgrad(const Node *n)
+{
+    return n->op == OP_CONV2D_WGRAD || n->op == OP_CONV2D_FOLDED_WGRAD;
+}
+
 /* The weight gradient that reads the same gradient as n, a bias gradient. */
 static Node *wgrad_beside(const Fuser *f, const Node *n)
 {
     for (int i = 0; i < f->g->node_count; i++)
-        if (f->g->node[i]->op == OP_CONV2D_WGRAD && f->g->node[i]->in[1] == n->in[0])
+        if (is_wgrad(f->g->node[i]) && f->g->node[i]->in[1] == n->in[0])
             return f->g->node[i];
     return NULL;
 }
@@ -156,7 +161,7 @@ static bool sums_in_strips(const Fuser *f, const Node *n)
     if (f->level < 2 || !is_gradient_kernel(dy->kernel))
         return false;
     return n->op == OP_BIAS_GRAD ||
-           (window_is_pointwise(&n->attr.window) &&
+           (n->op == OP_CONV2D_WGRAD && window_is_pointwise(&n->attr.window) &&
             shape_elements(&n->tensor.shape) * dtype_bytes(n->tensor.dtype) <= STRIP_WGRAD_BYTES);
 }
 
@@ -167,7 +172,7 @@ static bool fuse_wgrad(Fuser *f, Node *n)
         fuse_take(n->in[n->arity - 1]->kernel, n);
         return true;
     }
-    Node *wgrad = n->op == OP_CONV2D_WGRAD ? n : wgrad_beside(f, n);
+    Node *wgrad = is_wgrad(n) ? n : wgrad_beside(f, n);
     Node *conv = wgrad ? conv_of_wgrad(f, wgrad) : NULL;
     if (!conv)
         return false;
@@ -203,6 +208,8 @@ static bool is_filter(const Graph *g, const Node *n)
 
 static bool is_made_of_filter(const Graph *g, const Node *n)
 {
+    if (n->op == OP_FOLD_FILTER)
+        return n->in[0]->op == OP_STATE;
     return (n->op == OP_FILTER_TRANSPOSE || n->op == OP_CAST) && is_filter(g, n) &&
            is_filter(g, n->in[0]);
 }
@@ -270,6 +277,8 @@ void fuse_cpu_node(Fuser *f, Node *n)
         fuse_take(fuse_kernel(f, "image", KERNEL_IMAGE, PHASE_CHUNK), n);
     else if (is_head(n))
         fuse_take(fuse_the_kernel(f, "head", KERNEL_HEAD, PHASE_CHUNK), n);
+    else if (n->op == OP_FOLD_FILTER_GRAD)
+        fuse_take(fuse_the_kernel(f, "filter_grads", KERNEL_FILTER, PHASE_AFTER), n);
     else if (is_made_of_filter(f->g, n))
         fuse_take(fuse_the_kernel(f, "filters", KERNEL_FILTER, PHASE_BEFORE), n);
     else if (n->op == OP_MEAN_VALID || n->op == OP_COUNT_VALID)

@@ -110,12 +110,31 @@ static void lay_out_winograd(Graph *g, Node *n)
             packed_filter(g, LAYOUT_FILTER, n->op == OP_CONV2D_WGRAD ? n->tile.vectors : 1);
 }
 
+/* Folded filters are packed by the channels of a pixel, each of a pair of classes one after the
+ * other; the parameter in the same groups of outputs. */
+static void lay_out_folded(Graph *g, Node *n)
+{
+    if (!kernel_is_rows(n->kernel))
+        return;
+    Layout packed = {.kind = LAYOUT_FILTER, .block = packed_channels(g, n->in[0]),
+                     .out_block = graph_lanes(g) * n->tile.vectors};
+    if (n->op == OP_CONV2D_FOLDED_WGRAD) {
+        n->tensor.layout = packed;
+        return;
+    }
+    n->in[1]->tensor.layout = packed;
+    if (conv_filter(n) && conv_filter(n)->op == OP_STATE)
+        conv_filter(n)->storage->home[g->target].layout = packed;
+}
+
 static void lay_out_filters(Graph *g)
 {
     for (int i = g->node_count - 1; i >= 0; i--) /* gradients before what they are of */
         lay_out_winograd(g, g->node[i]);
     for (int i = 0; i < g->node_count; i++) {
         Node *n = g->node[i];
+        if (op_attr(n->op) == ATTR_FOLD && !op_is_of_filters(n->op))
+            lay_out_folded(g, n);
         if (n->op != OP_CONV2D && n->op != OP_CONV2D_TRANSPOSE)
             continue;
         Node *filter = n->in[1];
@@ -169,7 +188,8 @@ static void lay_out_parameters(Graph *g, int level)
     graph_lay_out_storage(g);
     for (int i = 0; i < g->node_count; i++) {
         Node *n = g->node[i];
-        if (n->op == OP_CONV2D_WGRAD || n->op == OP_WINOGRAD_FILTER_GRAD)
+        if (n->op == OP_CONV2D_WGRAD || n->op == OP_WINOGRAD_FILTER_GRAD ||
+            n->op == OP_FOLD_FILTER_GRAD)
             n->tensor.layout = wgrad_layout(g, n);
         else if (n->op == OP_BIAS_GRAD && level > 0)
             n->tensor.layout = bias_layout(g);

@@ -67,6 +67,27 @@ static void schedule_conv(const Graph *g, Node *n)
     n->tile = g->target == TARGET_AMX ? amx_tile(positions) : best_tile(positions, d[3], terms);
 }
 
+/* Most outputs of one class in a row: what a tile has to choose from. */
+static int outputs_of_a_class(const Fold *f)
+{
+    int count[FOLD_MAX_CLASSES] = {0}, most = 0;
+    FoldAxis rows, columns;
+    Pool *pool = pool_new();
+    if (!fold_axes(pool, f, &rows, &columns))
+        internal_error("a convolution that cannot be folded");
+    for (int o = 0; o < columns.outputs; o++)
+        most = (int)larger(most, ++count[columns.class_of[o]]);
+    pool_free(pool);
+    return most;
+}
+
+static void schedule_folded(Node *n)
+{
+    const int32_t *filter = n->in[1]->tensor.shape.dim;
+    int64_t terms = (int64_t)n->in[0]->tensor.shape.dim[3] * filter[2] * filter[3];
+    n->tile = best_tile(outputs_of_a_class(&n->attr.fold), filter[0], terms);
+}
+
 /* The gradient has its filter's packing, so its vectors are those of the filter's convolution. */
 static void schedule_wgrad(const Graph *g, Node *n)
 {
@@ -147,10 +168,13 @@ static void schedule_graph(Graph *g)
         for (int j = 0; j < k->node_count; j++)
             if (k->node[j]->op == OP_CONV2D || k->node[j]->op == OP_CONV2D_TRANSPOSE)
                 schedule_conv(g, k->node[j]);
+            else if (k->node[j]->op == OP_CONV2D_FOLDED)
+                schedule_folded(k->node[j]);
     }
     for (int i = 0; i < g->node_count; i++) {
         Node *n = g->node[i];
-        if (n->op == OP_CONV2D_WGRAD && kernel_is_rows(n->kernel))
+        if ((n->op == OP_CONV2D_WGRAD || n->op == OP_CONV2D_FOLDED_WGRAD) &&
+            kernel_is_rows(n->kernel))
             schedule_wgrad(g, n);
         if (n->op == OP_WINOGRAD_MULTIPLY || n->op == OP_WINOGRAD_WGRAD)
             schedule_winograd(g, n);

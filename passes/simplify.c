@@ -31,7 +31,8 @@ static bool attr_equal(const Node *a, const Node *b)
     case ATTR_IMAGE: return image_equal(&a->attr.image, &b->attr.image);
     case ATTR_FACTOR: return a->attr.factor == b->attr.factor;
     case ATTR_ADAM:
-    case ATTR_WINOGRAD: break; /* no forward op has them */
+    case ATTR_WINOGRAD:
+    case ATTR_FOLD: break; /* no forward op has them */
     }
     return false;
 }

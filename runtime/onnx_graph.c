@@ -1,8 +1,8 @@
 /* From the eval graph of the IR to an ONNX model.
  *
  * A trainer carries the final graph of some target: kernels, layouts and places say nothing about
- * what is computed and are passed over, casts are looked through, and Winograd's chains become the
- * convolutions that they stand for. What feeds `logits` is mapped node by node; the loss is not
+ * what is computed and are passed over, casts are looked through, and Winograd's chains and folded
+ * convolutions become the convolutions that they stand for. What feeds `logits` is mapped node by node; the loss is not
  * part of it. Maps are [N,H,W,C] in the IR and [N,C,H,W] in ONNX. */
 #include "onnx.h"
 #include "runtime.h"
@@ -13,7 +13,9 @@ typedef struct Mapper {
     Pool *pool;
     Onnx *onnx;
     const ExportGraph *what;
-    const Node *logits, *image; /* image: what makes the network's input; NULL so far */
+    const Node *logits;
+    const Node *image; /* what makes the network's input, resized if the IR folds that into the
+                          convolution behind it; NULL so far */
     const bool *needed;         /* by node id: logits depend on it */
     const char **value;         /* by node id: the ONNX value; NULL: not mapped, or has none */
     int nodes;
@@ -212,6 +214,12 @@ static int map_winograd(Mapper *m, const Node *n)
     return map_conv(m, n, product->in[0]->in[0], n->arity > 1 ? n->in[1] : NULL, &k);
 }
 
+/* Of the image that map_image has resized. */
+static int map_folded(Mapper *m, const Node *n)
+{
+    return map_conv(m, n, n->in[0], n->arity > 2 ? n->in[2] : NULL, &n->attr.fold.window);
+}
+
 /* ---- the image ---- */
 
 /* One number a channel as an initializer [1,C,1,1]. */
@@ -274,10 +282,12 @@ static const char *map_preprocessing(Mapper *m, const Node *n)
     return binary(m, "Div", "/image/scaled", x, per_channel(m, "/image/std", a->std, a->channels));
 }
 
-static int map_image(Mapper *m, const Node *n)
+static int map_image(Mapper *m, const Node *source)
 {
     if (m->image)
-        return cannot(n, "the network reads its images twice, in two ways");
+        return cannot(source, "the network reads its images twice, in two ways");
+    Node *n = pool_alloc(m->pool, sizeof *n);
+    *n = unfolded_image(m->what->graph, source);
     m->image = n;
     if (m->what->preprocessing) {
         m->value[n->id] = map_preprocessing(m, n);
@@ -328,6 +338,7 @@ static int map_node(Mapper *m, const Node *n)
     case OP_RESIZE: return map_image(m, n);
     case OP_CONV2D: return map_conv2d(m, n);
     case OP_WINOGRAD_OUTPUT: return map_winograd(m, n);
+    case OP_CONV2D_FOLDED: return map_folded(m, n);
     case OP_RELU: return map_pointwise(m, n, "Relu");
     case OP_ADD: return map_pointwise(m, n, "Add");
     case OP_GAP: return map_pointwise(m, n, "GlobalAveragePool");
@@ -335,12 +346,13 @@ static int map_node(Mapper *m, const Node *n)
     case OP_MAXPOOL: return map_maxpool(m, n);
     case OP_AVGPOOL: return map_avgpool(m, n);
     case OP_CAST: m->value[n->id] = operand(m, n->in[0]); return 0;
-    /* Without a value of their own: leaves, and what winograd_output looks through. */
+    /* Without a value of their own: leaves, and what a convolution's result looks through. */
     case OP_INPUT:
     case OP_STATE:
     case OP_WINOGRAD_INPUT:
     case OP_WINOGRAD_FILTER:
-    case OP_WINOGRAD_MULTIPLY: return 0;
+    case OP_WINOGRAD_MULTIPLY:
+    case OP_FOLD_FILTER: return 0;
     case OP_MAXPOOL_CODE:
     case OP_CROSS_ENTROPY:
     case OP_CORRECT:
@@ -360,6 +372,8 @@ static int map_node(Mapper *m, const Node *n)
     case OP_WINOGRAD_OUTPUT_GRAD:
     case OP_WINOGRAD_WGRAD:
     case OP_WINOGRAD_FILTER_GRAD:
+    case OP_CONV2D_FOLDED_WGRAD:
+    case OP_FOLD_FILTER_GRAD:
     case OP_WEIGHT_DECAY:
     case OP_MOMENTUM:
     case OP_SGD_STEP:

@@ -114,6 +114,27 @@ for pass in fuse winograd mask; do
     check "kernels of a wide network without pass $pass" without $pass
 done
 
+folded_network >"$work/folded.yaml"
+
+# is_folded MODEL COUNT [OPTION...]: ops of a folded convolution in its graphs.
+is_folded() {
+    "$NINC" --target=cpu --emit=ir "${@:3}" "$1" >"$work/folded.ir" &&
+        [ "$(grep -cE '= (fold_filter|conv2d_folded|conv2d_folded_wgrad|fold_filter_grad) ' \
+            "$work/folded.ir")" = "$2" ]
+}
+check "a resized image is folded into its convolution" is_folded "$work/folded.yaml" 6
+check "and not without pass fold" is_folded "$work/folded.yaml" 0 --disable-pass=fold
+check "nor at -O1" is_folded "$work/folded.yaml" 0 -O1
+check "nor between bf16 maps" is_folded "$work/folded.yaml" 0 --precision=bf16
+sed 's/\[3, 40, 39\]/[3, 41, 39]/' "$work/folded.yaml" >"$work/uneven.yaml"
+check "nor where every row of outputs has its own filter" is_folded "$work/uneven.yaml" 0
+check "kernels of a folded network -O2" verified_everywhere "$work/folded.yaml" 2
+for options in "" --disable-pass=fuse --disable-pass=fold --batch=1; do
+    # shellcheck disable=SC2086
+    check "kernels of a folded network, a whole step${options:+ with $options}" \
+        whole_chunk "$work/folded.yaml" 2 $options
+done
+
 # A kernel of several results that forgets one: what is left is not a number.
 forgotten() {
     cat >"$work/forgetful" <<END
@@ -178,6 +199,29 @@ rounds_little() {
 }
 check "Winograd rounds little, kernel 5" rounds_little 5 2 64
 check "Winograd rounds little, kernel 3" rounds_little 3 1 128
+
+# As far as linear_network's: gradients of the first convolution, which reads a resized image.
+folding_rounds_little() {
+    local folded direct
+    cat >"$work/linear.yaml" <<'END'
+model: linear
+input: {dataset: fashion-mnist, shape: [1, 224, 224], resize: bilinear, std: 1.0e-5}
+layers:
+  - conv2d: {name: a, out_channels: 10, kernel_size: 11, stride: 4, padding: 2, bias: false}
+  - gap
+  - flatten
+loss: cross_entropy
+optimizer: {sgd: {lr: 0.1}}
+train: {batch_size: 16, epochs: 1}
+END
+    is_folded "$work/linear.yaml" 6 || return 1
+    folded=$(errors_of) && direct=$(errors_of --disable-pass=fold) || return 1
+    echo "folded:" $folded "directly:" $direct
+    paste <(echo "$folded") <(echo "$direct") | awk '
+        { if (!($1 > 0 && $2 > 0 && $1 <= 10 * $2)) bad = 1 }
+        END { exit bad || NR != 2 }'
+}
+check "folding rounds little" folding_rounds_little
 
 tiles_network >"$work/tiles.yaml"
 check "kernels of rows of all lengths bf16 -O2" bf16_everywhere "$work/tiles.yaml" 2

@@ -57,21 +57,26 @@ for case in $small; do
     done
 done
 # Adam divides a gradient by its own size: one of the size of a rounding moves its parameter as far
-# as any other. Winograd rounds otherwise, so behind it Adam's losses are compared, as SGD's are with
-# the parameters, and Adam's parameters without it.
-tiles_adam() {
+# as any other. Winograd and fold round otherwise, so behind them Adam's losses are compared, as SGD's
+# are with the parameters, and Adam's parameters without them.
+# adam_losses [OPTION...]
+adam_losses() {
     local bound
     bound=$(sed -n 's/.*"loss_tolerance": *\([0-9.e-]*\).*/\1/p' "$cases/nin_adam.json")
-    rm -rf "$work/nin_adam-O2" && compile nin_adam 2 && train nin_adam 2 3 &&
+    rm -rf "$work/nin_adam-O2" && compile nin_adam 2 "$@" && train nin_adam 2 3 &&
         "$tool" losses "$cases/nin_adam.json" "$work/log.jsonl" "$bound"
 }
 if [ -z "${QUICK:-}" ]; then
+    compile nin_sgd 2 --disable-pass=winograd
+    check "parity nin sgd -O2 without Winograd, 8 steps" parity nin_sgd 2 8
+    rm -rf "$work/nin_sgd-O2"
     for level in 0 2; do
         check "parity nin sgd -O$level, 8 steps" parity nin_sgd $level 8
     done
-    compile nin_adam 2 --disable-pass=winograd
-    check "parity nin adam -O2 without Winograd, 3 steps" parity nin_adam 2 3
-    check "losses of nin adam -O2, 3 steps" tiles_adam
+    compile nin_adam 2 --disable-pass=winograd,fold
+    check "parity nin adam -O2 without Winograd and fold, 3 steps" parity nin_adam 2 3
+    check "losses of nin adam -O2, 3 steps" adam_losses
+    check "losses of nin adam -O2 without Winograd, 3 steps" adam_losses --disable-pass=winograd
 fi
 
 # One tap that is 1 % off must show in the losses and in the other parameters.
@@ -147,6 +152,14 @@ threads_of_wide() {
         same_bits "$work/threads" random
 }
 check "threads 1, 2, 3, 8 give the same bits: in tiles, chunks of 5 of 16 images" threads_of_wide
+
+threads_of_folded() {
+    folded_network >"$work/folded.yaml"
+    with_chunk 3 "$work/folded.yaml" 5 2 "$work/threads" &&
+        grep -q '= conv2d_folded_wgrad ' "$work/threads/folded.ir" &&
+        same_bits "$work/threads" random
+}
+check "threads 1, 2, 3, 8 give the same bits: folded, chunks of 3 of 5 images" threads_of_folded
 
 # chunks CASE LEVEL STEPS: the reference, however a batch of 4 is cut into chunks.
 chunks() {

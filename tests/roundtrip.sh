@@ -2,6 +2,7 @@
 # The IR text of every model after every pass reads back to equal text, and compiling on from any
 # of them gives the same program. A model spelled out gives the same code as its shorthand.
 . tests/lib.sh
+. tests/draw.sh
 
 dump() {
     mkdir -p "$2" &&
@@ -41,6 +42,13 @@ for model in models/*.yaml tests/pytorch/*_sgd.yaml; do
         check "carry on $name -O$level" carries_on "$at" $level $precision
     done
 done
+
+# In fp32 the CPU folds the resize of the image.
+folded_network >"$work/folded.yaml"
+check "dump a folded network" dump "$work/folded.yaml" "$work/folded" 2 fp32
+check "round trip a folded network" reads_back "$work/folded"
+check "carry on a folded network" carries_on "$work/folded" 2 fp32
+check "a folded network has folded filters" grep -q '= fold_filter ' "$work/folded.final"
 
 code() {
     "$NINC" --emit=c "$1" | sed 's/ *loc [^ ]*:[0-9]*:[0-9]*//'

@@ -1,7 +1,7 @@
 /* Autodiff on whole little networks: gradients of every parameter against central differences of
  * the eval graph's loss, the structure of the result, and the optimizers against PyTorch's
- * formulas written out. Also that the passes behind it, target, dgrad and winograd, change no
- * number. */
+ * formulas written out. Also that the passes behind it, target, dgrad, winograd and fold, change
+ * no number. */
 #include "../passes/passes.h"
 
 #include <check.h>
@@ -334,6 +334,44 @@ START_TEST(winograd_changes_no_number)
 }
 END_TEST
 
+/* An image enlarged four times in rows and three times in columns. */
+static Net resized_net_for_cpu(void)
+{
+    Net n = net_new(4, 8, 9, 2);
+    Attr attr = {.image = {2, {0.25, 0.5}, {0.5, 0.75}}};
+    Tensor map = {.dtype = DT_F32, .shape = shape_of(4, 4, 32, 27, 2)};
+    Node *x = graph_add_typed(n.graph, OP_RESIZE, 1, &n.image, &attr, &map, nowhere);
+    x = unary(&n, OP_RELU, conv(&n, "a", x, 6, (Window){9, 5, 2, 1, 1, 0, 0}, true));
+    x = unary(&n, OP_GAP, conv(&n, "b", x, CLASSES, (Window){3, 3, 1, 1, 1, 1, 0}, true));
+    finish(&n, unary(&n, OP_FLATTEN, x));
+    pass_autodiff(n.module);
+    pass_target(n.module, &(PipelineOptions){.cpu = true});
+    pass_dgrad(n.module);
+    return n;
+}
+
+START_TEST(fold_changes_no_number)
+{
+    Net before = resized_net_for_cpu(), after = resized_net_for_cpu();
+    const Graph *train = module_find_graph(after.module, "train", TARGET_CPU);
+    pass_fold(after.module, 1);
+    ck_assert_int_eq(count_ops(train, OP_CONV2D_FOLDED), 0);
+    pass_fold(after.module, 2);
+    ck_assert_int_eq(count_ops(train, OP_CONV2D_FOLDED), 1);
+    ck_assert_int_eq(count_ops(train, OP_CONV2D_FOLDED_WGRAD), 1);
+    ck_assert_int_eq(count_ops(train, OP_RESIZE), 0);
+    for (int i = 0; i < after.module->graph_count; i++) {
+        Eval *want = step_of(&before, before.module->graph[i]);
+        Eval *got = step_of(&after, after.module->graph[i]);
+        expect_same_step(got, want);
+        eval_free(want);
+        eval_free(got);
+    }
+    pool_free(before.pool);
+    pool_free(after.pool);
+}
+END_TEST
+
 /* ---- structure ---- */
 
 START_TEST(nothing_flows_to_the_image)
@@ -523,6 +561,7 @@ static Suite *autodiff_suite(void)
     tcase_add_loop_test(tests, gradients_by_finite_differences, 0, NETWORKS);
     tcase_add_loop_test(tests, gradients_after_target_and_dgrad, 0, NETWORKS);
     tcase_add_test(tests, winograd_changes_no_number);
+    tcase_add_test(tests, fold_changes_no_number);
     tcase_add_test(tests, nothing_flows_to_the_image);
     tcase_add_test(tests, codes_stand_behind_their_pool);
     tcase_add_test(tests, a_shared_filter_is_transposed_once_and_first);

@@ -80,6 +80,8 @@ static const PipelineOptions ways[] = {
     {.level = 2, .cpu = true},
     {.level = 1, .cpu = true},
     {.level = 2, .cpu = true, .disable = "winograd"},
+    {.level = 2, .cpu = true, .disable = "fold"},
+    {.level = 2, .cpu = true, .disable = "fuse"},
     {.level = 2, .cpu = true, .precision = PRECISION_BF16},
     {.level = 0, .cpu = true, .precision = PRECISION_BF16},
     {.level = 0, .cuda = true},

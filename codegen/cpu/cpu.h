@@ -19,6 +19,7 @@ typedef struct TileSet {
     int count, capacity;
     const Node **transform; /* Winograd ops, of each transform one */
     int transforms, transform_capacity;
+    bool folds; /* some kernel is of a folded convolution */
 } TileSet;
 
 typedef struct CpuEmitter {
@@ -87,6 +88,10 @@ void emit_halo(CpuEmitter *e, const Node *n, const char *when);
 /* The constants of a row op, named by table_name. */
 void emit_table(CpuEmitter *e, const Node *n);
 
+/* A RowTiles initialiser for a row of `pixels`, in tiles like `tile` and none wider; neighbours lie
+ * `step` elements apart in x and `spread` pixels in y. */
+const char *row_tiles(CpuEmitter *e, int pixels, const Tile *tile, int step, int spread);
+
 /* ---- generic.c ---- */
 
 /* Plain loops for one node, over whole values in any layout. */
@@ -106,11 +111,21 @@ void emit_winograd_map(CpuEmitter *e, const Node *n);
 /* The matrix and the function of a Winograd op's transform. */
 void emit_winograd_transform(Pool *pool, const Node *n, Text *out);
 
+/* ---- fold.c ---- */
+
+/* The constants of a folded convolution or its weight gradient, a row op. */
+void emit_fold_table(CpuEmitter *e, const Node *n);
+/* A filter folded, or the gradient of one. */
+void emit_fold_filter(CpuEmitter *e, const Node *n);
+/* Constants of an axis, under a name: the FoldPlace of each output; the matrices. */
+void emit_fold_places(CpuEmitter *e, const char *name, const FoldAxis *a);
+void emit_fold_matrix(CpuEmitter *e, const char *name, const FoldAxis *a);
+
 /* ---- update.c ---- */
 
 /* The optimizer kernel: one loop a parameter over its flat arrays. */
 void emit_update(CpuEmitter *e);
-/* Cast and transposed filters of all layers. */
+/* Cast, transposed and folded filters of all layers, and gradients of what was folded. */
 void emit_filters(CpuEmitter *e);
 
 #endif

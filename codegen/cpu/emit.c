@@ -80,6 +80,10 @@ static void emit_tiles(Pool *pool, const TileSet *tiles, Text *out)
         text_append(out, "\n");
         emit_header(&embedded_winograd_h, out);
     }
+    if (tiles->folds) {
+        text_append(out, "\n");
+        emit_header(&embedded_fold_h, out);
+    }
     text_append(out, "\n/* Register tiles: positions x vectors of 16 channels. */\n");
     for (int i = 0; i < tiles->count; i++) {
         const TileUse *u = &tiles->use[i];

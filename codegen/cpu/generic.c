@@ -430,6 +430,88 @@ static void emit_winograd_wgrad(CpuEmitter *e, const Node *n)
     close_loops(e, 5);
 }
 
+/* ---- folded convolution ---- */
+
+typedef struct FoldTables {
+    FoldAxis rows, columns;
+    int inputs;                       /* channels of the image */
+    const char *row_name, *column_name; /* of the constants of an axis */
+} FoldTables;
+
+static FoldTables fold_tables(CpuEmitter *e, const Node *n, int inputs)
+{
+    FoldTables t = {.inputs = inputs,
+                    .row_name = pool_format(e->pool, "%s_rows", table_name(e, n)),
+                    .column_name = pool_format(e->pool, "%s_columns", table_name(e, n))};
+    if (!fold_axes(e->pool, &n->attr.fold, &t.rows, &t.columns))
+        internal_error("%s cannot be folded", op_name(n->op));
+    return t;
+}
+
+/* Element c, i of the folded filter of two classes, at source row y and column x. */
+static const char *folded_element(const CpuEmitter *e, const Node *filter, const FoldTables *t,
+                                  const char *row_class, const char *column_class)
+{
+    const char *channel = pool_format(e->pool, "((%s * %d + %s) * %d + i)", row_class,
+                                      t->columns.classes, column_class, t->inputs);
+    return element_at(e, filter, filter_index(e, filter, "c", channel, "y", "x"));
+}
+
+static void emit_folded(CpuEmitter *e, const Node *n)
+{
+    bool wgrad = n->op == OP_CONV2D_FOLDED_WGRAD;
+    const Node *x = n->in[0], *y = wgrad ? n->in[1] : n, *filter = wgrad ? n : n->in[1];
+    FoldTables t = fold_tables(e, n, map_dim(x, 3));
+    const char *pixel = read_map(e, x, "n", "(row.base + y)", "(column.base + x)", "i");
+    const char *weight = folded_element(e, filter, &t, "row.class", "column.class");
+    emit_fold_places(e, t.row_name, &t.rows);
+    emit_fold_places(e, t.column_name, &t.columns);
+    e->tiles->folds = true;
+    if (wgrad)
+        emit_clear_sum(e, n);
+    open_pixels(e, y);
+    emit_line(e, "const FoldPlace row = %s[h], column = %s[w];", t.row_name, t.column_name);
+    open_loop(e, "c", map_dim(y, 3));
+    if (!wgrad)
+        emit_line(e, "float sum = %s;", n->arity > 2 ? element_at(e, n->in[2], "c") : "0");
+    open_loop(e, "i", t.inputs);
+    emit_open(e, "for (int y = 0; y < row.reach; y++)");
+    emit_line(e, "for (int x = 0; x < column.reach; x++)");
+    if (wgrad)
+        emit_line(e, "    %s += %s * %s;", weight, pixel, read_map(e, y, "n", "h", "w", "c"));
+    else
+        emit_line(e, "    sum += %s * %s;", pixel, weight);
+    close_loops(e, 2);
+    if (!wgrad)
+        write_pixel(e, n, "sum");
+    close_loops(e, 4);
+}
+
+/* Every element of the folded filters of class p, q with every tap of the filter. */
+static void emit_fold_loops(CpuEmitter *e, const Node *n)
+{
+    bool folds = n->op == OP_FOLD_FILTER;
+    const Node *plain = folds ? n->in[0] : n, *folded = folds ? n : n->in[0];
+    FoldTables t = fold_tables(e, n, plain->tensor.shape.dim[1]);
+    const char *element = folded_element(e, folded, &t, "p", "q");
+    const char *tap = element_at(e, plain, filter_index(e, plain, "c", "i", "kh", "kw"));
+    emit_fold_matrix(e, t.row_name, &t.rows);
+    emit_fold_matrix(e, t.column_name, &t.columns);
+    emit_line(e, "memset(%s, 0, %lld);", value_name(e, n), (long long)value_bytes(e->graph, n));
+    open_loop(e, "c", plain->tensor.shape.dim[0]);
+    open_loop(e, "i", t.inputs);
+    open_loop(e, "p", t.rows.classes);
+    open_loop(e, "q", t.columns.classes);
+    open_loop(e, "y", t.rows.extent);
+    open_loop(e, "x", t.columns.extent);
+    open_loop(e, "kh", t.rows.kernel);
+    emit_line(e, "for (int kw = 0; kw < %d; kw++)", t.columns.kernel);
+    emit_line(e, "    %s += %s * %s[(p * %d + kh) * %d + y] * %s[(q * %d + kw) * %d + x];",
+              folds ? element : tap, folds ? tap : element, t.row_name, t.rows.kernel,
+              t.rows.extent, t.column_name, t.columns.kernel, t.columns.extent);
+    close_loops(e, 7);
+}
+
 /* ---- pools ---- */
 
 /* The maximum or its code: the first window tap that nothing before it exceeds; NaN wins. */
@@ -731,6 +813,14 @@ void emit_generic(CpuEmitter *e, const Node *n)
         return;
     case OP_WINOGRAD_WGRAD:
         emit_winograd_wgrad(e, n);
+        return;
+    case OP_CONV2D_FOLDED:
+    case OP_CONV2D_FOLDED_WGRAD:
+        emit_folded(e, n);
+        return;
+    case OP_FOLD_FILTER:
+    case OP_FOLD_FILTER_GRAD:
+        emit_fold_loops(e, n);
         return;
     case OP_MAXPOOL:
     case OP_MAXPOOL_CODE:

@@ -80,6 +80,16 @@ static void emit_conv(CpuEmitter *e, const Statement *s)
               map_name(e, statement_result(s)), p.flags);
 }
 
+static void emit_folded(CpuEmitter *e, const Statement *s)
+{
+    const Node *n = s->op;
+    Epilogue p = epilogue_of(e, s);
+    emit_line(e, "folded_conv_rows(&%s, %s, %s, %s, %s, %s, %s, r0, r1);", table_name(e, n),
+              map_name(e, n->in[0]), value_name(e, n->in[1]),
+              n->arity > 2 ? value_name(e, n->in[2]) : "NULL", p.mask,
+              map_name(e, statement_result(s)), p.flags);
+}
+
 static void emit_transpose(CpuEmitter *e, const Statement *s)
 {
     Epilogue p = epilogue_of(e, s);
@@ -156,6 +166,9 @@ static void emit_statement(CpuEmitter *e, const Statement *s)
         return;
     case OP_WINOGRAD_OUTPUT:
         emit_winograd_output(e, s);
+        return;
+    case OP_CONV2D_FOLDED:
+        emit_folded(e, s);
         return;
     case OP_CONV2D_WGRAD:
         emit_line(e, "%swgrad_rows(&%s, %s, %s, %s + range->slice * %lld, r0, r1);",
@@ -328,8 +341,9 @@ static void emit_sums(CpuEmitter *e, Statement *s, int count)
     for (int i = 0; i < count; i++) {
         const Node *n = s[i].op;
         MapShape dy = map_shape(n->in[n->arity - 1]);
-        if (n->op == OP_CONV2D_WGRAD)
-            emit_line(e, "wgrad_image(&%s, %s, %s, %s, accumulate, range);", table_name(e, n),
+        if (n->op == OP_CONV2D_WGRAD || n->op == OP_CONV2D_FOLDED_WGRAD)
+            emit_line(e, "%swgrad_image(&%s, %s, %s, %s, accumulate, range);",
+                      n->op == OP_CONV2D_FOLDED_WGRAD ? "folded_" : "", table_name(e, n),
                       map_name(e, n->in[0]), map_name(e, n->in[1]), value_name(e, n));
         else
             emit_line(e, "bias_grad_image(%s, %s, %d, %d, %d, accumulate, range);",

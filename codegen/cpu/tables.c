@@ -2,16 +2,15 @@
 #include "../../ir/numbers.h"
 #include "cpu.h"
 
-/* A RowTiles initialiser for a row of `pixels`, in tiles of at most `most`. */
-static const char *row_tiles(CpuEmitter *e, int pixels, int most, int vectors, int step, int spread)
+const char *row_tiles(CpuEmitter *e, int pixels, const Tile *tile, int step, int spread)
 {
     if (pixels < 1)
         return "{0}";
-    Split s = split_evenly(pixels, most);
-    const char *large = use_tile(e, (TileUse){TILE_CONV, s.large, vectors, step, spread});
+    Split s = split_evenly(pixels, tile->pixels);
+    const char *large = use_tile(e, (TileUse){TILE_CONV, s.large, tile->vectors, step, spread});
     const char *small = large;
     if (s.smalls)
-        small = use_tile(e, (TileUse){TILE_CONV, s.large - 1, vectors, step, spread});
+        small = use_tile(e, (TileUse){TILE_CONV, s.large - 1, tile->vectors, step, spread});
     return pool_format(e->pool, "{%s, %s, %d, %d, %d}", large, small, s.large, s.larges, s.smalls);
 }
 
@@ -42,7 +41,7 @@ static void table_conv(CpuEmitter *e, const Node *n)
                 filter->pairs ? (int)round_up(k->kernel_w * x.lanes, 2) : k->kernel_w * x.lanes,
                 (int)ceil_div(filters, filter->out_block), vectors, k->stride_h,
                 k->padding_h, step, k->padding_w * x.lanes,
-                row_tiles(e, n->tensor.shape.dim[2], n->tile.pixels, vectors, step, 1));
+                row_tiles(e, n->tensor.shape.dim[2], &n->tile, step, 1));
 }
 
 static void table_transpose(CpuEmitter *e, const Node *n)
@@ -61,8 +60,8 @@ static void table_transpose(CpuEmitter *e, const Node *n)
                 table_name(e, n), map_shape(n->in[0]).blocks, k->kernel_h, k->kernel_w,
                 (int)ceil_div(d[3], filter->out_block), vectors, k->stride_h,
                 k->stride_w, k->padding_h, k->padding_w, d[2],
-                row_tiles(e, more, n->tile.pixels, vectors, lanes, k->stride_w),
-                row_tiles(e, more - 1, n->tile.pixels, vectors, lanes, k->stride_w));
+                row_tiles(e, more, &n->tile, lanes, k->stride_w),
+                row_tiles(e, more - 1, &n->tile, lanes, k->stride_w));
 }
 
 /* The largest of the parts that an extent falls into, as equal as can be and none above `fit`. */
@@ -120,6 +119,10 @@ void emit_table(CpuEmitter *e, const Node *n)
         return;
     case OP_CONV2D_WGRAD:
         table_wgrad(e, n);
+        return;
+    case OP_CONV2D_FOLDED:
+    case OP_CONV2D_FOLDED_WGRAD:
+        emit_fold_table(e, n);
         return;
     case OP_WINOGRAD_OUTPUT:
         emit_winograd_map(e, n);

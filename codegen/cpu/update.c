@@ -1,4 +1,4 @@
-/* The optimizer kernel, the cast and the transposed filters: loops over parameters, in slices that
+/* The optimizer kernel, the cast, transposed and folded filters: loops over parameters, in slices that
  * threads take. */
 #include "cpu.h"
 
@@ -141,6 +141,10 @@ void emit_filters(CpuEmitter *e)
 {
     for (int i = 0; i < e->kernel->node_count; i++) {
         const Node *n = e->kernel->node[i], *from = n->in[0];
+        if (op_attr(n->op) == ATTR_FOLD) {
+            emit_fold_filter(e, n);
+            continue;
+        }
         const int32_t *d = from->tensor.shape.dim;
         const Layout *l = &from->tensor.layout, *to = &n->tensor.layout;
         int lanes = graph_lanes(e->graph);

@@ -119,6 +119,10 @@ void cuda_emit_generic(CudaEmitter *e)
     case OP_WINOGRAD_OUTPUT_GRAD:
     case OP_WINOGRAD_WGRAD:
     case OP_WINOGRAD_FILTER_GRAD:
+    case OP_FOLD_FILTER:
+    case OP_CONV2D_FOLDED:
+    case OP_CONV2D_FOLDED_WGRAD:
+    case OP_FOLD_FILTER_GRAD:
     case OP_INPUT:
     case OP_STATE:
     case OP_COUNT: break;
