@@ -122,7 +122,6 @@ static void fold_graph(Graph *g)
 void pass_fold(Module *m, int level)
 {
     for (int i = 0; i < m->graph_count; i++)
-        if (level >= 2 && m->graph[i]->target == TARGET_CPU &&
-            m->graph[i]->stage == STAGE_TRAINING)
+        if (level >= 2 && m->graph[i]->target == TARGET_CPU && m->graph[i]->stage == STAGE_TRAINING)
             fold_graph(m->graph[i]);
 }

@@ -60,16 +60,16 @@ typedef struct Sizes {
 static const Sizes sizes[] = {
     {{{11, 11, 4, 4, 2, 2, false}, 224, 224, 28, 28}, true},
     {{{3, 3, 1, 1, 1, 1, false}, 56, 56, 28, 28}, true},
-    {{{5, 3, 2, 1, 2, 0, false}, 40, 27, 20, 9}, true}, /* not square */
-    {{{7, 7, 3, 3, 3, 3, false}, 24, 24, 8, 8}, true},  /* three times, which no double is */
-    {{{3, 3, 1, 1, 3, 3, false}, 6, 6, 6, 6}, true},    /* windows of padding alone */
-    {{{5, 5, 2, 2, 2, 2, false}, 16, 16, 16, 16}, true}, /* the same size */
-    {{{4, 4, 4, 4, 0, 0, false}, 8, 8, 16, 16}, true},  /* smaller */
-    {{{3, 3, 1, 1, 1, 1, false}, 6, 6, 1, 1}, true},    /* of one pixel */
-    {{{3, 3, 1, 1, 0, 0, false}, 3, 3, 2, 2}, true},    /* one output */
+    {{{5, 3, 2, 1, 2, 0, false}, 40, 27, 20, 9}, true},       /* not square */
+    {{{7, 7, 3, 3, 3, 3, false}, 24, 24, 8, 8}, true},        /* three times, which no double is */
+    {{{3, 3, 1, 1, 3, 3, false}, 6, 6, 6, 6}, true},          /* windows of padding alone */
+    {{{5, 5, 2, 2, 2, 2, false}, 16, 16, 16, 16}, true},      /* the same size */
+    {{{4, 4, 4, 4, 0, 0, false}, 8, 8, 16, 16}, true},        /* smaller */
+    {{{3, 3, 1, 1, 1, 1, false}, 6, 6, 1, 1}, true},          /* of one pixel */
+    {{{3, 3, 1, 1, 0, 0, false}, 3, 3, 2, 2}, true},          /* one output */
     {{{11, 11, 4, 4, 2, 2, false}, 225, 224, 28, 28}, false}, /* all rows differ */
     {{{11, 11, 4, 4, 2, 2, false}, 224, 225, 28, 28}, false}, /* all columns */
-    {{{9, 9, 1, 1, 0, 0, false}, 8, 8, 4, 4}, false},   /* no output */
+    {{{9, 9, 1, 1, 0, 0, false}, 8, 8, 4, 4}, false},         /* no output */
     {{{32, 32, 32, 32, 0, 0, false}, 64, 64, 64, 64}, false}, /* 32 pixels an output */
 };
 enum { SIZES = sizeof sizes / sizeof *sizes };

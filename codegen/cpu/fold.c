@@ -39,8 +39,9 @@ static Run run_from(const FoldAxis *a, int first)
         return r;
     r.spread = next - first;
     r.step = a->base[next] - a->base[first];
-    for (int last = first; next < a->outputs && next - last == r.spread &&
-                           a->base[next] - a->base[last] == r.step; r.count++) {
+    for (int last = first;
+         next < a->outputs && next - last == r.spread && a->base[next] - a->base[last] == r.step;
+         r.count++) {
         last = next;
         next = next_of_class(a, last);
     }
@@ -195,14 +196,14 @@ void emit_fold_table(CpuEmitter *e, const Node *n)
 
 void emit_fold_matrix(CpuEmitter *e, const char *name, const FoldAxis *a)
 {
-    text_append(e->tables, "static const float %s[] = {", name);
+    text_append(e->tables, "static const float %s[] = {\n", name);
     for (int i = 0; i < a->classes * a->kernel; i++) {
-        text_append(e->tables, "%s", i % a->kernel ? "\n    " : "\n\n    " + (i == 0));
+        text_append(e->tables, "   ");
         for (int at = 0; at < a->extent; at++)
-            text_append(e->tables, "%.9g,%s", fold_at(a, i / a->kernel, i % a->kernel, at),
-                        at + 1 < a->extent ? " " : "");
+            text_append(e->tables, " %.9g,", fold_at(a, i / a->kernel, i % a->kernel, at));
+        text_append(e->tables, "\n");
     }
-    text_append(e->tables, "\n};\n");
+    text_append(e->tables, "};\n");
 }
 
 void emit_fold_filter(CpuEmitter *e, const Node *n)

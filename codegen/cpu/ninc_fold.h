@@ -21,7 +21,7 @@ typedef struct FoldedConv {
     int groups, vectors;         /* output channels: groups x vectors x 16 */
     const FoldPlace *rows;       /* by output row */
     const FoldRun *columns;
-    const RowTiles *tiles;       /* of each run of columns */
+    const RowTiles *tiles; /* of each run of columns */
     int runs;
 } FoldedConv;
 
@@ -31,8 +31,13 @@ SHARED void folded_conv_rows(const FoldedConv *c, Map x, const Element *filter, 
                              Map mask, Map y, int epilogue, int row0, int row1)
 {
     const ptrdiff_t line = (ptrdiff_t)c->run * c->vectors * LANES, square = c->extent_h * line;
-    ConvTile t = {.x_row = x.row, .y_block = y.block, .mask_block = mask.block,
-                  .filter_row = line, .in_blocks = 1, .kernel_w = 1, .epilogue = epilogue};
+    ConvTile t = {.x_row = x.row,
+                  .y_block = y.block,
+                  .mask_block = mask.block,
+                  .filter_row = line,
+                  .in_blocks = 1,
+                  .kernel_w = 1,
+                  .epilogue = epilogue};
     for (int g = 0; g < c->groups; g++) {
         const ptrdiff_t channel = (ptrdiff_t)g * c->vectors;
         t.bias = bias ? bias + channel * LANES : NULL;
@@ -40,8 +45,8 @@ SHARED void folded_conv_rows(const FoldedConv *c, Map x, const Element *filter, 
             const FoldPlace *place = &c->rows[row];
             const Element *from = map_row(x, place->base);
             Element *to = map_row(y, row) + channel * y.block;
-            const Element *by = epilogue & EPILOGUE_MASK ? map_row(mask, row) + channel * mask.block
-                                                         : to;
+            const Element *by =
+                epilogue & EPILOGUE_MASK ? map_row(mask, row) + channel * mask.block : to;
             t.kernel_h = place->reach;
             for (int i = 0; i < c->runs; i++) {
                 const FoldRun *run = &c->columns[i];
