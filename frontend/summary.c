@@ -247,7 +247,8 @@ static void print_cpu_kernels(const Graph *g, Text *out)
     char count[32];
 
     text_append(out, "\nkernels of %s on %s, in order\n%-28s  %-16s  %-6s  %5s  %15s  %s\n",
-                g->name, g->target == TARGET_AMX ? "a CPU with AMX" : "the CPU", "name", "class", "phase", "strip", "bytes written", "tiles");
+                g->name, g->target == TARGET_AMX ? "a CPU with AMX" : "the CPU", "name", "class",
+                "phase", "strip", "bytes written", "tiles");
     for (int i = 0; i < g->kernel_count; i++) {
         const Kernel *k = g->kernel[i];
 

@@ -643,8 +643,8 @@ void winograd_halo(const Node *n, int *halo_h, int *halo_w);
 
 enum { FOLD_MAX_CLASSES = 8, FOLD_MAX_EXTENT = 16, FOLD_MAX_KERNEL = 64, FOLD_MAX_SIZE = 1 << 15 };
 
-/* One axis. Bilinear resize is linear: what the taps of output `o` meet is a matrix times the source
- * positions from base[o] on. Outputs with the same matrix are a class, and have the same folded
+/* One axis. Bilinear resize is linear: what the taps of output `o` meet is a matrix times the
+ * source positions from base[o] on. Outputs with the same matrix are a class, and have the same folded
  * filter. Classes may reach less far than `extent`: the rest of their filters is zero, and of their
  * filters' gradients too. */
 typedef struct FoldAxis {
@@ -659,7 +659,7 @@ typedef struct FoldAxis {
 bool fold_axes(Pool *pool, const Fold *f, FoldAxis *rows, FoldAxis *columns);
 /* matrix[tap][at] of a class. */
 double fold_at(const FoldAxis *a, int class, int tap, int at);
-/* The convolution that reads the image n folded: the image stands for the resized one. NULL: none. */
+/* The convolution that reads the image n folded: n stands for the resized one. NULL: none. */
 const Node *fold_of_image(const Graph *g, const Node *n);
 /* n, or where n is the source of a folded convolution, the resize that it stands for. */
 Node unfolded_image(const Graph *g, const Node *n);

@@ -15,8 +15,8 @@
 
 #include <string.h>
 
-/* What one core does in a second: floating-point operations of the direct convolution, of its weight
- * gradient, of Winograd's products; bytes of the frequencies of maps and filters. */
+/* What one core does in a second: floating-point operations of the direct convolution, of its
+ * weight gradient, of Winograd's products; bytes of the frequencies of maps and filters. */
 typedef struct Machine {
     double direct, direct_wgrad, products, bytes;
 } Machine;
@@ -117,8 +117,8 @@ static bool choose(const Graph *g, const Node *n, Winograd *out)
 /* The filter is known before the images: a parameter, transposed or rounded. */
 static bool is_of_parameters(const Node *filter)
 {
-    return filter->op == OP_STATE || ((filter->op == OP_FILTER_TRANSPOSE || filter->op == OP_CAST) &&
-                                      filter->in[0]->op == OP_STATE);
+    bool changed = filter->op == OP_FILTER_TRANSPOSE || filter->op == OP_CAST;
+    return filter->op == OP_STATE || (changed && filter->in[0]->op == OP_STATE);
 }
 
 /* The same before it was rounded. */

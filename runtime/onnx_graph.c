@@ -2,8 +2,8 @@
  *
  * A trainer carries the final graph of some target: kernels, layouts and places say nothing about
  * what is computed and are passed over, casts are looked through, and Winograd's chains and folded
- * convolutions become the convolutions that they stand for. What feeds `logits` is mapped node by node; the loss is not
- * part of it. Maps are [N,H,W,C] in the IR and [N,C,H,W] in ONNX. */
+ * convolutions become the convolutions that they stand for. What feeds `logits` is mapped node by
+ * node; the loss is not part of it. Maps are [N,H,W,C] in the IR and [N,C,H,W] in ONNX. */
 #include "onnx.h"
 #include "runtime.h"
 

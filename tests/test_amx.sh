@@ -18,7 +18,8 @@ chmod +x "$work/amx-cc"
 # compiled MODEL LEVEL
 compiled() {
     rm -rf "$work/kernels"
-    CC=$work/amx-cc "$NINC" -q "-O$2" --precision=bf16 --target=cpu --batch=3 -o "$work/kernels" "$1"
+    CC=$work/amx-cc "$NINC" -q "-O$2" --precision=bf16 --target=cpu --batch=3 \
+        -o "$work/kernels" "$1"
 }
 
 verified() {

@@ -274,7 +274,8 @@ SHARED void wgrad_units_rows(const Wgrad *g, Map x, Map dy, float *dw, int accum
     const ptrdiff_t units[2] = {unit0, unit1};
     const bool runs_on = wgrad_runs_on(g, x, dy);
     for (int row = row0; row < row1; row += g->strip) {
-        const int rows = smaller(g->strip, row1 - row), width = runs_on ? rows * g->width : g->width;
+        const int rows = smaller(g->strip, row1 - row);
+        const int width = runs_on ? rows * g->width : g->width;
         const int columns = runs_on ? width : g->columns;
         for (int column = 0; column < width; column += columns) {
             const WgradPiece p = {x, dy, row, runs_on ? 1 : rows, column,

@@ -315,7 +315,7 @@ static void emit_amx_wgrad(CpuEmitter *e, const Statement *s)
     emit_close(e);
 }
 
-/* With AMX, emits the weight gradients and takes them out of the list; returns how many are left. */
+/* With AMX, emits the weight gradients and takes them out of the list; returns what is left. */
 static int emit_amx_wgrads(CpuEmitter *e, Statement *s, int count)
 {
     int left = 0;

@@ -1,5 +1,5 @@
-/* The optimizer kernel, the cast, transposed and folded filters: loops over parameters, in slices that
- * threads take. */
+/* The optimizer kernel, the cast, transposed and folded filters: loops over parameters, in slices
+ * that threads take. */
 #include "cpu.h"
 
 #include <string.h>
