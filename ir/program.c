@@ -185,10 +185,13 @@ static bool is_read_folded_only(const Check *c, const Node *image, const Fold *f
     return true;
 }
 
-/* The image that a folded convolution reads stands for the resized one. */
-static bool check_folded(const Check *c, const Node *n)
+/* Rewritten convolutions, each on its target. The image that a folded one reads stands for the
+ * resized one. */
+static bool check_rewritten(const Check *c, const Node *n)
 {
     enum { MAX_FOLDED_CHANNELS = 15 };
+    if (op_attr(n->op) == ATTR_WINOGRAD && c->g->target == TARGET_AMX)
+        return node_fault(c, n, "AMX convolves directly");
     if (op_attr(n->op) != ATTR_FOLD)
         return true;
     if (c->g->target != TARGET_CPU)
@@ -241,7 +244,7 @@ static bool check_nodes(const Check *c)
     for (int i = 0; good && i < g->node_count; i++) {
         const Node *n = g->node[i];
         good = (g->stage > STAGE_FORWARD || check_forward(c, n)) && check_operands(c, n) &&
-               check_filter(c, n) && check_folded(c, n) &&
+               check_filter(c, n) && check_rewritten(c, n) &&
                (g->stage >= STAGE_KERNELS || check_node_phase(c, n, phase));
     }
     pool_free(pool);
@@ -274,8 +277,11 @@ static bool check_target(const Check *c)
                fault(c, "before autodiff there is graph train for any target alone", "");
     if (g->stage >= STAGE_KERNELS && g->target == TARGET_ANY)
         return fault(c, "kernels are made for a target", "");
-    if (g->target == TARGET_AMX && !module_find_graph(c->m, "eval", TARGET_CPU))
+    const Graph *beside = module_find_graph(c->m, g->name, TARGET_CPU);
+    if (g->target == TARGET_AMX && !beside)
         return fault(c, "programs for amx stand beside those for cpu", "");
+    if (g->target == TARGET_AMX && graph_has_bf16(g) != graph_has_bf16(beside))
+        return fault(c, "programs for amx and for cpu have maps of one dtype", "");
     if (g->target == TARGET_AMX && g->stage >= STAGE_KERNELS && !graph_has_bf16(g))
         return fault(c, "amx works on bf16 maps, and there are none", "");
     return (module_find_graph(c->m, "train", g->target) &&

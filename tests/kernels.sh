@@ -223,6 +223,26 @@ END
 }
 check "folding rounds little" folding_rounds_little
 
+# A row of very many pixels on small stacks: what a kernel packs does not grow with the map.
+long_row() {
+    local precision=bf16
+    cat >"$work/row.yaml" <<'END'
+model: row
+input: {dataset: idx, classes: 10, data_shape: [1, 1, 60000], shape: [1, 1, 60000]}
+layers:
+  - conv2d: {name: a, out_channels: 64, kernel_size: 1}
+  - conv2d: {name: b, out_channels: 64, kernel_size: 1}
+  - gap
+  - conv2d: {name: c, out_channels: 10, kernel_size: 1}
+  - flatten
+loss: cross_entropy
+optimizer: {sgd: {lr: 0.1}}
+train: {batch_size: 1, epochs: 1}
+END
+    (ulimit -s 2048 && verified "$work/row.yaml" 2)
+}
+check "kernels of a long row bf16 on small stacks" long_row
+
 tiles_network >"$work/tiles.yaml"
 check "kernels of rows of all lengths bf16 -O2" bf16_everywhere "$work/tiles.yaml" 2
 check "kernels of rows of all lengths bf16 -O1" bf16_everywhere "$work/tiles.yaml" 1

@@ -38,11 +38,17 @@ stepped() {
     compiled "$@" && losses 1 && losses 2 && cmp "$work/losses.1" "$work/losses.2"
 }
 
-# The memory plan of AMX's programs, which the description shows, is another than the CPU's.
+# plan LEVEL: memory and kernels of the programs that it runs.
+plan() {
+    NINC_CPU_LEVEL=$1 "$work/kernels/trainer" info | grep -E '^(both|train|eval) ' >"$work/plan.$1"
+}
+
+# The programs for AMX have another plan than the CPU's, which its other instruction sets share.
 chosen() {
-    compiled models/nin_fashion.yaml 2 && "$work/kernels/trainer" info >"$work/amx" &&
-        NINC_CPU_LEVEL=avx2 "$work/kernels/trainer" info >"$work/avx2" &&
-        grep -q '^eval .*kernels' "$work/amx" && ! cmp -s "$work/amx" "$work/avx2"
+    compiled models/nin_fashion.yaml 2 && plan avx512 && plan avx2 && plan baseline &&
+        grep -q '^eval .*kernels' "$work/plan.avx2" &&
+        cmp "$work/plan.avx2" "$work/plan.baseline" &&
+        ! cmp -s "$work/plan.avx512" "$work/plan.avx2"
 }
 
 drawn_network 5 bf16 >"$work/drawn.yaml"

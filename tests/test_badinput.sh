@@ -136,6 +136,36 @@ parts read_in_parts 'only an update kernel adds up' "
 }
 0,/return loss/s/logits=.*/&, x=%900/"
 
+# ---- programs for AMX: beside those for the CPU, in bf16, without tiles ----
+
+amx_text() {
+    rm -rf "$work/amx"
+    "$NINC" --emit=ir --target=cpu --precision="$1" --dump="$2" --dump-dir="$work/amx" \
+        models/nin_cifar10.yaml >/dev/null && cat "$work"/amx/*-"$2".ir
+}
+
+# graphs TARGET: those of stdin alone.
+graphs() {
+    awk -v target="target=$1" '/^graph/ { on = index($0, target) > 0 } on'
+}
+
+# amx_refused MESSAGE: of $work/amx.ir.
+amx_refused() {
+    ! "$NINC" --check "$work/amx.ir" >"$work/said" 2>&1 && grep -q "$1" "$work/said"
+}
+
+check "programs for AMX are sound" eval 'amx_text bf16 winograd >"$work/amx.ir" &&
+    "$NINC" --check --precision=bf16 "$work/amx.ir"'
+{ amx_text bf16 precision | sed '/^graph/,$d'
+  amx_text bf16 precision | graphs amx; } >"$work/amx.ir"
+check "AMX without the CPU is refused" amx_refused 'stand beside those for cpu'
+{ amx_text fp32 precision; amx_text bf16 precision | graphs amx; } >"$work/amx.ir"
+check "AMX beside a CPU in fp32 is refused" amx_refused 'have maps of one dtype'
+{ amx_text bf16 winograd | sed '/^graph/,$d'
+  amx_text bf16 winograd | graphs cpu
+  amx_text bf16 winograd | graphs cpu | sed 's/target=cpu/target=amx/'; } >"$work/amx.ir"
+check "AMX in tiles is refused" amx_refused 'AMX convolves directly'
+
 # ---- folded convolutions: what their kernels take for granted ----
 
 folded_network >"$work/folded.yaml"

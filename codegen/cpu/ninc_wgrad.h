@@ -118,6 +118,15 @@ INLINE WgradUnit wgrad_unit(const Wgrad *g, ptrdiff_t u)
     return unit;
 }
 
+/* What is summed: rows row0 to row1 - 1 of dy, added or with accumulate = 0 stored, of units unit0 to
+ * unit1 - 1 of the gradient dw. */
+typedef struct WgradSum {
+    float *dw;
+    int accumulate;
+    ptrdiff_t unit0, unit1;
+    int row0, row1;
+} WgradSum;
+
 /* What unit u meets of x where row `row` of dy begins, and of dy. */
 INLINE const Element *wgrad_x(const Wgrad *g, Map x, WgradUnit u, int row)
 {
@@ -200,6 +209,7 @@ INLINE void pack_dy(const Wgrad *g, const Element *dy, ptrdiff_t block, int pixe
 
 /* Rows of dy, `pixels` of each from `column` on. */
 typedef struct WgradPiece {
+    const WgradSum *sum;
     Map x, dy;
     int row, rows, column, pixels;
 } WgradPiece;
@@ -224,20 +234,21 @@ INLINE void pack_dy_rows(const Wgrad *g, const WgradPiece *p, WgradUnit unit, pt
 enum { PACKED_WORDS = 48 * 1024 };
 
 /* The part of a piece that meets inputs first to last - 1 of each group of outputs (input blocks x
- * filter rows), of units units[0] to units[1] - 1: x is packed once for all groups. */
-SHARED void wgrad_inputs(const Wgrad *g, const WgradPiece *p, WgradTile t, float *dw,
-                         const ptrdiff_t *units, ptrdiff_t first, ptrdiff_t last)
+ * filter rows): x is packed once for all groups. */
+SHARED void wgrad_inputs(const Wgrad *g, const WgradPiece *p, WgradTile t, ptrdiff_t first,
+                         ptrdiff_t last)
 {
     const ptrdiff_t inputs = (ptrdiff_t)g->in_blocks * g->kernel_h, size = p->rows * t.x_row;
     const ptrdiff_t line = (ptrdiff_t)g->run * g->vectors * LANES;
     _Alignas(64) Word packed_x[(last - first) * size], packed_dy[p->rows * t.dy_row];
+    const WgradSum *s = p->sum;
     bool packed[last - first];
     memset(packed, 0, sizeof packed);
     t.dy = packed_dy;
-    for (ptrdiff_t group = units[0] / inputs; group * inputs < units[1]; group++) {
+    for (ptrdiff_t group = s->unit0 / inputs; group * inputs < s->unit1; group++) {
         const ptrdiff_t from = group * inputs + first, to = group * inputs + last;
-        const ptrdiff_t begin = from > units[0] ? from : units[0];
-        const ptrdiff_t end = to < units[1] ? to : units[1];
+        const ptrdiff_t begin = from > s->unit0 ? from : s->unit0;
+        const ptrdiff_t end = to < s->unit1 ? to : s->unit1;
         if (begin < end)
             pack_dy_rows(g, p, wgrad_unit(g, begin), t.dy_row, packed_dy);
         for (ptrdiff_t u = begin; u < end; u++) {
@@ -246,15 +257,13 @@ SHARED void wgrad_inputs(const Wgrad *g, const WgradPiece *p, WgradTile t, float
                 pack_x_rows(g, p, wgrad_unit(g, u), t.x_row, x);
             packed[u - from] = true;
             t.x = x;
-            t.dw = dw + u * line;
+            t.dw = s->dw + u * line;
             wgrad_run(&g->tiles, t);
         }
     }
 }
 
-/* Units units[0] to units[1] - 1 over one piece. */
-INLINE void wgrad_piece(const Wgrad *g, const WgradPiece *p, float *dw, int accumulate,
-                        const ptrdiff_t *units)
+INLINE void wgrad_piece(const Wgrad *g, const WgradPiece *p, int accumulate)
 {
     const ptrdiff_t inputs = (ptrdiff_t)g->in_blocks * g->kernel_h;
     WgradTile t = {.x_row = packed_row(g, p->pixels), .x_step = packed_step(g),
@@ -263,45 +272,40 @@ INLINE void wgrad_piece(const Wgrad *g, const WgradPiece *p, float *dw, int accu
     t.dy_row = t.width * t.dy_step;
     const int fit = smaller(larger((int)(PACKED_WORDS / (p->rows * t.x_row)), 1), (int)inputs);
     for (ptrdiff_t first = 0; first < inputs; first += fit)
-        wgrad_inputs(g, p, t, dw, units, first, first + fit < inputs ? first + fit : inputs);
+        wgrad_inputs(g, p, t, first, first + fit < inputs ? first + fit : inputs);
 }
 
-/* The products over rows row0 to row1 - 1 of dy, added or with accumulate = 0 stored, of units
- * unit0 to unit1 - 1. */
-SHARED void wgrad_units_rows(const Wgrad *g, Map x, Map dy, float *dw, int accumulate,
-                             ptrdiff_t unit0, ptrdiff_t unit1, int row0, int row1)
+SHARED void wgrad_sum(const Wgrad *g, Map x, Map dy, const WgradSum *s)
 {
-    const ptrdiff_t units[2] = {unit0, unit1};
     const bool runs_on = wgrad_runs_on(g, x, dy);
-    for (int row = row0; row < row1; row += g->strip) {
-        const int rows = smaller(g->strip, row1 - row);
+    for (int row = s->row0; row < s->row1; row += g->strip) {
+        const int rows = smaller(g->strip, s->row1 - row);
         const int width = runs_on ? rows * g->width : g->width;
-        const int columns = runs_on ? width : g->columns;
+        const int columns = rows > 1 && runs_on ? width : g->columns;
         for (int column = 0; column < width; column += columns) {
-            const WgradPiece p = {x, dy, row, runs_on ? 1 : rows, column,
+            const WgradPiece p = {s, x, dy, row, runs_on ? 1 : rows, column,
                                   smaller(columns, width - column)};
-            wgrad_piece(g, &p, dw, accumulate || row > row0 || column > 0, units);
+            wgrad_piece(g, &p, s->accumulate || row > s->row0 || column > 0);
         }
     }
 }
 #else
-INLINE void wgrad_units_rows(const Wgrad *g, Map x, Map dy, float *dw, int accumulate,
-                             ptrdiff_t unit0, ptrdiff_t unit1, int row0, int row1)
+INLINE void wgrad_sum(const Wgrad *g, Map x, Map dy, const WgradSum *s)
 {
     const ptrdiff_t line = (ptrdiff_t)g->run * g->vectors * LANES;
     const bool runs_on = wgrad_runs_on(g, x, dy);
     WgradTile t = {.x_row = x.row * g->stride_h, .x_step = g->step, .dy_row = dy.row,
                    .dy_step = LANES, .dy_block = dy.block};
-    for (int row = row0; row < row1; row += g->strip) {
-        const int rows = smaller(g->strip, row1 - row);
+    for (int row = s->row0; row < s->row1; row += g->strip) {
+        const int rows = smaller(g->strip, s->row1 - row);
         t.rows = runs_on ? 1 : rows;
         t.width = runs_on ? rows * g->width : g->width;
-        t.accumulate = accumulate || row > row0;
-        for (ptrdiff_t u = unit0; u < unit1; u++) {
+        t.accumulate = s->accumulate || row > s->row0;
+        for (ptrdiff_t u = s->unit0; u < s->unit1; u++) {
             const WgradUnit unit = wgrad_unit(g, u);
             t.x = wgrad_x(g, x, unit, row);
             t.dy = wgrad_dy(g, dy, unit, row);
-            t.dw = dw + u * line;
+            t.dw = s->dw + u * line;
             wgrad_run(&g->tiles, t);
         }
     }
@@ -313,14 +317,16 @@ SHARED void wgrad_image(const Wgrad *g, Map x, Map dy, float *dw, int accumulate
                         const NincRange *range)
 {
     const ptrdiff_t units = wgrad_units(g);
-    wgrad_units_rows(g, x, dy, dw, accumulate, slice_begin(range, units), slice_end(range, units),
-                     0, g->height);
+    const WgradSum sum = {dw, accumulate, slice_begin(range, units), slice_end(range, units), 0,
+                          g->height};
+    wgrad_sum(g, x, dy, &sum);
 }
 
 /* Rows row0 to row1 - 1, added. */
 SHARED void wgrad_rows(const Wgrad *g, Map x, Map dy, float *dw, int row0, int row1)
 {
-    wgrad_units_rows(g, x, dy, dw, 1, 0, wgrad_units(g), row0, row1);
+    const WgradSum sum = {dw, 1, 0, wgrad_units(g), row0, row1};
+    wgrad_sum(g, x, dy, &sum);
 }
 
 /* ---- biases ---- */
