@@ -14,7 +14,7 @@ enum { ACCUMULATORS = 28, MAX_TILE_VECTORS = 4, AMX_ROWS = 16 };
  * few enough for little memory, enough to reuse a reading of the transformed filters; the pixels
  * of a strip, few enough for its rows to stay in a level-2 cache, enough to reuse a filter read;
  * and how many strips a chunk has at least, where its maps have the rows, to keep threads busy. */
-enum { CHUNK_BYTES = 188 * 1024 * 1024, STRIP_PIXELS = 256, LEAST_STRIPS = 16 };
+enum { CHUNK_BYTES = 188 * 1024 * 1024, STRIP_PIXELS = 192, LEAST_STRIPS = 16 };
 
 /* A filter group that is larger leaves no room for inputs in a level-1 cache: every tile reads it
  * from the next one. */
