@@ -151,7 +151,7 @@ other_disk() {
     "$NINC" -q -o "$work/mount" "$model" && "$work/mount/trainer" info
 }
 mkdir "$work/mount"
-if mount -t tmpfs -o size=20m tmpfs "$work/mount" 2>/dev/null; then
+if mount -t tmpfs -o size=64m tmpfs "$work/mount" 2>/dev/null; then
     check "an output directory that is another disk" other_disk
     umount "$work/mount"
 else
