@@ -274,9 +274,9 @@ static void emit_target(const Module *m, Target target, Text *out, Text *targets
 
 /* The layer that a node of the eval graph is, with its window, whatever the passes made of it: a
  * convolution in tiles is one with stride 1, a folded one that of the resized image, an average
- * over the whole map is gap, and identities and the steps before a result are none: OP_COUNT. Maps alone
- * do not tell windows apart: a stride that steps over the edge and a padding that the last window
- * needs may give the same size. */
+ * over the whole map is gap, and identities and the steps before a result are none: OP_COUNT. Maps
+ * alone do not tell windows apart: a stride that steps over the edge and a padding that the last
+ * window needs may give the same size. */
 static Op recipe_layer(const Node *n, Attr *attr)
 {
     const Winograd *w = &n->attr.winograd;

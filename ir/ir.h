@@ -644,9 +644,9 @@ void winograd_halo(const Node *n, int *halo_h, int *halo_w);
 enum { FOLD_MAX_CLASSES = 8, FOLD_MAX_EXTENT = 16, FOLD_MAX_KERNEL = 64, FOLD_MAX_SIZE = 1 << 15 };
 
 /* One axis. Bilinear resize is linear: what the taps of output `o` meet is a matrix times the
- * source positions from base[o] on. Outputs with the same matrix are a class, and have the same folded
- * filter. Classes may reach less far than `extent`: the rest of their filters is zero, and of their
- * filters' gradients too. */
+ * source positions from base[o] on. Outputs with the same matrix are a class, and have the same
+ * folded filter. Classes may reach less far than `extent`: the rest of their filters is zero, and
+ * of their filters' gradients too. */
 typedef struct FoldAxis {
     int outputs, kernel, classes, extent;
     int *class_of, *base; /* by output */

@@ -2,9 +2,10 @@
  *
  * Requires stage training. fp32 leaves all as it is, tf32 marks the contractions of the CUDA graphs
  * (a CPU has no such arithmetic and computes in fp32), and graphs for AMX, which has none but bf16,
- * go. bf16 makes every map and its gradient bf16: filters are read through casts, the image ops and the gradient of gap give
- * bf16 at once, gap and the sums over images give f32 as before, and a cast stands where a bf16 map
- * meets an op of f32 alone. Parameters, moments and the loss stay f32. */
+ * go. bf16 makes every map and its gradient bf16: filters are read through casts, the image ops and
+ * the gradient of gap give bf16 at once, gap and the sums over images give f32 as before, and a
+ * cast stands where a bf16 map meets an op of f32 alone. Parameters, moments and the loss stay
+ * f32. */
 #include "passes.h"
 
 static bool is_contraction(Op op)

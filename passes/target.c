@@ -2,32 +2,31 @@
  * graph for any target by one copy for each wanted target. All copies share the storage. */
 #include "passes.h"
 
-/* A CPU with tiles of bf16 wants other programs than one without: convolutions straight through the
- * tiles, which are faster than Winograd's in f32. */
-static bool wants_amx(const Graph *g, const PipelineOptions *options)
+/* Whether g is to have a copy for the target. A CPU with AMX wants other programs than one without
+ * where maps are bf16: convolutions straight through its tiles, which are faster than Winograd's in
+ * f32. */
+static bool is_wanted(const Graph *g, Target target, const PipelineOptions *o)
 {
-    return options->cpu && (options->precision == PRECISION_BF16 || graph_has_bf16(g));
+    switch (target) {
+    case TARGET_CPU: return o->cpu;
+    case TARGET_AMX: return o->cpu && (o->precision == PRECISION_BF16 || graph_has_bf16(g));
+    case TARGET_CUDA: return o->cuda;
+    case TARGET_ANY:
+    case TARGET_COUNT: break;
+    }
+    return false;
 }
 
 /* Clones each any-target graph for the wanted targets and drops the original. */
 void pass_target(Module *m, const PipelineOptions *options)
 {
     int count = m->graph_count, kept = 0;
-    for (int i = 0; i < count; i++) {
-        Graph *g = m->graph[i];
-        if (g->target == TARGET_ANY && options->cpu)
-            graph_clone(g, g->name, TARGET_CPU);
-    }
-    for (int i = 0; i < count; i++) {
-        Graph *g = m->graph[i];
-        if (g->target == TARGET_ANY && wants_amx(g, options))
-            graph_clone(g, g->name, TARGET_AMX);
-    }
-    for (int i = 0; i < count; i++) {
-        Graph *g = m->graph[i];
-        if (g->target == TARGET_ANY && options->cuda)
-            graph_clone(g, g->name, TARGET_CUDA);
-    }
+    for (int target = 0; target < TARGET_COUNT; target++)
+        for (int i = 0; i < count; i++) {
+            Graph *g = m->graph[i];
+            if (g->target == TARGET_ANY && is_wanted(g, (Target)target, options))
+                graph_clone(g, g->name, (Target)target);
+        }
     for (int i = 0; i < m->graph_count; i++)
         if (m->graph[i]->target != TARGET_ANY)
             m->graph[kept++] = m->graph[i];

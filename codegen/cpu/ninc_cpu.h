@@ -6,9 +6,9 @@
  * floats, or with NINC_BF16 the upper halves of floats; sums are floats in both. Filters are
  * packed [output group][input block][row][run][vectors][LANES]: a `run` is one filter row,
  * columns x channels of a block, which is contiguous in a map too. So every contraction is: over
- * input blocks, filter rows and the run, broadcast one input, multiply by `vectors` vectors. In bf16
- * two entries of a run, and their weights, are one word: a run of an odd number of entries ends with
- * a zero weight, and reads one entry more.
+ * input blocks, filter rows and the run, broadcast one input, multiply by `vectors` vectors. In
+ * bf16 two entries of a run, and their weights, are one word: a run of an odd number of entries
+ * ends with a zero weight, and reads one entry more.
  * Register tiles after LIBXSMM (arXiv 1906.06440): all accumulators stay in registers. */
 #include <math.h>
 #include <stddef.h>

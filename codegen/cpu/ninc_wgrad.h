@@ -118,8 +118,8 @@ INLINE WgradUnit wgrad_unit(const Wgrad *g, ptrdiff_t u)
     return unit;
 }
 
-/* What is summed: rows row0 to row1 - 1 of dy, added or with accumulate = 0 stored, of units unit0 to
- * unit1 - 1 of the gradient dw. */
+/* What is summed: rows row0 to row1 - 1 of dy, added or with accumulate = 0 stored, of units unit0
+ * to unit1 - 1 of the gradient dw. */
 typedef struct WgradSum {
     float *dw;
     int accumulate;

@@ -1,7 +1,7 @@
 /* Winograd convolution (Lavin & Gray, arXiv 1509.09308) on blocked maps. The transformed maps lie
  * by frequency, [frequency][block of 16 channels][image][tile][16], so that each frequency is one
- * product of a tall matrix, the tiles of all images of the chunk, and a small one, in register tiles
- * of floats, also between bf16 maps. */
+ * product of a tall matrix, the tiles of all images of the chunk, and a small one, in register
+ * tiles of floats, also between bf16 maps. */
 
 /* Y = M X M^T for 16 channels: X is IN x IN vectors x_row and x_col elements apart, Y is OUT x OUT
  * likewise, written by STORE: frequencies go past the caches, since whoever reads them reads those
