@@ -40,15 +40,16 @@ channels() {
     [ $picked -ge 1 ] && [ $picked -le "$high" ] || picked=$high
 }
 
-# drawn_network N [bf16]: a network of four to six convolutions on a small ragged map. A convolution
-# has 1 to 200 channels, a kernel of 1 to 11, stride 1 to 4; wide kernels have few channels, so that
-# a simulated step takes seconds. bf16: those within a block have 8 at least. What lies between two
-# of them is rounded to 8 bits; where it is a sum or a product of a few values that cancel, that
-# alone moves the result by more than the bound for kernels, which is right for averages over many.
+# drawn_network N [PRECISION]: a network of four to six convolutions on a small ragged map. A
+# convolution has 1 to 200 channels, a kernel of 1 to 11, stride 1 to 4; wide kernels have few
+# channels, so that a simulated step takes seconds. bf16, tf32: those within a block have 8 at least.
+# What lies between two of them is rounded to 8 or 11 bits; where it is a sum or a product of a few
+# values that cancel, that alone moves the result by more than the bound for kernels, which is right
+# for averages over many.
 drawn_network() {
     seed "$1"
     local least=1
-    [ "${2:-}" != bf16 ] || least=8
+    case ${2:-} in bf16 | tf32) least=8 ;; esac
     local i h w c kernel_h kernel_w most stride padding layers
     pick 1 1 3 4
     c=$picked
