@@ -181,6 +181,17 @@ typedef struct Tile {
     int pixels, vectors;
 } Tile;
 
+/* CPU: the operand of a 1x1 convolution or its weight gradient whose zeros are left out, where the
+ * instruction set can; printed ` sparse=x`. */
+#define IR_SPARSES(X) X(NONE, "none") X(X, "x") X(DY, "dy")
+
+typedef enum Sparse {
+#define X(id, text) SPARSE_##id,
+    IR_SPARSES(X)
+#undef X
+        SPARSE_COUNT
+} Sparse;
+
 /* How the products of a contraction are computed. bf16 shows in the operands' dtypes. */
 #define IR_MATHS(X) X(FP32, "fp32") X(TF32, "tf32")
 
@@ -210,6 +221,7 @@ struct Node {
     Kernel *kernel;    /* NULL before `fuse` and for leaves */
     Math math;      /* contractions: printed ` math=tf32`; fp32 is left out */
     Tile tile;      /* CPU */
+    Sparse sparse;  /* CPU */
     Place place;
 };
 
@@ -452,6 +464,7 @@ extern const char *const class_names[KERNEL_CLASS_COUNT], *const phase_names[PHA
 extern const char *const stage_names[STAGE_COUNT], *const target_names[TARGET_COUNT];
 extern const char *const optimizer_names[OPTIMIZER_COUNT], *const init_names[INIT_COUNT];
 extern const char *const math_names[MATH_COUNT];
+extern const char *const sparse_names[SPARSE_COUNT];
 
 /* ---- ir/build.c ---- */
 

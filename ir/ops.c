@@ -66,6 +66,7 @@ const char *const target_names[] = {IR_TARGETS(X)};
 const char *const optimizer_names[] = {IR_OPTIMIZERS(X)};
 const char *const init_names[] = {IR_INITS(X)};
 const char *const math_names[] = {IR_MATHS(X)};
+const char *const sparse_names[] = {IR_SPARSES(X)};
 #undef X
 
 Shape shape_of(int rank, int d0, int d1, int d2, int d3)

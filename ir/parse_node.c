@@ -161,6 +161,7 @@ typedef struct RowText {
     Attr attr;
     Math math;
     Tile tile;
+    Sparse sparse;
     Place place;
 } RowText;
 
@@ -170,6 +171,15 @@ static bool parse_math(Parser *p, Math *math)
     if (lex_accept(p->lex, "math=") && !CHOOSE(p->lex, "a math", math_names, &word))
         return false;
     *math = (Math)word;
+    return true;
+}
+
+static bool parse_sparse(Parser *p, Sparse *sparse)
+{
+    int word = SPARSE_NONE;
+    if (lex_accept(p->lex, "sparse=") && !CHOOSE(p->lex, "an operand", sparse_names, &word))
+        return false;
+    *sparse = (Sparse)word;
     return true;
 }
 
@@ -192,6 +202,7 @@ static bool parse_row(Parser *p, RowText *r)
     return parse_attr(p, r->op, &r->operands, &r->attr) && parse_math(p, &r->math) &&
            (!lex_accept(p->lex, "tile=") ||
             lex_pair(p->lex, 0, &r->tile.pixels, &r->tile.vectors)) &&
+           parse_sparse(p, &r->sparse) &&
            parse_place(p, &r->place) && parse_loc(p, &r->source) && lex_expect_line_end(p->lex);
 }
 
@@ -289,6 +300,7 @@ bool parse_node(Parser *p, Kernel *k, int *capacity)
         return false;
     n->math = row.math;
     n->tile = row.tile;
+    n->sparse = row.sparse;
     n->place = row.place;
     Origin origin = {n, row.source};
     POOL_PUSH(p->pool, p->origin, p->origin_count, p->origin_capacity, origin);

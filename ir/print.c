@@ -249,6 +249,8 @@ static void print_body(const Numbers *numbers, const Node *n, Text *out)
         text_append(out, " math=%s", math_names[n->math]);
     if (n->tile.pixels || n->tile.vectors)
         print_pair(out, "tile", n->tile.pixels, n->tile.vectors);
+    if (n->sparse != SPARSE_NONE)
+        text_append(out, " sparse=%s", sparse_names[n->sparse]);
     if (n->place.region != REGION_NONE && n->place.region != REGION_STATE)
         text_append(out, " at %s+%lld:%lld", region_names[n->place.region],
                     (long long)n->place.offset, (long long)n->place.bytes);

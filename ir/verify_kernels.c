@@ -198,6 +198,23 @@ static bool check_tile(const Verifier *v, const Node *n)
     return true;
 }
 
+/* Zeros are left out of products in tiles: of a 1x1 convolution, or of its weight gradient where
+ * that is summed strip by strip. */
+static bool check_sparse(const Verifier *v, const Node *n)
+{
+    bool wgrad = n->op == OP_CONV2D_WGRAD;
+    if (n->sparse == SPARSE_NONE)
+        return true;
+    if (n->sparse == SPARSE_DY && !wgrad)
+        return verify_node_fault(v, n, "it has no operand dy to be sparse");
+    bool pointwise = (wgrad || n->op == OP_CONV2D) && window_is_pointwise(&n->attr.window);
+    if (pointwise && n->in[0]->tensor.dtype == DT_F32 && v->g->target == TARGET_CPU &&
+        kernel_is_rows(n->kernel) && (!wgrad || value_is_in_parts(n)))
+        return true;
+    return verify_node_fault(v, n, "only 1x1 convolutions of f32 in row kernels of a CPU, and "
+                                   "their gradients in parts, are sparse");
+}
+
 static bool is_tiled(KernelClass class)
 {
     return class == KERNEL_CONV_FORWARD || class == KERNEL_CONV_DGRAD ||
@@ -242,7 +259,7 @@ bool verify_schedule(const Verifier *v)
         return verify_fault(v, (Loc){0}, "a chunk must hold 1 to %d images, not %d", g->batch,
                             g->chunk);
     for (int i = 0; i < g->node_count; i++)
-        if (!check_tile(v, g->node[i]))
+        if (!check_tile(v, g->node[i]) || !check_sparse(v, g->node[i]))
             return false;
     return true;
 }

@@ -54,6 +54,8 @@ void pass_winograd(Module *m, int level);
 void pass_fold(Module *m, int level);
 /* ---- fuse.c: groups all nodes into kernels ---- */
 void pass_fuse(Module *m, int level);
+/* ---- sparse.c: CPU, level 2; 1x1 convolutions that leave zeros out ---- */
+void pass_sparse(Module *m, int level);
 /* ---- schedule.c: chunk, strips, tiles ---- */
 void pass_schedule(Module *m);
 /* ---- layout.c: physical layout of every value and storage ---- */

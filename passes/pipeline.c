@@ -33,6 +33,8 @@ static const PassInfo passes[] = {
      STAGE_TRAINING, true},
     {"fuse", "kernels: mlpconv blocks, pools, head, optimizer", STAGE_TRAINING, STAGE_TRAINING,
      true},
+    {"sparse", "1x1 convolutions that leave out the zeros of ReLU and of max pools",
+     STAGE_KERNELS, STAGE_KERNELS, true},
     {"schedule", "chunk of images, strips, register tiles", STAGE_KERNELS,
      STAGE_KERNELS, false},
     {"layout", "physical layout of every value and parameter", STAGE_SCHEDULED, STAGE_SCHEDULED,
@@ -171,6 +173,8 @@ static void run_pass(const char *name, Module *m, const PipelineOptions *o)
         pass_fold(m, o->level);
     else if (strcmp(name, "fuse") == 0)
         pass_fuse(m, fuses ? o->level : 0);
+    else if (strcmp(name, "sparse") == 0)
+        pass_sparse(m, o->level);
     else if (strcmp(name, "schedule") == 0)
         pass_schedule(m);
     else if (strcmp(name, "layout") == 0)

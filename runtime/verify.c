@@ -103,6 +103,7 @@ static double input_value(const Verify *v, const Trial *t, const Node *n, Random
     return n->tensor.dtype == DT_U8 ? below(r, 256) : random_symmetric(r);
 }
 
+/* As many zeros as ops leave: kernels may leave them out. */
 static double computed_value(const Node *n, Random *r)
 {
     if (n->tensor.dtype != DT_F32 && n->tensor.dtype != DT_BF16)
@@ -110,7 +111,9 @@ static double computed_value(const Node *n, Random *r)
     float x = (float)random_normal(r);
     if (n->op == OP_ADAM_V)
         return fabsf(x) + 0.001f;
-    return n->op == OP_RELU && x < 0 ? 0 : x;
+    bool zero = (n->op == OP_RELU && x < 0) || (n->op == OP_RELU_GRAD && below(r, 2) == 0) ||
+                (n->op == OP_MAXPOOL_GRAD && below(r, 8) > 0);
+    return zero ? 0 : x;
 }
 
 static void fill_value(Verify *v, const Trial *t, const Node *n, int64_t count, double *out)

@@ -155,6 +155,29 @@ train: {batch_size: 5, epochs: 1}
 END
 }
 
+# 1x1 convolutions behind ReLU and before a max pool, whose zeros are left out: rows longer than what
+# has lists at one time, halos beside them, channels that are no multiples of a vector, of a tile.
+sparse_network() {
+    cat <<'END'
+model: sparse
+input: {dataset: idx, classes: 10, data_shape: [2, 9, 301], shape: [2, 9, 301]}
+layers:
+  - mlpconv: {name: a, out_channels: [70, 161, 97], kernel_size: 3, padding: 1}
+  - maxpool: {kernel_size: 3, stride: 2}
+  - conv2d: {name: b, out_channels: 65, kernel_size: [3, 2], padding: 1}
+  - relu
+  - conv2d: {name: c, out_channels: 200, kernel_size: 1, bias: false}
+  - relu
+  - conv2d: {name: d, out_channels: 64, kernel_size: 1}
+  - avgpool: {kernel_size: 2, stride: 2}
+  - conv2d: {name: e, out_channels: 10, kernel_size: 1}
+  - gap
+loss: cross_entropy
+optimizer: {sgd: {lr: 0.1}}
+train: {batch_size: 3, epochs: 1}
+END
+}
+
 # classes_network N: one pixel that is one of N classes.
 classes_network() {
     cat <<END

@@ -52,6 +52,7 @@ no_narrow_blocks() {
 }
 check "blocks of a few channels are drawn" has_narrow_blocks fp32
 check "no blocks of a few channels are drawn for bf16" no_narrow_blocks bf16
+check "no blocks of a few channels are drawn for tf32" no_narrow_blocks tf32
 
 wanted=5
 [ -z "${QUICK:-}" ] || wanted=1
@@ -134,6 +135,37 @@ for options in "" --disable-pass=fuse --disable-pass=fold --batch=1; do
     check "kernels of a folded network, a whole step${options:+ with $options}" \
         whole_chunk "$work/folded.yaml" 2 $options
 done
+
+sparse_network >"$work/sparse.yaml"
+
+# leaves_zeros_out MODEL X DY [OPTION...]: so many products leave out those of x, and of dy.
+leaves_zeros_out() {
+    "$NINC" --target=cpu --emit=ir "${@:4}" "$1" >"$work/sparse.ir" &&
+        [ "$(grep -c ' sparse=x ' "$work/sparse.ir")" = "$2" ] &&
+        [ "$(grep -c ' sparse=dy ' "$work/sparse.ir")" = "$3" ]
+}
+
+# The loss of the initial weights as it is logged, with the options.
+loss_of() {
+    compiled "$work/sparse.yaml" 2 "$@" || return 1
+    rm -f "$work/loss"
+    "$work/kernels/trainer" train --device cpu --data random --max-steps 1 --no-eval \
+        --log-every 1 --log "$work/loss" >/dev/null 2>&1 && grep -o '"loss": *[^,}]*' "$work/loss"
+}
+same_loss_with_zeros() {
+    local without with
+    without=$(loss_of) && with=$(loss_of --disable-pass=sparse) && [ -n "$with" ] &&
+        [ "$without" = "$with" ]
+}
+check "zeros behind ReLU and max pools are left out" leaves_zeros_out "$work/sparse.yaml" 14 1
+check "and not without pass sparse" leaves_zeros_out "$work/sparse.yaml" 0 0 --disable-pass=sparse
+check "nor at -O1" leaves_zeros_out "$work/sparse.yaml" 0 0 -O1
+check "nor between bf16 maps" leaves_zeros_out "$work/sparse.yaml" 0 0 --precision=bf16
+check "kernels of a sparse network -O2" verified_everywhere "$work/sparse.yaml" 2
+check "kernels of a sparse network, a whole step" whole_chunk "$work/sparse.yaml" 2
+check "kernels of a sparse network, a whole step without pass sparse" \
+    whole_chunk "$work/sparse.yaml" 2 --disable-pass=sparse
+check "zeros that are left out do not change the loss by a bit" same_loss_with_zeros
 
 # A kernel of several results that forgets one: what is left is not a number.
 forgotten() {

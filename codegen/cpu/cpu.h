@@ -6,7 +6,7 @@
 #include "../emit.h"
 
 /* Register tiles that the module's kernels use, each emitted once. */
-typedef enum TileKind { TILE_CONV, TILE_WGRAD, TILE_WGRAD_PAIRS, TILE_WINOGRAD } TileKind;
+typedef enum TileKind { TILE_CONV, TILE_WGRAD, TILE_WGRAD_PAIRS, TILE_WINOGRAD, TILE_SPARSE } TileKind;
 
 typedef struct TileUse {
     TileKind kind;
@@ -19,7 +19,8 @@ typedef struct TileSet {
     int count, capacity;
     const Node **transform; /* Winograd ops, of each transform one */
     int transforms, transform_capacity;
-    bool folds; /* some kernel is of a folded convolution */
+    bool folds;  /* some kernel is of a folded convolution */
+    bool sparse; /* some kernel leaves zeros out */
 } TileSet;
 
 typedef struct CpuEmitter {

@@ -156,7 +156,7 @@ SHARED void amx_conv_rows(const Conv *c, Map x, const Element *filter, const flo
 {
     const RowTiles *tiles = &c->tiles;
     AmxConv a = {c, x, mask, y, epilogue, tiles->large,
-                 tiles->large * (tiles->larges + tiles->smalls) - tiles->smalls, AMX_INPUTS};
+                 row_width(tiles), AMX_INPUTS};
     while (c->run % a.depth != 0)
         a.depth -= 2;
     amx_configure(a.pixels, a.depth);

@@ -358,6 +358,11 @@ typedef struct Conv {
     RowTiles tiles;
 } Conv;
 
+INLINE int row_width(const RowTiles *tiles)
+{
+    return tiles->large * (tiles->larges + tiles->smalls) - tiles->smalls;
+}
+
 /* The tiles of one row, from where t points; pixels lie `step` elements apart in x and `spread`
  * pixels apart in y. */
 INLINE void run_row(ConvTile t, const RowTiles *tiles, ptrdiff_t step, ptrdiff_t spread)

@@ -63,18 +63,28 @@ static bool has_amx(const CpuEmitter *e)
     return e->graph->target == TARGET_AMX;
 }
 
-/* Contractions in tiles of AMX have functions of their own. */
-static const char *amx_prefix(const CpuEmitter *e)
+/* Contractions in tiles of AMX, and those that leave zeros out, have functions of their own. */
+static const char *contraction_prefix(const CpuEmitter *e, const Node *n)
 {
-    return has_amx(e) ? "amx_" : "";
+    if (n->sparse == SPARSE_NONE)
+        return has_amx(e) ? "amx_" : "";
+    return n->op == OP_CONV2D ? "sparse_" : n->sparse == SPARSE_X ? "sparse_x_" : "sparse_dy_";
+}
+
+static const char *contraction_tables(const CpuEmitter *e, const Node *n)
+{
+    const char *table = table_name(e, n);
+    if (n->sparse == SPARSE_NONE)
+        return pool_format(e->pool, "&%s", table);
+    return pool_format(e->pool, "&%s, &%s_sparse", table, table);
 }
 
 static void emit_conv(CpuEmitter *e, const Statement *s)
 {
     const Node *n = s->op;
     Epilogue p = epilogue_of(e, s);
-    emit_line(e, "%sconv_rows(&%s, %s, %s, %s, %s, %s, %s, r0, r1);",
-              amx_prefix(e), table_name(e, n),
+    emit_line(e, "%sconv_rows(%s, %s, %s, %s, %s, %s, %s, r0, r1);",
+              contraction_prefix(e, n), contraction_tables(e, n),
               map_name(e, n->in[0]), value_name(e, n->in[1]),
               n->arity > 2 ? value_name(e, n->in[2]) : "NULL", p.mask,
               map_name(e, statement_result(s)), p.flags);
@@ -171,8 +181,8 @@ static void emit_statement(CpuEmitter *e, const Statement *s)
         emit_folded(e, s);
         return;
     case OP_CONV2D_WGRAD:
-        emit_line(e, "%swgrad_rows(&%s, %s, %s, %s + range->slice * %lld, r0, r1);",
-                  amx_prefix(e), table_name(e, n), map_name(e, n->in[0]),
+        emit_line(e, "%swgrad_rows(%s, %s, %s, %s + range->slice * %lld, r0, r1);",
+                  contraction_prefix(e, n), contraction_tables(e, n), map_name(e, n->in[0]),
                   map_name(e, n->in[1]), value_name(e, n), copy_elements(n));
         return;
     case OP_BIAS_GRAD:

@@ -25,6 +25,28 @@ static int packed_vectors(const CpuEmitter *e, const Node *n, const Layout *filt
     return vectors;
 }
 
+/* Vectors that a row of a sparse product has at most, each of which multiplies an entry of a list:
+ * more take fewer lists, which are dear where they run over pixels; fewer leave room for longer
+ * ones, which few entries need. */
+enum { SPARSE_VECTORS = 8, SPARSE_WGRAD_VECTORS = 12 };
+
+/* Tiles of at most `most` vectors for `units` of `inner` vectors that lie side by side; inner = 0:
+ * units of one, and all of a tile's lie side by side. */
+static void table_sparse(CpuEmitter *e, const Node *n, int units, int inner, int most)
+{
+    int unit = inner ? inner : 1;
+    Split s = split_evenly(units, (int)larger(most / unit, 1));
+    int large = s.large * unit, small = (s.large - 1) * unit;
+    TileUse use = {TILE_SPARSE, large, inner ? inner : large, 0, 1};
+    const char *large_tile = use_tile(e, use), *small_tile = large_tile;
+    if (s.smalls)
+        small_tile =
+            use_tile(e, (TileUse){TILE_SPARSE, small, inner ? inner : small, 0, 1});
+    e->tiles->sparse = true;
+    text_append(e->tables, "static const SparseRun %s_sparse = {%s, %s, %d, %d, %d, %d};\n",
+                table_name(e, n), large_tile, small_tile, large, s.larges, small, s.smalls);
+}
+
 static void table_conv(CpuEmitter *e, const Node *n)
 {
     const Window *k = &n->attr.window;
@@ -42,6 +64,8 @@ static void table_conv(CpuEmitter *e, const Node *n)
                 (int)ceil_div(filters, filter->out_block), vectors, k->stride_h,
                 k->padding_h, step, k->padding_w * x.lanes,
                 row_tiles(e, n->tensor.shape.dim[2], &n->tile, step, 1));
+    if (n->sparse != SPARSE_NONE)
+        table_sparse(e, n, map_shape(n).blocks, 1, SPARSE_VECTORS);
 }
 
 static void table_transpose(CpuEmitter *e, const Node *n)
@@ -93,6 +117,11 @@ static void table_wgrad(CpuEmitter *e, const Node *n)
                 k->padding_h, dy[1], dy[2], strip,
                 (int)round_up(columns, 2), k->stride_w * x.lanes,
                 k->padding_w * x.lanes, tiles);
+    if (n->sparse == SPARSE_X)
+        table_sparse(e, n, (int)ceil_div(filters, filter->out_block), vectors,
+                     SPARSE_WGRAD_VECTORS);
+    else if (n->sparse == SPARSE_DY)
+        table_sparse(e, n, x.blocks, 0, SPARSE_VECTORS);
 }
 
 /* input: the node whose shape is the pool's input; output likewise. */

@@ -1,0 +1,400 @@
+/* 1x1 convolutions and their weight gradients that leave out the zeros of one operand: of a map
+ * behind ReLU, of a gradient behind ReLU's mask or a max pool. The zeros are wherever the data put
+ * them: a row of that operand becomes a list of its other entries, and each entry of the list is
+ * multiplied by a row of vectors of the other operand. What is added, and in which order, stays as
+ * in the dense product, but for terms of 0. After SparseTrain (arXiv 1911.10175), with lists
+ * instead of bits that are tested. Lists take a vector compress instruction, so only AVX-512 has
+ * this; and a strip with few zeros is multiplied densely. */
+
+enum { SPARSE_VECTORS = 12 }; /* of results that a tile has at most */
+
+/* ---- register tiles ---- */
+
+/* Rows of results: each the sum, over the entries of its list, of value x dense vectors. */
+typedef struct SparseTile {
+    const float *value;     /* of the entries */
+    const int32_t *at;      /* where their vectors begin in `dense`, in floats / VECTORS */
+    const int *begin, *end; /* the entries of each row */
+    int rows;
+    const float *dense;     /* [at][VECTORS][LANES] */
+    const float *from;      /* what is added to: the results so far, or biases */
+    float *to;
+    const Element *mask;
+    ptrdiff_t from_row, from_block, to_row, to_block, mask_block;
+    int epilogue;
+} SparseTile;
+
+typedef void SparseTileFn(const SparseTile *t);
+
+/* The tiles of `larges` x `large` vectors, then `smalls` of fewer; none where products are dense. */
+typedef struct SparseRun {
+    SparseTileFn *large_tile, *small_tile;
+    int large, larges, small, smalls;
+} SparseRun;
+
+#if defined(__AVX512F__) && !defined(NINC_BF16)
+/* VECTORS vectors of results: INNER that lie side by side, then the next INNER a block further. */
+INLINE void sparse_tile(const SparseTile *t, const int VECTORS, const int INNER)
+{
+    for (int r = 0; r < t->rows; r++) {
+        const float *from = t->from + r * t->from_row;
+        float *to = t->to + r * t->to_row;
+        Vector acc[SPARSE_VECTORS];
+        UNROLL for (int j = 0; j < VECTORS; j++)
+            acc[j] = load(from + j / INNER * t->from_block + j % INNER * LANES);
+        for (ptrdiff_t i = t->begin[r]; i < t->end[r]; i++) {
+            const Vector s = splat(t->value[i]);
+            const float *dense = t->dense + (ptrdiff_t)t->at[i] * VECTORS;
+            UNROLL for (int j = 0; j < VECTORS; j++)
+                acc[j] += s * load(dense + j * LANES);
+        }
+        UNROLL for (int j = 0; j < VECTORS; j++) {
+            const Element *mask = t->mask + r * t->to_row + j * t->mask_block;
+            store(to + j / INNER * t->to_block + j % INNER * LANES,
+                  conv_epilogue(t->epilogue, acc[j], mask));
+        }
+    }
+}
+
+#define SPARSE_TILE(NAME, VECTORS, INNER) \
+    SHARED void NAME(const SparseTile *t) { sparse_tile(t, VECTORS, INNER); }
+
+/* ---- lists ---- */
+
+/* What sums start from. */
+_Alignas(64) static const float sparse_zero[SPARSE_VECTORS * LANES];
+
+/* Of `dense`, what stays in a level-1 cache; how many vectors of an operand whose rows are met by
+ * few entries each, which may lie in a level-2 cache; how many rows have lists at one time. */
+enum { SPARSE_NEAR = 576, SPARSE_FAR = 1536, SPARSE_ROWS = 256 };
+
+/* Of how many entries at most a list is made, so that `dense` has about `room` vectors. */
+INLINE int sparse_terms(int room, int vectors)
+{
+    return larger(smaller(room / vectors, SPARSE_ROWS) / LANES, 1) * LANES;
+}
+
+/* Appends the entries of v that are not zero; whole vectors are stored. Returns the new count. */
+INLINE int append_entries(Vector v, int first, float *value, int32_t *at, int count)
+{
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i place = _mm512_slli_epi32(_mm512_add_epi32(lane, _mm512_set1_epi32(first)), 4);
+    const __mmask16 some = _mm512_cmp_ps_mask((__m512)v, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+    _mm512_storeu_ps(value + count, _mm512_maskz_compress_ps(some, (__m512)v));
+    _mm512_storeu_si512(at + count, _mm512_maskz_compress_epi32(some, place));
+    return count + __builtin_popcount(some);
+}
+
+/* Whether at most three quarters of some rows are not zero: fewer zeros do not pay for lists. Looks
+ * at every fourth pixel. */
+SHARED bool has_zeros(Map x, int blocks, int width, int row0, int row1)
+{
+    int64_t seen = 0, some = 0;
+    for (int b = 0; b < blocks; b++)
+        for (int row = row0; row < row1; row++) {
+            const Element *p = map_row(x, row) + b * x.block;
+            for (int col = row & 3; col < width; col += 4) {
+                const Vector v = load_map(p + col * LANES);
+                some += __builtin_popcount(
+                    _mm512_cmp_ps_mask((__m512)v, _mm512_setzero_ps(), _CMP_NEQ_UQ));
+                seen += LANES;
+            }
+        }
+    return 4 * some <= 3 * seen;
+}
+
+/* Transposes 16 vectors of 16. */
+INLINE void transpose_vectors(Vector *v)
+{
+    __m512 a[LANES], b[LANES];
+    UNROLL for (int i = 0; i < LANES; i += 2) {
+        a[i] = _mm512_unpacklo_ps((__m512)v[i], (__m512)v[i + 1]);
+        a[i + 1] = _mm512_unpackhi_ps((__m512)v[i], (__m512)v[i + 1]);
+    }
+    UNROLL for (int i = 0; i < LANES; i += 4) {
+        UNROLL for (int k = 0; k < 2; k++) {
+            const __m512d low = (__m512d)a[i + k], high = (__m512d)a[i + k + 2];
+            b[i + 2 * k] = (__m512)_mm512_unpacklo_pd(low, high);
+            b[i + 2 * k + 1] = (__m512)_mm512_unpackhi_pd(low, high);
+        }
+    }
+    UNROLL for (int i = 0; i < 4; i++) {
+        const __m512 low = _mm512_shuffle_f32x4(b[i], b[i + 4], 0x88);
+        const __m512 high = _mm512_shuffle_f32x4(b[i], b[i + 4], 0xDD);
+        const __m512 next_low = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0x88);
+        const __m512 next_high = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0xDD);
+        v[i] = (Vector)_mm512_shuffle_f32x4(low, next_low, 0x88);
+        v[i + 4] = (Vector)_mm512_shuffle_f32x4(high, next_high, 0x88);
+        v[i + 8] = (Vector)_mm512_shuffle_f32x4(low, next_low, 0xDD);
+        v[i + 12] = (Vector)_mm512_shuffle_f32x4(high, next_high, 0xDD);
+    }
+}
+
+/* ---- convolution ---- */
+
+/* Pixels of some rows, at most SPARSE_ROWS. */
+typedef struct SparsePiece {
+    int row, rows, column, columns;
+} SparsePiece;
+
+/* The lists of a piece's pixels, one behind the other, over the channels of blocks block0 to
+ * block1 - 1: each ends where the next one begins. */
+INLINE void list_channels(Map x, const SparsePiece *p, int block0, int block1, float *value,
+                          int32_t *at, int *begin)
+{
+    int n = 0;
+    *begin++ = 0;
+    for (int row = 0; row < p->rows; row++)
+        for (int col = 0; col < p->columns; col++) {
+            const Element *from = map_row(x, p->row + row) + (p->column + col) * LANES;
+            for (int b = block0; b < block1; b++)
+                n = append_entries(load_map(from + b * x.block), (b - block0) * LANES, value, at,
+                                   n);
+            *begin++ = n;
+        }
+}
+
+/* The weights of those blocks and of `vectors` blocks of outputs, vector by vector. */
+INLINE void gather_weights(const Conv *c, const Element *filter, int block0, int block1, int vector,
+                           int vectors, float *to)
+{
+    const ptrdiff_t line = (ptrdiff_t)LANES * c->vectors * LANES;
+    for (int b = block0; b < block1; b++)
+        for (int k = 0; k < LANES; k++)
+            for (int v = vector; v < vector + vectors; v++, to += LANES)
+                store(to, load_map(filter + (v / c->vectors * c->in_blocks + b) * line +
+                                   (k * c->vectors + v % c->vectors) * LANES));
+}
+
+SHARED void sparse_conv_piece(const Conv *c, const SparseRun *s, Map x, const Element *filter,
+                              const float *bias, Map mask, Map y, int epilogue,
+                              const SparsePiece *p)
+{
+    const int fit = sparse_terms(SPARSE_NEAR, s->large) / LANES;
+    const int turns = (c->in_blocks + fit - 1) / fit, blocks = (c->in_blocks + turns - 1) / turns;
+    const int pixels = p->rows * p->columns;
+    const int entries = (pixels * blocks + 1) * LANES;
+    _Alignas(64) float value[entries], dense[blocks * LANES * s->large * LANES];
+    _Alignas(64) int32_t at[entries];
+    int begin[pixels + 1];
+    for (int b = 0; b < c->in_blocks; b += blocks) {
+        const int end = smaller(b + blocks, c->in_blocks);
+        list_channels(x, p, b, end, value, at, begin);
+        for (int i = 0, v = 0; i < s->larges + s->smalls; i++) {
+            const int vectors = i < s->larges ? s->large : s->small;
+            gather_weights(c, filter, b, end, v, vectors, dense);
+            for (int row = 0; row < p->rows; row++) {
+                const ptrdiff_t column = (ptrdiff_t)p->column * LANES;
+                const int *first = begin + row * p->columns;
+                float *to = map_row(y, p->row + row) + v * y.block + column;
+                SparseTile t = {.value = value, .at = at, .begin = first, .end = first + 1,
+                                .rows = p->columns,
+                                .dense = dense, .from = to, .to = to, .from_row = LANES,
+                                .from_block = y.block, .to_row = LANES, .to_block = y.block,
+                                .mask_block = mask.block};
+                if (b == 0) {
+                    t.from = bias ? bias + v * LANES : sparse_zero;
+                    t.from_row = 0;
+                    t.from_block = bias ? LANES : 0;
+                }
+                if (end == c->in_blocks)
+                    t.epilogue = epilogue;
+                t.mask = t.epilogue & EPILOGUE_MASK
+                             ? map_row(mask, p->row + row) + v * mask.block + column
+                             : to;
+                (i < s->larges ? s->large_tile : s->small_tile)(&t);
+            }
+            v += vectors;
+        }
+    }
+}
+
+/* conv_rows of a 1x1 convolution, without the zeros of x. */
+SHARED void sparse_conv_rows(const Conv *c, const SparseRun *s, Map x, const Element *filter,
+                             const float *bias, Map mask, Map y, int epilogue, int row0, int row1)
+{
+    const int width = row_width(&c->tiles), columns = smaller(width, SPARSE_ROWS);
+    if (!has_zeros(x, c->in_blocks, width, row0, row1)) {
+        conv_rows(c, x, filter, bias, mask, y, epilogue, row0, row1);
+        return;
+    }
+    const int rows = SPARSE_ROWS / columns;
+    for (int row = row0; row < row1; row += rows)
+        for (int col = 0; col < width; col += columns) {
+            const SparsePiece p = {row, smaller(rows, row1 - row), col,
+                                   smaller(columns, width - col)};
+            sparse_conv_piece(c, s, x, filter, bias, mask, y, epilogue, &p);
+        }
+}
+
+/* ---- weight gradients ---- */
+
+/* Up to SPARSE_ROWS pixels of x and dy one after the other: where they lie, in elements. */
+typedef struct SparsePixels {
+    ptrdiff_t x[SPARSE_ROWS], dy[SPARSE_ROWS];
+    int count;
+} SparsePixels;
+
+/* Pixels first to last - 1 of the rows from row0 on. */
+INLINE void sparse_pixels(Map x, Map dy, int width, int row0, int first, int last, SparsePixels *p)
+{
+    int row = row0 + first / width, col = first % width;
+    p->count = last - first;
+    for (int i = 0; i < p->count; i++) {
+        p->x[i] = map_row(x, row) - x.data + col * LANES;
+        p->dy[i] = map_row(dy, row) - dy.data + col * LANES;
+        if (++col == width) {
+            col = 0;
+            row++;
+        }
+    }
+}
+
+/* The lists of a block's channels over pixels: of channel i from i * pitch on. */
+INLINE void list_pixels(const Element *block, const ptrdiff_t *pixel, int pixels, int pitch,
+                        float *value, int32_t *at, int *begin, int *end)
+{
+    UNROLL for (int i = 0; i < LANES; i++)
+        begin[i] = end[i] = i * pitch;
+    for (int p = 0; p < pixels; p += LANES) {
+        Vector square[LANES];
+        for (int i = 0; i < LANES; i++)
+            square[i] = p + i < pixels ? load_map(block + pixel[p + i]) : (Vector){0};
+        transpose_vectors(square);
+        UNROLL for (int i = 0; i < LANES; i++)
+            end[i] = append_entries(square[i], p, value, at, end[i]);
+    }
+}
+
+INLINE void gather_pixels(Map m, const ptrdiff_t *pixel, int pixels, int vector, int vectors,
+                          float *to)
+{
+    for (int p = 0; p < pixels; p++)
+        for (int v = vector; v < vector + vectors; v++, to += LANES)
+            store(to, load_map(m.data + pixel[p] + v * m.block));
+}
+
+/* From an input channel of the gradient to the next one, from an input block, from a group. */
+INLINE ptrdiff_t wgrad_channel(const Wgrad *g)
+{
+    return (ptrdiff_t)g->vectors * LANES;
+}
+
+INLINE ptrdiff_t wgrad_block(const Wgrad *g)
+{
+    return LANES * wgrad_channel(g);
+}
+
+INLINE ptrdiff_t wgrad_group(const Wgrad *g)
+{
+    return g->in_blocks * wgrad_block(g);
+}
+
+/* wgrad_rows of a 1x1 convolution, without the zeros of x. */
+SHARED void sparse_x_wgrad_rows(const Wgrad *g, const SparseRun *s, Map x, Map dy, float *dw,
+                                int row0, int row1)
+{
+    if (!has_zeros(x, g->in_blocks, g->width, row0, row1)) {
+        wgrad_rows(g, x, dy, dw, row0, row1);
+        return;
+    }
+    const int pixels = (row1 - row0) * g->width, fit = sparse_terms(SPARSE_NEAR, s->large);
+    const int pitch = fit + LANES;
+    SparsePixels p;
+    int begin[LANES], end[LANES];
+    _Alignas(64) float value[LANES * pitch], dense[fit * s->large * LANES];
+    _Alignas(64) int32_t at[LANES * pitch];
+    for (int first = 0; first < pixels; first += fit) {
+        sparse_pixels(x, dy, g->width, row0, first, smaller(first + fit, pixels), &p);
+        for (int i = 0, v = 0; i < s->larges + s->smalls; i++) {
+            const int vectors = i < s->larges ? s->large : s->small;
+            gather_pixels(dy, p.dy, p.count, v, vectors, dense);
+            for (int b = 0; b < g->in_blocks; b++) {
+                list_pixels(x.data + b * x.block, p.x, p.count, pitch, value, at, begin, end);
+                float *to = dw + v / g->vectors * wgrad_group(g) + b * wgrad_block(g);
+                const SparseTile t = {.value = value, .at = at, .begin = begin, .end = end, .rows = LANES,
+                                       .dense = dense, .from = to, .to = to,
+                                      .mask = to, .from_row = wgrad_channel(g),
+                                      .from_block = wgrad_group(g), .to_row = wgrad_channel(g),
+                                      .to_block = wgrad_group(g)};
+                (i < s->larges ? s->large_tile : s->small_tile)(&t);
+            }
+            v += vectors;
+        }
+    }
+}
+
+/* Adds `vectors` squares [output][vectors][input] to the gradient of one block of outputs, m, and
+ * the input blocks from b on. */
+INLINE void add_transposed(const Wgrad *g, const float *from, int m, int b, int vectors, float *dw)
+{
+    for (int j = 0; j < vectors; j++) {
+        Vector square[LANES];
+        for (int i = 0; i < LANES; i++)
+            square[i] = load(from + (i * vectors + j) * LANES);
+        transpose_vectors(square);
+        float *to = dw + m / g->vectors * wgrad_group(g) + (b + j) * wgrad_block(g) +
+                    m % g->vectors * LANES;
+        for (int i = 0; i < LANES; i++)
+            store(to + i * wgrad_channel(g), load(to + i * wgrad_channel(g)) + square[i]);
+    }
+}
+
+/* wgrad_rows of a 1x1 convolution, without the zeros of dy: the transposed gradient of each block
+ * of outputs, then transposed. */
+SHARED void sparse_dy_wgrad_rows(const Wgrad *g, const SparseRun *s, Map x, Map dy, float *dw,
+                                 int row0, int row1)
+{
+    const int outputs = g->groups * g->vectors;
+    if (!has_zeros(dy, outputs, g->width, row0, row1)) {
+        wgrad_rows(g, x, dy, dw, row0, row1);
+        return;
+    }
+    const int pixels = (row1 - row0) * g->width, fit = sparse_terms(SPARSE_FAR, s->large);
+    const int pitch = fit + LANES;
+    SparsePixels p;
+    int begin[LANES], end[LANES];
+    _Alignas(64) float value[LANES * pitch], dense[fit * s->large * LANES];
+    _Alignas(64) float sum[LANES * s->large * LANES];
+    _Alignas(64) int32_t at[LANES * pitch];
+    for (int first = 0; first < pixels; first += fit) {
+        sparse_pixels(x, dy, g->width, row0, first, smaller(first + fit, pixels), &p);
+        for (int i = 0, b = 0; i < s->larges + s->smalls; i++) {
+            const int vectors = i < s->larges ? s->large : s->small;
+            const SparseTile t = {.value = value, .at = at, .begin = begin, .end = end, .rows = LANES,
+                                   .dense = dense, .from = sparse_zero, .to = sum,
+                                  .mask = sum, .to_row = vectors * LANES};
+            gather_pixels(x, p.x, p.count, b, vectors, dense);
+            for (int m = 0; m < outputs; m++) {
+                list_pixels(dy.data + m * dy.block, p.dy, p.count, pitch, value, at, begin, end);
+                (i < s->larges ? s->large_tile : s->small_tile)(&t);
+                add_transposed(g, sum, m, b, vectors, dw);
+            }
+            b += vectors;
+        }
+    }
+}
+#else
+#define SPARSE_TILE(NAME, VECTORS, INNER) enum { NAME };
+
+INLINE void sparse_conv_rows(const Conv *c, const SparseRun *s, Map x, const Element *filter,
+                             const float *bias, Map mask, Map y, int epilogue, int row0, int row1)
+{
+    (void)s;
+    conv_rows(c, x, filter, bias, mask, y, epilogue, row0, row1);
+}
+
+INLINE void sparse_x_wgrad_rows(const Wgrad *g, const SparseRun *s, Map x, Map dy, float *dw,
+                                int row0, int row1)
+{
+    (void)s;
+    wgrad_rows(g, x, dy, dw, row0, row1);
+}
+
+INLINE void sparse_dy_wgrad_rows(const Wgrad *g, const SparseRun *s, Map x, Map dy, float *dw,
+                                 int row0, int row1)
+{
+    (void)s;
+    wgrad_rows(g, x, dy, dw, row0, row1);
+}
+#endif

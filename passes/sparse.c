@@ -1,0 +1,53 @@
+/* Sparse: which products leave out the zeros of an operand.
+ *
+ * Requires stage kernels, f32 maps and the CPU. Behind ReLU about half of a map is zero, behind the
+ * mask of ReLU about half of a gradient, and behind a max pool's gradient most of it: of each window
+ * one position. A 1x1 convolution that reads such a map strip by strip, or such a gradient as its
+ * data gradient does, is marked `sparse=x`; its weight gradient, a product of both, is marked with
+ * the operand that has more zeros. What the mark does is the device library's affair
+ * (codegen/cpu/ninc_sparse.h): where zeros lie, and whether there are enough, is seen as the kernel
+ * runs. Results are the same bits but for the weight gradients marked `sparse=dy`, whose sums over a
+ * strip are made apart, and for the sign of a zero. */
+#include "passes.h"
+
+/* Fewer channels than this on either side make lists, or rows of vectors, too short to pay. */
+enum { LEAST_CHANNELS = 64 };
+
+static bool is_half_zero(const Node *n)
+{
+    return n->op == OP_RELU || n->op == OP_RELU_GRAD;
+}
+
+static bool is_wide(const Node *n)
+{
+    return n->tensor.shape.dim[3] >= LEAST_CHANNELS;
+}
+
+static Sparse sparse_operand(const Node *n)
+{
+    if ((n->op != OP_CONV2D && n->op != OP_CONV2D_WGRAD) || !kernel_is_rows(n->kernel) ||
+        !window_is_pointwise(&n->attr.window) || n->in[0]->tensor.dtype != DT_F32)
+        return SPARSE_NONE;
+    const Node *x = n->in[0], *y = n->op == OP_CONV2D ? n : n->in[1];
+    if (!is_wide(x) || !is_wide(y))
+        return SPARSE_NONE;
+    if (n->op == OP_CONV2D)
+        return is_half_zero(x) || x->op == OP_MAXPOOL_GRAD ? SPARSE_X : SPARSE_NONE;
+    if (!value_is_in_parts(n))
+        return SPARSE_NONE;
+    return y->op == OP_MAXPOOL_GRAD ? SPARSE_DY
+           : is_half_zero(x)        ? SPARSE_X
+           : is_half_zero(y)        ? SPARSE_DY
+                                    : SPARSE_NONE;
+}
+
+/* Marks the ops of all CPU graphs at stage kernels, from level 2 on. */
+void pass_sparse(Module *m, int level)
+{
+    for (int i = 0; i < m->graph_count; i++) {
+        const Graph *g = m->graph[i];
+        for (int k = 0; k < g->node_count && level >= 2; k++)
+            if (g->target == TARGET_CPU && g->stage == STAGE_KERNELS)
+                g->node[k]->sparse = sparse_operand(g->node[k]);
+    }
+}
