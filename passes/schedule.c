@@ -10,11 +10,13 @@
  * Narrower machines cut the tiles into parts (codegen/cpu/ninc_cpu.h). */
 enum { ACCUMULATORS = 28, MAX_TILE_VECTORS = 4, AMX_ROWS = 16 };
 
-/* What the values of a chunk of images may take together, of which about a third live at one time,
- * few enough for little memory, enough to reuse a reading of the transformed filters; the pixels
- * of a strip, few enough for its rows to stay in a level-2 cache, enough to reuse a filter read;
- * and how many strips a chunk has at least, where its maps have the rows, to keep threads busy. */
-enum { CHUNK_BYTES = 188 * 1024 * 1024, STRIP_PIXELS = 192, LEAST_STRIPS = 16 };
+/* What the values of a chunk of images may take together, of which about a third live at one time:
+ * few enough for little memory, enough to reuse a reading of the transformed filters, so that up to
+ * FEW_IMAGES may take more. */
+enum { CHUNK_BYTES = 128 << 20, FEW_IMAGES_BYTES = 188 << 20, FEW_IMAGES = 8 };
+/* The pixels of a strip, few enough for its rows to stay in a level-2 cache, enough to reuse a filter
+ * read; how many strips a chunk has at least, where its maps have the rows, to keep threads busy. */
+enum { STRIP_PIXELS = 192, LEAST_STRIPS = 16 };
 
 /* A filter group that is larger leaves no room for inputs in a level-1 cache: every tile reads it
  * from the next one. */
@@ -148,10 +150,11 @@ static int64_t image_bytes(const Graph *g)
     return bytes;
 }
 
-/* As many images as CHUNK_BYTES allow, in chunks of equal size. */
+/* As many images as those bytes allow, in chunks of equal size. */
 static int chunk_images(const Graph *g)
 {
-    int64_t bytes = image_bytes(g), fit = bytes > 0 ? CHUNK_BYTES / bytes : g->batch;
+    int64_t bytes = larger(image_bytes(g), 1);
+    int64_t fit = larger(CHUNK_BYTES / bytes, smaller(FEW_IMAGES_BYTES / bytes, FEW_IMAGES));
     if (fit >= g->batch)
         return g->batch;
     return fit < 1 ? 1 : ceil_div(g->batch, ceil_div(g->batch, (int)fit));

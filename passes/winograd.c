@@ -16,15 +16,19 @@
 #include <string.h>
 
 /* What one core does in a second: floating-point operations of the direct convolution, of its
- * weight gradient, of Winograd's products; bytes of the frequencies of maps and filters. */
+ * weight gradient, of Winograd's products; bytes of the frequencies of maps and filters. And the
+ * most bytes that all copies of one filter's frequencies may take: a training step has them for the
+ * convolution, its data gradient and its weight gradient. */
 typedef struct Machine {
-    double direct, direct_wgrad, products, bytes;
+    double direct, direct_wgrad, products, bytes, filter_bytes;
 } Machine;
 
 /* Of f32 maps those of a current Xeon. Of bf16 maps those of a Zen 4, which has the dot product but
  * no AMX: the product has twice the rate, but a weight gradient has to pack pairs of pixels, and
- * frequencies stay in a large cache. Only the ratios matter. */
-static const Machine of_f32 = {180e9, 180e9, 180e9, 18e9}, of_bf16 = {220e9, 180e9, 110e9, 35e9};
+ * frequencies stay in a large cache. Only the ratios of speeds matter. Half the memory goes with
+ * half as large maps. */
+static const Machine of_f32 = {180e9, 180e9, 180e9, 18e9, 72e6},
+                     of_bf16 = {220e9, 180e9, 110e9, 35e9, 36e6};
 /* Winograd must win by this much, and a larger tile over a smaller one by that: both need memory
  * for the frequencies of filters, and round more. */
 static const double WORTH = 0.95, LARGER_WORTH = 0.92;
@@ -73,9 +77,9 @@ static double winograd_seconds(const Shapes *s)
 static bool fits(const Shapes *s)
 {
     double frequencies = (double)winograd_size(&s->winograd) * winograd_size(&s->winograd);
-    int channels = s->inputs > s->outputs ? s->inputs : s->outputs;
+    int channels = s->inputs > s->outputs ? s->inputs : s->outputs, copies = s->kept ? 1 : 3;
     return frequencies * winograd_tiles(&s->winograd) * channels * s->batch <= INT32_MAX &&
-           frequencies * s->inputs * s->outputs <= INT32_MAX;
+           frequencies * s->inputs * s->outputs * sizeof(float) * copies <= s->machine->filter_bytes;
 }
 
 /* The tile that takes the least time, in s->winograd.tile; false where the direct convolution is as
