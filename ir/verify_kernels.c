@@ -208,11 +208,11 @@ static bool check_sparse(const Verifier *v, const Node *n)
     if (n->sparse == SPARSE_DY && !wgrad)
         return verify_node_fault(v, n, "it has no operand dy to be sparse");
     bool pointwise = (wgrad || n->op == OP_CONV2D) && window_is_pointwise(&n->attr.window);
-    if (pointwise && n->in[0]->tensor.dtype == DT_F32 && v->g->target == TARGET_CPU &&
-        kernel_is_rows(n->kernel) && (!wgrad || value_is_in_parts(n)))
+    if (pointwise && v->g->target == TARGET_CPU && kernel_is_rows(n->kernel) &&
+        (!wgrad || value_is_in_parts(n)))
         return true;
-    return verify_node_fault(v, n, "only 1x1 convolutions of f32 in row kernels of a CPU, and "
-                                   "their gradients in parts, are sparse");
+    return verify_node_fault(v, n, "only 1x1 convolutions in row kernels of a CPU, and their "
+                                   "gradients in parts, are sparse");
 }
 
 static bool is_tiled(KernelClass class)

@@ -1,21 +1,30 @@
 /* Sparse: which products leave out the zeros of an operand.
  *
- * Requires stage kernels, f32 maps and the CPU. Behind ReLU about half of a map is zero, behind the
- * mask of ReLU about half of a gradient, and behind a max pool's gradient most of it: of each window
- * one position. A 1x1 convolution that reads such a map strip by strip, or such a gradient as its
- * data gradient does, is marked `sparse=x`; its weight gradient, a product of both, is marked with
- * the operand that has more zeros. What the mark does is the device library's affair
- * (codegen/cpu/ninc_sparse.h): where zeros lie, and whether there are enough, is seen as the kernel
- * runs. Results are the same bits but for the weight gradients marked `sparse=dy`, whose sums over a
- * strip are made apart, and for the sign of a zero. */
+ * Requires stage kernels and the CPU. Behind ReLU about half of a map is zero, behind the mask of
+ * ReLU about half of a gradient, and behind a max pool's gradient most of it: of each window one
+ * position. A 1x1 convolution that reads such a map strip by strip, or such a gradient as its data
+ * gradient does, is marked `sparse=x`; its weight gradient, a product of both, is marked with the
+ * operand that has more zeros. In bf16, whose dense products take half the time, only the zeros of
+ * max pools pay. What the mark does is the device library's affair (codegen/cpu/ninc_sparse.h):
+ * where zeros lie, and whether there are enough, is seen as the kernel runs. Results are the same
+ * bits but for the weight gradients marked `sparse=dy`, whose sums over a strip are made apart, for
+ * the sign of a zero, and for 0 x infinity, which is left out; in bf16 sums are made in another
+ * order. */
 #include "passes.h"
 
 /* Fewer channels than this on either side make lists, or rows of vectors, too short to pay. */
 enum { LEAST_CHANNELS = 64 };
 
+/* A map that one position of each window of a max pool has reached. */
+static bool is_nearly_zero(const Node *n)
+{
+    return n->op == OP_MAXPOOL_GRAD;
+}
+
+/* That pays between f32 maps. */
 static bool is_half_zero(const Node *n)
 {
-    return n->op == OP_RELU || n->op == OP_RELU_GRAD;
+    return n->tensor.dtype == DT_F32 && (n->op == OP_RELU || n->op == OP_RELU_GRAD);
 }
 
 static bool is_wide(const Node *n)
@@ -26,19 +35,17 @@ static bool is_wide(const Node *n)
 static Sparse sparse_operand(const Node *n)
 {
     if ((n->op != OP_CONV2D && n->op != OP_CONV2D_WGRAD) || !kernel_is_rows(n->kernel) ||
-        !window_is_pointwise(&n->attr.window) || n->in[0]->tensor.dtype != DT_F32)
+        !window_is_pointwise(&n->attr.window))
         return SPARSE_NONE;
     const Node *x = n->in[0], *y = n->op == OP_CONV2D ? n : n->in[1];
-    if (!is_wide(x) || !is_wide(y))
+    if (!is_wide(x) || !is_wide(y) || (n->op == OP_CONV2D_WGRAD && !value_is_in_parts(n)))
         return SPARSE_NONE;
     if (n->op == OP_CONV2D)
-        return is_half_zero(x) || x->op == OP_MAXPOOL_GRAD ? SPARSE_X : SPARSE_NONE;
-    if (!value_is_in_parts(n))
-        return SPARSE_NONE;
-    return y->op == OP_MAXPOOL_GRAD ? SPARSE_DY
-           : is_half_zero(x)        ? SPARSE_X
-           : is_half_zero(y)        ? SPARSE_DY
-                                    : SPARSE_NONE;
+        return is_nearly_zero(x) || is_half_zero(x) ? SPARSE_X : SPARSE_NONE;
+    return is_nearly_zero(y)  ? SPARSE_DY
+           : is_half_zero(x) ? SPARSE_X
+           : is_half_zero(y) ? SPARSE_DY
+                             : SPARSE_NONE;
 }
 
 /* Marks the ops of all CPU graphs at stage kernels, from level 2 on. */

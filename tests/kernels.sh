@@ -160,8 +160,10 @@ same_loss_with_zeros() {
 check "zeros behind ReLU and max pools are left out" leaves_zeros_out "$work/sparse.yaml" 14 1
 check "and not without pass sparse" leaves_zeros_out "$work/sparse.yaml" 0 0 --disable-pass=sparse
 check "nor at -O1" leaves_zeros_out "$work/sparse.yaml" 0 0 -O1
-check "nor between bf16 maps" leaves_zeros_out "$work/sparse.yaml" 0 0 --precision=bf16
+check "between bf16 maps those of max pools alone" \
+    leaves_zeros_out "$work/sparse.yaml" 1 1 --precision=bf16
 check "kernels of a sparse network -O2" verified_everywhere "$work/sparse.yaml" 2
+check "kernels of a sparse network bf16 -O2" bf16_everywhere "$work/sparse.yaml" 2
 check "kernels of a sparse network, a whole step" whole_chunk "$work/sparse.yaml" 2
 check "kernels of a sparse network, a whole step without pass sparse" \
     whole_chunk "$work/sparse.yaml" 2 --disable-pass=sparse

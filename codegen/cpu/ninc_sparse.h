@@ -4,7 +4,8 @@
  * multiplied by a row of vectors of the other operand. What is added, and in which order, stays as
  * in the dense product, but for terms of 0. After SparseTrain (arXiv 1911.10175), with lists
  * instead of bits that are tested. Lists take a vector compress instruction, so only AVX-512 has
- * this; and a strip with few zeros is multiplied densely. */
+ * this; and a strip with few zeros is multiplied densely. With NINC_BF16, whose dense products take
+ * half the time, only lists of few entries pay; what is listed and multiplied are floats. */
 
 enum { SPARSE_VECTORS = 12 }; /* of results that a tile has at most */
 
@@ -19,7 +20,7 @@ typedef struct SparseTile {
     const float *dense;     /* [at][VECTORS][LANES] */
     const float *from;      /* what is added to: the results so far, or biases */
     float *to;
-    const Element *mask;
+    const float *mask;
     ptrdiff_t from_row, from_block, to_row, to_block, mask_block;
     int epilogue;
 } SparseTile;
@@ -32,7 +33,16 @@ typedef struct SparseRun {
     int large, larges, small, smalls;
 } SparseRun;
 
-#if defined(__AVX512F__) && !defined(NINC_BF16)
+#ifdef __AVX512F__
+INLINE Vector sparse_epilogue(int epilogue, Vector v, const float *mask)
+{
+    if (epilogue & EPILOGUE_RELU)
+        v = positive(v);
+    if (epilogue & EPILOGUE_MASK)
+        v = keep_where((Mask)(load(mask) > (Vector){0}), v);
+    return v;
+}
+
 /* VECTORS vectors of results: INNER that lie side by side, then the next INNER a block further. */
 INLINE void sparse_tile(const SparseTile *t, const int VECTORS, const int INNER)
 {
@@ -49,9 +59,9 @@ INLINE void sparse_tile(const SparseTile *t, const int VECTORS, const int INNER)
                 acc[j] += s * load(dense + j * LANES);
         }
         UNROLL for (int j = 0; j < VECTORS; j++) {
-            const Element *mask = t->mask + r * t->to_row + j * t->mask_block;
+            const float *mask = t->mask + r * t->to_row + j * t->mask_block;
             store(to + j / INNER * t->to_block + j % INNER * LANES,
-                  conv_epilogue(t->epilogue, acc[j], mask));
+                  sparse_epilogue(t->epilogue, acc[j], mask));
         }
     }
 }
@@ -64,9 +74,11 @@ INLINE void sparse_tile(const SparseTile *t, const int VECTORS, const int INNER)
 /* What sums start from. */
 _Alignas(64) static const float sparse_zero[SPARSE_VECTORS * LANES];
 
-/* Of `dense`, what stays in a level-1 cache; how many vectors of an operand whose rows are met by
- * few entries each, which may lie in a level-2 cache; how many rows have lists at one time. */
-enum { SPARSE_NEAR = 576, SPARSE_FAR = 1536, SPARSE_ROWS = 256 };
+/* Vectors of `dense`: as many as stay in a level-1 cache; of an operand whose rows are met by few
+ * entries each, which may lie in a level-2 cache; and the most. */
+enum { SPARSE_NEAR = 576, SPARSE_FAR = 1536, SPARSE_MOST = 4096 };
+/* How many rows have lists at one time, and how many entries at most all lists. */
+enum { SPARSE_ROWS = 256, SPARSE_ENTRIES = 64 * 1024 };
 
 /* Of how many entries at most a list is made, so that `dense` has about `room` vectors. */
 INLINE int sparse_terms(int room, int vectors)
@@ -85,8 +97,14 @@ INLINE int append_entries(Vector v, int first, float *value, int32_t *at, int co
     return count + __builtin_popcount(some);
 }
 
-/* Whether at most three quarters of some rows are not zero: fewer zeros do not pay for lists. Looks
- * at every fourth pixel. */
+/* The part of the entries, in quarters, that may be other than zero: fewer zeros do not pay. */
+#ifdef NINC_BF16
+enum { SPARSE_QUARTERS = 1 };
+#else
+enum { SPARSE_QUARTERS = 3 };
+#endif
+
+/* Whether some rows have zeros enough. Looks at every fourth pixel. */
 SHARED bool has_zeros(Map x, int blocks, int width, int row0, int row1)
 {
     int64_t seen = 0, some = 0;
@@ -100,7 +118,7 @@ SHARED bool has_zeros(Map x, int blocks, int width, int row0, int row1)
                 seen += LANES;
             }
         }
-    return 4 * some <= 3 * seen;
+    return 4 * some <= SPARSE_QUARTERS * seen;
 }
 
 /* Transposes 16 vectors of 16. */
@@ -137,6 +155,15 @@ typedef struct SparsePiece {
     int row, rows, column, columns;
 } SparsePiece;
 
+typedef struct SparseConv {
+    const Conv *conv;
+    const SparseRun *run;
+    Map x, mask, y;
+    const Element *filter;
+    const float *bias;
+    int epilogue;
+} SparseConv;
+
 /* The lists of a piece's pixels, one behind the other, over the channels of blocks block0 to
  * block1 - 1: each ends where the next one begins. */
 INLINE void list_channels(Map x, const SparsePiece *p, int block0, int block1, float *value,
@@ -154,55 +181,128 @@ INLINE void list_channels(Map x, const SparsePiece *p, int block0, int block1, f
         }
 }
 
-/* The weights of those blocks and of `vectors` blocks of outputs, vector by vector. */
-INLINE void gather_weights(const Conv *c, const Element *filter, int block0, int block1, int vector,
-                           int vectors, float *to)
+/* The weights of TOGETHER inputs and one vector of outputs, each `pitch` floats from the other. */
+INLINE void store_weights(const Element *from, ptrdiff_t pitch, float *to)
 {
-    const ptrdiff_t line = (ptrdiff_t)LANES * c->vectors * LANES;
-    for (int b = block0; b < block1; b++)
-        for (int k = 0; k < LANES; k++)
-            for (int v = vector; v < vector + vectors; v++, to += LANES)
-                store(to, load_map(filter + (v / c->vectors * c->in_blocks + b) * line +
-                                   (k * c->vectors + v % c->vectors) * LANES));
+    const Factors w = load_weights(from);
+#ifdef NINC_BF16
+    store(to, (Vector)(w << 16));
+    store(to + pitch, (Vector)(w & 0xFFFF0000));
+#else
+    (void)pitch;
+    store(to, w);
+#endif
 }
 
-SHARED void sparse_conv_piece(const Conv *c, const SparseRun *s, Map x, const Element *filter,
-                              const float *bias, Map mask, Map y, int epilogue,
-                              const SparsePiece *p)
+/* The weights of blocks block0 to block1 - 1 and of `vectors` vectors of outputs, by input. */
+INLINE void gather_weights(const SparseConv *s, int block0, int block1, int vector, int vectors,
+                           float *to)
 {
-    const int fit = sparse_terms(SPARSE_NEAR, s->large) / LANES;
-    const int turns = (c->in_blocks + fit - 1) / fit, blocks = (c->in_blocks + turns - 1) / turns;
-    const int pixels = p->rows * p->columns;
-    const int entries = (pixels * blocks + 1) * LANES;
-    _Alignas(64) float value[entries], dense[blocks * LANES * s->large * LANES];
+    const int group = s->conv->vectors;
+    const ptrdiff_t line = (ptrdiff_t)LANES * group * LANES, pitch = (ptrdiff_t)vectors * LANES;
+    for (int b = block0; b < block1; b++)
+        for (int k = 0; k < LANES; k += TOGETHER, to += TOGETHER * pitch)
+            for (int v = 0; v < vectors; v++) {
+                const int g = (vector + v) / group, j = (vector + v) % group;
+                const Element *from = s->filter + (g * s->conv->in_blocks + b) * line;
+                store_weights(from + (k * group + j * TOGETHER) * LANES, pitch, to + v * LANES);
+            }
+}
+
+INLINE void start_from_bias(const SparseConv *s, int vector, SparseTile *t)
+{
+    t->from = s->bias ? s->bias + vector * LANES : sparse_zero;
+    t->from_row = 0;
+    t->from_block = s->bias ? LANES : 0;
+}
+
+/* The part of the input blocks that is multiplied at one time. */
+typedef struct SparseTurn {
+    int block0, block1;
+    bool first, last;
+} SparseTurn;
+
+/* `vectors` vectors of results, from `vector` on, of a row of a piece, whose lists t has. */
+#ifdef NINC_BF16
+/* The sums are floats, so that all inputs are multiplied in one turn. */
+INLINE void sparse_row(const SparseConv *s, const SparseTurn *turn, SparseTile t, int row,
+                       int column, int vector, int vectors, SparseTileFn *tile)
+{
+    _Alignas(64) float sum[t.rows * vectors * LANES];
+    (void)turn;
+    start_from_bias(s, vector, &t);
+    t.from_block = LANES;
+    t.to = sum;
+    t.to_row = (ptrdiff_t)vectors * LANES;
+    t.mask = sum;
+    tile(&t);
+    for (int i = 0; i < t.rows; i++)
+        for (int v = 0; v < vectors; v++) {
+            const ptrdiff_t at = (ptrdiff_t)(column + i) * LANES;
+            const Element *mask = s->epilogue & EPILOGUE_MASK
+                                      ? map_row(s->mask, row) + (vector + v) * s->mask.block + at
+                                      : NULL;
+            store_map(map_row(s->y, row) + (vector + v) * s->y.block + at,
+                      conv_epilogue(s->epilogue, load(sum + (i * vectors + v) * LANES), mask));
+        }
+}
+#else
+/* The sums so far lie in the result. */
+INLINE void sparse_row(const SparseConv *s, const SparseTurn *turn, SparseTile t, int row,
+                       int column, int vector, int vectors, SparseTileFn *tile)
+{
+    const ptrdiff_t at = (ptrdiff_t)column * LANES;
+    (void)vectors;
+    t.to = map_row(s->y, row) + vector * s->y.block + at;
+    t.to_row = LANES;
+    t.to_block = s->y.block;
+    t.from = t.to;
+    t.from_row = LANES;
+    t.from_block = s->y.block;
+    if (turn->first)
+        start_from_bias(s, vector, &t);
+    t.epilogue = turn->last ? s->epilogue : 0;
+    t.mask = t.epilogue & EPILOGUE_MASK ? map_row(s->mask, row) + vector * s->mask.block + at
+                                        : t.to;
+    t.mask_block = s->mask.block;
+    tile(&t);
+}
+#endif
+
+/* How many input blocks are multiplied in one turn. */
+INLINE int blocks_a_turn(const SparseConv *s)
+{
+    const int blocks = s->conv->in_blocks;
+#ifdef NINC_BF16
+    return blocks;
+#else
+    const int fit = sparse_terms(SPARSE_NEAR, s->run->large) / LANES;
+    const int turns = (blocks + fit - 1) / fit;
+    return (blocks + turns - 1) / turns;
+#endif
+}
+
+SHARED void sparse_conv_piece(const SparseConv *s, const SparsePiece *p)
+{
+    const SparseRun *run = s->run;
+    const int inputs = s->conv->in_blocks, blocks = blocks_a_turn(s);
+    const int pixels = p->rows * p->columns, entries = (pixels * blocks + 1) * LANES;
+    _Alignas(64) float value[entries], dense[blocks * LANES * run->large * LANES];
     _Alignas(64) int32_t at[entries];
     int begin[pixels + 1];
-    for (int b = 0; b < c->in_blocks; b += blocks) {
-        const int end = smaller(b + blocks, c->in_blocks);
-        list_channels(x, p, b, end, value, at, begin);
-        for (int i = 0, v = 0; i < s->larges + s->smalls; i++) {
-            const int vectors = i < s->larges ? s->large : s->small;
-            gather_weights(c, filter, b, end, v, vectors, dense);
+    for (int b = 0; b < inputs; b += blocks) {
+        const int end = smaller(b + blocks, inputs);
+        const SparseTurn turn = {b, end, b == 0, end == inputs};
+        list_channels(s->x, p, b, end, value, at, begin);
+        for (int i = 0, v = 0; i < run->larges + run->smalls; i++) {
+            const int vectors = i < run->larges ? run->large : run->small;
+            gather_weights(s, b, end, v, vectors, dense);
             for (int row = 0; row < p->rows; row++) {
-                const ptrdiff_t column = (ptrdiff_t)p->column * LANES;
                 const int *first = begin + row * p->columns;
-                float *to = map_row(y, p->row + row) + v * y.block + column;
-                SparseTile t = {.value = value, .at = at, .begin = first, .end = first + 1,
-                                .rows = p->columns,
-                                .dense = dense, .from = to, .to = to, .from_row = LANES,
-                                .from_block = y.block, .to_row = LANES, .to_block = y.block,
-                                .mask_block = mask.block};
-                if (b == 0) {
-                    t.from = bias ? bias + v * LANES : sparse_zero;
-                    t.from_row = 0;
-                    t.from_block = bias ? LANES : 0;
-                }
-                if (end == c->in_blocks)
-                    t.epilogue = epilogue;
-                t.mask = t.epilogue & EPILOGUE_MASK
-                             ? map_row(mask, p->row + row) + v * mask.block + column
-                             : to;
-                (i < s->larges ? s->large_tile : s->small_tile)(&t);
+                const SparseTile t = {.value = value, .at = at, .begin = first, .end = first + 1,
+                                      .rows = p->columns, .dense = dense};
+                sparse_row(s, &turn, t, p->row + row, p->column, v, vectors,
+                           i < run->larges ? run->large_tile : run->small_tile);
             }
             v += vectors;
         }
@@ -210,20 +310,22 @@ SHARED void sparse_conv_piece(const Conv *c, const SparseRun *s, Map x, const El
 }
 
 /* conv_rows of a 1x1 convolution, without the zeros of x. */
-SHARED void sparse_conv_rows(const Conv *c, const SparseRun *s, Map x, const Element *filter,
+SHARED void sparse_conv_rows(const Conv *c, const SparseRun *run, Map x, const Element *filter,
                              const float *bias, Map mask, Map y, int epilogue, int row0, int row1)
 {
-    const int width = row_width(&c->tiles), columns = smaller(width, SPARSE_ROWS);
-    if (!has_zeros(x, c->in_blocks, width, row0, row1)) {
+    const SparseConv s = {c, run, x, mask, y, filter, bias, epilogue};
+    const int terms = blocks_a_turn(&s) * LANES, width = row_width(&c->tiles);
+    const int pixels = smaller(SPARSE_ROWS, SPARSE_ENTRIES / terms);
+    const int columns = smaller(width, pixels), rows = pixels / larger(columns, 1);
+    if (terms * run->large > SPARSE_MOST || !has_zeros(x, c->in_blocks, width, row0, row1)) {
         conv_rows(c, x, filter, bias, mask, y, epilogue, row0, row1);
         return;
     }
-    const int rows = SPARSE_ROWS / columns;
     for (int row = row0; row < row1; row += rows)
         for (int col = 0; col < width; col += columns) {
             const SparsePiece p = {row, smaller(rows, row1 - row), col,
                                    smaller(columns, width - col)};
-            sparse_conv_piece(c, s, x, filter, bias, mask, y, epilogue, &p);
+            sparse_conv_piece(&s, &p);
         }
 }
 

@@ -64,8 +64,8 @@ static void table_conv(CpuEmitter *e, const Node *n)
                 (int)ceil_div(filters, filter->out_block), vectors, k->stride_h,
                 k->padding_h, step, k->padding_w * x.lanes,
                 row_tiles(e, n->tensor.shape.dim[2], &n->tile, step, 1));
-    if (n->sparse != SPARSE_NONE)
-        table_sparse(e, n, map_shape(n).blocks, 1, SPARSE_VECTORS);
+    if (n->sparse != SPARSE_NONE) /* sums of bf16 results are floats side by side */
+        table_sparse(e, n, map_shape(n).blocks, graph_has_bf16(e->graph) ? 0 : 1, SPARSE_VECTORS);
 }
 
 static void table_transpose(CpuEmitter *e, const Node *n)
