@@ -4,12 +4,11 @@
  * ReLU about half of a gradient, and behind a max pool's gradient most of it: of each window one
  * position. A 1x1 convolution that reads such a map strip by strip, or such a gradient as its data
  * gradient does, is marked `sparse=x`; its weight gradient, a product of both, is marked with the
- * operand that has more zeros. In bf16, whose dense products take half the time, only the zeros of
- * max pools pay. What the mark does is the device library's affair (codegen/cpu/ninc_sparse.h):
+ * operand that has more zeros. In bf16, whose dense products are of pairs, only the zeros of max
+ * pools pay. What the mark does is the device library's affair (codegen/cpu/ninc_sparse.h):
  * where zeros lie, and whether there are enough, is seen as the kernel runs. Results are the same
  * bits but for the weight gradients marked `sparse=dy`, whose sums over a strip are made apart, for
- * the sign of a zero, and for 0 x infinity, which is left out; in bf16 sums are made in another
- * order. */
+ * the sign of a zero, and for 0 x infinity, which is left out. */
 #include "passes.h"
 
 /* Fewer channels than this on either side make lists, or rows of vectors, too short to pay. */
@@ -21,7 +20,7 @@ static bool is_nearly_zero(const Node *n)
     return n->op == OP_MAXPOOL_GRAD;
 }
 
-/* That pays between f32 maps. */
+/* Of a pair of bf16 three quarters are other than zero then: too many. */
 static bool is_half_zero(const Node *n)
 {
     return n->tensor.dtype == DT_F32 && (n->op == OP_RELU || n->op == OP_RELU_GRAD);

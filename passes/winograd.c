@@ -79,7 +79,8 @@ static bool fits(const Shapes *s)
     double frequencies = (double)winograd_size(&s->winograd) * winograd_size(&s->winograd);
     int channels = s->inputs > s->outputs ? s->inputs : s->outputs, copies = s->kept ? 1 : 3;
     return frequencies * winograd_tiles(&s->winograd) * channels * s->batch <= INT32_MAX &&
-           frequencies * s->inputs * s->outputs * sizeof(float) * copies <= s->machine->filter_bytes;
+           frequencies * s->inputs * s->outputs * sizeof(float) * copies <=
+               s->machine->filter_bytes;
 }
 
 /* The tile that takes the least time, in s->winograd.tile; false where the direct convolution is as

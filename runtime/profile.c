@@ -1,7 +1,7 @@
 /* The time of each kernel and of a whole step on a device, beside what the kernel computes and
- * moves and what the device can. Images are random; all other values are what the steps before left,
- * since the time of kernels that leave zeros out depends on them. Those are taken to compute with
- * the zeros, so that they may exceed what the device can. */
+ * moves and what the device can. Images are random; all other values are what the steps before
+ * left, since the time of kernels that leave zeros out depends on them. Those are taken to compute
+ * with the zeros, so that they may exceed what the device can. */
 #include "../ir/ir.h"
 #include "runtime.h"
 

@@ -42,10 +42,10 @@ channels() {
 
 # drawn_network N [PRECISION]: a network of four to six convolutions on a small ragged map. A
 # convolution has 1 to 200 channels, a kernel of 1 to 11, stride 1 to 4; wide kernels have few
-# channels, so that a simulated step takes seconds. bf16, tf32: those within a block have 8 at least.
-# What lies between two of them is rounded to 8 or 11 bits; where it is a sum or a product of a few
-# values that cancel, that alone moves the result by more than the bound for kernels, which is right
-# for averages over many.
+# channels, so that a simulated step takes seconds. bf16, tf32: those within a block have 8 at
+# least. What lies between two of them is rounded to 8 or 11 bits; where it is a sum or a product of
+# a few values that cancel, that alone moves the result by more than the bound for kernels, which is
+# right for averages over many.
 drawn_network() {
     seed "$1"
     local least=1
@@ -155,8 +155,8 @@ train: {batch_size: 5, epochs: 1}
 END
 }
 
-# 1x1 convolutions behind ReLU and before a max pool, whose zeros are left out: rows longer than what
-# has lists at one time, halos beside them, channels that are no multiples of a vector, of a tile.
+# 1x1 convolutions behind ReLU and before a max pool, whose zeros are left out: rows longer than
+# what has lists at one time, halos beside them, channels that are no multiples of a vector, of a tile.
 sparse_network() {
     cat <<'END'
 model: sparse

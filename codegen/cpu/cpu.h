@@ -6,7 +6,13 @@
 #include "../emit.h"
 
 /* Register tiles that the module's kernels use, each emitted once. */
-typedef enum TileKind { TILE_CONV, TILE_WGRAD, TILE_WGRAD_PAIRS, TILE_WINOGRAD, TILE_SPARSE } TileKind;
+typedef enum TileKind {
+    TILE_CONV,
+    TILE_WGRAD,
+    TILE_WGRAD_PAIRS,
+    TILE_WINOGRAD,
+    TILE_SPARSE
+} TileKind;
 
 typedef struct TileUse {
     TileKind kind;

@@ -4,8 +4,8 @@
  * multiplied by a row of vectors of the other operand. What is added, and in which order, stays as
  * in the dense product, but for terms of 0. After SparseTrain (arXiv 1911.10175), with lists
  * instead of bits that are tested. Lists take a vector compress instruction, so only AVX-512 has
- * this; and a strip with few zeros is multiplied densely. With NINC_BF16, whose dense products take
- * half the time, only lists of few entries pay; what is listed and multiplied are floats. */
+ * this; and a strip with few zeros is multiplied densely. An entry is a Word: with NINC_BF16 two
+ * neighbouring channels, or two pixels, one of which is not zero. */
 
 enum { SPARSE_VECTORS = 12 }; /* of results that a tile has at most */
 
@@ -13,11 +13,11 @@ enum { SPARSE_VECTORS = 12 }; /* of results that a tile has at most */
 
 /* Rows of results: each the sum, over the entries of its list, of value x dense vectors. */
 typedef struct SparseTile {
-    const float *value;     /* of the entries */
-    const int32_t *at;      /* where their vectors begin in `dense`, in floats / VECTORS */
+    const Word *value;      /* of the entries */
+    const int32_t *at;      /* where their vectors begin in `dense`, in words / VECTORS */
     const int *begin, *end; /* the entries of each row */
     int rows;
-    const float *dense;     /* [at][VECTORS][LANES] */
+    const Word *dense;      /* [at][VECTORS][LANES] */
     const float *from;      /* what is added to: the results so far, or biases */
     float *to;
     const float *mask;
@@ -27,7 +27,7 @@ typedef struct SparseTile {
 
 typedef void SparseTileFn(const SparseTile *t);
 
-/* The tiles of `larges` x `large` vectors, then `smalls` of fewer; none where products are dense. */
+/* A row of results: `larges` tiles of `large` vectors, then `smalls` of `small`. */
 typedef struct SparseRun {
     SparseTileFn *large_tile, *small_tile;
     int large, larges, small, smalls;
@@ -53,10 +53,11 @@ INLINE void sparse_tile(const SparseTile *t, const int VECTORS, const int INNER)
         UNROLL for (int j = 0; j < VECTORS; j++)
             acc[j] = load(from + j / INNER * t->from_block + j % INNER * LANES);
         for (ptrdiff_t i = t->begin[r]; i < t->end[r]; i++) {
-            const Vector s = splat(t->value[i]);
-            const float *dense = t->dense + (ptrdiff_t)t->at[i] * VECTORS;
+            const Factors s = splat_inputs((const Element *)(t->value + i));
+            const Word *dense = t->dense + (ptrdiff_t)t->at[i] * VECTORS;
             UNROLL for (int j = 0; j < VECTORS; j++)
-                acc[j] += s * load(dense + j * LANES);
+                acc[j] =
+                    multiply_add(acc[j], s, load_weights((const Element *)(dense + j * LANES)));
         }
         UNROLL for (int j = 0; j < VECTORS; j++) {
             const float *mask = t->mask + r * t->to_row + j * t->mask_block;
@@ -86,23 +87,19 @@ INLINE int sparse_terms(int room, int vectors)
     return larger(smaller(room / vectors, SPARSE_ROWS) / LANES, 1) * LANES;
 }
 
-/* Appends the entries of v that are not zero; whole vectors are stored. Returns the new count. */
-INLINE int append_entries(Vector v, int first, float *value, int32_t *at, int count)
+/* Appends the words that are not zero; whole vectors are stored. Returns the new count. */
+INLINE int append_entries(Words v, int first, Word *value, int32_t *at, int count)
 {
     const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     const __m512i place = _mm512_slli_epi32(_mm512_add_epi32(lane, _mm512_set1_epi32(first)), 4);
-    const __mmask16 some = _mm512_cmp_ps_mask((__m512)v, _mm512_setzero_ps(), _CMP_NEQ_UQ);
-    _mm512_storeu_ps(value + count, _mm512_maskz_compress_ps(some, (__m512)v));
+    const __mmask16 some = _mm512_test_epi32_mask((__m512i)v, (__m512i)v);
+    _mm512_storeu_si512(value + count, _mm512_maskz_compress_epi32(some, (__m512i)v));
     _mm512_storeu_si512(at + count, _mm512_maskz_compress_epi32(some, place));
     return count + __builtin_popcount(some);
 }
 
-/* The part of the entries, in quarters, that may be other than zero: fewer zeros do not pay. */
-#ifdef NINC_BF16
-enum { SPARSE_QUARTERS = 1 };
-#else
-enum { SPARSE_QUARTERS = 3 };
-#endif
+/* The part of a map, in quarters, that may be other than zero: fewer zeros do not pay. */
+enum { SPARSE_QUARTERS = TOGETHER > 1 ? 1 : 3 };
 
 /* Whether some rows have zeros enough. Looks at every fourth pixel. */
 SHARED bool has_zeros(Map x, int blocks, int width, int row0, int row1)
@@ -164,9 +161,24 @@ typedef struct SparseConv {
     int epilogue;
 } SparseConv;
 
+/* A vector of words of a pixel: of one block's channels, or in bf16 of two blocks', of which the
+ * second may not be there. */
+INLINE Words channel_words(const Element *block, ptrdiff_t next)
+{
+#ifdef NINC_BF16
+    const __m256i low = _mm256_loadu_si256((const __m256i *)block);
+    const __m256i high =
+        next ? _mm256_loadu_si256((const __m256i *)(block + next)) : _mm256_setzero_si256();
+    return (Words)_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+#else
+    (void)next;
+    return *(const Words *)block;
+#endif
+}
+
 /* The lists of a piece's pixels, one behind the other, over the channels of blocks block0 to
  * block1 - 1: each ends where the next one begins. */
-INLINE void list_channels(Map x, const SparsePiece *p, int block0, int block1, float *value,
+INLINE void list_channels(Map x, const SparsePiece *p, int block0, int block1, Word *value,
                           int32_t *at, int *begin)
 {
     int n = 0;
@@ -174,38 +186,28 @@ INLINE void list_channels(Map x, const SparsePiece *p, int block0, int block1, f
     for (int row = 0; row < p->rows; row++)
         for (int col = 0; col < p->columns; col++) {
             const Element *from = map_row(x, p->row + row) + (p->column + col) * LANES;
-            for (int b = block0; b < block1; b++)
-                n = append_entries(load_map(from + b * x.block), (b - block0) * LANES, value, at,
-                                   n);
+            for (int b = block0; b < block1; b += TOGETHER) {
+                const ptrdiff_t next = b + 1 < block1 ? x.block : 0;
+                n = append_entries(channel_words(from + b * x.block, next),
+                                   (b - block0) * LANES / TOGETHER, value, at, n);
+            }
             *begin++ = n;
         }
 }
 
-/* The weights of TOGETHER inputs and one vector of outputs, each `pitch` floats from the other. */
-INLINE void store_weights(const Element *from, ptrdiff_t pitch, float *to)
-{
-    const Factors w = load_weights(from);
-#ifdef NINC_BF16
-    store(to, (Vector)(w << 16));
-    store(to + pitch, (Vector)(w & 0xFFFF0000));
-#else
-    (void)pitch;
-    store(to, w);
-#endif
-}
-
-/* The weights of blocks block0 to block1 - 1 and of `vectors` vectors of outputs, by input. */
+/* The weights of blocks block0 to block1 - 1 and of `vectors` vectors of outputs, by input, or by
+ * pair of inputs. */
 INLINE void gather_weights(const SparseConv *s, int block0, int block1, int vector, int vectors,
-                           float *to)
+                           Word *to)
 {
     const int group = s->conv->vectors;
-    const ptrdiff_t line = (ptrdiff_t)LANES * group * LANES, pitch = (ptrdiff_t)vectors * LANES;
+    const ptrdiff_t line = (ptrdiff_t)LANES * group * LANES;
     for (int b = block0; b < block1; b++)
-        for (int k = 0; k < LANES; k += TOGETHER, to += TOGETHER * pitch)
-            for (int v = 0; v < vectors; v++) {
-                const int g = (vector + v) / group, j = (vector + v) % group;
-                const Element *from = s->filter + (g * s->conv->in_blocks + b) * line;
-                store_weights(from + (k * group + j * TOGETHER) * LANES, pitch, to + v * LANES);
+        for (int k = 0; k < LANES; k += TOGETHER)
+            for (int v = vector; v < vector + vectors; v++, to += LANES) {
+                const Element *from = s->filter + (v / group * s->conv->in_blocks + b) * line;
+                *(Factors *)to =
+                    load_weights(from + (k * group + v % group * TOGETHER) * LANES);
             }
 }
 
@@ -286,8 +288,10 @@ SHARED void sparse_conv_piece(const SparseConv *s, const SparsePiece *p)
 {
     const SparseRun *run = s->run;
     const int inputs = s->conv->in_blocks, blocks = blocks_a_turn(s);
-    const int pixels = p->rows * p->columns, entries = (pixels * blocks + 1) * LANES;
-    _Alignas(64) float value[entries], dense[blocks * LANES * run->large * LANES];
+    const int pixels = p->rows * p->columns;
+    const int vectors_a_pixel = (blocks + TOGETHER - 1) / TOGETHER;
+    const int entries = (pixels * vectors_a_pixel + 1) * LANES;
+    _Alignas(64) Word value[entries], dense[blocks * LANES * run->large * LANES / TOGETHER];
     _Alignas(64) int32_t at[entries];
     int begin[pixels + 1];
     for (int b = 0; b < inputs; b += blocks) {
@@ -314,7 +318,7 @@ SHARED void sparse_conv_rows(const Conv *c, const SparseRun *run, Map x, const E
                              const float *bias, Map mask, Map y, int epilogue, int row0, int row1)
 {
     const SparseConv s = {c, run, x, mask, y, filter, bias, epilogue};
-    const int terms = blocks_a_turn(&s) * LANES, width = row_width(&c->tiles);
+    const int terms = blocks_a_turn(&s) * LANES / TOGETHER, width = row_width(&c->tiles);
     const int pixels = smaller(SPARSE_ROWS, SPARSE_ENTRIES / terms);
     const int columns = smaller(width, pixels), rows = pixels / larger(columns, 1);
     if (terms * run->large > SPARSE_MOST || !has_zeros(x, c->in_blocks, width, row0, row1)) {
@@ -331,9 +335,10 @@ SHARED void sparse_conv_rows(const Conv *c, const SparseRun *run, Map x, const E
 
 /* ---- weight gradients ---- */
 
-/* Up to SPARSE_ROWS pixels of x and dy one after the other: where they lie, in elements. */
+/* Pixels of x and dy one after the other, of up to SPARSE_ROWS entries: where they lie, in
+ * elements. */
 typedef struct SparsePixels {
-    ptrdiff_t x[SPARSE_ROWS], dy[SPARSE_ROWS];
+    ptrdiff_t x[SPARSE_ROWS * TOGETHER], dy[SPARSE_ROWS * TOGETHER];
     int count;
 } SparsePixels;
 
@@ -352,28 +357,43 @@ INLINE void sparse_pixels(Map x, Map dy, int width, int row0, int first, int las
     }
 }
 
+/* A block's channels of pixel p, or in bf16 of pixels 2p and 2p + 1; 0 past the last one. */
+INLINE Words pixel_words(const Element *block, const ptrdiff_t *pixel, int pixels, int p)
+{
+    Words w = {0};
+#ifdef NINC_BF16
+    if (2 * p < pixels)
+        pack_block(block + pixel[2 * p], 2 * p + 1 < pixels ? block + pixel[2 * p + 1] : NULL,
+                   (Word *)&w);
+#else
+    if (p < pixels)
+        w = *(const Words *)(block + pixel[p]);
+#endif
+    return w;
+}
+
 /* The lists of a block's channels over pixels: of channel i from i * pitch on. */
 INLINE void list_pixels(const Element *block, const ptrdiff_t *pixel, int pixels, int pitch,
-                        float *value, int32_t *at, int *begin, int *end)
+                        Word *value, int32_t *at, int *begin, int *end)
 {
     UNROLL for (int i = 0; i < LANES; i++)
         begin[i] = end[i] = i * pitch;
-    for (int p = 0; p < pixels; p += LANES) {
+    for (int p = 0; p * TOGETHER < pixels; p += LANES) {
         Vector square[LANES];
         for (int i = 0; i < LANES; i++)
-            square[i] = p + i < pixels ? load_map(block + pixel[p + i]) : (Vector){0};
+            square[i] = (Vector)pixel_words(block, pixel, pixels, p + i);
         transpose_vectors(square);
         UNROLL for (int i = 0; i < LANES; i++)
-            end[i] = append_entries(square[i], p, value, at, end[i]);
+            end[i] = append_entries((Words)square[i], p, value, at, end[i]);
     }
 }
 
 INLINE void gather_pixels(Map m, const ptrdiff_t *pixel, int pixels, int vector, int vectors,
-                          float *to)
+                          Word *to)
 {
-    for (int p = 0; p < pixels; p++)
+    for (int p = 0; p * TOGETHER < pixels; p++)
         for (int v = vector; v < vector + vectors; v++, to += LANES)
-            store(to, load_map(m.data + pixel[p] + v * m.block));
+            *(Words *)to = pixel_words(m.data + v * m.block, pixel, pixels, p);
 }
 
 /* From an input channel of the gradient to the next one, from an input block, from a group. */
@@ -400,11 +420,11 @@ SHARED void sparse_x_wgrad_rows(const Wgrad *g, const SparseRun *s, Map x, Map d
         wgrad_rows(g, x, dy, dw, row0, row1);
         return;
     }
-    const int pixels = (row1 - row0) * g->width, fit = sparse_terms(SPARSE_NEAR, s->large);
-    const int pitch = fit + LANES;
+    const int pixels = (row1 - row0) * g->width, terms = sparse_terms(SPARSE_NEAR, s->large);
+    const int pitch = terms + LANES, fit = terms * TOGETHER;
     SparsePixels p;
     int begin[LANES], end[LANES];
-    _Alignas(64) float value[LANES * pitch], dense[fit * s->large * LANES];
+    _Alignas(64) Word value[LANES * pitch], dense[terms * s->large * LANES];
     _Alignas(64) int32_t at[LANES * pitch];
     for (int first = 0; first < pixels; first += fit) {
         sparse_pixels(x, dy, g->width, row0, first, smaller(first + fit, pixels), &p);
@@ -414,8 +434,8 @@ SHARED void sparse_x_wgrad_rows(const Wgrad *g, const SparseRun *s, Map x, Map d
             for (int b = 0; b < g->in_blocks; b++) {
                 list_pixels(x.data + b * x.block, p.x, p.count, pitch, value, at, begin, end);
                 float *to = dw + v / g->vectors * wgrad_group(g) + b * wgrad_block(g);
-                const SparseTile t = {.value = value, .at = at, .begin = begin, .end = end, .rows = LANES,
-                                       .dense = dense, .from = to, .to = to,
+                const SparseTile t = {.value = value, .at = at, .begin = begin, .end = end,
+                                      .rows = LANES, .dense = dense, .from = to, .to = to,
                                       .mask = to, .from_row = wgrad_channel(g),
                                       .from_block = wgrad_group(g), .to_row = wgrad_channel(g),
                                       .to_block = wgrad_group(g)};
@@ -452,19 +472,19 @@ SHARED void sparse_dy_wgrad_rows(const Wgrad *g, const SparseRun *s, Map x, Map 
         wgrad_rows(g, x, dy, dw, row0, row1);
         return;
     }
-    const int pixels = (row1 - row0) * g->width, fit = sparse_terms(SPARSE_FAR, s->large);
-    const int pitch = fit + LANES;
+    const int pixels = (row1 - row0) * g->width, terms = sparse_terms(SPARSE_FAR, s->large);
+    const int pitch = terms + LANES, fit = terms * TOGETHER;
     SparsePixels p;
     int begin[LANES], end[LANES];
-    _Alignas(64) float value[LANES * pitch], dense[fit * s->large * LANES];
+    _Alignas(64) Word value[LANES * pitch], dense[terms * s->large * LANES];
     _Alignas(64) float sum[LANES * s->large * LANES];
     _Alignas(64) int32_t at[LANES * pitch];
     for (int first = 0; first < pixels; first += fit) {
         sparse_pixels(x, dy, g->width, row0, first, smaller(first + fit, pixels), &p);
         for (int i = 0, b = 0; i < s->larges + s->smalls; i++) {
             const int vectors = i < s->larges ? s->large : s->small;
-            const SparseTile t = {.value = value, .at = at, .begin = begin, .end = end, .rows = LANES,
-                                   .dense = dense, .from = sparse_zero, .to = sum,
+            const SparseTile t = {.value = value, .at = at, .begin = begin, .end = end,
+                                  .rows = LANES, .dense = dense, .from = sparse_zero, .to = sum,
                                   .mask = sum, .to_row = vectors * LANES};
             gather_pixels(x, p.x, p.count, b, vectors, dense);
             for (int m = 0; m < outputs; m++) {
