@@ -199,8 +199,8 @@ check "bash: --emit=, whole" offers "--emit=c --emit=cuda" _ninc ninc --emit=c
 check "bash: --target" offers "cpu cuda all" _ninc ninc --target = ""
 check "bash: --precision" offers "fp32 tf32 bf16" _ninc ninc --precision ""
 check "bash: --device" offers "auto cpu cuda sim" _ninc_trainer trainer train --device ""
-check "bash: a list of passes" offers "fuse,shape fuse,schedule fuse,simplify" \
-    _ninc ninc --dump = fuse,s
+check "bash: a list of passes" offers \
+    "fuse,shape fuse,schedule fuse,simplify fuse,sparse" _ninc ninc --dump = fuse,s
 check "bash: models" offers "$(echo models/*.yaml)" _ninc ninc models/
 check "bash: directories" offers "models" _ninc ninc -o mod
 check "bash: files" offers "README.md" _ninc_trainer trainer train --init READ

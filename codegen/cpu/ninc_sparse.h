@@ -497,7 +497,9 @@ SHARED void sparse_dy_wgrad_rows(const Wgrad *g, const SparseRun *s, Map x, Map 
     }
 }
 #else
-#define SPARSE_TILE(NAME, VECTORS, INNER) enum { NAME };
+/* Named in tables, but never called. */
+#define SPARSE_TILE(NAME, VECTORS, INNER) \
+    SHARED void NAME(const SparseTile *t) { (void)t; }
 
 INLINE void sparse_conv_rows(const Conv *c, const SparseRun *s, Map x, const Element *filter,
                              const float *bias, Map mask, Map y, int epilogue, int row0, int row1)
