@@ -15,8 +15,8 @@ enum { ACCUMULATORS = 28, MAX_TILE_VECTORS = 4, AMX_ROWS = 16 };
  * FEW_IMAGES may take more. */
 enum { CHUNK_BYTES = 128 << 20, FEW_IMAGES_BYTES = 188 << 20, FEW_IMAGES = 8 };
 /* The pixels of a strip, few enough for its rows to stay in a level-2 cache, enough to reuse a
- * reading of the filter; how many strips a chunk has at least, where its maps have the rows, to keep
- * threads busy. */
+ * reading of the filter; how many strips a chunk has at least, where its maps have the rows, to
+ * keep threads busy. */
 enum { STRIP_PIXELS = 192, LEAST_STRIPS = 16 };
 
 /* A filter group that is larger leaves no room for inputs in a level-1 cache: every tile reads it

@@ -41,19 +41,22 @@ static Sparse sparse_operand(const Node *n)
         return SPARSE_NONE;
     if (n->op == OP_CONV2D)
         return is_nearly_zero(x) || is_half_zero(x) ? SPARSE_X : SPARSE_NONE;
-    return is_nearly_zero(y)  ? SPARSE_DY
+    return is_nearly_zero(y) ? SPARSE_DY
            : is_half_zero(x) ? SPARSE_X
            : is_half_zero(y) ? SPARSE_DY
                              : SPARSE_NONE;
 }
 
+static void mark(const Graph *g)
+{
+    for (int i = 0; i < g->node_count; i++)
+        g->node[i]->sparse = sparse_operand(g->node[i]);
+}
+
 /* Marks the ops of all CPU graphs at stage kernels, from level 2 on. */
 void pass_sparse(Module *m, int level)
 {
-    for (int i = 0; i < m->graph_count; i++) {
-        const Graph *g = m->graph[i];
-        for (int k = 0; k < g->node_count && level >= 2; k++)
-            if (g->target == TARGET_CPU && g->stage == STAGE_KERNELS)
-                g->node[k]->sparse = sparse_operand(g->node[k]);
-    }
+    for (int i = 0; i < m->graph_count; i++)
+        if (level >= 2 && m->graph[i]->target == TARGET_CPU && m->graph[i]->stage == STAGE_KERNELS)
+            mark(m->graph[i]);
 }

@@ -156,7 +156,7 @@ END
 }
 
 # 1x1 convolutions behind ReLU and before a max pool, whose zeros are left out: rows longer than
-# what has lists at one time, halos beside them, channels that are no multiples of a vector, of a tile.
+# what has lists at one time, halos beside them, channels that are no multiples of a vector.
 sparse_network() {
     cat <<'END'
 model: sparse

@@ -7,7 +7,7 @@
  * this; and a strip with few zeros is multiplied densely. An entry is a Word: with NINC_BF16 two
  * neighbouring channels, or two pixels, one of which is not zero. */
 
-enum { SPARSE_VECTORS = 12 }; /* of results that a tile has at most */
+enum { SPARSE_MAX_VECTORS = 64 }; /* of a tile, also one that IR text gives */
 
 /* ---- register tiles ---- */
 
@@ -20,7 +20,7 @@ typedef struct SparseTile {
     const Word *dense;      /* [at][VECTORS][LANES] */
     const float *from;      /* what is added to: the results so far, or biases */
     float *to;
-    const float *mask;
+    const Element *mask;    /* read with an epilogue only, which results that are maps have */
     ptrdiff_t from_row, from_block, to_row, to_block, mask_block;
     int epilogue;
 } SparseTile;
@@ -34,22 +34,13 @@ typedef struct SparseRun {
 } SparseRun;
 
 #ifdef __AVX512F__
-INLINE Vector sparse_epilogue(int epilogue, Vector v, const float *mask)
-{
-    if (epilogue & EPILOGUE_RELU)
-        v = positive(v);
-    if (epilogue & EPILOGUE_MASK)
-        v = keep_where((Mask)(load(mask) > (Vector){0}), v);
-    return v;
-}
-
 /* VECTORS vectors of results: INNER that lie side by side, then the next INNER a block further. */
 INLINE void sparse_tile(const SparseTile *t, const int VECTORS, const int INNER)
 {
     for (int r = 0; r < t->rows; r++) {
         const float *from = t->from + r * t->from_row;
         float *to = t->to + r * t->to_row;
-        Vector acc[SPARSE_VECTORS];
+        Vector acc[SPARSE_MAX_VECTORS];
         UNROLL for (int j = 0; j < VECTORS; j++)
             acc[j] = load(from + j / INNER * t->from_block + j % INNER * LANES);
         for (ptrdiff_t i = t->begin[r]; i < t->end[r]; i++) {
@@ -60,9 +51,10 @@ INLINE void sparse_tile(const SparseTile *t, const int VECTORS, const int INNER)
                     multiply_add(acc[j], s, load_weights((const Element *)(dense + j * LANES)));
         }
         UNROLL for (int j = 0; j < VECTORS; j++) {
-            const float *mask = t->mask + r * t->to_row + j * t->mask_block;
-            store(to + j / INNER * t->to_block + j % INNER * LANES,
-                  sparse_epilogue(t->epilogue, acc[j], mask));
+            if (t->epilogue)
+                acc[j] = conv_epilogue(t->epilogue, acc[j],
+                                       t->mask + r * t->to_row + j * t->mask_block);
+            store(to + j / INNER * t->to_block + j % INNER * LANES, acc[j]);
         }
     }
 }
@@ -73,7 +65,7 @@ INLINE void sparse_tile(const SparseTile *t, const int VECTORS, const int INNER)
 /* ---- lists ---- */
 
 /* What sums start from. */
-_Alignas(64) static const float sparse_zero[SPARSE_VECTORS * LANES];
+_Alignas(64) static const float sparse_zero[SPARSE_MAX_VECTORS * LANES];
 
 /* Vectors of `dense`: as many as stay in a level-1 cache; of an operand whose rows are met by few
  * entries each, which may lie in a level-2 cache; and the most. */
@@ -218,9 +210,8 @@ INLINE void start_from_bias(const SparseConv *s, int vector, SparseTile *t)
     t->from_block = s->bias ? LANES : 0;
 }
 
-/* The part of the input blocks that is multiplied at one time. */
+/* Whether the input blocks that are multiplied are the first ones, and the last. */
 typedef struct SparseTurn {
-    int block0, block1;
     bool first, last;
 } SparseTurn;
 
@@ -233,10 +224,8 @@ INLINE void sparse_row(const SparseConv *s, const SparseTurn *turn, SparseTile t
     _Alignas(64) float sum[t.rows * vectors * LANES];
     (void)turn;
     start_from_bias(s, vector, &t);
-    t.from_block = LANES;
     t.to = sum;
     t.to_row = (ptrdiff_t)vectors * LANES;
-    t.mask = sum;
     tile(&t);
     for (int i = 0; i < t.rows; i++)
         for (int v = 0; v < vectors; v++) {
@@ -296,7 +285,7 @@ SHARED void sparse_conv_piece(const SparseConv *s, const SparsePiece *p)
     int begin[pixels + 1];
     for (int b = 0; b < inputs; b += blocks) {
         const int end = smaller(b + blocks, inputs);
-        const SparseTurn turn = {b, end, b == 0, end == inputs};
+        const SparseTurn turn = {b == 0, end == inputs};
         list_channels(s->x, p, b, end, value, at, begin);
         for (int i = 0, v = 0; i < run->larges + run->smalls; i++) {
             const int vectors = i < run->larges ? run->large : run->small;
@@ -436,9 +425,8 @@ SHARED void sparse_x_wgrad_rows(const Wgrad *g, const SparseRun *s, Map x, Map d
                 float *to = dw + v / g->vectors * wgrad_group(g) + b * wgrad_block(g);
                 const SparseTile t = {.value = value, .at = at, .begin = begin, .end = end,
                                       .rows = LANES, .dense = dense, .from = to, .to = to,
-                                      .mask = to, .from_row = wgrad_channel(g),
-                                      .from_block = wgrad_group(g), .to_row = wgrad_channel(g),
-                                      .to_block = wgrad_group(g)};
+                                      .from_row = wgrad_channel(g), .from_block = wgrad_group(g),
+                                      .to_row = wgrad_channel(g), .to_block = wgrad_group(g)};
                 (i < s->larges ? s->large_tile : s->small_tile)(&t);
             }
             v += vectors;
@@ -485,7 +473,7 @@ SHARED void sparse_dy_wgrad_rows(const Wgrad *g, const SparseRun *s, Map x, Map 
             const int vectors = i < s->larges ? s->large : s->small;
             const SparseTile t = {.value = value, .at = at, .begin = begin, .end = end,
                                   .rows = LANES, .dense = dense, .from = sparse_zero, .to = sum,
-                                  .mask = sum, .to_row = vectors * LANES};
+                                  .to_row = vectors * LANES};
             gather_pixels(x, p.x, p.count, b, vectors, dense);
             for (int m = 0; m < outputs; m++) {
                 list_pixels(dy.data + m * dy.block, p.dy, p.count, pitch, value, at, begin, end);
