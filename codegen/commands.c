@@ -25,7 +25,7 @@ static const Variant variants[] = {
     {"neon", "", TARGET_CPU, false},
 #elif defined(__x86_64__)
     {"amx", AVX512_FLAGS " -mavx512bf16 -mamx-tile -mamx-bf16", TARGET_AMX, true},
-    {"avx512bf16", AVX512_FLAGS " -mavx512bf16", TARGET_CPU, true},
+    {"avx512bf16", AVX512_FLAGS " -mavx512bf16 -mavx512vnni", TARGET_CPU, true},
     {"avx512", AVX512_FLAGS, TARGET_CPU, false},
     {"avx2", "-mavx2 -mfma", TARGET_CPU, false},
     {"baseline", "", TARGET_CPU, false},

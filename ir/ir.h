@@ -192,8 +192,9 @@ typedef enum Sparse {
         SPARSE_COUNT
 } Sparse;
 
-/* How the products of a contraction are computed. bf16 shows in the operands' dtypes. */
-#define IR_MATHS(X) X(FP32, "fp32") X(TF32, "tf32")
+/* How the products of a contraction are computed. bf16 shows in the operands' dtypes. i16: those of
+ * Winograd's frequencies, in 16-bit fixed point where the instruction set can, else in fp32. */
+#define IR_MATHS(X) X(FP32, "fp32") X(TF32, "tf32") X(I16, "i16")
 
 typedef enum Math {
 #define X(id, text) MATH_##id,

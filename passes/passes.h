@@ -50,6 +50,8 @@ void pass_mask(Module *m);
 void pass_dgrad(Module *m);
 /* ---- winograd.c: CPU, level 2; stride-1 convolutions and their gradients in tiles ---- */
 void pass_winograd(Module *m, int level);
+/* ---- fixed.c: CPU, level 2; Winograd products between bf16 maps in fixed point ---- */
+void pass_fixed(Module *m, int level);
 /* ---- fold.c: CPU, level 2; the resize of the image into the convolution that reads it ---- */
 void pass_fold(Module *m, int level);
 /* ---- fuse.c: groups all nodes into kernels ---- */

@@ -29,6 +29,8 @@ static const PassInfo passes[] = {
      STAGE_TRAINING, true},
     {"winograd", "convolutions in tiles of fewer multiplications", STAGE_TRAINING, STAGE_TRAINING,
      true},
+    {"fixed", "Winograd products between bf16 maps in 16-bit fixed point", STAGE_TRAINING,
+     STAGE_TRAINING, true},
     {"fold", "the resize of the image into the convolution that reads it", STAGE_TRAINING,
      STAGE_TRAINING, true},
     {"fuse", "kernels: mlpconv blocks, pools, head, optimizer", STAGE_TRAINING, STAGE_TRAINING,
@@ -169,6 +171,8 @@ static void run_pass(const char *name, Module *m, const PipelineOptions *o)
         pass_dgrad(m);
     else if (strcmp(name, "winograd") == 0)
         pass_winograd(m, o->level);
+    else if (strcmp(name, "fixed") == 0)
+        pass_fixed(m, o->level);
     else if (strcmp(name, "fold") == 0)
         pass_fold(m, o->level);
     else if (strcmp(name, "fuse") == 0)

@@ -9,8 +9,8 @@
  * where that is clearly faster; each is decided for itself. The forward convolution and its weight
  * gradient share the transformed x. Transformed filters depend on parameters alone and are computed
  * at the start of the step, before any image; without updates once for all steps.
- * Frequencies and products are f32 also between bf16 maps, and come from f32 filters: they are sums
- * with both signs, which bf16 would round too coarsely. AMX is faster without. */
+ * Frequencies are f32 also between bf16 maps, and come from f32 filters: they are sums with both
+ * signs, which bf16 would round too coarsely. AMX is faster without. */
 #include "passes.h"
 
 #include <string.h>
@@ -24,11 +24,11 @@ typedef struct Machine {
 } Machine;
 
 /* Of f32 maps those of a current Xeon. Of bf16 maps those of a Zen 4, which has the dot product but
- * no AMX: the product has twice the rate, but a weight gradient has to pack pairs of pixels, and
- * frequencies stay in a large cache. Only the ratios of speeds matter. Half the memory goes with
- * half as large maps. */
+ * no AMX: it has twice the rate, as has that of the 16-bit integers that frequencies become, but
+ * integers and a weight gradient's pairs of pixels have to be packed, and frequencies stay in a
+ * large cache. Only the ratios of speeds matter. Half the memory goes with half as large maps. */
 static const Machine of_f32 = {180e9, 180e9, 180e9, 18e9, 72e6},
-                     of_bf16 = {220e9, 180e9, 110e9, 35e9, 36e6};
+                     of_bf16 = {220e9, 180e9, 190e9, 35e9, 36e6};
 /* Winograd must win by this much, and a larger tile over a smaller one by that: both need memory
  * for the frequencies of filters, and round more. */
 static const double WORTH = 0.95, LARGER_WORTH = 0.92;

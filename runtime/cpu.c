@@ -59,7 +59,8 @@ static bool has_avx512(void)
 
 static bool has_avx512_bf16(void)
 {
-    return has_avx512() && __builtin_cpu_supports("avx512bf16");
+    return has_avx512() && __builtin_cpu_supports("avx512bf16") &&
+           __builtin_cpu_supports("avx512vnni");
 }
 
 /* Linux gives a process the tile registers when it asks for them, for all of its threads. */

@@ -9,7 +9,8 @@ optimise_only "$(best_levels)"
 # compiled MODEL LEVEL [OPTION...], with $compiler
 compiled() {
     rm -rf "$work/kernels"
-    CC=${compiler:-$work/cc} "$NINC" -q "-O$2" --target=cpu --precision="${precision:-fp32}" "${@:3}" -o "$work/kernels" "$1"
+    CC=${compiler:-$work/cc} "$NINC" -q "-O$2" --target=cpu --precision="${precision:-fp32}" \
+        "${@:3}" -o "$work/kernels" "$1"
 }
 
 # verified MODEL LEVEL [ARGUMENT...]
@@ -78,11 +79,28 @@ whole_chunk() {
     compiled "$@" && "$work/kernels/trainer" verify --device cpu --full
 }
 
+# in_fixed_point COMPILER: rows that networks do not often have.
+in_fixed_point() {
+    local flags="-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512bf16"
+    # shellcheck disable=SC2086
+    "$1" -std=gnu11 -O2 -Wall -Wextra -Iir -Iruntime $flags -fsanitize=address,undefined \
+        -fno-sanitize-recover=all tests/fixed.c -o "$work/fixed" -lm && "$work/fixed"
+}
+# On x86-64 alone, whose instructions they are.
+if grep -qs avx512_vnni /proc/cpuinfo && grep -qs avx512_bf16 /proc/cpuinfo; then
+    check "products in fixed point" in_fixed_point "${CC:-gcc}"
+    check_with clang "products in fixed point, by clang" in_fixed_point clang
+else
+    skip "products in fixed point" "this processor has no AVX-512 VNNI and BF16"
+fi
+
 wide_network >"$work/wide.yaml"
 
 # All that the wide network is for is in it.
+# in_tiles FIXED [OPTION...]: so many products in fixed point.
 in_tiles() {
-    "$NINC" --target=cpu --emit=ir "$work/wide.yaml" >"$work/wide.ir" || return 1
+    "$NINC" --target=cpu --emit=ir "${@:2}" "$work/wide.yaml" >"$work/wide.ir" || return 1
+    [ "$(grep -c ' math=i16 ' "$work/wide.ir")" = "$1" ] || return 1
     local op
     for op in winograd_multiply winograd_filter_grad; do
         [ "$(grep -c "= $op .*tile=[0-9]* kernel=5x5" "$work/wide.ir")" -gt 0 ] &&
@@ -106,7 +124,9 @@ without() {
     whole_chunk "$work/wide.yaml" 2 "--disable-pass=$1"
 }
 
-check "a wide network is in tiles, with sums in parts" in_tiles
+check "a wide network is in tiles, with sums in parts" in_tiles 0
+check "between bf16 maps in fixed point" in_tiles 8 --precision=bf16
+check "and not without pass fixed" in_tiles 0 --precision=bf16 --disable-pass=fixed
 check "kernels of a wide network -O2" verified_everywhere "$work/wide.yaml" 2
 check "kernels of a wide network bf16 -O2" bf16_everywhere "$work/wide.yaml" 2
 check "kernels of a wide network -O2, a whole step" verified "$work/wide.yaml" 2 --full
@@ -114,6 +134,10 @@ check "kernels of a wide network, one image" one_image_in_tiles
 for pass in fuse winograd mask; do
     check "kernels of a wide network without pass $pass" without $pass
 done
+check "kernels of a wide network bf16, a whole step" \
+    whole_chunk "$work/wide.yaml" 2 --precision=bf16
+check "kernels of a wide network bf16, a whole step without pass fixed" \
+    whole_chunk "$work/wide.yaml" 2 --precision=bf16 --disable-pass=fixed
 
 folded_network >"$work/folded.yaml"
 
@@ -234,21 +258,25 @@ errors_of() {
     compiled "$work/linear.yaml" 2 "$@" && error_of 1 && error_of 2
 }
 
-# rounds_little KERNEL PADDING CHANNELS: at most ten times the direct convolution's error.
+# rounds_little KERNEL PADDING CHANNELS PRECISION: at most ten times the direct convolution's error.
 rounds_little() {
     local op tiles direct
     linear_network "$@" >"$work/linear.yaml"
     for op in multiply wgrad; do
-        "$NINC" --target=cpu --emit=ir "$work/linear.yaml" | grep "= winograd_$op " || return 1
+        "$NINC" --target=cpu --emit=ir --precision="$4" "$work/linear.yaml" |
+            grep "= winograd_$op " || return 1
     done
-    tiles=$(errors_of) && direct=$(errors_of --disable-pass=winograd) || return 1
+    tiles=$(errors_of --precision="$4") &&
+        direct=$(errors_of --precision="$4" --disable-pass=winograd) || return 1
     echo "in tiles:" $tiles "directly:" $direct
     paste <(echo "$tiles") <(echo "$direct") | awk '
         { if (!($1 > 0 && $2 > 0 && $1 <= 10 * $2)) bad = 1 }
         END { exit bad || NR != 2 }'
 }
-check "Winograd rounds little, kernel 5" rounds_little 5 2 64
-check "Winograd rounds little, kernel 3" rounds_little 3 1 128
+for precision in fp32 bf16; do
+    check "Winograd rounds little, kernel 5, $precision" rounds_little 5 2 64 $precision
+    check "Winograd rounds little, kernel 3, $precision" rounds_little 3 1 128 $precision
+done
 
 # As far as linear_network's: gradients of the first convolution, which reads a resized image.
 folding_rounds_little() {

@@ -68,9 +68,9 @@ typedef struct Pass {
 static const Pass passes[] = {
     {"none", run_none},          {"simplify", run_simplify}, {"autodiff", run_autodiff},
     {"target", run_target},      {"mask", run_mask},         {"dgrad", run_dgrad},
-    {"winograd", pass_winograd}, {"fold", pass_fold},        {"fuse", pass_fuse},
-    {"sparse", pass_sparse},     {"schedule", run_schedule}, {"layout", pass_layout},
-    {"order", run_order},        {"memory", run_memory},
+    {"winograd", pass_winograd}, {"fixed", pass_fixed},      {"fold", pass_fold},
+    {"fuse", pass_fuse},         {"sparse", pass_sparse},    {"schedule", run_schedule},
+    {"layout", pass_layout},     {"order", run_order},       {"memory", run_memory},
 };
 
 static const Pass *find_pass(const char *name)

@@ -164,6 +164,7 @@ static const Fault faults[] = {
     {"chunk=1 shared", "chunk=1 partials=1 shared", "expected '{'"},
     {" tile=7x1", "", "%1 (conv2d): its tile is missing or too large"},
     {" tile=5x1", " tile=65x1", "%15 (conv2d_wgrad): its tile is missing or too large"},
+    {" tile=7x1", " math=i16 tile=7x1", "%1 (conv2d): only Winograd products on a CPU are in fixed"},
     {" tile=7x1", " tile=7x1 sparse=x", "%1 (conv2d): only 1x1 convolutions in row"},
     {" tile=5x1", " tile=5x1 sparse=dy", "%15 (conv2d_wgrad): only 1x1 convolutions in row"},
     {" tile=7x1", " tile=7x1 sparse=dy", "%1 (conv2d): it has no operand dy to be sparse"},

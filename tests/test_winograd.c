@@ -345,7 +345,7 @@ static const char text[] =
     "  %2     : f32[2,36,6,1] {nchw16c}       = winograd_input %1 "
     "{tile=4 kernel=3x3 padding=1x0 size=9x5}\n"
     "  %3     : f32[2,36,6,5] {nchw16c}       = winograd_multiply %2, %0 "
-    "{tile=4 kernel=3x3 padding=1x0 size=9x5}\n"
+    "{tile=4 kernel=3x3 padding=1x0 size=9x5} math=i16\n"
     "  %4     : f32[2,9,5,5] {nchw16c halo=1} = winograd_output %3, @b "
     "{tile=4 kernel=3x3 padding=1x0 size=9x5}\n"
     "  %5     : f32[2,36,6,5] {nchw16c}       = winograd_output_grad %4 "
@@ -383,6 +383,9 @@ static const Fault faults[] = {
     {"{taps c16 o32}", "{taps c16 o32 halo=1}", "its layout does not fit its shape"},
     {"{taps c16 o32}", "{taps c16}", "expected 'o'"},
     {"{taps c16 o32}", "{tips c16 o32}", "expected a layout"},
+    {"@w {tile=4 kernel=3x3}", "@w {tile=4 kernel=3x3} math=i16",
+     "(winograd_filter): only Winograd products on a CPU are in fixed point"},
+    {"math=i16", "math=i8", "'i8' is not a math"},
 };
 enum { FAULTS = sizeof faults / sizeof *faults };
 

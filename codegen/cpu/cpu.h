@@ -11,6 +11,8 @@ typedef enum TileKind {
     TILE_WGRAD,
     TILE_WGRAD_PAIRS,
     TILE_WINOGRAD,
+    TILE_FIXED,
+    TILE_FIXED_WGRAD,
     TILE_SPARSE
 } TileKind;
 
@@ -27,6 +29,7 @@ typedef struct TileSet {
     int transforms, transform_capacity;
     bool folds;  /* some kernel is of a folded convolution */
     bool sparse; /* some kernel leaves zeros out */
+    bool fixed;  /* some products are in fixed point */
 } TileSet;
 
 typedef struct CpuEmitter {
@@ -52,7 +55,7 @@ void emit_close(CpuEmitter *e);
 /* The C name of a node's memory (or local variable): v12, image, conv_0_0_weight. */
 const char *value_name(const CpuEmitter *e, const Node *n);
 
-/* conv_tile_9x3_step16, wgrad_tile_8x3, wgrad_pairs_7x4, winograd_tile_14x2. */
+/* conv_tile_9x3_step16, wgrad_tile_8x3, wgrad_pairs_7x4, winograd_tile_14x2, fixed_tile_9x3. */
 const char *tile_name(Pool *pool, const TileUse *use);
 /* Takes the tile into the set; its name. */
 const char *use_tile(CpuEmitter *e, TileUse use);

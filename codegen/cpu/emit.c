@@ -70,6 +70,8 @@ static const char *tile_macro(TileKind kind)
     case TILE_WGRAD: return "WGRAD_TILE";
     case TILE_WGRAD_PAIRS: return "WGRAD_PAIRS";
     case TILE_WINOGRAD: return "WINOGRAD_TILE";
+    case TILE_FIXED: return "FIXED_TILE";
+    case TILE_FIXED_WGRAD: return "FIXED_WGRAD_TILE";
     case TILE_SPARSE: return "SPARSE_TILE";
     }
     internal_error("tile kind %d", (int)kind);
@@ -80,6 +82,10 @@ static void emit_tiles(Pool *pool, const TileSet *tiles, Text *out)
     if (tiles->transforms > 0) {
         text_append(out, "\n");
         emit_header(&embedded_winograd_h, out);
+    }
+    if (tiles->fixed) {
+        text_append(out, "\n");
+        emit_header(&embedded_fixed_h, out);
     }
     if (tiles->sparse) {
         text_append(out, "\n");

@@ -257,6 +257,24 @@ INLINE uint8_t *code_row(CodeMap m, int row)
     return m.data + (row - m.first) * m.row;
 }
 
+/* ---- register tiles ---- */
+
+/* A tile of COUNT positions x VECTORS in parts that fit this machine's registers, each by
+ * PART(tile, position, positions, vector, vectors, ...). */
+#define IN_PARTS(PART, TILE, COUNT, VECTORS, ...)                                                \
+    do {                                                                                         \
+        const int vectors = (VECTORS) < TILE_VECTORS ? (VECTORS) : TILE_VECTORS;                 \
+        const int parts = ((COUNT) + TILE_PIXELS - 1) / TILE_PIXELS;                             \
+        const int large = ((COUNT) + parts - 1) / parts, larges = (COUNT) - parts * (large - 1); \
+        for (int v = 0; v < (VECTORS); v += vectors) {                                           \
+            for (int i = 0; i < larges; i++)                                                     \
+                PART(TILE, i * large, large, v, vectors, __VA_ARGS__);                           \
+            for (int i = larges; i < parts; i++)                                                 \
+                PART(TILE, larges * large + (i - larges) * (large - 1), large - 1, v, vectors,   \
+                     __VA_ARGS__);                                                               \
+        }                                                                                        \
+    } while (0)
+
 /* ---- convolution ---- */
 
 enum { EPILOGUE_RELU = 1, EPILOGUE_MASK = 2 }; /* MASK: zero where the mask map is not > 0 */
@@ -325,24 +343,11 @@ INLINE void conv_part(const ConvTile *t, int p, const int PIXELS, int v, const i
         }
 }
 
-/* A tile of PIXELS x VECTORS cut into parts that fit this machine's registers. */
-INLINE void conv_tile(const ConvTile *t, const int PIXELS, const int VECTORS, const int STEP,
-                      const int SPREAD)
-{
-    const int vectors = VECTORS < TILE_VECTORS ? VECTORS : TILE_VECTORS;
-    const int parts = (PIXELS + TILE_PIXELS - 1) / TILE_PIXELS;
-    const int large = (PIXELS + parts - 1) / parts, larges = PIXELS - parts * (large - 1);
-    for (int v = 0; v < VECTORS; v += vectors) {
-        for (int i = 0; i < larges; i++)
-            conv_part(t, i * large, large, v, vectors, VECTORS, STEP, SPREAD);
-        for (int i = larges; i < parts; i++)
-            conv_part(t, larges * large + (i - larges) * (large - 1), large - 1, v, vectors,
-                      VECTORS, STEP, SPREAD);
+#define CONV_TILE(NAME, PIXELS, VECTORS, STEP, SPREAD)                  \
+    SHARED void NAME(const ConvTile *t)                                 \
+    {                                                                   \
+        IN_PARTS(conv_part, t, PIXELS, VECTORS, VECTORS, STEP, SPREAD); \
     }
-}
-
-#define CONV_TILE(NAME, PIXELS, VECTORS, STEP, SPREAD) \
-    SHARED void NAME(const ConvTile *t) { conv_tile(t, PIXELS, VECTORS, STEP, SPREAD); }
 
 /* A row of output is `larges` tiles of `large` pixels, then `smalls` of one pixel less. */
 typedef struct RowTiles {

@@ -54,25 +54,10 @@ INLINE void wgrad_part(const WgradTile *t, int i, const int COUNT, int v, const 
                   acc[k * VECTORS * PARTS + j]);
 }
 
-/* A tile of COUNT x VECTORS cut into parts that fit this machine's registers. */
-INLINE void wgrad_tile(const WgradTile *t, const int COUNT, const int VECTORS, const int PAIRS)
-{
-    const int vectors = VECTORS < TILE_VECTORS ? VECTORS : TILE_VECTORS;
-    const int parts = (COUNT + TILE_PIXELS - 1) / TILE_PIXELS;
-    const int large = (COUNT + parts - 1) / parts, larges = COUNT - parts * (large - 1);
-    for (int v = 0; v < VECTORS; v += vectors) {
-        for (int i = 0; i < larges; i++)
-            wgrad_part(t, i * large, large, v, vectors, VECTORS, PAIRS);
-        for (int i = larges; i < parts; i++)
-            wgrad_part(t, larges * large + (i - larges) * (large - 1), large - 1, v, vectors,
-                       VECTORS, PAIRS);
-    }
-}
-
 #define WGRAD_TILE(NAME, COUNT, VECTORS) \
-    SHARED void NAME(const WgradTile *t) { wgrad_tile(t, COUNT, VECTORS, 0); }
+    SHARED void NAME(const WgradTile *t) { IN_PARTS(wgrad_part, t, COUNT, VECTORS, VECTORS, 0); }
 #define WGRAD_PAIRS(NAME, COUNT, VECTORS) \
-    SHARED void NAME(const WgradTile *t) { wgrad_tile(t, COUNT, VECTORS, 1); }
+    SHARED void NAME(const WgradTile *t) { IN_PARTS(wgrad_part, t, COUNT, VECTORS, VECTORS, 1); }
 
 /* The tiles of a run of entries: larges x large, then smalls x (large - 1). */
 typedef struct WgradRun {

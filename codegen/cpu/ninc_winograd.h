@@ -111,6 +111,8 @@ SHARED void winograd_output_rows(const WinogradMap *g, const float *m, const flo
             const int rows = smaller(g->tile, row1 - row);
             for (int col = 0; col < g->width; col += g->tile, from += LANES) {
                 const int lanes = smaller(g->tile, g->width - col) * LANES;
+                for (int f = 0; f < g->size * g->size; f++)
+                    __builtin_prefetch(from + f * frequency + 8 * LANES, 0, 2);
                 g->to_map(from, g->size * frequency, frequency, tile, g->tile * LANES, LANES);
                 for (int r = 0; r < rows; r++) {
                     const float *in = tile + r * g->tile * LANES;
@@ -170,23 +172,11 @@ INLINE void winograd_part(const WinogradTile *t, int p, const int PIXELS, int v,
                   acc[i * VECTORS * PARTS + j]);
 }
 
-/* A tile of PIXELS x VECTORS cut into parts that fit this machine's registers. */
-INLINE void winograd_tile(const WinogradTile *t, const int PIXELS, const int VECTORS)
-{
-    const int vectors = VECTORS < TILE_VECTORS ? VECTORS : TILE_VECTORS;
-    const int parts = (PIXELS + TILE_PIXELS - 1) / TILE_PIXELS;
-    const int large = (PIXELS + parts - 1) / parts, larges = PIXELS - parts * (large - 1);
-    for (int v = 0; v < VECTORS; v += vectors) {
-        for (int i = 0; i < larges; i++)
-            winograd_part(t, i * large, large, v, vectors, VECTORS);
-        for (int i = larges; i < parts; i++)
-            winograd_part(t, larges * large + (i - larges) * (large - 1), large - 1, v, vectors,
-                          VECTORS);
+#define WINOGRAD_TILE(NAME, PIXELS, VECTORS)                     \
+    SHARED void NAME(const WinogradTile *t)                      \
+    {                                                            \
+        IN_PARTS(winograd_part, t, PIXELS, VECTORS, VECTORS);    \
     }
-}
-
-#define WINOGRAD_TILE(NAME, PIXELS, VECTORS) \
-    SHARED void NAME(const WinogradTile *t) { winograd_tile(t, PIXELS, VECTORS); }
 
 /* y = x filter for each frequency; inputs and outputs in blocks of 16 channels. */
 typedef struct WinogradMultiply {

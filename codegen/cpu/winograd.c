@@ -86,6 +86,27 @@ static void emit_input(CpuEmitter *e, const Node *n)
 
 /* ---- products ---- */
 
+/* Constants of n's products in fixed point. */
+static void table_fixed(CpuEmitter *e, const Node *n, const char *what, const char *fields)
+{
+    text_append(e->tables, "static const Fixed%s %s_fixed = {%s};\n", what, table_name(e, n),
+                fields);
+    e->tiles->fixed = true;
+}
+
+/* The call for the slice's frequencies of n. */
+static void emit_product(CpuEmitter *e, const Node *n, const char *what)
+{
+    const char *table = table_name(e, n);
+    const char *fixed =
+        n->math == MATH_I16 ? pool_format(e->pool, "&%s_fixed, ", table) : "";
+    emit_line(e, "%s_%s(&%s, %s%s, %s, %s, range);", *fixed ? "fixed" : "winograd", what, table,
+              fixed, value_name(e, n->in[0]), value_name(e, n->in[1]), value_name(e, n));
+}
+
+/* What a weight gradient packs of its inputs at one time: about what stays in a level-2 cache. */
+enum { FIXED_PACKED_BYTES = 128 * 1024 };
+
 static void emit_multiply(CpuEmitter *e, const Node *n)
 {
     const int32_t *filter = n->in[1]->tensor.shape.dim;
@@ -100,8 +121,13 @@ static void emit_multiply(CpuEmitter *e, const Node *n)
                 table_name(e, n), tile, single, n->tile.pixels, n->tensor.shape.dim[1],
                 n->tensor.shape.dim[2], blocks_of(filter[1]), blocks_of(filter[0]), groups,
                 vectors);
-    emit_line(e, "winograd_multiply(&%s, %s, %s, %s, range);", table_name(e, n),
-              value_name(e, n->in[0]), value_name(e, n->in[1]), value_name(e, n));
+    if (n->math == MATH_I16) {
+        const char *of = use_tile(e, (TileUse){TILE_FIXED, n->tile.pixels, vectors, 0, 1});
+        table_fixed(e, n, "Multiply",
+                    pool_format(e->pool, "%s, %s", of,
+                                use_tile(e, (TileUse){TILE_FIXED, 1, vectors, 0, 1})));
+    }
+    emit_product(e, n, "multiply");
 }
 
 static void emit_wgrad(CpuEmitter *e, const Node *n)
@@ -116,8 +142,14 @@ static void emit_wgrad(CpuEmitter *e, const Node *n)
                 "    .groups = %d, .strip = %d};\n",
                 table_name(e, n), tiles, x[1], x[2], blocks_of(du[1]), blocks_of(du[0]),
                 (int)ceil_div(du[0], LANES * vectors), WGRAD_STRIP_BYTES / (64 * vectors));
-    emit_line(e, "winograd_wgrad(&%s, %s, %s, %s, range);", table_name(e, n),
-              value_name(e, n->in[0]), value_name(e, n->in[1]), value_name(e, n));
+    if (n->math == MATH_I16) {
+        int64_t line = 64, pairs = smaller(WGRAD_STRIP_BYTES / (line * vectors),
+                                           FIXED_PACKED_BYTES / (line * blocks_of(du[1])));
+        const char *fixed = wgrad_run(e, TILE_FIXED_WGRAD, LANES, &n->tile);
+        table_fixed(e, n, "Wgrad",
+                    pool_format(e->pool, "%s, %d", fixed, 2 * (int)larger(pairs, 1)));
+    }
+    emit_product(e, n, "wgrad");
 }
 
 /* ---- filters ---- */

@@ -48,6 +48,8 @@ const char *tile_name(Pool *pool, const TileUse *use)
     static const char *const names[] = {[TILE_CONV] = "conv_tile", [TILE_WGRAD] = "wgrad_tile",
                                         [TILE_WGRAD_PAIRS] = "wgrad_pairs",
                                         [TILE_WINOGRAD] = "winograd_tile",
+                                        [TILE_FIXED] = "fixed_tile",
+                                        [TILE_FIXED_WGRAD] = "fixed_wgrad_tile",
                                         [TILE_SPARSE] = "sparse_tile"};
     const char *name = names[use->kind];
     if (use->kind != TILE_CONV)
