@@ -193,7 +193,8 @@ typedef enum Sparse {
 } Sparse;
 
 /* How the products of a contraction are computed. bf16 shows in the operands' dtypes. i16: those of
- * Winograd's frequencies, in 16-bit fixed point where the instruction set can, else in fp32. */
+ * Winograd's frequencies between bf16 maps, in 16-bit fixed point where the instruction set can,
+ * else in fp32. */
 #define IR_MATHS(X) X(FP32, "fp32") X(TF32, "tf32") X(I16, "i16")
 
 typedef enum Math {
@@ -220,7 +221,7 @@ struct Node {
     Storage *storage;  /* state, update; else NULL */
     int id;            /* index in graph->node; -1 for `state` */
     Kernel *kernel;    /* NULL before `fuse` and for leaves */
-    Math math;      /* contractions: printed ` math=tf32`; fp32 is left out */
+    Math math;      /* contractions: printed ` math=tf32`, ` math=i16`; fp32 is left out */
     Tile tile;      /* CPU */
     Sparse sparse;  /* CPU */
     Place place;

@@ -1,4 +1,5 @@
 /* The verifier from stage kernels on: kernels, schedule, layouts, places. */
+#include "numbers.h"
 #include "verify.h"
 
 #include <stdlib.h>
@@ -180,6 +181,8 @@ static bool is_wgrad(const Node *n)
     return n->op == OP_CONV2D_WGRAD || n->op == OP_CONV2D_FOLDED_WGRAD;
 }
 
+enum { WINOGRAD_LANES = 16 };
+
 /* Contractions of row and Winograd kernels run in register tiles. */
 static bool check_tile(const Verifier *v, const Node *n)
 {
@@ -190,6 +193,9 @@ static bool check_tile(const Verifier *v, const Node *n)
         return true;
     if (t->pixels < 1 || t->vectors < 1 || t->pixels > MAX_TILE || t->vectors > MAX_TILE)
         return verify_node_fault(v, n, "its tile is missing or too large");
+    const Node *filter = n->op == OP_WINOGRAD_MULTIPLY ? n->in[1] : n;
+    if (product && ceil_div(filter->tensor.shape.dim[0], WINOGRAD_LANES) % t->vectors != 0)
+        return verify_node_fault(v, n, "its tile does not divide its blocks of outputs");
     for (int i = 0; is_wgrad(n) && i < n->id; i++) {
         const Node *c = v->g->node[i];
         if (is_wgrad_of(n, c) && kernel_is_rows(c->kernel) && c->tile.vectors != t->vectors)
@@ -346,8 +352,6 @@ static bool check_contraction(const Verifier *v, const Node *n)
     return has_halo(x, h, columns) ||
            verify_node_fault(v, n, "its input lacks the halo that it reads");
 }
-
-enum { WINOGRAD_LANES = 16 };
 
 /* Frequencies lie by row, filters by tap, maps in blocks with a halo as wide as whole tiles. */
 static bool check_winograd(const Verifier *v, const Node *n)

@@ -1,24 +1,22 @@
 /* Fixed: Winograd products between bf16 maps in 16-bit fixed point.
  *
- * Requires stage training, and winograd before it. Between bf16 maps the products of frequencies
- * that will be rounded to bf16, or summed to the gradient of what was, are marked `math=i16`: the
- * maps and filters have 8 bits each, and 15 of a frequency keep what the transforms magnify of
- * their rounding within what rounding those to bf16 costs. An instruction set that has no integers
- * of twice the rate multiplies floats (codegen/cpu/ninc_fixed.h). */
+ * Requires stage training, and winograd before it. The products of frequencies between bf16 maps
+ * are marked `math=i16`. A map's entries have 8 bits, and results are rounded to as many; with 15
+ * bits of a frequency, what the transforms magnify of their rounding stays as small as that. An instruction set that has no integers of twice the rate multiplies floats
+ * (codegen/cpu/ninc_fixed.h). */
 #include "passes.h"
 
-/* Rows, tiles of all images, that share the filter's integers; fewer do not pay for making them. */
-enum { LEAST_ROWS = 32 };
-
-static bool is_product(const Node *n)
+static bool is_of_bf16(const Node *n)
 {
-    return n->op == OP_WINOGRAD_MULTIPLY || n->op == OP_WINOGRAD_WGRAD;
+    return (n->op == OP_WINOGRAD_INPUT || n->op == OP_WINOGRAD_OUTPUT_GRAD) &&
+           n->in[0]->tensor.dtype == DT_BF16;
 }
 
 static bool is_fixed(const Graph *g, const Node *n)
 {
-    return is_product(n) && n->in[0]->in[0]->tensor.dtype == DT_BF16 &&
-           winograd_tiles(&n->attr.winograd) * g->batch >= LEAST_ROWS;
+    bool product = n->op == OP_WINOGRAD_MULTIPLY ||
+                   (n->op == OP_WINOGRAD_WGRAD && is_of_bf16(n->in[1]));
+    return product && is_of_bf16(n->in[0]) && fixed_pays(&n->attr.winograd, g->batch);
 }
 
 /* Marks the products of all CPU graphs at stage training, from level 2 on. */

@@ -52,6 +52,9 @@ void pass_dgrad(Module *m);
 void pass_winograd(Module *m, int level);
 /* ---- fixed.c: CPU, level 2; Winograd products between bf16 maps in fixed point ---- */
 void pass_fixed(Module *m, int level);
+/* winograd.c: whether the tiles of a chunk of a batch are enough for making integers of the
+ * frequencies of the filter that they share. */
+bool fixed_pays(const Winograd *w, int batch);
 /* ---- fold.c: CPU, level 2; the resize of the image into the convolution that reads it ---- */
 void pass_fold(Module *m, int level);
 /* ---- fuse.c: groups all nodes into kernels ---- */

@@ -11,24 +11,26 @@
  * at the start of the step, before any image; without updates once for all steps.
  * Frequencies are f32 also between bf16 maps, and come from f32 filters: they are sums with both
  * signs, which bf16 would round too coarsely. AMX is faster without. */
+#include "../ir/numbers.h"
 #include "passes.h"
 
 #include <string.h>
 
 /* What one core does in a second: floating-point operations of the direct convolution, of its
- * weight gradient, of Winograd's products; bytes of the frequencies of maps and filters. And the
+ * weight gradient, of Winograd's products, also in fixed point where maps are bf16 (else the same);
+ * bytes of the frequencies of maps and filters. And the
  * most bytes that all copies of one filter's frequencies may take: a training step has them for the
  * convolution, its data gradient and its weight gradient. */
 typedef struct Machine {
-    double direct, direct_wgrad, products, bytes, filter_bytes;
+    double direct, direct_wgrad, products, fixed, bytes, filter_bytes;
 } Machine;
 
 /* Of f32 maps those of a current Xeon. Of bf16 maps those of a Zen 4, which has the dot product but
  * no AMX: it has twice the rate, as has that of the 16-bit integers that frequencies become, but
  * integers and a weight gradient's pairs of pixels have to be packed, and frequencies stay in a
  * large cache. Only the ratios of speeds matter. Half the memory goes with half as large maps. */
-static const Machine of_f32 = {180e9, 180e9, 180e9, 18e9, 72e6},
-                     of_bf16 = {220e9, 180e9, 190e9, 35e9, 36e6};
+static const Machine of_f32 = {180e9, 180e9, 180e9, 180e9, 18e9, 72e6},
+                     of_bf16 = {220e9, 180e9, 110e9, 190e9, 35e9, 36e6};
 /* Winograd must win by this much, and a larger tile over a smaller one by that: both need memory
  * for the frequencies of filters, and round more. */
 static const double WORTH = 0.95, LARGER_WORTH = 0.92;
@@ -57,6 +59,13 @@ static double direct_seconds(const Shapes *s)
 /* Images that share one reading of the transformed filters, a chunk; the pass schedule knows
  * better, but comes later. */
 enum { CHUNK = 8 };
+/* Tiles that share the filter's integers; fewer do not pay for making them. */
+enum { LEAST_FIXED = 16 };
+
+bool fixed_pays(const Winograd *w, int batch)
+{
+    return winograd_tiles(w) * smaller(batch, CHUNK) >= LEAST_FIXED;
+}
 
 /* The same by tiles: products; the frequencies of both maps written (which reads them too) and
  * read; the transformed filters written once a step and read once a chunk, their gradients added to
@@ -66,11 +75,13 @@ static double winograd_seconds(const Shapes *s)
     const Winograd *w = &s->winograd;
     double frequencies = (double)winograd_size(w) * winograd_size(w), tiles = winograd_tiles(w);
     double filters = frequencies * s->inputs * s->outputs;
-    double chunk = s->batch < CHUNK ? s->batch : CHUNK;
+    double chunk = (double)smaller(s->batch, CHUNK);
+    bool fixed = fixed_pays(w, s->batch);
+    double products = fixed ? s->machine->fixed : s->machine->products;
     double filter_moves = s->kept ? 1 / chunk : 2 / chunk + 3.0 / s->batch;
     double moved =
         3 * frequencies * tiles * (s->inputs + s->outputs) + filters * filter_moves;
-    return 2 * tiles * filters / s->machine->products + moved * sizeof(float) / s->machine->bytes;
+    return 2 * tiles * filters / products + moved * sizeof(float) / s->machine->bytes;
 }
 
 /* Every value must stay below 2^31 elements; frequencies are up to 9 times as many as pixels. */

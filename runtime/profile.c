@@ -52,11 +52,13 @@ static int median_time(const Profile *p, const NincLaunch *launch, double *out)
     return 0;
 }
 
-/* Whether a dot product of bf16 could compute the kernel's products. */
-static bool multiplies_bf16(const Kernel *k)
+/* Whether a dot product of bf16, or of integers as fast, could compute the kernel's products. */
+static bool multiplies_pairs(const Kernel *k)
 {
     for (int i = 0; i < k->node_count; i++) {
         const Node *n = k->node[i];
+        if (n->math == MATH_I16)
+            return true;
         if (n->arity >= 2 && n->in[0]->tensor.dtype == DT_BF16 && n->in[1]->tensor.dtype == DT_BF16)
             return true;
     }
@@ -67,7 +69,7 @@ static bool multiplies_bf16(const Kernel *k)
  * faster than their dot product is. */
 static double peak_flop(const Peak *peak, const Kernel *k)
 {
-    return peak->dot > peak->fma && multiplies_bf16(k) ? peak->dot : peak->fma;
+    return peak->dot > peak->fma && multiplies_pairs(k) ? peak->dot : peak->fma;
 }
 
 /* "42 %" of `peak`, or "-" where that is not known. `out` of 16 bytes. */

@@ -79,17 +79,22 @@ whole_chunk() {
     compiled "$@" && "$work/kernels/trainer" verify --device cpu --full
 }
 
-# in_fixed_point COMPILER: rows that networks do not often have.
+# in_fixed_point COMPILER [SHAPE...]: rows that networks do not often have.
 in_fixed_point() {
-    local flags="-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512bf16"
-    # shellcheck disable=SC2086
-    "$1" -std=gnu11 -O2 -Wall -Wextra -Iir -Iruntime $flags -fsanitize=address,undefined \
-        -fno-sanitize-recover=all tests/fixed.c -o "$work/fixed" -lm && "$work/fixed"
+    "$1" -std=gnu11 -O2 -Wall -Wextra -Iir -Iruntime -mavx512f -mavx512bw -mavx512dq -mavx512vl \
+        -mavx512vnni -mavx512bf16 -fsanitize=address,undefined -fno-sanitize-recover=all "${@:2}" \
+        tests/fixed.c -o "$work/fixed" -lm && "$work/fixed"
 }
 # On x86-64 alone, whose instructions they are.
 if grep -qs avx512_vnni /proc/cpuinfo && grep -qs avx512_bf16 /proc/cpuinfo; then
     check "products in fixed point" in_fixed_point "${CC:-gcc}"
     check_with clang "products in fixed point, by clang" in_fixed_point clang
+    check "products in fixed point, more groups than stay in a cache" \
+        in_fixed_point "${CC:-gcc}" -DIN_BLOCKS=32 -DGROUPS=6 -DMOST_IMAGES=3
+    check "products in fixed point, tiles of more than the registers" \
+        in_fixed_point "${CC:-gcc}" -DGROUP_VECTORS=6 -DTILE_ROWS=28
+    check "products in fixed point, of more inputs than are made integers" \
+        in_fixed_point "${CC:-gcc}" -DIN_BLOCKS=180 -DGROUPS=1 -DMOST_IMAGES=1
 else
     skip "products in fixed point" "this processor has no AVX-512 VNNI and BF16"
 fi
@@ -110,6 +115,17 @@ in_tiles() {
         grep -q '= bias_grad .* at partial+' "$work/wide.ir"
 }
 
+# Five vectors do not divide the blocks of any layer.
+tile_that_does_not_divide() {
+    "$NINC" --target=cpu --emit=ir --dump=schedule --dump-dir="$work/tiles" "$work/wide.yaml" \
+        >/dev/null || return 1
+    sed -E 's/(= winograd_multiply .* tile=[0-9]+)x[0-9]+/\1x5/' \
+        "$work"/tiles/*-schedule.ir >"$work/uneven.ir"
+    "$NINC" --target=cpu --emit=ir "$work/uneven.ir" >/dev/null 2>"$work/errors"
+    [ $? -eq 1 ] &&
+        grep -q '(winograd_multiply): its tile does not divide its blocks of outputs' "$work/errors"
+}
+
 # One image in tiles, as the cost of a batch chose them.
 one_image_in_tiles() {
     "$NINC" --target=cpu --emit=ir --dump=winograd --dump-dir="$work/tiles" "$work/wide.yaml" \
@@ -127,6 +143,7 @@ without() {
 check "a wide network is in tiles, with sums in parts" in_tiles 0
 check "between bf16 maps in fixed point" in_tiles 8 --precision=bf16
 check "and not without pass fixed" in_tiles 0 --precision=bf16 --disable-pass=fixed
+check "a tile that does not divide the outputs is refused" tile_that_does_not_divide
 check "kernels of a wide network -O2" verified_everywhere "$work/wide.yaml" 2
 check "kernels of a wide network bf16 -O2" bf16_everywhere "$work/wide.yaml" 2
 check "kernels of a wide network -O2, a whole step" verified "$work/wide.yaml" 2 --full

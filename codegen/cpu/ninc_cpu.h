@@ -261,18 +261,25 @@ INLINE uint8_t *code_row(CodeMap m, int row)
 
 /* A tile of COUNT positions x VECTORS in parts that fit this machine's registers, each by
  * PART(tile, position, positions, vector, vectors, ...). */
-#define IN_PARTS(PART, TILE, COUNT, VECTORS, ...)                                                \
+#define IN_PARTS(PART, TILE, COUNT, VECTORS, ...)                                  \
+    do {                                                                           \
+        const int whole = (VECTORS) / TILE_VECTORS * TILE_VECTORS;                 \
+        const int left = (VECTORS) - whole;                                        \
+        for (int v = 0; v < whole; v += TILE_VECTORS)                              \
+            IN_POSITIONS(PART, TILE, COUNT, v, TILE_VECTORS, __VA_ARGS__);         \
+        if (left > 0)                                                              \
+            IN_POSITIONS(PART, TILE, COUNT, whole, left > 0 ? left : 1, __VA_ARGS__); \
+    } while (0)
+
+#define IN_POSITIONS(PART, TILE, COUNT, VECTOR, VECTORS, ...)                                    \
     do {                                                                                         \
-        const int vectors = (VECTORS) < TILE_VECTORS ? (VECTORS) : TILE_VECTORS;                 \
-        const int parts = ((COUNT) + TILE_PIXELS - 1) / TILE_PIXELS;                             \
+        const int most = TILE_PIXELS / (VECTORS), parts = ((COUNT) + most - 1) / most;           \
         const int large = ((COUNT) + parts - 1) / parts, larges = (COUNT) - parts * (large - 1); \
-        for (int v = 0; v < (VECTORS); v += vectors) {                                           \
-            for (int i = 0; i < larges; i++)                                                     \
-                PART(TILE, i * large, large, v, vectors, __VA_ARGS__);                           \
-            for (int i = larges; i < parts; i++)                                                 \
-                PART(TILE, larges * large + (i - larges) * (large - 1), large - 1, v, vectors,   \
-                     __VA_ARGS__);                                                               \
-        }                                                                                        \
+        for (int i = 0; i < larges; i++)                                                         \
+            PART(TILE, i * large, large, VECTOR, VECTORS, __VA_ARGS__);                          \
+        for (int i = larges; i < parts; i++)                                                     \
+            PART(TILE, larges * large + (i - larges) * (large - 1), large - 1, VECTOR, VECTORS,  \
+                 __VA_ARGS__);                                                                   \
     } while (0)
 
 /* ---- convolution ---- */

@@ -1,7 +1,7 @@
 /* Winograd convolution (Lavin & Gray, arXiv 1509.09308) on blocked maps. The transformed maps lie
  * by frequency, [frequency][block of 16 channels][image][tile][16], so that each frequency is one
  * product of a tall matrix, the tiles of all images of the chunk, and a small one, in register
- * tiles of floats, also between bf16 maps. */
+ * tiles of floats, also between bf16 maps, where those are not in fixed point (ninc_fixed.h). */
 
 /* Y = M X M^T for 16 channels: X is IN x IN vectors x_row and x_col elements apart, Y is OUT x OUT
  * likewise, written by STORE: frequencies go past the caches, since whoever reads them reads those
@@ -111,6 +111,7 @@ SHARED void winograd_output_rows(const WinogradMap *g, const float *m, const flo
             const int rows = smaller(g->tile, row1 - row);
             for (int col = 0; col < g->width; col += g->tile, from += LANES) {
                 const int lanes = smaller(g->tile, g->width - col) * LANES;
+                /* A few tiles ahead: so many frequencies are more than a CPU foresees. */
                 for (int f = 0; f < g->size * g->size; f++)
                     __builtin_prefetch(from + f * frequency + 8 * LANES, 0, 2);
                 g->to_map(from, g->size * frequency, frequency, tile, g->tile * LANES, LANES);
