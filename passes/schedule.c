@@ -13,7 +13,7 @@ enum { ACCUMULATORS = 28, MAX_TILE_VECTORS = 4, AMX_ROWS = 16 };
 /* What the values of a chunk of images may take together, of which about a third live at one time:
  * few enough for little memory, enough to reuse a reading of the transformed filters, so that up to
  * FEW_IMAGES may take more. */
-enum { CHUNK_BYTES = 128 << 20, FEW_IMAGES_BYTES = 188 << 20, FEW_IMAGES = 6 };
+enum { CHUNK_BYTES = 128 << 20, FEW_IMAGES_BYTES = 160 << 20, FEW_IMAGES = 6 };
 /* The pixels of a strip, few enough for its rows to stay in a level-2 cache, enough to reuse a
  * reading of the filter; how many strips a chunk has at least, where its maps have the rows, to
  * keep threads busy. */
