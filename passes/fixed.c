@@ -2,7 +2,8 @@
  *
  * Requires stage training, and winograd before it. The products of frequencies between bf16 maps
  * are marked `math=i16`. A map's entries have 8 bits, and results are rounded to as many; with 15
- * bits of a frequency, what the transforms magnify of their rounding stays as small as that. An instruction set that has no integers of twice the rate multiplies floats
+ * bits of a frequency, what the transforms magnify of their rounding stays as small as that. An
+ * instruction set that has no integers of twice the rate multiplies floats
  * (codegen/cpu/ninc_fixed.h). */
 #include "passes.h"
 

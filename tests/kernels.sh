@@ -290,9 +290,9 @@ rounds_little() {
         { if (!($1 > 0 && $2 > 0 && $1 <= 10 * $2)) bad = 1 }
         END { exit bad || NR != 2 }'
 }
-for precision in fp32 bf16; do
-    check "Winograd rounds little, kernel 5, $precision" rounds_little 5 2 64 $precision
-    check "Winograd rounds little, kernel 3, $precision" rounds_little 3 1 128 $precision
+for maps in fp32 bf16; do # not $precision, which `compiled` reads
+    check "Winograd rounds little, kernel 5, $maps" rounds_little 5 2 64 $maps
+    check "Winograd rounds little, kernel 3, $maps" rounds_little 3 1 128 $maps
 done
 
 # As far as linear_network's: gradients of the first convolution, which reads a resized image.
