@@ -1,9 +1,10 @@
 /* The CPU as a device. A step is three lists of launches, of which the middle one runs once a chunk
- * of images. The slices of a launch are taken by whichever thread is free; the next launch begins
+ * of images. Each thread has its share of the slices of a launch (shares.h); the next launch begins
  * when all are done, whether or not every thread has come by. No two slices write the same bytes
  * and no sum crosses slices, so the number of threads cannot change a bit. */
 #include "../ir/ir.h"
 #include "runtime.h"
+#include "shares.h"
 
 #include <errno.h>
 #include <math.h>
@@ -22,13 +23,7 @@
 #include <omp.h>
 #endif
 
-enum { HUGE_PAGE = 2 << 20, LINE = 64, MAX_THREADS = 1024, SPINS = 4096 };
-
-/* How far one launch of a step has come; a cache line of its own. */
-typedef struct Turn {
-    _Alignas(LINE) atomic_int next; /* slice that nobody has taken yet */
-    atomic_int done;                /* slices */
-} Turn;
+enum { HUGE_PAGE = 2 << 20, LINE = 64, MAX_THREADS = 1024 };
 
 struct Device {
     const NincModel *model;
@@ -41,7 +36,7 @@ struct Device {
     int64_t thread_stride, arena_bytes;
     void **args; /* args_each pointers a thread */
     int args_each;
-    Turn *progress; /* of the longest step */
+    Shares *shares; /* of the longest step */
     const NincProgram *kept; /* keeps_before, and its results are there: of this state; or NULL */
     Metrics metrics;
     char description[96];
@@ -240,9 +235,9 @@ static int allocate(Device *d, bool with_train)
     int64_t launches = larger(launches_of(eval), launches_of(other)) + 1;
     d->args_each = args_of(d->target);
     d->args = malloc((size_t)d->threads * (size_t)d->args_each * sizeof *d->args);
-    d->progress = aligned_alloc(LINE, (size_t)launches * sizeof *d->progress);
-    return d->args && d->progress ? 0
-                                  : fault("no memory for the launches of %d threads", d->threads);
+    d->shares = shares_new(d->threads, launches);
+    return d->args && d->shares ? 0
+                                : fault("no memory for the launches of %d threads", d->threads);
 }
 
 static void cpu_close(Device *d)
@@ -252,7 +247,7 @@ static void cpu_close(Device *d)
     if (d->map)
         munmap(d->map, d->map_bytes);
     free(d->args);
-    free(d->progress);
+    shares_free(d->shares);
     free(d);
 }
 
@@ -402,31 +397,21 @@ static int slices_of(const Device *d, const NincLaunch *launch)
     return launch->coarse && slices > d->threads ? d->threads : slices;
 }
 
-/* Lets a while pass: first by spinning, then in favour of others. */
-static void wait_for(atomic_int *count, int least)
+/* Called by every thread of the team; `at` is the number, in the step, of the list's first launch,
+ * `range` names the images. Returns the number behind the list. */
+static int64_t run_list(const Device *d, const NincLaunch *launch, int count, NincRange range,
+                        int64_t at)
 {
-    for (int spins = 0; atomic_load_explicit(count, memory_order_acquire) < least; spins++) {
-        if (spins > SPINS)
-            sched_yield();
-#if defined(__x86_64__)
-        else
-            __builtin_ia32_pause();
-#endif
-    }
-}
-
-/* Called by every thread of the team with the progress of the list's first launch; `range` names
- * the images. Returns the progress behind the list. */
-static Turn *run_list(const Device *d, const NincLaunch *launch, int count, NincRange range,
-                          Turn *at)
-{
+    int thread = thread_number();
     for (int i = 0; i < count; i++, at++) {
+        int done = 0;
         range.slices = slices_of(d, &launch[i]);
-        while ((range.slice = atomic_fetch_add(&at->next, 1)) < range.slices) {
-            run_slice(d, &launch[i], &range, thread_number());
-            atomic_fetch_add_explicit(&at->done, 1, memory_order_release);
+        while ((range.slice = shares_take(d->shares, at, thread, range.slices)) >= 0) {
+            run_slice(d, &launch[i], &range, thread);
+            done++;
         }
-        wait_for(&at->done, range.slices);
+        shares_done(d->shares, at, done);
+        shares_wait(d->shares, at, range.slices);
     }
     return at;
 }
@@ -445,10 +430,10 @@ static void run_program(Device *d, const NincProgram *p, int images)
 {
     int chunks = p->chunkeds > 0 ? (images + p->chunk - 1) / p->chunk : 0;
     int befores = d->kept == p ? 0 : p->befores;
-    memset(d->progress, 0, (size_t)launches_of(p) * sizeof *d->progress);
+    shares_reset(d->shares, launches_of(p));
 #pragma omp parallel num_threads(d->threads)
     {
-        Turn *at = run_list(d, p->before, befores, (NincRange){0}, d->progress);
+        int64_t at = run_list(d, p->before, befores, (NincRange){0}, 0);
         for (int c = 0; c < chunks; c++)
             at = run_list(d, p->chunked, p->chunkeds, chunk_range(p, c, images), at);
         run_list(d, p->after, p->afters, (NincRange){0}, at);

@@ -10,7 +10,8 @@ library=(runtime/fault.c ir/pool.c ir/tensor.c ir/diagnostics.c)
 
 # The runtime's side of the program, with runtime/cpu.c or another.
 runtime() {
-    $sanitized -fopenmp -Iruntime -I. -c -o "$work/cpu.o" "$1"
+    $sanitized -fopenmp -Iruntime -I. -c -o "$work/cpu.o" "$1" &&
+        $sanitized -c -o "$work/shares.o" runtime/shares.c
 }
 
 # link LEVEL MODEL [OPTION...] -> $work/races: the kernels for any CPU stand for all.
@@ -21,7 +22,7 @@ link() {
         "$NINC" "-O$level" --target=cpu "$@" --emit=plan "$model" >"$work/plan.c" &&
         $sanitized -Dninc_cpu_avx512=ninc_cpu_baseline -Dninc_cpu_avx2=ninc_cpu_baseline \
             -Dninc_cpu_neon=ninc_cpu_baseline -o "$work/races" tests/races.c tests/team.c \
-            "$work/model.c" "$work/plan.c" "$work/cpu.o" "${library[@]}" -lpthread -lm
+            "$work/model.c" "$work/plan.c" "$work/cpu.o" "$work/shares.o" "${library[@]}" -lpthread -lm
 }
 
 # races LEVEL MODEL [OPTION...]
@@ -38,7 +39,7 @@ races_of_chunks() {
 }
 
 without_wait() {
-    sed '/^    *wait_for(&at->done/d; s|"\.\./ir/|"ir/|' runtime/cpu.c >"$work/cpu.c" &&
+    sed '/^    *shares_wait(/d; s|"\.\./ir/|"ir/|' runtime/cpu.c >"$work/cpu.c" &&
         ! cmp -s "$work/cpu.c" runtime/cpu.c && runtime "$work/cpu.c" || return 1
     ! races 2 tests/pytorch/pools_adam.yaml >"$work/races.log" 2>&1 &&
         grep -q 'data race' "$work/races.log"
@@ -68,7 +69,7 @@ END
             -Dninc_cpu_neon=ninc_cpu_baseline -c -o "${objects[-1]}" "$source" || return 1
     done
     $sanitized -I. -DNAME=library -DCONSTANTS=LIBRARY -include "$work/network.h" \
-        -o "$work/network" tests/library_client.c "$work/cpu.o" "${objects[@]}" \
+        -o "$work/network" tests/library_client.c "$work/cpu.o" "$work/shares.o" "${objects[@]}" \
         "$BUILD/libninc_runtime.a" -ljansson -lz -lpthread -ldl -lm &&
         NINC_CPU_LEVEL=baseline "$work/network" threads "$work/weights"
 }

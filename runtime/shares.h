@@ -1,0 +1,32 @@
+/* Which thread of a team does which slices of a step's launches.
+ *
+ * Slice s of a launch lies, where the launch has it so, at the same part of the images as slice s of
+ * the next. So each thread has a share of neighbours, thread t of T those from slices*t/T on: what
+ * one launch leaves in a core's cache, the next one finds there. A thread that is through with its
+ * share takes slices from the ends of others'. */
+#ifndef NINC_SHARES_H
+#define NINC_SHARES_H
+
+#include <stdint.h>
+
+typedef struct Shares Shares;
+
+/* For `threads` of a team and steps of at most `launches`; NULL: no memory. */
+Shares *shares_new(int threads, int64_t launches);
+void shares_free(Shares *s);
+
+/* Before a step of `launches`, by one thread. */
+void shares_reset(Shares *s, int64_t launches);
+
+/* What `thread` has to do next of launch number `launch` of the step, which has `slices`: a slice
+ * that nobody else is given, or -1. */
+int shares_take(Shares *s, int64_t launch, int thread, int slices);
+
+/* Says that the thread has done so many slices of the launch: what it wrote is seen by those who
+ * waited for it. */
+void shares_done(Shares *s, int64_t launch, int count);
+
+/* Until all slices of the launch are done. */
+void shares_wait(Shares *s, int64_t launch, int slices);
+
+#endif
