@@ -1,5 +1,6 @@
-/* Counters of slices taken and done. A thread's counters of all launches lie together and apart from
- * those of others, so that a line of cache goes between cores only where one takes from another. */
+/* Counters of slices taken and done. A thread's counters of all launches lie together and apart
+ * from those of others, so that a line of cache goes between cores only where one takes from
+ * another. */
 #include "shares.h"
 
 #include <sched.h>
