@@ -2,18 +2,6 @@
  * a resize and a convolution is what the tests check. */
 #include "eval.h"
 
-typedef struct Axes {
-    FoldAxis rows, columns;
-} Axes;
-
-static Axes axes_of(Pool *pool, const Node *n)
-{
-    Axes a;
-    if (!fold_axes(pool, &n->attr.fold, &a.rows, &a.columns))
-        internal_error("%s cannot be folded", op_name(n->op));
-    return a;
-}
-
 /* An element of a folded filter [O,I*classes,EH,EW]: of output channel o and input channel i, for a
  * pair of classes, at source position h, w. */
 typedef struct Element {
@@ -21,7 +9,7 @@ typedef struct Element {
 } Element;
 
 /* `inputs`: channels before folding. */
-static double *folded_at(const Axes *a, double *filter, int inputs, const Element *at)
+static double *folded_at(const FoldAxes *a, double *filter, int inputs, const Element *at)
 {
     int pair = at->row_class * a->columns.classes + at->column_class;
     int64_t channels = (int64_t)inputs * a->rows.classes * a->columns.classes;
@@ -30,7 +18,7 @@ static double *folded_at(const Axes *a, double *filter, int inputs, const Elemen
 }
 
 /* R[kh][h] R[kw][w]: what tap kh, kw of the filter counts in the element. */
-static double weight_of(const Axes *a, const Element *at, int kh, int kw)
+static double weight_of(const FoldAxes *a, const Element *at, int kh, int kw)
 {
     return fold_at(&a->rows, at->row_class, kh, at->h) *
            fold_at(&a->columns, at->column_class, kw, at->w);
@@ -38,7 +26,7 @@ static double weight_of(const Axes *a, const Element *at, int kh, int kw)
 
 /* folded += sum over kh, kw of the filter's square, weighted; or, the adjoint, square += folded,
  * weighted. */
-static void fold_element(const Axes *a, double *square, double *folded, const Element *at,
+static void fold_element(const FoldAxes *a, double *square, double *folded, const Element *at,
                          bool adjoint)
 {
     for (int kh = 0; kh < a->rows.kernel; kh++)
@@ -53,7 +41,7 @@ static void fold_element(const Axes *a, double *square, double *folded, const El
 
 /* fold_filter, fold_filter_grad: every element of the folded filters with the square of the filter
  * [O,I,KH,KW] that it is of */
-static void eval_filters(Eval *e, const Node *n, const Axes *a)
+static void eval_filters(Eval *e, const Node *n, const FoldAxes *a)
 {
     bool folds = n->op == OP_FOLD_FILTER;
     const Node *plain = folds ? n->in[0] : n;
@@ -72,7 +60,7 @@ static void eval_filters(Eval *e, const Node *n, const Axes *a)
 
 /* y[n,oh,ow,o] = bias[o] + sum over i,h,w of x[n, base + h, base + w, i] times the filter of the
  * pixel's classes, as far as they reach; or, the gradient, the filter += x dy. */
-static void eval_output(Eval *e, const Node *node, const Axes *a, const int pixel[3], int o)
+static void eval_output(Eval *e, const Node *node, const FoldAxes *a, const int pixel[3], int o)
 {
     bool wgrad = node->op == OP_CONV2D_FOLDED_WGRAD;
     Map x = eval_map(e, node->in[0]), y = eval_map(e, wgrad ? node->in[1] : node);
@@ -96,7 +84,7 @@ static void eval_output(Eval *e, const Node *node, const Axes *a, const int pixe
             }
 }
 
-static void eval_pixels(Eval *e, const Node *node, const Axes *a)
+static void eval_pixels(Eval *e, const Node *node, const FoldAxes *a)
 {
     bool wgrad = node->op == OP_CONV2D_FOLDED_WGRAD;
     Map y = eval_map(e, wgrad ? node->in[1] : node);
@@ -110,7 +98,7 @@ static void eval_pixels(Eval *e, const Node *node, const Axes *a)
 void eval_fold(Eval *e, const Node *n)
 {
     Pool *pool = pool_new();
-    Axes a = axes_of(pool, n);
+    FoldAxes a = folded_axes(pool, n);
     if (n->op == OP_FOLD_FILTER || n->op == OP_FOLD_FILTER_GRAD)
         eval_filters(e, n, &a);
     else

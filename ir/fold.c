@@ -134,6 +134,14 @@ bool fold_axes(Pool *pool, const Fold *f, FoldAxis *rows, FoldAxis *columns)
     return fold_axis(pool, &h, rows) && fold_axis(pool, &v, columns);
 }
 
+FoldAxes folded_axes(Pool *pool, const Node *n)
+{
+    FoldAxes a;
+    if (!fold_axes(pool, &n->attr.fold, &a.rows, &a.columns))
+        internal_error("%s cannot be folded", op_name(n->op));
+    return a;
+}
+
 double fold_at(const FoldAxis *a, int class, int tap, int at)
 {
     return a->matrix[((size_t)class * (size_t)a->kernel + (size_t)tap) * (size_t)a->extent +

@@ -672,6 +672,13 @@ typedef struct FoldAxis {
 /* The rows and columns of a folded convolution, in the pool; false where an axis has more classes
  * or a larger extent than the limits above. */
 bool fold_axes(Pool *pool, const Fold *f, FoldAxis *rows, FoldAxis *columns);
+
+typedef struct FoldAxes {
+    FoldAxis rows, columns;
+} FoldAxes;
+
+/* Those of a convolution that has been folded. */
+FoldAxes folded_axes(Pool *pool, const Node *n);
 /* matrix[tap][at] of a class. */
 double fold_at(const FoldAxis *a, int class, int tap, int at);
 /* The convolution that reads the image n folded: n stands for the resized one. NULL: none. */

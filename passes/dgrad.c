@@ -15,25 +15,26 @@ static bool is_convolution(const Node *n)
            w->padding_h < w->kernel_h && w->padding_w < w->kernel_w;
 }
 
-/* The transposed filter of a dtype, made once for all its users; `from` is the first node that may
- * be one. It comes from the parameter itself, also where the gradient reads a cast of that. */
-static Node *transposed(Graph *g, Node *filter, DType dtype, int from, Loc loc)
+Node *transposed_filter(Graph *g, Node *filter, DType dtype, Loc loc)
 {
+    for (int i = 0; i < g->node_count; i++) {
+        Node *n = g->node[i];
+        if (n->op == OP_FILTER_TRANSPOSE && n->in[0] == filter && n->tensor.dtype == dtype)
+            return n;
+    }
     const int32_t *d = filter->tensor.shape.dim;
     Tensor type = {.dtype = dtype, .shape = shape_of(4, d[1], d[0], d[2], d[3])};
-    for (int i = from; i < g->node_count; i++)
-        if (g->node[i]->in[0] == filter && g->node[i]->tensor.dtype == dtype)
-            return g->node[i];
     return graph_add_typed(g, OP_FILTER_TRANSPOSE, 1, &filter, NULL, &type, loc);
 }
 
-static void rewrite(Graph *g, Node *n, int from)
+/* The filter comes from the parameter itself, also where the gradient reads a cast of that. */
+static void rewrite(Graph *g, Node *n)
 {
     Window *w = &n->attr.window;
     bool convolution = is_convolution(n);
     Node *filter = n->in[1]->op == OP_CAST ? n->in[1]->in[0] : n->in[1];
     n->op = convolution ? OP_CONV2D : OP_CONV2D_TRANSPOSE;
-    n->in[1] = transposed(g, filter, n->in[1]->tensor.dtype, from, n->loc);
+    n->in[1] = transposed_filter(g, filter, n->in[1]->tensor.dtype, n->loc);
     if (!convolution)
         return;
     w->padding_h = w->kernel_h - 1 - w->padding_h;
@@ -50,7 +51,7 @@ void pass_dgrad(Module *m)
             continue;
         for (int i = 0; i < count; i++)
             if (g->node[i]->op == OP_CONV2D_DGRAD && operand_storage(g->node[i]->in[1]))
-                rewrite(g, g->node[i], count);
+                rewrite(g, g->node[i]);
         graph_move_to_start(g, count);
     }
 }

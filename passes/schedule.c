@@ -71,13 +71,11 @@ static void schedule_conv(const Graph *g, Node *n)
 }
 
 /* Most outputs of one class in a row: what a tile has to choose from. */
-static int outputs_of_a_class(const Fold *f)
+static int outputs_of_a_class(const Node *n)
 {
     int count[FOLD_MAX_CLASSES] = {0}, most = 0;
-    FoldAxis rows, columns;
     Pool *pool = pool_new();
-    if (!fold_axes(pool, f, &rows, &columns))
-        internal_error("a convolution that cannot be folded");
+    const FoldAxis columns = folded_axes(pool, n).columns;
     for (int o = 0; o < columns.outputs; o++)
         most = (int)larger(most, ++count[columns.class_of[o]]);
     pool_free(pool);
@@ -88,7 +86,7 @@ static void schedule_folded(Node *n)
 {
     const int32_t *filter = n->in[1]->tensor.shape.dim;
     int64_t terms = (int64_t)n->in[0]->tensor.shape.dim[3] * filter[2] * filter[3];
-    n->tile = best_tile(outputs_of_a_class(&n->attr.fold), filter[0], terms);
+    n->tile = best_tile(outputs_of_a_class(n), filter[0], terms);
 }
 
 /* The gradient has its filter's packing, so its vectors are those of the filter's convolution. */

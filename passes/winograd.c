@@ -144,15 +144,7 @@ static Node *exact_filter(Graph *g, Node *filter, Loc loc)
         return filter->in[0];
     if (filter->tensor.dtype == DT_F32)
         return filter;
-    for (int i = 0; i < g->node_count; i++) {
-        Node *n = g->node[i];
-        if (n->op == OP_FILTER_TRANSPOSE && n->in[0] == filter->in[0] &&
-            n->tensor.dtype == DT_F32)
-            return n;
-    }
-    Tensor type = filter->tensor;
-    type.dtype = DT_F32;
-    return graph_add_typed(g, OP_FILTER_TRANSPOSE, 1, filter->in, NULL, &type, loc);
+    return transposed_filter(g, filter->in[0], DT_F32, loc);
 }
 
 static bool is_chosen(const Graph *g, const Node *n, Winograd *out)

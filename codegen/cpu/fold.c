@@ -2,17 +2,10 @@
 #include "../../ir/numbers.h"
 #include "cpu.h"
 
-typedef struct Axes {
-    FoldAxis rows, columns;
-} Axes;
-
-static Axes axes_of(CpuEmitter *e, const Node *n)
+static FoldAxes axes_of(CpuEmitter *e, const Node *n)
 {
-    Axes a;
-    if (!fold_axes(e->pool, &n->attr.fold, &a.rows, &a.columns))
-        internal_error("%s cannot be folded", op_name(n->op));
     e->tiles->folds = true;
-    return a;
+    return folded_axes(e->pool, n);
 }
 
 /* ---- runs of outputs ---- */
@@ -110,7 +103,7 @@ static int vectors_of(const CpuEmitter *e, const Node *n, const Layout *filter)
 }
 
 /* What FoldedConv and FoldedWgrad have alike. */
-static void emit_sizes(CpuEmitter *e, const Node *n, const Axes *a, const Node *filter)
+static void emit_sizes(CpuEmitter *e, const Node *n, const FoldAxes *a, const Node *filter)
 {
     const int32_t *d = filter->tensor.shape.dim;
     int channels = n->in[0]->tensor.shape.dim[3];
@@ -131,7 +124,7 @@ static const char *part_name(const CpuEmitter *e, const Node *n, const char *par
 
 static void table_conv(CpuEmitter *e, const Node *n)
 {
-    Axes a = axes_of(e, n);
+    FoldAxes a = axes_of(e, n);
     int count, channels = n->in[0]->tensor.shape.dim[3];
     Run *runs = runs_of(e, &a.columns, &count);
     emit_fold_places(e, part_name(e, n, "rows"), &a.rows);
@@ -165,7 +158,7 @@ static const Run *longest(const Run *runs, int count)
 
 static void table_wgrad(CpuEmitter *e, const Node *n)
 {
-    Axes a = axes_of(e, n);
+    FoldAxes a = axes_of(e, n);
     int count, row_runs, channels = n->in[0]->tensor.shape.dim[3];
     const int32_t *dy = n->in[1]->tensor.shape.dim;
     Run *runs = runs_of(e, &a.columns, &count), *rows = runs_of(e, &a.rows, &row_runs);
@@ -208,7 +201,7 @@ void emit_fold_matrix(CpuEmitter *e, const char *name, const FoldAxis *a)
 
 void emit_fold_filter(CpuEmitter *e, const Node *n)
 {
-    Axes a = axes_of(e, n);
+    FoldAxes a = axes_of(e, n);
     const Layout *l = &n->tensor.layout;
     const char *rows = part_name(e, n, "rows"), *columns = part_name(e, n, "columns");
     emit_fold_matrix(e, rows, &a.rows);

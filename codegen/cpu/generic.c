@@ -433,18 +433,17 @@ static void emit_winograd_wgrad(CpuEmitter *e, const Node *n)
 /* ---- folded convolution ---- */
 
 typedef struct FoldTables {
-    FoldAxis rows, columns;
+    FoldAxes axes;
     int inputs;                       /* channels of the image */
     const char *row_name, *column_name; /* of the constants of an axis */
 } FoldTables;
 
 static FoldTables fold_tables(CpuEmitter *e, const Node *n, int inputs)
 {
-    FoldTables t = {.inputs = inputs,
+    FoldTables t = {.axes = folded_axes(e->pool, n),
+                    .inputs = inputs,
                     .row_name = pool_format(e->pool, "%s_rows", table_name(e, n)),
                     .column_name = pool_format(e->pool, "%s_columns", table_name(e, n))};
-    if (!fold_axes(e->pool, &n->attr.fold, &t.rows, &t.columns))
-        internal_error("%s cannot be folded", op_name(n->op));
     return t;
 }
 
@@ -453,7 +452,7 @@ static const char *folded_element(const CpuEmitter *e, const Node *filter, const
                                   const char *row_class, const char *column_class)
 {
     const char *channel = pool_format(e->pool, "((%s * %d + %s) * %d + i)", row_class,
-                                      t->columns.classes, column_class, t->inputs);
+                                      t->axes.columns.classes, column_class, t->inputs);
     return element_at(e, filter, filter_index(e, filter, "c", channel, "y", "x"));
 }
 
@@ -464,8 +463,8 @@ static void emit_folded(CpuEmitter *e, const Node *n)
     FoldTables t = fold_tables(e, n, map_dim(x, 3));
     const char *pixel = read_map(e, x, "n", "(row.base + y)", "(column.base + x)", "i");
     const char *weight = folded_element(e, filter, &t, "row.class", "column.class");
-    emit_fold_places(e, t.row_name, &t.rows);
-    emit_fold_places(e, t.column_name, &t.columns);
+    emit_fold_places(e, t.row_name, &t.axes.rows);
+    emit_fold_places(e, t.column_name, &t.axes.columns);
     e->tiles->folds = true;
     if (wgrad)
         emit_clear_sum(e, n);
@@ -495,20 +494,20 @@ static void emit_fold_loops(CpuEmitter *e, const Node *n)
     FoldTables t = fold_tables(e, n, plain->tensor.shape.dim[1]);
     const char *element = folded_element(e, folded, &t, "p", "q");
     const char *tap = element_at(e, plain, filter_index(e, plain, "c", "i", "kh", "kw"));
-    emit_fold_matrix(e, t.row_name, &t.rows);
-    emit_fold_matrix(e, t.column_name, &t.columns);
+    emit_fold_matrix(e, t.row_name, &t.axes.rows);
+    emit_fold_matrix(e, t.column_name, &t.axes.columns);
     emit_line(e, "memset(%s, 0, %lld);", value_name(e, n), (long long)value_bytes(e->graph, n));
     open_loop(e, "c", plain->tensor.shape.dim[0]);
     open_loop(e, "i", t.inputs);
-    open_loop(e, "p", t.rows.classes);
-    open_loop(e, "q", t.columns.classes);
-    open_loop(e, "y", t.rows.extent);
-    open_loop(e, "x", t.columns.extent);
-    open_loop(e, "kh", t.rows.kernel);
-    emit_line(e, "for (int kw = 0; kw < %d; kw++)", t.columns.kernel);
+    open_loop(e, "p", t.axes.rows.classes);
+    open_loop(e, "q", t.axes.columns.classes);
+    open_loop(e, "y", t.axes.rows.extent);
+    open_loop(e, "x", t.axes.columns.extent);
+    open_loop(e, "kh", t.axes.rows.kernel);
+    emit_line(e, "for (int kw = 0; kw < %d; kw++)", t.axes.columns.kernel);
     emit_line(e, "    %s += %s * %s[(p * %d + kh) * %d + y] * %s[(q * %d + kw) * %d + x];",
-              folds ? element : tap, folds ? tap : element, t.row_name, t.rows.kernel,
-              t.rows.extent, t.column_name, t.columns.kernel, t.columns.extent);
+              folds ? element : tap, folds ? tap : element, t.row_name, t.axes.rows.kernel,
+              t.axes.rows.extent, t.column_name, t.axes.columns.kernel, t.axes.columns.extent);
     close_loops(e, 7);
 }
 
