@@ -410,7 +410,8 @@ static int64_t run_list(const Device *d, const NincLaunch *launch, int count, Ni
             run_slice(d, &launch[i], &range, thread);
             done++;
         }
-        shares_done(d->shares, at, done);
+        if (done > 0)
+            shares_done(d->shares, at, done);
         shares_wait(d->shares, at, range.slices);
     }
     return at;
