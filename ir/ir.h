@@ -677,8 +677,9 @@ typedef struct FoldAxes {
     FoldAxis rows, columns;
 } FoldAxes;
 
-/* Those of a convolution that has been folded. */
+/* The axes of a node with a Fold, which is one of those that fold_axes can do. */
 FoldAxes folded_axes(Pool *pool, const Node *n);
+
 /* matrix[tap][at] of a class. */
 double fold_at(const FoldAxis *a, int class, int tap, int at);
 /* The convolution that reads the image n folded: n stands for the resized one. NULL: none. */

@@ -53,5 +53,6 @@ void pass_dgrad(Module *m)
             if (g->node[i]->op == OP_CONV2D_DGRAD && operand_storage(g->node[i]->in[1]))
                 rewrite(g, g->node[i]);
         graph_move_to_start(g, count);
+        graph_sort(g);
     }
 }

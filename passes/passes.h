@@ -49,7 +49,7 @@ void pass_mask(Module *m);
 /* ---- dgrad.c: CPU; conv2d_dgrad -> conv2d, conv2d_transpose by the transposed filter ---- */
 void pass_dgrad(Module *m);
 /* A filter with outputs and inputs exchanged and each kernel turned around, in a dtype: made once
- * for all its users. */
+ * for all its users, at the end of the graph; the caller moves it before them. */
 Node *transposed_filter(Graph *g, Node *filter, DType dtype, Loc loc);
 /* ---- winograd.c: CPU, level 2; stride-1 convolutions and their gradients in tiles ---- */
 void pass_winograd(Module *m, int level);

@@ -1,6 +1,5 @@
-/* Counters of slices taken and done. A thread's counters of all launches lie together and apart
- * from those of others, so that a line of cache goes between cores only where one takes from
- * another. */
+/* Counters of slices taken and done. A thread's counters of all launches lie together and apart from
+ * those of others: while it works on its share, their lines of cache stay with its core. */
 #include "shares.h"
 
 #include <sched.h>
@@ -19,7 +18,7 @@ enum { UPPER = 32 };
 
 struct Shares {
     int threads;
-    int64_t each;     /* counters a thread, and of `done`: whole lines */
+    int64_t each;     /* counters a thread: whole lines */
     atomic_int *done; /* slices of a launch */
     Taken *taken;     /* thread by thread, one a launch */
 };
@@ -66,6 +65,8 @@ static int take_from(Shares *s, int64_t launch, int owner, int slices, bool fron
 {
     int begin = (int)((int64_t)slices * owner / s->threads);
     int end = (int)((int64_t)slices * (owner + 1) / s->threads);
+    if (begin == end)
+        return -1;
     Taken *taken = &s->taken[owner * s->each + launch];
     uint64_t was = atomic_load_explicit(taken, memory_order_relaxed);
     for (;;) {

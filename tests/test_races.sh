@@ -22,7 +22,8 @@ link() {
         "$NINC" "-O$level" --target=cpu "$@" --emit=plan "$model" >"$work/plan.c" &&
         $sanitized -Dninc_cpu_avx512=ninc_cpu_baseline -Dninc_cpu_avx2=ninc_cpu_baseline \
             -Dninc_cpu_neon=ninc_cpu_baseline -o "$work/races" tests/races.c tests/team.c \
-            "$work/model.c" "$work/plan.c" "$work/cpu.o" "$work/shares.o" "${library[@]}" -lpthread -lm
+            "$work/model.c" "$work/plan.c" "$work/cpu.o" "$work/shares.o" "${library[@]}" \
+            -lpthread -lm
 }
 
 # races LEVEL MODEL [OPTION...]

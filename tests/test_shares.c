@@ -3,6 +3,7 @@
 
 #include <check.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -27,6 +28,7 @@ END_TEST
 START_TEST(test_owner_and_thief_meet)
 {
     Shares *s = shares_new(2, 1);
+    ck_assert_ptr_nonnull(s);
     shares_reset(s, 1);
     static const struct {
         int thread, slice;
@@ -40,6 +42,7 @@ END_TEST
 START_TEST(test_fewer_slices_than_threads)
 {
     Shares *s = shares_new(8, 1);
+    ck_assert_ptr_nonnull(s);
     shares_reset(s, 1);
     int seen[3] = {0};
     for (int t = 7; t >= 0; t--) {
@@ -73,6 +76,8 @@ static void *work(void *data)
     for (int l = 0; l < LAUNCHES; l++) {
         int done = 0, slice;
         while ((slice = shares_take(shares, l, thread, slices_of(l))) >= 0) {
+            if (slice % 16 == 0)
+                sched_yield(); /* so that others may come to the wait first */
             atomic_fetch_add(&taken[l][slice], 1);
             done++;
         }
@@ -88,6 +93,7 @@ static void *work(void *data)
 START_TEST(test_a_team_does_each_slice_once)
 {
     shares = shares_new(TEAM, LAUNCHES);
+    ck_assert_ptr_nonnull(shares);
     for (round_now = 1; round_now <= 3; round_now++) {
         pthread_t thread[TEAM];
         shares_reset(shares, LAUNCHES);
