@@ -1,6 +1,8 @@
-/* Counters of slices taken and done. A thread's counters of all launches lie together and apart from
- * those of others: while it works on its share, their lines of cache stay with its core. */
+/* Counters of slices taken and done. A thread's counters of all launches lie together and apart
+ * from those of others: while it works on its share, their lines of cache stay with its core. */
 #include "shares.h"
+
+#include "../ir/numbers.h"
 
 #include <sched.h>
 #include <stdatomic.h>
@@ -23,19 +25,14 @@ struct Shares {
     Taken *taken;     /* thread by thread, one a launch */
 };
 
-static int64_t whole_lines(int64_t bytes)
-{
-    return (bytes + LINE - 1) / LINE * LINE;
-}
-
 Shares *shares_new(int threads, int64_t launches)
 {
     Shares *s = calloc(1, sizeof *s);
     if (!s)
         return NULL;
     s->threads = threads;
-    s->each = whole_lines(launches * (int64_t)sizeof(Taken)) / (int64_t)sizeof(Taken);
-    s->done = aligned_alloc(LINE, (size_t)whole_lines(launches * (int64_t)sizeof *s->done));
+    s->each = round_up(launches * (int64_t)sizeof(Taken), LINE) / (int64_t)sizeof(Taken);
+    s->done = aligned_alloc(LINE, (size_t)round_up(launches * (int64_t)sizeof *s->done, LINE));
     s->taken = aligned_alloc(LINE, (size_t)(threads * s->each) * sizeof *s->taken);
     if (!s->done || !s->taken) {
         shares_free(s);
