@@ -121,8 +121,8 @@ INLINE void amx_finish(const AmxConv *a, const AmxPixels *p, int g, const float 
         for (int j = 0; j < PARTS; j++) {
             const ptrdiff_t at = i * LANES + j * LANES_A_PART;
             const Vector v = load(sums + at) + shift[j];
-            store_map(p->y + g * a->y.block + at,
-                      conv_epilogue(a->epilogue, v, p->mask + g * a->mask.block + at));
+            store_epilogue(a->epilogue, p->y + g * a->y.block + at, v,
+                           p->mask + g * a->mask.block + at);
         }
 }
 

@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#ifdef __AVX512F__
+#ifdef __AVX2__
 #include <immintrin.h>
 #endif
 
@@ -123,11 +123,49 @@ INLINE ptrdiff_t last_image(const NincRange *r)
     return slice_end(r, r->images);
 }
 
+/* ---- integers ---- */
+
+/* Unsigned integers of a vector's lanes, widened and narrowed: by one instruction each, for which
+ * gcc 12 knows no generic form that it does not take apart. */
+typedef uint16_t Halves __attribute__((vector_size(VECTOR_BYTES / 2)));
+
+INLINE Mask widen_codes(Codes c)
+{
+#if defined(__AVX512F__)
+    return (Mask)_mm512_cvtepu8_epi32((__m128i)c);
+#elif defined(__AVX2__)
+    return (Mask)_mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)c));
+#else
+    return __builtin_convertvector(c, Mask);
+#endif
+}
+
+INLINE Codes narrow_codes(Mask m)
+{
+#if defined(__AVX512F__)
+    return (Codes)_mm512_cvtepi32_epi8((__m512i)m);
+#else
+    return __builtin_convertvector(m, Codes);
+#endif
+}
+
+INLINE Mask widen_halves(Halves h)
+{
+#if defined(__AVX512F__)
+    return (Mask)_mm512_cvtepu16_epi32((__m256i)h);
+#elif defined(__AVX2__)
+    return (Mask)_mm256_cvtepu16_epi32((__m128i)h);
+#else
+    return __builtin_convertvector(h, Mask);
+#endif
+}
+
 /* ---- what maps and filters hold ---- */
 
 /* TOGETHER inputs of a contraction are multiplied by as many weights in one step: Factors. */
 #ifdef NINC_BF16
-typedef uint16_t Element, Elements __attribute__((vector_size(VECTOR_BYTES / 2)));
+typedef uint16_t Element;
+typedef Halves Elements;
 typedef uint32_t Factors __attribute__((vector_size(VECTOR_BYTES)));
 enum { TOGETHER = 2 };
 
@@ -149,7 +187,7 @@ INLINE Element to_element(float x)
 
 INLINE Vector load_map(const Element *p)
 {
-    return (Vector)(__builtin_convertvector(*(const Elements *)p, Factors) << 16);
+    return (Vector)(widen_halves(*(const Elements *)p) << 16);
 }
 
 INLINE void store_map(Element *p, Vector v)
@@ -307,6 +345,21 @@ INLINE Vector conv_epilogue(int epilogue, Vector v, const Element *mask)
     return v;
 }
 
+/* Rounds and stores what is left of v after the epilogue. */
+INLINE void store_epilogue(int epilogue, Element *to, Vector v, const Element *mask)
+{
+#if defined(NINC_BF16) && defined(__AVX512BF16__)
+    if (epilogue == EPILOGUE_MASK) {
+        /* A bf16 is > 0 if its bits are, and do not exceed those of infinity. */
+        const __m256i below = _mm256_sub_epi16(*(const __m256i *)mask, _mm256_set1_epi16(1));
+        const __mmask16 keep = _mm256_cmplt_epu16_mask(below, _mm256_set1_epi16(0x7F80));
+        *(Elements *)to = (Elements)_mm512_maskz_cvtneps_pbh(keep, (__m512)v);
+        return;
+    }
+#endif
+    store_map(to, conv_epilogue(epilogue, v, mask));
+}
+
 /* PIXELS x VECTORS blocks of output, starting at pixel p and vector v of the tile; the filter is
  * packed for FILTER_VECTORS vectors, neighbouring pixels read inputs STEP elements apart and are
  * written SPREAD pixels apart. A tap of the filter is kernel_w columns of LANES inputs, or with
@@ -345,8 +398,7 @@ INLINE void conv_part(const ConvTile *t, int p, const int PIXELS, int v, const i
             const ptrdiff_t at = (p + i) * SPREAD * LANES + j % PARTS * LANES_A_PART;
             const Vector a = acc[i * VECTORS * PARTS + j];
             const Element *mask = t->mask + (v + j / PARTS) * t->mask_block + at;
-            store_map(t->y + (v + j / PARTS) * t->y_block + at,
-                      conv_epilogue(t->epilogue, a, mask));
+            store_epilogue(t->epilogue, t->y + (v + j / PARTS) * t->y_block + at, a, mask);
         }
 }
 

@@ -6,9 +6,8 @@
  * mask is not > 0. */
 INLINE void store_masked(Map y, Map mask, int epilogue, int row, int b, ptrdiff_t at, Vector v)
 {
-    if (epilogue & EPILOGUE_MASK)
-        v = keep_where((Mask)(load_map(map_row(mask, row) + b * mask.block + at) > (Vector){0}), v);
-    store_map(map_row(y, row) + b * y.block + at, v);
+    store_epilogue(epilogue, map_row(y, row) + b * y.block + at, v,
+                   map_row(mask, row) + b * mask.block + at);
 }
 
 typedef struct Pool {
@@ -71,7 +70,7 @@ SHARED void maxpool_rows(const Pool *g, Map x, Map y, CodeMap codes, int row0, i
                     store_map(map_row(y, row) + b * y.block + col * LANES + j * LANES_A_PART, best);
                     if (codes.data)
                         *(Codes *)(code_row(codes, row) + b * codes.block + col * LANES +
-                                   j * LANES_A_PART) = __builtin_convertvector(code, Codes);
+                                   j * LANES_A_PART) = narrow_codes(code);
                 }
             }
         }
@@ -79,6 +78,15 @@ SHARED void maxpool_rows(const Pool *g, Map x, Map y, CodeMap codes, int row0, i
 
 /* Input columns whose gradients are summed at a time. */
 enum { POOL_COLUMNS = 64 };
+
+/* What gcc knows to be zeroed becomes `rep stos`, which takes longer to begin than a few lines. */
+INLINE void zero_lines(float *p, int count)
+{
+    for (int i = 0; i < count; i += LANES_A_PART) {
+        store(p + i, (Vector){0});
+        __asm__ volatile("" : : : "memory");
+    }
+}
 
 /* Adds one output row's gradients to the sums of input columns w0 to w1 - 1, of a row whose taps
  * begin with `tap`. */
@@ -91,8 +99,7 @@ INLINE void maxpool_grad_row(const Pool *g, const Element *dy, const uint8_t *co
         const int w = q * g->stride_w - g->padding_w;
         const int k0 = larger(w0 - w, 0), k1 = smaller(g->kernel_w, w1 - w);
         for (int lane = 0; lane < LANES; lane += LANES_A_PART) {
-            const Mask code = __builtin_convertvector(*(const Codes *)(codes + q * LANES + lane),
-                                                      Mask);
+            const Mask code = widen_codes(*(const Codes *)(codes + q * LANES + lane));
             const Vector d = load_map(dy + q * LANES + lane);
             for (int k = k0; k < k1; k++) {
                 float *to = sums + (w + k - w0) * LANES + lane;
@@ -109,7 +116,7 @@ INLINE void maxpool_grad_columns(const Pool *g, Map dy, CodeMap codes, Map mask,
     const Cover rows = covering(h, g->kernel_h, g->stride_h, g->padding_h, g->out_height);
     const int columns = smaller(g->width - w, POOL_COLUMNS);
     _Alignas(64) float sums[POOL_COLUMNS * LANES];
-    memset(sums, 0, (size_t)columns * LANES * sizeof(float));
+    zero_lines(sums, columns * LANES);
     for (int o = rows.first; o <= rows.last; o++)
         maxpool_grad_row(g, map_row(dy, o) + b * dy.block, code_row(codes, o) + b * codes.block,
                          (rows.padded - o * g->stride_h) * g->kernel_w, w, w + columns, sums);
@@ -232,8 +239,7 @@ SHARED void relu_grad_rows(Map dy, Map y, Map dx, int blocks, int width, int row
             const Element *m = map_row(y, row) + b * y.block;
             Element *out = map_row(dx, row) + b * dx.block;
             for (int i = 0; i < width * LANES; i += LANES_A_PART)
-                store_map(out + i, keep_where((Mask)(load_map(m + i) > (Vector){0}),
-                                              load_map(d + i)));
+                store_epilogue(EPILOGUE_MASK, out + i, load_map(d + i), m + i);
         }
 }
 

@@ -233,8 +233,8 @@ INLINE void sparse_row(const SparseConv *s, const SparseTurn *turn, SparseTile t
             const Element *mask = s->epilogue & EPILOGUE_MASK
                                       ? map_row(s->mask, row) + (vector + v) * s->mask.block + at
                                       : NULL;
-            store_map(map_row(s->y, row) + (vector + v) * s->y.block + at,
-                      conv_epilogue(s->epilogue, load(sum + (i * vectors + v) * LANES), mask));
+            store_epilogue(s->epilogue, map_row(s->y, row) + (vector + v) * s->y.block + at,
+                           load(sum + (i * vectors + v) * LANES), mask);
         }
 }
 #else

@@ -15,6 +15,8 @@ typedef struct WgradTile {
     ptrdiff_t dy_row, dy_step, dy_block;
     int rows, width;           /* in pixels or pairs */
     int accumulate;
+    const void *next;          /* x of the next run: a line of it is fetched beside each pixel */
+    ptrdiff_t next_row;        /* bytes */
 } WgradTile;
 
 typedef void WgradTileFn(const WgradTile *t);
@@ -34,7 +36,9 @@ INLINE void wgrad_part(const WgradTile *t, int i, const int COUNT, int v, const 
     for (int row = 0; row < t->rows; row++) {
         const Word *x = (const Word *)t->x + row * t->x_row + i;
         const Word *dy = (const Word *)t->dy + row * t->dy_row + v * t->dy_block;
-        for (int p = t->width; p > 0; p--, x += t->x_step, dy += t->dy_step) {
+        const char *next = (const char *)t->next + row * t->next_row;
+        for (int p = t->width; p > 0; p--, x += t->x_step, dy += t->dy_step, next += 64) {
+            __builtin_prefetch(next, 0, 2);
             Words d[TILE_VECTORS * PARTS];
             UNROLL for (int j = 0; j < VECTORS * PARTS; j++)
                 d[j] = *(const Words *)(dy + j / PARTS * t->dy_block + j % PARTS * LANES_A_PART);
@@ -67,6 +71,8 @@ typedef struct WgradRun {
 
 INLINE void wgrad_run(const WgradRun *g, WgradTile t)
 {
+    if (!t.next)
+        t.next = t.x;
     for (int i = 0; i < g->larges + g->smalls; i++) {
         const int count = g->large - (i >= g->larges);
         (i < g->larges ? g->large_tile : g->small_tile)(&t);
@@ -123,6 +129,12 @@ INLINE const Element *wgrad_dy(const Wgrad *g, Map dy, WgradUnit u, int row)
     return map_row(dy, row) + u.group * g->vectors * dy.block;
 }
 
+/* From row to row of dy. */
+INLINE ptrdiff_t x_row_bytes(const Wgrad *g, Map x)
+{
+    return x.row * g->stride_h * (ptrdiff_t)sizeof(Element);
+}
+
 /* Whether the rows of a strip follow one another without a gap, so that they are one long row. */
 INLINE bool wgrad_runs_on(const Wgrad *g, Map x, Map dy)
 {
@@ -138,9 +150,27 @@ INLINE void pack_block(const Element *even, const Element *odd, Word *to)
         memcpy(&low, even + j, sizeof low);
         if (odd)
             memcpy(&high, odd + j, sizeof high);
-        *(Words *)(to + j) = __builtin_convertvector(low, Words) |
-                             __builtin_convertvector(high, Words) << 16;
+        *(Words *)(to + j) = (Words)widen_halves(low) | (Words)widen_halves(high) << 16;
     }
+}
+
+/* LANES channels of each two of `pixels` pixels, x_step elements apart, to pairs to_step words
+ * apart; of an odd count the last one is beside 0. */
+INLINE void pack_pairs(const Element *x, ptrdiff_t x_step, int pixels, Word *to, ptrdiff_t to_step)
+{
+    int p = 0;
+#ifdef __AVX512BW__
+    if (LANES == LANES_A_PART && x_step == LANES) {
+        static const Element order[] = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23,
+                                        8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15,
+                                        31};
+        const __m512i pairs = _mm512_loadu_si512(order);
+        for (; p + 1 < pixels; p += 2, x += 2 * LANES, to += to_step)
+            _mm512_store_si512(to, _mm512_permutexvar_epi16(pairs, _mm512_loadu_si512(x)));
+    }
+#endif
+    for (; p < pixels; p += 2, x += 2 * x_step, to += to_step)
+        pack_block(x, p + 1 < pixels ? x + x_step : NULL, to);
 }
 
 /* to[i] = (x[i], x[i + step]), the latter 0 past the end. */
@@ -173,23 +203,21 @@ INLINE void pack_x(const Wgrad *g, const Element *x, int pixels, Word *to)
         pack_shifted(x, (pixels - 1) * g->step + g->run, g->step, to);
         return;
     }
+    if (g->run == LANES) {
+        pack_pairs(x, g->step, pixels, to, LANES);
+        return;
+    }
     for (int p = 0; p < pixels; p += 2, to += g->run) {
         const Element *even = x + p * g->step, *odd = p + 1 < pixels ? even + g->step : NULL;
-        if (g->run == LANES)
-            pack_block(even, odd, to);
-        else
-            for (int i = 0; i < g->run; i++)
-                to[i] = even[i] | (odd ? (Word)odd[i] << 16 : 0);
+        for (int i = 0; i < g->run; i++)
+            to[i] = even[i] | (odd ? (Word)odd[i] << 16 : 0);
     }
 }
 
 INLINE void pack_dy(const Wgrad *g, const Element *dy, ptrdiff_t block, int pixels, Word *to)
 {
-    for (int p = 0; p < pixels; p += 2)
-        for (int v = 0; v < g->vectors; v++, to += LANES) {
-            const Element *even = dy + v * block + p * LANES;
-            pack_block(even, p + 1 < pixels ? even + LANES : NULL, to);
-        }
+    for (int v = 0; v < g->vectors; v++)
+        pack_pairs(dy + v * block, LANES, pixels, to + v * LANES, (ptrdiff_t)g->vectors * LANES);
 }
 
 /* Rows of dy, `pixels` of each from `column` on. */
@@ -199,12 +227,17 @@ typedef struct WgradPiece {
     int row, rows, column, pixels;
 } WgradPiece;
 
+/* What a unit meets of x where row r of the piece begins. */
+INLINE const Element *piece_x(const Wgrad *g, const WgradPiece *p, WgradUnit unit, int r)
+{
+    return wgrad_x(g, p->x, unit, p->row + r) + p->column * g->step;
+}
+
 INLINE void pack_x_rows(const Wgrad *g, const WgradPiece *p, WgradUnit unit, ptrdiff_t pitch,
                         Word *to)
 {
     for (int r = 0; r < p->rows; r++)
-        pack_x(g, wgrad_x(g, p->x, unit, p->row + r) + p->column * g->step, p->pixels,
-               to + r * pitch);
+        pack_x(g, piece_x(g, p, unit, r), p->pixels, to + r * pitch);
 }
 
 INLINE void pack_dy_rows(const Wgrad *g, const WgradPiece *p, WgradUnit unit, ptrdiff_t pitch,
@@ -242,6 +275,8 @@ SHARED void wgrad_inputs(const Wgrad *g, const WgradPiece *p, WgradTile t, ptrdi
                 pack_x_rows(g, p, wgrad_unit(g, u), t.x_row, x);
             packed[u - from] = true;
             t.x = x;
+            const bool packs_next = u + 1 < end && !packed[u + 1 - from];
+            t.next = packs_next ? piece_x(g, p, wgrad_unit(g, u + 1), 0) : NULL;
             t.dw = s->dw + u * line;
             wgrad_run(&g->tiles, t);
         }
@@ -253,7 +288,8 @@ INLINE void wgrad_piece(const Wgrad *g, const WgradPiece *p, int accumulate)
     const ptrdiff_t inputs = (ptrdiff_t)g->in_blocks * g->kernel_h;
     WgradTile t = {.x_row = packed_row(g, p->pixels), .x_step = packed_step(g),
                    .dy_step = (ptrdiff_t)g->vectors * LANES, .dy_block = LANES,
-                   .rows = p->rows, .width = (p->pixels + 1) / 2, .accumulate = accumulate};
+                   .rows = p->rows, .width = (p->pixels + 1) / 2, .accumulate = accumulate,
+                   .next_row = x_row_bytes(g, p->x)};
     t.dy_row = t.width * t.dy_step;
     const int fit = smaller(larger((int)(PACKED_WORDS / (p->rows * t.x_row)), 1), (int)inputs);
     for (ptrdiff_t first = 0; first < inputs; first += fit)
@@ -280,7 +316,7 @@ INLINE void wgrad_sum(const Wgrad *g, Map x, Map dy, const WgradSum *s)
     const ptrdiff_t line = (ptrdiff_t)g->run * g->vectors * LANES;
     const bool runs_on = wgrad_runs_on(g, x, dy);
     WgradTile t = {.x_row = x.row * g->stride_h, .x_step = g->step, .dy_row = dy.row,
-                   .dy_step = LANES, .dy_block = dy.block};
+                   .dy_step = LANES, .dy_block = dy.block, .next_row = x_row_bytes(g, x)};
     for (int row = s->row0; row < s->row1; row += g->strip) {
         const int rows = smaller(g->strip, s->row1 - row);
         t.rows = runs_on ? 1 : rows;
@@ -289,6 +325,7 @@ INLINE void wgrad_sum(const Wgrad *g, Map x, Map dy, const WgradSum *s)
         for (ptrdiff_t u = s->unit0; u < s->unit1; u++) {
             const WgradUnit unit = wgrad_unit(g, u);
             t.x = wgrad_x(g, x, unit, row);
+            t.next = u + 1 < s->unit1 ? wgrad_x(g, x, wgrad_unit(g, u + 1), row) : NULL;
             t.dy = wgrad_dy(g, dy, unit, row);
             t.dw = s->dw + u * line;
             wgrad_run(&g->tiles, t);
@@ -316,21 +353,43 @@ SHARED void wgrad_rows(const Wgrad *g, Map x, Map dy, float *dw, int row0, int r
 
 /* ---- biases ---- */
 
+/* Blocks at one time: enough chains to hide the latency of an addition. */
+enum { BIAS_VECTORS = PARTS > 4 ? PARTS : 4, BIAS_BLOCKS = BIAS_VECTORS / PARTS };
+
+/* COUNT blocks of a bias gradient: their chains of additions run side by side. */
+INLINE void bias_grad_part(Map dy, float *db, const int COUNT, int width, int accumulate, int row0,
+                           int row1)
+{
+    Vector sum[BIAS_VECTORS];
+    UNROLL for (int i = 0; i < COUNT * PARTS; i++)
+        sum[i] = accumulate ? load(db + i * LANES_A_PART) : (Vector){0};
+    for (int row = row0; row < row1; row++) {
+        const Element *p = map_row(dy, row);
+        for (int w = 0; w < width; w++, p += LANES)
+            UNROLL for (int i = 0; i < COUNT * PARTS; i++)
+                sum[i] += load_map(p + i / PARTS * dy.block + i % PARTS * LANES_A_PART);
+    }
+    UNROLL for (int i = 0; i < COUNT * PARTS; i++)
+        store(db + i * LANES_A_PART, sum[i]);
+}
+
 /* Bias gradient: the sum of rows row0 to row1 - 1 of dy for channel blocks block0 to block1 - 1. */
 INLINE void bias_grad_blocks(Map dy, float *db, ptrdiff_t block0, ptrdiff_t block1, int width,
                              int accumulate, int row0, int row1)
 {
-    for (ptrdiff_t b = block0; b < block1; b++)
-        for (int j = 0; j < PARTS; j++) {
-            float *out = db + b * LANES + j * LANES_A_PART;
-            Vector sum = accumulate ? load(out) : (Vector){0};
-            for (int row = row0; row < row1; row++) {
-                const Element *p = map_row(dy, row) + b * dy.block + j * LANES_A_PART;
-                for (int w = 0; w < width; w++)
-                    sum += load_map(p + w * LANES);
-            }
-            store(out, sum);
-        }
+    db += block0 * LANES;
+    dy.data += block0 * dy.block;
+    int left = (int)(block1 - block0);
+    for (; left >= BIAS_BLOCKS; left -= BIAS_BLOCKS) {
+        bias_grad_part(dy, db, BIAS_BLOCKS, width, accumulate, row0, row1);
+        db += BIAS_BLOCKS * LANES;
+        dy.data += BIAS_BLOCKS * dy.block;
+    }
+    for (; left > 0; left--) {
+        bias_grad_part(dy, db, 1, width, accumulate, row0, row1);
+        db += LANES;
+        dy.data += dy.block;
+    }
 }
 
 /* One image, the slice's part of the channel blocks. */

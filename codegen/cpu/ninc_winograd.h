@@ -126,7 +126,7 @@ SHARED void winograd_output_rows(const WinogradMap *g, const float *m, const flo
                         Vector v = load(in + i);
                         if (bias)
                             v += load(bias + b * LANES + i % LANES);
-                        store_map(out + i, conv_epilogue(epilogue, v, masks + i));
+                        store_epilogue(epilogue, out + i, v, masks + i);
                     }
                 }
             }
@@ -237,6 +237,7 @@ SHARED void winograd_wgrad(const WinogradWgrad *g, const float *x, const float *
                 t.dy = dy + f * dy_pitch + o * vectors * block + (ptrdiff_t)row * LANES;
                 for (int b = 0; b < g->in_blocks; b++) {
                     t.x = x + f * x_pitch + b * block + (ptrdiff_t)row * LANES;
+                    t.next = b + 1 < g->in_blocks ? (const float *)t.x + block : NULL;
                     t.dw = du + ((f * g->groups + o) * g->in_blocks + b) * square;
                     wgrad_run(&g->tiles, t);
                 }

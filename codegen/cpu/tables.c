@@ -102,7 +102,8 @@ static void table_wgrad(CpuEmitter *e, const Node *n)
     MapShape x = map_shape(n->in[0]);
     int vectors = packed_vectors(e, n, filter, x.lanes), filters = n->tensor.shape.dim[0];
     int rows = value_is_in_parts(n) ? e->kernel->strip : dy[1];
-    int fit = (int)larger(WGRAD_STRIP_BYTES / (vectors * 64), 2), columns = equal_part(dy[2], fit);
+    int pixel = vectors * graph_lanes(e->graph) * (int)dtype_bytes(n->in[1]->tensor.dtype);
+    int fit = (int)larger(WGRAD_STRIP_BYTES / pixel, 2), columns = equal_part(dy[2], fit);
     int strip = equal_part(rows, (int)larger(fit / dy[2], 1));
     TileKind kind = graph_has_bf16(e->graph) ? TILE_WGRAD_PAIRS : TILE_WGRAD;
     const char *tiles = wgrad_run(e, kind, k->kernel_w * x.lanes, &n->tile);
