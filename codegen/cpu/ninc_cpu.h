@@ -75,6 +75,21 @@ INLINE void stream_end(void)
 #endif
 }
 
+/* Zeroes a few pixels. What gcc knows to be a memset becomes `rep stos`, which takes longer to
+ * begin than to write them. */
+INLINE void zero_pixels(void *p, size_t bytes)
+{
+    typedef int32_t Half __attribute__((vector_size(VECTOR_BYTES / 2), aligned(2), may_alias));
+    if (bytes % sizeof(Half) != 0) {
+        memset(p, 0, bytes);
+        return;
+    }
+    for (size_t i = 0; i < bytes; i += sizeof(Half)) {
+        *(Half *)((char *)p + i) = (Half){0};
+        __asm__ volatile("" : : : "memory");
+    }
+}
+
 /* x - 0 is x for every x, so nothing but the broadcast is left of it; 0 + x turns -0 into 0. */
 INLINE Vector splat(float x)
 {

@@ -79,15 +79,6 @@ SHARED void maxpool_rows(const Pool *g, Map x, Map y, CodeMap codes, int row0, i
 /* Input columns whose gradients are summed at a time. */
 enum { POOL_COLUMNS = 64 };
 
-/* What gcc knows to be zeroed becomes `rep stos`, which takes longer to begin than a few lines. */
-INLINE void zero_lines(float *p, int count)
-{
-    for (int i = 0; i < count; i += LANES_A_PART) {
-        store(p + i, (Vector){0});
-        __asm__ volatile("" : : : "memory");
-    }
-}
-
 /* Adds one output row's gradients to the sums of input columns w0 to w1 - 1, of a row whose taps
  * begin with `tap`. */
 INLINE void maxpool_grad_row(const Pool *g, const Element *dy, const uint8_t *codes, int tap,
@@ -116,7 +107,7 @@ INLINE void maxpool_grad_columns(const Pool *g, Map dy, CodeMap codes, Map mask,
     const Cover rows = covering(h, g->kernel_h, g->stride_h, g->padding_h, g->out_height);
     const int columns = smaller(g->width - w, POOL_COLUMNS);
     _Alignas(64) float sums[POOL_COLUMNS * LANES];
-    zero_lines(sums, columns * LANES);
+    zero_pixels(sums, columns * LANES * sizeof *sums);
     for (int o = rows.first; o <= rows.last; o++)
         maxpool_grad_row(g, map_row(dy, o) + b * dy.block, code_row(codes, o) + b * codes.block,
                          (rows.padded - o * g->stride_h) * g->kernel_w, w, w + columns, sums);
@@ -264,10 +255,10 @@ SHARED void zero_halo(Map m, int blocks, int height, int width, int halo_h, int 
         for (int row = -halo_h; row < height + halo_h; row++) {
             Element *left = m.data + b * m.block + row * m.row - halo_w * lanes;
             if (row < 0 || row >= height) {
-                memset(left, 0, line);
+                zero_pixels(left, line);
             } else {
-                memset(left, 0, side);
-                memset(left + (halo_w + width) * lanes, 0, side);
+                zero_pixels(left, side);
+                zero_pixels(left + (halo_w + width) * lanes, side);
             }
         }
 }
