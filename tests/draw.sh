@@ -198,7 +198,7 @@ END
 tiles_network() {
     cat <<'END'
 model: tiles
-input: {dataset: idx, classes: 10, data_shape: [3, 20, 150], shape: [3, 20, 150]}
+input: {dataset: idx, classes: 10, data_shape: [3, 20, 391], shape: [3, 20, 391]}
 layers:
   - conv2d: {name: a, out_channels: 40, kernel_size: [3, 11], padding: [1, 5]}
   - relu

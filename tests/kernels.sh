@@ -79,6 +79,42 @@ whole_chunk() {
     compiled "$@" && "$work/kernels/trainer" verify --device cpu --full
 }
 
+# elements COMPILER FLAG...: values that networks do not often have, on one instruction set.
+elements() {
+    "$1" -std=gnu11 -O2 -Wall -Wextra -Werror -Iir -Iruntime -fsanitize=address,undefined \
+        -fno-sanitize-recover=all "${@:2}" tests/elements.c -o "$work/elements" -lm &&
+        "$work/elements"
+}
+
+# elements_on FEATURE FLAG...: where the processor has the feature of /proc/cpuinfo.
+elements_on() {
+    local feature=$1 compiler
+    shift
+    for compiler in "${CC:-gcc}" clang; do
+        if [ "$feature" = any ] || grep -qsw "$feature" /proc/cpuinfo; then
+            check_with "$compiler" "elements by $compiler${*:+ $*}" elements "$compiler" "$@"
+        else
+            skip "elements by $compiler${*:+ $*}" "this processor has no $feature"
+        fi
+    done
+}
+
+avx512="-mavx512f -mavx512bw -mavx512dq -mavx512vl"
+elements_on any
+elements_on any -DNINC_BF16
+if [ "$(uname -m)" = x86_64 ]; then
+    elements_on avx2 -mavx2
+    elements_on avx2 -mavx2 -DNINC_BF16
+    # shellcheck disable=SC2086
+    {
+        elements_on avx512bw $avx512
+        elements_on avx512bw $avx512 -DNINC_BF16
+        elements_on avx512_bf16 $avx512 -mavx512bf16 -DNINC_BF16
+        # Blocks of 32 channels, as AMX has them.
+        elements_on avx512_bf16 $avx512 -mavx512bf16 -DNINC_BF16 -D__AMX_BF16__
+    }
+fi
+
 # in_fixed_point COMPILER [SHAPE...]: rows that networks do not often have.
 in_fixed_point() {
     "$1" -std=gnu11 -O2 -Wall -Wextra -Iir -Iruntime -mavx512f -mavx512bw -mavx512dq -mavx512vl \
@@ -339,6 +375,18 @@ END
 check "kernels of a long row bf16 on small stacks" long_row
 
 tiles_network >"$work/tiles.yaml"
+
+# A row of a weight gradient that is packed in more than one piece, of every target's programs.
+rows_in_pieces() {
+    "$NINC" --target=cpu --precision=bf16 --emit=c "$work/tiles.yaml" >"$work/tiles.c" &&
+        awk '/^static const Wgrad / { wgrads++ }
+             match($0, /\.width = [0-9]+/) { width = substr($0, RSTART + 9, RLENGTH - 9) }
+             match($0, /\.columns = [0-9]+/) {
+                 pieces += substr($0, RSTART + 11, RLENGTH - 11) + 0 < width + 0
+             }
+             END { exit !(wgrads >= 2 && pieces >= 2) }' "$work/tiles.c"
+}
+check "some rows are longer than what a weight gradient packs" rows_in_pieces
 check "kernels of rows of all lengths bf16 -O2" bf16_everywhere "$work/tiles.yaml" 2
 check "kernels of rows of all lengths bf16 -O1" bf16_everywhere "$work/tiles.yaml" 1
 check "kernels of nin_fashion bf16 -O2" bf16_everywhere models/nin_fashion.yaml 2

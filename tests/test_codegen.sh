@@ -31,9 +31,16 @@ for compiler in gcc clang; do
     done
     check_with $compiler "$compiler has no warning in bf16" clean $compiler models/nin.yaml 2 bf16
     [ "$(uname -m)" = x86_64 ] || continue
+    for precision in fp32 bf16; do
+        check_with $compiler "$compiler has no warning for AVX2 in $precision" \
+            clean $compiler models/nin.yaml 2 $precision -mavx2 -mfma
+        # shellcheck disable=SC2086
+        check_with $compiler "$compiler has no warning for AVX-512 in $precision" \
+            clean $compiler models/nin.yaml 2 $precision $avx512
+    done
     # shellcheck disable=SC2086
-    check_with $compiler "$compiler has no warning for AVX-512" \
-        clean $compiler models/nin.yaml 2 fp32 $avx512
+    check_with $compiler "$compiler has no warning for AVX-512 BF16" \
+        clean $compiler models/nin.yaml 2 bf16 $avx512 -mavx512vnni -mavx512bf16
     # shellcheck disable=SC2086
     check_with $compiler "$compiler has no warning for AMX" \
         clean $compiler models/nin.yaml 2 bf16 $avx512 $amx

@@ -75,19 +75,22 @@ INLINE void stream_end(void)
 #endif
 }
 
-/* Zeroes a few pixels. What gcc knows to be a memset becomes `rep stos`, which takes longer to
- * begin than to write them. */
+/* Zeroes whole elements, wherever they lie. The asm keeps gcc from making the loop a memset, and that
+ * `rep stos`, which takes longer to begin than to write a few lines. */
 INLINE void zero_pixels(void *p, size_t bytes)
 {
-    typedef int32_t Half __attribute__((vector_size(VECTOR_BYTES / 2), aligned(2), may_alias));
-    if (bytes % sizeof(Half) != 0) {
+    typedef int32_t HalfVector
+        __attribute__((vector_size(VECTOR_BYTES / 2), aligned(2), may_alias));
+    if (bytes < sizeof(HalfVector)) {
         memset(p, 0, bytes);
         return;
     }
-    for (size_t i = 0; i < bytes; i += sizeof(Half)) {
-        *(Half *)((char *)p + i) = (Half){0};
+    const size_t last = bytes - sizeof(HalfVector);
+    for (size_t i = 0; i < last; i += sizeof(HalfVector)) {
+        *(HalfVector *)((char *)p + i) = (HalfVector){0};
         __asm__ volatile("" : : : "memory");
     }
+    *(HalfVector *)((char *)p + last) = (HalfVector){0};
 }
 
 /* x - 0 is x for every x, so nothing but the broadcast is left of it; 0 + x turns -0 into 0. */
@@ -140,8 +143,8 @@ INLINE ptrdiff_t last_image(const NincRange *r)
 
 /* ---- integers ---- */
 
-/* Unsigned integers of a vector's lanes, widened and narrowed: by one instruction each, for which
- * gcc 12 knows no generic form that it does not take apart. */
+/* Unsigned integers of a vector's lanes, widened and narrowed: by one instruction where there is
+ * one, since gcc 12 makes moves lane by lane of the generic form. */
 typedef uint16_t Halves __attribute__((vector_size(VECTOR_BYTES / 2)));
 
 INLINE Mask widen_codes(Codes c)
@@ -202,7 +205,7 @@ INLINE Element to_element(float x)
 
 INLINE Vector load_map(const Element *p)
 {
-    return (Vector)(widen_halves(*(const Elements *)p) << 16);
+    return (Vector)((Factors)widen_halves(*(const Elements *)p) << 16);
 }
 
 INLINE void store_map(Element *p, Vector v)
@@ -310,6 +313,34 @@ INLINE uint8_t *code_row(CodeMap m, int row)
     return m.data + (row - m.first) * m.row;
 }
 
+/* ---- epilogues ---- */
+
+enum { EPILOGUE_RELU = 1, EPILOGUE_MASK = 2 }; /* MASK: zero where the mask map is not > 0 */
+
+INLINE Vector conv_epilogue(int epilogue, Vector v, const Element *mask)
+{
+    if (epilogue & EPILOGUE_RELU)
+        v = positive(v);
+    if (epilogue & EPILOGUE_MASK)
+        v = keep_where((Mask)(load_map(mask) > (Vector){0}), v);
+    return v;
+}
+
+/* Rounds and stores what is left of v after the epilogue. */
+INLINE void store_epilogue(int epilogue, Element *to, Vector v, const Element *mask)
+{
+#if defined(NINC_BF16) && defined(__AVX512BF16__)
+    if (epilogue == EPILOGUE_MASK) {
+        /* A bf16 is > 0 if its bits are, and do not exceed those of infinity. */
+        const __m256i below = _mm256_sub_epi16(*(const __m256i *)mask, _mm256_set1_epi16(1));
+        const __mmask16 keep = _mm256_cmplt_epu16_mask(below, _mm256_set1_epi16(0x7F80));
+        *(Elements *)to = (Elements)_mm512_maskz_cvtneps_pbh(keep, (__m512)v);
+        return;
+    }
+#endif
+    store_map(to, conv_epilogue(epilogue, v, mask));
+}
+
 /* ---- register tiles ---- */
 
 /* A tile of COUNT positions x VECTORS in parts that fit this machine's registers, each by
@@ -337,8 +368,6 @@ INLINE uint8_t *code_row(CodeMap m, int row)
 
 /* ---- convolution ---- */
 
-enum { EPILOGUE_RELU = 1, EPILOGUE_MASK = 2 }; /* MASK: zero where the mask map is not > 0 */
-
 /* What a register tile of one output row needs. */
 typedef struct ConvTile {
     const Element *x, *filter, *mask;
@@ -350,30 +379,6 @@ typedef struct ConvTile {
 } ConvTile;
 
 typedef void ConvTileFn(const ConvTile *t);
-
-INLINE Vector conv_epilogue(int epilogue, Vector v, const Element *mask)
-{
-    if (epilogue & EPILOGUE_RELU)
-        v = positive(v);
-    if (epilogue & EPILOGUE_MASK)
-        v = keep_where((Mask)(load_map(mask) > (Vector){0}), v);
-    return v;
-}
-
-/* Rounds and stores what is left of v after the epilogue. */
-INLINE void store_epilogue(int epilogue, Element *to, Vector v, const Element *mask)
-{
-#if defined(NINC_BF16) && defined(__AVX512BF16__)
-    if (epilogue == EPILOGUE_MASK) {
-        /* A bf16 is > 0 if its bits are, and do not exceed those of infinity. */
-        const __m256i below = _mm256_sub_epi16(*(const __m256i *)mask, _mm256_set1_epi16(1));
-        const __mmask16 keep = _mm256_cmplt_epu16_mask(below, _mm256_set1_epi16(0x7F80));
-        *(Elements *)to = (Elements)_mm512_maskz_cvtneps_pbh(keep, (__m512)v);
-        return;
-    }
-#endif
-    store_map(to, conv_epilogue(epilogue, v, mask));
-}
 
 /* PIXELS x VECTORS blocks of output, starting at pixel p and vector v of the tile; the filter is
  * packed for FILTER_VECTORS vectors, neighbouring pixels read inputs STEP elements apart and are

@@ -15,8 +15,10 @@ typedef struct WgradTile {
     ptrdiff_t dy_row, dy_step, dy_block;
     int rows, width;           /* in pixels or pairs */
     int accumulate;
-    const void *next;          /* x of the next run: a line of it is fetched beside each pixel */
-    ptrdiff_t next_row;        /* bytes */
+    /* What the next run meets of x, as it lies in its map, or NULL: it is fetched meanwhile. Bytes
+     * from row to row, from pixel (pair) to pixel. */
+    const void *next;
+    ptrdiff_t next_row, next_step;
 } WgradTile;
 
 typedef void WgradTileFn(const WgradTile *t);
@@ -37,7 +39,7 @@ INLINE void wgrad_part(const WgradTile *t, int i, const int COUNT, int v, const 
         const Word *x = (const Word *)t->x + row * t->x_row + i;
         const Word *dy = (const Word *)t->dy + row * t->dy_row + v * t->dy_block;
         const char *next = (const char *)t->next + row * t->next_row;
-        for (int p = t->width; p > 0; p--, x += t->x_step, dy += t->dy_step, next += 64) {
+        for (int p = t->width; p > 0; p--, x += t->x_step, dy += t->dy_step, next += t->next_step) {
             __builtin_prefetch(next, 0, 2);
             Words d[TILE_VECTORS * PARTS];
             UNROLL for (int j = 0; j < VECTORS * PARTS; j++)
@@ -71,8 +73,10 @@ typedef struct WgradRun {
 
 INLINE void wgrad_run(const WgradRun *g, WgradTile t)
 {
-    if (!t.next)
+    if (!t.next) { /* where there is nothing to fetch, what is here already */
         t.next = t.x;
+        t.next_row = t.next_step = 0;
+    }
     for (int i = 0; i < g->larges + g->smalls; i++) {
         const int count = g->large - (i >= g->larges);
         (i < g->larges ? g->large_tile : g->small_tile)(&t);
@@ -129,10 +133,15 @@ INLINE const Element *wgrad_dy(const Wgrad *g, Map dy, WgradUnit u, int row)
     return map_row(dy, row) + u.group * g->vectors * dy.block;
 }
 
-/* From row to row of dy. */
-INLINE ptrdiff_t x_row_bytes(const Wgrad *g, Map x)
+/* Bytes of x between what neighbouring rows of dy meet, and between what neighbouring pixels do. */
+INLINE ptrdiff_t wgrad_row_bytes(const Wgrad *g, Map x)
 {
     return x.row * g->stride_h * (ptrdiff_t)sizeof(Element);
+}
+
+INLINE ptrdiff_t wgrad_step_bytes(const Wgrad *g)
+{
+    return g->step * (ptrdiff_t)sizeof(Element);
 }
 
 /* Whether the rows of a strip follow one another without a gap, so that they are one long row. */
@@ -160,11 +169,11 @@ INLINE void pack_pairs(const Element *x, ptrdiff_t x_step, int pixels, Word *to,
 {
     int p = 0;
 #ifdef __AVX512BW__
-    if (LANES == LANES_A_PART && x_step == LANES) {
-        static const Element order[] = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23,
-                                        8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15,
-                                        31};
-        const __m512i pairs = _mm512_loadu_si512(order);
+    if (PARTS == 1 && x_step == LANES) {
+        static const _Alignas(64) uint16_t order[] = {
+            0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+            8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+        const __m512i pairs = _mm512_load_si512(order);
         for (; p + 1 < pixels; p += 2, x += 2 * LANES, to += to_step)
             _mm512_store_si512(to, _mm512_permutexvar_epi16(pairs, _mm512_loadu_si512(x)));
     }
@@ -289,7 +298,7 @@ INLINE void wgrad_piece(const Wgrad *g, const WgradPiece *p, int accumulate)
     WgradTile t = {.x_row = packed_row(g, p->pixels), .x_step = packed_step(g),
                    .dy_step = (ptrdiff_t)g->vectors * LANES, .dy_block = LANES,
                    .rows = p->rows, .width = (p->pixels + 1) / 2, .accumulate = accumulate,
-                   .next_row = x_row_bytes(g, p->x)};
+                   .next_row = wgrad_row_bytes(g, p->x), .next_step = 2 * wgrad_step_bytes(g)};
     t.dy_row = t.width * t.dy_step;
     const int fit = smaller(larger((int)(PACKED_WORDS / (p->rows * t.x_row)), 1), (int)inputs);
     for (ptrdiff_t first = 0; first < inputs; first += fit)
@@ -316,7 +325,8 @@ INLINE void wgrad_sum(const Wgrad *g, Map x, Map dy, const WgradSum *s)
     const ptrdiff_t line = (ptrdiff_t)g->run * g->vectors * LANES;
     const bool runs_on = wgrad_runs_on(g, x, dy);
     WgradTile t = {.x_row = x.row * g->stride_h, .x_step = g->step, .dy_row = dy.row,
-                   .dy_step = LANES, .dy_block = dy.block, .next_row = x_row_bytes(g, x)};
+                   .dy_step = LANES, .dy_block = dy.block, .next_row = wgrad_row_bytes(g, x),
+                   .next_step = wgrad_step_bytes(g)};
     for (int row = s->row0; row < s->row1; row += g->strip) {
         const int rows = smaller(g->strip, s->row1 - row);
         t.rows = runs_on ? 1 : rows;
@@ -353,14 +363,13 @@ SHARED void wgrad_rows(const Wgrad *g, Map x, Map dy, float *dw, int row0, int r
 
 /* ---- biases ---- */
 
-/* Blocks at one time: enough chains to hide the latency of an addition. */
-enum { BIAS_VECTORS = PARTS > 4 ? PARTS : 4, BIAS_BLOCKS = BIAS_VECTORS / PARTS };
+/* Blocks at one time: four vectors, whose chains of additions run side by side. */
+enum { BIAS_BLOCKS = 4 / PARTS };
 
-/* COUNT blocks of a bias gradient: their chains of additions run side by side. */
 INLINE void bias_grad_part(Map dy, float *db, const int COUNT, int width, int accumulate, int row0,
                            int row1)
 {
-    Vector sum[BIAS_VECTORS];
+    Vector sum[BIAS_BLOCKS * PARTS];
     UNROLL for (int i = 0; i < COUNT * PARTS; i++)
         sum[i] = accumulate ? load(db + i * LANES_A_PART) : (Vector){0};
     for (int row = row0; row < row1; row++) {

@@ -227,7 +227,8 @@ SHARED void winograd_wgrad(const WinogradWgrad *g, const float *x, const float *
     const ptrdiff_t x_pitch = frequency_pitch(rows, g->in_blocks);
     const ptrdiff_t dy_pitch = frequency_pitch(rows, g->out_blocks);
     const ptrdiff_t square = (ptrdiff_t)LANES * vectors * LANES;
-    WgradTile t = {.x_step = LANES, .dy_step = LANES, .dy_block = block, .rows = 1};
+    WgradTile t = {.x_step = LANES, .dy_step = LANES, .dy_block = block, .rows = 1,
+                   .next_step = LANES * (ptrdiff_t)sizeof(float)};
     const ptrdiff_t last = slice_end(range, g->frequencies);
     for (ptrdiff_t f = slice_begin(range, g->frequencies); f < last; f++)
         for (int row = 0; row < rows; row += g->strip) {
