@@ -126,18 +126,18 @@ static bool fold_axis(Pool *pool, const Axis *a, FoldAxis *out)
     return true;
 }
 
-bool fold_axes(Pool *pool, const Fold *f, FoldAxis *rows, FoldAxis *columns)
+bool fold_axes(Pool *pool, const Fold *f, FoldAxes *axes)
 {
     const Window *w = &f->window;
     const Axis h = {w->kernel_h, w->stride_h, w->padding_h, f->height, f->source_h};
     const Axis v = {w->kernel_w, w->stride_w, w->padding_w, f->width, f->source_w};
-    return fold_axis(pool, &h, rows) && fold_axis(pool, &v, columns);
+    return fold_axis(pool, &h, &axes->rows) && fold_axis(pool, &v, &axes->columns);
 }
 
 FoldAxes folded_axes(Pool *pool, const Node *n)
 {
     FoldAxes a;
-    if (!fold_axes(pool, &n->attr.fold, &a.rows, &a.columns))
+    if (!fold_axes(pool, &n->attr.fold, &a))
         internal_error("%s cannot be folded", op_name(n->op));
     return a;
 }

@@ -669,13 +669,13 @@ typedef struct FoldAxis {
     double *matrix;       /* [classes][kernel][extent] */
 } FoldAxis;
 
-/* The rows and columns of a folded convolution, in the pool; false where an axis has more classes
- * or a larger extent than the limits above. */
-bool fold_axes(Pool *pool, const Fold *f, FoldAxis *rows, FoldAxis *columns);
-
 typedef struct FoldAxes {
     FoldAxis rows, columns;
 } FoldAxes;
+
+/* The axes of a folded convolution, in the pool; false where one has more classes or a larger
+ * extent than the limits above. */
+bool fold_axes(Pool *pool, const Fold *f, FoldAxes *axes);
 
 /* The axes of a node with a Fold, which is one of those that fold_axes can do. */
 FoldAxes folded_axes(Pool *pool, const Node *n);

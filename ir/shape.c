@@ -466,7 +466,7 @@ static bool check_fold(const Infer *f)
 {
     const Fold *fold = &f->attr->fold;
     const Window *w = &fold->window;
-    FoldAxis rows, columns;
+    FoldAxes axes;
     if (!check_window(f))
         return false;
     if (fold->height < 1 || fold->width < 1 || fold->source_h < 1 || fold->source_w < 1 ||
@@ -476,7 +476,7 @@ static bool check_fold(const Infer *f)
         return fault(f, "'s sizes must be 1 to %d, its kernel at most %dx%d", FOLD_MAX_SIZE,
                      FOLD_MAX_KERNEL, FOLD_MAX_KERNEL);
     Pool *pool = pool_new();
-    bool good = fold_axes(pool, fold, &rows, &columns);
+    bool good = fold_axes(pool, fold, &axes);
     pool_free(pool);
     return good || fault(f, ": no output, more than %d classes of outputs along an axis or more "
                             "than %d source pixels an output; use conv2d of the resized image",
@@ -490,11 +490,11 @@ typedef struct FoldShape {
 
 static FoldShape fold_shape(const Fold *f)
 {
-    FoldAxis rows, columns;
+    FoldAxes a;
     Pool *pool = pool_new();
-    fold_axes(pool, f, &rows, &columns);
-    FoldShape s = {rows.classes * columns.classes, rows.extent, columns.extent, rows.outputs,
-                   columns.outputs};
+    fold_axes(pool, f, &a);
+    FoldShape s = {a.rows.classes * a.columns.classes, a.rows.extent, a.columns.extent,
+                   a.rows.outputs, a.columns.outputs};
     pool_free(pool);
     return s;
 }

@@ -38,8 +38,9 @@ static bool has_image_alone(const Graph *g, const Node *conv)
 /* Whether the folded convolution takes few enough multiplications, for each output and input
  * channel: those of the images, and of folding and unfolding the filter once a step, axis by axis,
  * where it does not stay for the next ones. */
-static bool pays(const Graph *g, const FoldAxis *rows, const FoldAxis *columns)
+static bool pays(const Graph *g, const FoldAxes *axes)
 {
+    const FoldAxis *rows = &axes->rows, *columns = &axes->columns;
     double outputs = (double)rows->outputs * columns->outputs * g->batch;
     double taps = (double)rows->kernel * columns->kernel;
     double seen = (double)rows->extent * columns->extent;
@@ -61,9 +62,9 @@ static bool choose(const Graph *g, const Node *conv, Fold *out)
         from[2] > FOLD_MAX_SIZE || conv->attr.window.kernel_h > FOLD_MAX_KERNEL ||
         conv->attr.window.kernel_w > FOLD_MAX_KERNEL)
         return false;
-    FoldAxis rows, columns;
+    FoldAxes axes;
     Pool *pool = pool_new();
-    bool chosen = fold_axes(pool, out, &rows, &columns) && pays(g, &rows, &columns);
+    bool chosen = fold_axes(pool, out, &axes) && pays(g, &axes);
     pool_free(pool);
     return chosen;
 }

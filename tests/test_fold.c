@@ -33,8 +33,9 @@ static const Fold nin = {{11, 11, 4, 4, 2, 2, false}, 224, 224, 28, 28};
 START_TEST(classes_of_nin)
 {
     Pool *pool = pool_new();
-    FoldAxis rows, columns;
-    ck_assert(fold_axes(pool, &nin, &rows, &columns));
+    FoldAxes axes;
+    ck_assert(fold_axes(pool, &nin, &axes));
+    const FoldAxis rows = axes.rows;
     ck_assert_int_eq(rows.outputs, 55);
     ck_assert_int_eq(rows.extent, 4);
     /* The first two and the last two see the edge, where the resize clamps; between them there are
@@ -46,7 +47,7 @@ START_TEST(classes_of_nin)
     }
     ck_assert_int_eq(rows.reach[rows.class_of[2]], 3);
     ck_assert_int_eq(rows.reach[rows.class_of[3]], 4);
-    ck_assert_int_eq(columns.classes, rows.classes);
+    ck_assert_int_eq(axes.columns.classes, rows.classes);
     pool_free(pool);
 }
 END_TEST
@@ -77,8 +78,8 @@ enum { SIZES = sizeof sizes / sizeof *sizes };
 START_TEST(what_can_be_folded)
 {
     Pool *pool = pool_new();
-    FoldAxis rows, columns;
-    ck_assert_int_eq(fold_axes(pool, &sizes[_i].fold, &rows, &columns), sizes[_i].folds);
+    FoldAxes axes;
+    ck_assert_int_eq(fold_axes(pool, &sizes[_i].fold, &axes), sizes[_i].folds);
     pool_free(pool);
 }
 END_TEST
@@ -88,8 +89,9 @@ START_TEST(matrices_interpolate)
 {
     Pool *pool = pool_new();
     const Fold *f = &sizes[_i].fold;
-    FoldAxis rows, columns;
-    bool folds = fold_axes(pool, f, &rows, &columns);
+    FoldAxes axes = {0};
+    bool folds = fold_axes(pool, f, &axes);
+    const FoldAxis rows = axes.rows;
     ck_assert(folds || !sizes[_i].folds);
     for (int o = 0; folds && o < rows.outputs; o++) {
         ck_assert(rows.base[o] >= 0 &&
