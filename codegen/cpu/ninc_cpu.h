@@ -75,8 +75,8 @@ INLINE void stream_end(void)
 #endif
 }
 
-/* Zeroes whole elements, wherever they lie. The asm keeps gcc from making the loop a memset, and that
- * `rep stos`, which takes longer to begin than to write a few lines. */
+/* Zeroes whole elements, wherever they lie. The asm keeps gcc from making the loop a memset, and
+ * that `rep stos`, which takes longer to begin than to write a few lines. */
 INLINE void zero_pixels(void *p, size_t bytes)
 {
     typedef int32_t HalfVector
