@@ -79,20 +79,21 @@ whole_chunk() {
     compiled "$@" && "$work/kernels/trainer" verify --device cpu --full
 }
 
-# elements COMPILER FLAG...: values that networks do not often have, on one instruction set.
-elements() {
-    "$1" -std=gnu11 -O2 -Wall -Wextra -Werror -Iir -Iruntime -fsanitize=address,undefined \
-        -fno-sanitize-recover=all "${@:2}" tests/elements.c -o "$work/elements" -lm &&
-        "$work/elements"
+# library_test NAME COMPILER FLAG...: tests/NAME.c, which includes the CPU device library.
+library_test() {
+    "$2" -std=gnu11 -O2 -Wall -Wextra -Werror -Iir -Iruntime -fsanitize=address,undefined \
+        -fno-sanitize-recover=all "${@:3}" "tests/$1.c" -o "$work/$1" -lm && "$work/$1"
 }
 
-# elements_on FEATURE FLAG...: where the processor has the feature of /proc/cpuinfo.
+# elements_on FEATURE FLAG...: values that networks do not often have, on one instruction set, where
+# the processor has the feature of /proc/cpuinfo.
 elements_on() {
     local feature=$1 compiler
     shift
     for compiler in "${CC:-gcc}" clang; do
         if [ "$feature" = any ] || grep -qsw "$feature" /proc/cpuinfo; then
-            check_with "$compiler" "elements by $compiler${*:+ $*}" elements "$compiler" "$@"
+            check_with "$compiler" "elements by $compiler${*:+ $*}" \
+                library_test elements "$compiler" "$@"
         else
             skip "elements by $compiler${*:+ $*}" "this processor has no $feature"
         fi
@@ -117,9 +118,8 @@ fi
 
 # in_fixed_point COMPILER [SHAPE...]: rows that networks do not often have.
 in_fixed_point() {
-    "$1" -std=gnu11 -O2 -Wall -Wextra -Iir -Iruntime -mavx512f -mavx512bw -mavx512dq -mavx512vl \
-        -mavx512vnni -mavx512bf16 -fsanitize=address,undefined -fno-sanitize-recover=all "${@:2}" \
-        tests/fixed.c -o "$work/fixed" -lm && "$work/fixed"
+    # shellcheck disable=SC2086
+    library_test fixed "$1" $avx512 -mavx512vnni -mavx512bf16 "${@:2}"
 }
 # On x86-64 alone, whose instructions they are.
 if grep -qs avx512_vnni /proc/cpuinfo && grep -qs avx512_bf16 /proc/cpuinfo; then
