@@ -7,6 +7,7 @@
  * time, for each setting of the variables that steer the search; stat tells whether it is still the
  * same file. One that is gone since then counts as the same: its code is still right. */
 #include "../ir/ir.h"
+#include "cache.h"
 #include "gpu.h"
 #include "runtime.h"
 

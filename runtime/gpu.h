@@ -9,6 +9,7 @@
 
 #include "device.h"
 
+#include <limits.h>
 #include <stdio.h>
 
 typedef uint64_t GpuAddress; /* in device memory; the simulator's is a host address */
@@ -154,28 +155,6 @@ int target_architecture(const char *target);
 /* Whether a cubin of sm_86 (runs on 8.6 and later 8.x) or sm_90a (on 9.0 alone) runs there. */
 bool cubin_runs_on(const char *target, int architecture);
 
-/* ---- cache.c: files of compiled kernels ---- */
-
-__extension__ typedef unsigned __int128 Hash;
-
-Hash hash_start(void);
-Hash hash_bytes(Hash h, const void *bytes, size_t count);
-/* With its NUL, so that two texts do not run together. */
-Hash hash_text(Hash h, const char *text);
-/* $NINC_CACHE_DIR, $XDG_CACHE_HOME/ninc, ~/.cache/ninc: made where it is missing; false after a
- * notice where it cannot be written. */
-bool cache_directory(char *out, size_t size);
-/* DIRECTORY/KIND-HASHEXTENSION */
-void cache_path(char *out, size_t size, const char *directory, const char *kind, Hash h,
-                const char *extension);
-/* The bytes of an entry, a NUL behind them; NULL where it is missing or damaged. */
-unsigned char *cache_read(const char *path, size_t *size);
-/* Appears under its name only when it is whole, so that trainers that run at once see no half of
- * one. -1 without a message, errno set. */
-int cache_write(const char *path, const void *bytes, size_t size);
-/* The bytes of any file, a NUL behind them; NULL without a message. */
-unsigned char *read_bytes(const char *path, size_t *size);
-
 /* ---- cubin.c: resource usage of a kernel, read from its cubin (ELF) ---- */
 
 typedef struct CubinUsage {
@@ -189,11 +168,16 @@ int cubin_usage(const void *cubin, size_t size, const char *kernel, CubinUsage *
 /* ---- sim_build.c: CUDA text to a library that simulates it ---- */
 
 typedef struct SimCompiler {
-    char command[256], version[256]; /* "g++", the first line of its --version */
+    const char *command; /* "g++ -m64": as it was given */
+    char **word;         /* of it; [0] may be an absolute path that was given relative */
+    int words;
+    char *program;       /* that path; or NULL */
+    char version[256];   /* the first line of its --version */
 } SimCompiler;
 
 /* $CXX, c++ or g++: the first that runs; $CXX alone where it is set. */
 int sim_compiler(SimCompiler *out);
+void sim_compiler_free(SimCompiler *compiler);
 
 typedef struct SimProgram {
     const char *text;
@@ -205,11 +189,16 @@ typedef struct SimProgram {
 } SimProgram;
 
 typedef struct SimLibrary {
-    char path[4352];
-    bool temporary; /* not in the cache: to be removed after use */
+    char path[PATH_MAX + 256];
+    char work[PATH_MAX]; /* directory of ours that it is in; empty: it is in the cache */
+    int file;            /* 0, or what it is read through when that directory is gone */
 } SimLibrary;
 
 /* Takes the library from the cache or compiles it. */
 int sim_library(const SimCompiler *compiler, const SimProgram *program, SimLibrary *out);
+/* Once it is loaded, or was not: removes the directory, so that nothing stays however the program
+ * ends; `path` leads to the library all the same. */
+void sim_library_loaded(SimLibrary *library);
+void sim_library_close(SimLibrary *library);
 
 #endif

@@ -7,6 +7,7 @@
  * memory: bytes of device memory; seed: of the order in which blocks and threads run; races=0: no
  * race checks; checks=0: plain accesses to memory are not checked at all (faster). */
 #include "../ir/ir.h"
+#include "command.h"
 #include "gpu.h"
 #include "runtime.h"
 #include "sim/launch.h"
@@ -142,8 +143,7 @@ static void unload(GpuMachine *m)
         end();
     dlclose(m->library);
     m->library = NULL;
-    if (m->file.temporary)
-        unlink(m->file.path);
+    sim_library_close(&m->file);
 }
 
 static size_t shadow_bytes(const SimBuffer *b)
@@ -171,6 +171,7 @@ static void sim_close(GpuMachine *m)
         release(&m->buffer[i]);
     free(m->buffer);
     free(m->slots);
+    sim_compiler_free(&m->compiler);
     free(m);
 }
 
@@ -285,7 +286,10 @@ static int sim_load(GpuMachine *m, const char *text, const char *const *options,
         return -1;
     m->library = dlopen(m->file.path, RTLD_NOW | RTLD_LOCAL);
     if (!m->library)
-        return fault("--device sim: cannot load %s: %s", m->file.path, dlerror());
+        fault("--device sim: cannot load %s: %s", m->file.path, dlerror());
+    sim_library_loaded(&m->file);
+    if (!m->library)
+        return -1;
     return find_functions(m, kernel, kernel_count);
 }
 
@@ -293,24 +297,19 @@ static int sim_load(GpuMachine *m, const char *text, const char *const *options,
 
 /* The line of the CUDA text that an instruction stems from, by addr2line; 0: not known. Functions
  * that were inlined are unfolded, innermost first: those of sim.h are passed over. */
-static int line_of(const GpuMachine *m, const void *site)
+static int line_of(GpuMachine *m, const void *site)
 {
     Dl_info image;
-    char command[4500], line[4500];
-    int found = 0;
-    if (!site || !dladdr(site, &image) || strchr(m->file.path, '\''))
+    char address[32], text[16384], mark[] = "kernels.cu:";
+    if (!site || !dladdr(site, &image))
         return 0;
-    snprintf(command, sizeof command, "addr2line -i -e '%s' 0x%lx 2>/dev/null", m->file.path,
+    snprintf(address, sizeof address, "0x%lx",
              (unsigned long)((const char *)site - 1 - (const char *)image.dli_fbase));
-    FILE *f = popen(command, "r");
-    while (f && fgets(line, sizeof line, f)) {
-        char *name = strstr(line, "kernels.cu:");
-        if (name && !found)
-            found = atoi(name + strlen("kernels.cu:"));
-    }
-    if (f)
-        pclose(f);
-    return found;
+    char *word[] = {"addr2line", "-i", "-e", m->file.path, address, NULL};
+    if (command_output(word, text, sizeof text) != 0)
+        return 0;
+    const char *name = strstr(text, mark);
+    return name ? atoi(name + strlen(mark)) : 0;
 }
 
 static const char *text_line(const char *text, int line, int *length)
@@ -324,7 +323,7 @@ static const char *text_line(const char *text, int line, int *length)
     return text;
 }
 
-static int fail(const GpuMachine *m, const SimReport *report)
+static int fail(GpuMachine *m, const SimReport *report)
 {
     int line = line_of(m, report->site[0]), length;
     if (!line)

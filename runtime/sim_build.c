@@ -2,16 +2,17 @@
  * translation unit a kernel, as many at a time as there are processors. The libraries are kept in
  * the cache directory, under a hash of all that they depend on, each with a checksum at its end. */
 #include "../ir/ir.h"
+#include "cache.h"
+#include "command.h"
 #include "gpu.h"
 #include "runtime.h"
 
 #include <errno.h>
-#include <ftw.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -35,7 +36,7 @@ static const struct {
     {"sim.cc", &sim_text_sim_cc}, {"check.cc", &sim_text_check_cc},
 };
 
-enum { SIMULATOR_FILES = sizeof simulator / sizeof simulator[0], MAX_WORDS = 64 };
+enum { SIMULATOR_FILES = sizeof simulator / sizeof simulator[0] };
 
 /* What -march=native depends on. */
 static Hash hash_processor(Hash h)
@@ -57,18 +58,44 @@ static Hash hash_processor(Hash h)
 
 /* ---- the compiler ---- */
 
+/* The words of a command, with room for `more` behind them; the caller frees it. */
+static char **with_words(const SimCompiler *c, const char *const *more)
+{
+    int count = 0, used = 0;
+    while (more[count])
+        count++;
+    char **word = xmalloc((size_t)(c->words + count + 1) * sizeof *word);
+    for (; used < c->words; used++)
+        word[used] = c->word[used];
+    for (int i = 0; i < count; i++)
+        word[used++] = (char *)more[i];
+    word[used] = NULL;
+    return word;
+}
+
+/* It is run in another directory than where its name was given. */
+static void make_absolute(SimCompiler *c)
+{
+    char *here = c->word[0][0] != '/' && strchr(c->word[0], '/') ? getcwd(NULL, 0) : NULL;
+    if (here)
+        c->word[0] = c->program = join_path(here, c->word[0]);
+    free(here);
+}
+
 static bool compiler_runs(const char *command, SimCompiler *out)
 {
-    char line[256];
-    snprintf(out->command, sizeof out->command, "%s", command);
-    snprintf(line, sizeof line, "%s --version 2>/dev/null", command);
-    FILE *f = popen(line, "r");
-    bool found = f && fgets(out->version, sizeof out->version, f);
-    while (found && fgets(line, sizeof line, f))
-        continue;
-    if (f)
-        found = pclose(f) == 0 && found;
+    static const char *const version[] = {"--version", NULL};
+    *out = (SimCompiler){.command = command};
+    out->word = command_words(command, &out->words);
+    if (!out->word)
+        return false;
+    make_absolute(out);
+    char **word = with_words(out, version);
+    bool found = command_output(word, out->version, sizeof out->version) == 0 && *out->version;
+    free(word);
     out->version[strcspn(out->version, "\n")] = '\0';
+    if (!found)
+        sim_compiler_free(out);
     return found;
 }
 
@@ -77,7 +104,7 @@ int sim_compiler(SimCompiler *out)
     const char *chosen = getenv("CXX");
     char text[64];
     if (chosen && chosen[strspn(chosen, " \t")]) {
-        if (strlen(chosen) < sizeof out->command && compiler_runs(chosen, out))
+        if (compiler_runs(chosen, out))
             return 0;
         return fault("--device sim needs a C++ compiler: \"%s --version\" ($CXX) fails; set CXX to "
                      "one that runs, or unset it",
@@ -89,25 +116,30 @@ int sim_compiler(SimCompiler *out)
                  "CXX");
 }
 
+void sim_compiler_free(SimCompiler *compiler)
+{
+    free(compiler->word);
+    free(compiler->program);
+    compiler->word = NULL;
+    compiler->program = NULL;
+}
+
 /* ---- commands, run in the directory where the sources lie ---- */
 
-/* Words divided by spaces: the compiler's command and what follows. */
-static pid_t start(const char *directory, const char *command, const char *rest)
+/* The compiler with more words. */
+static pid_t start(const char *directory, const SimCompiler *compiler, const char *const *more)
 {
-    char text[1024], *word[MAX_WORDS + 1], *place;
-    int words = 0;
-    snprintf(text, sizeof text, "%s %s", command, rest);
-    for (char *w = strtok_r(text, " \t", &place); w && words < MAX_WORDS;
-         w = strtok_r(NULL, " \t", &place))
-        word[words++] = w;
-    word[words] = NULL;
+    char **word = with_words(compiler, more);
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addchdir_np(&actions, directory);
     pid_t pid;
     int error = posix_spawnp(&pid, word[0], &actions, NULL, word, environ);
+    if (error)
+        pid = fault("cannot start %s: %s", word[0], strerror(error));
     posix_spawn_file_actions_destroy(&actions);
-    return error ? fault("cannot start %s: %s", word[0], strerror(error)) : pid;
+    free(word);
+    return pid;
 }
 
 static int finish(pid_t pid)
@@ -119,9 +151,9 @@ static int finish(pid_t pid)
     return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -1;
 }
 
-static int run(const char *directory, const char *command, const char *rest)
+static int run(const char *directory, const SimCompiler *compiler, const char *const *more)
 {
-    pid_t pid = start(directory, command, rest);
+    pid_t pid = start(directory, compiler, more);
     return pid < 0 ? -1 : finish(pid);
 }
 
@@ -130,10 +162,9 @@ static int run(const char *directory, const char *command, const char *rest)
 typedef struct Build {
     const SimProgram *program;
     const SimCompiler *compiler;
-    const char *command;
-    char work[PATH_MAX];      /* directory of sources and objects */
-    char cache[PATH_MAX];     /* directory; empty: none */
-    char core[PATH_MAX + 64]; /* the simulator's own object */
+    char work[PATH_MAX];       /* directory of sources and objects, ours alone */
+    char cache[PATH_MAX];      /* directory; empty: none */
+    char core[PATH_MAX + 256]; /* the simulator's own object */
     bool core_ready;
 } Build;
 
@@ -177,12 +208,38 @@ static int write_options(const Build *b)
     return status;
 }
 
+/* A word of a file that compilers read arguments from: a backslash before all that could divide it
+ * or mean something. The caller frees it. */
+static char *response_word(const char *text)
+{
+    char *out = xmalloc(2 * strlen(text) + 1), *to = out;
+    for (; *text; text++) {
+        if (strchr(" \t\r\n\v\f\"'\\", *text))
+            *to++ = '\\';
+        *to++ = *text;
+    }
+    *to = '\0';
+    return out;
+}
+
+static int write_words(const Build *b, const char *name, const char *format, const char *path)
+{
+    char *word = response_word(path);
+    size_t size = strlen(format) + strlen(word) + 1;
+    char *text = xmalloc(size);
+    int used = snprintf(text, size, format, word);
+    int status = write_bytes(b, name, text, (size_t)used);
+    free(text);
+    free(word);
+    return status;
+}
+
 /* The directory's name must not get into the library, so that equal sources give equal bytes. */
 static int write_flags(const Build *b)
 {
-    char text[sizeof flags_text + PATH_MAX + 32];
-    int size = snprintf(text, sizeof text, "%s-fdebug-prefix-map=%s=.\n", flags_text, b->work);
-    return write_bytes(b, "flags", text, (size_t)size);
+    char format[sizeof flags_text + 32];
+    snprintf(format, sizeof format, "%s-fdebug-prefix-map=%%s=.\n", flags_text);
+    return write_words(b, "flags", format, b->work);
 }
 
 static int write_sources(const Build *b)
@@ -205,16 +262,14 @@ static bool is_whole(const SimProgram *p)
 /* Unit -2 and -1: the simulator; 0: the kernels. */
 static pid_t start_unit(const Build *b, int unit)
 {
-    char rest[256];
-    if (unit < 0)
-        snprintf(rest, sizeof rest, "@flags -O3 -c %s -o %s", unit == -2 ? "sim.cc" : "check.cc",
-                 unit == -2 ? "sim.o" : "check.o");
-    else if (is_whole(b->program))
-        snprintf(rest, sizeof rest, "@flags @options -x c++ -c kernels.cu -o kernels.o");
-    else
-        snprintf(rest, sizeof rest, "@flags @options -DNINC_KERNEL=%d -x c++ -c kernels.cu "
-                 "-o kernels.o", b->program->number[0]);
-    return start(b->work, b->command, rest);
+    char number[32];
+    const char *const sim[] = {"@flags", "-O3", "-c", "sim.cc", "-o", "sim.o", NULL};
+    const char *const check[] = {"@flags", "-O3", "-c", "check.cc", "-o", "check.o", NULL};
+    const char *const kernels[] = {"@flags",     "@options", "-x", "c++", "-c",
+                                   "kernels.cu", "-o",       "kernels.o",
+                                   is_whole(b->program) ? NULL : number, NULL};
+    snprintf(number, sizeof number, "-DNINC_KERNEL=%d", b->program->number[0]);
+    return start(b->work, b->compiler, unit == -2 ? sim : unit == -1 ? check : kernels);
 }
 
 static int compile_units(const Build *b)
@@ -226,19 +281,8 @@ static int compile_units(const Build *b)
     for (int i = 0; i < 3; i++)
         if (pid[i] < 0 || (pid[i] > 0 && finish(pid[i]) != 0))
             status = -1;
-    return status ? fault("--device sim: %s does not compile the kernels", b->command) : 0;
-}
-
-static int remove_entry(const char *path, const struct stat *s, int kind, struct FTW *at)
-{
-    (void)s, (void)kind, (void)at;
-    return remove(path);
-}
-
-static void remove_work(const Build *b)
-{
-    if (*b->work && nftw(b->work, remove_entry, 8, FTW_DEPTH | FTW_PHYS) != 0)
-        notice("cannot remove %s: %s", b->work, strerror(errno));
+    return status ? fault("--device sim: %s does not compile the kernels",
+                          b->compiler->command) : 0;
 }
 
 /* ---- the cache ---- */
@@ -251,18 +295,19 @@ static bool whole(const char *path)
     return bytes != NULL;
 }
 
-/* A file of the work directory into the cache. */
-static int store(const Build *b, const char *name, const char *path)
+/* A file of the work directory into the cache; where that does not go, it is said, and the file is
+ * used where it is. */
+static bool store(const Build *b, const char *name, const char *path)
 {
     char from[PATH_MAX + 32];
     size_t size = 0;
     snprintf(from, sizeof from, "%s/%s", b->work, name);
-    unsigned char *bytes = read_bytes(from, &size);
-    if (!bytes)
-        return fault("cannot read %s: %s", from, strerror(errno));
-    int status = cache_write(path, bytes, size);
+    unsigned char *bytes = *b->cache ? read_bytes(from, &size) : NULL;
+    bool stored = bytes && cache_write(path, bytes, size) == 0;
+    if (*b->cache && !stored)
+        notice("cannot write %s: %s", path, strerror(errno));
     free(bytes);
-    return status ? fault("cannot write %s: %s", path, strerror(errno)) : 0;
+    return stored;
 }
 
 static Hash hash_simulator(const SimCompiler *compiler)
@@ -286,17 +331,6 @@ static Hash hash_program(const SimCompiler *compiler, const SimProgram *p)
     return hash_text(h, p->text);
 }
 
-static int make_work(Build *b)
-{
-    const char *place = getenv("TMPDIR");
-    snprintf(b->work, sizeof b->work, "%s/ninc-sim-XXXXXX", place && *place ? place : "/tmp");
-    if (mkdtemp(b->work))
-        return 0;
-    int status = fault("cannot make the directory %s: %s; set TMPDIR", b->work, strerror(errno));
-    b->work[0] = '\0';
-    return status;
-}
-
 /* The simulator's object is the same for all programs: it has a place of its own in the cache. */
 static void find_core(Build *b)
 {
@@ -309,48 +343,73 @@ static void find_core(Build *b)
 
 static int link_core(Build *b)
 {
+    static const char *const words[] = {"-r", "-nostdlib", "-o", "core.o", "sim.o", "check.o",
+                                        NULL};
     if (b->core_ready)
         return 0;
-    if (run(b->work, b->command, "-r -nostdlib -o core.o sim.o check.o"))
-        return fault("--device sim: %s does not link the simulator", b->command);
-    return *b->cache ? store(b, "core.o", b->core) : 0;
+    if (run(b->work, b->compiler, words))
+        return fault("--device sim: %s does not link the simulator", b->compiler->command);
+    if (!store(b, "core.o", b->core))
+        snprintf(b->core, sizeof b->core, "core.o");
+    return 0;
 }
 
 /* The core's path may be long: it is named in a response file. */
 static int link_units(const Build *b)
 {
-    char text[sizeof b->core + 16];
-    int used = snprintf(text, sizeof text, "%s\nkernels.o\n", b->core);
-    int status = write_bytes(b, "objects", text, (size_t)used);
-    if (status == 0 && run(b->work, b->command, "-shared -Wl,-z,defs -o library.so @objects"))
-        status = fault("--device sim: %s does not link the kernels", b->command);
+    static const char *const words[] = {"-shared", "-Wl,-z,defs", "-o", "library.so", "@objects",
+                                        NULL};
+    int status = write_words(b, "objects", "%s\nkernels.o\n", b->core);
+    if (status == 0 && run(b->work, b->compiler, words))
+        status = fault("--device sim: %s does not link the kernels", b->compiler->command);
     return status;
 }
 
-static int build_library(Build *b, const char *path)
+static int build_library(Build *b)
 {
     find_core(b);
-    if (make_work(b) || write_sources(b) || compile_units(b) || link_core(b) || link_units(b))
+    if (private_directory("ninc-sim", b->work, sizeof b->work))
         return -1;
-    return store(b, "library.so", path);
+    return write_sources(b) || compile_units(b) || link_core(b) || link_units(b) ? -1 : 0;
+}
+
+void sim_library_loaded(SimLibrary *library)
+{
+    if (!*library->work)
+        return;
+    int file = open(library->path, O_RDONLY | O_CLOEXEC);
+    if (file > 0) {
+        library->file = file;
+        snprintf(library->path, sizeof library->path, "/proc/%ld/fd/%d", (long)getpid(), file);
+    }
+    remove_directory(library->work);
+    library->work[0] = '\0';
+}
+
+void sim_library_close(SimLibrary *library)
+{
+    if (library->file > 0)
+        close(library->file);
+    library->file = 0;
 }
 
 int sim_library(const SimCompiler *compiler, const SimProgram *program, SimLibrary *out)
 {
-    Build b = {.program = program, .compiler = compiler, .command = compiler->command};
-    out->temporary = !cache_directory(b.cache, sizeof b.cache);
-    if (out->temporary) {
-        const char *place = getenv("TMPDIR");
-        b.cache[0] = '\0';
-        snprintf(out->path, sizeof out->path, "%s/ninc-sim-%ld.so",
-                 place && *place ? place : "/tmp", (long)getpid());
-    } else {
+    Build b = {.program = program, .compiler = compiler};
+    *out = (SimLibrary){.file = 0};
+    if (cache_directory(b.cache, sizeof b.cache)) {
         cache_path(out->path, sizeof out->path, b.cache, "sim", hash_program(compiler, program),
                    ".so");
         if (whole(out->path))
             return 0;
     }
-    int status = build_library(&b, out->path);
-    remove_work(&b);
+    int status = build_library(&b);
+    bool stays = status == 0 && !store(&b, "library.so", out->path);
+    if (stays) {
+        snprintf(out->work, sizeof out->work, "%s", b.work);
+        snprintf(out->path, sizeof out->path, "%s/library.so", b.work);
+    } else if (*b.work) {
+        remove_directory(b.work);
+    }
     return status;
 }

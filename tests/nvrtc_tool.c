@@ -6,6 +6,7 @@
  *                                     processor, or NVRTC warns; 2 when one does not compile
  */
 #include "../codegen/codegen.h"
+#include "../runtime/cache.h"
 #include "../runtime/gpu.h"
 #include "../runtime/runtime.h"
 

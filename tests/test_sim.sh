@@ -172,4 +172,72 @@ start=$(date +%s%N)
 check "from the cache" "$tool" "${one[@]}"
 check "in less than a second" [ $((($(date +%s%N) - start) / 1000000)) -lt 1000 ]
 
+
+# ---- where others can write, and names that a shell would read ----
+
+# untrusted DIR: it is said once, nothing is put there, and the kernels run all the same.
+untrusted() {
+    NINC_CACHE_DIR=$1 "$tool" "${one[@]}" >"$work/said" 2>&1 || return 1
+    cat "$work/said"
+    [ "$(grep -c 'not trusted' "$work/said")" -eq 1 ] && [ -z "$(find "$1" -name 'sim*')" ] &&
+        [ -z "$(find "$TMPDIR" -mindepth 1)" ]
+}
+
+mkdir -p "$work/open" "$work/above/own" "$work/group" "$work/sticky/own"
+chmod 777 "$work/open" "$work/above"
+chmod 770 "$work/group"
+chmod 1777 "$work/sticky"
+check "a cache that others can write" untrusted "$work/open"
+check "a cache that a group can write" untrusted "$work/group"
+check "a cache in a directory that others can write" untrusted "$work/above/own"
+check "a link to a cache that others can write" untrusted "$(ln -s open "$work/link"; echo "$work/link")"
+if [ "$(id -u)" -eq 0 ]; then
+    mkdir "$work/foreign" && chown 12345 "$work/foreign"
+    check "a cache of another user" untrusted "$work/foreign"
+else
+    skip "a cache of another user" "only root can make one"
+fi
+check "a sticky directory above is no danger" env NINC_CACHE_DIR="$work/sticky/own" "$tool" "${one[@]}"
+check "a new cache is its owner's alone" [ "$(stat -c %a "$NINC_CACHE_DIR")" = 700 ]
+
+# A library that is right but that others could have written, or a link to one, is not loaded.
+planted() {
+    local library inode
+    library=$(find "$NINC_CACHE_DIR" -name 'sim-*.so')
+    "$@" "$library" && inode=$(stat -c %i "$library") && "$tool" "${one[@]}" &&
+        [ "$(stat -c %i "$library")" != "$inode" ] && [ "$(stat -c %a "$library")" = 600 ]
+}
+behind_link() {
+    mv "$1" "$work/elsewhere.so" && ln -s "$work/elsewhere.so" "$1"
+}
+check "a library that others can write" planted chmod 666
+check "a library behind a link" planted behind_link
+
+odd=$work/"a b'c\"d\$(touch $$)\`e\`\\f;&|#*
+g"
+mkdir -p "$odd/tmp" "$odd/cache"
+printf '#!/bin/sh\nexec g++ "$@"\n' >"$odd/my c++"
+chmod +x "$odd/my c++"
+cp "$odd/my c++" "$work/c x"
+
+# Compiled in, kept in, and the line of a fault sought in such a directory.
+oddly() {
+    (cd "$odd" && TMPDIR=tmp HOME=$odd CXX="./my c++" "$@") && [ -z "$(find "$odd/tmp" -mindepth 1)" ]
+}
+fault_line() {
+    ! oddly env "$@" "$tool" launch "$full" fault_no_second_syncthreads 1 64 256 \
+        >"$work/said" 2>&1 || return 1
+    cat "$work/said"
+    [ "$(find "$odd/tmp" -mindepth 1 | wc -l)" -eq 0 ] && grep -q 'at line [0-9]' "$work/said"
+}
+here=$PWD full=$PWD/${text/,/,$PWD/}
+check "blanks, quotes and all else in names" fault_line NINC_CACHE_DIR=cache
+check "the library lies in that cache" [ -n "$(find "$odd/cache" -name 'sim-*.so')" ]
+check "the same without a cache" fault_line NINC_CACHE_DIR="$here/README.md/none"
+check "CXX of many words" env NINC_CACHE_DIR="$odd/cache" CXX="\"$work/c x\" -DA='b c' -DD=\"e f\" \
+    $(printf -- '-DW%s ' {1..200})" "$tool" "${one[@]}"
+check "CXX is no text for a shell" says '\(\$CXX\) fails' \
+    env CXX="false; touch $work/owned #" "$tool" "${one[@]}"
+check "nothing was run" [ ! -e "$work/owned" ]
+
 finish
