@@ -1,4 +1,5 @@
 /* The C compiler: the CPU's kernels for every instruction set, in parallel, and the linking. */
+#include "../runtime/command.h"
 #include "build.h"
 
 #include <errno.h>
@@ -7,8 +8,6 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-enum { MAX_ARGUMENTS = 96 };
 
 /* One instruction set and the flags that select it. */
 typedef struct Variant {
@@ -43,17 +42,26 @@ _Static_assert((int)VARIANTS < (int)MAX_OBJECTS, "an object for each variant, an
 static const char kernel_flags[] =
     "-std=gnu11 -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math -g0";
 
-/* Splits at blanks; every word is a pool string. */
-static int add_words(Pool *pool, char **argv, int argc, const char *words)
+/* Arguments of a command, NULL behind them. */
+typedef struct Words {
+    char **at;
+    int count, capacity;
+} Words;
+
+static void add_word(Pool *pool, Words *w, const char *word)
+{
+    POOL_PUSH(pool, w->at, w->count, w->capacity, (char *)word);
+}
+
+/* Splits our own flags at blanks; every word is a pool string. */
+static void add_words(Pool *pool, Words *w, const char *words)
 {
     for (const char *p = words; *p;) {
         size_t n = strcspn(p, " \t");
-        if (n > 0 && argc < MAX_ARGUMENTS - 1)
-            argv[argc++] = pool_format(pool, "%.*s", (int)n, p);
+        if (n > 0)
+            add_word(pool, w, pool_format(pool, "%.*s", (int)n, p));
         p += n + (p[n] != '\0');
     }
-    argv[argc] = NULL;
-    return argc;
 }
 
 static const char *compiler(void)
@@ -62,26 +70,57 @@ static const char *compiler(void)
     return cc && cc[strspn(cc, " \t")] ? cc : "cc";
 }
 
+/* The words of $CC; none, after a message, where they cannot be told. */
+static Words compiler_words(Pool *pool)
+{
+    Words words = {0};
+    int count = 0;
+    char **word = command_words(compiler(), &count);
+    if (!word)
+        fprintf(stderr, "ninc: error: CC is no command, a quote is not closed: %s\n", compiler());
+    for (int i = 0; i < count; i++)
+        add_word(pool, &words, pool_format(pool, "%s", word[i]));
+    free(word);
+    return words;
+}
+
 /* A command line: CC flags path... libraries. */
 typedef struct Command {
     const char *flags, *const *path, *libraries; /* path ends with NULL */
     bool silent;                                 /* nobody is to see what it says */
 } Command;
 
+/* NULL after a message. */
+static char **command_line(Build *b, const Command *command)
+{
+    Words words = compiler_words(b->pool);
+    if (words.count == 0)
+        return NULL;
+    add_words(b->pool, &words, command->flags);
+    for (const char *const *path = command->path; *path; path++)
+        add_word(b->pool, &words, *path);
+    add_words(b->pool, &words, command->libraries);
+    add_word(b->pool, &words, NULL);
+    return words.at;
+}
+
+static void print_command(char *const *argv)
+{
+    Text line = {0};
+    for (; *argv; argv++)
+        text_append_shell_word(&line, *argv);
+    fprintf(stderr, "%s\n", line.data);
+    text_free(&line);
+}
+
 /* Returns the process, or -1. */
 static pid_t start(Build *b, const Command *command)
 {
-    char *argv[MAX_ARGUMENTS];
-    int argc = add_words(b->pool, argv, 0, compiler());
-    argc = add_words(b->pool, argv, argc, command->flags);
-    for (const char *const *path = command->path; *path && argc < MAX_ARGUMENTS - 1; path++)
-        argv[argc++] = (char *)*path;
-    add_words(b->pool, argv, argc, command->libraries);
-    if (b->options->verbose) {
-        for (char **a = argv; *a; a++)
-            fprintf(stderr, "%s%s", a == argv ? "" : " ", *a);
-        fprintf(stderr, "\n");
-    }
+    char **argv = command_line(b, command);
+    if (!argv)
+        return -1;
+    if (b->options->verbose)
+        print_command(argv);
     fflush(NULL);
     pid_t pid = fork();
     if (pid < 0) {
@@ -145,6 +184,8 @@ int compile_objects(Build *b, const char *flags, const char **object)
 {
     Job job[MAX_OBJECTS];
     int jobs = 0, result = 0;
+    if (compiler_words(b->pool).count == 0)
+        return -1;
     for (int i = 0; i < (int)VARIANTS; i++)
         if (is_of_use(b->module, &variants[i]))
             job[jobs++] =
@@ -170,14 +211,13 @@ int compiler_run(Build *b, const char *what, const char *flags, const char *cons
 /* Whether the compiler finds lib<name>.a, so that what is linked can carry the library along. */
 static bool has_static(Build *b, const char *name)
 {
-    char *command =
-        pool_format(b->pool, "%s -print-file-name=lib%s.a 2>/dev/null", compiler(), name);
-    char path[4096] = "";
-    FILE *p = popen(command, "r");
-    bool found = p && fgets(path, sizeof path, p) && path[0] == '/';
-    if (p)
-        pclose(p);
-    return found;
+    char path[4096];
+    Words words = compiler_words(b->pool);
+    if (words.count == 0)
+        return false;
+    add_word(b->pool, &words, pool_format(b->pool, "-print-file-name=lib%s.a", name));
+    add_word(b->pool, &words, NULL);
+    return command_output(words.at, path, sizeof path) == 0 && path[0] == '/';
 }
 
 const char *static_library(Build *b, const char *name)

@@ -9,9 +9,9 @@ static char *quoted(Pool *pool, const char *path)
 {
     char *out = pool_alloc(pool, 2 * strlen(path) + 1), *o = out;
     for (; *path; path++) {
-        if (*path == '"' || *path == '\\')
+        if (strchr("\"\\\n", *path))
             *o++ = '\\';
-        *o++ = *path;
+        *o++ = *path == '\n' ? 'n' : *path;
     }
     return out;
 }

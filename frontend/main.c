@@ -2,12 +2,12 @@
 #include "frontend.h"
 
 #include "../codegen/codegen.h"
+#include "../runtime/runtime.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 typedef struct Compile {
@@ -143,22 +143,17 @@ static int write_failed(const char *path)
     return 1;
 }
 
-/* Writes beside and renames, so that the file is never half there. */
-static int write_file(Pool *pool, const char *path, const Text *text)
+/* Written beside and renamed, so that the file is never half there; a device or a pipe is written
+ * to. */
+static int write_file(const char *path, const Text *text)
 {
-    char *beside = pool_format(pool, "%s.%ld.tmp", path, (long)getpid());
-    FILE *f = fopen(beside, "w");
-    bool written;
+    OutFile out;
 
-    if (!f)
-        return write_failed(path);
-    written = fwrite(text->data, 1, text->length, f) == text->length;
-    written = fclose(f) == 0 && written;
-    if (written && rename(beside, path) == 0)
-        return 0;
-    write_failed(path);
-    unlink(beside);
-    return 1;
+    fault_program = "ninc";
+    if (outfile_open(&out, path) < 0)
+        return 1;
+    fwrite(text->data, 1, text->length, out.file);
+    return outfile_commit(&out) < 0;
 }
 
 static int write_stdout(const Text *text)
@@ -166,25 +161,6 @@ static int write_stdout(const Text *text)
     if (text->length > 0 && fwrite(text->data, 1, text->length, stdout) != text->length)
         return write_failed("standard output");
     return fflush(stdout) == 0 ? 0 : write_failed("standard output");
-}
-
-/* A device or a pipe cannot be replaced by a file; it is written to. */
-static bool is_special(const char *path)
-{
-    struct stat info;
-
-    return stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
-}
-
-static int write_special(const char *path, const Text *text)
-{
-    FILE *f = fopen(path, "w");
-    bool written;
-
-    if (!f)
-        return write_failed(path);
-    written = fwrite(text->data, 1, text->length, f) == text->length;
-    return fclose(f) == 0 && written ? 0 : write_failed(path);
 }
 
 static int emit_text(Compile *c, const Module *m)
@@ -201,10 +177,8 @@ static int emit_text(Compile *c, const Module *m)
     }
     if (!path || strcmp(path, "-") == 0)
         code = write_stdout(&text);
-    else if (is_special(path))
-        code = write_special(path, &text);
     else
-        code = write_file(c->pool, path, &text);
+        code = write_file(path, &text);
     text_free(&text);
     return code;
 }

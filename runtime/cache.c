@@ -55,7 +55,7 @@ static char *chosen_directory(void)
         return copy_text(own);
     if (xdg && *xdg)
         return join_path(xdg, "ninc");
-    return join_path(home && *home ? home : "/nonexistent", ".cache/ninc");
+    return join_path(home && *home ? home : "/dev/null", ".cache/ninc");
 }
 
 /* One a process says it: each kernel asks for the directory. */

@@ -127,12 +127,27 @@ check "a directory in the place of an artefact" artefact_is_directory
 odd_directories() {
     local binary directory
     binary=$(realpath "$NINC")
-    for directory in 'two words' 'a"b\c' -x; do
-        (cd "$work" && "$binary" -q -o "$directory" "$OLDPWD/$model" </dev/null) || return 1
+    for directory in $'two words, a"b\'c\\d\n$(touch owned)`touch owned`;touch owned&#*=%s' -x; do
+        (cd "$work" && "$binary" -q -O0 -o "$directory" "$OLDPWD/$model" </dev/null) || return 1
         "$work/$directory/trainer" info >/dev/null || return 1
     done
 }
 check "output directories with odd names" odd_directories
+
+compiler_words() {
+    printf '#!/bin/sh\nexec cc "$@"\n' >"$work/a c'c" && chmod +x "$work/a c'c" || return 1
+    CC="$work/a c'c" "$NINC" -q -O0 --target=cpu -o "$work/words" "$model" &&
+        CC="\"$work/a c'c\" -DA='b c' -D\"E=f g\" -DH=\\'i $(printf -- '-DW%s ' {1..200})" \
+            "$NINC" -q -O0 --target=cpu -o "$work/words" "$model"
+}
+check "CC of any number of words" compiler_words
+
+no_shell() {
+    gives 1 '' '*' env CC="false; touch $work/owned #" "$NINC" -q -o "$work/none" "$model" &&
+        gives 1 '' '*quote is not closed*' env CC="cc '-O1" "$NINC" -q -o "$work/none" "$model" &&
+        [ "$(grep -c . "$work/err")" -eq 1 ] && [ -z "$(find "$work" -name owned)" ] && nothing_left
+}
+check "CC is no text for a shell" no_shell
 
 file_limit() {
     mkdir "$work/limit"
