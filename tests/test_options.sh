@@ -104,7 +104,7 @@ writes() {
         [ "$(find "$work" -name '*.tmp' | wc -l)" -eq 0 ]
 }
 check "emit into a file" writes
-check "no such directory" exits 1 "cannot write $work/none/x: No such" \
+check "no such directory" exits 1 "cannot write $work/none/x: directory" \
     --emit=ir -o "$work/none/x" $model
 mkdir "$work/directory"
 check "file is a directory" exits 1 "cannot write $work/directory" \
