@@ -6,8 +6,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-enum { KNOWN_CLASSES = 10, NAME_BYTES = 256 };
+enum { KNOWN_CLASSES = 10, NAME_BYTES = 254 };
 
 typedef struct KnownNames {
     const char *dataset, *name[KNOWN_CLASSES];
@@ -52,16 +53,13 @@ static void default_names(const NincModel *model, ClassNames *out)
 
 /* ---- from a file ---- */
 
-/* Takes the line end off; 0 or -1 after an error line. */
+/* Control characters become blanks; 0 or -1 after an error line. */
 static int check_line(char *line, const char *path, int number)
 {
-    size_t length = strlen(line);
-    if (length + 1 == NAME_BYTES && line[length - 1] != '\n')
-        return fault("%s:%d: a class name is longer than %d bytes", path, number, NAME_BYTES - 2);
-    while (length > 0 && (line[length - 1] == '\n' || line[length - 1] == '\r'))
-        line[--length] = '\0';
-    if (length == 0)
+    if (line[0] == '\0')
         return fault("%s:%d: the line is empty; a class name is needed on each", path, number);
+    if (strlen(line) > NAME_BYTES)
+        return fault("%s:%d: a class name is longer than %d bytes", path, number, NAME_BYTES);
     json_t *text = json_string(line);
     if (!text)
         return fault("%s:%d: the class name is not UTF-8", path, number);
@@ -72,21 +70,17 @@ static int check_line(char *line, const char *path, int number)
     return 0;
 }
 
-static int read_names(const NincModel *model, FILE *file, const char *path, ClassNames *out)
+/* Makes the lines the names. */
+static int take_names(const NincModel *model, const char *path, TextLines *lines, ClassNames *out)
 {
-    char line[NAME_BYTES];
-    int lines = 0;
-    while (fgets(line, sizeof line, file)) {
-        if (check_line(line, path, ++lines) < 0)
+    for (int i = 0; i < lines->count; i++)
+        if (check_line(lines->line[i], path, i + 1) < 0)
             return -1;
-        if (lines <= model->classes)
-            add_name(out, line);
-    }
-    if (ferror(file))
-        return fault("cannot read %s: %s", path, strerror(errno));
-    if (lines != model->classes)
+    if (lines->count != model->classes)
         return fault("%s has %d class names, the model has %d classes; one a line is needed", path,
-                     lines, model->classes);
+                     lines->count, model->classes);
+    *out = (ClassNames){lines->line, lines->count};
+    *lines = (TextLines){0};
     return 0;
 }
 
@@ -107,17 +101,15 @@ int class_names_read(const NincModel *model, const char *file, const char *data,
 {
     char room[DATA_PATH + 16];
     const char *path = names_path(model, file, data, room, sizeof room);
-    FILE *opened = path ? fopen(path, "r") : NULL;
+    TextLines lines;
     *out = (ClassNames){0};
-    if (!opened && path && (file || errno != ENOENT))
-        return fault("cannot read the class names of %s: %s", path, strerror(errno));
-    if (!opened) {
+    if (!path || (!file && access(path, F_OK) != 0 && errno == ENOENT)) {
         default_names(model, out);
         return 0;
     }
-    int status = read_names(model, opened, path, out);
-    fclose(opened);
-    if (status < 0)
-        class_names_free(out);
+    int status = text_lines_read(path, &lines);
+    if (status == 0)
+        status = take_names(model, path, &lines, out);
+    text_lines_free(&lines);
     return status;
 }

@@ -3,11 +3,10 @@
 #include "../ir/ir.h"
 #include "runtime.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_FILE_BYTES = 1 << 30, READ_BYTES = 1 << 16 };
+enum { MAX_FILE_BYTES = 1 << 30 };
 
 /* ---- PGM and PPM ---- */
 
@@ -110,58 +109,44 @@ static bool is_pnm(const uint8_t *bytes, size_t size)
            (is_space(bytes[2]) || bytes[2] == '#');
 }
 
+typedef int DecodeFn(const uint8_t *bytes, size_t size, const char *name, Image *out);
+
+/* What reads a file that begins so; NULL: nothing here. */
+static DecodeFn *decoder_of(const uint8_t *bytes, size_t size)
+{
+    if (starts_with(bytes, size, "\x89PNG\r\n\x1a\n"))
+        return image_decode_png;
+    if (starts_with(bytes, size, "\xff\xd8\xff"))
+        return image_decode_jpeg;
+    return is_pnm(bytes, size) ? decode_pnm : NULL;
+}
+
+static bool begins_image(const uint8_t *bytes, size_t size)
+{
+    return decoder_of(bytes, size) != NULL;
+}
+
 int image_decode(const uint8_t *bytes, size_t size, const char *name, Image *out)
 {
-    int status;
+    DecodeFn *decode = decoder_of(bytes, size);
     *out = (Image){0};
-    if (starts_with(bytes, size, "\x89PNG\r\n\x1a\n"))
-        status = image_decode_png(bytes, size, name, out);
-    else if (starts_with(bytes, size, "\xff\xd8\xff"))
-        status = image_decode_jpeg(bytes, size, name, out);
-    else if (is_pnm(bytes, size))
-        status = decode_pnm(bytes, size, name, out);
-    else
-        status = fault("%s is no image that can be read here; PNG, JPEG, PGM and PPM can", name);
+    if (!decode)
+        return fault("%s is no image that can be read here; PNG, JPEG, PGM and PPM can", name);
+    int status = decode(bytes, size, name, out);
     if (status < 0)
         image_free(out);
     return status;
 }
 
-/* All bytes up to the end of the file; the caller frees them. */
-static int read_all(FILE *file, const char *name, uint8_t **bytes, size_t *size)
-{
-    size_t room = 0, got = 1;
-    *bytes = NULL;
-    *size = 0;
-    while (got > 0) {
-        if (*size == room) {
-            room = room ? 2 * room : READ_BYTES;
-            *bytes = xrealloc(*bytes, room);
-        }
-        errno = 0;
-        got = fread(*bytes + *size, 1, room - *size, file);
-        *size += got;
-        if (*size > MAX_FILE_BYTES)
-            return fault("%s has more than %d bytes; give a smaller image", name, MAX_FILE_BYTES);
-    }
-    return ferror(file) ? fault("cannot read %s: %s", name, strerror(errno)) : 0;
-}
-
 int image_read(const char *path, Image *out)
 {
-    bool piped = strcmp(path, "-") == 0;
-    const char *name = piped ? "standard input" : path;
+    InFileLimits limits = {.most = MAX_FILE_BYTES, .begins = begins_image};
     uint8_t *bytes;
     size_t size;
     *out = (Image){0};
-    FILE *file = piped ? stdin : fopen(path, "rb");
-    if (!file)
-        return fault("cannot read %s: %s", name, strerror(errno));
-    int status = read_all(file, name, &bytes, &size);
+    int status = infile_read(path, &limits, &bytes, &size);
     if (status == 0)
-        status = image_decode(bytes, size, name, out);
+        status = image_decode(bytes, size, strcmp(path, "-") == 0 ? "standard input" : path, out);
     free(bytes);
-    if (!piped)
-        fclose(file);
     return status;
 }

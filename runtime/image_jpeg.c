@@ -21,6 +21,7 @@ typedef struct Reader {
     jmp_buf jump;
     const char *name;
     int orientation;
+    bool warned; /* of this file */
 } Reader;
 
 static void on_error(j_common_ptr jpeg)
@@ -32,12 +33,31 @@ static void on_error(j_common_ptr jpeg)
     longjmp(r->jump, 1);
 }
 
-/* libjpeg goes on with gray where data is missing or wrong. Bytes too many are common and harmless.
- */
+/* Whether a warning is of what stands around the pixels: a revision of JFIF or a colour transform
+ * of Adobe that libjpeg does not know, a profile that it leaves out. Parameters of a scan that a
+ * sequential file has no use for are 0 in files of phones; bytes too many before a marker are
+ * passed over. */
+static bool is_harmless(int code)
+{
+    return code == JWRN_JFIF_MAJOR || code == JWRN_ADOBE_XFORM || code == JWRN_BOGUS_ICC ||
+           code == JWRN_NOT_SEQUENTIAL || code == JWRN_EXTRANEOUS_DATA;
+}
+
+/* All other warnings are of pixels: libjpeg goes on with gray where data is missing or wrong. Of a
+ * file one warning is told. */
 static void on_message(j_common_ptr jpeg, int level)
 {
-    if (level < 0 && jpeg->err->msg_code != JWRN_EXTRANEOUS_DATA)
+    Reader *r = jpeg->client_data;
+    char message[JMSG_LENGTH_MAX];
+    if (level >= 0)
+        return;
+    if (!is_harmless(jpeg->err->msg_code))
         on_error(jpeg);
+    if (r->warned)
+        return;
+    r->warned = true;
+    r->errors.format_message(jpeg, message);
+    notice("%s: %s (JPEG); it is read all the same", r->name, message);
 }
 
 /* ---- orientation ---- */

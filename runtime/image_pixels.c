@@ -129,6 +129,24 @@ int image_turn(Image *image, int orientation)
     return 0;
 }
 
+/* One pixel of `from` channels to one of `to`. */
+static void convert_pixel(const uint8_t *in, int from, uint8_t *out, int to)
+{
+    int colours = from < 3 ? 1 : 3, value[3];
+    int alpha = image_has_alpha(from) ? in[colours] : 255;
+    for (int k = 0; k < 3; k++)
+        value[k] = in[colours == 3 ? k : 0];
+    if (!image_has_alpha(to))
+        for (int k = 0; k < 3; k++)
+            value[k] = (value[k] * alpha + 127) / 255;
+    if (to < 3 && colours == 3)
+        value[0] = (int)lrint(0.299 * value[0] + 0.587 * value[1] + 0.114 * value[2]);
+    for (int k = 0; k < (to < 3 ? 1 : 3); k++)
+        out[k] = (uint8_t)value[k];
+    if (image_has_alpha(to))
+        out[to - 1] = (uint8_t)alpha;
+}
+
 int image_convert(Image *image, int c)
 {
     Image out;
@@ -137,13 +155,8 @@ int image_convert(Image *image, int c)
     if (image_new("the converted image", image->h, image->w, c, &out) < 0)
         return -1;
     int64_t pixels = (int64_t)image->h * image->w;
-    for (int64_t i = 0; i < pixels; i++) {
-        const uint8_t *rgb = image->pixel + 3 * i;
-        if (c == 1)
-            out.pixel[i] = (uint8_t)lrint(0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2]);
-        else
-            memset(out.pixel + 3 * i, image->pixel[i], 3);
-    }
+    for (int64_t i = 0; i < pixels; i++)
+        convert_pixel(image->pixel + i * image->c, image->c, out.pixel + i * c, c);
     image_free(image);
     *image = out;
     return 0;
@@ -151,7 +164,9 @@ int image_convert(Image *image, int c)
 
 void image_invert(Image *image)
 {
-    size_t bytes = (size_t)image->h * (size_t)image->w * (size_t)image->c;
-    for (size_t i = 0; i < bytes; i++)
-        image->pixel[i] = (uint8_t)(255 - image->pixel[i]);
+    int64_t pixels = (int64_t)image->h * image->w;
+    int colours = image_has_alpha(image->c) ? image->c - 1 : image->c;
+    for (int64_t i = 0; i < pixels; i++)
+        for (int k = 0; k < colours; k++)
+            image->pixel[i * image->c + k] = (uint8_t)(255 - image->pixel[i * image->c + k]);
 }

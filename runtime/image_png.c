@@ -32,8 +32,7 @@ typedef struct Reader {
     size_t left;
     const char *name;
     char error[96];
-    uint8_t *pixel; /* with alpha */
-    png_bytep *row; /* of pixel */
+    png_bytep *row; /* of the image */
 } Reader;
 
 static void take_bytes(png_structp png, png_bytep out, size_t count)
@@ -55,18 +54,6 @@ static void ask_for_bytes(Reader *r)
     png_read_update_info(r->png, r->info);
 }
 
-/* Lays the image on black. */
-static void drop_alpha(const Reader *r, int channels, Image *out)
-{
-    int64_t pixels = (int64_t)out->h * out->w;
-    for (int64_t i = 0; i < pixels; i++) {
-        const uint8_t *from = r->pixel + i * channels;
-        int alpha = channels > out->c ? from[out->c] : 255;
-        for (int k = 0; k < out->c; k++)
-            out->pixel[i * out->c + k] = (uint8_t)((from[k] * alpha + 127) / 255);
-    }
-}
-
 static int read_pixels(Reader *r, Image *out)
 {
     png_read_info(r->png, r->info);
@@ -77,17 +64,15 @@ static int read_pixels(Reader *r, Image *out)
     /* A pixel takes a bit or more in the file. */
     if (w * h / 8 / DEFLATE_RATIO > (int64_t)r->left)
         png_error(r->png, "it is truncated");
-    if (image_new(r->name, h, w, channels < 3 ? 1 : 3, out) < 0)
+    if (image_new(r->name, h, w, channels, out) < 0)
         return -1;
-    r->pixel = malloc((size_t)h * bytes);
     r->row = malloc((size_t)h * sizeof *r->row);
-    if (!r->pixel || !r->row)
+    if (!r->row)
         return fault("%s: no memory for %d x %d pixels", r->name, out->w, out->h);
     for (int y = 0; y < out->h; y++)
-        r->row[y] = r->pixel + (size_t)y * bytes;
+        r->row[y] = out->pixel + (size_t)y * bytes;
     png_read_image(r->png, r->row);
     png_read_end(r->png, NULL);
-    drop_alpha(r, channels, out);
     return 0;
 }
 
@@ -107,7 +92,6 @@ int image_decode_png(const uint8_t *bytes, size_t size, const char *name, Image 
     r.info = r.png ? png_create_info_struct(r.png) : NULL;
     int status = r.info ? read_guarded(&r, out) : fault("no memory to read %s", name);
     png_destroy_read_struct(&r.png, &r.info, NULL);
-    free(r.pixel);
     free(r.row);
     return status;
 }
@@ -134,12 +118,14 @@ static void flush_nothing(png_structp png)
 
 static int write_guarded(Writer *w, const Image *image)
 {
+    static const int types[] = {PNG_COLOR_TYPE_GRAY, PNG_COLOR_TYPE_GRAY_ALPHA, PNG_COLOR_TYPE_RGB,
+                                PNG_COLOR_TYPE_RGB_ALPHA};
     if (setjmp(png_jmpbuf(w->png)))
         return fault("cannot make a PNG of %d x %d pixels: %s", image->w, image->h, w->error);
     png_set_write_fn(w->png, w, put_bytes, flush_nothing);
     png_set_IHDR(w->png, w->info, (png_uint_32)image->w, (png_uint_32)image->h, 8,
-                 image->c == 1 ? PNG_COLOR_TYPE_GRAY : PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE,
-                 PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+                 types[image->c - 1], PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT,
+                 PNG_FILTER_TYPE_DEFAULT);
     png_write_info(w->png, w->info);
     for (int y = 0; y < image->h; y++)
         png_write_row(w->png, image->pixel + (size_t)y * (size_t)image->w * (size_t)image->c);

@@ -126,11 +126,12 @@ static const CommandInfo commands[] = {
      NULL},
     {"eval", EVAL, NULL, "loss, accuracy and confusion of classes on the test images",
      "trainer eval --weights model.safetensors", NULL},
-    {"predict", PREDICT, "IMAGE...", "the classes of images",
+    {"predict", PREDICT, "IMAGE|DIRECTORY|@LIST...", "the classes of images",
      "trainer predict --weights model.safetensors photo.jpeg",
-     "IMAGE is PNG, JPEG, PGM or PPM, '-' standard input. It is turned as its\n"
-     "Exif data say, scaled, all of it, to the size of the data set's images, and\n"
-     "becomes gray or RGB as those are."},
+     "IMAGE is PNG, JPEG, PGM or PPM, '-' standard input; of a DIRECTORY the images\n"
+     "in it are taken, of @LIST those that the text LIST names, one a line.\n"
+     "An image is turned as its Exif data say, scaled, all of it, to the size of the\n"
+     "data set's images, and gets their channels: gray, RGB, either with alpha."},
     {"verify", VERIFY, NULL, "compare every kernel with the naive evaluator",
      "trainer verify --device cuda", NULL},
     {"profile", PROFILE, NULL, "the time of each kernel, beside what the device can do",

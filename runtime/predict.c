@@ -25,20 +25,24 @@ typedef struct Predict {
     Device *device;
     Weights *weights;
     ClassNames names;
+    TextLines files;
     Dataset data;   /* the images that could be read */
-    Image original; /* the last one that could be, as it was */
+    Image original; /* the last one that could be, in its own size */
     Prediction *list;
     int bad;
 } Predict;
 
 /* ---- reading ---- */
 
-/* Scales an image to the model's input at `out`. */
-static int fit(const Predict *p, const Image *image, uint8_t *out)
+/* Scales an image to the model's input at `out`. Where that has no alpha, the image is left without
+ * it first, so that what is transparent does not bleed into its neighbours. */
+static int fit(const Predict *p, Image *image, uint8_t *out)
 {
     const Dataset *d = &p->data;
     Image fitted;
-    if (image_scale(image, d->h, d->w, &fitted) < 0)
+    bool flatten = image_has_alpha(image->c) && !image_has_alpha(d->c);
+    if ((flatten && image_convert(image, image->c - 1) < 0) ||
+        image_scale(image, d->h, d->w, &fitted) < 0)
         return -1;
     int status = image_convert(&fitted, d->c);
     if (p->options->invert)
@@ -68,9 +72,9 @@ static int load_image(Predict *p, const char *file)
 static void load_images(Predict *p)
 {
     char message[MESSAGE_BYTES];
-    for (int i = 0; i < p->options->images; i++) {
+    for (int i = 0; i < p->files.count; i++) {
         Prediction *one = &p->list[i];
-        one->file = p->options->image[i];
+        one->file = p->files.line[i];
         Messages before = fault_hold(message, sizeof message);
         int status = load_image(p, one->file);
         fault_release(before);
@@ -85,10 +89,7 @@ static void load_images(Predict *p)
 static int make_room(Predict *p)
 {
     const NincModel *m = p->model;
-    size_t images = (size_t)p->options->images;
-    if (m->image_c != 1 && m->image_c != 3)
-        return fault("model %s takes images of %d channels; only those of 1 or 3 can be read",
-                     m->name, m->image_c);
+    size_t images = (size_t)p->files.count;
     p->data = (Dataset){.h = m->image_h, .w = m->image_w, .c = m->image_c};
     size_t bytes = images * (size_t)m->image_h * (size_t)m->image_w * (size_t)m->image_c;
     p->data.image = malloc(bytes);
@@ -199,7 +200,7 @@ static void print_prediction(const Predict *p, const Prediction *one)
 
 static int print_all(const Predict *p)
 {
-    for (int i = 0; i < p->options->images; i++)
+    for (int i = 0; i < p->files.count; i++)
         if (p->list[i].probability)
             print_prediction(p, &p->list[i]);
     return fflush(stdout) == 0 ? 0 : fault("cannot write to standard output: %s", strerror(errno));
@@ -223,7 +224,7 @@ static json_t *prediction_json(const Predict *p, const Prediction *one)
 static int save_json(const Predict *p)
 {
     json_t *list = json_array();
-    for (int i = 0; i < p->options->images; i++)
+    for (int i = 0; i < p->files.count; i++)
         json_array_append_new(list, prediction_json(p, &p->list[i]));
     return json_save(p->options->json, list);
 }
@@ -263,14 +264,29 @@ static int tell(const Predict *p)
 
 /* ---- the command ---- */
 
-static int check_options(const Predict *p)
+static int check_channels(const NincModel *m)
+{
+    if (m->image_c <= IMAGE_MAX_CHANNELS)
+        return 0;
+    return fault(
+        "model %s takes images of %d channels; the files that predict reads have at most "
+        "%d:\n  PNG of gray or RGB, with alpha or without, JPEG, PGM, PPM; 'eval' reads %d "
+        "channels from IDX files",
+        m->name, m->image_c, IMAGE_MAX_CHANNELS, m->image_c);
+}
+
+static int check_options(Predict *p)
 {
     const PredictOptions *o = p->options;
+    if (check_channels(p->model) < 0)
+        return -1;
     if (o->map_class >= p->model->classes)
         return fault("--class %d: model %s has the classes 0 to %d", o->map_class, p->model->name,
                      p->model->classes - 1);
-    if (json_check(o->json) < 0)
+    if (json_check(o->json) < 0 || image_list(o->image, o->images, &p->files) < 0)
         return -1;
+    if (o->heatmap && p->files.count > 1)
+        return fault("--heatmap is of one image; %s names %d", o->image[0], p->files.count);
     return o->heatmap ? outfile_check(o->heatmap) : 0;
 }
 
@@ -278,7 +294,7 @@ static int open_model(Predict *p)
 {
     const PredictOptions *o = p->options;
     DeviceOptions device = o->device;
-    device.images[0] = o->images;
+    device.images[0] = p->files.count;
     p->weights = weights_new(p->model);
     if (!p->weights || safetensors_read(o->weights, p->weights) < 0 ||
         class_names_read(p->model, o->classes, o->data, &p->names) < 0)
@@ -297,11 +313,12 @@ static void tear_down(Predict *p)
 {
     if (p->device)
         p->table->close(p->device);
-    for (int i = 0; p->list && i < p->options->images; i++) {
+    for (int i = 0; p->list && i < p->files.count; i++) {
         free(p->list[i].error);
         free(p->list[i].probability);
     }
     free(p->list);
+    text_lines_free(&p->files);
     weights_free(p->weights);
     class_names_free(&p->names);
     dataset_free(&p->data);

@@ -98,6 +98,34 @@ int make_directories(const char *path, const char *what);
 /* What was renamed in the directory is on the disk. */
 void directory_sync(const char *directory);
 
+/* ---- infile.c ---- */
+
+enum { INFILE_BEGIN = 16 };
+
+typedef struct InFileLimits {
+    size_t most; /* bytes */
+    /* NULL, or whether a file that begins so is worth reading on; asked once it has INFILE_BEGIN
+     * bytes. */
+    bool (*begins)(const uint8_t *bytes, size_t size);
+    int seconds; /* that a pipe may be silent; 0: 30 */
+} InFileLimits;
+
+/* All bytes of a file or pipe that a user named, "-" being standard input; those so far where
+ * `begins` says no. Devices, directories and what is larger are errors. The caller frees *bytes in
+ * any case. */
+int infile_read(const char *path, const InFileLimits *limits, uint8_t **bytes, size_t *size);
+
+/* The lines of a text without what editors leave around them: the byte order mark, blanks at both
+ * ends, CR, empty lines at the end. */
+typedef struct TextLines {
+    char **line;
+    int count;
+} TextLines;
+
+/* Reads any text that a user hands over; UTF-16 is an error that says so. */
+int text_lines_read(const char *path, TextLines *out);
+void text_lines_free(TextLines *lines);
+
 /* ---- data.c ---- */
 
 enum { RANDOM_TRAIN_IMAGES = 1024, RANDOM_TEST_IMAGES = 256 };
@@ -339,6 +367,13 @@ int report_print(const Evaluation *e, const ClassNames *names);
  * without logits. */
 int report_json(const Evaluation *e, const ClassNames *names, const char *path);
 
+/* ---- image_list.c ---- */
+
+/* The files that arguments name: a file, "-" for standard input, a directory for the images in it
+ * in the order of their names, @LIST for those that a text names, one a line. Free *out in any
+ * case. */
+int image_list(char *const *argument, int arguments, TextLines *out);
+
 /* ---- predict.c ---- */
 
 typedef struct PredictOptions {
@@ -346,7 +381,7 @@ typedef struct PredictOptions {
     const char *classes, *json; /* files; NULL: none */
     const char *heatmap;        /* PNG file of a class map over the only image; NULL: none */
     int map_class;              /* which; -1: the most probable */
-    char *const *image;         /* files; "-" is standard input */
+    char *const *image;         /* as image_list takes them */
     int images;
     int top;     /* classes an image that are told */
     bool invert; /* the images are negatives of the data set's */

@@ -2,6 +2,7 @@
  *
  *     image_tool split IMAGES.idx[.gz] DIR COUNT    DIR/00000.png ... of the first images
  *     image_tool dot OUT.png SIZE X Y               black with a white square of 3 x 3 around X, Y
+ *     image_tool pixel OUT.png VALUE...             one pixel of 1 to 4 channels
  *     image_tool show FILE                          width height channels, and x y of the center of
  *                                                   the pixels whose sum is at least 9/10 of the
  *                                                   largest, as parts of the width and height
@@ -55,6 +56,18 @@ static int dot(const char *path, int size, int x, int y)
     for (int row = 0; row < size; row++)
         for (int column = 0; column < size; column++)
             image.pixel[row * size + column] = abs(row - y) <= 1 && abs(column - x) <= 1 ? 255 : 0;
+    int status = image_write_png(path, &image);
+    image_free(&image);
+    return status;
+}
+
+static int pixel(const char *path, int channels, char *const *value)
+{
+    Image image;
+    if (channels > IMAGE_MAX_CHANNELS || image_new(path, 1, 1, channels, &image) < 0)
+        return -1;
+    for (int i = 0; i < channels; i++)
+        image.pixel[i] = (uint8_t)atoi(value[i]);
     int status = image_write_png(path, &image);
     image_free(&image);
     return status;
@@ -136,6 +149,8 @@ int main(int argc, char **argv)
         status = split(argv[2], argv[3], atoi(argv[4]));
     else if (strcmp(what, "dot") == 0 && argc == 6)
         status = dot(argv[2], atoi(argv[3]), atoi(argv[4]), atoi(argv[5]));
+    else if (strcmp(what, "pixel") == 0 && argc > 3)
+        status = pixel(argv[2], argc - 3, argv + 3);
     else if (strcmp(what, "show") == 0 && argc == 3)
         status = show(argv[2]);
     else if (strcmp(what, "png") == 0 && argc == 4)

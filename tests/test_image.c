@@ -4,9 +4,12 @@
 #include "../runtime/runtime.h"
 #include "messages.h"
 
+#include <fcntl.h>
 #include <jpeglib.h>
 #include <png.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 
 static char directory[] = "/tmp/ninc-image-XXXXXX";
 
@@ -106,24 +109,15 @@ static void check_png(const char *text, Kind k, const uint8_t *row, int c, const
     }
 }
 
-static int on_black(int value, int alpha)
-{
-    return (value * alpha + 127) / 255;
-}
-
 START_TEST(test_png_bytes)
 {
-    uint8_t row[W * H * 4], want[W * H * 3];
+    uint8_t row[W * H * 4];
     for (int i = 0; i < W * H * 4; i++)
         row[i] = ramp(i);
     check_png("gray", (Kind){PNG_COLOR_TYPE_GRAY, 8, 0}, row, 1, row);
     check_png("RGB", (Kind){PNG_COLOR_TYPE_RGB, 8, 0}, row, 3, row);
-    for (int i = 0; i < W * H; i++)
-        want[i] = (uint8_t)on_black(row[2 * i], row[2 * i + 1]);
-    check_png("gray, alpha", (Kind){PNG_COLOR_TYPE_GRAY_ALPHA, 8, 0}, row, 1, want);
-    for (int i = 0; i < W * H * 3; i++)
-        want[i] = (uint8_t)on_black(row[i / 3 * 4 + i % 3], row[i / 3 * 4 + 3]);
-    check_png("RGB, alpha", (Kind){PNG_COLOR_TYPE_RGB_ALPHA, 8, 0}, row, 3, want);
+    check_png("gray, alpha", (Kind){PNG_COLOR_TYPE_GRAY_ALPHA, 8, 0}, row, 2, row);
+    check_png("RGB, alpha", (Kind){PNG_COLOR_TYPE_RGB_ALPHA, 8, 0}, row, 4, row);
 }
 END_TEST
 
@@ -131,7 +125,7 @@ START_TEST(test_png_other_depths)
 {
     /* 1 bit: 1,0,1,1,0 a row; 2 bits: 0..3 and 1; 16 bits: high byte, then the same. */
     uint8_t ones[H] = {0xB0, 0xB0, 0xB0}, twos[H * 2] = {0x1B, 0x40, 0x1B, 0x40, 0x1B, 0x40};
-    uint8_t row16[W * H * 6], want[W * H * 3], index[W * H];
+    uint8_t row16[W * H * 6], want[W * H * 4], index[W * H];
     static const uint8_t want1[W] = {255, 0, 255, 255, 0}, want2[W] = {0, 85, 170, 255, 85};
     for (int i = 0; i < W * H; i++)
         want[i] = want1[i % W];
@@ -144,18 +138,18 @@ START_TEST(test_png_other_depths)
     check_png("16 bits", (Kind){PNG_COLOR_TYPE_RGB, 16, 0}, row16, 3, want);
     for (int i = 0; i < W * H; i++)
         index[i] = (uint8_t)i;
-    for (int i = 0; i < W * H * 3; i++)
-        want[i] = (uint8_t)on_black(ramp(i), i / 3 % 2 ? 128 : 255);
-    check_png("palette", (Kind){PNG_COLOR_TYPE_PALETTE, 8, 0}, index, 3, want);
+    for (int i = 0; i < W * H * 4; i++)
+        want[i] = i % 4 < 3 ? ramp(i / 4 * 3 + i % 4) : i / 4 % 2 ? 128 : 255;
+    check_png("palette", (Kind){PNG_COLOR_TYPE_PALETTE, 8, 0}, index, 4, want);
 }
 END_TEST
 
 START_TEST(test_png_written)
 {
-    uint8_t pixel[W * H * 3];
-    for (int i = 0; i < W * H * 3; i++)
+    uint8_t pixel[W * H * 4];
+    for (int i = 0; i < W * H * 4; i++)
         pixel[i] = ramp(i);
-    for (int c = 1; c <= 3; c += 2) {
+    for (int c = 1; c <= 4; c++) {
         Image image = {pixel, H, W, c}, again;
         Bytes b;
         char path[64];
@@ -269,6 +263,69 @@ START_TEST(test_jpeg_two_channels)
     fill_smooth(pixel, 2);
     Bytes b = make_jpeg(2, false, pixel);
     expect_refused(b, "the image is a JPEG of 2 channels; convert it to RGB");
+    free(b.data);
+}
+END_TEST
+
+/* ---- JPEG files that libjpeg warns of ---- */
+
+/* Where the marker 0xff `code` stands. */
+static size_t marker_at(Bytes b, uint8_t code)
+{
+    size_t at = 0;
+    while (b.data[at] != 0xff || b.data[at + 1] != code)
+        ck_assert_uint_lt(++at, b.size - 1);
+    return at;
+}
+
+/* Read as `pixel` is, with one notice that holds `wanted`. */
+static void expect_noticed(Bytes b, const uint8_t *pixel, const char *wanted)
+{
+    catch_errors();
+    expect_pixels(wanted, b, 3, pixel, 4);
+    const char *said = caught(), *first = strstr(said, "(JPEG)");
+    ck_assert_msg(strstr(said, wanted) && first && !strstr(first + 1, "(JPEG)"),
+                  "expected one '%s' in: %s", wanted, said);
+    free(b.data);
+}
+
+/* Headers as phones and cameras write them: the pixels are whole. */
+START_TEST(test_jpeg_warnings)
+{
+    enum { SPECTRAL_END = 3 + 2 + 2 * 3 }; /* of a scan of three components */
+    uint8_t pixel[W * H * 3];
+    fill_smooth(pixel, 3);
+    Bytes b = make_jpeg(3, false, pixel);
+    b.data[marker_at(b, 0xda) + SPECTRAL_END + 1] = 0;
+    b.data[marker_at(b, 0xe0) + 9] = 2; /* both in one file */
+    expect_noticed(b, pixel, "the image: Warning: unknown JFIF revision number 2.01");
+    b = make_jpeg(3, false, pixel);
+    b.data[marker_at(b, 0xda) + SPECTRAL_END + 1] = 0;
+    expect_noticed(b, pixel, "Invalid SOS parameters for sequential JPEG");
+    b = make_jpeg(3, false, pixel);
+    size_t at = marker_at(b, 0xdb);
+    b.data = xrealloc(b.data, b.size + 3);
+    memmove(b.data + at + 3, b.data + at, b.size - at);
+    memset(b.data + at, 0, 3);
+    b.size += 3;
+    expect_noticed(b, pixel, "3 extraneous bytes before marker 0xdb");
+}
+END_TEST
+
+START_TEST(test_jpeg_truncated)
+{
+    uint8_t pixel[W * H * 3];
+    fill_smooth(pixel, 3);
+    for (int progressive = 0; progressive < 2; progressive++) {
+        Bytes b = make_jpeg(3, progressive, pixel), cut = b;
+        cut.size -= 2;
+        expect_refused(cut, "is corrupt: Premature end of JPEG file");
+        free(b.data);
+    }
+    Bytes b = make_jpeg(3, false, pixel);
+    b.size -= 4; /* of the pixels; the mark of the end stands behind the others */
+    memcpy(b.data + b.size - 2, "\xff\xd9", 2);
+    expect_refused(b, "premature end of data segment");
     free(b.data);
 }
 END_TEST
@@ -476,7 +533,7 @@ static void damage(Bytes whole, size_t least_refused)
     char error[256];
     size_t refused = 0;
     Random r = random_stream(4, 4);
-    Messages before = fault_hold(error, sizeof error);
+    Messages before = fault_silence(error, sizeof error);
     for (size_t size = 0; size < whole.size; size++) {
         Bytes part = {memcpy(xmalloc(size + 1), whole.data, size), size};
         refused += decode(part, &image) < 0;
@@ -564,6 +621,42 @@ START_TEST(test_colours)
 }
 END_TEST
 
+/* Two pixels of `from` channels made `to`. */
+static void expect_converted(int from, const uint8_t *pixel, int to, const uint8_t *want)
+{
+    Image image;
+    ck_assert_int_eq(image_new("it", 1, 2, from, &image), 0);
+    memcpy(image.pixel, pixel, 2 * (size_t)from);
+    ck_assert_int_eq(image_convert(&image, to), 0);
+    ck_assert_int_eq(image.c, to);
+    for (int i = 0; i < 2 * to; i++)
+        ck_assert_msg(image.pixel[i] == want[i], "%d to %d channels: byte %d is %d, not %d", from,
+                      to, i, image.pixel[i], want[i]);
+    image_free(&image);
+}
+
+/* As Pillow's convert, but for what loses alpha: that is laid on black. */
+START_TEST(test_alpha)
+{
+    static const uint8_t gray[] = {9, 200}, gray_alpha[] = {10, 255, 200, 51};
+    static const uint8_t rgb[] = {1, 2, 3, 255, 0, 0}, rgba[] = {1, 2, 3, 255, 255, 0, 0, 51};
+    expect_converted(1, gray, 2, (uint8_t[]){9, 255, 200, 255});
+    expect_converted(1, gray, 4, (uint8_t[]){9, 9, 9, 255, 200, 200, 200, 255});
+    expect_converted(2, gray_alpha, 1, (uint8_t[]){10, 40});
+    expect_converted(2, gray_alpha, 3, (uint8_t[]){10, 10, 10, 40, 40, 40});
+    expect_converted(2, gray_alpha, 4, (uint8_t[]){10, 10, 10, 255, 200, 200, 200, 51});
+    expect_converted(3, rgb, 2, (uint8_t[]){2, 255, 76, 255});
+    expect_converted(3, rgb, 4, (uint8_t[]){1, 2, 3, 255, 255, 0, 0, 255});
+    expect_converted(4, rgba, 1, (uint8_t[]){2, 15});
+    expect_converted(4, rgba, 2, (uint8_t[]){2, 255, 76, 51});
+    expect_converted(4, rgba, 3, (uint8_t[]){1, 2, 3, 51, 0, 0});
+    uint8_t pixel[8];
+    Image image = {memcpy(pixel, rgba, sizeof pixel), 1, 2, 4};
+    image_invert(&image);
+    ck_assert_mem_eq(pixel, ((uint8_t[]){254, 253, 252, 255, 0, 255, 255, 51}), sizeof pixel);
+}
+END_TEST
+
 /* ---- heat maps ---- */
 
 static const uint8_t *pixel_at(const Image *image, double y, double x)
@@ -599,6 +692,44 @@ START_TEST(test_heatmap)
 }
 END_TEST
 
+/* Files without end, or that nobody writes to, are told from images at their first bytes, or by a
+ * bound. */
+START_TEST(test_endless)
+{
+    Image image;
+    char path[64];
+    InFileLimits limits = {.most = 1000, .seconds = 1};
+    uint8_t *bytes;
+    size_t size;
+    catch_errors();
+    ck_assert_int_eq(image_read("/dev/zero", &image), -1);
+    expect_error("cannot read /dev/zero: it is a device");
+    snprintf(path, sizeof path, "%s/pipe", directory);
+    ck_assert_int_eq(mkfifo(path, 0600), 0);
+    catch_errors();
+    ck_assert_int_eq(infile_read(path, &limits, &bytes, &size), -1);
+    expect_error("pipe: nothing came through this pipe for 1 seconds");
+    free(bytes);
+    pid_t writer = fork();
+    if (writer == 0) {
+        execlp("sh", "sh", "-c", "exec cat /dev/zero >\"$0\" 2>/dev/null", path, (char *)NULL);
+        _exit(1);
+    }
+    catch_errors();
+    ck_assert_int_eq(infile_read(path, &limits, &bytes, &size), -1);
+    expect_error("pipe has more than 1000 bytes");
+    free(bytes);
+    waitpid(writer, NULL, 0);
+    snprintf(path, sizeof path, "%s/huge", directory);
+    int fd = open(path, O_WRONLY | O_CREAT, 0600);
+    ck_assert_int_eq(ftruncate(fd, (off_t)1 << 40), 0);
+    close(fd);
+    catch_errors();
+    ck_assert_int_eq(image_read(path, &image), -1);
+    expect_error("huge has 1099511627776 bytes; at most");
+}
+END_TEST
+
 START_TEST(test_files)
 {
     Image image;
@@ -626,6 +757,8 @@ int main(void)
     tcase_add_test(formats, test_jpeg);
     tcase_add_test(formats, test_jpeg_cmyk);
     tcase_add_test(formats, test_jpeg_two_channels);
+    tcase_add_test(formats, test_jpeg_warnings);
+    tcase_add_test(formats, test_jpeg_truncated);
     tcase_add_test(formats, test_orientations);
     tcase_add_test(formats, test_orientation_of_colours);
     tcase_add_test(formats, test_bad_exif);
@@ -634,8 +767,10 @@ int main(void)
     tcase_add_test(formats, test_damaged);
     tcase_add_test(formats, test_scale);
     tcase_add_test(formats, test_colours);
+    tcase_add_test(formats, test_alpha);
     tcase_add_test(formats, test_heatmap);
     tcase_add_test(formats, test_files);
+    tcase_add_test(formats, test_endless);
     suite_add_tcase(suite, formats);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

@@ -108,6 +108,43 @@ only_bad() {
 }
 check "a bad image alone: no heat map" only_bad
 
+# What a directory holds, in the order of names; what a list names, as an editor of Windows writes it.
+directories_and_lists() {
+    mkdir -p "$work/pictures/deeper" && printf 'no image' >"$work/pictures/notes.txt" &&
+        cp "$work/red.ppm" "$work/pictures/b.PPM" && cp "$work/white.pgm" "$work/pictures/a.pgm" &&
+        cp "$work/red.ppm" "$work/pictures/._b.ppm" &&
+        printf '\xef\xbb\xbf%s \r\n\r\n%s\r\n\r\n' "$work/red.ppm" "$work/white.pgm" >"$work/list" &&
+        run 0 "${spot_predict[@]}" --top 1 "$work/pictures" "@$work/list" "$work/red.ppm" &&
+        printf '%s: bright %s\n' "$work/pictures/a.pgm" 1.00 "$work/pictures/b.PPM" 0.99 \
+            "$work/red.ppm" 0.99 "$work/white.pgm" 1.00 "$work/red.ppm" 0.99 | cmp - "$work/out"
+}
+check "directories and lists of images" directories_and_lists
+
+nothing_named() {
+    printf '\r\n' >"$work/empty" &&
+        run 1 "${spot_predict[@]}" "$work/pictures/deeper" && has "$work/err" "has no files *.png" &&
+        run 1 "${spot_predict[@]}" "@$work/empty" && has "$work/err" "names no image" &&
+        run 1 "${spot_predict[@]}" "@$work/none" && has "$work/err" "none: No such file" &&
+        run 1 "${spot_predict[@]}" --heatmap "$work/h.png" "$work/pictures" &&
+        has "$work/err" "--heatmap is of one image" "pictures names 2"
+}
+check "directories and lists without an image" nothing_named
+
+# Each is refused at once, and the image beside it is told.
+without_end() {
+    local file
+    for file in /dev/zero /dev/null; do
+        run 1 "${spot_predict[@]}" "$file" "$work/white.pgm" &&
+            has "$work/err" "cannot read $file: it is a device" &&
+            has "$work/out" "white.pgm: bright 1.00" || return
+    done
+    "${spot_predict[@]}" - </dev/zero >"$work/out" 2>"$work/err"
+    [ $? -eq 1 ] && has "$work/err" "standard input: it is a device" &&
+        run 1 "${spot_predict[@]}" <(yes) && has "$work/err" "is no image that can be read here" &&
+        run 0 "${spot_predict[@]}" <(cat "$work/white.pgm") && has "$work/out" "bright 1.00"
+}
+check "files without end are refused at once" without_end
+
 heat_at_the_dot() {
     run 0 "${spot_predict[@]}" --class 0 --heatmap "$work/heat.png" "$work/dot.png" &&
         "$image_tool" show "$work/heat.png" >"$work/out" && has "$work/out" "256 256 3 0.78 0.22"
@@ -121,6 +158,27 @@ large_heatmap() {
         "$image_tool" show "$work/heat.png" >"$work/out" && has "$work/out" "300 20 3"
 }
 check "the heat map of a large image has its size" large_heatmap
+
+# Of four channels only alpha weighs: +8 and -8. Transparent red, half opaque red, and a file without
+# alpha, which is opaque: logits 0, 8 * 51 / 255 and 8.
+four_channels() {
+    local header='{"conv.weight":{"dtype":"F32","shape":[2,4,1,1],"data_offsets":[0,32]},'
+    header+='"conv.bias":{"dtype":"F32","shape":[2],"data_offsets":[32,40]}}'
+    {
+        printf "\\x$(printf %02x ${#header})\0\0\0\0\0\0\0%s" "$header"
+        head -c 12 /dev/zero && printf '\0\0\0\x41' && head -c 12 /dev/zero && printf '\0\0\0\xc1'
+        head -c 8 /dev/zero
+    } >"$work/four.safetensors"
+    sed -e 's/model: spot/model: four/' -e 's/\[1, 16, 16\]/[4, 1, 1]/' "$work/spot.yaml" \
+        >"$work/four.yaml"
+    "$NINC" -q -O0 --target=cpu "$work/four.yaml" -o "$work/four" &&
+        "$image_tool" pixel "$work/clear.png" 255 0 0 0 &&
+        "$image_tool" pixel "$work/faint.png" 255 0 0 51 &&
+        run 0 "$work/four/trainer" predict --weights "$work/four.safetensors" --top 1 \
+            "$work"/{clear,faint}.png "$work/red.ppm" &&
+        has "$work/out" "clear.png: 0 0.50" "faint.png: 0 0.96" "red.ppm: 0 1.00"
+}
+check "a model of four channels takes RGBA" four_channels
 
 # expect STATUS MESSAGE ARGUMENT...: predict with these arguments.
 expect() {

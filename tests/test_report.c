@@ -165,6 +165,11 @@ START_TEST(test_names)
     model.classes = 2;
     expect_names(&model, NULL, directory, "0", "1");
     expect_names(&model, write_text("a.txt", "red\nblue green\r\n"), NULL, "red", "blue green");
+    expect_names(&model,
+                 write_text("a.txt", "\xef\xbb\xbf"
+                                     "red \r\n\tblue green\r\n\r\n \n"),
+                 NULL, "red", "blue green");
+    expect_names(&model, write_text("a.txt", "red\rblue green"), NULL, "red", "blue green");
     write_text("classes.txt", "cat\ndog");
     expect_names(&model, NULL, directory, "cat", "dog");
     expect_names(&model, write_text("a.txt", "x\ny\n"), directory, "x", "y");
@@ -181,12 +186,21 @@ START_TEST(test_bad_names)
     long_name[sizeof long_name - 1] = '\0';
     expect_no_names(&model, "one\n", "has 1 class names, the model has 2 classes");
     expect_no_names(&model, "1\n2\n3\n", "has 3 class names, the model has 2 classes");
-    expect_no_names(&model, "one\n\n", "bad.txt:2: the line is empty");
+    expect_no_names(&model, "one\n \t\ntwo\n", "bad.txt:2: the line is empty");
+    expect_no_names(&model, "\xff\xfeo\n", "bad.txt is not text in UTF-8 but in UTF-16");
+    expect_no_names(&model, "\xfe\xff", "bad.txt is not text in UTF-8 but in UTF-16");
     expect_no_names(&model, "one\n\xff\n", "bad.txt:2: the class name is not UTF-8");
     expect_no_names(&model, long_name, "bad.txt:1: a class name is longer than 254 bytes");
     catch_errors();
     ck_assert_int_eq(class_names_read(&model, "/nowhere/n.txt", NULL, &n), -1);
-    expect_error("cannot read the class names of /nowhere/n.txt: No such file");
+    expect_error("cannot read /nowhere/n.txt: No such file");
+    snprintf(path, sizeof path, "%s/zero.txt", directory);
+    FILE *f = fopen(path, "w");
+    fwrite("a\0b\0", 1, 4, f); /* UTF-16 without its mark */
+    fclose(f);
+    catch_errors();
+    ck_assert_int_eq(class_names_read(&model, path, NULL, &n), -1);
+    expect_error("zero.txt is not text in UTF-8: it has bytes of 0");
 }
 END_TEST
 
