@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LONGEST_WORD = 32 };
-
 /* What an alias repeats is read again, but its faults are told once. */
 static bool is_known_fault(const Diagnostics *d, const Tree *at, const char *message)
 {
@@ -44,49 +42,6 @@ const char *reader_quote(Reader *r, const Tree *t)
     while (end < t->length && end > 0 && ((unsigned char)t->text[end] & 0xc0) == 0x80)
         end--;
     return pool_format(r->pool, "'%.*s%s'", (int)end, t->text, end < t->length ? "..." : "");
-}
-
-/* ---- did you mean ---- */
-
-/* Edits (insert, delete, replace, swap of neighbours) between two short words; source: the
- * restricted Damerau-Levenshtein distance. */
-static int edit_distance(const char *a, const char *b)
-{
-    int row[LONGEST_WORD + 1][LONGEST_WORD + 1];
-    int n = (int)strlen(a), m = (int)strlen(b);
-
-    if (n > LONGEST_WORD || m > LONGEST_WORD)
-        return LONGEST_WORD;
-    for (int i = 0; i <= n; i++) {
-        for (int j = 0; j <= m; j++) {
-            if (i == 0 || j == 0) {
-                row[i][j] = i + j;
-                continue;
-            }
-            row[i][j] = (int)smaller(smaller(row[i - 1][j], row[i][j - 1]) + 1,
-                                row[i - 1][j - 1] + (a[i - 1] != b[j - 1]));
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
-                row[i][j] = (int)smaller(row[i][j], row[i - 2][j - 2] + 1);
-        }
-    }
-    return row[n][m];
-}
-
-const char *nearest_word(const char *word, const void *words, int count, size_t stride)
-{
-    const char *best = NULL;
-    int best_distance = 1 + (int)strlen(word) / 3;
-
-    for (int i = 0; i < count; i++) {
-        const char *candidate = *(const char *const *)((const char *)words + (size_t)i * stride);
-        int distance = edit_distance(word, candidate);
-
-        if (distance <= best_distance && distance < (int)strlen(candidate)) {
-            best_distance = distance - 1;
-            best = candidate;
-        }
-    }
-    return best;
 }
 
 /* ---- numbers ---- */

@@ -127,6 +127,15 @@ bool source_check_text(const Source *s, Diagnostics *d);
  * valid within `left` bytes. */
 int utf8_decode(const char *p, size_t left, uint32_t *code);
 
+/* ---- recognise.c ---- */
+
+/* What a file is that is no model, and what to do with it: "an image; ...". NULL: not known. */
+const char *recognise(Pool *pool, const char *path, const char *text, size_t length);
+/* The model file that was meant by a path that there is not; NULL: none is near. */
+const char *meant_file(Pool *pool, const char *path);
+/* The first of the model files in a directory, with commas; NULL: none. */
+const char *models_in(Pool *pool, const char *directory);
+
 /* ---- yaml.c ---- */
 
 /* Parses one YAML document. NULL after a diagnostic. Duplicate keys add diagnostics only. */
@@ -165,8 +174,6 @@ bool read_name(Reader *r, const Tree *value, const char *what, const char **out)
  * none. `what` names the thing chosen. */
 bool read_choice(Reader *r, const Tree *t, const char *what, const Tree **word,
                  const Tree **settings);
-/* The nearest of `count` words, `stride` bytes apart, by edit distance; NULL if none is near. */
-const char *nearest_word(const char *word, const void *words, int count, size_t stride);
 
 /* ---- model.c ---- */
 
@@ -185,6 +192,15 @@ bool check_elements(Reader *r, const Tree *at, const char *what, const int64_t e
 
 /* Reads the command line; prints help, lists and usage errors itself. */
 OptionsResult options_parse(Options *o, Pool *pool, int argc, char **argv);
+
+/* ---- advice.c ---- */
+
+/* What an option that ninc has not (without its dashes) was meant to be, the end of a message, with
+ * the number that it was given, or NULL; NULL: not known. */
+const char *option_advice(Pool *pool, const char *word, const char *number);
+/* The same of a word that is nearly known. */
+const char *near_option_advice(const char *word);
+bool is_trainer_command(const char *word);
 
 /* ---- render.c ---- */
 

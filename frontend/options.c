@@ -3,6 +3,7 @@
 
 #include <getopt.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     OPTION_EMIT = 256,
@@ -20,7 +21,6 @@ enum {
     OPTION_LIST_OPS,
     OPTION_CHECK,
     OPTION_COLOR,
-    OPTION_HELP,
     OPTION_USAGE,
     OPTION_VERSION
 };
@@ -44,7 +44,7 @@ static const struct option long_options[] = {
     {"verbose", no_argument, NULL, 'v'},
     {"quiet", no_argument, NULL, 'q'},
     {"color", required_argument, NULL, OPTION_COLOR},
-    {"help", no_argument, NULL, OPTION_HELP},
+    {"help", no_argument, NULL, 'h'},
     {"usage", no_argument, NULL, OPTION_USAGE},
     {"version", no_argument, NULL, OPTION_VERSION},
     {NULL, 0, NULL, 0},
@@ -56,7 +56,7 @@ static const char usage_text[] =
     "            [--set=KEY=VALUE] [-O0|-O1|-O2] [--dump=PASS[,PASS]|all]\n"
     "            [--dump-dir=DIR] [--disable-pass=PASS] [--time-passes]\n"
     "            [--memory-report] [--list-passes] [--list-ops] [--check] [-v] [-q]\n"
-    "            [--color=WHEN] [--help] [--usage] [--version]\n"
+    "            [--color=WHEN] [-h] [--help] [--usage] [--version]\n"
     "            MODEL.yaml|GRAPH.ir|-\n";
 
 /* A line an option, of at most 80 columns. */
@@ -85,7 +85,7 @@ static const char help_text[] =
     "  -v, --verbose            say more\n"
     "  -q, --quiet              print errors only\n"
     "      --color=WHEN         of messages: auto, always or never\n"
-    "      --help               print this\n"
+    "  -h, --help               print this\n"
     "      --usage              print all options in short\n"
     "      --version            print the version\n"
     "\n"
@@ -95,17 +95,51 @@ static const char help_text[] =
     "More: man ninc, man ninc-model, man ninc-trainer.\n";
 
 static OptionsResult usage_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static OptionsResult answered_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static void print_usage_error(const char *format, va_list ap)
+{
+    Text line = {0};
+
+    text_append(&line, "ninc: ");
+    text_append_v(&line, format, ap);
+    print_message(stderr, line.data);
+    text_free(&line);
+}
 
 static OptionsResult usage_error(const char *format, ...)
 {
     va_list ap;
 
     va_start(ap, format);
-    fprintf(stderr, "ninc: ");
-    vfprintf(stderr, format, ap);
-    fprintf(stderr, "\nTry 'ninc --help'.\n");
+    print_usage_error(format, ap);
+    va_end(ap);
+    fprintf(stderr, "Try 'ninc --help'.\n");
+    return OPTIONS_USAGE;
+}
+
+/* An error that says what was meant, so that the help is not needed. */
+static OptionsResult answered_error(const char *format, ...)
+{
+    va_list ap;
+
+    va_start(ap, format);
+    print_usage_error(format, ap);
     va_end(ap);
     return OPTIONS_USAGE;
+}
+
+/* "--emit must be ..., not 'x'", with the word of the NULL-terminated list that was meant. */
+static OptionsResult wrong_word(const char *message, const char *value, const char *const *list)
+{
+    const char *near;
+    int count = 0;
+
+    while (list[count])
+        count++;
+    near = nearest_word(value, list, count, sizeof *list);
+    return near ? answered_error("%s, not '%s'; did you mean '%s'?", message, value, near)
+                : usage_error("%s, not '%s'", message, value);
 }
 
 static void list_ops(void)
@@ -135,8 +169,8 @@ static OptionsResult parse_emit(Options *o, const char *value)
     int kind = find_value(kinds, value);
 
     if (kind < 0)
-        return usage_error("--emit must be ir, dot, c, cuda, plan, summary or library, not '%s'",
-                           value);
+        return wrong_word("--emit must be ir, dot, c, cuda, plan, summary or library", value,
+                          kinds);
     o->emit = (EmitKind)(EMIT_IR + kind);
     return OPTIONS_RUN;
 }
@@ -146,11 +180,28 @@ static OptionsResult parse_target(Options *o, const char *value)
     static const char *const targets[] = {"all", "cpu", "cuda", NULL};
     int target = find_value(targets, value);
 
+    if (target < 0 && (strcmp(value, "gpu") == 0 || strcmp(value, "nvidia") == 0))
+        return answered_error("--target must be cpu, cuda or all, not '%s'; did you mean 'cuda'?",
+                           value);
     if (target < 0)
-        return usage_error("--target must be cpu, cuda or all, not '%s'", value);
+        return wrong_word("--target must be cpu, cuda or all", value, targets);
     o->pipeline.cpu = target != 2;
     o->pipeline.cuda = target != 1;
     return OPTIONS_RUN;
+}
+
+/* Half precision is bf16 here: fp16 would need its loss scaled. */
+static OptionsResult wrong_precision_word(const char *value, const char *const *precisions)
+{
+    static const char *const half[] = {"fp16", "f16", "float16", "half", "amp", "16", "mixed"};
+    static const char message[] = "--precision must be fp32, tf32 or bf16";
+
+    for (size_t i = 0; i < sizeof half / sizeof *half; i++)
+        if (strcmp(value, half[i]) == 0)
+            return answered_error("%s, not '%s'; did you mean 'bf16'?", message, value);
+    if (strcmp(value, "float32") == 0 || strcmp(value, "float") == 0)
+        return answered_error("%s, not '%s'; did you mean 'fp32'?", message, value);
+    return wrong_word(message, value, precisions);
 }
 
 static OptionsResult parse_precision(Options *o, const char *value)
@@ -163,7 +214,7 @@ static OptionsResult parse_precision(Options *o, const char *value)
     int precision = find_value(precisions, value);
 
     if (precision < 0)
-        return usage_error("--precision must be fp32, tf32 or bf16, not '%s'", value);
+        return wrong_precision_word(value, precisions);
     o->pipeline.precision = (Precision)precision;
     return OPTIONS_RUN;
 }
@@ -174,7 +225,7 @@ static OptionsResult parse_color(Options *o, const char *value)
     int mode = find_value(modes, value);
 
     if (mode < 0)
-        return usage_error("--color must be auto, always or never, not '%s'", value);
+        return wrong_word("--color must be auto, always or never", value, modes);
     o->color = (ColorMode)mode;
     return OPTIONS_RUN;
 }
@@ -216,6 +267,45 @@ static OptionsResult show(const char *text)
 {
     fputs(text, stdout);
     return OPTIONS_DONE;
+}
+
+/* -epochs and the like: a word with one dash, at which getopt stands still within the word. */
+static const char *option_word(char **argv)
+{
+    const char *text = argv[optind - 1];
+
+    if (optopt > 0 && (text[0] != '-' || text[1] == '-' || !strchr(text, optopt)))
+        text = argv[optind];
+    return text;
+}
+
+/* The number behind an unknown option, `--batch-size 32` or `--batch-size=32`; NULL: none. */
+static const char *number_after(const char *option, char **argv)
+{
+    const char *next = argv[optind] == option ? argv[optind + 1] : argv[optind];
+    const char *equals = strchr(option, '='), *value = equals ? equals + 1 : next;
+
+    return value && *value && value[strspn(value, "0123456789.e-")] == '\0' ? value : NULL;
+}
+
+static OptionsResult unknown_option(Options *o, char **argv)
+{
+    const char *text = option_word(argv), *word = text + strspn(text, "-"), *near, *advice;
+    const int count = (int)(sizeof long_options / sizeof *long_options) - 1;
+
+    word = pool_format(o->pool, "%.*s", (int)strcspn(word, "="), word);
+    text = pool_format(o->pool, "%.*s", (int)strcspn(text, "="), text);
+    near = nearest_word(word, long_options, count, sizeof *long_options);
+    advice = option_advice(o->pool, word, number_after(option_word(argv), argv));
+    if (!advice && !near)
+        advice = near_option_advice(word);
+    if (optopt > 0 && strlen(word) < 3 && !advice)
+        return usage_error("there is no option '-%c'", optopt);
+    if (advice)
+        return answered_error("there is no option '%s'; %s", text, advice);
+    if (near)
+        return answered_error("there is no option '%s'; did you mean '--%s'?", text, near);
+    return usage_error("there is no option '%s'", text);
 }
 
 static OptionsResult parse_one(Options *o, int option, char **argv)
@@ -271,7 +361,7 @@ static OptionsResult parse_one(Options *o, int option, char **argv)
     case OPTION_LIST_OPS:
         list_ops();
         return OPTIONS_DONE;
-    case OPTION_HELP:
+    case 'h':
         return show(help_text);
     case OPTION_USAGE:
         return show(usage_text);
@@ -282,9 +372,7 @@ static OptionsResult parse_one(Options *o, int option, char **argv)
     default:
         if (optopt > OPTION_EMIT)
             return usage_error("the option '%s' takes no value", argv[optind - 1]);
-        if (optopt > 0)
-            return usage_error("there is no option '-%c'", optopt);
-        return usage_error("there is no option '%s'", argv[optind - 1]);
+        return unknown_option(o, argv);
     }
 }
 
@@ -297,13 +385,18 @@ static bool wrong_precision(const Options *o)
     return wrong;
 }
 
+static bool is_compiler_command(const char *word)
+{
+    return strcmp(word, "compile") == 0 || strcmp(word, "build") == 0 || strcmp(word, "help") == 0;
+}
+
 OptionsResult options_parse(Options *o, Pool *pool, int argc, char **argv)
 {
     int option;
 
     *o = (Options){.pool = pool, .pipeline = {.level = 2, .cpu = true, .cuda = true}};
     opterr = 0;
-    while ((option = getopt_long(argc, argv, ":o:O:vq", long_options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, ":o:O:vqh", long_options, NULL)) != -1) {
         OptionsResult result = parse_one(o, option, argv);
 
         if (result != OPTIONS_RUN)
@@ -311,6 +404,13 @@ OptionsResult options_parse(Options *o, Pool *pool, int argc, char **argv)
     }
     if (optind == argc)
         return usage_error("name a model file");
+    if (access(argv[optind], F_OK) != 0 && is_trainer_command(argv[optind]))
+        return answered_error("'%s' is a command of the trainer, which ninc makes of a model: ninc "
+                              "MODEL.yaml, then MODEL_kernels/trainer %s", argv[optind],
+                              argv[optind]);
+    if (access(argv[optind], F_OK) != 0 && is_compiler_command(argv[optind]))
+        return answered_error("ninc has no commands; it compiles a model: ninc %s",
+                              argv[optind + 1] ? argv[optind + 1] : "MODEL.yaml");
     if (optind + 1 < argc)
         return usage_error("one model file at a time; '%s' is one too many", argv[optind + 1]);
     if (o->verbose && o->quiet)

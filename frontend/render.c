@@ -102,10 +102,10 @@ static void render_one(FILE *out, const Diagnostic *diagnostic, const Source *so
     } else {
         text_append(&head, "ninc");
     }
-    fprintf(out, "%s%s: %serror: %s", color ? BOLD : "", head.data, color ? RED : "",
-            color ? PLAIN : "");
+    text_append(&line, "%s%s: %serror: %s", color ? BOLD : "", head.data, color ? RED : "",
+                color ? PLAIN : "");
     append_safe(&line, diagnostic->message);
-    fprintf(out, "%s\n", line.data ? line.data : "");
+    print_message(out, line.data);
     text_free(&line);
     if (source && source_line(source, loc->line, &start, &length) && length > 0) {
         append_line(&line, &marks, start, length, diagnostic);

@@ -62,17 +62,33 @@ static void keep_text(Pool *pool, Source *s, const Text *text)
     s->text = copy;
 }
 
+/* Why there is no text, and what to do. */
+static const char *unreadable(Pool *pool, const char *path, int error)
+{
+    const char *why = strerror(error), *models, *meant;
+
+    if (error == EISDIR) {
+        models = models_in(pool, path);
+        return pool_format(pool, "cannot read the file: %s; name a model file in it%s%s", why,
+                           models ? ": " : "", models ? models : "");
+    }
+    meant = error == ENOENT ? meant_file(pool, path) : NULL;
+    return meant ? pool_format(pool, "cannot read the file: %s; did you mean '%s'?", why, meant)
+                 : pool_format(pool, "cannot read the file: %s; check the path", why);
+}
+
 Source *source_read(Pool *pool, Diagnostics *d, const char *path, size_t limit)
 {
     Source *s = pool_alloc(pool, sizeof *s);
     Text text = {0};
     int fd = open_input(path);
+    const char *what;
 
     s->name = strcmp(path, "-") == 0 ? "<stdin>" : pool_strdup(pool, path);
     if (fd < 0 || read_all(fd, limit, &text) < 0) {
-        whole_file_fault(d, s, pool_format(pool, "cannot read the file: %s%s", strerror(errno),
-                                           errno == EISDIR ? "; name a model file in it"
-                                                           : "; check the path"));
+        whole_file_fault(d, s, unreadable(pool, path, errno));
+    } else if ((what = recognise(pool, path, text.data, text.length))) {
+        whole_file_fault(d, s, pool_format(pool, "this is no model file but %s", what));
     } else if (text.length > limit) {
         whole_file_fault(d, s, too_long(pool, limit));
     } else {

@@ -422,6 +422,15 @@ double clock_seconds(void);
 void *xmalloc(size_t bytes);
 void *xrealloc(void *p, size_t bytes);
 
+/* ---- ir/words.c: messages for people ---- */
+
+/* The nearest of `count` words, whose pointers stand `stride` bytes apart, by edit distance; NULL
+ * if none is near. */
+const char *nearest_word(const char *word, const void *words, int count, size_t stride);
+/* Prints the message and ends its line. On a terminal, and where COLUMNS says how wide lines may
+ * be, lines break between words, so that none is cut; elsewhere a message stays one line. */
+void print_message(FILE *out, const char *message);
+
 /* ---- ir/diagnostics.c ---- */
 
 void diagnostics_init(Diagnostics *d, Pool *pool);

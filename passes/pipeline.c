@@ -77,6 +77,18 @@ static const PassInfo *find_pass(const char *name, size_t length)
     return NULL;
 }
 
+static void wrong_name(const char *name, const char *option, bool optional, Diagnostics *d)
+{
+    const char *fault = find_pass(name, strlen(name)) ? "cannot leave out" : "there is no";
+    const char *near = nearest_word(name, passes, PASS_COUNT, sizeof *passes);
+    if (near && strcmp(near, name) != 0)
+        diagnostics_add(d, (Loc){0}, 1, "%s: %s pass '%s'; did you mean '%s'?", option, fault, name,
+                        near);
+    else
+        diagnostics_add(d, (Loc){0}, 1, "%s: %s pass '%s'; --list-passes lists them%s", option,
+                        fault, name, optional ? " and which are optional" : "");
+}
+
 /* Each name of a comma list must be a pass, and an optional one where `optional`. */
 static bool check_names(const char *list, const char *option, bool optional, Diagnostics *d)
 {
@@ -85,10 +97,8 @@ static bool check_names(const char *list, const char *option, bool optional, Dia
         const char *end = strchr(p, ',');
         size_t n = end ? (size_t)(end - p) : strlen(p);
         const PassInfo *pass = find_pass(p, n);
-        const char *fault = !pass ? "there is no pass" : "cannot leave out pass";
         if (!pass || (optional && !pass->optional)) {
-            diagnostics_add(d, (Loc){0}, 1, "%s: %s '%.*s'; --list-passes lists them%s", option,
-                            fault, (int)n, p, optional ? " and which are optional" : "");
+            wrong_name(pool_format(d->pool, "%.*s", (int)n, p), option, optional, d);
             sound = false;
         }
         p = end ? end + 1 : NULL;

@@ -1,16 +1,23 @@
 /* Messages of the trainer, and of ninc where it uses the runtime. */
+#include "../ir/ir.h"
 #include "runtime.h"
 
 #include <stdarg.h>
+#include <stdlib.h>
 
 const char *fault_program = "trainer";
 
 static void print_line(const char *kind, const char *format, va_list ap)
 {
+    char *message = NULL, *line = NULL;
     fflush(stdout);
-    fprintf(stderr, "%s: %s", fault_program, kind);
-    vfprintf(stderr, format, ap);
-    fputc('\n', stderr);
+    if (vasprintf(&message, format, ap) < 0)
+        message = NULL;
+    if (!message || asprintf(&line, "%s: %s%s", fault_program, kind, message) < 0)
+        line = NULL;
+    print_message(stderr, line ? line : format);
+    free(message);
+    free(line);
 }
 
 /* Where the messages of this thread go. */

@@ -38,8 +38,8 @@ typedef enum Kind {
 typedef struct Flag {
     const char *name, *value; /* the value's name in --help; NULL: it takes none */
     Kind kind;
-    int commands;  /* bits of Command */
-    size_t place;  /* in Options */
+    int commands; /* bits of Command */
+    size_t place; /* in Options */
     int64_t lowest, highest;
     const char *help; /* at most 80 - HELP_COLUMN letters: --help has a line a flag */
 } Flag;
@@ -113,6 +113,41 @@ static const Flag flags[] = {
 
 enum { FLAGS = sizeof flags / sizeof *flags };
 
+/* Short names, of switches. */
+static const struct Letter {
+    char letter;
+    const char *name;
+} letters[] = {
+    {'h', "help"},
+};
+
+enum { LETTERS = sizeof letters / sizeof *letters };
+
+/* '\0': the flag has none. */
+static char flag_letter(const char *name)
+{
+    for (int i = 0; i < LETTERS; i++)
+        if (strcmp(letters[i].name, name) == 0)
+            return letters[i].letter;
+    return '\0';
+}
+
+static const Flag *find_flag(const char *name)
+{
+    for (int i = 0; i < FLAGS; i++)
+        if (strcmp(flags[i].name, name) == 0)
+            return &flags[i];
+    return NULL;
+}
+
+static const Flag *letter_flag(int letter)
+{
+    for (int i = 0; i < LETTERS; i++)
+        if (letters[i].letter == letter)
+            return find_flag(letters[i].name);
+    return NULL;
+}
+
 typedef struct CommandInfo {
     const char *name;
     Command command;
@@ -138,8 +173,8 @@ static const CommandInfo commands[] = {
      "trainer profile --threads 1", NULL},
     {"export", EXPORT, NULL, "write the forward pass for other software (ONNX)",
      "trainer export --weights model.safetensors --onnx model.onnx", NULL},
-    {"info", INFO, NULL, "the model, its parameters, its memory plan, the devices",
-     "trainer info", NULL},
+    {"info", INFO, NULL, "the model, its parameters, its memory plan, the devices", "trainer info",
+     NULL},
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands };
@@ -149,16 +184,19 @@ enum { COMMANDS = sizeof commands / sizeof *commands };
 static void print_flag(const Flag *f, FILE *out)
 {
     char left[HELP_COLUMN * 2];
-    snprintf(left, sizeof left, "  --%s%s%s", f->name, f->value ? "=" : "",
-             f->value ? f->value : "");
+    char letter = flag_letter(f->name);
+    if (letter)
+        snprintf(left, sizeof left, "  -%c, --%s", letter, f->name);
+    else
+        snprintf(left, sizeof left, "  --%s%s%s", f->name, f->value ? "=" : "",
+                 f->value ? f->value : "");
     fprintf(out, "%-*s%s\n", HELP_COLUMN, left, f->help);
 }
 
 static void print_command_help(const CommandInfo *c, FILE *out)
 {
     fprintf(out, "usage: trainer %s [options]%s%s\n%s\n%s%s\n", c->name, c->arguments ? " " : "",
-            c->arguments ? c->arguments : "", c->what, c->more ? c->more : "",
-            c->more ? "\n" : "");
+            c->arguments ? c->arguments : "", c->what, c->more ? c->more : "", c->more ? "\n" : "");
     for (int i = 0; i < FLAGS; i++)
         if (flags[i].commands & (int)c->command)
             print_flag(&flags[i], out);
@@ -185,11 +223,18 @@ static OptionsResult answered(void)
 
 /* ---- values ---- */
 
+/* Says what is needed and, where the flag's help tells, what holds without it. */
 static bool wrong_value(const Flag *f, const char *value, const char *wanted)
 {
+    static const char by_default[] = " by default";
     char text[80];
-    fault("--%s %s: %s is needed; try 'trainer --help'", f->name,
-          printable(value, text, sizeof text), wanted);
+    const char *rest = strchr(f->help, ';'), *end = rest ? strstr(rest, by_default) : NULL;
+    printable(value, text, sizeof text);
+    if (end && end[sizeof by_default - 1] == '\0')
+        fault("--%s %s: %s is needed; without the flag it is %.*s", f->name, text, wanted,
+              (int)(end - rest) - 2, rest + 2);
+    else
+        fault("--%s %s: %s is needed", f->name, text, wanted);
     return false;
 }
 
@@ -245,7 +290,7 @@ static bool takes_dash(const Options *o, const Flag *f)
 static bool read_path(const Options *o, const Flag *f, const char *value, const char **out)
 {
     if (*value == '\0') {
-        fault("--%s '': the value is empty, %s is needed; try 'trainer --help'", f->name, f->value);
+        fault("--%s '': the value is empty, %s is needed", f->name, f->value);
         return false;
     }
     if (strcmp(value, "-") == 0 && !takes_dash(o, f))
@@ -256,8 +301,18 @@ static bool read_path(const Options *o, const Flag *f, const char *value, const 
 
 static bool read_device(const Flag *f, const char *value, Options *o)
 {
-    return device_parse(value, &o->table, &o->train.device.ordinal) ||
-           wrong_value(f, value, "auto, cpu, cuda, cuda:N or sim");
+    static const char *const names[] = {"auto", "cpu", "cuda", "sim"};
+    static const char wanted[] = "auto, cpu, cuda, cuda:N or sim";
+    if (device_parse(value, &o->table, &o->train.device.ordinal))
+        return true;
+    bool gpu = strncmp(value, "gpu", 3) == 0 || strncmp(value, "nvidia", 6) == 0;
+    const char *near = gpu ? "cuda" : nearest_word(value, names, 4, sizeof *names);
+    char text[80];
+    if (!near)
+        return wrong_value(f, value, wanted);
+    fault("--device %s: %s is needed; did you mean '%s'?", printable(value, text, sizeof text),
+          wanted, near);
+    return false;
 }
 
 static bool set_flag(Options *o, const Flag *f, const char *value)
@@ -300,17 +355,127 @@ static void append_flag(Text *out, const Flag *f, const char *value)
 
 /* ---- the line ---- */
 
-static OptionsResult unknown_flag(const char *text, int why)
+/* A flag of other commands: what it would be here or, where that is not known, whose it is. */
+static OptionsResult flag_of_others(const Options *o, const Flag *f, const CommandInfo *c)
 {
-    char shown[80];
-    fault("%s: %s; try 'trainer --help'", printable(text, shown, sizeof shown),
-          why == ':' ? "a value is missing" : "no such flag, or not a full name");
+    const char *advice = flag_advice(f->name, c->command);
+    char list[160] = "";
+    size_t used = 0;
+    for (int i = 0; i < COMMANDS && used < sizeof list; i++)
+        if (f->commands & (int)commands[i].command)
+            used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "",
+                                     commands[i].name);
+    if (advice)
+        fault("--%s does not belong to '%s'; %s", f->name, c->name, advice);
+    else
+        fault("--%s does not belong to '%s', but to %s; try: %s", f->name, c->name, list,
+              o->help.data);
     return OPTIONS_WRONG;
 }
 
-/* The table in getopt's form: a flag's number is its index + 1. */
-static void fill_long_options(struct option *out)
+/* The nearest flag that the command has or, with `others`, has not. */
+static const char *nearest_flag(const char *word, int command, bool others)
 {
+    const char *names[FLAGS];
+    int count = 0;
+    for (int i = 0; i < FLAGS; i++)
+        if (!(flags[i].commands & command) == others)
+            names[count++] = flags[i].name;
+    return nearest_word(word, names, count, sizeof *names);
+}
+
+/* Getopt takes the beginning of a name; one that several flags of any command share is none. */
+static bool is_ambiguous(const char *word)
+{
+    int count = 0;
+    for (int i = 0; i < FLAGS; i++)
+        count += strncmp(flags[i].name, word, strlen(word)) == 0;
+    return *word && count > 1;
+}
+
+/* The number that a flag was given, 32 of --batch=32 and --batch 32; NULL: none. */
+static const char *number_of(const char *text, char **argv)
+{
+    const char *next = argv[optind] == text ? argv[optind + 1] : argv[optind];
+    const char *equals = strchr(text, '='), *value = equals ? equals + 1 : next;
+    return value && *value && value[strspn(value, "0123456789")] == '\0' ? value : NULL;
+}
+
+/* With the number for the advice's N. */
+static void print_advice(const char *flag, const char *advice, const char *number)
+{
+    const char *gap = number ? strstr(advice, "=N ") : NULL;
+    if (gap)
+        fault("%s: no such flag; %.*s=%s%s", flag, (int)(gap - advice), advice, number, gap + 2);
+    else
+        fault("%s: no such flag; %s", flag, advice);
+}
+
+static OptionsResult unknown_flag(const Options *o, const CommandInfo *c, const char *text,
+                                  char **argv)
+{
+    char shown[80], word[80];
+    snprintf(word, sizeof word, "%s", text + strspn(text, "-"));
+    word[strcspn(word, "=")] = '\0';
+    printable(text, shown, sizeof shown);
+    shown[strcspn(shown, "=")] = '\0';
+    const char *near = nearest_flag(word, (int)c->command, false);
+    const char *advice = flag_advice(word, c->command);
+    if (!advice && !near)
+        advice = near_flag_advice(word, c->command);
+    const char *other = near || advice ? NULL : nearest_flag(word, (int)c->command, true);
+    if (advice)
+        print_advice(shown, advice, number_of(text, argv));
+    else if (is_ambiguous(word))
+        fault("%s: no such flag; several names begin so; try: %s", shown, o->help.data);
+    else if (near)
+        fault("%s: no such flag; did you mean '--%s'?", shown, near);
+    else if (other)
+        return flag_of_others(o, find_flag(other), c);
+    else
+        fault("%s: no such flag; try: %s", shown, o->help.data);
+    return OPTIONS_WRONG;
+}
+
+static OptionsResult missing_value(const Options *o, const char *text)
+{
+    const char *name = text + strspn(text, "-");
+    for (int i = 0; i < FLAGS; i++)
+        if (strncmp(flags[i].name, name, strlen(name)) == 0) {
+            fault("--%s: a value is missing: --%s=%s; try: %s", flags[i].name, flags[i].name,
+                  flags[i].value ? flags[i].value : "", o->help.data);
+            break;
+        }
+    return OPTIONS_WRONG;
+}
+
+/* What getopt could not take: of letters that stand together it has not gone on yet. */
+static OptionsResult wrong_flag(const Options *o, const CommandInfo *c, int number, char **argv)
+{
+    const char *text = argv[optind - 1];
+    if (number == ':')
+        return missing_value(o, text);
+    if (optopt > FLAGS) { /* a letter, as all that getopt has of it */
+        if (text[0] != '-' || text[1] == '-' || !strchr(text, optopt))
+            text = argv[optind];
+        return unknown_flag(o, c, text, argv);
+    }
+    if (optopt > 0) {
+        fault("--%s takes no value; try: %s", flags[optopt - 1].name, o->help.data);
+        return OPTIONS_WRONG;
+    }
+    return unknown_flag(o, c, text, argv);
+}
+
+_Static_assert((int)FLAGS < 'A', "letters and numbers of flags differ");
+
+/* The table in getopt's form: a flag's number is its index + 1. */
+static void fill_options(struct option *out, char *short_options)
+{
+    *short_options++ = ':';
+    for (int i = 0; i < LETTERS; i++)
+        *short_options++ = letters[i].letter;
+    *short_options = '\0';
     for (int i = 0; i < FLAGS; i++)
         out[i] = (struct option){flags[i].name, flags[i].value ? required_argument : no_argument,
                                  NULL, i + 1};
@@ -320,18 +485,16 @@ static void fill_long_options(struct option *out)
 static OptionsResult parse_flags(Options *o, const CommandInfo *c, int argc, char **argv)
 {
     struct option options[FLAGS + 1];
+    char short_options[LETTERS + 2];
     int number;
-    fill_long_options(options);
+    fill_options(options, short_options);
     opterr = 0;
-    while ((number = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+    while ((number = getopt_long(argc, argv, short_options, options, NULL)) != -1) {
         if (number == '?' || number == ':')
-            return unknown_flag(argv[optind - 1], number);
-        const Flag *f = &flags[number - 1];
-        if (!(f->commands & (int)c->command)) {
-            fault("--%s does not belong to '%s'; try 'trainer %s --help'", f->name, c->name,
-                  c->name);
-            return OPTIONS_WRONG;
-        }
+            return wrong_flag(o, c, number, argv);
+        const Flag *f = number > FLAGS ? letter_flag(number) : &flags[number - 1];
+        if (!(f->commands & (int)c->command))
+            return flag_of_others(o, f, c);
         if (strcmp(f->name, "help") == 0) {
             print_command_help(c, stdout);
             return answered();
@@ -350,8 +513,8 @@ static OptionsResult check_flags(const Options *o, const CommandInfo *c)
 {
     char text[80];
     if (o->arguments > 0 && !c->arguments)
-        fault("'%s' takes no argument '%s'; try 'trainer %s --help'", c->name,
-              printable(o->argument[0], text, sizeof text), c->name);
+        fault("'%s' takes no argument '%s'; try: %s", c->name,
+              printable(o->argument[0], text, sizeof text), o->help.data);
     else if (o->train.checkpoint_every >= 0 && !o->train.checkpoint_dir && !o->train.resume)
         fault("--checkpoint-every needs --checkpoint-dir DIR to write into");
     else if (o->train.keep > 0 && !o->train.checkpoint_dir && !o->train.resume)
@@ -367,7 +530,7 @@ static OptionsResult check_flags(const Options *o, const CommandInfo *c)
         fault("%s needs --weights FILE.safetensors; 'trainer train --save FILE' writes one",
               c->name);
     else if (o->command == PREDICT && o->arguments == 0)
-        fault("predict needs an image; try 'trainer predict --help'");
+        fault("predict needs an image; try: %s", o->help.data);
     else if (o->heatmap && o->arguments > 1)
         fault("--heatmap is of one image; %d are given", o->arguments);
     else if (o->map_class >= 0 && !o->heatmap)
@@ -387,11 +550,67 @@ static const CommandInfo *find_command(const char *name)
     return NULL;
 }
 
-static OptionsResult no_command(const char *name)
+static bool ends_with(const char *text, const char *end)
+{
+    size_t a = strlen(text), b = strlen(end);
+    return a >= b && strcmp(text + a - b, end) == 0;
+}
+
+/* A command line that begins with a flag of some command, or with a file. */
+static const char *command_for(const char *word)
+{
+    char name[80];
+    snprintf(name, sizeof name, "%s", word + strspn(word, "-"));
+    name[strcspn(name, "=")] = '\0';
+    const Flag *f = *word == '-' ? find_flag(name) : NULL;
+    for (int i = 0; f && i < COMMANDS; i++)
+        if (f->commands & (int)commands[i].command)
+            return commands[i].name;
+    return ends_with(word, ".png") || ends_with(word, ".jpg") || ends_with(word, ".jpeg")
+               ? "predict"
+               : NULL;
+}
+
+static OptionsResult no_command(const Options *o, const char *word)
 {
     char text[80];
-    fault("no command '%s'; try 'trainer --help'", printable(name, text, sizeof text));
+    const char *near = nearest_word(word, commands, COMMANDS, sizeof *commands);
+    const char *advice = command_advice(word), *first = command_for(word);
+    printable(word, text, sizeof text);
+    if (near)
+        fault("no command '%s'; did you mean '%s'?", text, near);
+    else if (advice)
+        fault("no command '%s'; %s", text, advice);
+    else if (first)
+        fault("'%s' needs a command before it; try: trainer %s %s ...", text, first, text);
+    else if (ends_with(word, ".yaml") || ends_with(word, ".yml") || ends_with(word, ".ir"))
+        fault("no command '%s'; ninc compiles models, the trainer holds one", text);
+    else
+        fault("no command '%s'; try: %s", text, o->help.data);
     return OPTIONS_WRONG;
+}
+
+/* "trainer --help" or, of a command, "trainer COMMAND --help". */
+static void set_help(Options *o, const char *program, const char *command)
+{
+    text_free(&o->help);
+    text_append_shell_word(&o->help, program);
+    text_append(&o->help, "%s%s --help", command ? " " : "", command ? command : "");
+}
+
+static bool asks_for_help(const char *word)
+{
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0;
+}
+
+static OptionsResult help(const char *command)
+{
+    const CommandInfo *c = command ? find_command(command) : NULL;
+    if (c)
+        print_command_help(c, stdout);
+    else
+        print_help(stdout);
+    return answered();
 }
 
 OptionsResult options_parse(Options *o, int argc, char **argv)
@@ -408,17 +627,16 @@ OptionsResult options_parse(Options *o, int argc, char **argv)
         print_help(stderr);
         return OPTIONS_WRONG;
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
-        print_help(stdout);
-        return answered();
-    }
+    if (asks_for_help(argv[1]))
+        return help(argc > 2 ? argv[2] : NULL);
     if (strcmp(argv[1], "--version") == 0) {
         puts("trainer (ninc) " NINC_VERSION);
         return answered();
     }
     const CommandInfo *c = find_command(argv[1]);
+    set_help(o, argv[0], c ? c->name : NULL);
     if (!c)
-        return no_command(argv[1]);
+        return no_command(o, argv[1]);
     o->command = c->command;
     text_append_shell_word(&o->line, argv[0]);
     text_append_shell_word(&o->line, argv[1]);
@@ -433,4 +651,5 @@ OptionsResult options_parse(Options *o, int argc, char **argv)
 void options_free(Options *o)
 {
     text_free(&o->line);
+    text_free(&o->help);
 }

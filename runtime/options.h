@@ -30,6 +30,7 @@ typedef struct Options {
     char *const *argument; /* what is no flag, for commands that take such */
     int arguments;
     Text line; /* the command line but for what a checkpoint stands for, for a shell */
+    Text help; /* "trainer COMMAND --help", for a shell */
 } Options;
 
 typedef enum OptionsResult { OPTIONS_RUN, OPTIONS_DONE, OPTIONS_WRONG } OptionsResult;
@@ -38,5 +39,14 @@ typedef enum OptionsResult { OPTIONS_RUN, OPTIONS_DONE, OPTIONS_WRONG } OptionsR
  * which was printed; OPTIONS_WRONG: after a message; exit with EXIT_USAGE. */
 OptionsResult options_parse(Options *o, int argc, char **argv);
 void options_free(Options *o);
+
+/* ---- advice.c ---- */
+
+/* What a flag that the command has not (without its dashes), or a command that there is not, was
+ * meant to be: the end of a message. NULL: not known. */
+const char *flag_advice(const char *flag, Command command);
+/* The same of a word that is nearly known. */
+const char *near_flag_advice(const char *flag, Command command);
+const char *command_advice(const char *word);
 
 #endif

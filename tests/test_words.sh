@@ -1,0 +1,139 @@
+#!/bin/bash
+# What people type: names that are nearly right, options of the other program, files that are no
+# model. Each gets one message that says what to do.
+cd "$(dirname "$0")/.." || exit 1
+. tests/lib.sh
+
+ninc=$(realpath "$NINC")
+model=$PWD/tests/pytorch/flatten_sgd.yaml
+"$NINC" -q -O0 --target=cpu -o "$work/k" "$model" || fail "the trainer"
+trainer=$work/k/trainer
+cd "$work" || exit 1
+
+# says CODE TEXT COMMAND...: nothing on stdout, one line on stderr but for the line that names the
+# help, and TEXT in it.
+says() {
+    local code=$1 text=$2 status
+    shift 2
+    "$@" >"$work/stdout" 2>"$work/stderr" </dev/null
+    status=$?
+    cat "$work/stderr"
+    [ $status -eq "$code" ] || { echo "exit status $status, not $code"; return 1; }
+    [ ! -s "$work/stdout" ] && grep -qF -- "$text" "$work/stderr" &&
+        [ "$(grep -vc "^Try 'ninc --help'" "$work/stderr")" -eq 1 ]
+}
+
+# ---- the trainer's commands and flags ----
+
+# trainer_says TEXT ARGUMENTS...
+trainer_says() {
+    local text=$1
+    shift
+    check "trainer $*" says 2 "$text" "$trainer" "$@"
+}
+trainer_says "did you mean 'train'?" trian
+trainer_says "did you mean 'eval'?" test
+trainer_says "needs a command before it; try: trainer train --epochs" --epochs 3
+trainer_says "needs a command before it; try: trainer predict cat.png" cat.png
+trainer_says "ninc compiles models" net.yaml
+trainer_says "the batch is compiled in: ninc --batch=32 MODEL.yaml" train --batch-size 32
+trainer_says "the batch is compiled in: ninc --batch=32 MODEL.yaml" train --bacth=32
+trainer_says "ninc --precision=bf16" train --amp
+trainer_says "did you mean '--weights'?" "eval" --wieghts x
+trainer_says "did you mean '--weights'?" predict --resume x
+trainer_says "did you mean '--init', which starts" train --weights x
+trainer_says "did you mean '--lr'?" train --learning-rate=1
+trainer_says "did you mean '--lr'?" train -lr 1
+trainer_says "does not belong to 'eval', but to train; try: $trainer eval --help" "eval" --keep 2
+trainer_says "several names begin so; try: $trainer train --help" train --no
+trainer_says "--epochs: a value is missing: --epochs=N" train --epochs
+trainer_says "--no-eval takes no value" train --no-eval=1
+trainer_says "from 1 to 1024 is needed; without the flag it is" train --threads=0
+trainer_says "is needed; without the flag it is the model's" train --epochs -1
+trainer_says "did you mean 'cuda'?" train --device gpu
+trainer_says "no such flag; try: $trainer train --help" train --zzzz
+mkdir "two words"
+cp "$trainer" "two words/it's"
+check "the help's line is for a shell" says 2 "try: 'two words/it'\\''s' train --help" \
+    "two words/it's" train x
+
+# ---- help by -h ----
+
+# same_help PROGRAM [COMMAND]
+same_help() {
+    diff <("$@" -h) <("$@" --help) && [ -n "$("$@" -h)" ]
+}
+check "ninc -h" same_help "$ninc"
+check "trainer -h" same_help "$trainer"
+for command in $("$trainer" --help | sed -n 's/^  \([a-z][a-z]*\)  .*/\1/p'); do
+    [ "$command" = trainer ] || check "trainer $command -h" same_help "$trainer" "$command"
+    [ "$command" = trainer ] || check "trainer help $command" \
+        diff <("$trainer" help "$command") <("$trainer" "$command" --help)
+done
+
+# ---- ninc's options ----
+
+# ninc_says TEXT ARGUMENTS...
+ninc_says() {
+    local text=$1
+    shift
+    check "ninc $*" says 2 "$text" "$ninc" "$@"
+}
+ninc_says "--set train.epochs=3" --epochs 3 m
+ninc_says "--set train.epochs=3" --epochs=3 m
+ninc_says "--set optimizer.NAME.lr=0.1" -lr 0.1 m
+ninc_says "trainer train --seed=3" --seed 3 m
+ninc_says "trainer train --data=DIR" --data=x m
+ninc_says "trainer eval --weights=FILE" --weights x m
+ninc_says "trainer train --resume=DIR" --resume x m
+ninc_says "did you mean '--batch'?" --batch-size=4 m
+ninc_says "did you mean '--precision'?" --precison=bf16 m
+ninc_says "did you mean 'bf16'?" --precision fp16 m
+ninc_says "did you mean 'cuda'?" --target=gpu m
+ninc_says "did you mean 'summary'?" --emit=sumary m
+ninc_says "did you mean 'fuse'?" --dump=fuze "$model"
+ninc_says "did you mean 'winograd'?" --disable-pass=winogard "$model"
+ninc_says "a command of the trainer" train
+ninc_says "a command of the trainer" train "$model"
+ninc_says "ninc has no commands; it compiles a model: ninc x.yaml" compile x.yaml
+
+# ---- files that are no model ----
+
+# file_says TEXT FILE
+file_says() {
+    check "ninc ${2#"$work"/}" says 1 "$1" "$ninc" "$2"
+}
+mkdir nets
+cp "$model" nets/mynet.yaml
+file_says "did you mean 'nets/mynet.yaml'?" nets/mynet.yml
+file_says "did you mean 'nets/mynet.yaml'?" nets/mynet
+file_says "did you mean 'nets/mynet.yaml'?" nets/myent.yaml
+file_says "name a model file in it: nets/mynet.yaml" nets
+file_says "check the path" nothing/near.yaml
+file_says "a program; if it is a trainer, run it: k/trainer train" k/trainer
+printf '\x08\x07\x12\x07pytorch\x3a\x05' >net.onnx
+file_says "an ONNX model" net.onnx
+printf '\x40\0\0\0\0\0\0\0{"a":{"dtype":"F32"}}' >net.safetensors
+file_says "trainer train --init=FILE" net.safetensors
+printf 'PK\3\4........archive/data.pkl' >net.pt
+file_says "a PyTorch file" net.pt
+gzip -c nets/mynet.yaml >net.yaml.gz
+file_says "unpack it first: gunzip" net.yaml.gz
+printf '\x89PNG\r\n\x1a\n' >cat.yaml
+file_says "trainer predict" cat.yaml
+printf '\0\0\x08\x03\0\0\0\1' >train-images-idx3-ubyte
+file_says "trainer train --data=DIR" train-images-idx3-ubyte
+
+# ---- lines of a terminal ----
+
+# wide COMMAND...: the longest line of its messages where lines may have 60 columns.
+wide() {
+    COLUMNS=60 "$@" 2>&1 >/dev/null | awk '{ if (length > most) most = length } END { print most }'
+}
+breaks() {
+    [ "$(wide "$trainer" train --bogus --threads=0)" -le 60 ] &&
+        [ "$(wide "$ninc" --weights x m)" -le 60 ] && [ "$(wide "$ninc" net.safetensors)" -le 60 ] &&
+        [ "$(COLUMNS=60 "$ninc" net.safetensors 2>&1 | wc -l)" -gt 2 ]
+}
+check "messages break between words where COLUMNS says so" breaks
+finish
