@@ -4,6 +4,7 @@
 #include "json.h"
 
 #include <errno.h>
+#include <float.h>
 #include <jansson.h>
 #include <limits.h>
 #include <math.h>
@@ -13,7 +14,7 @@
 
 enum { STATE_VERSION = 1, DUMP = JSON_SORT_KEYS | JSON_REAL_PRECISION(17) };
 
-/* A seed is a text, as JSON's readers lose whole numbers past 2^53; a number that is not finite is
+/* A seed is a text, as JSON's readers lose whole numbers past 2^53. A sum that is not finite is
  * null and reads back as NaN. A text of STATE_TEXT bytes may be missing. */
 typedef enum Kind {
     KIND_INT,
@@ -22,45 +23,51 @@ typedef enum Kind {
     KIND_SEED,
     KIND_BOOL,
     KIND_TEXT,
-    KIND_REAL
+    KIND_REAL,
+    KIND_SUM
 } Kind;
 
+/* The sum only tells what was damaged from what was written, so that each number must also be one
+ * that a run can have. */
 typedef struct Field {
     const char *name;
     Kind kind;
     size_t place; /* in RunState */
+    double least, most;
 } Field;
 
-#define FIELD(kind, name) \
+#define MOST_IMAGES 0x1p53 /* that go through a run */
+
+#define FIELD(kind, name, least, most) \
     { \
-#name, KIND_##kind, offsetof(RunState, name) \
+#name, KIND_##kind, offsetof(RunState, name), least, most \
     }
 #define SUMS(name) \
-    {#name "_loss", KIND_REAL, offsetof(RunState, name.loss)}, \
-        {#name "_correct", KIND_LONG, offsetof(RunState, name.correct)}, \
-        {#name "_images", KIND_LONG, offsetof(RunState, name.images)}, \
+    {#name "_loss", KIND_SUM, offsetof(RunState, name.loss), -DBL_MAX, DBL_MAX}, \
+        {#name "_correct", KIND_LONG, offsetof(RunState, name.correct), 0, MOST_IMAGES}, \
+        {#name "_images", KIND_LONG, offsetof(RunState, name.images), 0, MOST_IMAGES}, \
     { \
-#name "_seconds", KIND_REAL, offsetof(RunState, name.seconds) \
+#name "_seconds", KIND_REAL, offsetof(RunState, name.seconds), 0, DBL_MAX \
     }
 
 static const Field fields[] = {
-    FIELD(LONG, step),
-    FIELD(INT, epoch),
-    FIELD(INT, images),
-    FIELD(INT, epochs),
-    FIELD(SEED, seed),
-    FIELD(BOOL, shuffle),
-    FIELD(REAL, lr),
-    FIELD(BOOL, random_data),
-    FIELD(INT, training_images),
-    FIELD(CRC, data_crc),
+    FIELD(LONG, step, 0, INT32_MAX),
+    FIELD(INT, epoch, 0, INT32_MAX),
+    FIELD(INT, images, 0, INT32_MAX),
+    FIELD(INT, epochs, 0, INT32_MAX),
+    FIELD(SEED, seed, 0, 0),
+    FIELD(BOOL, shuffle, 0, 0),
+    FIELD(REAL, lr, 0, FLT_MAX),
+    FIELD(BOOL, random_data, 0, 0),
+    FIELD(INT, training_images, 1, INT32_MAX),
+    FIELD(CRC, data_crc, 0, UINT32_MAX),
     SUMS(logged),
     SUMS(stall),
-    FIELD(BOOL, warned_stall),
-    FIELD(REAL, best_accuracy),
-    FIELD(LONG, best_step),
-    FIELD(TEXT, precision),
-    FIELD(TEXT, instruction_set),
+    FIELD(BOOL, warned_stall, 0, 0),
+    FIELD(REAL, best_accuracy, -1, 1),
+    FIELD(LONG, best_step, 0, INT32_MAX),
+    FIELD(TEXT, precision, 0, 0),
+    FIELD(TEXT, instruction_set, 0, 0),
 };
 
 enum { FIELDS = sizeof fields / sizeof *fields };
@@ -105,7 +112,8 @@ static json_t *put_field(const Field *f, const RunState *state)
         snprintf(digits, sizeof digits, "%llu", (unsigned long long)*(const uint64_t *)place);
         return json_string(digits);
     case KIND_TEXT: return json_name(place);
-    case KIND_REAL: break;
+    case KIND_REAL:
+    case KIND_SUM: break;
     }
     double value = *(const double *)place;
     return isfinite(value) ? json_real(value) : json_null();
@@ -172,33 +180,31 @@ static bool take_text(const json_t *value, char *out)
     return text != NULL;
 }
 
+static bool take_real(const Field *f, const json_t *value, double *out)
+{
+    bool none = f->kind == KIND_SUM && json_is_null(value);
+    *out = none ? NAN : json_number_value(value);
+    return none || (json_is_number(value) && *out >= f->least && *out <= f->most);
+}
+
 static bool take_field(const Field *f, const json_t *value, RunState *state)
 {
     void *place = (char *)state + f->place;
-    json_int_t n;
+    json_int_t n = 0;
+    bool counts = f->kind == KIND_INT || f->kind == KIND_LONG || f->kind == KIND_CRC;
+    if (counts && (!take_integer(value, (json_int_t)f->most, &n) || n < (json_int_t)f->least))
+        return false;
     switch (f->kind) {
-    case KIND_INT:
-        if (!take_integer(value, INT_MAX, &n))
-            return false;
-        *(int *)place = (int)n;
-        return true;
-    case KIND_LONG:
-        if (!take_integer(value, INT64_MAX, &n))
-            return false;
-        *(int64_t *)place = n;
-        return true;
-    case KIND_CRC:
-        if (!take_integer(value, UINT32_MAX, &n))
-            return false;
-        *(uint32_t *)place = (uint32_t)n;
-        return true;
+    case KIND_INT: *(int *)place = (int)n; return true;
+    case KIND_LONG: *(int64_t *)place = n; return true;
+    case KIND_CRC: *(uint32_t *)place = (uint32_t)n; return true;
     case KIND_BOOL: *(bool *)place = json_is_true(value); return json_is_boolean(value);
     case KIND_SEED: return take_seed(value, place);
     case KIND_TEXT: return take_text(value, place);
-    case KIND_REAL: break;
+    case KIND_REAL:
+    case KIND_SUM: break;
     }
-    *(double *)place = json_is_null(value) ? NAN : json_number_value(value);
-    return json_is_null(value) || json_is_number(value);
+    return take_real(f, value, place);
 }
 
 static int check_version(const char *path, json_t *root)
@@ -220,20 +226,44 @@ static int check_version(const char *path, json_t *root)
     return 0;
 }
 
+static int wrong_field(const char *path, const char *name, const json_t *value)
+{
+    char *text = value ? json_dumps(value, JSON_ENCODE_ANY) : NULL, shown[40];
+    int status = fault("%s: %s is missing or wrong (%s); the checkpoint is damaged", path, name,
+                       text ? printable(text, shown, sizeof shown) : "nothing");
+    free(text);
+    return status;
+}
+
+/* The name of a number that the others speak against; NULL: none. */
+static const char *contradiction(const RunState *s)
+{
+    int64_t seen = s->epoch * (int64_t)s->training_images + s->images;
+    return s->images > s->training_images             ? "images"
+           : s->best_step > s->step                   ? "best_step"
+           : s->logged.correct > s->logged.images     ? "logged_correct"
+           : s->stall.correct > s->stall.images       ? "stall_correct"
+           : s->logged.images > seen                  ? "logged_images"
+           : s->stall.images > seen                   ? "stall_images"
+                                                      : NULL;
+}
+
 static int take_all(const char *path, const json_t *root, RunState *state, uint32_t *crc)
 {
     json_int_t n;
-    for (int i = 0; i < FIELDS; i++)
-        if (!take_field(&fields[i], json_object_get(root, fields[i].name), state))
-            return fault("%s: %s is missing or wrong; the checkpoint is damaged", path,
-                         fields[i].name);
+    for (int i = 0; i < FIELDS; i++) {
+        const json_t *value = json_object_get(root, fields[i].name);
+        if (!take_field(&fields[i], value, state))
+            return wrong_field(path, fields[i].name, value);
+    }
     for (int i = 0; i < CHECKPOINT_TENSOR_FILES; i++) {
-        if (!take_integer(json_object_get(root, crc_names[i]), UINT32_MAX, &n))
-            return fault("%s: %s is missing or wrong; the checkpoint is damaged", path,
-                         crc_names[i]);
+        const json_t *value = json_object_get(root, crc_names[i]);
+        if (!take_integer(value, UINT32_MAX, &n))
+            return wrong_field(path, crc_names[i], value);
         crc[i] = (uint32_t)n;
     }
-    return 0;
+    const char *name = contradiction(state);
+    return name ? wrong_field(path, name, json_object_get(root, name)) : 0;
 }
 
 static const char convolution[] = "layer conv2d ";

@@ -203,9 +203,26 @@ int safetensors_write(const char *path, const Weights *w)
     return on_file(tensors_write, path, w, false);
 }
 
+/* Adam's v is a mean of squares, whose root is taken. */
+static int check_squares(const char *path, const Weights *w)
+{
+    for (int i = 0; i < w->model->storages; i++) {
+        const NincStorage *s = &model_storage(w->model)[i];
+        size_t length = strlen(s->name);
+        if (s->role != NINC_ROLE_MOMENT || length < 2 || strcmp(s->name + length - 2, ".v") != 0)
+            continue;
+        for (int64_t k = shape_elements(&s->tensor.shape) - 1; k >= 0; k--)
+            if (w->value[i][k] < 0)
+                return fault("tensor %s of %s has the value %g; it is a mean of squares and cannot "
+                             "be negative; the checkpoint is damaged",
+                             s->name, path, (double)w->value[i][k]);
+    }
+    return 0;
+}
+
 int moments_read(const char *path, Weights *w)
 {
-    return on_file(tensors_read, path, w, true);
+    return on_file(tensors_read, path, w, true) < 0 ? -1 : check_squares(path, w);
 }
 
 int moments_write(const char *path, const Weights *w)

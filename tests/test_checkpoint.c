@@ -376,16 +376,16 @@ START_TEST(test_damaged_state)
 }
 END_TEST
 
-/* state.json with this key gone, or a new one where it is unknown; the sum is right. */
-static void edit_state(const char *key)
+/* state.json with another value of this key, NULL: without it; the sum is right. */
+static void set_state(const char *key, json_t *value)
 {
     static const size_t flags = JSON_SORT_KEYS | JSON_REAL_PRECISION(17);
     char path[4200];
     strcpy(path, at("keys/step-00000001/state.json"));
     json_t *root = json_load_file(path, 0, NULL);
     ck_assert_ptr_nonnull(root);
-    if (json_object_del(root, key) != 0)
-        json_object_set_new(root, key, json_real(0.1));
+    json_object_del(root, key);
+    json_object_set_new(root, key, value);
     json_object_del(root, "sum");
     char *text = json_dumps(root, flags | JSON_COMPACT);
     json_object_set_new(root, "sum",
@@ -393,6 +393,16 @@ static void edit_state(const char *key)
     ck_assert_int_eq(json_dump_file(root, path, flags), 0);
     free(text);
     json_decref(root);
+}
+
+/* With this key gone, or a new one where it is unknown. */
+static void edit_state(const char *key)
+{
+    static const char state[] = "keys/step-00000001/state.json";
+    json_t *root = json_load_file(at(state), 0, NULL);
+    bool known = json_object_get(root, key);
+    json_decref(root);
+    set_state(key, known ? NULL : json_real(0.1));
 }
 
 START_TEST(test_keys_of_state)
@@ -418,6 +428,80 @@ START_TEST(test_keys_of_state)
     weights_free(w);
     edit_state("precision"); /* a number now */
     expect_refusal("keys/step-00000001", &model, "precision is missing or wrong");
+}
+END_TEST
+
+/* A sum that is right proves nothing: each number must be one that a run can have. */
+START_TEST(test_forged_state)
+{
+    static const struct {
+        const char *key, *value;
+    } forged[] = {
+        {"lr", "-0.1"},
+        {"lr", "null"},
+        {"lr", "1e300"},
+        {"lr", "\"0.1\""},
+        {"lr", "true"},
+        {"step", "-1"},
+        {"step", "2147483648"},
+        {"step", "1.0"},
+        {"step", "9223372036854775807"},
+        {"epoch", "4294967299"},
+        {"epoch", "null"},
+        {"epochs", "-1"},
+        {"images", "101"},
+        {"images", "2147483648"},
+        {"training_images", "0"},
+        {"training_images", "7"},
+        {"data_crc", "4294967296"},
+        {"seed", "\"18446744073709551616\""},
+        {"seed", "\"-1\""},
+        {"seed", "3"},
+        {"shuffle", "1"},
+        {"best_accuracy", "1.5"},
+        {"best_accuracy", "null"},
+        {"best_accuracy", "-2"},
+        {"best_step", "2"},
+        {"logged_images", "309"},
+        {"logged_images", "9007199254740993"},
+        {"logged_correct", "9"},
+        {"logged_seconds", "-1.0"},
+        {"logged_seconds", "null"},
+        {"stall_loss", "\"\""},
+        {"stall_correct", "301"},
+        {"model_crc", "-1"},
+        {"precision", "[]"},
+    };
+    for (size_t i = 0; i < sizeof forged / sizeof *forged; i++) {
+        char wanted[80];
+        write_one("keys", 1);
+        set_state(forged[i].key, json_loads(forged[i].value, JSON_DECODE_ANY, NULL));
+        bool other = strcmp(forged[i].key, "training_images") == 0 && forged[i].value[0] == '7';
+        snprintf(wanted, sizeof wanted, "state.json: %s is missing or wrong (",
+                 other ? "images" : forged[i].key);
+        expect_refusal("keys/step-00000001", &model, wanted);
+    }
+}
+END_TEST
+
+/* The root is taken of Adam's v. */
+START_TEST(test_negative_square)
+{
+    NincStorage squares[2];
+    memcpy(squares, storage, sizeof storage);
+    squares[1].name = "w.v";
+    NincModel adam = model;
+    adam.target[NINC_CPU].storage = squares;
+    Weights *w = weights_new_with_moments(&adam);
+    ck_assert_int_eq(moments_write(at("v.safetensors"), w), 0);
+    ck_assert_int_eq(moments_read(at("v.safetensors"), w), 0);
+    w->value[1][5] = -1e-9f;
+    ck_assert_int_eq(moments_write(at("v.safetensors"), w), 0);
+    catch_errors();
+    int status = moments_read(at("v.safetensors"), w);
+    expect_error("tensor w.v of ");
+    ck_assert_int_eq(status, -1);
+    weights_free(w);
 }
 END_TEST
 
@@ -467,6 +551,8 @@ static Suite *checkpoint_suite(void)
                                   test_damaged_state,
                                   test_convolutions_of_the_recipe,
                                   test_keys_of_state,
+                                  test_forged_state,
+                                  test_negative_square,
                                   test_write_failures,
                                   test_failure_is_told_where_it_is_waited_for};
     Suite *s = suite_create("checkpoint");

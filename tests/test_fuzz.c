@@ -9,6 +9,7 @@
 #include "tiny_plan.h"
 
 #include <check.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -388,6 +389,60 @@ START_TEST(corrupt_files)
 }
 END_TEST
 
+/* A state.json whose sum is right whatever else it holds: what is taken is a state that a run can
+ * have. */
+static bool seal_state(const char *name)
+{
+    static const size_t flags = JSON_SORT_KEYS | JSON_REAL_PRECISION(17);
+    json_t *root = json_load_file(at(name), JSON_REJECT_DUPLICATES, NULL);
+    if (!json_is_object(root)) {
+        json_decref(root);
+        return false;
+    }
+    json_object_del(root, "sum");
+    char *text = json_dumps(root, flags | JSON_COMPACT);
+    json_object_set_new(root, "sum",
+                        json_integer((json_int_t)crc32(0, (Bytef *)text, (uInt)strlen(text))));
+    ck_assert_int_eq(json_dump_file(root, at(name), flags), 0);
+    free(text);
+    json_decref(root);
+    return true;
+}
+
+START_TEST(forged_states)
+{
+    static const char name[] = STEP "/state.json";
+    static Bytes sound, bad;
+    Random r = random_stream(seed(), SUBJECTS);
+    int sealed = 0, refused = 0;
+    make_checkpoint();
+    read_bytes(name, &sound);
+    for (int i = 0; i < rounds(); i++) {
+        char text[512];
+        RunState s;
+        uint32_t crc[CHECKPOINT_TENSOR_FILES];
+        bad = corrupted(&sound, &r);
+        write_bytes(name, bad.data, bad.count);
+        if (!seal_state(name))
+            continue;
+        sealed++;
+        fault_hold(text, sizeof text);
+        int status = state_read(at(name), &ninc_model, &s, crc);
+        fault_hold(NULL, 0);
+        refused += status < 0;
+        ck_assert_msg(status == 0 || strstr(text, "state.json"), "'%s'", text);
+        ck_assert_msg(status < 0 || (s.step >= 0 && s.step <= INT32_MAX && s.epoch >= 0 &&
+                                     s.images <= s.training_images && s.training_images > 0 &&
+                                     s.lr >= 0 && (double)(float)s.lr < INFINITY &&
+                                     s.best_accuracy >= -1 && s.best_accuracy <= 1 &&
+                                     s.logged.images >= s.logged.correct && s.best_step <= s.step),
+                      "a forged state is taken");
+    }
+    ck_assert_msg(sealed > 0 && refused > 0 && refused < sealed, "%d of %d forged ones are refused",
+                  refused, sealed);
+}
+END_TEST
+
 static void remove_directory(void)
 {
     char command[64];
@@ -405,6 +460,7 @@ int main(void)
     tcase_set_timeout(tests, 600);
     tcase_add_loop_test(tests, truncated_files, 0, SUBJECTS);
     tcase_add_loop_test(tests, corrupt_files, 0, SUBJECTS);
+    tcase_add_test(tests, forged_states);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
