@@ -37,7 +37,10 @@ STANDARD = -std=c11 -D_GNU_SOURCE -DNINC_VERSION='"$(VERSION)"' -fPIC $(WARNINGS
 # Static where the library is installed so, that what we build runs where only libc is.
 library = $(if $(filter /%,$(shell $(CC) -print-file-name=lib$(1).a)),-l:lib$(1).a,-l$(1))
 
-OPENMP  = $(call library,gomp) -lpthread -ldl -lm
+# gcc's OpenMP or, where clang compiles, LLVM's, which Debian ships as a shared library alone.
+CLANG           := $(findstring clang,$(shell $(CC) --version))
+OPENMP_LIBRARY   = $(if $(CLANG),:libomp.so.5,gomp)
+OPENMP           = $(call library,$(OPENMP_LIBRARY)) -lpthread -ldl -lm
 
 SOURCES         = $(wildcard frontend/*.c passes/*.c codegen/*.c codegen/cpu/*.c \
                              codegen/cuda/*.c)
@@ -93,7 +96,8 @@ $(BUILD)/runtime/onnx.o $(BUILD)/tests/test_onnx.o: $(BUILD)/proto/onnx.pb-c.h
 # name lines, so only without them the runtime's debugging information stays out.
 STRIP      = -Wl,--strip-debug
 LINK_FLAGS = $(or $(SANITIZERS),$(STRIP))
-$(BUILD)/codegen/build.o $(BUILD)/codegen/library.o: DEFINES = -DNINC_LINK_FLAGS='"$(LINK_FLAGS)"'
+$(BUILD)/codegen/build.o $(BUILD)/codegen/library.o: \
+    DEFINES = -DNINC_LINK_FLAGS='"$(LINK_FLAGS)"' -DNINC_OPENMP='"$(OPENMP_LIBRARY)"'
 
 $(BUILD)/codegen/%.o: codegen/%.S $(EMBEDDED) Makefile
 	@mkdir -p $(@D)
@@ -175,7 +179,7 @@ bench-gpu: all
 # Debian's packages, and what each is for.
 PACKAGES = gcc g++ libc6-dev libyaml-dev libjansson-dev zlib1g-dev libpng-dev libjpeg-dev \
            libprotobuf-c-dev protobuf-c-compiler libonnx-dev check libsubunit-dev \
-           pkg-config dataset-fashion-mnist
+           pkg-config dataset-fashion-mnist $(if $(CLANG),libomp-dev)
 
 deps:
 	@PACKAGES="$(PACKAGES)" tests/deps.sh

@@ -6,11 +6,16 @@
 #include "codegen.h"
 #include "embed.h"
 
-enum { MAX_OBJECTS = 6, MAX_ARTEFACTS = 5 };
+enum { MAX_OBJECTS = 8, MAX_ARTEFACTS = 5 };
 
 /* The sanitizers that the runtime was compiled with; the same for all that links it. */
 #ifndef NINC_LINK_FLAGS
 #define NINC_LINK_FLAGS ""
+#endif
+
+/* The OpenMP that the runtime was compiled for, as -l names it. */
+#ifndef NINC_OPENMP
+#define NINC_OPENMP "gomp"
 #endif
 
 /* A directory of ours in or beside the target; everything in it goes when the build ends. */

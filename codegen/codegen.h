@@ -3,13 +3,14 @@
 #define NINC_CODEGEN_H
 
 #include "../ir/ir.h"
+#include "levels.h"
 
 /* ---- cpu/emit.c: MODEL.c, the kernels of all CPU graphs ---- */
 void emit_cpu(const Module *m, Text *out);
 /* ---- cuda/emit.c: MODEL.cu, the kernels of all CUDA graphs ---- */
 void emit_cuda(const Module *m, Text *out);
-/* ---- plan.c: plan.c, data only ---- */
-void emit_plan(const Module *m, Text *out);
+/* ---- plan.c: plan.c, data only; the kernels' tables of these levels ---- */
+void emit_plan(const Module *m, CpuLevelSet levels, Text *out);
 /* ---- cubins.c: the CUDA kernels compiled ahead, by NVRTC ---- */
 
 typedef struct CompiledKernel {
@@ -46,6 +47,7 @@ void emit_cubins(const CompiledKernels *compiled, int count, const char *file, T
 typedef struct BuildOptions {
     const char *directory; /* artefact directory */
     const char *cubins;    /* GPU architectures to compile kernels for: "sm_86,sm_90a"; or NULL */
+    CpuLevelSet levels;    /* instruction sets to compile for */
     bool verbose;
     bool time;             /* print seconds a compile step to stderr */
 } BuildOptions;

@@ -9,33 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* One instruction set and the flags that select it. */
-typedef struct Variant {
-    const char *name, *flags;
-    Target target;
-    bool bf16; /* of use to bf16 maps alone */
-} Variant;
-
-#define AVX512_FLAGS \
-    "-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mprefer-vector-width=512"
-
-static const Variant variants[] = {
-#if defined(__aarch64__)
-    {"neon", "", TARGET_CPU, false},
-#elif defined(__x86_64__)
-    {"amx", AVX512_FLAGS " -mavx512bf16 -mamx-tile -mamx-bf16", TARGET_AMX, true},
-    {"avx512bf16", AVX512_FLAGS " -mavx512bf16 -mavx512vnni", TARGET_CPU, true},
-    {"avx512", AVX512_FLAGS, TARGET_CPU, false},
-    {"avx2", "-mavx2 -mfma", TARGET_CPU, false},
-    {"baseline", "", TARGET_CPU, false},
-#else
-    {"baseline", "", TARGET_CPU, false},
-#endif
-};
-
-enum { VARIANTS = sizeof variants / sizeof *variants };
-
-_Static_assert((int)VARIANTS < (int)MAX_OBJECTS, "an object for each variant, and one of the plan");
+_Static_assert((int)CPU_LEVEL_COUNT < (int)MAX_OBJECTS,
+               "an object for each level, and one of the plan");
 
 /* Kernels: no errno and no traps, so that loops with sqrt and division become vectors; sums keep
  * their order. */
@@ -174,24 +149,24 @@ static Job start_object(Build *b, const char *name, const char *source, const ch
     return job;
 }
 
-static bool is_of_use(const Module *m, const Variant *v)
-{
-    const Graph *eval = module_find_graph(m, "eval", v->target);
-    return eval && (!v->bf16 || graph_has_bf16(eval));
-}
-
 int compile_objects(Build *b, const char *flags, const char **object)
 {
     Job job[MAX_OBJECTS];
     int jobs = 0, result = 0;
     if (compiler_words(b->pool).count == 0)
         return -1;
-    for (int i = 0; i < (int)VARIANTS; i++)
-        if (is_of_use(b->module, &variants[i]))
+    CpuLevelSet levels = cpu_levels_of(b->module, ARCHITECTURE, b->options->levels);
+    if (!levels && has_target(b, TARGET_CPU)) {
+        fprintf(stderr, "ninc: error: none of the instruction sets of --cpu-levels is of use to this "
+                        "model;\n  amx and avx512bf16 are for --precision=bf16; add another\n");
+        return -1;
+    }
+    for (int i = 0; i < CPU_LEVEL_COUNT; i++)
+        if (levels >> i & 1)
             job[jobs++] =
-                start_object(b, variants[i].name, model_file(b, "c"),
+                start_object(b, cpu_level[i].name, model_file(b, "c"),
                              pool_format(b->pool, "%s %s %s -DNINC_LEVEL=%s", kernel_flags, flags,
-                                         variants[i].flags, variants[i].name));
+                                         cpu_level[i].flags, cpu_level[i].name));
     job[jobs++] =
         start_object(b, "plan", "plan.c", pool_format(b->pool, "-std=gnu11 -O1 -g0 %s", flags));
     for (int i = 0; i < jobs; i++) {

@@ -146,7 +146,7 @@ static int write_sources(Build *b)
 
 /* ---- linking ---- */
 
-/* libgomp is the program's and not ours: two copies of it in one process would each keep threads.
+/* OpenMP's library is the program's and not ours: two copies of it in one process would each keep threads.
  * nodelete: its threads outlive a call, and dlclose must not take their code away. */
 static int link_library(Build *b, const char *const *object, int objects)
 {
@@ -166,7 +166,9 @@ static int link_library(Build *b, const char *const *object, int objects)
                                     "-Wl,-z,nodelete -Wl,--gc-sections "
                                     "-Wl,--as-needed -o",
                     shared_file(b)),
-        path, pool_format(b->pool, "%s -lgomp -lm -lpthread -ldl", shared_library(b, "jansson")));
+        path,
+        pool_format(b->pool, "%s -l" NINC_OPENMP " -lm -lpthread -ldl",
+                    shared_library(b, "jansson")));
 }
 
 /* The library is last, so that where it stands the rest does too. */

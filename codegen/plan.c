@@ -352,22 +352,37 @@ static void emit_model(const Module *m, const Text *targets, Text *out)
                 targets->data);
 }
 
-/* %s, %s: the levels that only bf16 maps gain from. */
-static const char cpu_levels[] =
-    "\n#if defined(__x86_64__)\n"
-    "extern const NincCpuLevel ninc_cpu_amx, ninc_cpu_avx512bf16, ninc_cpu_avx512, ninc_cpu_avx2;\n"
-    "extern const NincCpuLevel ninc_cpu_baseline;\n"
-    "const NincCpuLevel *const ninc_cpu_levels[] = {\n"
-    "%s%s    &ninc_cpu_avx512, &ninc_cpu_avx2, &ninc_cpu_baseline, NULL};\n"
-    "#elif defined(__aarch64__)\n"
-    "extern const NincCpuLevel ninc_cpu_neon;\n"
-    "const NincCpuLevel *const ninc_cpu_levels[] = {&ninc_cpu_neon, NULL};\n"
-    "#else\n"
-    "extern const NincCpuLevel ninc_cpu_baseline;\n"
-    "const NincCpuLevel *const ninc_cpu_levels[] = {&ninc_cpu_baseline, NULL};\n"
-    "#endif\n";
+/* The kernels' tables of one architecture, best first. */
+static void emit_level_list(CpuLevelSet set, Text *out)
+{
+    for (int i = 0; i < CPU_LEVEL_COUNT; i++)
+        if (set >> i & 1)
+            text_append(out, "extern const NincCpuLevel ninc_cpu_%s;\n", cpu_level[i].name);
+    text_append(out, "const NincCpuLevel *const ninc_cpu_levels[] = {");
+    for (int i = 0; i < CPU_LEVEL_COUNT; i++)
+        if (set >> i & 1)
+            text_append(out, "&ninc_cpu_%s, ", cpu_level[i].name);
+    text_append(out, "NULL};\n");
+}
 
-void emit_plan(const Module *m, Text *out)
+static void emit_levels(const Module *m, CpuLevelSet wanted, Text *out)
+{
+    static const char *const condition[ARCHITECTURES] = {
+        [X86_64] = "#if defined(__x86_64__)", [AARCH64] = "#elif defined(__aarch64__)",
+        [OTHER] = "#else"};
+    text_append(out, "\n");
+    if (!module_find_graph(m, "eval", TARGET_CPU)) {
+        emit_level_list(0, out);
+        return;
+    }
+    for (int i = 0; i < (int)ARCHITECTURES; i++) {
+        text_append(out, "%s\n", condition[i]);
+        emit_level_list(cpu_levels_of(m, (Architecture)i, wanted), out);
+    }
+    text_append(out, "#endif\n");
+}
+
+void emit_plan(const Module *m, CpuLevelSet levels, Text *out)
 {
     Text targets = {0};
     text_append(out, "/* The plan of model %s, made by ninc: data only. */\n", m->name);
@@ -380,12 +395,6 @@ void emit_plan(const Module *m, Text *out)
     if (!targets.data)
         internal_error("the module has no graphs of a target");
     emit_model(m, &targets, out);
-    const Graph *cpu = module_find_graph(m, "eval", TARGET_CPU);
-    if (cpu)
-        text_append(out, cpu_levels,
-                    module_find_graph(m, "eval", TARGET_AMX) ? "    &ninc_cpu_amx,\n" : "",
-                    graph_has_bf16(cpu) ? "    &ninc_cpu_avx512bf16,\n" : "");
-    else
-        text_append(out, "\nconst NincCpuLevel *const ninc_cpu_levels[] = {NULL};\n");
+    emit_levels(m, levels, out);
     text_free(&targets);
 }

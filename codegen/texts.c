@@ -82,7 +82,9 @@ int write_program(Build *b)
         return -1;
     if (has_target(b, TARGET_CPU) && write_emitted(b, model_file(b, "c"), emit_cpu) != 0)
         return -1;
-    if (write_emitted(b, "plan.c", emit_plan) != 0)
+    Text plan = {0};
+    emit_plan(b->module, b->options->levels, &plan);
+    if (scratch_text(b, "plan.c", &plan) != 0)
         return -1;
     return scratch_write(b, "libninc_runtime.a", embedded_runtime_archive.data,
                          embedded_runtime_archive.length);

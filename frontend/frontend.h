@@ -6,6 +6,7 @@
 #ifndef NINC_FRONTEND_H
 #define NINC_FRONTEND_H
 
+#include "../codegen/levels.h"
 #include "../ir/ir.h"
 #include "../passes/passes.h"
 
@@ -100,6 +101,7 @@ typedef struct Options {
     EmitKind emit;
     PipelineOptions pipeline;
     const char *cubins; /* GPU architectures to compile for now, "sm_86,sm_90a"; NULL: none */
+    CpuLevelSet levels; /* instruction sets to compile for */
     const char *set[MAX_SETS]; /* KEY=VALUE or, from --batch=N, train.batch_size=N */
     const char *set_text[MAX_SETS]; /* the option as the user wrote it */
     int set_count;

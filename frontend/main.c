@@ -125,7 +125,7 @@ static void emit(Compile *c, const Module *m, Text *out)
         emit_cuda(m, out);
         return;
     case EMIT_PLAN:
-        emit_plan(m, out);
+        emit_plan(m, c->options->levels, out);
         return;
     case EMIT_SUMMARY:
         summary_print(m, c->options->verbose, out);
@@ -188,6 +188,7 @@ static BuildOptions build_options(Compile *c, const Module *m, const char *suffi
     const Options *o = c->options;
     BuildOptions options = {.directory = o->output,
                             .cubins = o->cubins,
+                            .levels = o->levels,
                             .verbose = o->verbose,
                             .time = o->pipeline.time};
 

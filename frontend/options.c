@@ -10,6 +10,7 @@ enum {
     OPTION_TARGET,
     OPTION_PRECISION,
     OPTION_CUBIN,
+    OPTION_CPU_LEVELS,
     OPTION_BATCH,
     OPTION_SET,
     OPTION_DUMP,
@@ -31,6 +32,7 @@ static const struct option long_options[] = {
     {"target", required_argument, NULL, OPTION_TARGET},
     {"precision", required_argument, NULL, OPTION_PRECISION},
     {"cubin", required_argument, NULL, OPTION_CUBIN},
+    {"cpu-levels", required_argument, NULL, OPTION_CPU_LEVELS},
     {"batch", required_argument, NULL, OPTION_BATCH},
     {"set", required_argument, NULL, OPTION_SET},
     {"dump", required_argument, NULL, OPTION_DUMP},
@@ -52,8 +54,9 @@ static const struct option long_options[] = {
 
 static const char usage_text[] =
     "Usage: ninc [-o DIR] [--emit=KIND] [--target=cpu|cuda|all]\n"
-    "            [--precision=fp32|tf32|bf16] [--cubin=sm_XX,...] [--batch=N]\n"
-    "            [--set=KEY=VALUE] [-O0|-O1|-O2] [--dump=PASS[,PASS]|all]\n"
+    "            [--precision=fp32|tf32|bf16] [--cubin=sm_XX,...]\n"
+    "            [--cpu-levels=LEVEL,...] [--batch=N] [--set=KEY=VALUE]\n"
+    "            [-O0|-O1|-O2] [--dump=PASS[,PASS]|all]\n"
     "            [--dump-dir=DIR] [--disable-pass=PASS] [--time-passes]\n"
     "            [--memory-report] [--list-passes] [--list-ops] [--check] [-v] [-q]\n"
     "            [--color=WHEN] [-h] [--help] [--usage] [--version]\n"
@@ -69,6 +72,7 @@ static const char help_text[] =
     "      --target=TARGET      which code the trainer has: cpu, cuda, or both: all\n"
     "      --precision=TYPE     of convolutions: fp32, the default, tf32 or bf16\n"
     "      --cubin=sm_XX,...    compile the GPU's kernels now, for these GPUs\n"
+    "      --cpu-levels=LEVEL,...  instruction sets to compile for, default all\n"
     "      --batch=N            overrides the model's batch size\n"
     "      --set=KEY=VALUE      overrides one value of the model file\n"
     "  -O0, -O1, -O2            optimisation level, default -O2; -O0: a kernel an op\n"
@@ -219,6 +223,16 @@ static OptionsResult parse_precision(Options *o, const char *value)
     return OPTIONS_RUN;
 }
 
+static OptionsResult parse_cpu_levels(Options *o, const char *value)
+{
+    const char *wrong = cpu_levels_parse(o->pool, value, &o->levels);
+
+    if (wrong)
+        return usage_error("an instruction set of --cpu-levels must be %s, not '%s'",
+                           cpu_levels_known(o->pool), wrong);
+    return OPTIONS_RUN;
+}
+
 static OptionsResult parse_color(Options *o, const char *value)
 {
     static const char *const modes[] = {"auto", "always", "never", NULL};
@@ -331,6 +345,8 @@ static OptionsResult parse_one(Options *o, int option, char **argv)
     case OPTION_CUBIN:
         o->cubins = optarg;
         return *optarg ? OPTIONS_RUN : usage_error("--cubin needs an architecture, as sm_90a");
+    case OPTION_CPU_LEVELS:
+        return parse_cpu_levels(o, optarg);
     case OPTION_BATCH:
         return parse_batch(o, optarg);
     case OPTION_SET:
@@ -425,6 +441,10 @@ OptionsResult options_parse(Options *o, Pool *pool, int argc, char **argv)
         return usage_error("--emit=cuda prints the GPU's kernels, which --target=cpu leaves out");
     if (o->cubins && !o->pipeline.cuda)
         return usage_error("--cubin compiles the GPU's kernels, which --target=cpu leaves out");
+    if (o->levels && !o->pipeline.cpu)
+        return usage_error("--cpu-levels is of the CPU's kernels, which --target=cuda leaves out");
+    if (!o->levels)
+        o->levels = ALL_CPU_LEVELS;
     o->input = argv[optind];
     return wrong_precision(o) ? OPTIONS_WRONG : OPTIONS_RUN;
 }

@@ -14,6 +14,7 @@ why() {
     libonnx-dev) echo "the schema of ONNX models" ;;
     zlib1g-dev) echo "reads compressed data sets" ;;
     pkg-config) echo "tells programs how to link an emitted library; for its test" ;;
+    libomp-dev) echo "OpenMP for what clang compiles" ;;
     check | libsubunit-dev) echo "the unit tests" ;;
     dataset-fashion-mnist) echo "the data set of the example models" ;;
     python3-venv | python3-torch) echo "reads our files in the tests" ;;

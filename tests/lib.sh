@@ -61,28 +61,26 @@ python_with() {
     return 1
 }
 
-# The instruction sets that a trainer picks on this machine, in fp32 and in bf16: a pattern.
-best_levels() {
+# The instruction sets that this machine has, best first, as --cpu-levels takes them.
+machine_levels() {
     local flags
     flags=" $(grep -m 1 '^flags' /proc/cpuinfo) "
-    case $flags in
-    *" amx_bf16 "*) echo 'amx|avx512' ;;
-    *" avx512_bf16 "*) echo 'avx512bf16|avx512' ;;
-    *" avx512bw "*) echo avx512 ;;
-    *" avx2 "*) echo avx2 ;;
-    *) echo 'baseline|neon' ;;
+    case $(uname -m) in
+    x86_64)
+        [[ $flags != *" amx_bf16 "* ]] || printf 'amx,'
+        [[ $flags != *" avx512_bf16 "* ]] || printf 'avx512bf16,'
+        [[ $flags != *" avx512bw "* ]] || printf 'avx512,'
+        [[ $flags != *" avx2 "* ]] || printf 'avx2,'
+        echo baseline
+        ;;
+    aarch64) echo neon ;;
+    *) echo baseline ;;
     esac
 }
 
-# optimise_only PATTERN: makes $work/cc, a compiler that compiles the kernels of other instruction
-# sets quickly instead: where they do not run.
-optimise_only() {
-    cat >"$work/cc" <<END
-#!/bin/bash
-[[ " \$* " != *" -DNINC_LEVEL="* ]] || [[ " \$* " =~ \ -DNINC_LEVEL=($1)\  ]] || set -- "\$@" -O0
-exec ${CC:-gcc} "\$@"
-END
-    chmod +x "$work/cc"
+# Those of them that a trainer picks here, in fp32 and in bf16.
+best_levels() {
+    machine_levels | sed -E 's/^((amx,)?(avx512bf16,)?)(avx512|avx2|baseline|neon).*/\1\4/'
 }
 
 # The last line of a test script.

@@ -14,20 +14,20 @@ device=${DEVICE:-cpu}
 target=cuda
 [ "$device" != cpu ] || target=cpu
 
-optimise_only "$(best_levels)"
-
-# compiled OPTION...: for this machine's instruction set.
+# compiled OPTION...: for $levels, or this machine's best instruction set.
 compiled() {
-    CC=$work/cc "$NINC" -q --target=$target "$@"
+    local set=(--cpu-levels="${levels:-$(best_levels)}")
+    [ $target = cpu ] || set=()
+    "$NINC" -q --target=$target "${set[@]}" "$@"
 }
 
 # compile CASE LEVEL [OPTION...] -> $work/CASE-LEVEL/trainer; every instruction set of a small case
 # will run.
 compile() {
-    local how=compiled
-    [ "$2" != 2 ] || [[ $1 == nin_* ]] || how="$NINC -q --target=$target"
+    local levels=
+    [ "$2" != 2 ] || [[ $1 == nin_* ]] || levels=$(machine_levels)
     [ -x "$work/$1-O$2/trainer" ] ||
-        $how "-O$2" "${@:3}" -o "$work/$1-O$2" "$cases/$1.yaml"
+        compiled "-O$2" "${@:3}" -o "$work/$1-O$2" "$cases/$1.yaml"
 }
 
 # train CASE LEVEL STEPS [WEIGHTS] -> $work/log.jsonl, $work/saved.safetensors

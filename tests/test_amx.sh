@@ -6,15 +6,16 @@
 . tests/draw.sh
 
 export NINC_CPU_LEVEL=avx512
-optimise_only avx512
 # What a processor with AMX has too, if this one has it.
 with=
 ! grep -qsw avx512_bf16 /proc/cpuinfo || with=-mavx512bf16
 cat >"$work/amx-cc" <<END
 #!/bin/bash
-[[ " \$* " != *" -DNINC_LEVEL=avx512 "* ]] ||
-    set -- "\$@" -include "$PWD/tests/amx.h" -D__AMX_BF16__ $with
-exec "$work/cc" "\$@"
+case " \$* " in
+*" -DNINC_LEVEL=avx512 "*) set -- "\$@" -include "$PWD/tests/amx.h" -D__AMX_BF16__ $with ;;
+*" -DNINC_LEVEL="*) set -- "\$@" -O0 ;;
+esac
+exec ${CC:-gcc} "\$@"
 END
 chmod +x "$work/amx-cc"
 

@@ -44,6 +44,10 @@ level_flags() {
     esac
 }
 
+# The OpenMP that the runtime was compiled for.
+openmp=-lgomp
+! nm "$BUILD/libninc_runtime.a" 2>/dev/null | grep -q __kmpc_fork_call || openmp=-l:libomp.so.5
+
 # reference CASE LEVEL -> $work/reference: the trainer's eval program on one instruction set
 reference() {
     local other rename=
@@ -56,7 +60,7 @@ reference() {
             $(level_flags "$2") -DNINC_LEVEL="$2" -c -o "$work/model.o" "$work/model.c" &&
         $compiler -std=gnu11 -Iir $rename $sanitize -o "$work/reference" \
             tests/library_reference.c "$work/model.o" "$work/plan.c" \
-            "$BUILD/libninc_runtime.a" -ljansson -lz -lgomp -lm -lpthread -ldl
+            "$BUILD/libninc_runtime.a" -ljansson -lz "$openmp" -lm -lpthread -ldl
 }
 
 # same_logits CASE LEVEL: whole batches, parts of them, in one call and in several
@@ -82,7 +86,7 @@ exports_only_its_own() {
 # Beside the C library nothing but what a shared library shares; the sanitizers bring theirs.
 needs_little() {
     readelf -d "$work/$1/lib$1.so" | sed -n 's/.*NEEDED.*\[\(.*\)\]/\1/p' |
-        grep -Ev '^(libgomp\.so\.1|libjansson\.so\.4|libm\.so\.6|libc\.so\.6|ld-linux.*)$' |
+        grep -Ev '^(libgomp\.so\.1|libomp\.so\.5|libjansson\.so\.4|libm\.so\.6|libc\.so\.6|ld-linux.*)$' |
         grep -Ev '^lib([alu]b?san|gcc_s|pthread|dl)\.' >"$work/needed"
     [ ! -s "$work/needed" ] || { cat "$work/needed"; return 1; }
     ldd "$work/$1/lib$1.so" >"$work/needed" && ! grep 'not found' "$work/needed"

@@ -27,6 +27,10 @@ check "bad level" exits 2 "-O0, -O1 or -O2" -O3 $model
 check "bad emit" exits 2 "--emit must be" --emit=foo $model
 check "bad target" exits 2 "--target must be" --target=tpu $model
 check "bad precision" exits 2 "--precision must be" --precision=fp8 $model
+check "bad instruction set" exits 2 "--cpu-levels must be" --cpu-levels=mmx $model
+check "no instruction set" exits 2 "--cpu-levels must be" --cpu-levels= $model
+check "instruction sets without CPU" exits 2 "--cpu-levels is of the CPU" \
+    --cpu-levels="$(best_levels)" --target=cuda $model
 check "bad color" exits 2 "--color must be" --color=blue $model
 check "bad batch" exits 2 "--batch must be" --batch=0 $model
 check "quiet and verbose" exits 2 "contradict" -q -v $model
@@ -54,6 +58,20 @@ prints() {
 check "help" prints "^Usage: ninc" --help
 check "usage" prints "^Usage: ninc" --usage
 check "version" prints "^ninc [0-9]" --version
+# The plan names the kernels of the chosen instruction set alone.
+one_level() {
+    local set
+    set=$(machine_levels)
+    set=${set##*,}
+    "$NINC" --emit=plan --cpu-levels="$set" $model >"$work/plan" &&
+        [ "$(grep -c '^extern const NincCpuLevel ninc_cpu_[a-z0-9]*;' "$work/plan")" -eq 1 ] &&
+        grep -q "ninc_cpu_levels\[\] = {&ninc_cpu_$set, NULL};" "$work/plan"
+}
+check "kernels of one instruction set" one_level
+if [ "$(uname -m)" = x86_64 ]; then
+    check "an instruction set of no use" exits 1 "none of the instruction sets" -q -O0 \
+        --target=cpu --cpu-levels=amx -o "$work/none" $model
+fi
 check "list of passes" prints "^autodiff" --list-passes
 check "list of ops" prints "^conv2d .*2 to 3" --list-ops
 check "summary" prints "^conv.0 .* 28x28x32 .* 3,872 " --emit=summary $model

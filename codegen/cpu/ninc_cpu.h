@@ -18,6 +18,12 @@
 #include <immintrin.h>
 #endif
 
+/* Which product of a sum is fused with it depends on the text alone, not on what clang inlines
+ * where: the trainer and the library compute the same bits. */
+#ifdef __clang__
+#pragma STDC FP_CONTRACT ON
+#endif
+
 #if defined(__AVX512F__)
 enum { VECTOR_BYTES = 64, TILE_VECTORS = 4, TILE_ACCUMULATORS = 28 };
 #elif defined(__AVX2__)
