@@ -110,6 +110,7 @@ enum {
 static struct Driver {
     void *library;
     int version, devices; /* CUDA that it runs: 12040 */
+    bool missing;         /* there is no such library */
 #define X(name, symbol, arguments) CUresult(*name) arguments;
     DRIVER_FUNCTIONS(X)
 #undef X
@@ -189,7 +190,10 @@ static const char *find_functions(void)
 
 static int no_driver(char *why, size_t size)
 {
-    snprintf(why, size, "no NVIDIA driver: %s; install the driver, or use --device cpu", dlerror());
+    static const char missing[] = "libcuda.so.1: cannot open shared object file: No such file";
+    const char *text = dlerror();
+    cu.missing = strncmp(text, missing, sizeof missing - 1) == 0;
+    snprintf(why, size, "no NVIDIA driver: %s; install the driver, or use --device cpu", text);
     return -1;
 }
 
@@ -247,6 +251,11 @@ static int open_driver(char *why, size_t size)
     int status = find_driver(why, size);
     pthread_mutex_unlock(&lock);
     return status;
+}
+
+bool cuda_driver_missing(void)
+{
+    return !cu.library && cu.missing;
 }
 
 int cuda_devices(char *why, size_t size)

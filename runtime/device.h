@@ -39,6 +39,7 @@ typedef struct Metrics {
 typedef struct DeviceOptions {
     int threads;       /* CPU: 0: one a processor */
     int ordinal;       /* CUDA: which GPU, from 0 */
+    bool verbose;      /* say what was tried */
     bool with_train;   /* false: only the eval program is needed, less memory */
     int images[2];     /* of the data sets that steps will use: a GPU that has no room for them
                           does not open */

@@ -2,6 +2,7 @@
 #include "gpu.h"
 #include "runtime.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -47,23 +48,74 @@ bool device_parse(const char *text, const DeviceTable **table, int *ordinal)
     return false;
 }
 
+static char *without_device(char *text)
+{
+    static const char prefix[] = "--device cuda: ";
+    return text + (strncmp(text, prefix, sizeof prefix - 1) == 0 ? sizeof prefix - 1 : 0);
+}
+
 /* Takes off a message how it was come by, the line of our text and what to do. */
 static const char *reason(char *text)
 {
-    static const char prefix[] = "--device cuda: ";
     text[strcspn(text, ";\n")] = '\0';
     char *place = strstr(text, " (runtime/"), *end = place ? strchr(place, ')') : NULL;
     if (end)
         memmove(place, end + 1, strlen(end + 1) + 1);
-    bool prefixed = strncmp(text, prefix, sizeof prefix - 1) == 0;
-    return prefixed ? text + sizeof prefix - 1 : text;
+    return without_device(text);
 }
 
-Device *device_open(const NincModel *model, const DeviceTable **table,
-                    const DeviceOptions *options)
+/* The first number of a small file of sysfs, such as 0x10de; 0 where it cannot be read. */
+static unsigned long read_number(const char *directory, const char *name)
+{
+    char path[512], text[32] = "";
+    snprintf(path, sizeof path, "%s/%s", directory, name);
+    FILE *file = fopen(path, "r");
+    if (!file)
+        return 0;
+    if (!fgets(text, sizeof text, file))
+        text[0] = '\0';
+    fclose(file);
+    return strtoul(text, NULL, 16);
+}
+
+bool devices_on_bus(const char *bus)
+{
+    enum { NVIDIA = 0x10de, DISPLAY = 0x03 }; /* vendor; base class, the upper byte of three */
+    bool found = false;
+    DIR *directory = opendir(bus);
+    for (struct dirent *e; !found && directory && (e = readdir(directory));) {
+        char path[512];
+        snprintf(path, sizeof path, "%s/%.255s", bus, e->d_name);
+        found = e->d_name[0] != '.' && read_number(path, "vendor") == NVIDIA &&
+                read_number(path, "class") >> 16 == DISPLAY;
+    }
+    if (directory)
+        closedir(directory);
+    return found;
+}
+
+/* Why the CPU is taken, which opening a GPU left in `why`: a machine without a GPU is nothing to
+ * tell beyond a word in the header, one whose GPU cannot be used is. Returns the word. */
+static const char *tell_fallback(char *why, bool verbose)
+{
+    if (verbose)
+        notice("%s", without_device(why));
+    if (!cuda_driver_missing())
+        notice("runs on the CPU: %s", reason(why));
+    else if (devices_on_bus("/sys/bus/pci/devices"))
+        notice("runs on the CPU: an NVIDIA GPU is here, but not its driver (libcuda.so.1)");
+    else
+        return " (no NVIDIA GPU found)";
+    return "";
+}
+
+Device *device_open(const NincModel *model, const DeviceTable **table, const DeviceOptions *options,
+                    const char **note)
 {
     char why[WHY_BYTES];
     bool cpu = model->target[NINC_CPU].precision, cuda = model->target[NINC_CUDA].precision;
+    if (note)
+        *note = "";
     if (*table)
         return (*table)->open(model, options);
     *table = cuda ? &ninc_cuda_device : &ninc_cpu_device;
@@ -74,9 +126,14 @@ Device *device_open(const NincModel *model, const DeviceTable **table,
     fault_release(before);
     if (d)
         return d;
-    notice("runs on the CPU: %s", reason(why));
+    const char *told = tell_fallback(why, options->verbose);
+    if (note)
+        *note = told;
     *table = &ninc_cpu_device;
-    return (*table)->open(model, options);
+    d = (*table)->open(model, options);
+    if (d && options->verbose)
+        notice("runs on %s%s", (*table)->describe(d), told);
+    return d;
 }
 
 static int list_cpu(const NincModel *model, const DeviceOptions *options)

@@ -128,7 +128,7 @@ int evaluate(const NincModel *model, const DeviceTable *table, const EvalOptions
     if (status == 0)
         status = dataset_read(model, options->data, options->seed, SPLIT_TEST, &data);
     device_options.images[0] = data.count;
-    if (status == 0 && !(device = device_open(model, &table, &device_options)))
+    if (status == 0 && !(device = device_open(model, &table, &device_options, NULL)))
         status = -1;
     if (status == 0)
         status = weights_to_device(weights, table, device);

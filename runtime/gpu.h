@@ -97,6 +97,8 @@ char **schedule_options(const GpuKernel *kernel, int count, int *option_count);
 
 /* The number of GPUs; -1 with the reason in `why` where there is none that runs kernels. */
 int cuda_devices(char *why, size_t size);
+/* Whether a call has found that this machine has no driver at all, rather than one that fails. */
+bool cuda_driver_missing(void);
 /* One line a GPU, or one that says why there is none. */
 void cuda_list_devices(FILE *out);
 

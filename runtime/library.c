@@ -97,7 +97,7 @@ static int open_network(Library *l, const char *weights, const char *device, int
     options.images[0] = ninc_model.target[NINC_CUDA].eval.batch;
     if (parse_device(device, l, &options) < 0)
         return -1;
-    l->device = device_open(&ninc_model, &l->table, &options);
+    l->device = device_open(&ninc_model, &l->table, &options, NULL);
     return l->device && allocate(l) == 0 ? load_weights(l, weights) : -1;
 }
 

@@ -198,9 +198,12 @@ static int write_board(Tensorboard *board, const LogEntry *e, bool eval)
 
 int log_train(Log *log, const LogEntry *e)
 {
-    log_clear(log);
-    printf("step %lld  epoch %d  loss %.4f  accuracy %.4f  %.1f images/s\n", (long long)e->step,
-           e->epoch, e->loss, e->accuracy, e->images_per_second);
+    if (!e->quiet) {
+        log_clear(log);
+        printf("step %lld  epoch %d/%d  loss %.4f  accuracy %.4f  %.1f images/s\n",
+               (long long)e->step, e->epoch + 1, e->epochs, e->loss, e->accuracy,
+               e->images_per_second);
+    }
     if (flush_stdout(log) < 0 || write_json(&log->json, e, false) < 0 ||
         write_csv(&log->csv, e, false) < 0)
         return -1;
@@ -222,8 +225,8 @@ static int write_confusion(Tensorboard *board, int64_t step, const Evaluation *e
 int log_eval(Log *log, const LogEntry *e, const Evaluation *evaluation)
 {
     log_clear(log);
-    printf("step %lld  epoch %d  test loss %.4f  test accuracy %.4f\n", (long long)e->step,
-           e->epoch, e->loss, e->accuracy);
+    printf("step %lld  epoch %d/%d  test loss %.4f  test accuracy %.4f\n", (long long)e->step,
+           e->epoch, e->epochs, e->loss, e->accuracy);
     if (flush_stdout(log) < 0 || write_json(&log->json, e, true) < 0 ||
         write_csv(&log->csv, e, true) < 0 || write_confusion(log->board, e->step, evaluation) < 0)
         return -1;

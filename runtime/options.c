@@ -108,6 +108,8 @@ static const Flag flags[] = {
      "where it runs: auto, cpu, cuda, cuda:N or sim"},
     {"threads", "N", KIND_COUNT, ON_DEVICE, AT(train.device.threads), 1, MAX_THREADS,
      "threads of the CPU; one a processor by default"},
+    {"verbose", NULL, KIND_SWITCH, ON_DEVICE, AT(train.device.verbose), 0, 0,
+     "say what was tried to find a GPU"},
     {"help", NULL, KIND_SWITCH, COMMAND_ANY, 0, 0, 0, "print this"},
 };
 
@@ -119,6 +121,7 @@ static const struct Letter {
     const char *name;
 } letters[] = {
     {'h', "help"},
+    {'v', "verbose"},
 };
 
 enum { LETTERS = sizeof letters / sizeof *letters };

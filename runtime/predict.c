@@ -299,7 +299,7 @@ static int open_model(Predict *p)
     if (!p->weights || safetensors_read(o->weights, p->weights) < 0 ||
         class_names_read(p->model, o->classes, o->data, &p->names) < 0)
         return -1;
-    p->device = device_open(p->model, &p->table, &device);
+    p->device = device_open(p->model, &p->table, &device, NULL);
     if (!p->device)
         return -1;
     if (!has_logits(p->model, p->table))

@@ -20,6 +20,7 @@ typedef struct Profile {
     const NincProgram *program;
     const Graph *graph;
     Device *device;
+    const char *note; /* of device_open */
     Peak peak;
     FILE *json; /* NULL: none */
     int groups; /* measurements, of which the median counts */
@@ -228,7 +229,7 @@ static int profile_device(Profile *p, const ProfileOptions *options)
     weights_free(weights);
     if (status < 0 || warm_up(p, options->seed) < 0)
         return -1;
-    printf("%s, %s, batch %d\n", p->table->describe(p->device), p->program->name,
+    printf("%s%s, %s, batch %d\n", p->table->describe(p->device), p->note, p->program->name,
            p->program->batch);
     measure_peak(p, options->device.threads);
     return profile_kernels(p) < 0 ? -1 : profile_step(p);
@@ -259,7 +260,7 @@ int profile(const NincModel *model, const DeviceTable *table, const ProfileOptio
     if (options->json && outfile_open(&json, options->json) < 0)
         return 1;
     p.json = json.file;
-    p.device = device_open(model, &p.table, &device);
+    p.device = device_open(model, &p.table, &device, &p.note);
     int status = p.device ? profile_module(&p, options) : -1;
     if (json.file && status == 0)
         status = outfile_commit(&json);

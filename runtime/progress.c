@@ -7,12 +7,19 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { FIELDS = 6, FIELD = 48, LEAST_BAR = 6, MOST_BAR = 24, USUAL_COLUMNS = 80 };
+enum { FIELD = 48, LEAST_BAR = 4, USUAL_BAR = 24, MOST_BAR = 48, USUAL_COLUMNS = 80 };
 
-/* The fields of a line; a smaller rank stays longer. */
+/* What stands in a line, from left to right. */
+typedef enum Field { EPOCH, BAR, STEP, LOSS, ACCURACY, LEFT, SPEED, FIELDS } Field;
+
+/* What a line has room for, the most important first. */
+static const Field importance[FIELDS] = {LEFT, STEP, BAR, EPOCH, LOSS, ACCURACY, SPEED};
+
+/* The fields of a line; of the bar, which is as long as there is room, nothing. */
 typedef struct Line {
     char text[FIELDS][FIELD];
-    int rank[FIELDS];
+    bool shown[FIELDS];
+    int bar; /* cells */
 } Line;
 
 bool progress_possible(void)
@@ -34,68 +41,106 @@ static const char *duration(double seconds, char *out)
     return out;
 }
 
+/* Two decimals; what is less than all does not look like all. */
+static double rounded_down(double accuracy)
+{
+    return accuracy < 1 && accuracy > 0.99 ? 0.99 : accuracy;
+}
+
 static void fill_line(const Progress *p, Line *l)
 {
-    static const int ranks[FIELDS] = {2, 5, 1, 3, 4, 0};
-    char epoch[32], run[32];
-    memcpy(l->rank, ranks, sizeof ranks);
-    snprintf(l->text[0], FIELD, "epoch %d/%d", p->epoch + 1, p->epochs);
-    snprintf(l->text[1], FIELD, "step %lld/%lld", (long long)p->step, (long long)p->steps);
-    snprintf(l->text[2], FIELD, "loss %.4f", p->loss);
-    snprintf(l->text[3], FIELD, "accuracy %.4f", p->accuracy);
-    snprintf(l->text[4], FIELD, "%.1f images/s", p->images_per_second);
-    snprintf(l->text[5], FIELD, "%s/%s left", duration(p->epoch_seconds, epoch),
-             duration(p->seconds, run));
+    char number[32];
+    memset(l, 0, sizeof *l);
+    snprintf(l->text[EPOCH], FIELD, "epoch %d/%d", p->epoch + 1, p->epochs);
+    snprintf(number, sizeof number, "%lld", (long long)p->epoch_steps);
+    snprintf(l->text[STEP], FIELD, "%*lld/%s", (int)strlen(number), (long long)p->epoch_step,
+             number);
+    snprintf(l->text[LOSS], FIELD, "loss %.*f", p->loss < 0.1 ? 4 : 2, p->loss);
+    snprintf(l->text[ACCURACY], FIELD, "acc %.2f", rounded_down(p->accuracy));
+    snprintf(l->text[SPEED], FIELD, "%.0f images/s", p->images_per_second);
+    snprintf(l->text[LEFT], FIELD, "%s left", duration(p->seconds, number));
 }
 
-/* Characters with two spaces between fields. */
+/* Between two fields: the bar follows its epoch closely. */
+static int gap(int left)
+{
+    return left == EPOCH ? 1 : 2;
+}
+
+/* Columns of the fields that are shown. */
 static int width_of(const Line *l)
 {
-    int width = -2;
-    for (int i = 0; i < FIELDS; i++)
-        width += l->text[i][0] ? (int)strlen(l->text[i]) + 2 : 0;
-    return width > 0 ? width : 0;
+    int width = 0, last = -1;
+    for (int i = 0; i < FIELDS; i++) {
+        if (!l->shown[i])
+            continue;
+        width += (last < 0 ? 0 : gap(last)) + (i == BAR ? l->bar : (int)strlen(l->text[i]));
+        last = i;
+    }
+    return width;
 }
 
-static void drop_least(Line *l)
+/* The more important a field, the earlier it is tried; what has no room is left out, and so is all
+ * that is less important, that the line does not change with the number of digits. */
+static void choose_fields(Line *l, int room)
 {
-    int least = 0;
-    for (int i = 1; i < FIELDS; i++)
-        if (l->text[i][0] && (!l->text[least][0] || l->rank[i] > l->rank[least]))
-            least = i;
-    l->text[least][0] = '\0';
+    l->bar = LEAST_BAR;
+    for (int i = 0; i < FIELDS; i++) {
+        l->shown[importance[i]] = true;
+        if (width_of(l) > room) {
+            l->shown[importance[i]] = false;
+            break;
+        }
+    }
+    int most = l->shown[SPEED] ? MOST_BAR : USUAL_BAR;
+    while (l->shown[BAR] && l->bar < most && width_of(l) < room)
+        l->bar++;
 }
 
-/* "[####....]  " of what room there is; returns its length. */
-static int put_bar(const Progress *p, int room, char *out)
+/* `cells` wide: [###....], or blocks with steps of half a cell. */
+static char *put_bar(const Progress *p, int cells, bool unicode, char *out)
 {
-    int cells = room - 4 < MOST_BAR ? room - 4 : MOST_BAR;
-    if (cells < LEAST_BAR)
-        return 0;
-    int64_t full = p->steps > 0 ? cells * p->step / p->steps : 0;
-    out[0] = '[';
-    for (int i = 0; i < cells; i++)
-        out[1 + i] = i < full ? '#' : '.';
-    memcpy(out + 1 + cells, "]  ", 4);
-    return cells + 4;
+    int inner = unicode ? 2 * cells : cells - 2;
+    int64_t full = p->epoch_steps > 0 ? inner * p->epoch_step / p->epoch_steps : 0;
+    if (!unicode)
+        *out++ = '[';
+    for (int i = 0; i < inner; i += unicode ? 2 : 1) {
+        if (!unicode)
+            *out++ = i < full ? '#' : '.';
+        else
+            out = stpcpy(out, i + 1 < full ? "\u2588" : i < full ? "\u258c" : "\u00b7");
+    }
+    if (!unicode)
+        *out++ = ']';
+    *out = '\0';
+    return out;
 }
 
-int progress_line(const Progress *p, int columns, char *out, size_t size)
+int progress_line(const Progress *p, int columns, bool unicode, char out[PROGRESS_LINE])
 {
     Line line;
-    int room = columns - 1 < (int)size - 1 ? columns - 1 : (int)size - 1;
+    char *at = out;
+    int last = -1;
     fill_line(p, &line);
-    while (width_of(&line) > 0 && width_of(&line) > room)
-        drop_least(&line);
-    int at = put_bar(p, room - width_of(&line), out);
-    out[at] = '\0';
-    for (int i = 0, first = 1; i < FIELDS; i++) {
-        if (!line.text[i][0])
+    choose_fields(&line, columns - 1);
+    *at = '\0';
+    for (int i = 0; i < FIELDS; i++) {
+        if (!line.shown[i])
             continue;
-        at += snprintf(out + at, size - (size_t)at, "%s%s", first ? "" : "  ", line.text[i]);
-        first = 0;
+        at += sprintf(at, "%*s", last < 0 ? 0 : gap(last), "");
+        at = i == BAR ? put_bar(p, line.bar, unicode, at) : stpcpy(at, line.text[i]);
+        last = i;
     }
-    return at;
+    return width_of(&line);
+}
+
+bool progress_unicode(void)
+{
+    static const char *const names[] = {"LC_ALL", "LC_CTYPE", "LANG"};
+    const char *value = NULL;
+    for (size_t i = 0; i < sizeof names / sizeof *names && !(value && *value); i++)
+        value = getenv(names[i]);
+    return value && (strcasestr(value, "utf-8") || strcasestr(value, "utf8"));
 }
 
 static int terminal_columns(void)
@@ -106,13 +151,15 @@ static int terminal_columns(void)
     return USUAL_COLUMNS;
 }
 
+/* Behind the line the cursor goes back to its start: where a terminal that becomes narrower breaks
+ * it into several, all of them are below the cursor. */
 void log_progress(Log *log, const Progress *progress)
 {
-    char line[512];
+    char line[PROGRESS_LINE];
     if (!log->bar)
         return;
-    progress_line(progress, terminal_columns(), line, sizeof line);
-    printf("\r\033[K%s", line);
+    progress_line(progress, terminal_columns(), progress_unicode(), line);
+    printf("\r\033[J%s\r", line);
     fflush(stdout);
     log->drawn = true;
 }
@@ -121,7 +168,7 @@ void log_clear(Log *log)
 {
     if (!log->drawn)
         return;
-    fputs("\r\033[K", stdout);
+    fputs("\r\033[J", stdout);
     fflush(stdout);
     log->drawn = false;
 }

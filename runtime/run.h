@@ -15,6 +15,7 @@ typedef struct Run {
     const DeviceTable *table;
     const TrainOptions *options;
     Device *device;
+    const char *device_note; /* of device_open */
     /* With moments where there are checkpoints; elsewhere NULL while the device has them. */
     Weights *weights;
     Dataset train, test;
@@ -28,6 +29,7 @@ typedef struct Run {
     int64_t first_step, saved_step; /* done at the start, in the newest checkpoint */
     int64_t steps;                  /* of the whole run */
     int log_every, checkpoint_every;
+    int64_t show_every; /* a multiple of log_every: steps between lines on standard output */
     Checkpoints *checkpoints; /* NULL: none are written */
     char *resumed_from, *checkpoint_directory;
     bool unlearnable;                     /* random labels */
@@ -48,9 +50,10 @@ void run_tear_down(Run *r);
 
 /* Takes the device's sums into those of the run. A loss that is not finite ends the run: -1. */
 int run_collect(Run *r);
-/* Writes a log line of the images since the last one, if there are any. The sums stay, as the last
+/* Writes a log line of the images since the last one, if there are any, and shows it where that is
+ * due, or it is the last of the run. The sums stay, as the last
  * line of a run may stand in the middle of an interval, with which a resumed run goes on. */
-int run_log_interval(Run *r);
+int run_log_interval(Run *r, bool last);
 /* Warns, once, where the last STALL_STEPS steps were no better than chance; called after these. */
 void run_check_stall(Run *r);
 /* Ends training on a loss that is not finite (`loss` says which), and saves nothing more: always

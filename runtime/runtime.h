@@ -39,10 +39,14 @@ const char *printable(const char *text, char *out, size_t size);
 
 /* auto, cpu, cuda, cuda:N, sim. `auto` gives the table NULL; false: no device's name. */
 bool device_parse(const char *text, const DeviceTable **table, int *ordinal);
-/* Opens the device of *table. Where that is NULL, a GPU, or the CPU after a line that says why it
- * is no GPU, and sets *table. NULL after a message. */
+/* Opens the device of *table. Where that is NULL, a GPU or the CPU, and sets *table. Where there is
+ * a GPU or its driver, and it cannot be used, a line says why; where there is none, what is said of
+ * the device goes on with *note, " (no NVIDIA GPU found)", else empty. `note` may be NULL. NULL
+ * after a message. */
 Device *device_open(const NincModel *model, const DeviceTable **table,
-                    const DeviceOptions *options);
+                    const DeviceOptions *options, const char **note);
+/* Whether an NVIDIA GPU stands in a directory like /sys/bus/pci/devices, with a driver or not. */
+bool devices_on_bus(const char *bus);
 /* Prints the devices that there are, each on a line, or why there is none of a kind. */
 int devices_list(const NincModel *model, const DeviceOptions *options);
 
@@ -222,7 +226,9 @@ struct Tensorboard;
 /* What a log line tells: means over the images since the last line. */
 typedef struct LogEntry {
     int64_t step; /* from 1 */
-    int epoch;
+    int epoch;    /* training: from 0, the current one; test: those that are done */
+    int epochs;   /* of the run */
+    bool quiet;   /* for the files alone */
     double loss, accuracy, lr, images_per_second; /* the last two: training only */
 } LogEntry;
 
@@ -271,17 +277,20 @@ const char *json_number(double value, char *out);
 /* ---- progress.c ---- */
 
 typedef struct Progress {
-    int64_t step, steps; /* done; of the run */
-    int epoch, epochs;   /* from 0; of the run */
+    int64_t epoch_step, epoch_steps; /* done in this epoch; that it will have */
+    int epoch, epochs;               /* from 0; of the run */
     double loss, accuracy, images_per_second;
-    double epoch_seconds, seconds; /* left: of the epoch, of the run */
+    double seconds; /* left, of the run */
 } Progress;
 
 /* Whether standard output is a terminal that can draw a bar. */
 bool progress_possible(void);
-/* The bar's line of less than `columns` characters, into `out` of `size` bytes: what does not fit
- * is left out, the least important first. Returns its length. */
-int progress_line(const Progress *progress, int columns, char *out, size_t size);
+/* Whether the environment's locale is one of UTF-8; it need not be installed. */
+bool progress_unicode(void);
+/* The bar's line of less than `columns` columns: what does not fit is left out, the least important
+ * first. Returns its width. */
+enum { PROGRESS_LINE = 1024 };
+int progress_line(const Progress *progress, int columns, bool unicode, char out[PROGRESS_LINE]);
 /* Draws it as wide as the terminal is now. */
 void log_progress(Log *log, const Progress *progress);
 /* Takes the bar off the terminal before other text is printed. */

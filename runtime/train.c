@@ -30,6 +30,7 @@ static int take_evaluation(Run *r, const Evaluation *e)
     const Metrics *m = &e->metrics;
     LogEntry entry = {.step = r->state.step,
                       .epoch = r->state.epoch + 1,
+                      .epochs = r->state.epochs,
                       .loss = mean(m->loss, m->images),
                       .accuracy = mean((double)m->correct, m->images)};
     if (log_eval(&r->log, &entry, e) < 0)
@@ -115,7 +116,7 @@ static int after_step(Run *r)
     bool whole = r->state.step % r->log_every == 0;
     if (r->table->target == NINC_CPU && run_collect(r) < 0) /* nothing waits for it */
         return -1;
-    if ((whole || finished(r)) && run_log_interval(r) < 0)
+    if ((whole || finished(r)) && run_log_interval(r, finished(r)) < 0)
         return -1;
     if (whole)
         r->state.logged = (Sums){0};

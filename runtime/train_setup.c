@@ -91,7 +91,7 @@ static int check_data(const Run *r, uint32_t crc)
     if (s->images > s->training_images || steps != s->step ||
         (s->images % batch != 0 && s->images != s->training_images))
         return fault("the checkpoint %s is damaged: step %lld is not where image %d of epoch %d is",
-                     r->resumed_from, (long long)s->step, s->images, s->epoch);
+                     r->resumed_from, (long long)s->step, s->images, s->epoch + 1);
     return 0;
 }
 
@@ -168,7 +168,7 @@ static int open_device(Run *r)
     options.with_train = true;
     options.images[0] = r->train.count;
     options.images[1] = r->test.count;
-    r->device = device_open(r->model, &r->table, &options);
+    r->device = device_open(r->model, &r->table, &options, &r->device_note);
     if (!r->device)
         return -1;
     identify_arithmetic(r);
@@ -212,12 +212,28 @@ static int open_log(Run *r)
     return log_open(&r->log, &options, r->resumed_from ? &cut : NULL);
 }
 
+/* Lines for people: at most so many an epoch, and at least one; --log-every is obeyed. */
+enum { SHOWN_AN_EPOCH = 10 };
+
+static void settle_log(Run *r)
+{
+    int batch = device_target(r->model, r->table)->train.batch;
+    int64_t epoch = ceil_div(r->train.count, batch), left = r->steps - r->state.step;
+    int64_t span = epoch < left ? epoch : left;
+    bool told = r->options->log_every > 0;
+    r->log_every = told ? r->options->log_every : r->model->log_every;
+    if (!told && r->log_every > epoch)
+        r->log_every = (int)epoch;
+    if (r->log_every < 1)
+        r->log_every = 1;
+    r->show_every = r->log_every;
+    if (!told && span > SHOWN_AN_EPOCH * r->show_every)
+        r->show_every *= ceil_div(span, SHOWN_AN_EPOCH * r->show_every);
+}
+
 static void settle_counts(Run *r)
 {
     const TrainOptions *o = r->options;
-    r->log_every = o->log_every > 0 ? o->log_every : r->model->log_every;
-    if (r->log_every < 1)
-        r->log_every = 1;
     r->checkpoint_every =
         o->checkpoint_every >= 0 ? o->checkpoint_every : r->model->checkpoint_every;
     int batch = device_target(r->model, r->table)->train.batch;
@@ -226,6 +242,19 @@ static void settle_counts(Run *r)
         r->steps = o->max_steps;
     if (r->steps > INT32_MAX)
         r->steps = INT32_MAX;
+    settle_log(r);
+}
+
+/* What is trained on what; each line fits a terminal. */
+static void print_header(const Run *r)
+{
+    const NincTarget *target = device_target(r->model, r->table);
+    printf("model %s on %s%s\n", r->model->name, r->table->describe(r->device), r->device_note);
+    printf("%s, %.1f MB; %d training images, batch %d, %lld steps\n", target->precision,
+           (double)r->table->arena_bytes(r->device) / 1e6, r->train.count, target->train.batch,
+           (long long)r->steps);
+    if (r->resumed_from)
+        printf("resumed from %s\n", strrchr(r->resumed_from, '/') + 1);
 }
 
 int run_set_up(Run *r)
@@ -237,11 +266,7 @@ int run_set_up(Run *r)
     settle_counts(r);
     if ((has_checkpoints(r) && identify_data(r) < 0) || open_checkpoints(r) < 0 || open_log(r) < 0)
         return -1;
-    printf("model %s on %s, %.1f MB; %d training images, batch %d, %lld steps\n", r->model->name,
-           r->table->describe(r->device), (double)r->table->arena_bytes(r->device) / 1e6,
-           r->train.count, device_target(r->model, r->table)->train.batch, (long long)r->steps);
-    if (r->resumed_from)
-        printf("resumed from %s\n", strrchr(r->resumed_from, '/') + 1);
+    print_header(r);
     return fflush(stdout) == 0 ? 0 : fault("cannot write to standard output: %s", strerror(errno));
 }
 

@@ -30,11 +30,14 @@ static void warn(Run *r, const char *seen, const char *advice)
 static const char dead[] = "the network is probably dead: try another --seed, a smaller --lr or "
                            "another init in the model";
 
-static int write_interval(Run *r)
+/* `shown`: on standard output too. */
+static int write_interval(Run *r, bool shown)
 {
     LogEntry entry = {
         .step = r->state.step,
         .epoch = r->state.epoch,
+        .epochs = r->state.epochs,
+        .quiet = !shown,
         .loss = mean(r->state.logged.loss, r->state.logged.images),
         .accuracy = (double)r->state.logged.correct / (double)r->state.logged.images,
         .lr = r->state.lr,
@@ -74,7 +77,7 @@ static int stop_at_bad_step(Run *r)
     else
         snprintf(loss, sizeof loss, "the loss of one of the steps %lld to %lld", (long long)first,
                  (long long)last);
-    return write_interval(r) < 0 ? -1 : run_stop_diverged(r, loss);
+    return write_interval(r, true) < 0 ? -1 : run_stop_diverged(r, loss);
 }
 
 /* Single images may well have no logit above zero; a batch of them is a dead network. */
@@ -139,11 +142,12 @@ void run_check_stall(Run *r)
     warn(r, seen, stall_advice(r, far, advice, sizeof advice));
 }
 
-int run_log_interval(Run *r)
+int run_log_interval(Run *r, bool last)
 {
     if (run_collect(r) < 0)
         return -1;
-    return r->state.logged.images > 0 ? write_interval(r) : 0;
+    bool shown = r->state.step % r->show_every == 0 || last;
+    return r->state.logged.images > 0 ? write_interval(r, shown) : 0;
 }
 
 int run_show_progress(Run *r)
@@ -156,18 +160,18 @@ int run_show_progress(Run *r)
     int batch = device_target(r->model, r->table)->train.batch;
     int64_t left = r->steps - r->state.step;
     int64_t epoch_left = ceil_div(r->train.count - r->state.images, batch);
+    int64_t epoch_step = ceil_div(r->state.images, batch);
     if (epoch_left > left)
         epoch_left = left;
     double seconds_a_step = (at - r->started_at) / (double)(r->state.step - r->first_step);
     Progress p = {
-        .step = r->state.step,
-        .steps = r->steps,
+        .epoch_step = epoch_step,
+        .epoch_steps = epoch_step + epoch_left,
         .epoch = r->state.epoch,
         .epochs = r->state.epochs,
         .loss = mean(r->shown.loss, r->shown.images),
         .accuracy = mean((double)r->shown.correct, r->shown.images),
         .images_per_second = (double)r->shown.images / r->shown.seconds,
-        .epoch_seconds = seconds_a_step * (double)epoch_left,
         .seconds = seconds_a_step * (double)left,
     };
     log_progress(&r->log, &p);

@@ -25,6 +25,7 @@ typedef struct Verify {
     Bounds bounds;
     const DeviceTable *table;
     Device *device;
+    const char *note; /* of device_open */
     bool full;
     uint64_t seed;
     Random random;
@@ -467,8 +468,8 @@ static Bounds bounds_of(const char *precision)
 static int verify_device(Verify *v, uint64_t seed)
 {
     v->bounds = bounds_of(v->target->precision);
-    printf("model %s on %s, %s, seed %llu, bound %.0e\n", v->model->name,
-           v->table->describe(v->device), v->bounds.precision, (unsigned long long)seed,
+    printf("model %s on %s%s\n%s, seed %llu, bound %.0e\n", v->model->name,
+           v->table->describe(v->device), v->note, v->bounds.precision, (unsigned long long)seed,
            v->bounds.kernel);
     Pool *pool = pool_new();
     int status = verify_module(v, plan_module(pool));
@@ -488,7 +489,7 @@ int verify(const NincModel *model, const DeviceTable *table, const VerifyOptions
                 .random = random_stream(options->seed, STREAM_VERIFY)};
     device_options.with_train = true;
     device_options.images[0] = options->full ? RANDOM_TEST_IMAGES : 0;
-    v.device = device_open(model, &v.table, &device_options);
+    v.device = device_open(model, &v.table, &device_options, &v.note);
     if (!v.device)
         return 1;
     v.target = device_target(model, v.table);

@@ -50,8 +50,31 @@ on() {
 
 # ---- choosing ----
 
-check "auto without a GPU is the CPU" says 0 "trainer: runs on the CPU: no " on all train
-check "auto without a GPU says so on one line" [ "$(grep -c '^trainer: ' "$work/said")" -eq 1 ]
+# Nothing is said of what is not there, but for a word in the header; -v and info tell the rest.
+calm() {
+    says 0 "threads (no NVIDIA GPU found)" on all train --threads 2 || return 1
+    head -n 1 "$work/said" | grep -qE '^model small on cpu, [a-z0-9]+, 2 threads \(no NVIDIA GPU' &&
+        ! grep -q '^trainer: ' "$work/said" || return 1
+    on all train --save "$work/calm.safetensors" >"$work/said" 2>&1 || return 1
+    "$work/all/trainer" eval --data random --weights "$work/calm.safetensors" 2>"$work/said" \
+        >/dev/null && [ ! -s "$work/said" ]
+}
+verbose() {
+    says 0 "trainer: no NVIDIA driver: libcuda.so.1: cannot open" on all train "$1"
+}
+if ldconfig -p | grep -q 'libcuda\.so\.1' || grep -qs 0x10de /sys/bus/pci/devices/*/vendor; then
+    skip "auto without a GPU is calm" "there is a GPU or a driver"
+else
+    check "auto without a GPU is calm" calm
+    check "-v says why there is no GPU" verbose -v
+    check "--verbose is -v" verbose --verbose
+    check "info says why there is no GPU" says 0 "cuda: no NVIDIA driver: libcuda.so.1: cannot" \
+        "$work/all/trainer" info
+fi
+check "without -v there is no word about it" says 0 "model small on cpu, " on all train \
+    --device cpu
+check "... nor about a GPU that nobody looked for" \
+    [ "$(grep -c 'GPU\|^trainer: ' "$work/said")" -eq 0 ]
 check "auto without CUDA code is the CPU" says 0 "model small on cpu, " on cpu train
 check "auto without CUDA code says nothing" [ "$(grep -c '^trainer: ' "$work/said")" -eq 0 ]
 check "auto without CPU code or a GPU" says 1 "--device cuda: no " on cuda train

@@ -686,13 +686,39 @@ START_TEST(test_auto_without_cuda_code)
     NincModel model = ninc_model;
     DeviceOptions options = {.threads = 1};
     const DeviceTable *chosen = NULL;
+    const char *note = "nothing";
     model.target[NINC_CUDA] = (NincTarget){.precision = NULL};
     catch_errors();
-    Device *d = device_open(&model, &chosen, &options);
+    Device *d = device_open(&model, &chosen, &options, &note);
     ck_assert_str_eq(caught(), "");
+    ck_assert_str_eq(note, "");
     ck_assert_ptr_nonnull(d);
     ck_assert_ptr_eq(chosen, &ninc_cpu_device);
     chosen->close(d);
+}
+END_TEST
+
+/* Three devices, like those of sysfs: one at a time makes it true. */
+START_TEST(test_gpu_on_the_bus)
+{
+    static const struct {
+        const char *vendor, *class;
+        bool found;
+    } device[] = {{"0x8086", "0x030000", false}, /* another maker's display */
+                  {"0x10de", "0x040300", false}, /* the sound of an NVIDIA card */
+                  {"0x10de", "0x030200", true}}; /* its 3D controller */
+    char bus[] = "/tmp/ninc-bus-XXXXXX", command[256];
+    ck_assert_ptr_nonnull(mkdtemp(bus));
+    ck_assert(!devices_on_bus("/nowhere/at/all"));
+    for (int i = 0; i < 3; i++) {
+        snprintf(command, sizeof command,
+                 "mkdir %s/%d && echo %s >%s/%d/vendor && echo %s >%s/%d/class", bus, i,
+                 device[i].vendor, bus, i, device[i].class, bus, i);
+        ck_assert_int_eq(system(command), 0);
+        ck_assert_int_eq(devices_on_bus(bus), device[i].found);
+    }
+    snprintf(command, sizeof command, "rm -r %s", bus);
+    ck_assert_int_eq(system(command), 0);
 }
 END_TEST
 
@@ -750,6 +776,7 @@ static Suite *suite(void)
     tcase_add_test(t, test_capture_after_failure);
     tcase_add_test(t, test_device_parse);
     tcase_add_test(t, test_auto_without_cuda_code);
+    tcase_add_test(t, test_gpu_on_the_bus);
     tcase_add_test(t, test_fault_hold);
     suite_add_tcase(s, t);
     return s;

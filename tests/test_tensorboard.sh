@@ -1,5 +1,5 @@
 #!/bin/bash
-# Watching a run: TensorBoard's own reader, CSV, a terminal's bar, and how training ends when its
+# Watching a run: TensorBoard's own reader, CSV, and how training ends when its
 # numbers are not finite or the network is dead.
 # shellcheck source=tests/lib.sh
 cd "$(dirname "$0")/.." || exit 1
@@ -175,24 +175,6 @@ else
 fi
 check "a directory that cannot be made" says 1 "cannot make the TensorBoard directory" \
     run --max-steps 1 --tensorboard "$work/small.yaml/runs"
-
-# ---- a terminal ----
-
-# The bar's lines of a terminal 60 columns wide.
-bar_fits() {
-    TERM=xterm script -qec "stty cols 60; '$trainer' train --device cpu --data random" \
-        /dev/null >"$work/typed" </dev/null || return 1
-    tr '\r' '\n' <"$work/typed" | grep 'left$' | sed 's/^\x1b\[K//' >"$work/bars"
-    head -n 3 "$work/bars"
-    [ -s "$work/bars" ] && ! grep -q '.\{60\}' "$work/bars" && grep -q 'loss' "$work/bars" &&
-        ! grep -q "$(printf '\033')" "$work/bars"
-}
-no_bar_on_dumb() {
-    TERM=dumb script -qec "'$trainer' train --device cpu --data random" /dev/null \
-        >"$work/typed" </dev/null && ! grep -q "$(printf '\033')" "$work/typed"
-}
-check_with script "the bar fits the terminal" bar_fits
-check_with script "no bar on a dumb terminal" no_bar_on_dumb
 
 # ---- numbers that are not finite ----
 

@@ -232,47 +232,113 @@ END_TEST
 
 /* ---- the bar ---- */
 
+static const Progress long_run = {.epoch_step = 1234567,
+                                  .epoch_steps = 99999999,
+                                  .epoch = 998,
+                                  .epochs = 1000,
+                                  .loss = 2.302585,
+                                  .accuracy = 0.1,
+                                  .images_per_second = 123456.7,
+                                  .seconds = 99 * 3600.0};
+static const Progress usual_run = {.epoch_step = 412,
+                                   .epoch_steps = 938,
+                                   .epoch = 1,
+                                   .epochs = 6,
+                                   .loss = 0.8349,
+                                   .accuracy = 0.7025,
+                                   .images_per_second = 3410.8,
+                                   .seconds = 79};
+
+static int columns_of(const char *text)
+{
+    int columns = 0;
+    for (; *text; text++)
+        columns += ((unsigned char)*text & 0xC0) != 0x80; /* not inside a letter of UTF-8 */
+    return columns;
+}
+
 START_TEST(test_bar_fits)
 {
-    Progress p = {.step = 1234567,
-                  .steps = 99999999,
-                  .epoch = 998,
-                  .epochs = 1000,
-                  .loss = 2.302585,
-                  .accuracy = 0.1,
-                  .images_per_second = 123456.7,
-                  .epoch_seconds = 3599,
-                  .seconds = 99 * 3600.0};
-    char line[512];
-    for (int columns = 0; columns < 300; columns++) {
-        int length = progress_line(&p, columns, line, sizeof line);
-        ck_assert_int_eq(length, (int)strlen(line));
-        ck_assert_msg(length == 0 || length < columns, "%d in %d: %s", length, columns, line);
-        if (columns > 20)
+    char line[PROGRESS_LINE];
+    for (int columns = 0; columns < 600; columns++) {
+        bool unicode = columns % 2;
+        int width = progress_line(&long_run, columns / 2, unicode, line);
+        ck_assert_int_eq(width, columns_of(line));
+        ck_assert_msg(width == 0 || width < columns / 2, "%d in %d: %s", width, columns / 2, line);
+        if (columns / 2 > 13)
             ck_assert_ptr_nonnull(strstr(line, "99:00:00 left"));
     }
-    static const char *const fields[] = {"[",           "epoch 999/1000",  "step 1234567/99999999",
-                                         "loss 2.3026", "accuracy 0.1000", "123456.7 images/s",
-                                         "59:59/99:00:00 left"};
+    static const char *const fields[] = {"epoch 999/1000 ", " 1234567/99999999", "loss 2.30",
+                                         "acc 0.10",        "123457 images/s",   "99:00:00 left"};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         ck_assert_msg(strstr(line, fields[i]) != NULL, "no %s: %s", fields[i], line);
-    Progress usual = {.step = 1400,
-                      .steps = 5628,
-                      .epoch = 1,
-                      .epochs = 6,
-                      .loss = 0.4023,
-                      .accuracy = 0.8525,
-                      .images_per_second = 3410.8,
-                      .epoch_seconds = 9,
-                      .seconds = 79};
-    progress_line(&usual, 80, line, sizeof line);
-    ck_assert_str_eq(
-        line, "epoch 2/6  loss 0.4023  accuracy 0.8525  3410.8 images/s  0:09/1:19 left");
-    p.step = p.steps = 4;
+}
+END_TEST
+
+/* What it looks like: bar, step and time left before anything else. */
+START_TEST(test_bar_at_widths)
+{
+    static const struct {
+        int columns;
+        bool unicode;
+        const char *line;
+    } at[] = {
+        {10, true, "1:19 left"},
+        {20, true, "412/938  1:19 left"},
+        {25, false, "[..]  412/938  1:19 left"},
+        {32, false, "[###......]  412/938  1:19 left"},
+        {40, false, "epoch 2/6 [###....]  412/938  1:19 left"},
+        {40, true,
+         "epoch 2/6 \u2588\u2588\u2588\u258c\u00b7\u00b7\u00b7\u00b7\u00b7  "
+         "412/938  1:19 left"},
+        {80, false,
+         "epoch 2/6 [####.......]  412/938  loss 0.83  acc 0.70  1:19 left  3411 images/s"},
+    };
+    char line[PROGRESS_LINE];
+    for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
+        progress_line(&usual_run, at[i].columns, at[i].unicode, line);
+        ck_assert_str_eq(line, at[i].line);
+    }
+    progress_line(&usual_run, 200, false, line);
+    ck_assert_ptr_nonnull(strstr(line, "acc 0.70  1:19 left  3411 images/s"));
+}
+END_TEST
+
+START_TEST(test_bar_of_odd_numbers)
+{
+    char line[PROGRESS_LINE];
+    Progress p = usual_run;
     p.seconds = NAN;
-    progress_line(&p, 200, line, sizeof line);
-    ck_assert_ptr_nonnull(strstr(line, "[########################]  "));
-    ck_assert_ptr_nonnull(strstr(line, "? left"));
+    p.loss = 0.00123;
+    p.accuracy = 0.9999;
+    p.epoch_step = p.epoch_steps;
+    progress_line(&p, 80, false, line);
+    ck_assert_ptr_nonnull(strstr(line, "[######"));
+    ck_assert_ptr_null(strchr(line, '.') < strchr(line, ']') ? line : NULL);
+    ck_assert_ptr_nonnull(strstr(line, "938/938  loss 0.0012  acc 0.99  ? left"));
+    p.accuracy = 1;
+    p.loss = NAN;
+    p.epoch_steps = p.epoch_step = 0;
+    progress_line(&p, 80, false, line);
+    ck_assert_ptr_nonnull(strstr(line, "0/0  loss nan  acc 1.00"));
+}
+END_TEST
+
+/* The first of the three variables that is set decides. */
+START_TEST(test_bar_follows_the_locale)
+{
+    setenv("LC_ALL", "", 1);
+    unsetenv("LC_CTYPE");
+    setenv("LANG", "de_DE.UTF-8", 1);
+    ck_assert(progress_unicode());
+    setenv("LC_CTYPE", "C", 1);
+    ck_assert(!progress_unicode());
+    setenv("LC_ALL", "C.utf8", 1);
+    ck_assert(progress_unicode());
+    unsetenv("LC_ALL");
+    unsetenv("LC_CTYPE");
+    unsetenv("LANG");
+    ck_assert(!progress_unicode());
 }
 END_TEST
 
@@ -290,6 +356,9 @@ int main(void)
     tcase_add_test(tests, test_csv_is_cut_and_goes_on);
     tcase_add_test(tests, test_csv_of_another_kind);
     tcase_add_test(tests, test_bar_fits);
+    tcase_add_test(tests, test_bar_at_widths);
+    tcase_add_test(tests, test_bar_of_odd_numbers);
+    tcase_add_test(tests, test_bar_follows_the_locale);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
