@@ -39,8 +39,8 @@ bool directory_is_private(const char *path, char *why, size_t size)
 {
     struct stat s;
     char *part = copy_text(path);
-    const char *against = lstat(part, &s) != 0 || !S_ISDIR(s.st_mode) ? "is no directory"
-                                                                      : against_directory(&s);
+    const char *against =
+        lstat(part, &s) != 0 || !S_ISDIR(s.st_mode) ? "is no directory" : against_directory(&s);
     for (char *slash = strrchr(part, '/'); !against && slash; slash = strrchr(part, '/')) {
         *slash = '\0';
         against = stat(*part ? part : "/", &s) != 0 ? strerror(errno) : against_parent(&s);

@@ -265,9 +265,10 @@ static pid_t start_unit(const Build *b, int unit)
     char number[32];
     const char *const sim[] = {"@flags", "-O3", "-c", "sim.cc", "-o", "sim.o", NULL};
     const char *const check[] = {"@flags", "-O3", "-c", "check.cc", "-o", "check.o", NULL};
-    const char *const kernels[] = {"@flags",     "@options", "-x", "c++", "-c",
-                                   "kernels.cu", "-o",       "kernels.o",
-                                   is_whole(b->program) ? NULL : number, NULL};
+    const char *const kernels[] = {"@flags", "@options",  "-x",
+                                   "c++",    "-c",        "kernels.cu",
+                                   "-o",     "kernels.o", is_whole(b->program) ? NULL : number,
+                                   NULL};
     snprintf(number, sizeof number, "-DNINC_KERNEL=%d", b->program->number[0]);
     return start(b->work, b->compiler, unit == -2 ? sim : unit == -1 ? check : kernels);
 }
@@ -281,8 +282,8 @@ static int compile_units(const Build *b)
     for (int i = 0; i < 3; i++)
         if (pid[i] < 0 || (pid[i] > 0 && finish(pid[i]) != 0))
             status = -1;
-    return status ? fault("--device sim: %s does not compile the kernels",
-                          b->compiler->command) : 0;
+    return status ? fault("--device sim: %s does not compile the kernels", b->compiler->command)
+                  : 0;
 }
 
 /* ---- the cache ---- */
@@ -343,8 +344,8 @@ static void find_core(Build *b)
 
 static int link_core(Build *b)
 {
-    static const char *const words[] = {"-r", "-nostdlib", "-o", "core.o", "sim.o", "check.o",
-                                        NULL};
+    static const char *const words[] = {"-r",    "-nostdlib", "-o", "core.o",
+                                        "sim.o", "check.o",   NULL};
     if (b->core_ready)
         return 0;
     if (run(b->work, b->compiler, words))
@@ -357,8 +358,8 @@ static int link_core(Build *b)
 /* The core's path may be long: it is named in a response file. */
 static int link_units(const Build *b)
 {
-    static const char *const words[] = {"-shared", "-Wl,-z,defs", "-o", "library.so", "@objects",
-                                        NULL};
+    static const char *const words[] = {"-shared",    "-Wl,-z,defs", "-o",
+                                        "library.so", "@objects",    NULL};
     int status = write_words(b, "objects", "%s\nkernels.o\n", b->core);
     if (status == 0 && run(b->work, b->compiler, words))
         status = fault("--device sim: %s does not link the kernels", b->compiler->command);

@@ -239,13 +239,13 @@ static int wrong_field(const char *path, const char *name, const json_t *value)
 static const char *contradiction(const RunState *s)
 {
     int64_t seen = s->epoch * (int64_t)s->training_images + s->images;
-    return s->images > s->training_images             ? "images"
-           : s->best_step > s->step                   ? "best_step"
-           : s->logged.correct > s->logged.images     ? "logged_correct"
-           : s->stall.correct > s->stall.images       ? "stall_correct"
-           : s->logged.images > seen                  ? "logged_images"
-           : s->stall.images > seen                   ? "stall_images"
-                                                      : NULL;
+    return s->images > s->training_images         ? "images"
+           : s->best_step > s->step               ? "best_step"
+           : s->logged.correct > s->logged.images ? "logged_correct"
+           : s->stall.correct > s->stall.images   ? "stall_correct"
+           : s->logged.images > seen              ? "logged_images"
+           : s->stall.images > seen               ? "stall_images"
+                                                  : NULL;
 }
 
 static int take_all(const char *path, const json_t *root, RunState *state, uint32_t *crc)
