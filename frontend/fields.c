@@ -143,6 +143,11 @@ bool read_real(Reader *r, const Tree *value, const Field *f, double *out)
     number = strtod(value->text, NULL);
     if (!(number >= f->low && number <= f->high))
         return out_of_bounds(r, value, f);
+    if (!fits_float(number)) {
+        reader_fault(r, value, "%s is too small for a float: write 0, or 1.2e-38 and more",
+                     f->key);
+        return false;
+    }
     *out = number;
     return true;
 }

@@ -88,8 +88,8 @@ static const Field train_fields[] = {
     {"init", FIELD_TREE, false, 0, 0, offsetof(TrainSpec, init), "init: pytorch"},
 };
 
-/* A beta of 1 would never forget. */
-static const Field beta_field = {"betas", FIELD_REAL, false, 0, 1 - 1e-9, 0,
+/* A beta of 1, which 0.99999999 is as a float, would never forget, and lead to 0 / 0. */
+static const Field beta_field = {"betas", FIELD_REAL, false, 0, 0.9999999, 0,
                                  "betas: [0.9, 0.999]"};
 
 typedef struct OptimizerSpec {
@@ -100,6 +100,9 @@ typedef struct OptimizerSpec {
 #define OPTIMIZER_FIELD(key, required, high, example) \
     {#key, FIELD_REAL, required, 0, high, offsetof(OptimizerSpec, settings.key), example}
 
+/* With less, as a float, a gradient of zero would lead to 0 / 0. */
+#define LEAST_EPS 1.2e-38
+
 static const Field sgd_fields[] = {
     OPTIMIZER_FIELD(lr, true, 1e6, "lr: 0.01"),
     OPTIMIZER_FIELD(momentum, false, 1e6, "momentum: 0.9"),
@@ -109,7 +112,7 @@ static const Field sgd_fields[] = {
 static const Field adam_fields[] = {
     OPTIMIZER_FIELD(lr, false, 1e6, "lr: 0.001"),
     {"betas", FIELD_TREE, false, 0, 0, offsetof(OptimizerSpec, betas), "betas: [0.9, 0.999]"},
-    OPTIMIZER_FIELD(eps, false, 1e6, "eps: 1.0e-8"),
+    {"eps", FIELD_REAL, false, LEAST_EPS, 1e6, offsetof(OptimizerSpec, settings.eps), "eps: 1.0e-8"},
     OPTIMIZER_FIELD(weight_decay, false, 1e6, "weight_decay: 0.0001"),
 };
 

@@ -1,6 +1,7 @@
 /* The tokens of IR text: names, numbers, words of a list, file names; `#` starts a comment. The
  * text is a stranger's, so nothing in it is trusted. */
 #include "lex.h"
+#include "numbers.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -171,9 +172,10 @@ bool lex_number(Lexer *l, double *out)
     Loc loc = lex_here(l);
     char *text = lex_word(l, "+-.");
     *out = strtod(text, &end);
-    if (*text && !*end && *out - *out == 0)
-        return true;
-    return lex_fail_at(l, loc, (int)strlen(text), "expected a finite number");
+    if (!*text || *end || *out - *out != 0)
+        return lex_fail_at(l, loc, (int)strlen(text), "expected a finite number");
+    return fits_float(*out) ||
+           lex_fail_at(l, loc, (int)strlen(text), "expected a number that a float can be");
 }
 
 /* HxW */
@@ -190,6 +192,36 @@ bool lex_int_field(Lexer *l, const char *key, int lo, int *out)
 bool lex_number_field(Lexer *l, const char *key, double *out)
 {
     return lex_expect(l, key) && lex_number(l, out);
+}
+
+static bool checked_field(Lexer *l, const char *key, double *out, bool (*fits)(double),
+                          const char *wanted)
+{
+    if (!lex_expect(l, key))
+        return false;
+    lex_skip_blank(l);
+    Loc loc = lex_here(l);
+    return lex_number(l, out) && (fits(*out) || lex_fail_at(l, loc, 1, "expected %s", wanted));
+}
+
+static bool is_not_negative(double x)
+{
+    return x >= 0;
+}
+
+bool lex_rate_field(Lexer *l, const char *key, double *out)
+{
+    return checked_field(l, key, out, is_not_negative, "a number of at least 0");
+}
+
+bool lex_fraction_field(Lexer *l, const char *key, double *out)
+{
+    return checked_field(l, key, out, fits_fraction, "a number in [0, 1), as a float too");
+}
+
+bool lex_positive_field(Lexer *l, const char *key, double *out)
+{
+    return checked_field(l, key, out, fits_positive, "a number greater than 0 as a float");
 }
 
 bool lex_optional_bytes(Lexer *l, const char *key, int64_t *out)

@@ -53,6 +53,10 @@ bool lex_number(Lexer *l, double *out);
 bool lex_pair(Lexer *l, int lo, int *h, int *w);
 /* `key` (with its = sign, if it has one) and the number after it. */
 bool lex_int_field(Lexer *l, const char *key, int lo, int *out);
+/* 0 or more; that and, as a float too, less than 1; greater than 0 as a float. */
+bool lex_rate_field(Lexer *l, const char *key, double *out);
+bool lex_fraction_field(Lexer *l, const char *key, double *out);
+bool lex_positive_field(Lexer *l, const char *key, double *out);
 bool lex_number_field(Lexer *l, const char *key, double *out);
 /* The same where `key` stands here; else *out is left as it is. At least 1. */
 bool lex_optional_bytes(Lexer *l, const char *key, int64_t *out);

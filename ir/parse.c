@@ -26,12 +26,12 @@ static bool parse_optimizer(Parser *p)
     *o = (Optimizer){0};
     if (!lex_expect(p->lex, "optimizer") ||
         !CHOOSE(p->lex, "an optimizer", optimizer_names, &kind) ||
-        !lex_number_field(p->lex, "lr=", &o->lr))
+        !lex_rate_field(p->lex, "lr=", &o->lr))
         return false;
     o->kind = (OptimizerKind)kind;
-    bool good = kind == OPTIMIZER_ADAM ? lex_number_field(p->lex, "beta1=", &o->beta1) &&
-                                             lex_number_field(p->lex, "beta2=", &o->beta2) &&
-                                             lex_number_field(p->lex, "eps=", &o->eps)
+    bool good = kind == OPTIMIZER_ADAM ? lex_fraction_field(p->lex, "beta1=", &o->beta1) &&
+                                             lex_fraction_field(p->lex, "beta2=", &o->beta2) &&
+                                             lex_positive_field(p->lex, "eps=", &o->eps)
                                        : lex_number_field(p->lex, "momentum=", &o->momentum);
     return good && lex_number_field(p->lex, "weight_decay=", &o->weight_decay) &&
            lex_expect_line_end(p->lex);

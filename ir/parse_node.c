@@ -129,9 +129,9 @@ static bool parse_attr(Parser *p, Op op, const Operands *o, Attr *attr)
         return lex_expect(p->lex, "{") && lex_number_field(p->lex, "factor=", &attr->factor) &&
                lex_expect(p->lex, "}");
     case ATTR_ADAM:
-        return lex_expect(p->lex, "{") && lex_number_field(p->lex, "beta1=", &attr->adam.beta1) &&
-               lex_number_field(p->lex, "beta2=", &attr->adam.beta2) &&
-               lex_number_field(p->lex, "eps=", &attr->adam.eps) && lex_expect(p->lex, "}");
+        return lex_expect(p->lex, "{") && lex_fraction_field(p->lex, "beta1=", &attr->adam.beta1) &&
+               lex_fraction_field(p->lex, "beta2=", &attr->adam.beta2) &&
+               lex_positive_field(p->lex, "eps=", &attr->adam.eps) && lex_expect(p->lex, "}");
     }
     return false;
 }

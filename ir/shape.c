@@ -1,6 +1,6 @@
 /* Types: the one place that says which operands an op takes and what it gives. */
 #include "ir.h"
-
+#include "numbers.h"
 
 /* One call of infer_type. `out` holds the given type where the op cannot infer it. */
 typedef struct Infer {
@@ -214,9 +214,12 @@ static bool infer_image(const Infer *f)
     if (image->channels != d[3])
         return fault(f, " has mean and std for %d channels, but the image has %d",
                      image->channels, d[3]);
-    for (int c = 0; c < image->channels; c++)
-        if (!(image->std[c] > 0))
-            return fault(f, "'s std must be greater than 0");
+    for (int c = 0; c < image->channels; c++) {
+        if (!fits_positive(image->std[c]))
+            return fault(f, "'s std must be greater than 0 as a float");
+        if (!fits_float(image->mean[c]))
+            return fault(f, "'s mean must be a number that a float can be");
+    }
     DType dtype = f->out->dtype == DT_BF16 ? DT_BF16 : DT_F32;
     if (f->op == OP_NORMALIZE)
         return give_map(f, dtype, d, d[1], d[2], d[3]);
@@ -601,10 +604,11 @@ static bool check_attr(const Infer *f)
     double factor = f->attr->factor;
     switch (op_attr(f->op)) {
     case ATTR_FACTOR:
-        return (factor - factor == 0) || fault(f, "'s factor must be a finite number");
+        return fits_float(factor) || fault(f, "'s factor must be a number that a float can be");
     case ATTR_ADAM:
-        return (a->beta1 >= 0 && a->beta1 < 1 && a->beta2 >= 0 && a->beta2 < 1 && a->eps >= 0) ||
-               fault(f, "'s beta1 and beta2 must be in [0, 1), its eps at least 0");
+        return (fits_fraction(a->beta1) && fits_fraction(a->beta2) &&
+                fits_positive(a->eps)) ||
+               fault(f, "'s beta1 and beta2 must be in [0, 1), its eps greater than 0, as floats");
     case ATTR_WINOGRAD:
         return check_winograd(f);
     case ATTR_FOLD:

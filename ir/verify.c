@@ -1,5 +1,6 @@
 /* The verifier: what each stage promises. It reads and never repairs. */
 #include "verify.h"
+#include "numbers.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -76,9 +77,12 @@ static bool check_settings(const Verifier *v)
         good = verify_fault(v, nowhere, "the data set's image and classes must be at least 1");
     if (m->train.batch_size < 1 || m->train.epochs < 0)
         good = verify_fault(v, nowhere, "batch_size must be at least 1, epochs at least 0");
-    if (!(o->beta1 >= 0 && o->beta1 < 1 && o->beta2 >= 0 && o->beta2 < 1 && o->eps >= 0))
-        good =
-            verify_fault(v, nowhere, "the optimizer's betas must be in [0, 1), its eps at least 0");
+    if (!fits_float(o->lr) || !fits_float(o->momentum) || !fits_float(o->weight_decay) || o->lr < 0)
+        good = verify_fault(v, nowhere, "the optimizer's numbers must be floats, lr at least 0");
+    if (o->kind == OPTIMIZER_ADAM && (!fits_fraction(o->beta1) ||
+                                      !fits_fraction(o->beta2) || !fits_positive(o->eps)))
+        good = verify_fault(v, nowhere, "the optimizer's betas must be in [0, 1), its eps greater "
+                                        "than 0, as floats");
     return good;
 }
 

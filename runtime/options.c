@@ -1,6 +1,7 @@
 /* The command line of the trainer. A flag is one line of a table: what it is called, what it takes,
  * which commands know it, where its value goes, and what --help says of it. */
 #include "options.h"
+#include "../ir/numbers.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -269,8 +270,8 @@ static bool read_rate(const Flag *f, const char *value, double *out)
 {
     char *end;
     double x = strtod(value, &end);
-    if (end == value || *end || !isfinite(x) || x < 0)
-        return wrong_value(f, value, "a number of at least 0");
+    if (end == value || *end || !fits_float(x) || x < 0)
+        return wrong_value(f, value, "0, or a number that a float can be: 1.2e-38 to 3.4e38");
     *out = x;
     return true;
 }

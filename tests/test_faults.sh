@@ -286,7 +286,7 @@ expect "a flag of another command" 2 "does not belong" "$trainer" info --epochs 
 expect "an argument too many" 2 "takes no argument" train 3
 expect "unknown device" 2 "auto, cpu, cuda, cuda:N or sim is needed" train --device cuda:x
 expect "bad number" 2 "whole number" train --epochs three
-expect "bad learning rate" 2 "at least 0" train --lr nan
+expect "bad learning rate" 2 "1.2e-38 to 3.4e38" train --lr nan
 for flag in --save --init --weights --data --checkpoint-dir --log --json; do
     command=train
     [[ "--weights --json" != *$flag* ]] || command="eval"

@@ -116,10 +116,26 @@ check "set with IR" exits 1 "change a YAML model" --batch=3 "$work/a.ir"
 printf 'module x {\n  nonsense\n' >"$work/broken.ir"
 check "broken IR" exits 1 "broken.ir:2:" "$work/broken.ir"
 
+# Numbers as the kernels use them: floats. number FROM TO MESSAGE: of a network trained by Adam.
+"$NINC" --emit=ir --target=cpu tests/pytorch/flatten_adam.yaml >"$work/adam.ir"
+number() {
+    sed "s/$1/$2/" "$work/adam.ir" >"$work/number.ir"
+    ! cmp -s "$work/adam.ir" "$work/number.ir" &&
+        exits 1 "error: expected a number $3" "$work/number.ir" &&
+        grep -Eq "number.ir:[1-9][0-9]*:[1-9]" "$work/stderr"
+}
+check "the learning rate of IR" number ' lr=[^ ]*' ' lr=-0.001' 'of at least 0'
+check "... no float" number ' lr=[^ ]*' ' lr=1e-39' 'that a float can be'
+check "betas of IR that round to 1" number 'beta2=[^ ]* eps' 'beta2=0.99999998 eps' 'in [0, 1)'
+check "... of a step" number '{beta1=[^ ]*' '{beta1=1' 'in [0, 1)'
+check "eps of IR" number 'eps=[^ }]* w' 'eps=0 w' 'greater than 0'
+check "... no float" number 'eps=[^ }]* w' 'eps=1e-46 w' 'that a float can be'
+check "... of a step" number 'eps=[^ }]*}' 'eps=0}' 'greater than 0'
+
 # Writing
 writes() {
     "$NINC" --emit=ir -o "$work/out.ir" $model && cmp "$work/a.ir" "$work/out.ir" &&
-        [ "$(find "$work" -name '*.tmp' | wc -l)" -eq 0 ]
+        [ "$(find "$work" -name '*partial*' | wc -l)" -eq 0 ]
 }
 check "emit into a file" writes
 check "no such directory" exits 1 "cannot write $work/none/x: directory" \

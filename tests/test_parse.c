@@ -213,6 +213,10 @@ static const Fault faults[] = {
     {"%label    : i32[2]  ", "%label    : i32[2] {vector 16}  ", "an input is plain"},
     {"mean=[0.5] std=[0.25]", "mean=[0.5] std=[0]", "std must be greater than 0"},
     {"{factor=0.9}", "{factor=x}", "expected a finite number"},
+    {"{factor=0.9}", "{factor=1e-46}", "expected a number that a float can be"},
+    {"{factor=0.9}", "{factor=-1e39}", "expected a number that a float can be"},
+    {"mean=[0.5] std=[0.25]", "mean=[1e39] std=[1]", "expected a number that a float can be"},
+    {"mean=[0.5] std=[0.25]", "mean=[0] std=[1e-40]", "expected a number that a float can be"},
 };
 
 START_TEST(faults_are_named)

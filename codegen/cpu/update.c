@@ -67,11 +67,7 @@ static void emit_element(CpuEmitter *e, const Node *n)
         emit_line(e, "%s %s * %s + %s * %s * %s;", to, k, in[0], rest, in[1], in[1]);
         break;
     case OP_ADAM_STEP:
-        /* With eps = 0 an untouched element, a padding lane for one, would be 0 / 0. */
-        emit_line(e, "%s %sadam_step(adam, %s, %s, %s);", to,
-                  n->attr.adam.eps > 0 ? ""
-                                       : pool_format(e->pool, "%s == 0 ? %s : ", in[1], in[0]),
-                  in[0], in[1], in[2]);
+        emit_line(e, "%s adam_step(adam, %s, %s, %s);", to, in[0], in[1], in[2]);
         break;
     case OP_UPDATE:
         emit_line(e, "%s[i] = %s;", value_name(e, n), in[0]);

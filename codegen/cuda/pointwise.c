@@ -17,14 +17,6 @@ static bool is_used(const Module *m, Op op)
     return false;
 }
 
-/* With eps = 0 an untouched element, a padding lane for one, would be 0 / 0. */
-static const char *guard(Op op)
-{
-    if (op_attr(op) != ATTR_ADAM)
-        return "";
-    return "    if (adam_eps == 0 && b == 0)\n        return a;\n";
-}
-
 void cuda_emit_ops(const Module *m, Text *out)
 {
     static const char *const attributes[] = {
@@ -40,8 +32,8 @@ void cuda_emit_ops(const Module *m, Text *out)
         text_append(out, "NINC_DEVICE float op_%s(", op_name((Op)op));
         for (int i = 0; i < op_max_operands((Op)op); i++)
             text_append(out, "%sfloat %c", i ? ", " : "", 'a' + i);
-        text_append(out, "%s)\n{\n%s    return %s;\n}\n\n", attributes[op_attr((Op)op)],
-                    guard((Op)op), op_scalar((Op)op));
+        text_append(out, "%s)\n{\n    return %s;\n}\n\n", attributes[op_attr((Op)op)],
+                    op_scalar((Op)op));
     }
 }
 
