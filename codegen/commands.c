@@ -6,6 +6,8 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -62,8 +64,14 @@ static Words compiler_words(Pool *pool)
 /* A command line: CC flags path... libraries. */
 typedef struct Command {
     const char *flags, *const *path, *libraries; /* path ends with NULL */
-    bool silent;                                 /* nobody is to see what it says */
 } Command;
+
+/* A compiler that runs, and what it says: in memory, so that a full disk cannot lose it, and so
+ * that what several say at once is told once. */
+typedef struct Process {
+    pid_t id; /* -1: it was not started, which was said */
+    int log;  /* -1: none; what it says is printed as it comes */
+} Process;
 
 /* NULL after a message. */
 static char **command_line(Build *b, const Command *command)
@@ -88,65 +96,140 @@ static void print_command(char *const *argv)
     text_free(&line);
 }
 
-/* Returns the process, or -1. */
-static pid_t start(Build *b, const Command *command)
+static Process start(Build *b, const Command *command)
 {
+    Process p = {-1, -1};
     char **argv = command_line(b, command);
     if (!argv)
-        return -1;
+        return p;
     if (b->options->verbose)
         print_command(argv);
     fflush(NULL);
-    pid_t pid = fork();
-    if (pid < 0) {
+    p.log = memfd_create("compiler", MFD_CLOEXEC);
+    p.id = fork();
+    if (p.id < 0) {
         build_failed("start", argv[0]);
-    } else if (pid == 0) {
-        if (command->silent && !freopen("/dev/null", "w", stderr))
-            _exit(127);
+    } else if (p.id == 0) {
+        if (p.log >= 0)
+            dup2(p.log, STDERR_FILENO);
         execvp(argv[0], argv);
         fprintf(stderr, "ninc: error: cannot run the C compiler '%s': %s; install gcc, or set CC\n",
                 argv[0], strerror(errno));
         _exit(127);
     }
-    return pid;
+    return p;
 }
 
-static int finish(pid_t pid, const char *what)
+/* What it said, as a pool string; the log is closed. */
+static const char *take_log(Build *b, Process *p)
+{
+    struct stat st;
+    if (p->log < 0)
+        return "";
+    size_t size = fstat(p->log, &st) == 0 ? (size_t)st.st_size : 0;
+    char *text = pool_alloc(b->pool, size + 1);
+    ssize_t got = pread(p->log, text, size, 0);
+    text[got > 0 ? got : 0] = '\0';
+    close(p->log);
+    p->log = -1;
+    return text;
+}
+
+/* Waits; whether it ended well, and in *missing whether there is no such compiler. */
+static bool ended_well(Process *p, bool *missing)
 {
     int status;
-    if (pid < 0)
-        return -1;
+    *missing = false;
+    if (p->id < 0)
+        return false;
     for (;;) {
         if (build_stopped())
-            kill(pid, SIGTERM);
-        if (waitpid(pid, &status, 0) >= 0)
+            kill(p->id, SIGTERM);
+        if (waitpid(p->id, &status, 0) >= 0)
             break;
         if (errno != EINTR)
-            return build_failed("wait for", what);
+            return false;
     }
-    if (build_stopped())
-        return -1;
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-        return 0;
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 127)
-        fprintf(stderr, "ninc: error: the C compiler '%s' failed on %s\n", compiler(), what);
+    *missing = WIFEXITED(status) && WEXITSTATUS(status) == 127;
+    return !build_stopped() && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+/* What to install where the compiler misses a part of the system; NULL: it does not say so. */
+static const char *missing_part(const char *log)
+{
+    static const struct Part {
+        const char *says, *install;
+    } parts[] = {
+        {"cannot find -lpng16", "libpng-dev"},
+        {"cannot find -ljpeg", "libjpeg-dev"},
+        {"cannot find -lprotobuf-c", "libprotobuf-c-dev"},
+        {"cannot find -ljansson", "libjansson-dev"},
+        {"cannot find -lz", "zlib1g-dev"},
+        {"cannot find -lgomp", "gcc"},
+        {"cannot find -lomp", "libomp-dev"},
+        {"cannot find -lm", "libc6-dev"},
+        {"cannot find Scrt1.o", "libc6-dev"},
+        {".h: No such file", "libc6-dev"},
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (strstr(log, parts[i].says))
+            return parts[i].install;
+    return NULL;
+}
+
+/* The first lines, which hold the cause; with -v all. */
+static void print_log(const Build *b, const char *log)
+{
+    enum { LINES = 20 };
+    const char *end = log;
+    int lines = 0, more = 0;
+    for (; *end && (lines < LINES || b->options->verbose); lines++)
+        end += strcspn(end, "\n") + (end[strcspn(end, "\n")] == '\n');
+    for (const char *c = end; *c; c++)
+        more += *c == '\n';
+    fwrite(log, 1, (size_t)(end - log), stderr);
+    if (more > 0)
+        fprintf(stderr, "... %d more lines, which --verbose prints\n", more);
+}
+
+/* Waits for the process. What it says is printed, unless it is `told`: then another has said why
+ * this step fails. */
+static int finish(Build *b, Process *p, const char *what, bool told)
+{
+    bool missing, done = ended_well(p, &missing);
+    const char *log = take_log(b, p), *part = missing_part(log);
+    if (!told)
+        print_log(b, log);
+    if (done || told || missing || p->id < 0 || build_stopped())
+        return done ? 0 : -1;
+    fprintf(stderr, "ninc: error: the C compiler '%s' failed on %s%s%s\n", compiler(), what,
+            part ? "; a part of the system is missing, install: " : "", part ? part : "");
     return -1;
 }
 
 /* An object file and the process that makes it. */
 typedef struct Job {
     const char *object, *source;
-    pid_t process;
+    Process process;
 } Job;
 
 static Job start_object(Build *b, const char *name, const char *source, const char *flags)
 {
     Job job = {scratch_path(b, pool_format(b->pool, "%s.o", name)),
-               pool_format(b->pool, "%s/%s", b->scratch, source), -1};
+               pool_format(b->pool, "%s/%s", b->scratch, source),
+               {-1, -1}};
     const char *paths[] = {job.object, job.source, NULL};
-    Command command = {pool_format(b->pool, "%s -c -o", flags), paths, "", false};
+    Command command = {pool_format(b->pool, "%s -c -o", flags), paths, ""};
     job.process = start(b, &command);
     return job;
+}
+
+/* The first that failed has said why; the others would say the same again. */
+static void stop_jobs(const Job *job, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (job[i].process.id > 0)
+            kill(job[i].process.id, SIGTERM);
 }
 
 int compile_objects(Build *b, const char *flags, const char **object)
@@ -171,7 +254,10 @@ int compile_objects(Build *b, const char *flags, const char **object)
         start_object(b, "plan", "plan.c", pool_format(b->pool, "-std=gnu11 -O1 -g0 %s", flags));
     for (int i = 0; i < jobs; i++) {
         object[i] = job[i].object;
-        result |= finish(job[i].process, job[i].source);
+        bool failed = finish(b, &job[i].process, job[i].source, result != 0) != 0;
+        if (failed && result == 0)
+            stop_jobs(job + i + 1, jobs - i - 1);
+        result |= failed;
     }
     return result == 0 ? jobs : -1;
 }
@@ -179,8 +265,9 @@ int compile_objects(Build *b, const char *flags, const char **object)
 int compiler_run(Build *b, const char *what, const char *flags, const char *const *path,
                  const char *libraries)
 {
-    Command command = {flags, path, libraries, false};
-    return finish(start(b, &command), what);
+    Command command = {flags, path, libraries};
+    Process process = start(b, &command);
+    return finish(b, &process, what, false);
 }
 
 /* Whether the compiler finds lib<name>.a, so that what is linked can carry the library along. */
@@ -205,11 +292,11 @@ static bool is_position_independent(Build *b, const char *name)
 {
     const char *path[] = {scratch_path(b, "trial.so"), NULL};
     Command command = {"-shared -o", path,
-                       pool_format(b->pool, "-Wl,--whole-archive -l:lib%s.a", name), true};
-    int status;
-    pid_t pid = start(b, &command);
-    return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) &&
-           WEXITSTATUS(status) == 0;
+                       pool_format(b->pool, "-Wl,--whole-archive -l:lib%s.a", name)};
+    Process process = start(b, &command);
+    bool missing, done = ended_well(&process, &missing);
+    take_log(b, &process);
+    return done;
 }
 
 const char *shared_library(Build *b, const char *name)

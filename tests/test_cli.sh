@@ -84,6 +84,18 @@ no_parent() {
 }
 check "an output directory without its parent: what to do" no_parent
 
+# told_once CC TEXT: a fault of every compile is told once, in few lines.
+told_once() {
+    gives 1 '' '*' env CC="$1" "$NINC" -q -o "$work/none" "$model" && nothing_left &&
+        [ "$(grep -c "$2" "$work/err")" -eq 1 ] && [ "$(wc -l <"$work/err")" -lt 25 ]
+}
+check "no C compiler: told once" told_once /nonexistent/cc 'ninc: error: cannot run'
+check "a C compiler that fails: told once" told_once false 'ninc: error: .*failed on'
+check "no headers: told once, in few lines" told_once "${CC:-gcc} -nostdinc" 'ninc: error: .*failed on'
+printf '#!/bin/sh\necho "/usr/bin/ld: cannot find -lpng16: No such file" >&2\nexit 1\n' >"$work/ld"
+chmod +x "$work/ld"
+check "a library that is missing: its package" told_once "$work/ld" 'install: libpng-dev'
+
 broken_compiler() {
     mkdir -p "$work/half" && gives 1 '*' '*' env CC=false "$NINC" -q -o "$work/half" "$model" &&
         nothing_left
