@@ -11,7 +11,8 @@
 #   make bench-checkpoint  what checkpoints take of training
 #   make test-gpu, make bench-gpu  tests and benchmark on an NVIDIA GPU
 #
-# `make SANITIZE=1 BUILD=build/asan` is the same build with the sanitizers on.
+# `make SANITIZE=1 BUILD=build/asan` is the same build with the sanitizers on; `make V=1` prints each
+# command in full.
 
 CC       = gcc
 AR       = ar
@@ -33,6 +34,10 @@ endif
 
 # Position-independent, as the runtime also goes into shared libraries.
 STANDARD = -std=c11 -D_GNU_SOURCE -DNINC_VERSION='"$(VERSION)"' -fPIC $(WARNINGS) $(SANITIZERS)
+
+# A line a file, such as `CC frontend/main.o`, instead of its command: `$(call say,CC)` and $(Q).
+Q   = $(if $(filter-out 0,$(V)),,@)
+say = $(if $(Q),@echo '  $(1) $(patsubst $(BUILD)/%,%,$@)')
 
 # Static where the library is installed so, that what we build runs where only libc is.
 library = $(if $(filter /%,$(shell $(CC) -print-file-name=lib$(1).a)),-l:lib$(1).a,-l$(1))
@@ -64,30 +69,37 @@ all: $(NINC)
 
 # Of the runtime ninc takes what compiles CUDA kernels.
 $(NINC): $(NINC_OBJECTS) $(IR_OBJECTS) $(RUNTIME)
-	$(CC) $(SANITIZERS) $(LDFLAGS) -o $@ $^ $(call library,yaml) $(OPENMP)
+	$(call say,LD)
+	$(Q)$(CC) $(SANITIZERS) $(LDFLAGS) -o $@ $^ $(call library,yaml) $(OPENMP)
 
 # An archive is made afresh, so that the object of a deleted source does not stay in it.
 $(RUNTIME): $(RUNTIME_OBJECTS) $(IR_OBJECTS)
-	rm -f $@ && $(AR) rcs $@ $^
+	$(call say,AR)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
 $(LIBRARY): $(LIBRARY_OBJECTS)
-	rm -f $@ && $(AR) rcs $@ $^
+	$(call say,AR)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(STANDARD) -fopenmp $(DEFINES) $(CFLAGS) -Iir -I$(BUILD)/proto -MMD -MP -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(STANDARD) -fopenmp $(DEFINES) $(CFLAGS) -Iir -I$(BUILD)/proto -MMD -MP -c -o $@ $<
 
 # What protoc-c makes of a schema: one run for both files, as the rule has a pattern.
 $(BUILD)/proto/%.pb-c.c $(BUILD)/proto/%.pb-c.h: $(ONNX)/%.proto
 	@mkdir -p $(@D)
-	protoc-c --c_out=$(@D) -I$(<D) $<
+	$(call say,GEN)
+	$(Q)protoc-c --c_out=$(@D) -I$(<D) $<
 
 $(BUILD)/proto/%.pb-c.c $(BUILD)/proto/%.pb-c.h: runtime/%.proto
 	@mkdir -p $(@D)
-	protoc-c --c_out=$(@D) -I$(<D) $<
+	$(call say,GEN)
+	$(Q)protoc-c --c_out=$(@D) -I$(<D) $<
 
 $(BUILD)/proto/%.o: $(BUILD)/proto/%.c Makefile
-	$(CC) $(STANDARD) $(CFLAGS) -I$(@D) -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(STANDARD) $(CFLAGS) -I$(@D) -c -o $@ $<
 
 $(BUILD)/runtime/tensorboard.o: $(BUILD)/proto/tfevents.pb-c.h
 $(BUILD)/runtime/onnx.o $(BUILD)/tests/test_onnx.o: $(BUILD)/proto/onnx.pb-c.h
@@ -101,11 +113,13 @@ $(BUILD)/codegen/build.o $(BUILD)/codegen/library.o: \
 
 $(BUILD)/codegen/%.o: codegen/%.S $(EMBEDDED) Makefile
 	@mkdir -p $(@D)
-	$(CC) -DRUNTIME_ARCHIVE='"$(RUNTIME)"' -Wa,-I. -c -o $@ $<
+	$(call say,AS)
+	$(Q)$(CC) -DRUNTIME_ARCHIVE='"$(RUNTIME)"' -Wa,-I. -c -o $@ $<
 
 $(BUILD)/runtime/%.o: runtime/%.S $(wildcard runtime/sim/*) Makefile
 	@mkdir -p $(@D)
-	$(CC) -Wa,-I. -c -o $@ $<
+	$(call say,AS)
+	$(Q)$(CC) -Wa,-I. -c -o $@ $<
 
 # ---- tests ----
 
@@ -115,10 +129,12 @@ TOOL_LIBRARIES = $(LIBRARY) $(RUNTIME) $(call library,yaml) $(call library,png16
 TEST_LIBRARIES = -lcheck -lsubunit $(TOOL_LIBRARIES) -lrt
 
 $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(LIBRARY) $(RUNTIME)
-	$(CC) $(SANITIZERS) $(LDFLAGS) -o $@ $< $(TEST_LIBRARIES)
+	$(call say,LD)
+	$(Q)$(CC) $(SANITIZERS) $(LDFLAGS) -o $@ $< $(TEST_LIBRARIES)
 
 $(BUILD)/%_tool: $(BUILD)/tests/%_tool.o $(LIBRARY) $(RUNTIME)
-	$(CC) $(SANITIZERS) $(LDFLAGS) -o $@ $< $(TOOL_LIBRARIES)
+	$(call say,LD)
+	$(Q)$(CC) $(SANITIZERS) $(LDFLAGS) -o $@ $< $(TOOL_LIBRARIES)
 
 tests: $(NINC) $(TESTS) $(TOOLS)
 
@@ -210,18 +226,22 @@ INSTALLED = $(BINDIR)/ninc $(MANDIR)/man1/ninc.1 $(MANDIR)/man1/ninc-trainer.1 \
 # What ninc and a trainer, of any model, say of their options; see table.sh.
 $(BUILD)/completion/table: $(NINC) frontend/completion/table.sh models/nin_fashion.yaml
 	@mkdir -p $(@D)
-	./$(NINC) -q -O0 --target=cuda -o $(@D)/kernels models/nin_fashion.yaml
-	frontend/completion/table.sh ./$(NINC) $(@D)/kernels/trainer >$@
+	$(call say,GEN)
+	$(Q)./$(NINC) -q -O0 --target=cuda -o $(@D)/kernels models/nin_fashion.yaml
+	$(Q)frontend/completion/table.sh ./$(NINC) $(@D)/kernels/trainer >$@
 
 $(BUILD)/completion/ninc.bash: frontend/completion/bash.awk $(BUILD)/completion/table \
                                frontend/completion/ninc.bash
-	awk -f $^ >$@
+	$(call say,GEN)
+	$(Q)awk -f $^ >$@
 
 $(BUILD)/completion/_ninc: frontend/completion/zsh.awk $(BUILD)/completion/table
-	awk -f $^ >$@
+	$(call say,GEN)
+	$(Q)awk -f $^ >$@
 
 $(BUILD)/completion/%.fish: frontend/completion/fish.awk $(BUILD)/completion/table
-	awk -v program=$* -f $^ >$@
+	$(call say,GEN)
+	$(Q)awk -v program=$* -f $^ >$@
 
 completion: $(COMPLETIONS)
 

@@ -168,6 +168,17 @@ example_model() {
 }
 check "the example of ninc-model(5) is a model" example_model
 
+# ---- the build ----
+
+# A word and a file in place of a command, unless that is asked for.
+quiet_build() {
+    local object=$work/quiet/ir/pool.o
+    [ "$(make --no-print-directory BUILD="$work/quiet" "$object")" = "  CC ir/pool.o" ] &&
+        rm "$object" &&
+        make --no-print-directory V=1 BUILD="$work/quiet" "$object" | grep -q -- ' -std=c11 .*pool\.c'
+}
+check_with make "make is quiet, V=1 is not" quiet_build
+
 # ---- completion ----
 
 # complete FUNCTION WORD...: what bash would offer for the last word.
