@@ -173,7 +173,7 @@ check "the example of ninc-model(5) is a model" example_model
 # A word and a file in place of a command, unless that is asked for.
 quiet_build() {
     local object=$work/quiet/ir/pool.o
-    [ "$(make --no-print-directory BUILD="$work/quiet" "$object")" = "  CC ir/pool.o" ] &&
+    [ "$(env -u V -u MAKEFLAGS make --no-print-directory BUILD="$work/quiet" "$object")" = "  CC ir/pool.o" ] &&
         rm "$object" &&
         make --no-print-directory V=1 BUILD="$work/quiet" "$object" | grep -q -- ' -std=c11 .*pool\.c'
 }
