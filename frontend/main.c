@@ -237,6 +237,20 @@ static int build_forward(Compile *c, Module *m)
     return 0;
 }
 
+/* The commands to go on with; training keeps what comes of it under the first name that is free. */
+static void say_next(Compile *c, const char *directory, const char *model)
+{
+    int number;
+    char *weights = unused_name(model, 1, &number);
+    const char *trainer = shell_word(c->pool, pool_format(c->pool, "%s/trainer", directory));
+
+    fprintf(stderr, "next: %s train\n"
+            "ninc: then: %s eval --weights %s\n"
+            "            %s predict --weights %s IMAGE\n",
+            trainer, trainer, weights, trainer, weights);
+    free(weights);
+}
+
 static int build(Compile *c, const Module *m)
 {
     const Options *o = c->options;
@@ -253,9 +267,8 @@ static int build(Compile *c, const Module *m)
     summary_print(m, o->verbose, &text);
     code = write_stdout(&text);
     text_free(&text);
-    fprintf(stderr, "ninc: wrote %s in %.1f s; next: %s train\n", directory,
-            clock_seconds() - start,
-            shell_word(c->pool, pool_format(c->pool, "%s/trainer", directory)));
+    fprintf(stderr, "ninc: wrote %s in %.1f s; ", directory, clock_seconds() - start);
+    say_next(c, directory, m->name);
     return code;
 }
 
@@ -336,6 +349,7 @@ static int compile(Compile *c)
 
 int main(int argc, char **argv)
 {
+    open_standard_files();
     /* A reader that left and a file past its limit are errors of writing, not the end of us. */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);

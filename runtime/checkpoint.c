@@ -10,7 +10,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -81,19 +80,6 @@ static int64_t *list_steps(const char *directory, int *count)
     if (*count > 0)
         qsort(step, (size_t)*count, sizeof *step, by_step_down);
     return step;
-}
-
-/* The step that the link DIRECTORY/NAME names; -1: none. */
-static int64_t linked_step(const char *directory, const char *name)
-{
-    char target[64];
-    char *path = join_path(directory, name);
-    ssize_t length = readlink(path, target, sizeof target - 1);
-    free(path);
-    if (length < 0)
-        return -1;
-    target[length] = '\0';
-    return step_of(target);
 }
 
 /* ---- removing ---- */
@@ -182,6 +168,54 @@ static int read_state(const char *step_directory, const NincModel *model, RunSta
     return status;
 }
 
+/* Whether a checkpoint of any model is whole; says nothing, but leaves in `why` what is wrong. */
+static bool is_whole(const char *step_directory, RunState *state, char *why, size_t size)
+{
+    Messages before = fault_hold(why, size);
+    int status = read_state(step_directory, NULL, state);
+    fault_release(before);
+    return status == 0;
+}
+
+static bool is_directory(const char *path)
+{
+    struct stat s;
+    return lstat(path, &s) == 0 && S_ISDIR(s.st_mode);
+}
+
+/* ---- latest and best ---- */
+
+/* What a link says, or the text of a small file. */
+static bool read_name(const char *path, char *out, size_t size)
+{
+    ssize_t length = readlink(path, out, size - 1);
+    if (length < 0) {
+        int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        length = fd < 0 ? -1 : read(fd, out, size - 1);
+        if (fd >= 0)
+            close(fd);
+    }
+    out[length > 0 ? length : 0] = '\0';
+    out[strcspn(out, "\r\n")] = '\0';
+    return length > 0;
+}
+
+/* The step that DIRECTORY/NAME names, which is a link, where there are none a file with its text,
+ * or a copy of the step directory, as some programs make it; -1: none. */
+static int64_t named_step(const char *directory, const char *name)
+{
+    char target[512], why[512];
+    RunState state;
+    char *path = join_path(directory, name);
+    int64_t step = -1;
+    if (is_directory(path))
+        step = is_whole(path, &state, why, sizeof why) ? state.step : -1;
+    else if (read_name(path, target, sizeof target))
+        step = step_of(basename(target));
+    free(path);
+    return step;
+}
+
 int checkpoint_load(const char *step_directory, RunState *state, Weights *w)
 {
     int status = read_state(step_directory, w->model, state);
@@ -198,30 +232,37 @@ int checkpoint_load(const char *step_directory, RunState *state, Weights *w)
 
 /* ---- finding ---- */
 
-/* Whether a checkpoint of any model is whole; says nothing, but leaves in `why` what is wrong. */
-static bool is_whole(const char *step_directory, char *why, size_t size)
-{
-    RunState state;
-    fault_hold(why, size);
-    int status = read_state(step_directory, NULL, &state);
-    fault_hold(NULL, 0);
-    return status == 0;
-}
+/* Copies of step directories under the names of links. */
+static const char *const link_names[] = {"latest", "best"};
+enum { LINKS = sizeof link_names / sizeof *link_names };
 
+/* The newest of the whole ones; NULL: there is none. The caller frees it. */
 static char *newest_whole(const char *directory)
 {
     char why[512];
+    RunState state = {.step = -1}, other;
     int count;
     int64_t *step = list_steps(directory, &count);
     char *found = NULL;
     for (int i = 0; i < count && !found; i++) {
         found = step_path(directory, step[i]);
-        if (!is_whole(found, why, sizeof why)) {
+        if (!is_whole(found, &state, why, sizeof why)) {
             free(found);
             found = NULL;
+            state.step = -1;
         }
     }
     free(step);
+    for (int i = 0; i < LINKS; i++) {
+        char *copy = join_path(directory, link_names[i]);
+        if (is_directory(copy) && is_whole(copy, &other, why, sizeof why) &&
+            other.step > state.step) {
+            free(found);
+            found = copy;
+            state = other;
+        } else
+            free(copy);
+    }
     return found;
 }
 
@@ -229,18 +270,23 @@ static char *newest_whole(const char *directory)
 static int find_in(const char *directory, char **found)
 {
     char why[512] = "it is missing";
-    int64_t step = linked_step(directory, "latest");
+    RunState state;
+    char *latest = join_path(directory, "latest");
+    bool is_copy = is_directory(latest);
+    int64_t step = is_copy ? -1 : named_step(directory, "latest");
+    free(latest);
     *found = step < 0 ? NULL : step_path(directory, step);
-    if (*found && is_whole(*found, why, sizeof why))
+    if (*found && is_whole(*found, &state, why, sizeof why))
         return 0;
     free(*found);
     *found = newest_whole(directory);
     if (!*found)
         return fault("there is no checkpoint in %s: latest: %s; give the directory that "
                      "--checkpoint-dir named, or one of its step directories",
-                     directory, why);
-    notice("latest of %s cannot be used: %s; going on from %s, the newest whole checkpoint",
-           directory, why, strrchr(*found, '/') + 1);
+                     directory, is_copy ? "it is not whole" : why);
+    if (!is_copy)
+        notice("latest of %s cannot be used: %s; going on from %s, the newest whole checkpoint",
+               directory, why, strrchr(*found, '/') + 1);
     return 0;
 }
 
@@ -255,10 +301,28 @@ static int find_step_directory(char *real, char **step_directory, char **directo
     return 0;
 }
 
+/* `best` where it is no link: what it names, or the copy itself. */
+static int find_best(const char *path, const char *outer, char **step_directory, char **directory)
+{
+    char why[512];
+    RunState state;
+    int64_t step = named_step(outer, "best");
+    *step_directory = step < 0 ? NULL : step_path(outer, step);
+    *directory = copy_text(outer);
+    if (*step_directory && is_whole(*step_directory, &state, why, sizeof why))
+        return 0;
+    free(*step_directory);
+    *step_directory = is_directory(path) ? copy_text(path) : NULL;
+    return *step_directory ? 0
+                           : fault("cannot resume from %s: it names no checkpoint; give the "
+                                   "directory that --checkpoint-dir named",
+                                   path);
+}
+
 int checkpoint_find(const char *path, char **step_directory, char **directory)
 {
-    char *copy = copy_text(path), *outer = directory_of(path);
-    const char *start = strcmp(basename(copy), "latest") == 0 ? outer : path;
+    char *copy = copy_text(path), *outer = directory_of(path), *name = basename(copy);
+    const char *start = strcmp(name, "latest") == 0 ? outer : path;
     char *real = realpath(start, NULL), *state = real ? join_path(real, "state.json") : NULL;
     struct stat s;
     int status;
@@ -266,6 +330,8 @@ int checkpoint_find(const char *path, char **step_directory, char **directory)
     if (!real)
         status = fault("cannot resume from %s: %s; give the directory that --checkpoint-dir named",
                        path, strerror(errno));
+    else if (strcmp(name, "best") == 0 && lstat(path, &s) == 0 && !S_ISLNK(s.st_mode))
+        status = find_best(path, outer, step_directory, directory);
     else if (stat(real, &s) == 0 && !S_ISDIR(s.st_mode))
         status = fault("cannot resume from %s: it is a file; give the directory that "
                        "--checkpoint-dir named, or start from parameters with --init FILE",
@@ -290,20 +356,32 @@ struct Checkpoints {
     char *directory;
     Weights *copy;
     RunState state; /* what `copy` belongs to */
-    int lock;       /* file descriptor of the directory */
+    Lock lock;      /* on the directory */
     pthread_t thread;
     bool running;
     atomic_int status;           /* -1: a checkpoint could not be written */
     char message[MESSAGE_BYTES]; /* why, where that was not told yet; the thread's while it runs */
 };
 
-/* Replaces the link DIRECTORY/NAME in one go. */
+/* A file whose text is what a link would hold. */
+static int write_text(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "wb");
+    if (!file)
+        return -1;
+    bool ok = fprintf(file, "%s\n", text) > 0 && fflush(file) == 0 && fsync(fileno(file)) == 0;
+    return fclose(file) == 0 && ok ? 0 : -1;
+}
+
+/* Replaces DIRECTORY/NAME in one go: a link, or a text where the file system has none. */
 static int point_link(const char *directory, const char *name, int64_t step)
 {
     char *target = step_path(directory, step), *link = join_path(directory, name);
     char *hidden = partial_path(directory, name);
+    const char *step_name = strrchr(target, '/') + 1;
     int status = 0;
-    if (symlink(strrchr(target, '/') + 1, hidden) != 0 || rename(hidden, link) != 0) {
+    if ((symlink(step_name, hidden) != 0 && write_text(hidden, step_name) != 0) ||
+        rename(hidden, link) != 0) {
         status =
             fault("cannot write %s: %s; the checkpoint %s is whole", link, strerror(errno), target);
         unlink(hidden);
@@ -314,17 +392,35 @@ static int point_link(const char *directory, const char *name, int64_t step)
     return status;
 }
 
-/* Gives the whole directory its name. A checkpoint of the same step, which an earlier run left
- * there, is swapped for it, so that there is one at any time. */
-static int publish(const char *hidden, const char *path)
+/* Swaps two directories, and removes what comes out; where the file system cannot swap, `path` is
+ * not there for a moment. */
+static int swap_in(const char *hidden, const char *path)
 {
-    if (rename(hidden, path) == 0)
-        return 0;
-    if ((errno == ENOTEMPTY || errno == EEXIST) &&
-        renameat2(AT_FDCWD, hidden, AT_FDCWD, path, RENAME_EXCHANGE) == 0) {
+    if (renameat2(AT_FDCWD, hidden, AT_FDCWD, path, RENAME_EXCHANGE) == 0) {
         remove_tree(hidden);
         return 0;
     }
+    size_t bytes = strlen(hidden) + sizeof "-old";
+    char *aside = xmalloc(bytes);
+    snprintf(aside, bytes, "%s-old", hidden);
+    int status = rename(path, aside) == 0 && rename(hidden, path) == 0 ? 0 : -1;
+    int error = errno;
+    if (status == 0)
+        remove_tree(aside);
+    else
+        rename(aside, path);
+    free(aside);
+    errno = error;
+    return status;
+}
+
+/* Gives the whole directory its name. A checkpoint of the same step, which an earlier run left
+ * there, is swapped for it. */
+static int publish(const char *hidden, const char *path)
+{
+    if (rename(hidden, path) == 0 ||
+        ((errno == ENOTEMPTY || errno == EEXIST) && swap_in(hidden, path) == 0))
+        return 0;
     return fault("cannot write %s: %s; remove what is there or choose another place", path,
                  strerror(errno));
 }
@@ -369,7 +465,7 @@ static int write_directory(const Checkpoints *c, const char *path)
 static void prune(const Checkpoints *c)
 {
     int count, kept = 0;
-    int64_t latest = linked_step(c->directory, "latest"), best = linked_step(c->directory, "best");
+    int64_t latest = named_step(c->directory, "latest"), best = named_step(c->directory, "best");
     int64_t *step = list_steps(c->directory, &count);
     for (int i = 0; i < count && c->options.keep > 0; i++)
         if (step[i] <= c->state.step && ++kept > c->options.keep && step[i] != latest &&
@@ -399,21 +495,29 @@ static int write_checkpoint(const Checkpoints *c)
 
 /* ---- going back ---- */
 
-/* Renames a step directory to NAME.abandoned, with a number behind where that is taken. */
-static int set_aside(const char *directory, int64_t step)
+/* Renames a directory to NAME.abandoned, with a number behind where that is taken. */
+static int set_aside(const char *directory, const char *name)
 {
     struct stat s;
-    char *path = step_path(directory, step);
+    char *path = join_path(directory, name);
     size_t bytes = strlen(path) + 32;
     char *aside = xmalloc(bytes);
     snprintf(aside, bytes, "%s.abandoned", path);
     for (int i = 2; lstat(aside, &s) == 0; i++)
         snprintf(aside, bytes, "%s.abandoned-%d", path, i);
     int status = 0;
-    if (lstat(path, &s) == 0 && S_ISDIR(s.st_mode) && rename(path, aside) != 0)
+    if (is_directory(path) && rename(path, aside) != 0)
         status = fault("cannot rename %s to %s: %s; choose another place with --checkpoint-dir",
                        path, aside, strerror(errno));
     free(aside);
+    free(path);
+    return status;
+}
+
+static int set_step_aside(const char *directory, int64_t step)
+{
+    char *path = step_path(directory, step);
+    int status = set_aside(directory, strrchr(path, '/') + 1);
     free(path);
     return status;
 }
@@ -426,7 +530,7 @@ static int point_back(const Checkpoints *c)
     char *link = join_path(c->directory, "best");
     bool stands = from->best_accuracy >= 0 && access(best, F_OK) == 0;
     int status = 0;
-    if (linked_step(c->directory, "best") > from->step) {
+    if (named_step(c->directory, "best") > from->step) {
         if (stands)
             status = point_link(c->directory, "best", from->best_step);
         else
@@ -457,14 +561,16 @@ static int leave_branch(Checkpoints *c)
     if (c->on_branch || !c->options.resumed)
         return 0;
     c->on_branch = true;
-    if (linked_step(c->directory, "latest") <= c->from.step)
+    int64_t latest = named_step(c->directory, "latest");
+    if (latest >= 0 && latest <= c->from.step)
         return 0;
     int64_t *step = list_steps(c->directory, &count);
     while (later < count && step[later] > c->from.step)
         later++;
+    bool went_back = later > 0 || latest >= 0;
     for (int i = later - 1; i >= 0 && status == 0; i--)
-        status = set_aside(c->directory, step[i]);
-    if (status == 0)
+        status = set_step_aside(c->directory, step[i]);
+    if (status == 0 && went_back)
         status = point_back(c);
     if (status == 0 && later > 0)
         tell_aside(c, step[later - 1], step[0]);
@@ -494,7 +600,7 @@ int checkpoints_wait(Checkpoints *c)
     if (c->running)
         pthread_join(c->thread, NULL);
     c->running = false;
-    if (c->message[0] && linked_step(c->directory, "latest") >= 0)
+    if (c->message[0] && named_step(c->directory, "latest") >= 0)
         fault("%s; go on with --resume %s", c->message, c->directory);
     else if (c->message[0])
         fault("%s", c->message);
@@ -520,17 +626,92 @@ int checkpoints_write(Checkpoints *c, const RunState *state, const DeviceTable *
 /* No two runs in one directory: they would take each other's unfinished files for leftovers. */
 static int lock_directory(Checkpoints *c)
 {
-    c->lock = open(c->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (c->lock < 0)
-        return fault("cannot open the checkpoint directory %s: %s; choose another place",
-                     c->directory, strerror(errno));
-    if (flock(c->lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
-        return fault("another run is writing checkpoints into %s; choose another place",
-                     c->directory);
-    if (access(c->directory, W_OK | X_OK) != 0)
-        return fault("cannot write into the checkpoint directory %s: %s; choose another place",
-                     c->directory, strerror(errno));
-    return 0;
+    char *path = join_path(c->directory, "checkpoints");
+    int status = 0;
+    if (access(c->directory, R_OK | W_OK | X_OK) != 0)
+        status = fault("cannot write into the checkpoint directory %s: %s; choose another place",
+                       c->directory, strerror(errno));
+    else
+        status = lock_take(&c->lock, path, c->directory);
+    free(path);
+    return status;
+}
+
+/* ---- a directory that was copied ---- */
+
+static bool same_checkpoint(const char *a, const char *b)
+{
+    uint32_t crc_a[CHECKPOINT_TENSOR_FILES], crc_b[CHECKPOINT_TENSOR_FILES];
+    RunState state;
+    char why[512];
+    char *path_a = join_path(a, "state.json"), *path_b = join_path(b, "state.json");
+    Messages before = fault_hold(why, sizeof why);
+    bool same = state_read(path_a, NULL, &state, crc_a) == 0 &&
+                state_read(path_b, NULL, &state, crc_b) == 0 &&
+                memcmp(crc_a, crc_b, sizeof crc_a) == 0;
+    fault_release(before);
+    free(path_a);
+    free(path_b);
+    return same;
+}
+
+/* The copy of a step directory under a link's name becomes that step where it is missing or not
+ * whole, goes where it is the same, and else is set aside. */
+static int settle_copy(const Checkpoints *c, const char *name, const char *copy, int64_t step)
+{
+    char why[512];
+    RunState state;
+    char *path = step_path(c->directory, step < 0 ? 0 : step);
+    int status = 0;
+    if (step >= 0 && is_directory(path) && !is_whole(path, &state, why, sizeof why))
+        status = set_step_aside(c->directory, step);
+    if (step >= 0 && is_directory(path) && same_checkpoint(copy, path))
+        remove_tree(copy);
+    else if (step < 0 || is_directory(path) || rename(copy, path) != 0) {
+        status = set_aside(c->directory, name);
+        notice("%s: %s is a directory, and no copy of a checkpoint that is there; it is kept as "
+               "%s.abandoned",
+               c->directory, name, name);
+    }
+    free(path);
+    return status;
+}
+
+/* What a link became in copying is one again. */
+static int settle_link(const Checkpoints *c, const char *name)
+{
+    struct stat s;
+    char *path = join_path(c->directory, name);
+    int64_t step = named_step(c->directory, name);
+    int status = 0;
+    if (lstat(path, &s) == 0 && !S_ISLNK(s.st_mode)) {
+        if (S_ISDIR(s.st_mode))
+            status = settle_copy(c, name, path, step);
+        if (status == 0 && step >= 0)
+            status = point_link(c->directory, name, step);
+    }
+    free(path);
+    return status;
+}
+
+/* Where a copy lost it, `best` names again what the checkpoint says. */
+static int settle_best(const Checkpoints *c)
+{
+    int64_t now = named_step(c->directory, "best");
+    char *named = step_path(c->directory, now), *best = step_path(c->directory, c->from.best_step);
+    bool lost =
+        c->from.best_accuracy >= 0 && (now < 0 || !is_directory(named)) && is_directory(best);
+    free(named);
+    free(best);
+    return lost ? point_link(c->directory, "best", c->from.best_step) : 0;
+}
+
+static int settle_directory(const Checkpoints *c)
+{
+    for (int i = 0; i < LINKS; i++)
+        if (settle_link(c, link_names[i]) < 0)
+            return -1;
+    return settle_best(c);
 }
 
 static int prepare_directory(Checkpoints *c)
@@ -544,14 +725,14 @@ static int prepare_directory(Checkpoints *c)
                      "or choose another place",
                      c->directory, c->directory);
     remove_leftovers(c->directory);
-    return 0;
+    return c->options.resumed ? settle_directory(c) : 0;
 }
 
 Checkpoints *checkpoints_open(const CheckpointOptions *options, Weights *copy)
 {
     Checkpoints *c = xmalloc(sizeof *c);
     *c = (Checkpoints){
-        .options = *options, .directory = copy_text(options->directory), .copy = copy, .lock = -1};
+        .options = *options, .directory = copy_text(options->directory), .copy = copy};
     if (options->resumed)
         c->from = *options->resumed;
     if (prepare_directory(c) == 0)
@@ -565,8 +746,7 @@ void checkpoints_close(Checkpoints *c)
     if (!c)
         return;
     checkpoints_wait(c);
-    if (c->lock >= 0)
-        close(c->lock);
+    lock_release(&c->lock);
     free(c->directory);
     free(c);
 }

@@ -1,5 +1,6 @@
 /* Checkpoints: a directory step-00001000 holds model.safetensors, optimizer.safetensors and
- * state.json; `latest` and `best` are symbolic links to such directories. One is written beside,
+ * state.json; `latest` and `best` are symbolic links to such directories, files with the name where
+ * there are no links, and copies of them in a directory that was copied. One is written beside,
  * synced and renamed, so that what has the name is whole. */
 #ifndef NINC_CHECKPOINT_H
 #define NINC_CHECKPOINT_H
@@ -24,8 +25,9 @@ typedef struct RunState {
     int epochs, training_images;
     uint64_t seed;
     bool shuffle, random_data;
-    uint32_t data_crc; /* of training images and labels */
-    double lr;
+    uint32_t data_crc;  /* of training images and labels */
+    double lr;          /* of the run */
+    double model_lr;    /* what the model had when it was written; NaN: not known */
     Sums logged, stall; /* since the last log line, since the last look for a stall */
     bool warned_stall;
     double best_accuracy; /* of the test images; < 0: not evaluated yet */
@@ -50,8 +52,8 @@ int state_read(const char *path, const NincModel *model, RunState *state,
 /* ---- checkpoint.c ---- */
 
 /* Which checkpoint `path` means: a step directory, or the one that its `latest` names; where that
- * is missing or damaged the newest whole one, after a notice. *directory: where it goes on. The
- * caller frees both. */
+ * is missing or damaged the newest whole one, after a notice, and where it is a copy that too.
+ * *directory: where it goes on. The caller frees both. */
 int checkpoint_find(const char *path, char **step_directory, char **directory);
 /* Reads a step directory; `w` has moments. */
 int checkpoint_load(const char *step_directory, RunState *state, Weights *w);
@@ -65,7 +67,8 @@ typedef struct CheckpointOptions {
     const RunState *resumed; /* where the run comes from, in this directory; NULL: not from here */
 } CheckpointOptions;
 
-/* Locks the directory and removes what killed writers left there. `copy`, with moments, is the
+/* Locks the directory, removes what killed writers left there, and makes links again of what they
+ * became in copying. `copy`, with moments, is the
  * writer's until checkpoints_wait. NULL after a message. */
 Checkpoints *checkpoints_open(const CheckpointOptions *options, Weights *copy);
 /* Waits for the checkpoint before, copies the state and writes it in a thread. `best` too will

@@ -36,11 +36,32 @@ char *join_path(const char *directory, const char *name)
     return out;
 }
 
+void open_standard_files(void)
+{
+    int fd;
+    while ((fd = open("/dev/null", O_RDWR)) >= 0 && fd <= STDERR_FILENO)
+        ;
+    if (fd >= 0)
+        close(fd);
+}
+
+char *unused_name(const char *stem, int from, int *number)
+{
+    struct stat s;
+    size_t bytes = strlen(stem) + 40;
+    char *name = xmalloc(bytes), digits[16] = "";
+    *number = from - 1;
+    do {
+        if (++*number > 1)
+            snprintf(digits, sizeof digits, "-%d", *number);
+        snprintf(name, bytes, "%s%s.safetensors", stem, digits);
+    } while (*number < INT_MAX && lstat(name, &s) == 0);
+    return name;
+}
+
 /* ---- writing ---- */
 
-/* Through the symbolic links that the last part of a path may be, to a file that need not exist
- * yet: that is replaced, not the link. NULL: the links go in a circle. The caller frees it. */
-static char *behind_links(const char *path)
+char *resolve_links(const char *path)
 {
     enum { MOST_LINKS = 40 };
     char target[PATH_MAX];
@@ -86,7 +107,7 @@ int outfile_check(const char *path)
         if (!S_ISREG(s.st_mode))
             return 0;
     }
-    char *file = behind_links(path);
+    char *file = resolve_links(path);
     int status = file ? check_directory(path, file) : cannot_write(path);
     free(file);
     return status;
@@ -195,7 +216,7 @@ int outfile_open(OutFile *out, const char *path)
     if (outfile_check(path) < 0)
         return -1;
     if (stat(path, &s) != 0 || S_ISREG(s.st_mode)) {
-        out->path = behind_links(path);
+        out->path = resolve_links(path);
         if (!out->path)
             return cannot_write(path);
         remove_dead(out->path);

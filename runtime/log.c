@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <jansson.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -101,9 +102,15 @@ static int write_fault(const LogFile *log)
                  strerror(errno));
 }
 
-static int flush_line(const LogFile *log)
+/* What failed once is told and not written again. */
+static int flush_line(LogFile *log)
 {
-    return fflush(log->file) == 0 && !ferror(log->file) ? 0 : write_fault(log);
+    if (fflush(log->file) == 0 && !ferror(log->file))
+        return 0;
+    int status = write_fault(log);
+    fclose(log->file);
+    log->file = NULL;
+    return status;
 }
 
 static int open_file(LogFile *log, const LogCut *cut)
@@ -138,11 +145,25 @@ int log_open(Log *log, const LogOptions *options, const LogCut *cut)
     return log->board ? 0 : -1;
 }
 
-static int flush_stdout(const Log *log)
+/* Standard output and error: a failure of each is told once, on the other. */
+static int flush_streams(Log *log)
 {
-    if ((fflush(stdout) == 0 && !ferror(stdout)) || (log->stop && *log->stop))
-        return 0;
-    return fault("cannot write to standard output: %s", strerror(errno));
+    bool stops = log->stop && *log->stop;
+    int status = 0;
+    if (!log->mute && (fflush(stdout) != 0 || ferror(stdout))) {
+        log->mute = true;
+        if (!stops)
+            status = fault("cannot write to standard output: %s", strerror(errno));
+    }
+    if (!log->unheard && ferror(stderr)) {
+        log->unheard = true;
+        if (!stops) {
+            printf("%s: error: cannot write to standard error\n", fault_program);
+            fflush(stdout);
+            status = -1;
+        }
+    }
+    return status;
 }
 
 /* ---- lines ---- */
@@ -156,7 +177,7 @@ static const char *csv_number(double value, char *out)
     return out;
 }
 
-static int write_json(const LogFile *log, const LogEntry *e, bool eval)
+static int write_json(LogFile *log, const LogEntry *e, bool eval)
 {
     char loss[32], accuracy[32], lr[32], speed[32];
     if (!log->file)
@@ -171,7 +192,7 @@ static int write_json(const LogFile *log, const LogEntry *e, bool eval)
     return flush_line(log);
 }
 
-static int write_csv(const LogFile *log, const LogEntry *e, bool eval)
+static int write_csv(LogFile *log, const LogEntry *e, bool eval)
 {
     char loss[32], accuracy[32], lr[32], speed[32];
     if (!log->file)
@@ -182,18 +203,48 @@ static int write_csv(const LogFile *log, const LogEntry *e, bool eval)
     return flush_line(log);
 }
 
-static int write_board(Tensorboard *board, const LogEntry *e, bool eval)
+static int write_confusion(Tensorboard *board, int64_t step, const Evaluation *evaluation)
+{
+    Image image;
+    if (!evaluation || !evaluation->confusion)
+        return 0;
+    if (confusion_image(evaluation->confusion, evaluation->classes, &image) < 0)
+        return -1;
+    int status = tensorboard_image(board, step, "test/confusion", &image);
+    image_free(&image);
+    return status;
+}
+
+static int write_events(Tensorboard *board, const LogEntry *e, bool eval,
+                        const Evaluation *evaluation)
 {
     const Scalar train[] = {{"train/loss", e->loss},
                             {"train/accuracy", e->accuracy},
                             {"train/learning_rate", e->lr},
                             {"train/images_per_second", e->images_per_second}};
     const Scalar test[] = {{"test/loss", e->loss}, {"test/accuracy", e->accuracy}};
-    if (!board)
-        return 0;
-    if (tensorboard_scalars(board, e->step, eval ? test : train, eval ? 2 : 4) < 0)
+    if (write_confusion(board, e->step, evaluation) < 0 ||
+        tensorboard_scalars(board, e->step, eval ? test : train, eval ? 2 : 4) < 0)
         return -1;
     return tensorboard_flush(board);
+}
+
+void log_drop_board(Log *log)
+{
+    Messages before = fault_silence((char[64]){0}, 64);
+    tensorboard_close(log->board);
+    fault_release(before);
+    log->board = NULL;
+}
+
+/* To each of the outputs, whatever becomes of the others. */
+static int write_all(Log *log, const LogEntry *e, bool eval, const Evaluation *evaluation)
+{
+    int streams = flush_streams(log);
+    int json = write_json(&log->json, e, eval), csv = write_csv(&log->csv, e, eval), board = 0;
+    if (log->board && (board = write_events(log->board, e, eval, evaluation)) < 0)
+        log_drop_board(log);
+    return streams < 0 || json < 0 || csv < 0 || board < 0 ? -1 : 0;
 }
 
 int log_train(Log *log, const LogEntry *e)
@@ -204,22 +255,7 @@ int log_train(Log *log, const LogEntry *e)
                (long long)e->step, e->epoch + 1, e->epochs, e->loss, e->accuracy,
                e->images_per_second);
     }
-    if (flush_stdout(log) < 0 || write_json(&log->json, e, false) < 0 ||
-        write_csv(&log->csv, e, false) < 0)
-        return -1;
-    return write_board(log->board, e, false);
-}
-
-static int write_confusion(Tensorboard *board, int64_t step, const Evaluation *evaluation)
-{
-    Image image;
-    if (!board || !evaluation || !evaluation->confusion)
-        return 0;
-    if (confusion_image(evaluation->confusion, evaluation->classes, &image) < 0)
-        return -1;
-    int status = tensorboard_image(board, step, "test/confusion", &image);
-    image_free(&image);
-    return status;
+    return write_all(log, e, false, NULL);
 }
 
 int log_eval(Log *log, const LogEntry *e, const Evaluation *evaluation)
@@ -227,10 +263,25 @@ int log_eval(Log *log, const LogEntry *e, const Evaluation *evaluation)
     log_clear(log);
     printf("step %lld  epoch %d/%d  test loss %.4f  test accuracy %.4f\n", (long long)e->step,
            e->epoch, e->epochs, e->loss, e->accuracy);
-    if (flush_stdout(log) < 0 || write_json(&log->json, e, true) < 0 ||
-        write_csv(&log->csv, e, true) < 0 || write_confusion(log->board, e->step, evaluation) < 0)
-        return -1;
-    return write_board(log->board, e, true);
+    return write_all(log, e, true, evaluation);
+}
+
+int log_check(Log *log)
+{
+    return flush_streams(log);
+}
+
+void log_say(Log *log, const char *format, ...)
+{
+    va_list ap, again;
+    va_start(ap, format);
+    va_copy(again, ap);
+    log_clear(log);
+    vprintf(format, ap);
+    if (fflush(stdout) != 0 || ferror(stdout))
+        vfprintf(stderr, format, again);
+    va_end(again);
+    va_end(ap);
 }
 
 static int close_file(LogFile *log)

@@ -71,6 +71,7 @@ static int run(const Options *o)
 int main(int argc, char **argv)
 {
     Options o;
+    open_standard_files();
     /* A reader that left and a file past its limit are errors of writing, not the end of us. */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);

@@ -21,6 +21,8 @@ enum { MAX_COUNT = 1000000000, MAX_THREADS = 1024, HELP_COLUMN = 24 };
 #define EXPORT COMMAND_EXPORT
 /* Those that open a device. */
 #define ON_DEVICE (COMMAND_ANY & ~COMMAND_EXPORT)
+/* Those that follow on training. */
+#define SHOWN (EVAL | PREDICT)
 
 /* What a flag takes, and the type of what it fills: nothing (bool), the name of a file or directory
  * (const char *), that of a file to write, a whole number (int, int64_t, uint64_t), a number of at
@@ -65,7 +67,9 @@ static const Flag flags[] = {
     {"init-partial", "FILE", KIND_PATH, TRAIN, AT(train.init_partial), 0, 0,
      "the same, but take only what fits, and say what does"},
     {"save", "FILE", KIND_OUTPUT, TRAIN, AT(train.save), 0, 0,
-     "write the parameters there at the end, .safetensors"},
+     "write the parameters there; MODEL.safetensors by default"},
+    {"no-save", NULL, KIND_SWITCH, TRAIN, AT(train.no_save), 0, 0,
+     "do not write them, where no --save says so"},
     {"no-shuffle", NULL, KIND_SWITCH, TRAIN, AT(train.no_shuffle), 0, 0,
      "take the training images in the order of the file"},
     {"no-eval", NULL, KIND_SWITCH, TRAIN, AT(train.no_eval), 0, 0,
@@ -507,8 +511,12 @@ static OptionsResult parse_flags(Options *o, const CommandInfo *c, int argc, cha
             return OPTIONS_WRONG;
         if (!is_resumed(f))
             append_flag(&o->line, f, f->value ? optarg : NULL);
+        if ((f->commands & SHOWN) == SHOWN)
+            append_flag(&o->shared, f, f->value ? optarg : NULL);
     }
     o->train.command = o->line.data;
+    o->train.program = o->program.data;
+    o->train.shared = o->shared.data;
     return OPTIONS_RUN;
 }
 
@@ -523,6 +531,8 @@ static OptionsResult check_flags(const Options *o, const CommandInfo *c)
         fault("--checkpoint-every needs --checkpoint-dir DIR to write into");
     else if (o->train.keep > 0 && !o->train.checkpoint_dir && !o->train.resume)
         fault("--keep needs --checkpoint-dir DIR, whose checkpoints it removes");
+    else if (o->train.save && o->train.no_save)
+        fault("--save and --no-save contradict each other; give one of them");
     else if (o->train.init && o->train.init_partial)
         fault("--init and --init-partial contradict each other; give one of them");
     else if (o->train.resume && (o->train.init || o->train.init_partial))
@@ -531,8 +541,8 @@ static OptionsResult check_flags(const Options *o, const CommandInfo *c)
               o->train.init ? "init" : "init-partial",
               o->train.init ? o->train.init : o->train.init_partial, o->train.resume);
     else if ((o->command & (EVAL | PREDICT | EXPORT)) && !o->weights)
-        fault("%s needs --weights FILE.safetensors; 'trainer train --save FILE' writes one",
-              c->name);
+        fault("%s needs --weights FILE; 'trainer train' writes one, %s.safetensors", c->name,
+              ninc_model.name);
     else if (o->command == PREDICT && o->arguments == 0)
         fault("predict needs an image; try: %s", o->help.data);
     else if (o->heatmap && o->arguments > 1)
@@ -642,6 +652,7 @@ OptionsResult options_parse(Options *o, int argc, char **argv)
     if (!c)
         return no_command(o, argv[1]);
     o->command = c->command;
+    text_append_shell_word(&o->program, argv[0]);
     text_append_shell_word(&o->line, argv[0]);
     text_append_shell_word(&o->line, argv[1]);
     OptionsResult result = parse_flags(o, c, argc - 1, argv + 1);
@@ -656,4 +667,6 @@ void options_free(Options *o)
 {
     text_free(&o->line);
     text_free(&o->help);
+    text_free(&o->program);
+    text_free(&o->shared);
 }

@@ -29,7 +29,9 @@ typedef struct Options {
     bool full, eval, invert, preprocessing;
     char *const *argument; /* what is no flag, for commands that take such */
     int arguments;
-    Text line; /* the command line but for what a checkpoint stands for, for a shell */
+    /* For a shell: the command line but for what a checkpoint stands for, the program, and the
+     * flags that go on with eval and predict. */
+    Text line, program, shared;
     Text help; /* "trainer COMMAND --help", for a shell */
 } Options;
 

@@ -101,6 +101,52 @@ char *join_path(const char *directory, const char *name);
 int make_directories(const char *path, const char *what);
 /* What was renamed in the directory is on the disk. */
 void directory_sync(const char *directory);
+/* Through the symbolic links that the last part of a path may be, to a file that need not exist
+ * yet. NULL, with errno: the links go in a circle. The caller frees it. */
+char *resolve_links(const char *path);
+/* Opens on /dev/null what is closed of standard input, output and error, so that no file that is
+ * opened later takes what was meant for these. The first thing that a program does. */
+void open_standard_files(void);
+/* The first of STEM.safetensors, STEM-2.safetensors, ... from `from` on (1: without a number) that
+ * nothing in the working directory has; *number: of it. The caller frees it. */
+char *unused_name(const char *stem, int from, int *number);
+
+/* ---- lock.c ---- */
+
+/* That no other run writes a file or directory: for as long as this process lives, on machines that
+ * share it too where the file system can. */
+typedef struct Lock {
+    char *path; /* of the hidden file that is locked; NULL: none is */
+    int fd;
+} Lock;
+
+typedef enum LockResult {
+    LOCK_TAKEN,
+    LOCK_NEEDLESS,   /* a device, a pipe, or nothing that can be written */
+    LOCK_IMPOSSIBLE, /* why: errno */
+    LOCK_ANOTHERS
+} LockResult;
+
+/* Takes it without a word; `owner`: who has it, where it is another's. */
+LockResult lock_try(Lock *lock, const char *path, char *owner, size_t size);
+/* The same; an error names who has it. Where there are no locks it says so, and goes on. `shown`:
+ * what `path` is in messages. */
+int lock_take(Lock *lock, const char *path, const char *shown);
+void lock_release(Lock *lock);
+/* Removes the hidden files of all locks; a handler of signals may call it before it dies. */
+void locks_remove(void);
+
+/* ---- stop.c ---- */
+
+/* The number of the signal that asked for an end; 0: none did. */
+extern volatile sig_atomic_t stop_signal;
+/* From here on a signal that asks for an end leaves no locks behind. */
+void stop_catch(void);
+/* From here on the first one is noted in stop_signal alone; SIGINT and SIGTERM that come again end
+ * at once. */
+void stop_finishes(void);
+/* "SIGTERM": the signal in stop_signal. */
+const char *stop_name(void);
 
 /* ---- infile.c ---- */
 
@@ -244,6 +290,7 @@ typedef struct Log {
     struct Tensorboard *board; /* NULL: none */
     bool bar;           /* draw a progress bar on stdout */
     bool drawn;         /* the bar stands on the terminal's last line */
+    bool mute, unheard; /* nothing can be written to standard output, to standard error */
     /* Not 0: the run stops and saves, though nobody reads standard output any more: Ctrl-C ends
      * what it is piped to as well. NULL: never. */
     const volatile sig_atomic_t *stop;
@@ -266,10 +313,17 @@ typedef struct LogCut {
 /* New files; with `cut` those of an earlier run are cut and gone on in, a torn last line goes too.
  * The CSV file has the columns event,step,epoch,loss,accuracy,lr,images_per_second (RFC 4180). */
 int log_open(Log *log, const LogOptions *options, const LogCut *cut);
-/* To standard output and all files, flushed. */
+/* To standard output and all files, flushed. -1 where one fails: that is told, it is not written
+ * again, and the others are. */
 int log_train(Log *log, const LogEntry *entry);
 /* `evaluation` may be NULL; its confusion matrix becomes a picture for TensorBoard. */
 int log_eval(Log *log, const LogEntry *entry, const struct Evaluation *evaluation);
+/* The same of what was printed between. */
+int log_check(Log *log);
+/* Prints to standard output, or to standard error where nothing can be written there any more. */
+void log_say(Log *log, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* After a failure that was told: no more of TensorBoard's events are written. */
+void log_drop_board(Log *log);
 int log_close(Log *log);
 /* The text of a JSON number: `null` when it is not finite. `out` of 32 bytes. */
 const char *json_number(double value, char *out);
@@ -302,6 +356,8 @@ typedef struct TrainOptions {
     const char *data, *init, *init_partial, *save, *checkpoint_dir, *resume;
     const char *log, *csv, *tensorboard;
     const char *command; /* "trainer train FLAGS", to go on with by --resume; NULL: not known */
+    /* Of the commands that go on with the parameters: "trainer", its flags; NULL: not known. */
+    const char *program, *shared;
     DeviceOptions device;
     int epochs;         /* -1: the model's */
     int64_t max_steps;  /* -1: no limit */
@@ -311,11 +367,12 @@ typedef struct TrainOptions {
     int checkpoint_every, log_every; /* -1: the model's */
     int keep;                        /* newest checkpoints that stay; 0: all */
     bool no_shuffle, no_eval, no_progress;
+    bool no_save; /* the parameters go nowhere where `save` does not say so */
 } TrainOptions;
 
 /* In what follows the table may be NULL: the best device that opens (device_open).
  *
- * Trains; returns the exit status (128 + the signal's number after SIGINT or SIGTERM). */
+ * Trains; returns the exit status (128 + the signal's number after one that asked for an end). */
 int train(const NincModel *model, const DeviceTable *table, const TrainOptions *options);
 
 /* ---- evaluate.c ---- */

@@ -15,7 +15,8 @@
 enum { STATE_VERSION = 1, DUMP = JSON_SORT_KEYS | JSON_REAL_PRECISION(17) };
 
 /* A seed is a text, as JSON's readers lose whole numbers past 2^53. A sum that is not finite is
- * null and reads back as NaN. A text of STATE_TEXT bytes may be missing. */
+ * null and reads back as NaN. A text of STATE_TEXT bytes may be missing, and a number that older
+ * checkpoints do not have: it is NaN. */
 typedef enum Kind {
     KIND_INT,
     KIND_LONG,
@@ -24,7 +25,8 @@ typedef enum Kind {
     KIND_BOOL,
     KIND_TEXT,
     KIND_REAL,
-    KIND_SUM
+    KIND_SUM,
+    KIND_LATER
 } Kind;
 
 /* The sum only tells what was damaged from what was written, so that each number must also be one
@@ -58,6 +60,7 @@ static const Field fields[] = {
     FIELD(SEED, seed, 0, 0),
     FIELD(BOOL, shuffle, 0, 0),
     FIELD(REAL, lr, 0, FLT_MAX),
+    FIELD(LATER, model_lr, 0, FLT_MAX),
     FIELD(BOOL, random_data, 0, 0),
     FIELD(INT, training_images, 1, INT32_MAX),
     FIELD(CRC, data_crc, 0, UINT32_MAX),
@@ -113,7 +116,8 @@ static json_t *put_field(const Field *f, const RunState *state)
         return json_string(digits);
     case KIND_TEXT: return json_name(place);
     case KIND_REAL:
-    case KIND_SUM: break;
+    case KIND_SUM:
+    case KIND_LATER: break;
     }
     double value = *(const double *)place;
     return isfinite(value) ? json_real(value) : json_null();
@@ -182,7 +186,8 @@ static bool take_text(const json_t *value, char *out)
 
 static bool take_real(const Field *f, const json_t *value, double *out)
 {
-    bool none = f->kind == KIND_SUM && json_is_null(value);
+    bool none = (f->kind == KIND_SUM && json_is_null(value)) ||
+                (f->kind == KIND_LATER && (!value || json_is_null(value)));
     *out = none ? NAN : json_number_value(value);
     return none || (json_is_number(value) && *out >= f->least && *out <= f->most);
 }
@@ -202,7 +207,8 @@ static bool take_field(const Field *f, const json_t *value, RunState *state)
     case KIND_SEED: return take_seed(value, place);
     case KIND_TEXT: return take_text(value, place);
     case KIND_REAL:
-    case KIND_SUM: break;
+    case KIND_SUM:
+    case KIND_LATER: break;
     }
     return take_real(f, value, place);
 }

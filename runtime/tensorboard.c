@@ -15,6 +15,7 @@
 struct Tensorboard {
     FILE *file;
     char *path;
+    Lock lock; /* on the directory: a second writer would make readers drop what the first wrote */
 };
 
 /* ---- frames ---- */
@@ -208,10 +209,15 @@ Tensorboard *tensorboard_open(const char *directory, int64_t step)
         return NULL;
     Tensorboard *t = xmalloc(sizeof *t);
     *t = (Tensorboard){.path = file_name(directory)};
-    t->file = fopen(t->path, "wb");
-    if (!t->file)
+    char *events = join_path(directory, "tensorboard");
+    int status = lock_take(&t->lock, events, directory);
+    free(events);
+    if (status == 0)
+        t->file = fopen(t->path, "wb");
+    if (status == 0 && !t->file)
         fault("cannot write %s: %s; choose another place", t->path, strerror(errno));
-    else if (write_version(t) == 0 && write_start(t, step) == 0 && tensorboard_flush(t) == 0)
+    else if (status == 0 && write_version(t) == 0 && write_start(t, step) == 0 &&
+             tensorboard_flush(t) == 0)
         return t;
     tensorboard_close(t);
     return NULL;
@@ -229,6 +235,7 @@ int tensorboard_close(Tensorboard *t)
         return 0;
     if (t->file && fclose(t->file) != 0)
         status = write_fault(t);
+    lock_release(&t->lock);
     free(t->path);
     free(t);
     return status;

@@ -2,13 +2,14 @@
 #include "run.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
 
 /* ---- where it starts ---- */
 
-static bool is_random(const char *data)
+bool is_random(const char *data)
 {
     return data && strcmp(data, "random") == 0;
 }
@@ -21,6 +22,7 @@ static void start_fresh(Run *r)
                           .shuffle = !o->no_shuffle,
                           .random_data = is_random(o->data),
                           .lr = o->lr >= 0 ? o->lr : r->model->lr,
+                          .model_lr = r->model->lr,
                           .best_accuracy = -1};
 }
 
@@ -36,14 +38,24 @@ static int check_contradictions(const Run *r)
     if (o->no_shuffle && s->shuffle)
         return fault("--no-shuffle contradicts the checkpoint %s, whose run shuffles; leave it out",
                      at);
-    if (o->lr >= 0 && o->lr != s->lr)
-        return fault("--lr %g contradicts the checkpoint %s, whose learning rate is %g; leave it "
-                     "out",
-                     o->lr, at, s->lr);
     if (o->data && is_random(o->data) != s->random_data)
         return fault("--data %s contradicts the checkpoint %s, whose run has %s; leave it out",
                      o->data, at, s->random_data ? "random images" : "the images of a data set");
     return 0;
+}
+
+/* The rate that is asked for, or that the model has otherwise than it had, goes before that of the
+ * checkpoint. One that does not say what the model had keeps its own. */
+static void settle_rate(Run *r)
+{
+    RunState *s = &r->state;
+    double model = r->model->lr;
+    r->resumed_lr = s->lr;
+    if (r->options->lr >= 0)
+        s->lr = r->options->lr;
+    else if (isfinite(s->model_lr) && s->model_lr != model)
+        s->lr = model;
+    s->model_lr = model;
 }
 
 static int start_from_checkpoint(Run *r)
@@ -53,10 +65,11 @@ static int start_from_checkpoint(Run *r)
         checkpoint_load(r->resumed_from, &r->state, r->weights) < 0)
         return -1;
     r->saved_step = r->state.step;
+    settle_rate(r);
     return check_contradictions(r);
 }
 
-static bool has_checkpoints(const Run *r)
+bool run_has_checkpoints(const Run *r)
 {
     return r->options->checkpoint_dir || r->options->resume;
 }
@@ -65,7 +78,8 @@ static int start_state(Run *r)
 {
     const TrainOptions *o = r->options;
     r->saved_step = r->ordered = -1;
-    r->weights = has_checkpoints(r) ? weights_new_with_moments(r->model) : weights_new(r->model);
+    r->weights =
+        run_has_checkpoints(r) ? weights_new_with_moments(r->model) : weights_new(r->model);
     if (!r->weights)
         return -1;
     start_fresh(r);
@@ -133,7 +147,7 @@ static int load_weights(Run *r)
         status = safetensors_read_partial(o->init_partial, r->weights);
     if (status < 0 || weights_to_device(r->weights, r->table, r->device) < 0)
         return -1;
-    if (!has_checkpoints(r)) {
+    if (!run_has_checkpoints(r)) {
         weights_free(r->weights);
         r->weights = NULL;
     }
@@ -178,7 +192,7 @@ static int open_device(Run *r)
 static int open_checkpoints(Run *r)
 {
     const TrainOptions *o = r->options;
-    if (!has_checkpoints(r))
+    if (!run_has_checkpoints(r))
         return 0;
     char *from = r->checkpoint_directory ? realpath(r->checkpoint_directory, NULL) : NULL;
     if (o->checkpoint_dir) {
@@ -245,6 +259,18 @@ static void settle_counts(Run *r)
     settle_log(r);
 }
 
+/* Where a resumed run starts, and its rate where that is not that of all. */
+static void print_resumed(const Run *r)
+{
+    double lr = r->state.lr;
+    printf("resumed from %s", strrchr(r->resumed_from, '/') + 1);
+    if (lr != r->resumed_lr)
+        printf("; learning rate %g (%g in the checkpoint)", lr, r->resumed_lr);
+    else if (lr != r->model->lr)
+        printf("; learning rate %g (%g in the model)", lr, r->model->lr);
+    putchar('\n');
+}
+
 /* What is trained on what; each line fits a terminal. */
 static void print_header(const Run *r)
 {
@@ -254,17 +280,28 @@ static void print_header(const Run *r)
            (double)r->table->arena_bytes(r->device) / 1e6, r->train.count, target->train.batch,
            (long long)r->steps);
     if (r->resumed_from)
-        printf("resumed from %s\n", strrchr(r->resumed_from, '/') + 1);
+        print_resumed(r);
+    if (r->save_is_default)
+        printf("the parameters will be saved in %s\n", r->save);
+}
+
+/* What another run writes is found out before anything is read or cut. */
+static int claim_outputs(Run *r)
+{
+    const TrainOptions *o = r->options;
+    if (run_claim_save(r) < 0 || (o->log && lock_take(&r->json_lock, o->log, o->log) < 0))
+        return -1;
+    return o->csv ? lock_take(&r->csv_lock, o->csv, o->csv) : 0;
 }
 
 int run_set_up(Run *r)
 {
-    const TrainOptions *o = r->options;
-    if ((o->save && outfile_check(o->save) < 0) || start_state(r) < 0 || load_data(r) < 0 ||
-        open_device(r) < 0 || load_weights(r) < 0)
+    if (claim_outputs(r) < 0 || start_state(r) < 0 || load_data(r) < 0 || open_device(r) < 0 ||
+        load_weights(r) < 0)
         return -1;
     settle_counts(r);
-    if ((has_checkpoints(r) && identify_data(r) < 0) || open_checkpoints(r) < 0 || open_log(r) < 0)
+    if ((run_has_checkpoints(r) && identify_data(r) < 0) || open_checkpoints(r) < 0 ||
+        open_log(r) < 0)
         return -1;
     print_header(r);
     return fflush(stdout) == 0 ? 0 : fault("cannot write to standard output: %s", strerror(errno));
@@ -282,4 +319,8 @@ void run_tear_down(Run *r)
     free(r->order);
     free(r->resumed_from);
     free(r->checkpoint_directory);
+    lock_release(&r->save_lock);
+    lock_release(&r->json_lock);
+    lock_release(&r->csv_lock);
+    free(r->save);
 }

@@ -77,7 +77,8 @@ static int stop_at_bad_step(Run *r)
     else
         snprintf(loss, sizeof loss, "the loss of one of the steps %lld to %lld", (long long)first,
                  (long long)last);
-    return write_interval(r, true) < 0 ? -1 : run_stop_diverged(r, loss);
+    write_interval(r, true);
+    return run_stop_diverged(r, loss);
 }
 
 /* Single images may well have no logit above zero; a batch of them is a dead network. */
@@ -147,7 +148,21 @@ int run_log_interval(Run *r, bool last)
     if (run_collect(r) < 0)
         return -1;
     bool shown = r->state.step % r->show_every == 0 || last;
-    return r->state.logged.images > 0 ? write_interval(r, shown) : 0;
+    if (r->state.logged.images > 0)
+        run_fail(r, write_interval(r, shown));
+    return 0;
+}
+
+int run_catch_up(Run *r)
+{
+    bool whole = r->resumed_from && r->state.step % r->log_every == 0;
+    if (!whole || r->state.logged.images == 0 || r->state.step >= r->steps)
+        return 0;
+    if (run_log_interval(r, false) < 0)
+        return -1;
+    if (!r->failed)
+        r->state.logged = (Sums){0};
+    return 0;
 }
 
 int run_show_progress(Run *r)
@@ -175,15 +190,19 @@ int run_show_progress(Run *r)
         .seconds = seconds_a_step * (double)left,
     };
     log_progress(&r->log, &p);
+    run_fail(r, log_check(&r->log));
     r->shown = (Sums){0};
     r->shown_at = at;
     return 0;
 }
 
-int run_write_histograms(Run *r)
+void run_write_histograms(Run *r)
 {
     if (!r->log.board || r->watched_step == r->state.step)
-        return 0;
+        return;
     r->watched_step = r->state.step;
-    return watch_histograms(watch_of(r), r->log.board, r->state.step);
+    if (watch_histograms(watch_of(r), r->log.board, r->state.step) < 0) {
+        r->failed = true;
+        log_drop_board(&r->log);
+    }
 }

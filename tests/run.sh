@@ -77,7 +77,13 @@ run_beside() {
     echo "$passed $failed $skipped" >"$scratch/counts"
 }
 
+# What training keeps by default, and its locks: tests leave none in the repository.
+litter() {
+    find . -maxdepth 1 \( -name '*.safetensors' -o -name '.*.lock' \) | sort
+}
+
 suites=("$@")
+there=$(litter)
 trap 'kill $(jobs -p) 2>/dev/null; exit 1' INT TERM
 run_beside parity_sim test_sim sim_kernels test_cuda >"$scratch/beside" 2>&1 &
 beside=$!
@@ -94,5 +100,9 @@ read -r more_passed more_failed more_skipped <"$scratch/counts" || more_failed=1
 passed=$((passed + more_passed)) failed=$((failed + more_failed))
 skipped=$((skipped + more_skipped))
 
+if [ "$(litter)" != "$there" ]; then
+    comm -13 <(echo "$there") <(litter) | sed 's/^/not ok left in the repository: /'
+    report "litter" 0 1 0 0
+fi
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -270,8 +270,9 @@ START_TEST(test_leftovers_and_locks)
     ck_assert_ptr_nonnull(c);
     catch_errors();
     ck_assert_ptr_null(checkpoints_open(&options, w));
-    expect_error("another run is writing");
+    expect_error("is named twice"); /* as it is the same process */
     checkpoints_close(c);
+    ck_assert_str_eq(listing("left"), ".mine latest step-00000001 step-00000003 ");
     options.resumed = NULL;
     catch_errors();
     ck_assert_ptr_null(checkpoints_open(&options, w));
@@ -506,21 +507,101 @@ START_TEST(test_negative_square)
 END_TEST
 
 /* What stands where a link or a step must go is named, and nothing hidden is left. */
+/* A directory as programs copy it that follow links, or know none. */
+static void copy_run(const char *how)
+{
+    static const int steps[] = {1, 2, 3};
+    shell("rm -rf '%s' '%s.copy'", "run");
+    ck_assert_int_eq(write_steps("run", steps, 3, 2, 0), 0);
+    ck_assert_str_eq(link_target("run/latest"), "step-00000003");
+    ck_assert_str_eq(link_target("run/best"), "step-00000002");
+    shell(how, "run");
+}
+
+/* Goes on from the step in the copy, whose links then stand again. */
+static void goes_on(int64_t step, const char *best, const char *wanted)
+{
+    int next = 4;
+    catch_errors();
+    expect_step("run.copy", step);
+    came_from = (RunState){.step = step, .best_accuracy = 0.5, .best_step = 2};
+    ck_assert_int_eq(write_steps("run.copy", &next, 1, -1, 0), 0);
+    caught();
+    came_from = (RunState){.step = INT64_MAX, .best_accuracy = -1};
+    ck_assert_str_eq(link_target("run.copy/latest"), "step-00000004");
+    ck_assert_str_eq(link_target("run.copy/best"), best);
+    ck_assert_str_eq(listing("run.copy"), wanted);
+}
+
+START_TEST(test_copied_directories)
+{
+    static const char all[] =
+        "best latest step-00000001 step-00000002 step-00000003 step-00000004 ";
+    copy_run("cp -rL '%s' '%s.copy'");
+    expect_step("run.copy/best", 2);
+    expect_step("run.copy/latest", 3);
+    goes_on(3, "step-00000002", all);
+
+    copy_run("cp -r '%s' '%s.copy'");
+    shell("cd '%s.copy' && rm latest best && printf step-00000003 >latest && "
+          "printf 'step-00000002\\r\\n' >best; true '%s'",
+          "run");
+    expect_step("run.copy/best", 2);
+    goes_on(3, "step-00000002", all);
+
+    copy_run("cp -r '%s' '%s.copy'");
+    shell("rm '%s.copy/best' '%s.copy/latest'", "run");
+    goes_on(3, "step-00000002", all);
+
+    copy_run("cp -r '%s' '%s.copy'");
+    shell("cd '%s.copy' && rm -r step-00000003 && ln -sfn step-00000007 best; true '%s'", "run");
+    goes_on(2, "step-00000002", "best latest step-00000001 step-00000002 step-00000004 ");
+}
+END_TEST
+
+START_TEST(test_copies_without_their_steps)
+{
+    copy_run("cp -rL '%s' '%s.copy'");
+    shell("rm -r '%s.copy/step-00000003' '%s.copy/step-00000002'", "run");
+    goes_on(3, "step-00000002",
+            "best latest step-00000001 step-00000002 step-00000003 step-00000004 ");
+
+    /* The step is damaged, its copy is not. */
+    copy_run("cp -rL '%s' '%s.copy'");
+    shell("truncate -s -1 '%s.copy/step-00000003/model.safetensors'; true '%s'", "run");
+    goes_on(3, "step-00000002",
+            "best latest step-00000001 step-00000002 step-00000003 step-00000003.abandoned "
+            "step-00000004 ");
+
+    /* The other way round. */
+    copy_run("cp -rL '%s' '%s.copy'");
+    shell("truncate -s -1 '%s.copy/latest/model.safetensors'; true '%s'", "run");
+    goes_on(3, "step-00000002",
+            "best latest latest.abandoned step-00000001 step-00000002 step-00000003 "
+            "step-00000004 ");
+    copy_run("mkdir '%s.copy' && cp -rL '%s/latest' run.copy/latest");
+    expect_step("run.copy", 3);
+}
+END_TEST
+
+/* What stands where a step must go is named, and nothing hidden is left; a directory in the place
+ * of a link is kept. */
 START_TEST(test_write_failures)
 {
     int step = 2;
     write_one("fail", 1);
     shell("rm '%s/latest' && mkdir '%s/latest'", "fail");
     catch_errors();
-    ck_assert_int_eq(write_steps("fail", &step, 1, -1, 0), -1);
-    expect_error("/latest: Is a directory; the checkpoint");
-    ck_assert_str_eq(listing("fail"), "latest step-00000001 step-00000002 ");
-    shell("rmdir '%s/latest' && touch '%s/step-00000003'", "fail");
+    ck_assert_int_eq(write_steps("fail", &step, 1, -1, 0), 0);
+    expect_error("/fail: latest is a directory, and no copy of a checkpoint that is there");
+    ck_assert_str_eq(listing("fail"), "latest latest.abandoned step-00000001 step-00000002 ");
+    shell("rm '%s/latest' && touch '%s/step-00000003'", "fail");
     step = 3;
     catch_errors();
     ck_assert_int_eq(write_steps("fail", &step, 1, -1, 0), -1);
     expect_error("/step-00000003: Not a directory");
-    ck_assert_str_eq(listing("fail"), "step-00000001 step-00000002 step-00000003 ");
+    ck_assert_str_eq(listing("fail"),
+                     "latest.abandoned step-00000001 step-00000002 step-00000003 ");
 }
 END_TEST
 
@@ -553,6 +634,8 @@ static Suite *checkpoint_suite(void)
                                   test_keys_of_state,
                                   test_forged_state,
                                   test_negative_square,
+                                  test_copied_directories,
+                                  test_copies_without_their_steps,
                                   test_write_failures,
                                   test_failure_is_told_where_it_is_waited_for};
     Suite *s = suite_create("checkpoint");

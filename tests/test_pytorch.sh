@@ -41,7 +41,7 @@ to_pytorch() {
 from_pytorch() {
     "$python" $cases/roundtrip.py save "$1" "$work/$1.safetensors" "$work/$1.json" || return 1
     rm -f "$work/log.jsonl"
-    train "$1" 3 --init "$work/$1.safetensors" --log-every 1 --log "$work/log.jsonl" &&
+    train "$1" 3 --init "$work/$1.safetensors" --no-save --log-every 1 --log "$work/log.jsonl" &&
         "$tool" losses "$work/$1.json" "$work/log.jsonl" 1e-5 && same_logits "$1"
 }
 

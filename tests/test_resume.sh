@@ -180,7 +180,6 @@ refuses() {
 
 refuses "another seed" 1 "--seed 2 contradicts" run adam --resume "$work/c" --seed 2
 refuses "another order" 1 "--no-shuffle contradicts" run adam --resume "$work/c" --no-shuffle
-refuses "another rate" 1 "--lr 0.5 contradicts" run adam --resume "$work/c" --lr 0.5
 refuses "other data" 1 "--data /tmp contradicts" run adam --resume "$work/c" --data /tmp
 refuses "--init" 2 "contradicts --resume" run adam --resume "$work/c" --init x
 refuses "another optimizer" 1 "'optimizer adam " run sgd --resume "$work/c"
@@ -203,6 +202,170 @@ check "the same values are no contradiction" run adam --resume "$work/c" --seed 
 check "already there: --save is written" bash -c \
     '"$1" train --device cpu --resume "$2" --max-steps 5 --save "$3" && cmp "$3" "$4"' - \
     "$work/adam/trainer" "$work/c" "$work/late.safetensors" "$work/adam.safetensors"
+
+# ---- another learning rate ----
+
+# at_rate MODEL WANTED TEXT OPTIONS...: five more steps are made at the wanted rate, as the line
+# that begins the run says with TEXT, and as is in the log.
+at_rate() {
+    local model=$1 wanted=$2 text=$3
+    shift 3
+    rm -f "$work/rate.jsonl"
+    run "$model" --resume "$work/r" --log "$work/rate.jsonl" "$@" >"$work/said" 2>&1
+    cat "$work/said" "$work/rate.jsonl"
+    grep -q "^resumed from step-[0-9]*$text\$" "$work/said" &&
+        [ "$(grep -o '"lr":[^,]*' "$work/rate.jsonl" | sort -u)" = "\"lr\":$wanted" ]
+}
+
+sed 's/lr: 0.01/lr: 0.002/' "$work/adam.yaml" | compile slower
+rm -rf "$work/r"
+run adam --data random --max-steps 10 --checkpoint-dir "$work/r" >"$work/output"
+check "the same rate is not told" at_rate adam 0.01 "" --max-steps 15
+check "--lr counts from the resumed step on" \
+    at_rate adam 0.005 "; learning rate 0.005 (0.01 in the checkpoint)" --max-steps 20 --lr 0.005
+check "and stays, as the model is the same" \
+    at_rate adam 0.005 "; learning rate 0.005 (0.01 in the model)" --max-steps 25
+check "a rate that the model has otherwise now is taken" \
+    at_rate slower 0.002 "; learning rate 0.002 (0.005 in the checkpoint)" --max-steps 30
+check "info says the same" bash -c '"$1" info | head -n 1 | grep "learning rate 0.002\$"' - \
+    "$work/slower/trainer"
+check "and goes on" at_rate slower 0.002 "" --max-steps 35
+check "--lr goes before the model's" \
+    at_rate adam 0.03 "; learning rate 0.03 (0.002 in the checkpoint)" --max-steps 40 --lr 0.03
+
+# The bits of a run whose rate changes do not depend on where else it was stopped.
+rate_bits() {
+    rm -rf "$work/r"
+    run adam --data random --max-steps 13 --lr 0.02 --checkpoint-dir "$work/r" &&
+        run adam --resume "$work/r" --lr 0.004 --max-steps 40 --save "$work/one.safetensors" &&
+        rm -rf "$work/r" &&
+        run adam --data random --max-steps 13 --lr 0.02 --checkpoint-dir "$work/r" &&
+        run slower --resume "$work/r" --lr 0.004 --max-steps 22 &&
+        run slower --resume "$work/r" --max-steps 40 --save "$work/two.safetensors" &&
+        cmp "$work/one.safetensors" "$work/two.safetensors"
+}
+check "bits after a change of the rate" rate_bits
+
+# ---- copies of a run ----
+
+# A copy made by COMMAND in a shell at $work: goes on from its newest step to the usual end.
+copied() {
+    rm -rf "$work/r" "$work/copy"
+    run adam --data random --max-steps 30 --checkpoint-dir "$work/r" >/dev/null || return 1
+    (cd "$work" && eval "$1") || return 1
+    ls -l "$work/copy"
+    run adam --resume "$work/copy" --save "$work/part.safetensors" || return 1
+    ls -l "$work/copy"
+    cmp "$work/part.safetensors" "$work/adam.safetensors" &&
+        [ "$(readlink "$work/copy/latest")" = step-00000066 ] &&
+        [ "$(readlink "$work/copy/best")" = "${2-$best}" ]
+}
+check "links followed" copied 'cp -rL r copy'
+check "links as texts" copied 'cp -r r copy && cd copy && rm best latest &&
+    printf step-00000022 >best && printf step-00000030 >latest'
+check "links left out" copied 'cp -r r copy && rm copy/best copy/latest'
+check "links into nowhere" copied 'cp -r r copy && ln -sfn ../old/step-00000030 copy/latest &&
+    ln -sfn /nowhere copy/best'
+check "the newest step half copied" copied 'cp -rL r copy && rm copy/step-00000030/model.safetensors'
+check "latest alone copied" copied 'mkdir copy && cp -rL r/latest copy/latest' ''
+
+# ---- file systems without links, without locks ----
+
+# Makes $work/without.so, with which calls fail as on such file systems.
+without() {
+    cat >"$work/without.c" <<'END'
+#include <errno.h>
+int symlink(const char *a, const char *b) { (void)a, (void)b; errno = EPERM; return -1; }
+int flock(int a, int b) { (void)a, (void)b; errno = ENOLCK; return -1; }
+int renameat2(int a, const char *b, int c, const char *d, unsigned e)
+{ (void)a, (void)b, (void)c, (void)d, (void)e; errno = EINVAL; return -1; }
+END
+    "${CC:-gcc}" -shared -fPIC -w -o "$work/without.so" "$work/without.c"
+}
+
+bare_files() (
+    rm -rf "$work/r" "$work/bare.jsonl"
+    export LD_PRELOAD=$work/without.so
+    "$work/adam/trainer" train --device cpu --data random --max-steps 22 --checkpoint-dir "$work/r" \
+        --log "$work/bare.jsonl" 2>"$work/said" >"$work/output" || exit
+    "$work/adam/trainer" train --device cpu --resume "$work/r/step-00000020" --max-steps 22 \
+        >>"$work/output" || exit
+    "$work/adam/trainer" train --device cpu --resume "$work/r" --save "$work/bare.safetensors" \
+        --log "$work/bare.jsonl" >>"$work/output" || exit
+    unset LD_PRELOAD
+    losses "$work/bare.jsonl" >"$work/losses"
+    cat "$work/said"
+    ls -lA "$work/r"
+    [ "$(cat "$work/r/latest")" = step-00000066 ] && [ ! -L "$work/r/latest" ] &&
+        [ -f "$work/r/best" ] && [ -z "$(find "$work" -name '.*.lock')" ] &&
+        grep -q "cannot lock $work/bare.jsonl: No locks available" "$work/said" &&
+        grep -q "cannot lock $work/r: No locks available" "$work/said" &&
+        cmp "$work/bare.safetensors" "$work/adam.safetensors" &&
+        diff "$work/losses" "$work/adam.losses"
+)
+if bash -c 'ulimit -v 4000000; "$1" train --help' - "$work/adam/trainer" >/dev/null 2>&1; then
+    without && check "no links, no locks, no exchange of names" bare_files
+else
+    skip "no links, no locks, no exchange of names" "the trainer is instrumented"
+fi
+
+# ---- two runs, one file ----
+
+# refused FLAG NAME [OPTIONS...]: a second run that writes there is told who has it, and does not
+# train.
+refused() {
+    "$work/adam/trainer" train --device cpu --data random --max-steps 3 "$@" >"$work/said" 2>&1
+    [ $? -eq 1 ] && cat "$work/said" && [ "$(wc -l <"$work/said")" -eq 1 ] &&
+        grep -q "another run is writing $2: process $holder on $(uname -n); wait" "$work/said"
+}
+
+rm -rf "$work/r"
+(
+    cd "$work" && exec "$work/adam/trainer" train --device cpu --data random --epochs 100000 \
+        --max-steps 5000000 --no-eval --log l.jsonl --csv l.csv --save l.st --tensorboard tb \
+        --checkpoint-dir r >"$work/held" 2>&1 </dev/null
+) &
+holder=$!
+for _ in $(seq 100); do
+    [ ! -L "$work/r/latest" ] || break
+    sleep 0.1
+done
+ln -sfn l.jsonl "$work/link.jsonl"
+for pair in "--log l.jsonl" "--log link.jsonl" "--csv l.csv" "--save l.st" "--tensorboard tb" \
+    "--checkpoint-dir r" "--resume r"; do
+    read -r flag name <<<"$pair"
+    check "$flag of another run: $name" refused "$flag" "$work/$name"
+done
+kill -9 $holder
+wait $holder 2>/dev/null
+check "a lock goes with its process, and what it left with the next run" bash -c \
+    'cd "$2" && "$1" train --device cpu --resume r --max-steps 1 --log l.jsonl --csv l.csv \
+        --save l.st --tensorboard tb && ! find . -name "*.lock" | grep .' - \
+    "$work/adam/trainer" "$work"
+refuses "a file for two outputs" 1 "$work/x is named twice" run adam --data random \
+    --log "$work/x" --csv "$work/x"
+
+# ---- an output that failed ----
+
+# Some outputs have the last lines, one has not: the next run makes them all whole.
+after_failure() (
+    rm -rf "$work/r" "$work"/f.*
+    (
+        ulimit -f 5
+        exec "$work/adam/trainer" train --device cpu --data random --log-every 1 \
+            --checkpoint-dir "$work/r" --log "$work/f.jsonl" --csv "$work/f.csv" 2>&1
+    ) | cat >"$work/said"
+    [ "${PIPESTATUS[0]}" -eq 1 ] && cat "$work/said" &&
+        grep -q "f.jsonl: File too large" "$work/said" || exit
+    run adam --resume "$work/r" --log-every 1 --save "$work/f.safetensors" --log "$work/f.jsonl" \
+        --csv "$work/f.csv" >/dev/null || exit
+    run adam --data random --log-every 1 --log "$work/w.jsonl" --csv "$work/w.csv" >/dev/null
+    losses "$work/f.jsonl" >"$work/losses"
+    cmp "$work/f.safetensors" "$work/adam.safetensors" &&
+        diff "$work/losses" <(losses "$work/w.jsonl") &&
+        diff <(cut -d, -f 1-6 "$work/f.csv") <(cut -d, -f 1-6 "$work/w.csv")
+)
+check "a run that its log ended goes on with the same lines" after_failure
 
 # ---- other arithmetic ----
 

@@ -226,7 +226,7 @@ dead_is_said_once() {
         { bytes 0 0 8 1 0 0 0 80; head -c 80 /dev/zero; } >"$data/$split-labels-idx1-ubyte"
     done
     says 0 "not learning: all logits of a whole batch were zero" "$work/dead/trainer" train \
-        --device cpu --data "$data" --log-every 1 && [ "$(grep -c 'not learning' "$work/stderr")" -eq 1 ]
+        --device cpu --data "$data" --log-every 1 --no-save && [ "$(grep -c 'not learning' "$work/stderr")" -eq 1 ]
 }
 check "a dead network is told once" dead_is_said_once
 
@@ -263,7 +263,7 @@ advises() {
     shift 3
     says 0 "not learning: over the last 500 steps the loss was $seen chance, ln 2 = 0.6931" \
         "$work/$model/trainer" train --device cpu --data "$work/line_data" --no-eval \
-        --max-steps 500 --no-progress "$@" && grep -q "accuracy 0.5000); $advice" "$work/stderr"
+        --max-steps 500 --no-progress --no-save "$@" && grep -q "accuracy 0.5000); $advice" "$work/stderr"
 }
 if make_line >"$work/output" 2>&1; then
     check "a loss at chance: a dead network" advises near "no better than" \
