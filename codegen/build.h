@@ -3,6 +3,7 @@
 #ifndef NINC_BUILD_H
 #define NINC_BUILD_H
 
+#include "../runtime/cache.h"
 #include "codegen.h"
 #include "embed.h"
 
@@ -26,6 +27,8 @@ typedef struct Build {
     char *scratch; /* path of the directory */
     char **file;   /* paths made in it */
     int files, file_capacity;
+    char *cache; /* the cache directory; NULL: none */
+    Hash compiler_hash;
 } Build;
 
 /* What is built of the module. */
@@ -70,6 +73,17 @@ int compiler_run(Build *b, const char *what, const char *flags, const char *cons
 const char *static_library(Build *b, const char *name);
 /* The same for linking a shared library, which not every libNAME.a is fit for. */
 const char *shared_library(Build *b, const char *name);
+
+/* ---- objects.c: objects that were compiled before; without a message, as all works without ---- */
+
+/* Finds the cache directory, for the compiler of these words. */
+void objects_open(Build *b, char *const *word, int count);
+/* Where the object of a source, compiled with these flags, is kept; NULL: nowhere. */
+char *object_entry(Build *b, const char *source, const char *flags);
+/* Writes the object; false where the cache does not have it whole. */
+bool object_take(const char *entry, const char *object);
+/* Keeps an object for the next run. */
+void object_keep(const char *entry, const char *object);
 
 /* ---- texts.c: what is written for the compiler ---- */
 

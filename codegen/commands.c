@@ -210,18 +210,33 @@ static int finish(Build *b, Process *p, const char *what, bool told)
 /* An object file and the process that makes it. */
 typedef struct Job {
     const char *object, *source;
+    char *entry; /* of the cache; NULL: none */
+    bool taken;  /* from there */
     Process process;
 } Job;
 
 static Job start_object(Build *b, const char *name, const char *source, const char *flags)
 {
-    Job job = {scratch_path(b, pool_format(b->pool, "%s.o", name)),
-               pool_format(b->pool, "%s/%s", b->scratch, source),
-               {-1, -1}};
+    Job job = {.object = scratch_path(b, pool_format(b->pool, "%s.o", name)),
+               .source = pool_format(b->pool, "%s/%s", b->scratch, source),
+               .process = {-1, -1}};
     const char *paths[] = {job.object, job.source, NULL};
     Command command = {pool_format(b->pool, "%s -c -o", flags), paths, ""};
-    job.process = start(b, &command);
+    job.entry = object_entry(b, job.source, flags);
+    job.taken = object_take(job.entry, job.object);
+    if (!job.taken)
+        job.process = start(b, &command);
     return job;
+}
+
+static int finish_object(Build *b, Job *job, bool told)
+{
+    if (job->taken)
+        return 0;
+    int result = finish(b, &job->process, job->source, told);
+    if (result == 0)
+        object_keep(job->entry, job->object);
+    return result;
 }
 
 /* The first that failed has said why; the others would say the same again. */
@@ -232,18 +247,40 @@ static void stop_jobs(const Job *job, int count)
             kill(job[i].process.id, SIGTERM);
 }
 
+/* The instruction sets to compile for; none where there are no CPU's kernels. False after a
+ * message. */
+static bool choose_levels(const Build *b, CpuLevelSet *set)
+{
+    *set = cpu_levels_of(b->module, ARCHITECTURE, b->options->levels);
+    if (*set || !has_target(b, TARGET_CPU))
+        return true;
+    fprintf(stderr, "ninc: error: none of the instruction sets of --cpu-levels is of use to this "
+                    "model;\n  amx and avx512bf16 are for --precision=bf16; add another\n");
+    return false;
+}
+
+/* Waits for all; after the first failure the others are stopped. */
+static int finish_objects(Build *b, Job *job, int jobs)
+{
+    int result = 0;
+    for (int i = 0; i < jobs; i++) {
+        bool failed = finish_object(b, &job[i], result != 0) != 0;
+        if (failed && result == 0)
+            stop_jobs(job + i + 1, jobs - i - 1);
+        result |= failed;
+    }
+    return result;
+}
+
 int compile_objects(Build *b, const char *flags, const char **object)
 {
     Job job[MAX_OBJECTS];
-    int jobs = 0, result = 0;
-    if (compiler_words(b->pool).count == 0)
+    CpuLevelSet levels;
+    int jobs = 0;
+    Words words = compiler_words(b->pool);
+    if (words.count == 0 || !choose_levels(b, &levels))
         return -1;
-    CpuLevelSet levels = cpu_levels_of(b->module, ARCHITECTURE, b->options->levels);
-    if (!levels && has_target(b, TARGET_CPU)) {
-        fprintf(stderr, "ninc: error: none of the instruction sets of --cpu-levels is of use to this "
-                        "model;\n  amx and avx512bf16 are for --precision=bf16; add another\n");
-        return -1;
-    }
+    objects_open(b, words.at, words.count);
     for (int i = 0; i < CPU_LEVEL_COUNT; i++)
         if (levels >> i & 1)
             job[jobs++] =
@@ -252,14 +289,9 @@ int compile_objects(Build *b, const char *flags, const char **object)
                                          cpu_level[i].flags, cpu_level[i].name));
     job[jobs++] =
         start_object(b, "plan", "plan.c", pool_format(b->pool, "-std=gnu11 -O1 -g0 %s", flags));
-    for (int i = 0; i < jobs; i++) {
+    for (int i = 0; i < jobs; i++)
         object[i] = job[i].object;
-        bool failed = finish(b, &job[i].process, job[i].source, result != 0) != 0;
-        if (failed && result == 0)
-            stop_jobs(job + i + 1, jobs - i - 1);
-        result |= failed;
-    }
-    return result == 0 ? jobs : -1;
+    return finish_objects(b, job, jobs) == 0 ? jobs : -1;
 }
 
 int compiler_run(Build *b, const char *what, const char *flags, const char *const *path,

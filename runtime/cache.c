@@ -156,6 +156,7 @@ unsigned char *cache_read(const char *path, size_t *size)
         Trailer t = trailer_of(bytes, *size);
         if (memcmp(&t, bytes + *size, sizeof t) == 0) {
             bytes[*size] = '\0';
+            utimensat(AT_FDCWD, path, NULL, AT_SYMLINK_NOFOLLOW); /* it was used */
             return bytes;
         }
     }
@@ -177,6 +178,11 @@ int cache_write(const char *path, const void *bytes, size_t size)
     int status = written && rename(beside, path) == 0 ? 0 : -1, error = errno;
     if (status && f)
         unlink(beside);
+    char *slash = strrchr(beside, '/');
+    if (slash && !status) {
+        *slash = '\0';
+        cache_trim(beside);
+    }
     free(beside);
     errno = error;
     return status;

@@ -30,6 +30,12 @@ int cache_write(const char *path, const void *bytes, size_t size);
 /* The bytes of any file, a NUL behind them; NULL without a message. */
 unsigned char *read_bytes(const char *path, size_t *size);
 
+/* ---- cache_trim.c ---- */
+
+/* Removes the entries of the directory that were not used for longest, until all together take at
+ * most $NINC_CACHE_MB megabytes (default 1024). A reader that loses one compiles it again. */
+void cache_trim(const char *directory);
+
 /* ---- private.c: directories that are ours alone ---- */
 
 /* Whether nobody else can put or change files in the directory, an absolute path without links: it

@@ -7,5 +7,5 @@ if ! "${CXX:-c++}" --version >/dev/null 2>&1; then
     finish
     exit
 fi
-export NINC_CACHE_DIR=$work/cache NINC_SIM=checks=0
+export NINC_CACHE_DIR=${NINC_CACHE_DIR:-$work/cache} NINC_SIM=checks=0
 QUICK=1 DEVICE=sim tests/parity.sh

@@ -6,6 +6,8 @@
 # The suites of simulated GPUs, which compute on one thread, run beside the others.
 cd "$(dirname "$0")/.." || exit 1
 export NINC=${NINC:-./ninc} BUILD=${BUILD:-build}
+# What was compiled for one suite, or one run, is there for the others, the instrumented ones too.
+export NINC_CACHE_DIR=${NINC_CACHE_DIR:-$PWD/build/cache}
 passed=0 failed=0 skipped=0
 scratch=$(mktemp -d)
 output=$scratch/output
@@ -91,7 +93,7 @@ for program in "$BUILD"/tests/test_*; do
     [[ -x $program && -f $program && $program != *.[od] ]] || continue
     wanted "${program##*/}" && run_program "$program"
 done
-run_scripts golden roundtrip test_codegen test_badinput test_options test_words test_cli test_system \
+run_scripts golden roundtrip test_cache test_codegen test_badinput test_options test_words test_cli test_system \
     test_deb test_library test_predict test_resume test_crash test_tensorboard test_export \
     test_pytorch kernels test_amx parity test_races test_aarch64 test_faults test_device test_progress
 wait $beside

@@ -10,15 +10,15 @@ if ! "${CXX:-c++}" --version >/dev/null 2>&1; then
     finish
     exit
 fi
-export NINC_CACHE_DIR=$work/cache
+export NINC_CACHE_DIR=${NINC_CACHE_DIR:-$work/cache}
 first=${NINC_TEST_SEED:-$((RANDOM * 32768 + RANDOM))}
 echo "data and drawn networks from seed $first on; NINC_TEST_SEED=$first repeats them"
 
-# simulated LEVEL PRECISION MODEL [OPTION...]: verify on the simulator; the cache is not kept.
+# simulated LEVEL PRECISION MODEL [OPTION...]: verify on the simulator.
 simulated() {
     local level=$1 precision=$2 status
     shift 2
-    rm -rf "$work/sim" "$work/cache"
+    rm -rf "$work/sim"
     "$NINC" -q "-O$level" --target=cuda --precision="$precision" -o "$work/sim" "$@" || return 1
     "$work/sim/trainer" verify --device sim --seed "$first" >"$work/verify" 2>&1
     status=$?

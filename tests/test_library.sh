@@ -11,7 +11,7 @@ case $BUILD in
 *) sanitize= ;;
 esac
 warnings="-Wall -Wextra -Wshadow -pedantic -Werror"
-export NINC_CACHE_DIR=$work/cache
+export NINC_CACHE_DIR=${NINC_CACHE_DIR:-$work/cache}
 
 # library CASE [OPTION...] -> $work/CASE: libCASE.so, CASE.h, CASE.pc, client, weights
 library() {
