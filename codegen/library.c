@@ -146,8 +146,7 @@ static int write_sources(Build *b)
 
 /* ---- linking ---- */
 
-/* OpenMP's library is the program's and not ours: two copies of it in one process would each keep threads.
- * nodelete: its threads outlive a call, and dlclose must not take their code away. */
+/* nodelete: a network that was not freed has threads, and dlclose must not take their code away. */
 static int link_library(Build *b, const char *const *object, int objects)
 {
     const char *path[MAX_OBJECTS + 7] = {scratch_path(b, shared_file(b))};
@@ -166,9 +165,7 @@ static int link_library(Build *b, const char *const *object, int objects)
                                     "-Wl,-z,nodelete -Wl,--gc-sections "
                                     "-Wl,--as-needed -o",
                     shared_file(b)),
-        path,
-        pool_format(b->pool, "%s -l" NINC_OPENMP " -lm -lpthread -ldl",
-                    shared_library(b, "jansson")));
+        path, pool_format(b->pool, "%s -lm -lpthread -ldl", shared_library(b, "jansson")));
 }
 
 /* The library is last, so that where it stands the rest does too. */

@@ -223,7 +223,7 @@ void memory_print(const Module *m, Text *out);
 /* Bytes that a training run on the target needs with this many threads (a GPU: 1), data set not
  * counted. */
 int64_t memory_total(const Module *m, Target target, int threads);
-/* The threads that a trainer has on this machine: one a processor. */
+/* The threads that a trainer would have, started like this ninc. */
 int memory_threads(void);
 
 #endif

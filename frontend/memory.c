@@ -1,18 +1,16 @@
 /* The memory report: what the programs need, how near that is to the bound, and for what. */
 #include "../ir/numbers.h"
+#include "../runtime/threads.h"
 #include "frontend.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { LARGEST_VALUES = 8 };
 
 int memory_threads(void)
 {
-    long processors = sysconf(_SC_NPROCESSORS_ONLN);
-
-    return processors > 0 ? (int)processors : 1;
+    return thread_limit("").threads;
 }
 
 int64_t memory_total(const Module *m, Target target, int threads)

@@ -3,8 +3,11 @@
  * when all are done, whether or not every thread has come by. No two slices write the same bytes
  * and no sum crosses slices, so the number of threads cannot change a bit. */
 #include "../ir/ir.h"
+#include "pace.h"
 #include "runtime.h"
 #include "shares.h"
+#include "team.h"
+#include "threads.h"
 
 #include <errno.h>
 #include <math.h>
@@ -19,11 +22,8 @@
 #include <cpuid.h>
 #include <sys/syscall.h>
 #endif
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
-enum { HUGE_PAGE = 2 << 20, LINE = 64, MAX_THREADS = 1024 };
+enum { HUGE_PAGE = 2 << 20, LINE = 64 };
 
 struct Device {
     const NincModel *model;
@@ -36,10 +36,12 @@ struct Device {
     int64_t thread_stride, arena_bytes;
     void **args; /* args_each pointers a thread */
     int args_each;
+    Team *team;
+    Pace train_pace, eval_pace;
     Shares *shares; /* of the longest step */
     const NincProgram *kept; /* keeps_before, and its results are there: of this state; or NULL */
     Metrics metrics;
-    char description[96];
+    char description[128];
 };
 
 /* ---- instruction sets ---- */
@@ -138,32 +140,6 @@ static NincTargetKind cpu_programs(void)
     return level ? level->target : NINC_CPU;
 }
 
-/* ---- threads ---- */
-
-/* Those that the process may run on. OpenMP counted them before OMP_PROC_BIND, if it is set, bound
- * this thread to one of them. */
-static int processors(void)
-{
-#ifdef _OPENMP
-    return omp_get_num_procs();
-#else
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0)
-        return CPU_COUNT(&set);
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
-    return n > 0 ? (int)n : 1;
-#endif
-}
-
-static int thread_number(void)
-{
-#ifdef _OPENMP
-    return omp_get_thread_num();
-#else
-    return 0;
-#endif
-}
-
 /* ---- opening ---- */
 
 static int chunks_of(const NincProgram *p)
@@ -240,12 +216,33 @@ static int allocate(Device *d, bool with_train)
                                 : fault("no memory for the launches of %d threads", d->threads);
 }
 
+/* As many threads as are asked for, or as this process should use. */
+static void count_threads(Device *d, const ThreadLimit *limit, int wanted)
+{
+    d->threads = wanted > 0 ? (int)smaller(wanted, MAX_THREADS) : limit->threads;
+    d->train_pace = d->eval_pace = pace_new(d->threads, limit->quota);
+    int length = snprintf(d->description, sizeof d->description, "cpu, %s, %d thread%s",
+                          d->level->name, d->threads, d->threads == 1 ? "" : "s");
+    if (wanted <= 0 && limit->reason[0])
+        snprintf(d->description + length, sizeof d->description - (size_t)length, " (%s)",
+                 limit->reason);
+}
+
+static int start_threads(Device *d, const ThreadLimit *limit)
+{
+    d->team = team_new(d->threads, limit->quota > 0 && limit->quota < d->threads);
+    if (d->team)
+        return 0;
+    return fault("cannot start %d threads: %s; use fewer --threads", d->threads, strerror(errno));
+}
+
 static void cpu_close(Device *d)
 {
     if (!d)
         return;
     if (d->map)
         munmap(d->map, d->map_bytes);
+    team_free(d->team);
     free(d->args);
     shares_free(d->shares);
     free(d);
@@ -268,15 +265,12 @@ static Device *cpu_open(const NincModel *model, const DeviceOptions *options)
     check_program(&target->eval);
     Device *d = xmalloc(sizeof *d);
     *d = (Device){.model = model, .target = target, .level = level};
-    d->threads = options->threads > 0 ? options->threads : processors();
-    if (d->threads > MAX_THREADS)
-        d->threads = MAX_THREADS;
-    if (allocate(d, options->with_train) < 0) {
+    ThreadLimit limit = thread_limit("");
+    count_threads(d, &limit, options->threads);
+    if (allocate(d, options->with_train) < 0 || start_threads(d, &limit) < 0) {
         cpu_close(d);
         return NULL;
     }
-    snprintf(d->description, sizeof d->description, "cpu, %s, %d thread%s", level->name, d->threads,
-             d->threads == 1 ? "" : "s");
     return d;
 }
 
@@ -391,28 +385,43 @@ static int cpu_launch(Device *d, const NincProgram *program, const NincLaunch *l
 
 /* ---- a step ---- */
 
-static int slices_of(const Device *d, const NincLaunch *launch)
+/* A step of a program, as every thread of the team takes part in it. */
+typedef struct Step {
+    const Device *device;
+    const NincProgram *program;
+    int images, threads;
+    int befores; /* of the program's, that are to run */
+} Step;
+
+static int slices_of(const Step *step, const NincLaunch *launch)
 {
     int slices = launch->slices > 0 ? launch->slices : 1;
-    return launch->coarse && slices > d->threads ? d->threads : slices;
+    return launch->coarse && slices > step->threads ? step->threads : slices;
 }
 
-/* Called by every thread of the team; `at` is the number, in the step, of the list's first launch,
- * `range` names the images. Returns the number behind the list. */
-static int64_t run_list(const Device *d, const NincLaunch *launch, int count, NincRange range,
+/* A thread's part in it. */
+typedef struct Part {
+    const Step *step;
+    int thread;
+    Patience *patience;
+} Part;
+
+/* `at` is the number, in the step, of the list's first launch, `range` names the images. Returns
+ * the number behind the list. */
+static int64_t run_list(const Part *part, const NincLaunch *launch, int count, NincRange range,
                         int64_t at)
 {
-    int thread = thread_number();
+    const Device *d = part->step->device;
     for (int i = 0; i < count; i++, at++) {
         int done = 0;
-        range.slices = slices_of(d, &launch[i]);
-        while ((range.slice = shares_take(d->shares, at, thread, range.slices)) >= 0) {
-            run_slice(d, &launch[i], &range, thread);
+        range.slices = slices_of(part->step, &launch[i]);
+        while ((range.slice = shares_take(d->shares, at, part->thread, range.slices)) >= 0) {
+            run_slice(d, &launch[i], &range, part->thread);
             done++;
         }
         if (done > 0)
-            shares_done(d->shares, at, done);
-        shares_wait(d->shares, at, range.slices);
+            shares_done(d->shares, at, done, range.slices);
+        shares_wait(d->shares, at, range.slices, part->patience);
     }
     return at;
 }
@@ -426,20 +435,47 @@ static NincRange chunk_range(const NincProgram *p, int c, int images)
     return range;
 }
 
-/* On the first `images` of the batch. */
-static void run_program(Device *d, const NincProgram *p, int images)
+static void take_part(void *data, int thread, Patience *patience)
 {
-    int chunks = p->chunkeds > 0 ? (images + p->chunk - 1) / p->chunk : 0;
-    int befores = d->kept == p ? 0 : p->befores;
-    shares_reset(d->shares, launches_of(p));
-#pragma omp parallel num_threads(d->threads)
-    {
-        int64_t at = run_list(d, p->before, befores, (NincRange){0}, 0);
-        for (int c = 0; c < chunks; c++)
-            at = run_list(d, p->chunked, p->chunkeds, chunk_range(p, c, images), at);
-        run_list(d, p->after, p->afters, (NincRange){0}, at);
-    }
+    const Step *step = data;
+    const NincProgram *p = step->program;
+    Part part = {step, thread, patience};
+    int chunks = p->chunkeds > 0 ? (step->images + p->chunk - 1) / p->chunk : 0;
+    int64_t at = run_list(&part, p->before, step->befores, (NincRange){0}, 0);
+    for (int c = 0; c < chunks; c++)
+        at = run_list(&part, p->chunked, p->chunkeds, chunk_range(p, c, step->images), at);
+    run_list(&part, p->after, p->afters, (NincRange){0}, at);
+}
+
+/* On the first `images` of the batch, by the team or one thread alone. */
+static void run_program(Device *d, const NincProgram *p, int images, bool alone)
+{
+    Step step = {d, p, images, alone ? 1 : d->threads, d->kept == p ? 0 : p->befores};
+    shares_reset(d->shares, launches_of(p), step.threads);
+    if (step.threads == 1)
+        team_run_alone(d->team, take_part, &step);
+    else
+        team_run(d->team, take_part, &step);
     d->kept = p->keeps_before ? p : NULL;
+}
+
+static Pace *pace_of(Device *d, const NincProgram *p)
+{
+    return p == &d->target->train ? &d->train_pace : &d->eval_pace;
+}
+
+/* The same, by as many threads as do it fastest. */
+static void run_step(Device *d, const NincProgram *p, int images)
+{
+    Pace *pace = pace_of(d, p);
+    bool alone = d->threads == 1 || pace_alone(pace, images);
+    if (d->threads == 1 || !pace_measures(pace)) {
+        run_program(d, p, images, alone);
+        return;
+    }
+    double begin = clock_seconds();
+    run_program(d, p, images, alone);
+    pace_took(pace, clock_seconds() - begin);
 }
 
 /* ---- ports ---- */
@@ -516,7 +552,7 @@ static int cpu_step(Device *d, const NincProgram *program, const StepInput *inpu
     if (input->valid < 1 || input->valid > program->batch)
         internal_error("%d valid images in a batch of %d", input->valid, program->batch);
     write_inputs(d, program, input);
-    run_program(d, program, input->logits_only ? input->valid : program->batch);
+    run_step(d, program, input->logits_only ? input->valid : program->batch);
     if (!input->logits_only)
         add_metrics(d, program, input->valid);
     return 0;
@@ -536,7 +572,7 @@ static void run_whole(Device *d, const NincProgram *program, const NincLaunch *l
         one.after = launch;
         one.afters = 1;
     }
-    run_program(d, &one, one.batch);
+    run_program(d, &one, one.batch, pace_of(d, program)->by_one);
 }
 
 static int cpu_time(Device *d, const NincProgram *program, const NincLaunch *launch, int repeats,
@@ -547,7 +583,7 @@ static int cpu_time(Device *d, const NincProgram *program, const NincLaunch *lau
         if (launch)
             run_whole(d, program, launch);
         else
-            run_program(d, program, program->batch);
+            run_step(d, program, program->batch);
     }
     *seconds = clock_seconds() - begin;
     return 0;

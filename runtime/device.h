@@ -37,7 +37,7 @@ typedef struct Metrics {
 } Metrics;
 
 typedef struct DeviceOptions {
-    int threads;       /* CPU: 0: one a processor */
+    int threads;       /* CPU; 0: what thread_limit says */
     int ordinal;       /* CUDA: which GPU, from 0 */
     bool verbose;      /* say what was tried */
     bool with_train;   /* false: only the eval program is needed, less memory */

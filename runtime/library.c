@@ -5,13 +5,20 @@
 #include "../ir/ir.h"
 #include "runtime.h"
 
+#include "threads.h"
+
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-enum { ERROR_BYTES = 512, MAX_THREADS = 1024 };
+enum { ERROR_BYTES = 512 };
+
+static const char of_another_process[] =
+    "the network belongs to the process that created it; a child of fork() creates its own";
 
 struct Library {
+    pid_t process;        /* that created it */
     pthread_mutex_t lock; /* of all below */
     const DeviceTable *table;
     Device *device;
@@ -52,7 +59,7 @@ static int parse_device(const char *text, Library *l, DeviceOptions *options)
         return fault("there is no device '%s'; give cpu, cuda, cuda:N or auto",
                      printable(text, shown, sizeof shown));
     if (options->threads < 0 || options->threads > MAX_THREADS)
-        return fault("%d threads; give 1 to %d, or 0 for one a processor", options->threads,
+        return fault("%d threads; give 1 to %d, or 0 for the default", options->threads,
                      MAX_THREADS);
     return 0;
 }
@@ -121,6 +128,8 @@ Library *library_create(const char *weights, const char *device, int threads, ch
                         size_t error_size)
 {
     Library *l = calloc(1, sizeof *l);
+    if (l)
+        l->process = getpid();
     if (l && pthread_mutex_init(&l->lock, NULL) == 0 && open_guarded(l, weights, device, threads))
         return l;
     if (error && error_size > 0)
@@ -129,19 +138,32 @@ Library *library_create(const char *weights, const char *device, int threads, ch
     return NULL;
 }
 
-void library_free(Library *l)
+/* Of its threads, its lock and what a driver keeps for it a child of fork() has but a torso. */
+static bool is_here(const Library *l)
+{
+    return l->process == getpid();
+}
+
+static void close_device(Library *l)
 {
     Guard g;
     char error[ERROR_BYTES];
-    if (!l)
-        return;
     guard_begin(&g, error);
-    if (l->device && setjmp(g.rescue.back) == 0) {
+    if (setjmp(g.rescue.back) == 0) {
         l->table->use(l->device);
         l->table->close(l->device);
     }
     guard_end(&g);
-    pthread_mutex_destroy(&l->lock);
+}
+
+void library_free(Library *l)
+{
+    if (!l)
+        return;
+    if (l->device && (is_here(l) || l->table == &ninc_cpu_device))
+        close_device(l);
+    if (is_here(l))
+        pthread_mutex_destroy(&l->lock);
     free(l->batch.image);
     free(l->batch.label);
     free(l->index);
@@ -212,7 +234,7 @@ static int forward_guarded(Library *l, const unsigned char *images, int count, f
 
 int library_forward(Library *l, const unsigned char *images, int count, float *logits)
 {
-    if (!l)
+    if (!l || !is_here(l))
         return -1;
     pthread_mutex_lock(&l->lock);
     int status = forward_guarded(l, images, count, logits);
@@ -225,6 +247,8 @@ const char *library_error(Library *l)
     static _Thread_local char text[ERROR_BYTES];
     if (!l)
         return "there is no network";
+    if (!is_here(l))
+        return of_another_process;
     pthread_mutex_lock(&l->lock);
     memcpy(text, l->error, sizeof text);
     pthread_mutex_unlock(&l->lock);

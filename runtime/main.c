@@ -1,5 +1,6 @@
 /* The trainer: runs the command that its command line names. */
 #include "options.h"
+#include "threads.h"
 
 #include <signal.h>
 
@@ -67,6 +68,18 @@ static int run(const Options *o)
     }
     return EXIT_USAGE;
 }
+
+/* Before any library's own beginning. */
+static void begin(int argc, char **argv, char **environment)
+{
+    (void)argc;
+    (void)argv;
+    (void)environment;
+    threads_keep_mask();
+}
+
+__attribute__((section(".preinit_array"), used)) static void (*const beginning)(int, char **,
+                                                                              char **) = begin;
 
 int main(int argc, char **argv)
 {

@@ -112,7 +112,7 @@ static const Flag flags[] = {
     {"device", "DEVICE", KIND_DEVICE, ON_DEVICE, 0, 0, 0,
      "where it runs: auto, cpu, cuda, cuda:N or sim"},
     {"threads", "N", KIND_COUNT, ON_DEVICE, AT(train.device.threads), 1, MAX_THREADS,
-     "threads of the CPU; one a processor by default"},
+     "threads of the CPU; what quota and mask allow by default"},
     {"verbose", NULL, KIND_SWITCH, ON_DEVICE, AT(train.device.verbose), 0, 0,
      "say what was tried to find a GPU"},
     {"help", NULL, KIND_SWITCH, COMMAND_ANY, 0, 0, 0, "print this"},

@@ -4,13 +4,10 @@
 
 #include "../ir/numbers.h"
 
-#include <sched.h>
-#include <stdatomic.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { LINE = 64, SPINS = 4096 };
+enum { LINE = 64 };
 
 /* How many slices of a thread's share are taken: from the front in the lower half, from the end in
  * the upper one. */
@@ -20,9 +17,9 @@ enum { UPPER = 32 };
 
 struct Shares {
     int threads;
-    int64_t each;     /* counters a thread: whole lines */
-    atomic_int *done; /* slices of a launch */
-    Taken *taken;     /* thread by thread, one a launch */
+    int64_t each; /* counters a thread: whole lines */
+    Word *done;   /* slices of a launch */
+    Taken *taken; /* thread by thread, one a launch */
 };
 
 Shares *shares_new(int threads, int64_t launches)
@@ -50,10 +47,11 @@ void shares_free(Shares *s)
     free(s);
 }
 
-void shares_reset(Shares *s, int64_t launches)
+void shares_reset(Shares *s, int64_t launches, int threads)
 {
+    s->threads = threads;
     memset(s->done, 0, (size_t)launches * sizeof *s->done);
-    for (int t = 0; t < s->threads; t++)
+    for (int t = 0; t < threads; t++)
         memset(s->taken + t * s->each, 0, (size_t)launches * sizeof *s->taken);
 }
 
@@ -84,21 +82,20 @@ int shares_take(Shares *s, int64_t launch, int thread, int slices)
     return slice;
 }
 
-void shares_done(Shares *s, int64_t launch, int count)
+void shares_done(Shares *s, int64_t launch, int count, int slices)
 {
-    atomic_fetch_add_explicit(&s->done[launch], count, memory_order_release);
+    unsigned was =
+        atomic_fetch_add_explicit(&s->done[launch], (unsigned)count, memory_order_acq_rel);
+    if ((was & WORD_SLEEPS) && (was & ~WORD_SLEEPS) + (unsigned)count == (unsigned)slices)
+        word_wake(&s->done[launch]);
 }
 
-/* First by spinning, then in favour of other threads. */
-void shares_wait(Shares *s, int64_t launch, int slices)
+static bool all_done(unsigned done, unsigned slices)
 {
-    for (int spins = 0; atomic_load_explicit(&s->done[launch], memory_order_acquire) < slices;
-         spins++) {
-        if (spins > SPINS)
-            sched_yield();
-#if defined(__x86_64__)
-        else
-            __builtin_ia32_pause();
-#endif
-    }
+    return done >= slices;
+}
+
+void shares_wait(Shares *s, int64_t launch, int slices, Patience *patience)
+{
+    word_wait(&s->done[launch], all_done, (unsigned)slices, patience);
 }

@@ -9,26 +9,28 @@
 #ifndef NINC_SHARES_H
 #define NINC_SHARES_H
 
+#include "wait.h"
+
 #include <stdint.h>
 
 typedef struct Shares Shares;
 
-/* For `threads` of a team and steps of at most `launches`; NULL: no memory. */
+/* For at most `threads` of a team and steps of at most `launches`; NULL: no memory. */
 Shares *shares_new(int threads, int64_t launches);
 void shares_free(Shares *s);
 
-/* Before a step of `launches`, by one thread. */
-void shares_reset(Shares *s, int64_t launches);
+/* Before a step of `launches` that `threads` share, by one thread. */
+void shares_reset(Shares *s, int64_t launches, int threads);
 
 /* What `thread` has to do next of launch number `launch` of the step, which has `slices`: a slice
  * that nobody else is given, or -1. */
 int shares_take(Shares *s, int64_t launch, int thread, int slices);
 
-/* Says that the thread has done so many slices of the launch: what it wrote is seen by those who
- * waited for it. */
-void shares_done(Shares *s, int64_t launch, int count);
+/* Says that the thread has done so many slices, at least 1, of the launch's `slices`: what it wrote
+ * is seen by those who waited for it. */
+void shares_done(Shares *s, int64_t launch, int count, int slices);
 
 /* Until all slices of the launch are done. */
-void shares_wait(Shares *s, int64_t launch, int slices);
+void shares_wait(Shares *s, int64_t launch, int slices, Patience *patience);
 
 #endif

@@ -1,15 +1,18 @@
 /* A program that uses an emitted library, for tests/test_library.sh. Compiled with -DNAME=model and
  * -include model.h, as C.
  *
- *   client logits  WEIGHTS DEVICE THREADS COUNT...   logits of that many images a call, %a, an
- * image a line client elsewhere WEIGHTS DEVICE THREADS          a network used and freed by other
- * threads client threads WEIGHTS                           several threads on one network and on
- * several client refuse  WEIGHTS DEVICE THREADS            prints why the network is not created
- *   client misuse  WEIGHTS                           wrong arguments */
+ *   client logits    WEIGHTS DEVICE THREADS COUNT...   logits of that many images a call, %a, an
+ * image a line client elsewhere WEIGHTS DEVICE THREADS   a network used and freed by other threads
+ *   client threads   WEIGHTS                  several threads on one network and on several
+ *   client fork      WEIGHTS                  children of a program that uses it
+ *   client refuse    WEIGHTS DEVICE THREADS   prints why the network is not created
+ *   client misuse    WEIGHTS                  wrong arguments */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define JOIN_(a, b) a##_##b
 #define JOIN(a, b) JOIN_(a, b)
@@ -164,6 +167,52 @@ static int use_threads(const char *weights)
     return 0;
 }
 
+/* ---- children ---- */
+
+enum { CHILDREN = 4, HUNG = 30 }; /* seconds */
+
+/* The parent's network is refused, one of its own gives the parent's logits, with all threads. */
+static void be_child(Network *parents, const char *weights, const unsigned char *images,
+                     const float *wanted)
+{
+    float logits[MOST * CLASSES];
+    alarm(HUNG);
+    expect(CALL(forward)(parents, images, 1, logits) == -1, "a parent's network is refused");
+    expect(strstr(CALL(error)(parents), "fork") != NULL, "and why");
+    CALL(free)(parents);
+    Network *own = create(weights, "cpu", 2);
+    for (int i = 0; i < 3; i++)
+        forward(own, images, MOST, logits);
+    expect(memcmp(logits, wanted, sizeof logits) == 0, "a child's logits are the parent's");
+    CALL(free)(own);
+}
+
+/* While other threads of the parent are using the network. */
+static int use_children(const char *weights)
+{
+    unsigned char *images = make_images(MOST);
+    float wanted[MOST * CLASSES];
+    Network *one = create(weights, "cpu", 2);
+    pthread_t thread;
+    forward(one, images, MOST, wanted);
+    Member busy = {one, images, wanted, 0, 0};
+    expect(pthread_create(&thread, NULL, classify, &busy) == 0, "a thread");
+    for (int i = 0; i < CHILDREN; i++) {
+        int status;
+        pid_t child = fork();
+        if (child == 0) {
+            be_child(one, weights, images, wanted);
+            _exit(0);
+        }
+        expect(child > 0 && waitpid(child, &status, 0) == child && status == 0, "a child");
+    }
+    pthread_join(thread, NULL);
+    expect(busy.wrong == 0, "the parent's logits");
+    CALL(free)(one);
+    free(images);
+    return 0;
+}
+
 /* ---- faults ---- */
 
 static int print_refusal(const char *weights, const char *device, int threads)
@@ -213,6 +262,8 @@ int main(int argc, char **argv)
         return use_elsewhere(create(weights, argv[3], atoi(argv[4])));
     if (strcmp(command, "threads") == 0)
         return use_threads(weights);
+    if (strcmp(command, "fork") == 0)
+        return use_children(weights);
     if (strcmp(command, "refuse") == 0 && argc == 5)
         return print_refusal(weights, argv[3], atoi(argv[4]));
     if (strcmp(command, "misuse") == 0)

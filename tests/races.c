@@ -1,6 +1,6 @@
 /* A few steps of a compiled model on several threads, for ThreadSanitizer: races THREADS
  *
- * Linked with team.c and an emitted MODEL.c and plan.c. */
+ * Linked with an emitted MODEL.c and plan.c. */
 #include "../ir/ir.h"
 #include "../runtime/runtime.h"
 

@@ -91,10 +91,56 @@ check "info without a GPU" says 0 "cuda: no " "$work/all/trainer" info
 check "info of one target" says 1 "compiled without code for --device sim" "$work/cpu/trainer" \
     info --device sim
 
+# What limits the threads is said; --threads goes first.
+one_step() {
+    "$work/all/trainer" train --data random --device cpu --max-steps 1 --no-eval --no-progress "$@"
+}
+OMP_NUM_THREADS=1,2 check "threads by OMP_NUM_THREADS" says 0 ", 1 thread (OMP_NUM_THREADS=1)" \
+    one_step
+OMP_NUM_THREADS=many check "wrong OMP_NUM_THREADS" says 0 ", $(nproc) thread" one_step
+check "wrong OMP_NUM_THREADS is said once" [ "$(grep -c OMP_NUM_THREADS "$work/said")" -eq 1 ]
+OMP_NUM_THREADS=1 check "threads asked for" says 0 ", 3 threads" one_step --threads 3
+if command -v taskset >/dev/null; then
+    on_one_processor() (
+        taskset -pc 0 "$BASHPID" >/dev/null && one_step
+    )
+    check "threads by the affinity mask" says 0 ", 1 thread (affinity mask of 1 CPU)" \
+        on_one_processor
+else
+    skip "threads by the affinity mask" "there is no taskset"
+fi
+
+# A directory of the hierarchy that limits processor time, of version 1 or 2; fails where none can
+# be made.
+make_cgroup() {
+    local parent
+    for parent in /sys/fs/cgroup/cpu /sys/fs/cgroup/cpu,cpuacct /sys/fs/cgroup; do
+        cgroup=$parent/ninc-test-$$
+        mkdir "$cgroup" 2>/dev/null || continue
+        echo 50000 2>/dev/null >"$cgroup/cpu.cfs_quota_us" && return
+        echo "50000 100000" 2>/dev/null >"$cgroup/cpu.max" && return
+        rmdir "$cgroup"
+    done
+    return 1
+}
+under_quota() (
+    mkdir "$cgroup/inner" 2>/dev/null
+    echo "$BASHPID" 2>/dev/null >"$cgroup/inner/cgroup.procs" ||
+        echo "$BASHPID" >"$cgroup/cgroup.procs" || return 1
+    one_step "$@"
+)
+if [ "$(nproc)" -eq 1 ]; then
+    skip "threads under a quota" "there is one processor"
+elif make_cgroup; then
+    check "threads under a quota" says 0 ", 1 thread (cgroup quota of 0.5 CPUs)" under_quota
+    check "more threads than the quota" says 0 ", 2 threads" under_quota --threads 2
+    rmdir "$cgroup/inner" "$cgroup" 2>/dev/null
+else
+    skip "threads under a quota" "no cgroup can be made here"
+fi
+
 # A thread a processor, also where OpenMP binds the first thread to one of them.
-check "threads under OMP_PROC_BIND" says 0 ", $(nproc) thread" \
-    env OMP_PROC_BIND=true "$work/all/trainer" train --data random --device cpu --max-steps 1 \
-    --no-eval --no-progress
+OMP_PROC_BIND=true check "threads under OMP_PROC_BIND" says 0 ", $(nproc) thread" one_step
 
 # ---- a GPU whose driver refuses: one that only writes down what is asked of it ----
 

@@ -6,12 +6,18 @@
 
 compiler=${CC:-gcc}
 sanitized="$compiler -std=gnu11 -O1 -g -fsanitize=thread -D_GNU_SOURCE -Iir"
+team=(team wait shares pace threads)
+team_objects=("${team[@]/#/$work/}")
+team_objects=("${team_objects[@]/%/.o}")
 library=(runtime/fault.c ir/pool.c ir/tensor.c ir/diagnostics.c)
 
 # The runtime's side of the program, with runtime/cpu.c or another.
 runtime() {
-    $sanitized -fopenmp -Iruntime -I. -c -o "$work/cpu.o" "$1" &&
-        $sanitized -c -o "$work/shares.o" runtime/shares.c
+    local part
+    $sanitized -Iruntime -I. -c -o "$work/cpu.o" "$1" || return 1
+    for part in "${team[@]}"; do
+        $sanitized -c -o "$work/$part.o" "runtime/$part.c" || return 1
+    done
 }
 
 # link LEVEL MODEL [OPTION...] -> $work/races: the kernels for any CPU stand for all.
@@ -21,8 +27,8 @@ link() {
     "$NINC" "-O$level" --target=cpu "$@" --emit=c "$model" >"$work/model.c" &&
         "$NINC" "-O$level" --target=cpu "$@" --emit=plan "$model" >"$work/plan.c" &&
         $sanitized -Dninc_cpu_avx512=ninc_cpu_baseline -Dninc_cpu_avx2=ninc_cpu_baseline \
-            -Dninc_cpu_neon=ninc_cpu_baseline -o "$work/races" tests/races.c tests/team.c \
-            "$work/model.c" "$work/plan.c" "$work/cpu.o" "$work/shares.o" "${library[@]}" \
+            -Dninc_cpu_neon=ninc_cpu_baseline -o "$work/races" tests/races.c \
+            "$work/model.c" "$work/plan.c" "$work/cpu.o" "${team_objects[@]}" "${library[@]}" \
             -lpthread -lm
 }
 
@@ -46,6 +52,15 @@ without_wait() {
         grep -q 'data race' "$work/races.log"
 }
 
+# Threads that neither spin nor yield before they sleep: each wait ends with a call.
+races_of_sleepers() {
+    sed 's/ SPINS = 4096,/ SPINS = 1,/; s/FEW_SPINS = 128,/FEW_SPINS = 1,/
+        s/ YIELDING = 2000000,/ YIELDING = 0,/' runtime/wait.c >"$work/wait.c" &&
+        [ "$(diff "$work/wait.c" runtime/wait.c | grep -c '^<')" -eq 3 ] &&
+        $sanitized -Iruntime -c -o "$work/wait.o" "$work/wait.c" && races 2 "$1" &&
+        runtime runtime/cpu.c
+}
+
 # The network of a library, used by several threads: the functions behind those that it exports. Of
 # the runtime only what a CPU runs is instrumented.
 library_races() {
@@ -64,14 +79,14 @@ const size_t ninc_cuda_length = 0;
 const NincCubin ninc_cubins[] = {{.kernel = NULL}};
 END
     for source in runtime/{library,devices,weights,safetensors,files,random}.c \
-        "${library[@]}" tests/team.c "$work/model.c" "$work/plan.c" "$work/texts.c"; do
+        "${library[@]}" "$work/model.c" "$work/plan.c" "$work/texts.c"; do
         objects+=("$work/tsan-$(basename "$source").o")
         $sanitized -I. -Dninc_cpu_avx512=ninc_cpu_baseline -Dninc_cpu_avx2=ninc_cpu_baseline \
             -Dninc_cpu_neon=ninc_cpu_baseline -c -o "${objects[-1]}" "$source" || return 1
     done
     $sanitized -I. -DNAME=library -DCONSTANTS=LIBRARY -include "$work/network.h" \
-        -o "$work/network" tests/library_client.c "$work/cpu.o" "$work/shares.o" "${objects[@]}" \
-        "$BUILD/libninc_runtime.a" -ljansson -lz -lpthread -ldl -lm &&
+        -o "$work/network" tests/library_client.c "$work/cpu.o" "${team_objects[@]}" \
+        "${objects[@]}" "$BUILD/libninc_runtime.a" -ljansson -lz -lpthread -ldl -lm &&
         NINC_CPU_LEVEL=baseline "$work/network" threads "$work/weights"
 }
 
@@ -86,6 +101,7 @@ check "no races: blocks" races 2 tests/pytorch/blocks_sgd.yaml
 check "no races: one op a kernel" races 0 tests/pytorch/strides_sgd.yaml
 wide_network >"$work/wide.yaml"
 check "no races: in tiles, sums in parts" races 2 "$work/wide.yaml"
+check "no races: asleep" races_of_sleepers tests/pytorch/pools_adam.yaml
 check "no races: chunks" races_of_chunks tests/pytorch/pools_adam.yaml
 if [[ $BUILD = *asan* ]]; then
     skip "no races: a library" "the rest of the runtime has other sanitizers"

@@ -15,7 +15,7 @@ START_TEST(test_own_share_first)
     static const int order[] = {3, 4, 5, 9, 8, 7, 6, 2, 1, 0};
     Shares *s = shares_new(3, 2);
     ck_assert_ptr_nonnull(s);
-    shares_reset(s, 2);
+    shares_reset(s, 2, 3);
     for (size_t i = 0; i < sizeof order / sizeof *order; i++)
         ck_assert_int_eq(shares_take(s, 1, 1, 10), order[i]);
     for (int t = 0; t < 3; t++)
@@ -29,7 +29,7 @@ START_TEST(test_owner_and_thief_meet)
 {
     Shares *s = shares_new(2, 1);
     ck_assert_ptr_nonnull(s);
-    shares_reset(s, 1);
+    shares_reset(s, 1, 2);
     static const struct {
         int thread, slice;
     } turn[] = {{0, 0}, {1, 3}, {1, 4}, {1, 5}, {1, 2}, {0, 1}, {0, -1}, {1, -1}};
@@ -43,7 +43,7 @@ START_TEST(test_fewer_slices_than_threads)
 {
     Shares *s = shares_new(8, 1);
     ck_assert_ptr_nonnull(s);
-    shares_reset(s, 1);
+    shares_reset(s, 1, 8);
     int seen[3] = {0};
     for (int t = 7; t >= 0; t--) {
         int slice = shares_take(s, 0, t, 3);
@@ -54,7 +54,7 @@ START_TEST(test_fewer_slices_than_threads)
     }
     for (int i = 0; i < 3; i++)
         ck_assert_int_eq(seen[i], 1);
-    shares_reset(s, 1);
+    shares_reset(s, 1, 8);
     ck_assert_int_eq(shares_take(s, 0, 0, 1), 0);
     shares_free(s);
 }
@@ -73,6 +73,7 @@ static int slices_of(int launch)
 static void *work(void *data)
 {
     int thread = (int)(intptr_t)data;
+    Patience patience = {.thrifty = thread % 2};
     for (int l = 0; l < LAUNCHES; l++) {
         int done = 0, slice;
         while ((slice = shares_take(shares, l, thread, slices_of(l))) >= 0) {
@@ -81,8 +82,9 @@ static void *work(void *data)
             atomic_fetch_add(&taken[l][slice], 1);
             done++;
         }
-        shares_done(shares, l, done);
-        shares_wait(shares, l, slices_of(l));
+        if (done > 0)
+            shares_done(shares, l, done, slices_of(l));
+        shares_wait(shares, l, slices_of(l), &patience);
         for (int i = 0; i < slices_of(l); i++)
             if (atomic_load(&taken[l][i]) < round_now)
                 atomic_fetch_add(&early, 1);
@@ -96,7 +98,7 @@ START_TEST(test_a_team_does_each_slice_once)
     ck_assert_ptr_nonnull(shares);
     for (round_now = 1; round_now <= 3; round_now++) {
         pthread_t thread[TEAM];
-        shares_reset(shares, LAUNCHES);
+        shares_reset(shares, LAUNCHES, TEAM);
         for (int t = 0; t < TEAM; t++)
             ck_assert_int_eq(pthread_create(&thread[t], NULL, work, (void *)(intptr_t)t), 0);
         for (int t = 0; t < TEAM; t++)
