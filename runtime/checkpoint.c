@@ -347,6 +347,70 @@ int checkpoint_find(const char *path, char **step_directory, char **directory)
     return status;
 }
 
+static bool has_checkpoints(const char *directory)
+{
+    int count;
+    free(list_steps(directory, &count));
+    for (int i = 0; i < LINKS && count == 0; i++) {
+        char *copy = join_path(directory, link_names[i]);
+        count += is_directory(copy);
+        free(copy);
+    }
+    return count > 0;
+}
+
+/* The newest checkpoint, as --resume takes it; where another one is the best that is told. */
+static int find_newest(const char *path, char **step_directory)
+{
+    if (!has_checkpoints(path))
+        return fault("%s is a directory without checkpoints; give a .safetensors file or the "
+                     "directory that --checkpoint-dir named",
+                     path);
+    if (find_in(path, step_directory) < 0)
+        return -1;
+    int64_t best = named_step(path, "best"), newest = step_of(strrchr(*step_directory, '/') + 1);
+    if (best >= 0 && newest >= 0 && best != newest)
+        notice("the newest parameters are taken; %s/best has those of step %lld", path,
+               (long long)best);
+    return 0;
+}
+
+/* Whether the path is one of the links, or the file with its text: then what it names. */
+static bool follow_name(const char *path, char **step_directory)
+{
+    char *copy = copy_text(path), *outer = directory_of(path), *name = basename(copy);
+    int64_t step = -1;
+    for (int i = 0; i < LINKS; i++)
+        if (strcmp(name, link_names[i]) == 0)
+            step = named_step(outer, name);
+    *step_directory = step < 0 ? NULL : step_path(outer, step);
+    free(outer);
+    free(copy);
+    return *step_directory != NULL;
+}
+
+int checkpoint_parameters(const char *path, char **file)
+{
+    struct stat s;
+    char *step = NULL;
+    bool inside = stat(path, &s) == 0 && S_ISDIR(s.st_mode);
+    *file = inside ? join_path(path, file_names[CHECKPOINT_MODEL]) : NULL;
+    if (*file && access(*file, F_OK) == 0) {
+        notice("the parameters are those of %s", *file);
+        return 0;
+    }
+    free(*file);
+    *file = NULL;
+    if (inside && find_newest(path, &step) < 0)
+        return -1;
+    if (!inside && !follow_name(path, &step))
+        return 0;
+    *file = join_path(step, file_names[CHECKPOINT_MODEL]);
+    notice("the parameters are those of %s", *file);
+    free(step);
+    return 0;
+}
+
 /* ---- writing ---- */
 
 struct Checkpoints {

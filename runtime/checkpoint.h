@@ -55,6 +55,10 @@ int state_read(const char *path, const NincModel *model, RunState *state,
  * is missing or damaged the newest whole one, after a notice, and where it is a copy that too.
  * *directory: where it goes on. The caller frees both. */
 int checkpoint_find(const char *path, char **step_directory, char **directory);
+/* The file of the parameters, after a notice: in the directory of a checkpoint, in the checkpoint
+ * that a run would go on from in a directory of them, in that which `latest` or `best` names. NULL
+ * where `path` is no such thing but a file. The caller frees it. */
+int checkpoint_parameters(const char *path, char **file);
 /* Reads a step directory; `w` has moments. */
 int checkpoint_load(const char *step_directory, RunState *state, Weights *w);
 

@@ -122,7 +122,7 @@ int evaluate(const NincModel *model, const DeviceTable *table, const EvalOptions
     Dataset data = {0};
     Device *device = NULL;
     Weights *weights = weights_new(model);
-    int status = weights ? safetensors_read(options->weights, weights) : -1;
+    int status = weights ? weights_read(options->weights, weights) : -1;
     if (status == 0)
         status = json_check(options->json);
     if (status == 0)

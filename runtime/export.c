@@ -26,7 +26,7 @@ int export_model(const NincModel *model, const ExportOptions *options)
 {
     Pool *pool = pool_new();
     Weights *weights = outfile_check(options->onnx) == 0 ? weights_new(model) : NULL;
-    int status = weights ? safetensors_read(options->weights, weights) : -1;
+    int status = weights ? weights_read(options->weights, weights) : -1;
     if (status == 0)
         status = write_model(pool, weights, options);
     weights_free(weights);

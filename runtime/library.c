@@ -69,7 +69,7 @@ static int load_weights(const Library *l, const char *path)
     if (!path)
         return fault("no weights; give a .safetensors file");
     Weights *w = weights_new(&ninc_model);
-    int status = w ? safetensors_read(path, w) : -1;
+    int status = w ? safetensors_read_foreign(path, w) : -1;
     if (status == 0)
         status = weights_to_device(w, l->table, l->device);
     weights_free(w);

@@ -296,7 +296,7 @@ static int open_model(Predict *p)
     DeviceOptions device = o->device;
     device.images[0] = p->files.count;
     p->weights = weights_new(p->model);
-    if (!p->weights || safetensors_read(o->weights, p->weights) < 0 ||
+    if (!p->weights || weights_read(o->weights, p->weights) < 0 ||
         class_names_read(p->model, o->classes, o->data, &p->names) < 0)
         return -1;
     p->device = device_open(p->model, &p->table, &device, NULL);

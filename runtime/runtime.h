@@ -234,14 +234,25 @@ void weights_init(Weights *w, uint64_t seed);
 /* A file whose tensors are exactly the model's parameters, under their state_dict names. */
 int safetensors_read(const char *path, Weights *w);
 int safetensors_write(const char *path, const Weights *w);
-/* Takes the parameters that the file has in the same shape, and prints of each tensor whether it
- * was taken, kept its value, or is in the file only. */
+/* One that another program may have written (tensors_read_foreign). */
+int safetensors_read_foreign(const char *path, Weights *w);
+/* Takes the parameters that fit, and prints of each tensor whether it was taken, kept its value, or
+ * is in the file only. */
 int safetensors_read_partial(const char *path, Weights *w);
 /* The same for the moments, PARAMETER.m and so on, of weights that have them. */
 int moments_read(const char *path, Weights *w);
 int moments_write(const char *path, const Weights *w);
 
-/* ---- safetensors.c ---- */
+/* ---- weights_file.c ---- */
+
+/* Parameters as a user names them for --weights and --init: a safetensors file of any program
+ * (safetensors_read_foreign), or a directory of checkpoints, of which the newest whole one is taken
+ * after a notice, or one checkpoint. */
+int weights_read(const char *path, Weights *w);
+/* The same for --init-partial (safetensors_read_partial). */
+int weights_read_partial(const char *path, Weights *w);
+
+/* ---- named tensors ---- */
 
 typedef struct NamedTensor {
     const char *name;
@@ -255,12 +266,21 @@ typedef struct TensorList {
     int count;
 } TensorList;
 
+/* ---- tensors_fit.c ---- */
+
 /* Reads a file that has exactly these tensors, as F32, F64, F16 or BF16; checks every claim of the
  * header, and changes no value before all are found sound; a value that is not finite (in F32) is
  * an error too. */
 int tensors_read(const char *path, const TensorList *list);
-/* Reads those that fit and prints what was done with each; an error when none fits. */
+/* The same of a file that another program may have written: a common prefix of the names, a linear
+ * layer [K, C h w] for a convolution [K, C, h, w] or the reverse, and tensors beside are taken
+ * after a notice. */
+int tensors_read_foreign(const char *path, const TensorList *list);
+/* Reads those that fit so and prints what was done with each; an error when none fits. */
 int tensors_read_partial(const char *path, const TensorList *list);
+
+/* ---- safetensors.c, with safetensors.h ---- */
+
 /* Writes all, F32. */
 int tensors_write(const char *path, const TensorList *list);
 

@@ -142,9 +142,9 @@ static int load_weights(Run *r)
     if (!r->resumed_from)
         weights_init(r->weights, r->state.seed);
     if (o->init)
-        status = safetensors_read(o->init, r->weights);
+        status = weights_read(o->init, r->weights);
     else if (o->init_partial)
-        status = safetensors_read_partial(o->init_partial, r->weights);
+        status = weights_read_partial(o->init_partial, r->weights);
     if (status < 0 || weights_to_device(r->weights, r->table, r->device) < 0)
         return -1;
     if (!run_has_checkpoints(r)) {

@@ -193,6 +193,11 @@ int safetensors_read(const char *path, Weights *w)
     return on_file(tensors_read, path, w, false);
 }
 
+int safetensors_read_foreign(const char *path, Weights *w)
+{
+    return on_file(tensors_read_foreign, path, w, false);
+}
+
 int safetensors_read_partial(const char *path, Weights *w)
 {
     return on_file(tensors_read_partial, path, w, false);

@@ -121,7 +121,7 @@ expect "empty file" 1 "$images is truncated" train
 (images 20 && echo) >"$images"
 expect "trailing bytes" 1 "$images has bytes after" train
 labels 20 >"$images"
-expect "labels in the place of images" 1 "bad magic number" train
+expect "labels in the place of images" 1 "has 1 dimension, images have 3" train
 (bytes 0 0 8 3 255 255 255 255 0 0 0 28 0 0 0 28) >"$images"
 expect "count past all bounds" 1 "$images: its header says" train
 (bytes 0 0 8 3 127 255 255 255 0 0 0 28 0 0 0 28) >"$images"
@@ -154,13 +154,61 @@ good=$work/good.safetensors bad=$work/bad.safetensors
 expect "read back" 0 "done" train --init "$good"
 expect "eval" 0 "test accuracy" "$trainer" eval --weights "$good" --data "$data"
 expect "no weights" 1 "No such file" train --init "$work/none.safetensors"
-expect "weights are a directory" 1 "not a regular file" train --init "$work"
-mkdir -p "$work/run/step-00000001" && ln -sfn step-00000001 "$work/run/latest"
-cp "$good" "$work/run/latest/model.safetensors"
-expect "weights are a run's directory" 1 "give the file $work/run/latest/model.safetensors" \
-    "$trainer" eval --weights "$work/run" --data "$data"
-expect "weights are a checkpoint" 1 "give the file $work/run/latest/model.safetensors" \
-    "$trainer" eval --weights "$work/run/latest" --data "$data"
+expect "weights are a directory" 1 "is a directory without checkpoints" train --init "$work"
+mkfifo "$work/pipe"
+for file in /dev/zero "$work/pipe"; do
+    expect "weights are ${file##*/}" 1 "$file is not a regular file" train --init "$file"
+done
+
+# What torch.save writes is told by its first bytes; the line that converts it is one for a shell, here
+# with a PyTorch that prints what it is asked for.
+from_pytorch() {
+    mkdir -p "$work/stub/safetensors" && printf 'PK\3\4%26sx/data.pkl%40s' '' '' >"$work/it's.pt" &&
+        cat >"$work/stub/torch.py" <<'END' &&
+class Tensor(str):
+    contiguous = clone = lambda self: self
+is_tensor = lambda value: isinstance(value, Tensor)
+load = lambda path, map_location: {"state_dict": {"w": Tensor(path), "epoch": 3}}
+END
+        touch "$work/stub/safetensors/__init__.py" &&
+        echo 'save_file = lambda tensors, path: print(tensors, path)' \
+            >"$work/stub/safetensors/torch.py" || return
+    "$trainer" eval --weights "$work/it's.pt" --data "$data" 2>"$work/said" && return 1
+    cat "$work/said"
+    grep -qF "it's.pt is a file of PyTorch" "$work/said" &&
+        [ "$(sed -n 's/^  python3/PYTHONPATH="$work"\/stub python3/p' "$work/said" | work=$work bash)" = \
+            "{'w': \"$work/it's.pt\"} $work/it's.safetensors" ]
+}
+check_with python3 "weights are a file of PyTorch" from_pytorch
+
+# ---- weights in directories of checkpoints ----
+
+run=$work/run
+expect "a run with checkpoints" 0 "done" train --checkpoint-dir "$run" --checkpoint-every 1
+newest=step-00000002
+images 1 | tail -c 784 >"$work/pixels" && (printf 'P5 28 28 255\n' && cat "$work/pixels") >"$work/image.pgm"
+expect "weights are a run's directory" 0 "the parameters are those of $run/$newest" \
+    "$trainer" eval --weights "$run" --data "$data"
+expect "weights are a checkpoint" 0 "those of $run/step-00000001/model.safetensors" \
+    "$trainer" predict --weights "$run/step-00000001" "$work/image.pgm"
+expect "weights are the link to one" 0 "those of $run/latest/model.safetensors" \
+    train --init "$run/latest"
+expect "weights of a run for a partial start" 0 "4 of 4 tensors taken from $run/$newest" \
+    train --init-partial "$run"
+expect "exported weights of a run" 0 "wrote" \
+    "$trainer" export --weights "$run" --onnx "$work/run.onnx"
+cp -rL "$run" "$work/followed"
+expect "weights of a run whose links were followed in copying" 0 "the parameters are those of" \
+    "$trainer" eval --weights "$work/followed" --data "$data"
+rm -r "$work/followed/latest" && echo step-00000001 >"$work/followed/latest"
+expect "weights where the link is a text" 0 "those of $work/followed/step-00000001/model" \
+    "$trainer" eval --weights "$work/followed/latest" --data "$data"
+rm -rf "$work/copy" && mkdir "$work/copy" && cp -r "$run"/step-* "$work/copy"
+expect "weights of a run that was copied without its links" 0 "those of $work/copy/$newest" \
+    "$trainer" eval --weights "$work/copy" --data "$data"
+: >"$work/copy/$newest/model.safetensors"
+expect "weights of a run whose newest checkpoint is damaged" 0 \
+    "those of $work/copy/step-00000001" "$trainer" eval --weights "$work/copy" --data "$data"
 head -c 100 "$good" >"$bad"
 expect "truncated weights" 1 "$bad" train --init "$bad"
 head -c -4 "$good" >"$bad"

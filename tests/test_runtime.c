@@ -267,9 +267,9 @@ START_TEST(test_idx_faults)
     write_train(&bad, &labels);
     expect_data_fault("bytes after its 10 items");
     bad = images;
-    bad.bytes[2] = 9;
+    bad.bytes[2] = 10;
     write_train(&bad, &labels);
-    expect_data_fault("bad magic number 00000903");
+    expect_data_fault("bad magic number 00000a03");
     bad = make_images(10, 5);
     write_train(&bad, &labels);
     expect_data_fault("5x5x1");
@@ -296,6 +296,178 @@ START_TEST(test_idx_faults)
     mkdir(at("train-labels-idx1-ubyte"), 0700);
     expect_data_fault("is not a file");
     rmdir(at("train-labels-idx1-ubyte"));
+}
+END_TEST
+
+/* An IDX file of `count` values in elements of a type, written by hand. */
+static Idx make_elements(int type, int rank, const uint32_t *dim, const double *value)
+{
+    Idx f = {.count = 0};
+    int count = 1;
+    put_u32(&f, (uint32_t)(type << 8 | rank));
+    for (int i = 0; i < rank; i++) {
+        put_u32(&f, dim[i]);
+        count *= (int)dim[i];
+    }
+    for (int i = 0; i < count; i++) {
+        int64_t whole = (int64_t)value[i];
+        uint64_t bits = (uint64_t)whole;
+        float single = (float)value[i];
+        int bytes = type < 0x0B ? 1 : type == 0x0B ? 2 : type == 0x0E ? 8 : 4;
+        if (type == 0x0D)
+            bits = *(uint32_t *)memcpy(&(uint32_t){0}, &single, 4);
+        if (type == 0x0E)
+            memcpy(&bits, &value[i], 8);
+        for (int shift = 8 * (bytes - 1); shift >= 0; shift -= 8)
+            f.bytes[f.count++] = (uint8_t)(bits >> shift);
+    }
+    return f;
+}
+
+enum { FEW = 2 };
+
+/* Two images whose pixels are 0 to 31 times `step`. */
+static Idx make_pixels(int type, double step)
+{
+    double value[FEW * TINY_PIXELS];
+    for (int i = 0; i < FEW * TINY_PIXELS; i++)
+        value[i] = i * step;
+    return make_elements(type, 3, (uint32_t[]){FEW, TINY_SIDE, TINY_SIDE}, value);
+}
+
+static Idx make_pair(int type, double first, double second)
+{
+    return make_elements(type, 1, (uint32_t[]){FEW}, (double[]){first, second});
+}
+
+static void expect_pixels(const Idx *images, int step)
+{
+    Idx labels = make_labels(FEW);
+    Dataset d;
+    write_train(images, &labels);
+    ck_assert_int_eq(dataset_read(&ninc_model, directory, 1, SPLIT_TRAIN, &d), 0);
+    for (int i = 0; i < FEW * TINY_PIXELS; i++)
+        ck_assert_int_eq(d.image[i], i * step);
+    dataset_free(&d);
+}
+
+START_TEST(test_idx_pixel_types)
+{
+    static const int codes[] = {0x08, 0x09, 0x0B, 0x0C, 0x0D, 0x0E};
+    Idx labels = make_labels(FEW), images;
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
+        images = make_pixels(codes[i], 4);
+        expect_pixels(&images, 4);
+    }
+    for (int code = 0x0D; code <= 0x0E; code++) {
+        images = make_pixels(code, 8 / 255.0);
+        catch_errors();
+        expect_pixels(&images, 8);
+        expect_error("train-images-idx3-ubyte: its pixels are from 0 to 1 and taken times 255");
+        images = make_pixels(code, 0.03);
+        write_train(&images, &labels);
+        expect_data_fault("the value 0.03 in item 0 cannot be a pixel");
+        images = make_pixels(code, 8.5);
+        write_train(&images, &labels);
+        expect_data_fault("the value 8.5 in item 0 cannot be a pixel");
+        images = make_pixels(code, NAN);
+        write_train(&images, &labels);
+        expect_data_fault("nan in item 0 cannot be a pixel");
+    }
+    images = make_pixels(0x0B, 9);
+    write_train(&images, &labels);
+    expect_data_fault("the value 261 in item 1 cannot be a pixel");
+    images = make_pixels(0x09, -1);
+    write_train(&images, &labels);
+    expect_data_fault("the value -1 in item 0 cannot be a pixel");
+}
+END_TEST
+
+/* What a model of so many classes reads of two labels. */
+static int read_classes(int classes, const Idx *labels, Dataset *out)
+{
+    NincModel model = ninc_model;
+    Idx images = make_images(FEW, TINY_SIDE);
+    model.classes = classes;
+    write_train(&images, labels);
+    return dataset_read(&model, directory, 1, SPLIT_TRAIN, out);
+}
+
+static void expect_classes_fault(int classes, Idx labels, const char *wanted)
+{
+    Dataset d;
+    catch_errors();
+    int status = read_classes(classes, &labels, &d);
+    expect_error(wanted);
+    ck_assert_int_eq(status, -1);
+}
+
+START_TEST(test_idx_label_types)
+{
+    static const struct {
+        int code, classes, label;
+    } good[] = {{0x08, 256, 255},     {0x09, 128, 127},   {0x0B, 1000, 999},
+                {0x0C, 65536, 65535}, {0x0D, 1000, 999}, {0x0E, 1000, 999}};
+    Dataset d;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        Idx labels = make_pair(good[i].code, 0, good[i].label);
+        ck_assert_int_eq(read_classes(good[i].classes, &labels, &d), 0);
+        ck_assert_int_eq(d.label[0], 0);
+        ck_assert_int_eq(d.label[1], good[i].label);
+        dataset_free(&d);
+    }
+    Idx column = make_elements(0x0C, 2, (uint32_t[]){FEW, 1}, (double[]){0, 2});
+    ck_assert_int_eq(read_classes(3, &column, &d), 0);
+    dataset_free(&d);
+    expect_classes_fault(257, make_pair(0x08, 0, 1),
+                         "labels of unsigned bytes tell 256 classes apart, the model has 257");
+    expect_classes_fault(129, make_pair(0x09, 0, 1), "signed bytes tell 128 classes apart");
+    expect_classes_fault(1000, make_pair(0x0C, 0, 1000),
+                         "label 1000 of item 1 is out of range, the model has classes 0 to 999");
+    expect_classes_fault(1000, make_pair(0x0C, -1, 0), "label -1 of item 0 is out of range");
+    expect_classes_fault(1000, make_pair(0x0D, 0, 1.5), "label 1.5 of item 1 is out of range");
+    expect_classes_fault(
+        3, make_elements(0x0C, 2, (uint32_t[]){FEW, 2}, (double[]){0, 0, 0, 0}),
+        "holds 2 values an item");
+}
+END_TEST
+
+/* The split is found under this name, and not under that, once both split's files are gone. */
+static void rename_images(const char *from, const char *to)
+{
+    char old[4200];
+    strcpy(old, at(from));
+    ck_assert_int_eq(rename(old, at(to)), 0);
+}
+
+START_TEST(test_idx_names)
+{
+    static const char *const names[] = {"train-images.idx3-ubyte", "train_images_idx3-ubyte",
+                                        "train-images-idx3.ubyte", "train-images-idx3",
+                                        "train-images.idx4-float"};
+    Idx images = make_images(10, TINY_SIDE), labels = make_labels(10);
+    Dataset d;
+    const char *usual = "train-images-idx3-ubyte";
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        write_train(&images, &labels);
+        rename_images(usual, names[i]);
+        ck_assert_msg(dataset_read(&ninc_model, directory, 1, SPLIT_TRAIN, &d) == 0, "%s",
+                      names[i]);
+        dataset_free(&d);
+        rename_images(names[i], usual);
+    }
+    /* A directory of the name, as Kaggle's archives have it, with the file beside it. */
+    rename_images(usual, names[0]);
+    ck_assert_int_eq(mkdir(at(usual), 0700), 0);
+    ck_assert_int_eq(dataset_read(&ninc_model, directory, 1, SPLIT_TRAIN, &d), 0);
+    dataset_free(&d);
+    unlink(at(names[0]));
+    expect_data_fault("it is not a file; give the directory that holds the files themselves");
+    rmdir(at(usual));
+    write_train(&images, &labels);
+    rename_images(usual, "emnist-train-images-idx3-ubyte");
+    expect_data_fault("there is emnist-train-images-idx3-ubyte; rename the file");
+    unlink(at("emnist-train-images-idx3-ubyte"));
 }
 END_TEST
 
@@ -458,6 +630,164 @@ START_TEST(test_safetensors_not_finite)
     }
     weights_free(w);
     weights_free(back);
+}
+END_TEST
+
+/* ---- files of other programs ---- */
+
+/* A file of this header, padded with blanks to `length` bytes, and of `count` numbers 1, 2, ... */
+static void write_tensors(const char *header, size_t length, int count)
+{
+    char *bytes = memset(xmalloc(8 + length + (size_t)count * 4), ' ', 8 + length);
+    for (int i = 0; i < 8; i++)
+        bytes[i] = (char)((uint64_t)length >> (8 * i));
+    memcpy(bytes + 8, header, strlen(header));
+    for (int i = 0; i < count; i++)
+        memcpy(bytes + 8 + length + 4 * i, &(float){(float)(i + 1)}, 4);
+    write_file("foreign.safetensors", bytes, 8 + length + (size_t)count * 4);
+    free(bytes);
+}
+
+typedef int ReadWeights(const char *path, Weights *w);
+
+/* Reads a file of `count` numbers with this header; what was said, but for standard output. */
+static const char *read_foreign(ReadWeights *read, const char *header, int count, int wanted)
+{
+    Weights *w = weights_new(&ninc_model);
+    write_tensors(header, strlen(header), count);
+    catch_errors();
+    int status = read(at("foreign.safetensors"), w);
+    const char *said = caught();
+    ck_assert_msg(status == wanted, "%s", said);
+    for (int i = 0; i < TINY_CLASSES * TINY_PIXELS && wanted == 0; i++)
+        ck_assert(w->value[0][i] == (float)(i + 1));
+    for (int i = 0; i < TINY_CLASSES && wanted == 0; i++)
+        ck_assert(w->value[1][i] == (float)(TINY_CLASSES * TINY_PIXELS + i + 1));
+    weights_free(w);
+    return said;
+}
+
+static void expect_said(const char *said, const char *wanted)
+{
+    ck_assert_msg(strstr(said, wanted), "expected '%s' in: %s", wanted, said);
+}
+
+#define NAMED(name, shape, from, to) \
+    "\"" name "\":{\"dtype\":\"F32\",\"shape\":" shape ",\"data_offsets\":[" from "," to "]}"
+/* Weight and bias, 48 and 3 numbers from the start. */
+#define FC(prefix, shape) \
+    NAMED(prefix "fc.weight", shape, "0", "192") "," NAMED(prefix "fc.bias", "[3]", "192", "204")
+#define FC_AGAIN(prefix) \
+    NAMED(prefix "fc.weight", "[3,16]", "204", "396") "," \
+    NAMED(prefix "fc.bias", "[3]", "396", "408")
+
+START_TEST(test_foreign_shapes)
+{
+    ReadWeights *read = safetensors_read_foreign;
+    ck_assert_str_eq(read_foreign(read, "{" FC("", "[3,1,4,4]") "}", 51, 0), "");
+    expect_said(read_foreign(read, "{" FC("", "[3,16]") "}", 51, 0),
+                "foreign.safetensors: 1 tensor is taken for the same layer in another form:\n"
+                "  fc.weight 3x16 as 3x1x4x4\n");
+    expect_said(read_foreign(read, "{" FC("", "[16,3]") "}", 51, -1),
+                "tensor fc.weight has shape 16x3, the model needs 3x1x4x4");
+    expect_said(read_foreign(read, "{" FC("", "[3,4,4]") "}", 51, -1),
+                "tensor fc.weight has shape 3x4x4, the model needs 3x1x4x4");
+    expect_said(read_foreign(safetensors_read, "{" FC("", "[3,16]") "}", 51, -1),
+                "tensor fc.weight has shape 3x16, the model needs 3x1x4x4");
+}
+END_TEST
+
+/* The weights of a convolution for a linear layer. */
+START_TEST(test_foreign_convolution)
+{
+    float value[48] = {0};
+    NamedTensor matrix = {"fc.weight", {2, {3, 16}}, value}, row = {"fc.weight", {1, {48}}, value};
+    TensorList list = {.what = "the parameters", .model = "tiny", .item = &matrix, .count = 1};
+    const char *header = "{" NAMED("fc.weight", "[3,1,4,4]", "0", "192") "}";
+    write_tensors(header, strlen(header), 48);
+    catch_errors();
+    int status = tensors_read_foreign(at("foreign.safetensors"), &list);
+    expect_error("fc.weight 3x1x4x4 as 3x16");
+    ck_assert_int_eq(status, 0);
+    ck_assert(value[0] == 1 && value[47] == 48);
+    list.item = &row;
+    catch_errors();
+    status = tensors_read_foreign(at("foreign.safetensors"), &list);
+    expect_error("has shape 3x1x4x4, the model needs 48");
+    ck_assert_int_eq(status, -1);
+}
+END_TEST
+
+START_TEST(test_foreign_prefixes)
+{
+    ReadWeights *read = safetensors_read_foreign;
+    const char *said = read_foreign(read, "{" FC("module._orig_mod.", "[3,16]") "}", 51, 0);
+    expect_said(said, "the prefix 'module._orig_mod.' is taken off its names");
+    expect_said(said, "1 tensor is taken");
+    said = read_foreign(read, "{" FC("model.", "[3,16]") "," FC_AGAIN("ema.") "}", 102, -1);
+    expect_said(said, "has the parameters more than once, as ");
+    expect_said(said, "ema.fc.");
+    said = read_foreign(read, "{" FC("", "[3,16]") "," FC_AGAIN("ema.") "}", 102, 0);
+    expect_said(said, "2 tensors are not in the model and left out:\n  ema.fc.");
+    ck_assert_ptr_null(strstr(said, "prefix"));
+    said = read_foreign(read, "{" FC("module", "[3,16]") "}", 51, -1);
+    expect_said(said, "tensor fc.weight is missing");
+    expect_said(said, "tensor modulefc.weight is not in the model");
+    expect_said(read_foreign(safetensors_read_partial, "{" FC("module.", "[3,16]") "}", 51, 0),
+                "the prefix 'module.' is taken off");
+    expect_said(read_foreign(safetensors_read, "{" FC("module.", "[3,1,4,4]") "}", 51, -1),
+                "tensor fc.weight is missing");
+}
+END_TEST
+
+START_TEST(test_foreign_extras)
+{
+    ReadWeights *read = safetensors_read_foreign;
+    const char *said = read_foreign(read,
+                                    "{\"bn.num_batches_tracked\":{\"dtype\":\"I64\",\"shape\":[],"
+                                    "\"data_offsets\":[204,212]}," FC("", "[3,1,4,4]") "}",
+                                    53, 0);
+    expect_said(said, "1 tensor is not in the model and left out:\n  bn.num_batches_tracked\n");
+    said = read_foreign(
+        read, "{" FC("m.", "[3,16]") "," NAMED("head.fc.weight", "[1]", "204", "208") "}", 52, 0);
+    expect_said(said, "the prefix 'm.' is taken off");
+    expect_said(said, "left out:\n  head.fc.weight\n");
+}
+END_TEST
+
+/* The first bytes of what PyTorch, NumPy and Keras write; a length that looks like them is none. */
+START_TEST(test_foreign_kinds)
+{
+    enum { NAME_AT = 30 }; /* in a zip archive */
+    static const struct {
+        const char *begin, *name, *said;
+    } kinds[] = {
+        {"PK\3\4", "archive/data.pkl", "python3 -c"},
+        {"\x80\2\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8", "", "is a file of PyTorch"},
+        {"PK\3\4", "w.npy", "is a zip archive"},
+        {"\x89HDF\r\n\x1a\n", "", "is an HDF5 file"},
+    };
+    Weights *w = weights_new(&ninc_model);
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        char bytes[80] = {0};
+        memcpy(bytes, kinds[i].begin, strlen(kinds[i].begin));
+        strcpy(bytes + NAME_AT, kinds[i].name);
+        write_file("a b.pt", bytes, sizeof bytes);
+        catch_errors();
+        ck_assert_int_eq(safetensors_read_foreign(at("a b.pt"), w), -1);
+        const char *said = caught();
+        expect_said(said, kinds[i].said);
+        ck_assert(!strstr(said, "python3") || /* with the names for a shell */
+                  (strstr(said, "/a b.pt' '/") && strstr(said, "/a b.safetensors'\n")));
+    }
+    ck_assert_int_eq(mkdir(at("step"), 0700), 0);
+    write_file("step/model.safetensors", "", 0);
+    catch_errors();
+    ck_assert_int_eq(safetensors_read_foreign(at("step"), w), -1);
+    expect_error("step is a directory; give the file ");
+    write_tensors("{" FC("", "[3,1,4,4]") "}", 0x010280, 51);
+    ck_assert_int_eq(safetensors_read_foreign(at("foreign.safetensors"), w), 0);
+    weights_free(w);
 }
 END_TEST
 
@@ -820,6 +1150,9 @@ static Suite *runtime_suite(void)
                                   test_idx_reads,
                                   test_idx_gzip,
                                   test_idx_faults,
+                                  test_idx_pixel_types,
+                                  test_idx_label_types,
+                                  test_idx_names,
                                   test_data_search,
                                   test_random_data,
                                   test_safetensors_round_trip,
@@ -827,6 +1160,11 @@ static Suite *runtime_suite(void)
                                   test_safetensors_misfits,
                                   test_safetensors_not_finite,
                                   test_safetensors_dtypes,
+                                  test_foreign_shapes,
+                                  test_foreign_convolution,
+                                  test_foreign_prefixes,
+                                  test_foreign_extras,
+                                  test_foreign_kinds,
                                   test_write_faults,
                                   test_json_lines,
                                   test_state_border,
