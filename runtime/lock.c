@@ -106,10 +106,28 @@ static void remember(char *path, bool is_held)
         }
 }
 
+/* Whether this process has the lock already. */
+static bool is_held(const char *path)
+{
+    struct stat ours, asked;
+    for (int i = 0; i < MOST_LOCKS; i++)
+        if (held[i] && stat(held[i], &ours) == 0 && stat(path, &asked) == 0 &&
+            ours.st_ino == asked.st_ino && ours.st_dev == asked.st_dev)
+            return true;
+    return false;
+}
+
 static bool is_special(const char *path)
 {
     struct stat s;
     return stat(path, &s) == 0 && !S_ISREG(s.st_mode) && !S_ISDIR(s.st_mode);
+}
+
+/* Whoever opens it will say so. */
+static bool cannot_be_written(const char *path, int error)
+{
+    return error == ENOENT || error == ENOTDIR ||
+           ((error == EACCES || error == EROFS) && access(path, W_OK) != 0);
 }
 
 LockResult lock_try(Lock *lock, const char *path, char *owner, size_t size)
@@ -120,26 +138,27 @@ LockResult lock_try(Lock *lock, const char *path, char *owner, size_t size)
     if (!target)
         return LOCK_NEEDLESS;
     char *file = lock_path(target);
-    free(target);
     int fd = take(file, who);
     int error = errno;
+    LockResult result = LOCK_TAKEN;
     if (fd >= 0) {
         *lock = (Lock){.path = file, .fd = fd};
         remember(file, true);
-        return LOCK_TAKEN;
-    }
-    free(file);
-    if (error == EWOULDBLOCK) {
+    } else if (error == EWOULDBLOCK) {
+        result = is_held(file) ? LOCK_OURS : LOCK_ANOTHERS;
         snprintf(owner, size, "%s", who[0] ? who : "a process that gives no name");
-        return LOCK_ANOTHERS;
-    }
+    } else
+        result = cannot_be_written(target, error) ? LOCK_NEEDLESS : LOCK_IMPOSSIBLE;
+    if (fd < 0)
+        free(file);
+    free(target);
     errno = error;
-    return error == ENOENT || error == ENOTDIR ? LOCK_NEEDLESS : LOCK_IMPOSSIBLE;
+    return result;
 }
 
 int lock_take(Lock *lock, const char *path, const char *shown)
 {
-    char owner[OWNER], own[OWNER];
+    char owner[OWNER];
     switch (lock_try(lock, path, owner, sizeof owner)) {
     case LOCK_TAKEN:
     case LOCK_NEEDLESS: return 0;
@@ -147,11 +166,10 @@ int lock_take(Lock *lock, const char *path, const char *shown)
         notice("cannot lock %s: %s; see to it that no other run writes there", shown,
                strerror(errno));
         return 0;
+    case LOCK_OURS:
+        return fault("%s is named twice, for two outputs; choose another place for one", shown);
     case LOCK_ANOTHERS: break;
     }
-    own_name(own);
-    if (strcmp(owner, own) == 0)
-        return fault("%s is named twice, for two outputs; choose another place for one", shown);
     return fault("another run is writing %s: %s; wait for its end or choose another place", shown,
                  owner);
 }

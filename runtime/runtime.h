@@ -107,8 +107,8 @@ char *resolve_links(const char *path);
 /* Opens on /dev/null what is closed of standard input, output and error, so that no file that is
  * opened later takes what was meant for these. The first thing that a program does. */
 void open_standard_files(void);
-/* The first of STEM.safetensors, STEM-2.safetensors, ... from `from` on (1: without a number) that
- * nothing in the working directory has; *number: of it. The caller frees it. */
+/* The first path of STEM.safetensors, STEM-2.safetensors, ... from `from` on (1: without a number)
+ * that nothing has; *number: of it. The caller frees it. */
 char *unused_name(const char *stem, int from, int *number);
 
 /* ---- lock.c ---- */
@@ -124,6 +124,7 @@ typedef enum LockResult {
     LOCK_TAKEN,
     LOCK_NEEDLESS,   /* a device, a pipe, or nothing that can be written */
     LOCK_IMPOSSIBLE, /* why: errno */
+    LOCK_OURS,       /* this process has it already */
     LOCK_ANOTHERS
 } LockResult;
 

@@ -31,17 +31,24 @@ static bool claim(Run *r, char *name)
     return false;
 }
 
-static int claim_default(Run *r)
+/* The first name with this stem. */
+static void claim_first(Run *r, const char *stem)
 {
     int number = 0;
+    lock_release(&r->save_lock);
+    do {
+        free(r->save);
+        r->save = unused_name(stem, number + 1, &number);
+    } while (!claim(r, r->save));
+}
+
+static int claim_default(Run *r)
+{
     if (access(".", W_OK | X_OK) != 0)
         return fault("cannot write %s.safetensors into this directory: %s; choose another place "
                      "with --save FILE, or give --no-save",
                      r->model->name, strerror(errno));
-    do {
-        free(r->save);
-        r->save = unused_name(r->model->name, number + 1, &number);
-    } while (!claim(r, r->save));
+    claim_first(r, r->model->name);
     r->save_is_default = true;
     return 0;
 }
@@ -58,13 +65,35 @@ int run_claim_save(Run *r)
 
 /* ---- saving ---- */
 
-/* The name was free when the run began; what got it since stays. */
-static int renew_default(Run *r)
+static int write_parameters(Run *r)
 {
-    if (!r->save_is_default || !exists(r->save))
-        return 0;
-    lock_release(&r->save_lock);
-    return claim_default(r);
+    if (safetensors_write(r->save, r->weights) < 0)
+        return -1;
+    r->saved = true;
+    log_say(&r->log, "saved %s\n", r->save);
+    return 0;
+}
+
+static bool has_checkpoint(const Run *r)
+{
+    return r->checkpoints && checkpoints_check(r->checkpoints) == 0 && r->saved_step >= 0;
+}
+
+/* The place could be written when the run began, and cannot be now: what was trained goes to the
+ * working directory, or where temporary files go. */
+static void rescue(Run *r)
+{
+    const char *temporary = getenv("TMPDIR");
+    const char *place[] = {".", temporary && *temporary ? temporary : "/tmp"};
+    /* A default name is of the working directory already. */
+    for (int i = r->save_is_default; i < 2 && !r->saved; i++) {
+        char *stem = i == 0 ? copy_text(r->model->name) : join_path(place[i], r->model->name);
+        if (access(place[i], W_OK | X_OK) == 0) {
+            claim_first(r, stem);
+            write_parameters(r);
+        }
+        free(stem);
+    }
 }
 
 int run_save(Run *r)
@@ -74,20 +103,19 @@ int run_save(Run *r)
     if (!r->weights && !(r->weights = weights_new(r->model)))
         return -1;
     if (weights_from_device(r->weights, r->table, r->device) < 0 ||
-        weights_check_finite(r->weights, r->state.step) < 0 || renew_default(r) < 0 ||
-        safetensors_write(r->save, r->weights) < 0)
+        weights_check_finite(r->weights, r->state.step) < 0)
         return -1;
-    r->saved = true;
-    log_say(&r->log, "saved %s\n", r->save);
-    return 0;
+    /* The name was free when the run began; what got it since stays. */
+    if (r->save_is_default && exists(r->save) && claim_default(r) < 0)
+        return -1;
+    if (write_parameters(r) == 0)
+        return 0;
+    if (!has_checkpoint(r) && r->state.step > r->first_step)
+        rescue(r);
+    return -1;
 }
 
 /* ---- the last lines ---- */
-
-static bool has_checkpoint(const Run *r)
-{
-    return r->checkpoints && checkpoints_check(r->checkpoints) == 0 && r->saved_step >= 0;
-}
 
 /* The file that evaluates best, or is the last; NULL: nothing was kept. The caller frees it. */
 static char *kept_parameters(const Run *r)
@@ -134,14 +162,14 @@ void run_say_done(Run *r, double seconds)
     say_next(r);
 }
 
-static void say_resume(Run *r)
+static void say_go_on(Run *r, const char *flag, const char *path)
 {
     const char *command = r->options->command;
-    Text directory = {0};
-    text_append_shell_word(&directory, r->checkpoint_directory);
-    log_say(&r->log, "go on with\n  %s --resume %s\n", command ? command : "trainer train",
-            directory.data);
-    text_free(&directory);
+    Text word = {0};
+    text_append_shell_word(&word, path);
+    log_say(&r->log, "go on with\n  %s --%s %s\n", command ? command : "trainer train", flag,
+            word.data);
+    text_free(&word);
 }
 
 void run_say_stop(Run *r)
@@ -151,15 +179,15 @@ void run_say_stop(Run *r)
                 (long long)r->state.step);
     else
         log_say(&r->log, "stopped by %s after step %lld; ", stop_name(), (long long)r->state.step);
-    if (has_checkpoint(r))
-        say_resume(r);
-    else if (r->saved)
-        log_say(&r->log, "go on from the saved parameters with --init; the optimizer's state is "
-                         "lost, --checkpoint-dir DIR would have kept it\n");
-    else
-        log_say(&r->log,
-                "nothing was saved; --checkpoint-dir DIR saves a run to go on with, --save "
-                "FILE its parameters\n");
+    if (has_checkpoint(r)) {
+        say_go_on(r, "resume", r->checkpoint_directory);
+    } else if (r->saved) {
+        say_go_on(r, "init", r->save);
+        log_say(&r->log, "the optimizer's state is lost; --checkpoint-dir DIR would have kept "
+                         "it\n");
+    } else
+        log_say(&r->log, "nothing was saved;\n--checkpoint-dir DIR saves a run to go on with, "
+                         "--save FILE its parameters\n");
     if (r->saved)
         say_next(r);
 }

@@ -422,10 +422,12 @@ START_TEST(test_keys_of_state)
     expect_step("keys", 1);
     edit_state("precision");
     edit_state("instruction_set");
+    edit_state("model_lr");
     Weights *w = weights_new_with_moments(&model);
     RunState state;
     ck_assert_int_eq(load("keys", &state, w), 0);
     ck_assert(state.precision[0] == '\0' && state.instruction_set[0] == '\0');
+    ck_assert(isnan(state.model_lr));
     weights_free(w);
     edit_state("precision"); /* a number now */
     expect_refusal("keys/step-00000001", &model, "precision is missing or wrong");
@@ -439,6 +441,8 @@ START_TEST(test_forged_state)
         const char *key, *value;
     } forged[] = {
         {"lr", "-0.1"},
+        {"model_lr", "-0.1"},
+        {"model_lr", "1e300"},
         {"lr", "null"},
         {"lr", "1e300"},
         {"lr", "\"0.1\""},

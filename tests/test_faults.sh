@@ -259,6 +259,17 @@ if mount -t tmpfs -o size=8k tmpfs "$small" 2>/dev/null; then
     head -c 8192 /dev/zero >"$small/filler" 2>/dev/null
     expect "save onto a full disk" 1 "No space left" train --save "$small/w.safetensors"
     nothing_left "nothing is left on the full disk" "$small"
+    rescued() (
+        rm -f "$work"/here/small*.safetensors
+        ! train --save "$small/w.safetensors" >"$work/said" || exit
+        cat "$work/said"
+        grep -qx 'saved small.safetensors' "$work/said" &&
+            "$trainer" eval --data "$data" --weights small.safetensors || exit
+        cd "$small" && ! TMPDIR=$work train >"$work/said" && cat "$work/said" &&
+            grep -qx "saved $work/small.safetensors" "$work/said" &&
+            cmp "$work/small.safetensors" "$work/here/small.safetensors"
+    )
+    check "what does not go there goes elsewhere" rescued
     expect "checkpoints onto a full disk" 1 "No space left" \
         train --checkpoint-dir "$small/ck" --checkpoint-every 1 --save "$work/beside.st"
     check "they do not keep the parameters from being saved" test -s "$work/beside.st"
@@ -466,7 +477,8 @@ stopped() {
     done
     wait $child
     status=$?
-    if [ $status -eq "$wanted" ] && grep 'stopped by SIG' "$work/output" | grep -qF -- "$text"; then
+    if [ $status -eq "$wanted" ] && grep -q '^stopped by SIG' "$work/output" &&
+        grep -qF -- "$text" "$work/output"; then
         pass "$name"
     else
         echo "exit status $status" >>"$work/output"
@@ -476,8 +488,10 @@ stopped() {
 stopped "SIGTERM finishes the step and says so" 143 "--checkpoint-dir DIR would have kept" TERM \
     --save "$work/stopped.safetensors"
 check "SIGTERM saves" test -s "$work/stopped.safetensors"
+check "and the command goes on" bash -c "$(grep -A 1 'go on with' "$work/output" |
+    tail -n 1 | sed 's/--epochs 1000000/--epochs 1/')"
 stopped "SIGTERM without a place to save" 143 \
-    "nothing was saved; --checkpoint-dir DIR saves a run to go on with" TERM --no-save
+    "--checkpoint-dir DIR saves a run to go on with" TERM --no-save
 for signal in HUP XCPU USR1 INT; do
     rm -f "$work/stopped.safetensors"
     stopped "SIG$signal ends as SIGTERM does" $((128 + $(kill -l $signal))) \
