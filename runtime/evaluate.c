@@ -44,7 +44,7 @@ static void count_batch(const StepInput *input, const float *logits, Evaluation 
 {
     for (int i = 0; i < input->valid; i++) {
         int label = input->data->label[input->index[i]];
-        e->confusion[label * e->classes +
+        e->confusion[(int64_t)label * e->classes +
                      top_class(logits + (size_t)i * (size_t)e->classes, e->classes)]++;
     }
 }
@@ -79,7 +79,7 @@ int evaluate_set(const NincModel *model, const DeviceTable *table, Device *devic
 {
     size_t bytes = (size_t)model->classes * (size_t)model->classes * sizeof *out->confusion;
     *out = (Evaluation){.classes = model->classes};
-    if (task->confusion && has_logits(model, table))
+    if (task->confusion && model->classes <= CONFUSION_CLASSES && has_logits(model, table))
         out->confusion = memset(xmalloc(bytes), 0, bytes);
     int status = evaluate_batches(model, table, device, task, out);
     if (status < 0)

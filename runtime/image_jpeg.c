@@ -29,7 +29,13 @@ static void on_error(j_common_ptr jpeg)
     Reader *r = jpeg->client_data;
     char message[JMSG_LENGTH_MAX];
     r->errors.format_message(jpeg, message);
-    fault("%s is corrupt: %s (JPEG); get the file again", r->name, message);
+    bool unknown = jpeg->err->msg_code == JERR_SOF_UNSUPPORTED ||
+                   jpeg->err->msg_code == JERR_BAD_PRECISION ||
+                   jpeg->err->msg_code == JERR_ARITH_NOTIMPL;
+    if (unknown)
+        fault("%s cannot be read here: %s (JPEG); convert it to PNG", r->name, message);
+    else
+        fault("%s is corrupt: %s (JPEG); get the file again", r->name, message);
     longjmp(r->jump, 1);
 }
 

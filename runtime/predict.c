@@ -169,15 +169,17 @@ static int predict_images(Predict *p)
 
 /* ---- telling ---- */
 
-/* The classes by falling probability, the first of equal ones first; the caller frees them. */
-static int *ranked(const double *probability, int classes)
+/* The `count` most probable classes, the first of equal ones first; the caller frees them. */
+static int *ranked(const double *probability, int classes, int count)
 {
-    int *rank = xmalloc((size_t)classes * sizeof *rank);
+    int *rank = xmalloc((size_t)count * sizeof *rank);
     for (int k = 0; k < classes; k++) {
-        int at = k;
+        int at = k < count ? k : count;
         for (; at > 0 && probability[k] > probability[rank[at - 1]]; at--)
-            rank[at] = rank[at - 1];
-        rank[at] = k;
+            if (at < count)
+                rank[at] = rank[at - 1];
+        if (at < count)
+            rank[at] = k;
     }
     return rank;
 }
@@ -190,7 +192,7 @@ static int told(const Predict *p)
 static void print_prediction(const Predict *p, const Prediction *one)
 {
     char file[DATA_PATH];
-    int *rank = ranked(one->probability, p->model->classes), count = told(p);
+    int count = told(p), *rank = ranked(one->probability, p->model->classes, count);
     printf("%s:", printable(one->file, file, sizeof file));
     for (int i = 0; i < count; i++)
         printf("%s %s %.2f", i ? "," : "", p->names.name[rank[i]], one->probability[rank[i]]);
@@ -212,7 +214,7 @@ static json_t *prediction_json(const Predict *p, const Prediction *one)
         return json_pack("{s:o, s:o}", "file", json_name(one->file), "error",
                          json_name(one->error));
     json_t *list = json_array();
-    int *rank = ranked(one->probability, p->model->classes), count = told(p);
+    int count = told(p), *rank = ranked(one->probability, p->model->classes, count);
     for (int i = 0; i < count; i++)
         json_array_append_new(list, json_pack("{s:i, s:s, s:f}", "class", rank[i], "name",
                                               p->names.name[rank[i]], "probability",
@@ -233,7 +235,7 @@ static int save_json(const Predict *p)
 static int save_heatmap(const Predict *p)
 {
     const Prediction *one = &p->list[0];
-    int *rank = ranked(one->probability, p->model->classes);
+    int *rank = ranked(one->probability, p->model->classes, 1);
     int class = p->options->map_class < 0 ? rank[0] : p->options->map_class;
     Pool *pool = pool_new();
     ClassMaps maps;

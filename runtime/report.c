@@ -12,7 +12,7 @@ enum { MATRIX_CLASSES = 20, PAIRS = 10, NAME_WIDTH = 24 };
 
 static int64_t cell(const Evaluation *e, int label, int predicted)
 {
-    return e->confusion[label * e->classes + predicted];
+    return e->confusion[(int64_t)label * e->classes + predicted];
 }
 
 ClassScore class_score(const Evaluation *e, int class)
@@ -101,10 +101,10 @@ static void print_matrix(const Evaluation *e, const ClassNames *names, int width
 }
 
 /* The index of the largest confusion of two classes that is not `taken`; -1: there is none. */
-static int worst_pair(const Evaluation *e, const bool *taken)
+static int64_t worst_pair(const Evaluation *e, const bool *taken)
 {
-    int worst = -1;
-    for (int i = 0; i < e->classes * e->classes; i++) {
+    int64_t worst = -1, cells = (int64_t)e->classes * e->classes;
+    for (int64_t i = 0; i < cells; i++) {
         bool wrong = i / e->classes != i % e->classes && e->confusion[i] > 0 && !taken[i];
         if (wrong && (worst < 0 || e->confusion[i] > e->confusion[worst]))
             worst = i;
@@ -118,11 +118,11 @@ static void print_pairs(const Evaluation *e, const ClassNames *names)
     bool *taken = memset(xmalloc(cells), false, cells);
     printf("\nmost confused\n");
     for (int n = 0; n < PAIRS; n++) {
-        int at = worst_pair(e, taken);
+        int64_t at = worst_pair(e, taken);
         if (at < 0)
             break;
         taken[at] = true;
-        int label = at / e->classes, predicted = at % e->classes;
+        int label = (int)(at / e->classes), predicted = (int)(at % e->classes);
         printf("  %lld of %lld images of %s (%d) are taken for %s (%d)\n",
                (long long)e->confusion[at], (long long)class_score(e, label).images,
                names->name[label], label, names->name[predicted], predicted);
@@ -138,7 +138,9 @@ int report_print(const Evaluation *e, const ClassNames *names)
            mean((double)m->correct, m->images), (long long)m->images);
     if (e->confusion)
         print_scores(e, names, width);
-    if (!e->confusion)
+    if (!e->confusion && e->classes > CONFUSION_CLASSES)
+        notice("of more than %d classes none are told apart", CONFUSION_CLASSES);
+    else if (!e->confusion)
         notice("the model returns no logits: no classes are told apart");
     else if (e->classes <= MATRIX_CLASSES)
         print_matrix(e, names, width);

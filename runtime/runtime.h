@@ -398,13 +398,16 @@ int train(const NincModel *model, const DeviceTable *table, const TrainOptions *
 
 /* ---- evaluate.c ---- */
 
+/* Of more classes no matrix is kept: it would have 128 MB. */
+enum { CONFUSION_CLASSES = 4096 };
+
 /* What the model makes of a data set. */
 typedef struct Evaluation {
     Metrics metrics;
     int classes;
     /* [true class, predicted class] images; the first of equal logits counts. NULL where that
-     * was not asked for, or the eval program returns no logits, which a model written as IR need
-     * not. */
+     * was not asked for, the classes are too many, or the eval program returns no logits, which a
+     * model written as IR need not. */
     int64_t *confusion;
 } Evaluation;
 

@@ -257,18 +257,6 @@ START_TEST(test_jpeg_cmyk)
 }
 END_TEST
 
-START_TEST(test_jpeg_two_channels)
-{
-    uint8_t pixel[W * H * 2];
-    fill_smooth(pixel, 2);
-    Bytes b = make_jpeg(2, false, pixel);
-    expect_refused(b, "the image is a JPEG of 2 channels; convert it to RGB");
-    free(b.data);
-}
-END_TEST
-
-/* ---- JPEG files that libjpeg warns of ---- */
-
 /* Where the marker 0xff `code` stands. */
 static size_t marker_at(Bytes b, uint8_t code)
 {
@@ -277,6 +265,22 @@ static size_t marker_at(Bytes b, uint8_t code)
         ck_assert_uint_lt(++at, b.size - 1);
     return at;
 }
+
+START_TEST(test_jpeg_unreadable)
+{
+    uint8_t pixel[W * H * 2];
+    fill_smooth(pixel, 2);
+    Bytes b = make_jpeg(2, false, pixel);
+    expect_refused(b, "the image is a JPEG of 2 channels; convert it to RGB");
+    free(b.data);
+    b = make_jpeg(1, false, pixel);
+    b.data[marker_at(b, 0xc0) + 1] = 0xc3; /* lossless */
+    expect_refused(b, "the image cannot be read here: Unsupported JPEG process");
+    free(b.data);
+}
+END_TEST
+
+/* ---- JPEG files that libjpeg warns of ---- */
 
 /* Read as `pixel` is, with one notice that holds `wanted`. */
 static void expect_noticed(Bytes b, const uint8_t *pixel, const char *wanted)
@@ -756,7 +760,7 @@ int main(void)
     tcase_add_test(formats, test_png_written);
     tcase_add_test(formats, test_jpeg);
     tcase_add_test(formats, test_jpeg_cmyk);
-    tcase_add_test(formats, test_jpeg_two_channels);
+    tcase_add_test(formats, test_jpeg_unreadable);
     tcase_add_test(formats, test_jpeg_warnings);
     tcase_add_test(formats, test_jpeg_truncated);
     tcase_add_test(formats, test_orientations);
