@@ -119,6 +119,8 @@ static int not_found(const char *directory, const IdxName *name)
     Text there = {0};
     struct stat s;
     char file[64];
+    const char *advice =
+        strcmp(name->part, "t10k") == 0 ? "; 'train --no-eval' goes without test images" : "";
     snprintf(file, sizeof file, "%s-%s-idx%d-ubyte", name->part, name->what, name->rank);
     char *path = join_path(directory, file);
     bool stands = stat(path, &s) == 0;
@@ -128,11 +130,11 @@ static int not_found(const char *directory, const IdxName *name)
               S_ISDIR(s.st_mode) ? "; give the directory that holds the files themselves" : "");
     else if (there.length > 0)
         fault("cannot read %s: %s, also not as %s-%s.idx%d-ubyte or with .gz;\n"
-              "  there is %s; rename the file that is meant",
-              path, strerror(ENOENT), name->part, name->what, name->rank, there.data);
+              "  there is %s; rename the file that is meant%s",
+              path, strerror(ENOENT), name->part, name->what, name->rank, there.data, advice);
     else
-        fault("cannot read %s or %s.gz: %s; the directory must hold the four IDX files", path, path,
-              strerror(ENOENT));
+        fault("cannot read %s or %s.gz: %s;\n  the directory must hold the four IDX files%s", path,
+              path, strerror(ENOENT), advice);
     free(path);
     text_free(&there);
     return -1;

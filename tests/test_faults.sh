@@ -145,6 +145,7 @@ expect "fewer labels than images" 1 "19 labels for 20 images" train
 fresh_data
 rm "$data/t10k-labels-idx1-ubyte"
 expect "missing test labels" 1 "t10k-labels-idx1-ubyte" train
+expect "what goes without them" 1 "'train --no-eval' goes without test images" train
 expect "test data not needed" 0 "done" train --no-eval
 
 # ---- weights ----

@@ -147,6 +147,27 @@ static int load_weights(void)
     return status;
 }
 
+/* As another program writes them: a prefix, a linear layer, a tensor beside. */
+static void make_foreign(void)
+{
+    float value[TINY_CLASSES * TINY_PIXELS] = {1, 2, 3};
+    NamedTensor item[] = {
+        {"module.fc.weight", {2, {TINY_CLASSES, TINY_PIXELS}}, value},
+        {"module.fc.bias", {1, {TINY_CLASSES}}, value},
+        {"module.bn.num_batches_tracked", {1, {1}}, value},
+    };
+    TensorList list = {.what = "the parameters", .model = "other", .item = item, .count = 3};
+    ck_assert_int_eq(tensors_write(at("foreign.safetensors"), &list), 0);
+}
+
+static int load_foreign(void)
+{
+    Weights *w = weights_new(&ninc_model);
+    int status = safetensors_read_foreign(at("foreign.safetensors"), w);
+    weights_free(w);
+    return status;
+}
+
 /* ---- checkpoints ---- */
 
 #define STEP "run/step-00000003"
@@ -186,9 +207,9 @@ static int load_checkpoint(void)
 
 enum { IMAGES = 12 };
 
-static void put_sizes(gzFile f, uint8_t rank, const uint32_t *dim)
+static void put_sizes(gzFile f, uint8_t rank, const uint32_t *dim, uint8_t type)
 {
-    uint8_t magic[4] = {0, 0, 8, rank};
+    uint8_t magic[4] = {0, 0, type, rank};
     gzwrite(f, magic, 4);
     for (int i = 0; i < rank; i++) {
         uint8_t raw[4] = {(uint8_t)(dim[i] >> 24), (uint8_t)(dim[i] >> 16), (uint8_t)(dim[i] >> 8),
@@ -202,12 +223,12 @@ static void make_idx(const char *images, const char *labels, const char *mode)
 {
     const uint32_t dim[3] = {IMAGES, TINY_SIDE, TINY_SIDE};
     gzFile f = gzopen(at(images), mode);
-    put_sizes(f, 3, dim);
+    put_sizes(f, 3, dim, 0x08);
     for (int i = 0; i < IMAGES * TINY_PIXELS; i++)
         gzputc(f, i * 37 % 251);
     ck_assert_int_eq(gzclose(f), Z_OK);
     f = gzopen(at(labels), mode);
-    put_sizes(f, 1, dim);
+    put_sizes(f, 1, dim, 0x08);
     for (int i = 0; i < IMAGES; i++)
         gzputc(f, i % TINY_CLASSES);
     ck_assert_int_eq(gzclose(f), Z_OK);
@@ -239,6 +260,50 @@ static int load_train(void)
 static int load_test(void)
 {
     return load_split(SPLIT_TEST);
+}
+
+/* Pixels as floats, labels as 32-bit integers. */
+static void make_wide(void)
+{
+    const uint32_t dim[3] = {IMAGES, TINY_SIDE, TINY_SIDE};
+    char run[300];
+    snprintf(run, sizeof run, "mkdir -p %s", at("wide"));
+    ck_assert_int_eq(system(run), 0);
+    gzFile f = gzopen(at("wide/train-images-idx3-ubyte"), "wbT");
+    put_sizes(f, 3, dim, 0x0D);
+    for (int i = 0; i < IMAGES * TINY_PIXELS; i++)
+        gzwrite(f, "\x42\x7c\0", 4); /* 63 */
+    ck_assert_int_eq(gzclose(f), Z_OK);
+    f = gzopen(at("wide/train-labels-idx1-ubyte"), "wbT");
+    put_sizes(f, 1, dim, 0x0C);
+    for (int i = 0; i < IMAGES; i++)
+        gzwrite(f, "\0\0\0\1", 4);
+    ck_assert_int_eq(gzclose(f), Z_OK);
+}
+
+static int load_wide(void)
+{
+    Dataset d;
+    int status = dataset_read(&ninc_model, at("wide"), 1, SPLIT_TRAIN, &d);
+    dataset_free(&d);
+    return status;
+}
+
+/* ---- texts ---- */
+
+static void make_names(void)
+{
+    /* Without the last letter, or half of it, the third name is none. */
+    static const char text[] = "\xef\xbb\xbf one \r\n\ttwo\r\n\xc3\xa9";
+    write_bytes("names.txt", (const uint8_t *)text, sizeof text - 1);
+}
+
+static int load_names(void)
+{
+    ClassNames names;
+    int status = class_names_read(&ninc_model, at("names.txt"), NULL, &names);
+    class_names_free(&names);
+    return status;
 }
 
 /* ---- images ---- */
@@ -339,6 +404,7 @@ static int load_ppm(void)
 
 static const Subject subjects[] = {
     {"model.safetensors", make_weights, load_weights},
+    {"foreign.safetensors", make_foreign, load_foreign},
     {STEP "/model.safetensors", make_checkpoint, load_checkpoint},
     {STEP "/optimizer.safetensors", make_checkpoint, load_checkpoint},
     {STEP "/state.json", make_checkpoint, load_checkpoint},
@@ -346,6 +412,9 @@ static const Subject subjects[] = {
     {"train-labels-idx1-ubyte", make_plain, load_train},
     {"t10k-images-idx3-ubyte.gz", make_gzipped, load_test},
     {"t10k-labels-idx1-ubyte.gz", make_gzipped, load_test},
+    {"wide/train-images-idx3-ubyte", make_wide, load_wide},
+    {"wide/train-labels-idx1-ubyte", make_wide, load_wide},
+    {"names.txt", make_names, load_names},
     {"image.png", make_png, load_png},
     {"image.jpg", make_jpeg, load_jpeg},
     {"cmyk.jpg", make_cmyk, load_cmyk},

@@ -442,7 +442,8 @@ static void rename_images(const char *from, const char *to)
 
 START_TEST(test_idx_names)
 {
-    static const char *const names[] = {"train-images.idx3-ubyte", "train_images_idx3-ubyte",
+    static const char *const names[] = {"train-images.idx3-ubyte", "train-images.idx3-ubyte.gz",
+                                        "train_images_idx3-ubyte",
                                         "train-images-idx3.ubyte", "train-images-idx3",
                                         "train-images.idx4-float"};
     Idx images = make_images(10, TINY_SIDE), labels = make_labels(10);
