@@ -171,6 +171,14 @@ static bool read_size(Reader *r, const Tree *value, const Field *f, int out[2])
     }
     if (value->kind != TREE_SCALAR)
         return wrong_type(r, value, f, "a whole number or [height, width]");
+    if (tree_is(value, "same") || tree_is(value, "valid")) {
+        reader_fault(r, value, "%s must be a whole number or [height, width], not %s; %s", f->key,
+                     reader_quote(r, value),
+                     tree_is(value, "valid")
+                         ? "valid is 0"
+                         : "same is half of kernel_size, rounded down: 1 for 3, 2 for 5");
+        return false;
+    }
     if (!read_int(r, value, f, &out[0]))
         return false;
     out[1] = out[0];
@@ -215,11 +223,19 @@ static const char *list_keys(Reader *r, const Field *fields, int count)
 static int unknown_key(Reader *r, const Tree *key, const char *what, const Field *fields,
                        int count)
 {
+    const Meant meant = key_meant(what, key->text);
     const char *near = nearest_word(key->text, fields, count, sizeof *fields);
     const char *quoted = reader_quote(r, key);
 
+    if (meant.advice) {
+        reader_fault(r, key, "%s has no key %s; %s", what, quoted, meant.advice);
+        return -1;
+    }
+    for (int i = 0; meant.word && i < count; i++)
+        if (strcmp(fields[i].key, meant.word) == 0)
+            near = meant.word;
     for (int i = 0; near && i < count; i++) {
-        if (fields[i].key != near)
+        if (strcmp(fields[i].key, near) != 0)
             continue;
         reader_fault(r, key, "%s has no key %s; did you mean '%s'?", what, quoted, near);
         return i;

@@ -177,6 +177,17 @@ bool read_name(Reader *r, const Tree *value, const char *what, const char **out)
 bool read_choice(Reader *r, const Tree *t, const char *what, const Tree **word,
                  const Tree **settings);
 
+/* ---- keys.c ---- */
+
+/* What a word of another tool is here: our word for it, or what to do; both NULL: not known. */
+typedef struct Meant {
+    const char *word, *advice;
+} Meant;
+
+/* A key of the mapping `what`, as messages name it. */
+Meant key_meant(const char *what, const char *key);
+Meant layer_meant(const char *word);
+
 /* ---- model.c ---- */
 
 /* Builds the module of a model file: graph "train" at stage forward. NULL after diagnostics. */

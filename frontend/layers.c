@@ -239,12 +239,17 @@ static void add_layer(Builder *b, const LayerType *type, const LayerSpec *spec,
 static const LayerType *find_type(Reader *r, const Tree *word)
 {
     const char *near;
+    Meant meant;
 
     for (int i = 0; i < LAYER_TYPES; i++)
         if (tree_is(word, layer_types[i].word))
             return &layer_types[i];
-    near = nearest_word(word->text, layer_types, LAYER_TYPES, sizeof *layer_types);
-    if (near)
+    meant = layer_meant(word->text);
+    near = meant.word ? meant.word
+                      : nearest_word(word->text, layer_types, LAYER_TYPES, sizeof *layer_types);
+    if (meant.advice)
+        reader_fault(r, word, "there is no layer %s; %s", reader_quote(r, word), meant.advice);
+    else if (near)
         reader_fault(r, word, "there is no layer %s; did you mean '%s'?", reader_quote(r, word),
                      near);
     else

@@ -317,6 +317,12 @@ static int report_memory(const Module *m)
     return code;
 }
 
+/* Whether something is asked for that the passes tell. */
+static bool reports(const Options *o)
+{
+    return o->memory_report || o->pipeline.time || o->pipeline.dump;
+}
+
 static int compile(Compile *c)
 {
     const Options *o = c->options;
@@ -330,8 +336,10 @@ static int compile(Compile *c)
     m = load(c);
     if (!m)
         return report(c);
-    if (o->check)
-        return module_verify(m, &c->d) ? 0 : report(c);
+    if (o->check && !module_verify(m, &c->d))
+        return report(c);
+    if (o->check && !reports(o))
+        return 0;
     if (!pipeline_run(m, &o->pipeline, &c->d))
         return report(c);
     if (o->memory_report) {
@@ -340,6 +348,8 @@ static int compile(Compile *c)
         if (code != 0)
             return code;
     }
+    if (o->check)
+        return 0;
     if (plans && !plan_smaller(c, m))
         return report(c);
     if (o->emit == EMIT_LIBRARY)

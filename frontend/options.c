@@ -84,7 +84,7 @@ static const char help_text[] =
     "      --memory-report      print what memory the programs need, and for what\n"
     "      --list-passes        print the passes and what they do\n"
     "      --list-ops           print the ops of the IR\n"
-    "      --check              check the model and stop\n"
+    "      --check              check the model, print what is asked for, and stop\n"
     "\n"
     "  -v, --verbose            say more\n"
     "  -q, --quiet              print errors only\n"
@@ -434,7 +434,9 @@ OptionsResult options_parse(Options *o, Pool *pool, int argc, char **argv)
     if (o->pipeline.dump_dir && !o->pipeline.dump)
         return usage_error("--dump-dir needs --dump, which says what to put there");
     if (o->check && o->emit != EMIT_ARTEFACTS)
-        return usage_error("--check and --emit contradict each other");
+        return usage_error("--check and --emit contradict each other: --check writes nothing");
+    if (o->check && o->output)
+        return usage_error("--check and --output contradict each other: --check writes nothing");
     if (o->emit == EMIT_C && !o->pipeline.cpu)
         return usage_error("--emit=c prints the CPU's kernels, which --target=cuda leaves out");
     if (o->emit == EMIT_CUDA && !o->pipeline.cuda)

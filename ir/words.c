@@ -3,6 +3,7 @@
 
 #include "numbers.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -10,8 +11,13 @@
 
 enum { LONGEST_WORD = 32, LEAST_COLUMNS = 40, INDENT = 4 };
 
+static bool same_letter(char a, char b)
+{
+    return tolower((unsigned char)a) == tolower((unsigned char)b);
+}
+
 /* Edits (insert, delete, replace, swap of neighbours) between two short words; source: the
- * restricted Damerau-Levenshtein distance. */
+ * restricted Damerau-Levenshtein distance. Capitals count as small letters. */
 static int edit_distance(const char *a, const char *b)
 {
     int row[LONGEST_WORD + 1][LONGEST_WORD + 1];
@@ -26,8 +32,9 @@ static int edit_distance(const char *a, const char *b)
                 continue;
             }
             row[i][j] = (int)smaller(smaller(row[i - 1][j], row[i][j - 1]) + 1,
-                                     row[i - 1][j - 1] + (a[i - 1] != b[j - 1]));
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                                     row[i - 1][j - 1] + (!same_letter(a[i - 1], b[j - 1])));
+            if (i > 1 && j > 1 && same_letter(a[i - 1], b[j - 2]) &&
+                same_letter(a[i - 2], b[j - 1]))
                 row[i][j] = (int)smaller(row[i][j], row[i - 2][j - 2] + 1);
         }
     }

@@ -46,6 +46,8 @@ silent() {
 }
 check "check says nothing" silent
 
+check "check and output" exits 2 "contradict" --check -o "$work/k" $model
+
 # prints TEXT ARGUMENTS...: exits 0 with TEXT on stdout and nothing on stderr.
 prints() {
     local text=$1
@@ -79,6 +81,17 @@ check "summary of a layer in tiles" prints "^conv.2 *mlpconv .* 14x14x48 .* 56,7
     --emit=summary $model
 check "verbose summary" prints "^kernels of eval" -v --emit=summary $model
 check "memory report" prints "^total [0-9,]*: state" --memory-report --emit=summary $model
+check "check with a memory report" prints "^total [0-9,]*: state" --check --memory-report $model
+check "check with a dump" prints "^# after autodiff" --check --dump=autodiff $model
+check_dumps() {
+    "$NINC" --check --dump=all --dump-dir="$work/dumps" $model && [ "$(ls "$work/dumps" | wc -l)" -gt 10 ]
+}
+check "check with a directory of dumps" check_dumps
+check_times() {
+    "$NINC" --check --time-passes $model >"$work/stdout" 2>"$work/stderr" &&
+        grep -q '^memory .* ms' "$work/stderr" && [ ! -s "$work/stdout" ]
+}
+check "check with times" check_times
 check "dot" prints "^digraph" --emit=dot $model
 check "option after the model" prints "batch=4 " $model --emit=ir --batch=4
 

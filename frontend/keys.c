@@ -1,0 +1,148 @@
+/* What keys and words of other tools are here: PyTorch's, Keras's and Caffe's names for layers and
+ * their settings. */
+#include "frontend.h"
+
+#include <string.h>
+#include <strings.h>
+
+/* A word in the mapping `what` (NULL: in any), and the key that stands for it, or what to do. */
+typedef struct Meaning {
+    const char *what, *word, *key, *advice;
+} Meaning;
+
+#define BEFORE "it is taken from the layer before; leave it out"
+#define IN_TRAIN "it stands in train"
+#define IN_OPTIMIZER "it stands in the optimizer, as in optimizer: {adam: {lr: 0.001}}"
+#define OF_TRAINER(flag) "the trainer is told: trainer train --" flag
+#define NO_SUCH(text) "there is no " text " yet; leave it out"
+
+static const Meaning keys[] = {
+    {NULL, "in_channels", NULL, BEFORE},
+    {NULL, "in_features", NULL, BEFORE},
+    {NULL, "input_shape", NULL, BEFORE},
+    {NULL, "num_features", NULL, BEFORE},
+    {NULL, "kernel", "kernel_size", NULL},
+    {NULL, "ksize", "kernel_size", NULL},
+    {NULL, "window", "kernel_size", NULL},
+    {NULL, "pool_size", "kernel_size", NULL},
+    {NULL, "filter_size", "kernel_size", NULL},
+    {"mlpconv", "size", "kernel_size", NULL},
+    {"conv2d", "size", "kernel_size", NULL},
+    {"maxpool", "size", "kernel_size", NULL},
+    {"avgpool", "size", "kernel_size", NULL},
+    {NULL, "filters", "out_channels", NULL},
+    {NULL, "num_filters", "out_channels", NULL},
+    {NULL, "num_output", "out_channels", NULL},
+    {"mlpconv", "channels", "out_channels", NULL},
+    {"conv2d", "channels", "out_channels", NULL},
+    {NULL, "out_features", "out_channels", NULL},
+    {NULL, "units", "out_channels", NULL},
+    {NULL, "pad", "padding", NULL},
+    {"mlpconv", "bias", NULL, "its convolutions have one; a conv2d can do without: bias: false"},
+    {"mlpconv", "activation", NULL, "a ReLU follows each of its convolutions; leave it out"},
+    {"conv2d", "activation", NULL, "add a layer behind it: - relu"},
+    {NULL, "padding_mode", NULL, NO_SUCH("other padding than zeros")},
+    {NULL, "dilation", NULL, NO_SUCH("dilation")},
+    {NULL, "groups", NULL, NO_SUCH("convolution in groups")},
+    {NULL, "count_include_pad", NULL, "padding counts, as in PyTorch by default; leave it out"},
+    {"flatten", "start_dim", NULL, "it makes one row an image; leave it out"},
+    {"input", "num_classes", "classes", NULL},
+    {"input", "size", "shape", NULL},
+    {"input", "image_size", "shape", NULL},
+    {"input", "input_shape", "shape", NULL},
+    {"input", "data", "dataset", NULL},
+    {"input", "name", "dataset", NULL},
+    {"input", "channels", NULL, "it is the first number of shape: [channels, height, width]"},
+    {"input", "path", NULL, OF_TRAINER("data=DIR")},
+    {"input", "root", NULL, OF_TRAINER("data=DIR")},
+    {"input", "normalize", NULL, "mean and std say it, as in mean: [0.5], std: [0.5]"},
+    {"input", "batch_size", NULL, IN_TRAIN},
+    {"sgd", "learning_rate", "lr", NULL},
+    {"adam", "learning_rate", "lr", NULL},
+    {"sgd", "nesterov", NULL, NO_SUCH("Nesterov momentum")},
+    {"adam", "beta1", "betas", NULL},
+    {"adam", "beta2", "betas", NULL},
+    {"adam", "epsilon", "eps", NULL},
+    {"adam", "amsgrad", NULL, NO_SUCH("AMSGrad")},
+    {"train", "batch", "batch_size", NULL},
+    {"train", "num_epochs", "epochs", NULL},
+    {"train", "max_epochs", "epochs", NULL},
+    {"train", "lr", NULL, IN_OPTIMIZER},
+    {"train", "learning_rate", NULL, IN_OPTIMIZER},
+    {"train", "optimizer", NULL, "it stands beside train, not in it"},
+    {"train", "loss", NULL, "it stands beside train, not in it"},
+    {"train", "seed", NULL, OF_TRAINER("seed=N")},
+    {"train", "device", NULL, OF_TRAINER("device=cuda")},
+    {"train", "threads", NULL, OF_TRAINER("threads=N")},
+    {"train", "shuffle", NULL, OF_TRAINER("no-shuffle")},
+    {"train", "precision", NULL, "ninc is told: ninc --precision=bf16 MODEL.yaml"},
+    {"the model file", "name", "model", NULL},
+    {"the model file", "network", "layers", NULL},
+    {"the model file", "net", "layers", NULL},
+    {"the model file", "architecture", "layers", NULL},
+    {"the model file", "data", "input", NULL},
+    {"the model file", "dataset", NULL, "it stands in input, as in input: {dataset: mnist, ...}"},
+    {"the model file", "shape", NULL, "it stands in input"},
+    {"the model file", "classes", NULL, "it stands in input"},
+    {"the model file", "training", "train", NULL},
+    {"the model file", "criterion", "loss", NULL},
+    {"the model file", "epochs", NULL, IN_TRAIN ": train.epochs"},
+    {"the model file", "batch_size", NULL, IN_TRAIN ": train.batch_size"},
+    {"the model file", "log_every", NULL, IN_TRAIN ": train.log_every"},
+    {"the model file", "checkpoint_every", NULL, IN_TRAIN ": train.checkpoint_every"},
+    {"the model file", "init", NULL, IN_TRAIN ": train.init"},
+    {"the model file", "lr", NULL, IN_OPTIMIZER},
+    {"the model file", "precision", NULL, "ninc is told: ninc --precision=bf16 MODEL.yaml"},
+};
+
+#define LINEAR \
+    "a fully connected layer is a conv2d, of kernel_size: 1 before gap, or as large as the map"
+
+static const Meaning words[] = {
+    {NULL, "linear", NULL, LINEAR},
+    {NULL, "dense", NULL, LINEAR},
+    {NULL, "fc", NULL, LINEAR},
+    {NULL, "fully_connected", NULL, LINEAR},
+    {NULL, "innerproduct", NULL, LINEAR},
+    {NULL, "softmax", NULL, "it is part of loss: cross_entropy; leave it out"},
+    {NULL, "logsoftmax", NULL, "it is part of loss: cross_entropy; leave it out"},
+    {NULL, "log_softmax", NULL, "it is part of loss: cross_entropy; leave it out"},
+    {NULL, "nin_block", "mlpconv", NULL},
+    {NULL, "ninblock", "mlpconv", NULL},
+    {NULL, "nin", "mlpconv", NULL},
+    {NULL, "cccp", "mlpconv", NULL},
+    {NULL, "convolution", "conv2d", NULL},
+    {NULL, "adaptiveavgpool2d", "gap", NULL},
+    {NULL, "adaptive_avg_pool2d", "gap", NULL},
+    {NULL, "globalaveragepooling2d", "gap", NULL},
+    {NULL, "global_average_pool", "gap", NULL},
+    {NULL, "globalavgpool", "gap", NULL},
+    {NULL, "global_avg_pool", "gap", NULL},
+    {NULL, "max_pooling2d", "maxpool", NULL},
+    {NULL, "maxpooling2d", "maxpool", NULL},
+    {NULL, "averagepooling2d", "avgpool", NULL},
+    {NULL, "averagepool", "avgpool", NULL},
+    {NULL, "view", "flatten", NULL},
+    {NULL, "reshape", "flatten", NULL},
+};
+
+#define COUNT(list) (int)(sizeof(list) / sizeof *(list))
+
+static Meant find(const Meaning *list, int count, const char *what, const char *word)
+{
+    for (int i = 0; i < count; i++)
+        if ((!list[i].what || strcmp(list[i].what, what) == 0) &&
+            strcasecmp(list[i].word, word) == 0)
+            return (Meant){list[i].key, list[i].advice};
+    return (Meant){NULL, NULL};
+}
+
+Meant key_meant(const char *what, const char *key)
+{
+    return find(keys, COUNT(keys), what, key);
+}
+
+Meant layer_meant(const char *word)
+{
+    return find(words, COUNT(words), "", word);
+}
