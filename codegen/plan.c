@@ -214,18 +214,6 @@ static void emit_storage(const Module *m, Target target, Text *out)
     text_append(out, "};\n");
 }
 
-/* fp32, tf32, bf16: what the contractions of the target's graphs compute in. */
-static const char *precision_of(const Graph *g)
-{
-    for (int i = 0; i < g->node_count; i++) {
-        if (g->node[i]->op == OP_CONV2D && g->node[i]->tensor.dtype == DT_BF16)
-            return "bf16";
-        if (g->node[i]->math == MATH_TF32)
-            return "tf32";
-    }
-    return "fp32";
-}
-
 /* What the same model takes at smaller batches. */
 static void emit_smaller(const Module *m, Text *out)
 {
@@ -263,7 +251,7 @@ static void emit_target(const Module *m, Target target, Text *out, Text *targets
         emit_smaller(m, out);
     text_append(targets,
                 "    [%s] = {\"%s\", %lld, %s_storage,\n     %s,\n     %s,\n     %s, %d},\n",
-                target_id(target), precision_of(eval),
+                target_id(target), graph_precision(eval),
                 (long long)m->state_bytes[target], target_names[target], train_program.data,
                 eval_program.data, batches ? "cuda_smaller" : "NULL",
                 batches ? m->smaller_count : 0);

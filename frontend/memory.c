@@ -46,7 +46,7 @@ static int64_t all_copies(const Node *n)
     return n->place.bytes * value_copies(n);
 }
 
-/* One line: bytes, region, "%12 : f32[...]" as the IR text has it, and its lifetime. */
+/* Two lines: bytes, region, "%12 : f32[...]" as the IR text has it, and its lifetime. */
 static void print_value(const Graph *g, const Node *n, Text *out)
 {
     Text line = {0};
@@ -56,7 +56,7 @@ static void print_value(const Graph *g, const Node *n, Text *out)
 
     node_print(g, n, &line);
     end = strstr(line.data, " = ");
-    text_append(out, "  %15s  %-7s  %-44.*s  %s to %s\n", format_count(all_copies(n), bytes),
+    text_append(out, "  %15s  %-7s  %.*s\n      %s to %s\n", format_count(all_copies(n), bytes),
                 region_names[n->place.region], end ? (int)(end - line.data) : 44, line.data,
                 n->kernel ? n->kernel->name : "the host", last ? last->name : "the end");
     text_free(&line);
@@ -116,16 +116,17 @@ static void print_program(const Graph *g, int threads, Text *out)
 
 static void print_target(const Module *m, Target target, int threads, Text *out)
 {
+    const Graph *train = module_find_graph(m, "train", target);
     char text[32];
 
-    if (!module_find_graph(m, "train", target))
+    if (!train)
         return;
+    text_append(out, "memory of %s in bytes, %s, ", m->name, graph_precision(train));
     if (target_is_cpu(target))
-        text_append(out, "memory of %s in bytes, %d thread%s%s\n", m->name, threads,
-                    threads == 1 ? "" : "s",
+        text_append(out, "%d thread%s%s\n", threads, threads == 1 ? "" : "s",
                     target == TARGET_AMX ? " of a processor with AMX" : "");
     else
-        text_append(out, "memory of %s in bytes on a GPU\n", m->name);
+        text_append(out, "on a GPU\n");
     print_bytes(out, "state", m->state_bytes[target], 0);
     for (int i = 0; i < m->graph_count; i++)
         if (m->graph[i]->target == target)

@@ -1,5 +1,6 @@
 /* The table of layers: from the IR alone, so that it says what was compiled, whatever the model
  * file said. */
+#include "../ir/numbers.h"
 #include "frontend.h"
 
 #include <string.h>
@@ -189,34 +190,69 @@ static const char *image_shape(const Shape *s, char *out, size_t size)
     return out;
 }
 
-static int longest_layer(const Table *t)
-{
-    int longest = (int)strlen("layer");
+/* ---- columns: all tables fit 80 ---- */
 
-    for (int i = 0; i < t->count; i++)
-        if ((int)strlen(t->row[i].layer) > longest)
-            longest = (int)strlen(t->row[i].layer);
-    return longest;
+enum { COLUMNS = 80, LONGEST_LAYER = 24, LONGEST_KERNEL = 32, NAME = 128 };
+
+/* The name or, where it is too long, its beginning and its end. Returns `out`, of NAME bytes. */
+static const char *fit(const char *name, int width, char *out)
+{
+    int length = (int)strlen(name), head = (width - 2) / 2;
+
+    if (length <= width)
+        snprintf(out, NAME, "%s", name);
+    else
+        snprintf(out, NAME, "%.*s..%s", head, name, name + length - (width - 2 - head));
+    return out;
+}
+
+static int wider(int width, const char *text, int limit)
+{
+    int length = (int)strlen(text);
+
+    return (int)larger(width, smaller(length, limit));
+}
+
+/* How wide the columns are. */
+typedef struct Widths {
+    int layer, op, shape, kernel;
+} Widths;
+
+static Widths measure(const Table *t)
+{
+    Widths w = {(int)strlen("layer"), (int)strlen("loss"), (int)strlen("output"), 0};
+    char shape[64];
+
+    for (int i = 0; i < t->count; i++) {
+        const Row *row = &t->row[i];
+
+        w.layer = wider(w.layer, row->layer, LONGEST_LAYER);
+        w.op = wider(w.op, row->op, NAME);
+        w.shape = wider(w.shape, image_shape(&row->last->tensor.shape, shape, sizeof shape), NAME);
+    }
+    w.kernel = COLUMNS - (w.layer + 2 + w.op + 2 + w.shape + 2 + 10 + 2 + 8 + 2);
+    return w;
 }
 
 static void print_rows(const Table *t, Text *out)
 {
-    int width = longest_layer(t);
-    char shape[64], count[32];
+    Widths w = measure(t);
+    char shape[64], count[32], name[NAME];
 
-    text_append(out, "%-*s  %-9s  %-12s  %12s  %9s  %s\n", width, "layer", "op", "output",
-                "parameters", "MFLOP", "kernel");
+    text_append(out, "%-*s  %-*s  %-*s  %10s  %8s  %s\n", w.layer, "layer", w.op, "op", w.shape,
+                "output", "parameters", "MFLOP", "kernel");
     for (int i = 0; i < t->count; i++) {
         const Row *row = &t->row[i];
 
-        text_append(out, "%-*s  %-9s  %-12s  %12s  %9.2f  ", width, row->layer, row->op,
+        text_append(out, "%-*s  %-*s  %-*s  %10s  %8.2f", w.layer, fit(row->layer, w.layer, name),
+                    w.op, row->op, w.shape,
                     image_shape(&row->last->tensor.shape, shape, sizeof shape),
                     format_count(row->parameters, count), row->flop / 1e6);
         if (row->kernel)
-            text_append(out, "%s (%s)", row->kernel->name, class_names[row->kernel->class]);
+            text_append(out, "  %s", fit(row->kernel->name, w.kernel, name));
         text_append(out, "\n");
     }
-    text_append(out, "%-*s  %-9s  %-12s  %12s  %9.2f\n", width, "total", "", "",
+    text_append(out, "%-*s  %-*s  %-*s  %10s  %8.2f\n", w.layer, "total", w.op, "", w.shape, "",
                 format_count(t->parameters, count), t->flop / 1e6);
 }
 
@@ -230,61 +266,105 @@ static int64_t kernel_bytes(const Kernel *k)
     return bytes;
 }
 
-static void print_tiles(const Kernel *k, Text *out)
+/* Pixels by vectors of the tiles that the kernel's products are made of; once where all are equal.
+ */
+static const char *tile_list(const Kernel *k, char *out, size_t size)
 {
-    int tiles = 0;
+    const Node *last = NULL;
+    bool equal = true;
+    size_t used = 0;
 
-    for (int i = 0; i < k->node_count; i++)
-        if (k->node[i]->tile.pixels > 0)
-            text_append(out, "%s%dx%d", tiles++ ? "," : "", k->node[i]->tile.pixels,
-                        k->node[i]->tile.vectors);
-    if (tiles == 0)
-        text_append(out, "-");
+    for (int i = 0; i < k->node_count; i++) {
+        const Node *n = k->node[i];
+
+        if (n->tile.pixels == 0)
+            continue;
+        equal &= !last || (n->tile.pixels == last->tile.pixels &&
+                           n->tile.vectors == last->tile.vectors);
+        if (used < size)
+            used += (size_t)snprintf(out + used, size - used, "%s%dx%d", last ? "," : "",
+                                     n->tile.pixels, n->tile.vectors);
+        last = n;
+    }
+    if (last && equal)
+        snprintf(out, size, "%dx%d", last->tile.pixels, last->tile.vectors);
+    return last ? out : "-";
+}
+
+/* Of a class what the kernel's name does not say: conv of conv_forward. */
+static int class_length(const Kernel *k)
+{
+    return (int)strcspn(class_names[k->class], "_");
+}
+
+static int longest_kernel(const Graph *g)
+{
+    int width = (int)strlen("name");
+
+    for (int i = 0; i < g->kernel_count; i++)
+        width = wider(width, g->kernel[i]->name, LONGEST_KERNEL);
+    return width;
+}
+
+/* The columns that kernels of both kinds of target have. */
+static void print_kernel(const Kernel *k, int width, Text *out)
+{
+    char name[NAME];
+
+    text_append(out, "%-*s  %-9.*s  %-6s  %9.2f", width, fit(k->name, width, name),
+                class_length(k), class_names[k->class], phase_names[k->phase],
+                (double)kernel_bytes(k) / 1e6);
 }
 
 static void print_cpu_kernels(const Graph *g, Text *out)
 {
-    char count[32];
+    int width = longest_kernel(g);
+    char tiles[256];
 
-    text_append(out, "\nkernels of %s on %s, in order\n%-28s  %-16s  %-6s  %5s  %15s  %s\n",
-                g->name, g->target == TARGET_AMX ? "a CPU with AMX" : "the CPU", "name", "class",
-                "phase", "strip", "bytes written", "tiles");
+    text_append(out, "\nkernels of %s on %s, %s, in order\n%-*s  %-9s  %-6s  %9s  %5s  %s\n",
+                g->name, g->target == TARGET_AMX ? "a CPU with AMX" : "the CPU",
+                graph_precision(g), width, "name", "class", "phase", "MB out", "strip", "tiles");
     for (int i = 0; i < g->kernel_count; i++) {
         const Kernel *k = g->kernel[i];
+        const char *list = tile_list(k, tiles, sizeof tiles);
 
-        text_append(out, "%-28s  %-16s  %-6s  %5d  %15s  ", k->name, class_names[k->class],
-                    phase_names[k->phase], k->strip, format_count(kernel_bytes(k), count));
-        print_tiles(k, out);
-        text_append(out, "\n");
+        print_kernel(k, width, out);
+        text_append(out, "  %5d", k->strip);
+        if (width + 41 + (int)strlen(list) <= COLUMNS)
+            text_append(out, "  %s\n", list);
+        else
+            text_append(out, "\n  tiles %s\n", list);
     }
 }
 
-/* The preferred schedule: the tile of the GEMM with its stages, and the blocks. */
-static void print_schedule(const Schedule *s, Text *out)
+/* The preferred schedule: the tile of the GEMM with its stages. */
+static void print_tile(const Schedule *s, Text *out)
 {
-    char tile[64] = "-";
-
     if (s->tile_m > 0)
-        snprintf(tile, sizeof tile, "%dx%dx%d stages=%d", s->tile_m, s->tile_n, s->tile_k,
-                 s->stages);
-    text_append(out, "%-22s  %4d  %7d  %6d  %dx%dx%d", tile, s->threads, s->shared_bytes,
-                s->architecture, s->grid_x, s->grid_y, s->split);
+        text_append(out, "  %dx%dx%d stages=%d", s->tile_m, s->tile_n, s->tile_k, s->stages);
+    else
+        text_append(out, "  -");
+}
+
+/* Its blocks, in a line of their own. */
+static void print_blocks(const Schedule *s, Text *out)
+{
+    text_append(out, "\n  %dx%dx%d blocks of %d threads, %d bytes shared, from sm_%d\n", s->grid_x,
+                s->grid_y, s->split, s->threads, s->shared_bytes, s->architecture);
 }
 
 static void print_cuda_kernels(const Graph *g, Text *out)
 {
-    char count[32];
+    int width = longest_kernel(g);
 
-    text_append(out, "\nkernels of %s on a GPU, in order\n%-28s  %-16s  %-6s  %15s  %-22s  %4s  %7s"
-                     "  %6s  %s\n", g->name, "name", "class", "phase", "bytes written", "tile",
-                "thr.", "shared", "sm", "blocks");
+    text_append(out, "\nkernels of %s on a GPU, %s, in order\n%-*s  %-9s  %-6s  %9s  %s\n", g->name,
+                graph_precision(g), width, "name", "class", "phase", "MB out", "tile");
     for (int i = 0; i < g->kernel_count; i++) {
         const Kernel *k = g->kernel[i];
 
-        text_append(out, "%-28s  %-16s  %-6s  %15s  ", k->name, class_names[k->class],
-                    phase_names[k->phase], format_count(kernel_bytes(k), count));
-        print_schedule(&k->schedule[0], out);
-        text_append(out, "\n");
+        print_kernel(k, width, out);
+        print_tile(&k->schedule[0], out);
+        print_blocks(&k->schedule[0], out);
         if (k->note)
             text_append(out, "  %s\n", k->note);
     }
@@ -295,18 +375,31 @@ static void print_memory(const Module *m, Text *out)
     int threads = memory_threads();
 
     if (module_find_graph(m, "train", TARGET_CPU))
-        text_append(out, "training needs %.1f MB with %d thread%s: %.1f MB of parameters and "
-                         "moments, the rest for values\n",
+        text_append(out, "training needs %.1f MB with %d thread%s: %.1f MB of parameters and moments,\n"
+                         "  the rest for values\n",
                     (double)memory_total(m, TARGET_CPU, threads) / 1e6, threads,
                     threads == 1 ? "" : "s", (double)m->state_bytes[TARGET_CPU] / 1e6);
     if (module_find_graph(m, "train", TARGET_AMX))
         text_append(out, "on a processor with AMX %.1f MB\n",
                     (double)memory_total(m, TARGET_AMX, threads) / 1e6);
     if (module_find_graph(m, "train", TARGET_CUDA))
-        text_append(out, "on a GPU %.1f MB, %.1f MB of them parameters and moments; the data set's "
-                         "images come on top\n",
+        text_append(out, "on a GPU %.1f MB, %.1f MB of them parameters and moments;\n"
+                         "  the data set's images come on top\n",
                     (double)memory_total(m, TARGET_CUDA, 1) / 1e6,
                     (double)m->state_bytes[TARGET_CUDA] / 1e6);
+}
+
+/* nin on fashion-mnist, 10 classes, batch 16, fp32. A CPU has no tf32. */
+static void print_head(const Module *m, const Graph *train, Text *out)
+{
+    const Graph *cuda = module_find_graph(m, "train", TARGET_CUDA);
+    const char *precision = graph_precision(train);
+
+    text_append(out, "%s on %s, %d classes, batch %d, %s", m->name, m->dataset, m->classes,
+                train->batch, precision);
+    if (cuda && strcmp(graph_precision(cuda), precision) != 0)
+        text_append(out, ", on a GPU %s", graph_precision(cuda));
+    text_append(out, "\n");
 }
 
 void summary_print(const Module *m, bool kernels, Text *out)
@@ -319,10 +412,9 @@ void summary_print(const Module *m, bool kernels, Text *out)
     if (!train)
         internal_error("the module has no training graph of a target");
     t = make_table(train);
-    text_append(out, "%s on %s, %d classes, batch %d\n", m->name, m->dataset, m->classes,
-                train->batch);
+    print_head(m, train, out);
     print_rows(&t, out);
-    text_append(out, "MFLOP of one image, forward; training takes about three times as many. "
+    text_append(out, "MFLOP of one image, forward; training takes about three times as many.\n"
                      "Outputs are height x width x channels.\n");
     print_memory(m, out);
     for (int i = 0; kernels && i < m->graph_count; i++) {

@@ -430,6 +430,8 @@ const char *nearest_word(const char *word, const void *words, int count, size_t 
 /* Prints the message and ends its line. On a terminal, and where COLUMNS says how wide lines may
  * be, lines break between words, so that none is cut; elsewhere a message stays one line. */
 void print_message(FILE *out, const char *message);
+/* The same in lines of so many columns; 0: one line. */
+void print_lines(FILE *out, const char *message, int columns);
 
 /* ---- ir/diagnostics.c ---- */
 
@@ -610,6 +612,8 @@ bool value_is_thin_image(const Graph *g, const Node *n);
  * up a row of an AMX tile. */
 int graph_lanes(const Graph *g);
 bool graph_has_bf16(const Graph *g);
+/* fp32, tf32, bf16: what the contractions of a target's graph compute in. */
+const char *graph_precision(const Graph *g);
 /* Channels of x that the filter of its convolution is packed by: those of a block or, where x is a
  * thin image, of a pixel; for AMX in pairs. */
 int packed_channels(const Graph *g, const Node *x);

@@ -361,6 +361,19 @@ bool value_is_strip(const Node *n)
     return strip;
 }
 
+const char *graph_precision(const Graph *g)
+{
+    for (int i = 0; i < g->node_count; i++) {
+        Op op = g->node[i]->op;
+        bool conv = op == OP_CONV2D || op == OP_CONV2D_FOLDED || op == OP_WINOGRAD_OUTPUT;
+        if (conv && g->node[i]->tensor.dtype == DT_BF16)
+            return "bf16";
+        if (g->node[i]->math == MATH_TF32)
+            return "tf32";
+    }
+    return "fp32";
+}
+
 bool graph_has_bf16(const Graph *g)
 {
     for (int i = 0; i < g->node_count; i++)

@@ -88,7 +88,12 @@ static int text_columns(const char *text, size_t length)
 
 void print_message(FILE *out, const char *message)
 {
-    int columns = line_columns(out), at = 0;
+    print_lines(out, message, line_columns(out));
+}
+
+void print_lines(FILE *out, const char *message, int columns)
+{
+    int at = 0;
 
     while (*message) {
         size_t blanks = strspn(message, " "), word = strcspn(message + blanks, " \n");

@@ -16,7 +16,7 @@ typedef struct PassInfo {
 static const PassInfo passes[] = {
     {"shape", "dtype and shape of every value, checked against the op", STAGE_FORWARD,
      STAGE_PLANNED, false},
-    {"simplify", "whole-map average pools to gap, identities, common subexpressions, dead nodes",
+    {"simplify", "pools of whole maps to gap, identities, repeats, dead nodes",
      STAGE_FORWARD, STAGE_FORWARD, true},
     {"autodiff", "the training step: backward ops and updates; the eval graph", STAGE_FORWARD,
      STAGE_FORWARD, false},
@@ -35,7 +35,7 @@ static const PassInfo passes[] = {
      STAGE_TRAINING, true},
     {"fuse", "kernels: mlpconv blocks, pools, head, optimizer", STAGE_TRAINING, STAGE_TRAINING,
      true},
-    {"sparse", "1x1 convolutions that leave out the zeros of ReLU and of max pools",
+    {"sparse", "1x1 convolutions without the zeros of ReLU and of max pools",
      STAGE_KERNELS, STAGE_KERNELS, true},
     {"schedule", "chunk of images, strips, register tiles", STAGE_KERNELS,
      STAGE_KERNELS, false},

@@ -298,7 +298,9 @@ void cuda_list_devices(FILE *out)
 {
     char why[512];
     if (open_driver(why, sizeof why)) {
-        fprintf(out, "cuda: %s\n", why);
+        char line[600];
+        snprintf(line, sizeof line, "cuda: %s", why);
+        print_lines(out, line, TABLE_COLUMNS);
         return;
     }
     for (int i = 0; i < cu.devices; i++) {

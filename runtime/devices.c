@@ -1,4 +1,5 @@
 /* Which device a command runs on. */
+#include "../ir/ir.h"
 #include "gpu.h"
 #include "runtime.h"
 
@@ -159,11 +160,15 @@ static void list_simulator(void)
     GpuMachine *m = gpu_sim_driver.open(0, &limits);
     fault_release(before);
     if (!m) {
-        printf("sim: %s\n", reason(why));
+        char line[WHY_BYTES + 8];
+        snprintf(line, sizeof line, "sim: %s", reason(why));
+        print_lines(stdout, line, TABLE_COLUMNS);
         return;
     }
-    printf("sim, %s, compute capability %d.%d, %d processors\n", limits.name,
-           limits.architecture / 10, limits.architecture % 10, limits.processors);
+    char line[512];
+    snprintf(line, sizeof line, "sim, %s, compute capability %d.%d, %d processors", limits.name,
+             limits.architecture / 10, limits.architecture % 10, limits.processors);
+    print_lines(stdout, line, TABLE_COLUMNS);
     gpu_sim_driver.close(m);
 }
 

@@ -3,6 +3,8 @@
 #include "gpu.h"
 #include "runtime.h"
 
+#include <string.h>
+
 static void print_shape(const Shape *shape, char *out, size_t size)
 {
     size_t at = 0;
@@ -82,6 +84,18 @@ static void print_targets(const NincModel *model, const DeviceTable *only)
     pool_free(pool);
 }
 
+/* bf16 or, where the targets differ, tf32 on a GPU, fp32 on the CPU. */
+static const char *precisions(const NincModel *model)
+{
+    static char both[64];
+    const char *cpu = device_target(model, &ninc_cpu_device)->precision;
+    const char *cuda = device_target(model, &ninc_cuda_device)->precision;
+    if (!cpu || !cuda || strcmp(cpu, cuda) == 0)
+        return cpu ? cpu : cuda;
+    snprintf(both, sizeof both, "%s on the CPU, %s on a GPU", cpu, cuda);
+    return both;
+}
+
 int info(const NincModel *model, const DeviceTable *table, const DeviceOptions *device_options)
 {
     DeviceOptions options = *device_options;
@@ -91,9 +105,9 @@ int info(const NincModel *model, const DeviceTable *table, const DeviceOptions *
               model->name, table->name);
         return 1;
     }
-    printf("model %s: data set %s, images %dx%dx%d, %d classes, %d epochs, learning rate %g\n",
-           model->name, model->dataset, model->image_h, model->image_w, model->image_c,
-           model->classes, model->epochs, model->lr);
+    printf("model %s: data set %s, images %dx%dx%d, %d classes\n", model->name, model->dataset,
+           model->image_h, model->image_w, model->image_c, model->classes);
+    printf("%d epochs, learning rate %g, %s\n", model->epochs, model->lr, precisions(model));
     print_parameters(model);
     print_targets(model, table);
     printf("\ndevices\n");

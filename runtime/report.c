@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MATRIX_CLASSES = 20, PAIRS = 10, NAME_WIDTH = 24 };
+/* NUMBER_WIDTH: of a class's number and the blanks around it. */
+enum { PAIRS = 10, NAME_WIDTH = 24, NUMBER_WIDTH = 5 };
 
 static int64_t cell(const Evaluation *e, int label, int predicted)
 {
@@ -49,9 +50,27 @@ static int name_width(const ClassNames *names)
     return widest < NAME_WIDTH ? widest : NAME_WIDTH;
 }
 
+/* Bytes of the first `most` columns. */
+static int head_bytes(const char *text, int most)
+{
+    int n = 0;
+    for (int at = 0; text[n]; n++) {
+        at += (text[n] & 0xC0) != 0x80;
+        if (at > most)
+            break;
+    }
+    return n;
+}
+
+/* As wide as that; of a longer name the beginning, with '..'. */
 static void print_name(const char *name, int width)
 {
-    printf("%s%*s", name, columns(name) < width ? width - columns(name) : 0, "");
+    if (columns(name) <= width)
+        printf("%s%*s", name, width - columns(name), "");
+    else if (width > 2)
+        printf("%.*s..", head_bytes(name, width - 2), name);
+    else
+        printf("%*s", width, "");
 }
 
 static void print_ratio(double value)
@@ -76,14 +95,30 @@ static void print_scores(const Evaluation *e, const ClassNames *names, int width
     }
 }
 
-static void print_matrix(const Evaluation *e, const ClassNames *names, int width)
+/* Digits of the largest count. */
+static int matrix_digits(const Evaluation *e)
 {
-    int cells = e->classes * e->classes, digits = 3;
-    for (int i = 0; i < cells; i++) {
+    int digits = 3;
+    for (int i = 0; i < e->classes * e->classes; i++) {
         int needed = snprintf(NULL, 0, "%lld", (long long)e->confusion[i]);
         digits = needed > digits ? needed : digits;
     }
-    printf("\nrows: the class of the images; columns: what they are taken for\n%*s", width + 5, "");
+    return digits;
+}
+
+/* Columns that a matrix leaves for the names; negative where it does not fit at all. */
+static int matrix_room(const Evaluation *e)
+{
+    if (e->classes > TABLE_COLUMNS)
+        return -1;
+    return TABLE_COLUMNS - NUMBER_WIDTH - e->classes * (matrix_digits(e) + 2);
+}
+
+static void print_matrix(const Evaluation *e, const ClassNames *names, int width)
+{
+    int digits = matrix_digits(e);
+    printf("\nrows: the class of the images; columns: what they are taken for\n%*s",
+           width + NUMBER_WIDTH, "");
     for (int k = 0; k < e->classes; k++)
         printf("  %*d", digits, k);
     printf("\n");
@@ -123,9 +158,12 @@ static void print_pairs(const Evaluation *e, const ClassNames *names)
             break;
         taken[at] = true;
         int label = (int)(at / e->classes), predicted = (int)(at % e->classes);
-        printf("  %lld of %lld images of %s (%d) are taken for %s (%d)\n",
-               (long long)e->confusion[at], (long long)class_score(e, label).images,
-               names->name[label], label, names->name[predicted], predicted);
+        Text line = {0};
+        text_append(&line, "  %lld of %lld images of %s (%d) are taken for %s (%d)",
+                    (long long)e->confusion[at], (long long)class_score(e, label).images,
+                    names->name[label], label, names->name[predicted], predicted);
+        print_lines(stdout, line.data, TABLE_COLUMNS);
+        text_free(&line);
     }
     free(taken);
 }
@@ -142,8 +180,8 @@ int report_print(const Evaluation *e, const ClassNames *names)
         notice("of more than %d classes none are told apart", CONFUSION_CLASSES);
     else if (!e->confusion)
         notice("the model returns no logits: no classes are told apart");
-    else if (e->classes <= MATRIX_CLASSES)
-        print_matrix(e, names, width);
+    else if (matrix_room(e) >= 0)
+        print_matrix(e, names, width < matrix_room(e) ? width : matrix_room(e));
     else
         print_pairs(e, names);
     return fflush(stdout) == 0 ? 0 : fault("cannot write to standard output: %s", strerror(errno));

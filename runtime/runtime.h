@@ -9,6 +9,9 @@
 #include <signal.h>
 #include <stdio.h>
 
+/* What people read as a table has lines of at most so many columns. */
+enum { TABLE_COLUMNS = 80 };
+
 /* ---- fault.c ---- */
 
 /* The word that messages begin with. */
@@ -450,8 +453,8 @@ typedef struct ClassScore {
 } ClassScore;
 
 ClassScore class_score(const Evaluation *e, int class);
-/* Prints an evaluation; of more than 20 classes the pairs that are confused most instead of the
- * matrix. */
+/* Prints an evaluation; of more classes than a matrix of TABLE_COLUMNS has the pairs that are
+ * confused most. */
 int report_print(const Evaluation *e, const ClassNames *names);
 /* Writes all of it as JSON; `path` may be "-", standard output. Classes and confusion are null
  * without logits. */

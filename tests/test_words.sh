@@ -126,6 +126,44 @@ file_says "trainer train --data=DIR" train-images-idx3-ubyte
 
 # ---- lines of a terminal ----
 
+# narrow COMMAND...: it prints something, and no line is longer than 80 columns.
+narrow() {
+    "$@" >"$work/lines" 2>&1 </dev/null || { cat "$work/lines"; return 1; }
+    LC_ALL=C.UTF-8 awk 'length > 80 { print length ": " $0; bad = 1 } END { exit bad || NR == 0 }' \
+        "$work/lines"
+}
+models=$OLDPWD/models
+for name in nin nin_cifar10 nin_fashion nin_spelled; do
+    for precision in fp32 bf16; do
+        options=("--precision=$precision" "$models/$name.yaml")
+        check "80 columns: summary of $name, $precision" narrow "$ninc" --emit=summary "${options[@]}"
+        check "the summary names $precision" grep -q "^$name on .*, $precision\$" "$work/lines"
+        check "80 columns: kernels of $name, $precision" narrow "$ninc" -v --emit=summary \
+            "${options[@]}"
+        check "80 columns: memory of $name, $precision" narrow "$ninc" --check --memory-report \
+            --time-passes "${options[@]}"
+    done
+done
+summary_of_tf32() {
+    "$ninc" --emit=summary --precision=tf32 "$models/nin.yaml" | grep -q ', fp32, on a GPU tf32$'
+}
+check "the summary names tf32, which a CPU has not" summary_of_tf32
+for option in --help --usage --list-passes --list-ops; do
+    check "80 columns: ninc $option" narrow "$ninc" $option
+done
+check "80 columns: trainer --help" narrow "$trainer" --help
+for command in $("$trainer" --help | sed -n 's/^  \([a-z][a-z]*\)  .*/\1/p' | grep -v trainer); do
+    check "80 columns: trainer $command --help" narrow "$trainer" "$command" --help
+done
+check "80 columns: trainer info" narrow "$trainer" info
+check "info names the precision" grep -q ', fp32$' "$work/lines"
+check "80 columns: trainer train" narrow "$trainer" train --data random --max-steps 2 --log-every 1 \
+    --save "$work/w.safetensors"
+printf 'a class whose name takes more than one line of a terminal: %d\n' $(seq 12) >names
+check "80 columns: trainer eval" narrow "$trainer" eval --data random --weights w.safetensors \
+    --classes names
+check "80 columns: trainer verify" narrow "$trainer" verify
+
 # wide COMMAND...: the longest line of its messages where lines may have 60 columns.
 wide() {
     COLUMNS=60 "$@" 2>&1 >/dev/null | awk '{ if (length > most) most = length } END { print most }'
