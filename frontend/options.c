@@ -150,10 +150,11 @@ static void list_ops(void)
 {
     for (int op = 0; op < OP_COUNT; op++) {
         int low = op_min_operands((Op)op), high = op_max_operands((Op)op);
-        char operands[32];
+        char operands[32], line[512];
 
         snprintf(operands, sizeof operands, low == high ? "%d" : "%d to %d", low, high);
-        printf("%-20s %-7s %s\n", op_name((Op)op), operands, op_scalar((Op)op));
+        snprintf(line, sizeof line, "%-20s %-7s %s", op_name((Op)op), operands, op_scalar((Op)op));
+        print_lines(stdout, line, 80);
     }
 }
 

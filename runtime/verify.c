@@ -205,11 +205,10 @@ static void report(Verify *v, const Trial *t, const Worst *w)
     node_print(t->values.graph, w->node, &node);
     v->checked++;
     v->failed += !ok;
-    printf("%-5s %-6s %-34s %-18s %9.2e  %s", ok ? "ok" : "WRONG", t->values.graph->name,
-           t->kernel->name, class_names[t->kernel->class], w->error,
-           op_name(w->node->op == OP_UPDATE ? w->node->in[0]->op : w->node->op));
+    printf("%-5s %-6s %-34s %9.2e  %s", ok ? "ok" : "WRONG", t->values.graph->name, t->kernel->name,
+           w->error, op_name(w->node->op == OP_UPDATE ? w->node->in[0]->op : w->node->op));
     if (w->dirty)
-        printf("  %lld halo or padding elements are not zero", (long long)w->dirty);
+        printf("\n      %lld halo or padding elements are not zero", (long long)w->dirty);
     printf("\n");
     if (!ok)
         printf("      in %s\n", node.data ? node.data : "");
@@ -276,7 +275,7 @@ static void check_number(Verify *v, const Graph *g, const char *what, double err
     bool ok = error <= bound;
     v->checked++;
     v->failed += !ok;
-    printf("%-5s %-6s %-53s %9.2e  whole step\n", ok ? "ok" : "WRONG", g->name, what, error);
+    printf("%-5s %-6s %-34s %9.2e  whole step\n", ok ? "ok" : "WRONG", g->name, what, error);
 }
 
 /* Random state on both sides. The copy is what movements are measured from. */
@@ -412,8 +411,7 @@ static int verify_step(Verify *v, const Graph *g, const NincProgram *p, const Da
     StepInput input = {
         .data = data, .index = order, .valid = valid, .lr = (float)LEARNING_RATE, .step = STEP};
     Metrics discarded;
-    Values at = {
-        .graph = g, .program = p, .table = v->table, .device = v->device, .images = valid};
+    Values at = {.graph = g, .program = p, .table = v->table, .device = v->device, .images = valid};
     Eval *e = eval_new(g, valid);
     int status = place_state(v, &at, e);
     double **before = copy_state(g->module, e);

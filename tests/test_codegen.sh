@@ -124,7 +124,7 @@ head_of() {
     if [ "$3" = fused ]; then
         [ "$(grep -cE '^(eval_)?head +head ' "$work/classes")" -eq 2 ]
     else
-        [ "$(grep -A1 -E '^(eval_)?cross_entropy +generic ' "$work/classes" |
+        [ "$(grep -A2 -E '^(eval_)?cross_entropy +generic ' "$work/classes" |
             grep -c "^  not fused: $1 classes need [0-9]* KB of shared memory, ")" -eq 2 ]
     fi
 }

@@ -137,7 +137,7 @@ for name in nin nin_cifar10 nin_fashion nin_spelled; do
     for precision in fp32 bf16; do
         options=("--precision=$precision" "$models/$name.yaml")
         check "80 columns: summary of $name, $precision" narrow "$ninc" --emit=summary "${options[@]}"
-        check "the summary names $precision" grep -q "^$name on .*, $precision\$" "$work/lines"
+        check "the summary names $precision" grep -q "^nin.* on .*, batch [0-9]*, $precision\$" "$work/lines"
         check "80 columns: kernels of $name, $precision" narrow "$ninc" -v --emit=summary \
             "${options[@]}"
         check "80 columns: memory of $name, $precision" narrow "$ninc" --check --memory-report \
