@@ -9,7 +9,7 @@ sanitized="$compiler -std=gnu11 -O1 -g -fsanitize=thread -D_GNU_SOURCE -Iir"
 team=(team wait shares pace threads)
 team_objects=("${team[@]/#/$work/}")
 team_objects=("${team_objects[@]/%/.o}")
-library=(runtime/fault.c ir/pool.c ir/tensor.c ir/diagnostics.c)
+library=(runtime/fault.c ir/pool.c ir/tensor.c ir/diagnostics.c ir/words.c)
 
 # The runtime's side of the program, with runtime/cpu.c or another.
 runtime() {
