@@ -70,7 +70,7 @@ static bool ask_for_amx(void)
            syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
 }
 
-static bool has_amx(void)
+bool cpu_has_amx(void)
 {
     enum { UNKNOWN, NO, YES };
     static atomic_int known;
@@ -78,13 +78,18 @@ static bool has_amx(void)
         atomic_store(&known, ask_for_amx() ? YES : NO);
     return atomic_load(&known) == YES;
 }
+#else
+bool cpu_has_amx(void)
+{
+    return false;
+}
 #endif
 
 static bool level_supported(const char *name)
 {
 #if defined(__x86_64__)
     if (strcmp(name, "amx") == 0)
-        return has_amx();
+        return cpu_has_amx();
     if (strcmp(name, "avx512bf16") == 0)
         return has_avx512_bf16();
     if (strcmp(name, "avx512") == 0)

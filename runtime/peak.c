@@ -1,16 +1,12 @@
-/* The two ceilings of a CPU's roofline (Williams, Waterman and Patterson, CACM 2009), measured: how
+/* The ceilings of a CPU's roofline (Williams, Waterman and Patterson, CACM 2009), measured: how
  * fast its threads multiply and add in registers, and how fast they copy memory. Both are those of
- * the machine, whatever instruction set the trainer's kernels are compiled for; matrix units (AMX)
- * do not count. */
+ * the machine, whatever instruction set the trainer's kernels are compiled for. */
 #include "../ir/ir.h"
 #include "runtime.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 #if defined(__x86_64__)
 #include <immintrin.h>
 #elif defined(__aarch64__)
@@ -73,6 +69,64 @@ PEAK_LOOP(fma_avx512, TARGET("avx512f,avx512vl"), 24, __m512, __m512, _mm512_set
           _mm512_set1_ps, _mm512_fmadd_ps)
 PEAK_LOOP(dot_avx512, TARGET("avx512f,avx512vl,avx512bf16"), 24, __m512, __m512bh, _mm512_set1_ps,
           BF16_OF, _mm512_dpbf16_ps)
+#endif
+
+/* AMX: four sums of 16 x 16, of operands of 16 rows of 32 bf16. */
+#if defined(__x86_64__) && (defined(__clang__) || __GNUC__ >= 11)
+enum { TILE_ROWS = 16, TILE_BYTES = 64, TILE_SUMS = 4, TILE_FLOP = 16 * 16 * 32 * 2 };
+
+/* Intel 64 and IA-32 manual, volume 1, 18.3.2. */
+typedef struct TileConfig {
+    uint8_t palette, start, reserved[14];
+    uint16_t bytes[16];
+    uint8_t rows[16];
+} TileConfig;
+
+IN_REGISTERS TARGET("amx-tile,amx-bf16") static float tile_amx(int64_t rounds)
+{
+    TileConfig config = {.palette = 1};
+    uint16_t operand[TILE_ROWS * TILE_BYTES / 2];
+    float sum[TILE_ROWS * TILE_BYTES / 4], all = 0;
+    for (int i = 0; i < 8; i++) {
+        config.bytes[i] = TILE_BYTES;
+        config.rows[i] = TILE_ROWS;
+    }
+    for (int i = 0; i < TILE_ROWS * TILE_BYTES / 2; i++)
+        operand[i] = one == 1 ? 0x3F80 : 0; /* 1 in bf16 */
+    _tile_loadconfig(&config);
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    _tile_loadd(4, operand, TILE_BYTES);
+    _tile_loadd(5, operand, TILE_BYTES);
+    for (int64_t r = 0; r < rounds; r++) {
+        _tile_dpbf16ps(0, 4, 5);
+        _tile_dpbf16ps(1, 4, 5);
+        _tile_dpbf16ps(2, 4, 5);
+        _tile_dpbf16ps(3, 4, 5);
+    }
+    _tile_stored(0, sum, TILE_BYTES);
+    all += sum[0];
+    _tile_stored(1, sum, TILE_BYTES);
+    all += sum[1];
+    _tile_stored(2, sum, TILE_BYTES);
+    all += sum[2];
+    _tile_stored(3, sum, TILE_BYTES);
+    all += sum[3];
+    _tile_release();
+    return all;
+}
+
+static Loop tile_loop(void)
+{
+    return cpu_has_amx() ? (Loop){tile_amx, TILE_SUMS * TILE_FLOP} : (Loop){0};
+}
+#else
+static Loop tile_loop(void)
+{
+    return (Loop){0};
+}
 #endif
 
 static Loop fma_loop(void)
@@ -163,15 +217,13 @@ static double copy_rate(int threads)
     return best;
 }
 
-Peak cpu_peak(int threads)
+Peak cpu_peak(int threads, bool tiles)
 {
-#ifdef _OPENMP
-    if (threads < 1)
-        threads = omp_get_num_procs();
-#else
+#ifndef _OPENMP
     threads = 1;
 #endif
     return (Peak){.fma = loop_rate(fma_loop(), threads),
                   .dot = loop_rate(dot_loop(), threads),
+                  .tile = tiles ? loop_rate(tile_loop(), threads) : 0,
                   .copy = copy_rate(threads)};
 }

@@ -520,11 +520,18 @@ int heatmap_draw(const ClassMaps *maps, int class, const struct Image *image, st
 typedef struct Peak {
     double fma;  /* fp32 multiply-add */
     double dot;  /* bf16 dot product */
+    double tile; /* bf16 products of tiles: AMX */
     double copy; /* memory, bytes read plus bytes written */
 } Peak;
 
-/* Measures the CPU on `threads` threads (0: one a processor); takes about half a second. */
-Peak cpu_peak(int threads);
+/* Measures the CPU on `threads` threads, its tiles where they are asked for; takes about half a
+ * second. */
+Peak cpu_peak(int threads, bool tiles);
+
+/* ---- cpu.c ---- */
+
+/* Whether the CPU has AMX with bf16 and the system gives it to us. */
+bool cpu_has_amx(void);
 
 /* ---- profile.c ---- */
 

@@ -55,6 +55,27 @@ chosen() {
         ! cmp -s "$work/plan.avx512" "$work/plan.avx2"
 }
 
+# The loop that measures the peak of tiles multiplies as often as it is counted to.
+cat >"$work/peak.c" <<'END'
+#include "runtime/peak.c"
+bool cpu_has_amx(void)
+{
+    return true;
+}
+int main(void)
+{
+    Loop loop = tile_loop();
+    return loop.run(3) == 3 * 32 * TILE_SUMS && loop.flop == 2. * 16 * 16 * 32 * TILE_SUMS ? 0 : 1;
+}
+END
+peak_of_tiles() {
+    ${CC:-gcc} -std=gnu11 -D_GNU_SOURCE -O1 -fopenmp -Iir -I. -include tests/amx.h -o "$work/peak" \
+        "$work/peak.c" "$BUILD/libninc_runtime.a" -lm -lpthread && "$work/peak"
+}
+if [ "$(uname -m)" = x86_64 ]; then
+    check "the loop for the peak of tiles" peak_of_tiles
+fi
+
 drawn_network 5 bf16 >"$work/drawn.yaml"
 compiled "$work/drawn.yaml" 0 || { fail "compile for AMX"; finish; exit; }
 if ! "$work/kernels/trainer" info >/dev/null 2>&1; then

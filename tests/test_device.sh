@@ -212,6 +212,35 @@ below_the_roof() {
         END { exit bad || !some }'
 }
 check "profile" below_the_roof
+
+# The table has the kernels that the JSON file has, the slowest first, within 80 columns; those whose
+# times scatter are marked, and what the mark means is told where there is one.
+table_of_profile() {
+    sed -n '/^kernel /,/^all kernels/p' "$work/said" | sed '1d;$d' >"$work/table"
+    sed -n 's/.*"name":"\([^"]*\)".*"scatter":\([^,]*\),.*/\1 \2/p' "$work/profile.json" |
+        awk '{ print $1, ($2 > 0.1) ? "~" : "-" }' | sort >"$work/wanted"
+    awk '{ print $1, /~/ ? "~" : "-" }' "$work/table" | sort | diff - "$work/wanted" || return 1
+    awk '{ print $2 }' "$work/table" | sort -rnc || return 1
+    [ "$(wc -l <"$work/table")" -gt 3 ] && ! grep -E '.{81}' "$work/said" || return 1
+    if grep -q '~' "$work/table"; then
+        grep -q '^~: the machine is busy' "$work/said"
+    else
+        grep -qE '^~|step .* ~,' "$work/said" || ! grep -q 'is busy' "$work/said"
+    fi
+}
+profile_beside_neighbours() {
+    local neighbour=() status i
+    for ((i = 0; i < $(nproc); i++)); do
+        (while :; do :; done) &
+        neighbour+=($!)
+    done
+    "$work/all/trainer" profile --device cpu --json "$work/profile.json" >"$work/said"
+    status=$?
+    kill "${neighbour[@]}"
+    cat "$work/said"
+    [ $status -eq 0 ] && table_of_profile
+}
+check "profile's table" profile_beside_neighbours
 check "profile of the forward pass" profiled all cpu eval --eval
 check "profile into nowhere" says 1 "choose a directory" "$work/all/trainer" profile --device cpu \
     --json "$work/none/profile.json"
