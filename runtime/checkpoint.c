@@ -664,10 +664,13 @@ int checkpoints_wait(Checkpoints *c)
     if (c->running)
         pthread_join(c->thread, NULL);
     c->running = false;
+    Text word = {0};
+    text_append_shell_word(&word, c->directory);
     if (c->message[0] && named_step(c->directory, "latest") >= 0)
-        fault("%s; go on with --resume %s", c->message, c->directory);
+        fault("%s; go on with --resume %s", c->message, word.data);
     else if (c->message[0])
         fault("%s", c->message);
+    text_free(&word);
     c->message[0] = '\0';
     return checkpoints_check(c);
 }
@@ -778,6 +781,17 @@ static int settle_directory(const Checkpoints *c)
     return settle_best(c);
 }
 
+static int another_run(const char *directory)
+{
+    Text word = {0};
+    text_append_shell_word(&word, directory);
+    fault("%s holds the checkpoints of another run; go on from them with --resume %s, or choose "
+          "another place",
+          directory, word.data);
+    text_free(&word);
+    return -1;
+}
+
 static int prepare_directory(Checkpoints *c)
 {
     int count;
@@ -785,9 +799,7 @@ static int prepare_directory(Checkpoints *c)
         return -1;
     free(list_steps(c->directory, &count));
     if (count > 0 && !c->options.resumed)
-        return fault("%s holds the checkpoints of another run; go on from them with --resume %s, "
-                     "or choose another place",
-                     c->directory, c->directory);
+        return another_run(c->directory);
     remove_leftovers(c->directory);
     return c->options.resumed ? settle_directory(c) : 0;
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* Where Debian puts data sets. */
 #define PACKAGED "/usr/share/datasets"
@@ -50,6 +51,18 @@ bool dataset_directory(const NincModel *model, const char *data, char *out)
     return is_directory(out);
 }
 
+/* Such as one of the four files: its directory is meant. */
+static int is_a_file(const char *data)
+{
+    char *directory = directory_of(data);
+    Text word = {0};
+    text_append_shell_word(&word, directory);
+    fault("--data %s is a file; give the directory of the four files: --data %s", data, word.data);
+    text_free(&word);
+    free(directory);
+    return -1;
+}
+
 /* Finds the directory, or says where it is not. */
 static int find_directory(const NincModel *model, const char *data, char *out)
 {
@@ -57,6 +70,8 @@ static int find_directory(const NincModel *model, const char *data, char *out)
     char searched[2 * DATA_PATH + 64];
     if (dataset_directory(model, data, out))
         return 0;
+    if (data && access(data, F_OK) == 0)
+        return is_a_file(data);
     if (data)
         snprintf(searched, sizeof searched, "--data %s is not a directory", data);
     else if (root)

@@ -57,6 +57,24 @@ cp "$trainer" "two words/it's"
 check "the help's line is for a shell" says 2 "try: 'two words/it'\\''s' train --help" \
     "two words/it's" train x
 
+touch "two words/t10k-images-idx3-ubyte"
+check "--data that is a file" says 1 "give the directory of the four files: --data 'two words'" \
+    "$trainer" train --data "two words/t10k-images-idx3-ubyte"
+
+# The lines that say how to go on are for a shell, whatever the paths hold.
+advice_is_quoted() {
+    local line
+    "$ninc" -O0 --target=cpu -o "my \$k's" "$model" >"$work/stdout" 2>"$work/stderr" || return 1
+    line=$(sed -n 's/.*next: \(.*\) train$/\1/p' "$work/stderr")
+    eval "$line info" | grep '^model flatten_sgd' || return 1
+    "my \$k's/trainer" train --data random --max-steps 1 --checkpoint-dir "my \$run" &&
+        ! "my \$k's/trainer" train --data random --max-steps 1 --checkpoint-dir "my \$run" \
+            2>"$work/stderr" || return 1
+    line=$(sed -n 's/.*--resume \(.*\), or choose.*/\1/p' "$work/stderr")
+    eval "'my \$k'\''s/trainer' train --max-steps 2 --resume $line"
+}
+check "advice is quoted for a shell" advice_is_quoted
+
 # ---- help by -h ----
 
 # same_help PROGRAM [COMMAND]
