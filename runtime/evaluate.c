@@ -68,6 +68,8 @@ static int evaluate_batches(const NincModel *model, const DeviceTable *table, De
             status = read_logits(model, table, device, logits);
         if (status == 0 && e->confusion)
             count_batch(&input, logits, e);
+        if (status == 0 && task->follow)
+            task->follow(task->who, at + input.valid);
     }
     free(order);
     free(logits);

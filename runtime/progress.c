@@ -55,10 +55,14 @@ static void fill_line(const Progress *p, Line *l)
     snprintf(number, sizeof number, "%lld", (long long)p->epoch_steps);
     snprintf(l->text[STEP], FIELD, "%*lld/%s", (int)strlen(number), (long long)p->epoch_step,
              number);
+    snprintf(l->text[LEFT], FIELD, "%s left", duration(p->seconds, number));
+    if (p->testing) {
+        snprintf(l->text[LOSS], FIELD, "test");
+        return;
+    }
     snprintf(l->text[LOSS], FIELD, "loss %.*f", p->loss < 0.1 ? 4 : 2, p->loss);
     snprintf(l->text[ACCURACY], FIELD, "acc %.2f", rounded_down(p->accuracy));
     snprintf(l->text[SPEED], FIELD, "%.0f images/s", p->images_per_second);
-    snprintf(l->text[LEFT], FIELD, "%s left", duration(p->seconds, number));
 }
 
 /* Between two fields: the bar follows its epoch closely. */
@@ -86,9 +90,10 @@ static void choose_fields(Line *l, int room)
 {
     l->bar = LEAST_BAR;
     for (int i = 0; i < FIELDS; i++) {
-        l->shown[importance[i]] = true;
+        Field f = importance[i];
+        l->shown[f] = f == BAR || l->text[f][0];
         if (width_of(l) > room) {
-            l->shown[importance[i]] = false;
+            l->shown[f] = false;
             break;
         }
     }

@@ -25,7 +25,7 @@ typedef struct Run {
     RunState state;
     Sums shown;          /* since the last drawing of the bar */
     double collected_at; /* seconds; when the device's metrics were last read */
-    double started_at, shown_at;
+    double started_at, shown_at, evaluating_at;
     int64_t first_step, saved_step; /* done at the start, in the newest checkpoint */
     int64_t steps;                  /* of the whole run */
     int log_every, checkpoint_every;
@@ -77,6 +77,8 @@ void run_check_stall(Run *r);
 int run_stop_diverged(Run *r, const char *loss);
 /* Draws the progress bar where it is due. */
 int run_show_progress(Run *r);
+/* The same while the test images are gone through, of which `images` are done; `run` is a Run. */
+void run_show_evaluation(void *run, int images);
 /* Histograms of the step that was just done, whose gradients the next program overwrites. */
 void run_write_histograms(Run *r);
 

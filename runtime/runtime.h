@@ -359,6 +359,7 @@ typedef struct Progress {
     int epoch, epochs;               /* from 0; of the run */
     double loss, accuracy, images_per_second;
     double seconds; /* left, of the run */
+    bool testing;   /* steps are test images, the time is theirs; there is no loss yet */
 } Progress;
 
 /* Whether standard output is a terminal that can draw a bar. */
@@ -420,6 +421,8 @@ typedef struct EvaluationTask {
     const Dataset *data;
     const volatile sig_atomic_t *stop; /* NULL, or: ends early at a signal's number */
     bool confusion;
+    void (*follow)(void *who, int images); /* after each batch, with how many are done; NULL */
+    void *who;
 } EvaluationTask;
 
 /* Runs the eval program over all images, or until the task's `stop`, with what there is so far.

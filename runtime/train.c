@@ -44,11 +44,15 @@ static int take_evaluation(Run *r, const Evaluation *e)
 static int evaluate_epoch(Run *r)
 {
     Evaluation e;
-    EvaluationTask task = {
-        .data = &r->test, .stop = &stop_signal, .confusion = r->log.board != NULL};
+    EvaluationTask task = {.data = &r->test,
+                           .stop = &stop_signal,
+                           .confusion = r->log.board != NULL,
+                           .follow = r->log.bar ? run_show_evaluation : NULL,
+                           .who = r};
     if (run_collect(r) < 0)
         return -1;
     run_write_histograms(r);
+    r->evaluating_at = clock_seconds();
     run_fail(r, evaluate_set(r->model, r->table, r->device, &task, &e));
     r->collected_at = clock_seconds(); /* the speed of training does not count evaluation */
     int status = ending(r) ? 0 : take_evaluation(r, &e);

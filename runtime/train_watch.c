@@ -165,10 +165,13 @@ int run_catch_up(Run *r)
     return 0;
 }
 
+/* Seconds between two drawings of the bar. */
+static const double REDRAWN = 0.2;
+
 int run_show_progress(Run *r)
 {
     double at = clock_seconds();
-    if (!r->log.bar || at - r->shown_at < 0.2)
+    if (!r->log.bar || at - r->shown_at < REDRAWN)
         return 0;
     if (run_collect(r) < 0)
         return -1;
@@ -194,6 +197,22 @@ int run_show_progress(Run *r)
     r->shown = (Sums){0};
     r->shown_at = at;
     return 0;
+}
+
+void run_show_evaluation(void *run, int images)
+{
+    Run *r = run;
+    double at = clock_seconds();
+    if (at - r->shown_at < REDRAWN)
+        return;
+    Progress p = {.epoch_step = images,
+                  .epoch_steps = r->test.count,
+                  .epoch = r->state.epoch,
+                  .epochs = r->state.epochs,
+                  .testing = true,
+                  .seconds = (at - r->evaluating_at) / images * (r->test.count - images)};
+    log_progress(&r->log, &p);
+    r->shown_at = at;
 }
 
 void run_write_histograms(Run *r)

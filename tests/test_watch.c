@@ -301,6 +301,14 @@ START_TEST(test_bar_at_widths)
     }
     progress_line(&usual_run, 200, false, line);
     ck_assert_ptr_nonnull(strstr(line, "acc 0.70  1:19 left  3411 images/s"));
+    Progress test = {.epoch_step = 2560,
+                     .epoch_steps = 10000,
+                     .epoch = 1,
+                     .epochs = 6,
+                     .testing = true,
+                     .seconds = 12};
+    progress_line(&test, 60, false, line);
+    ck_assert_str_eq(line, "epoch 2/6 [####.............]   2560/10000  test  0:12 left");
 }
 END_TEST
 
