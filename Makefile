@@ -5,6 +5,7 @@
 #   make deps     install what is missing        make bench    ninc beside PyTorch
 #   make python   PyTorch, TensorBoard, ONNX Runtime for the tests that need them
 #   make test-crash  200 kill -9 during checkpoints    make fuzz  corrupt files under ASan
+#   make readme, make readme-check  the commands in Markdown files and what they print
 #   make test-nvrtc  every CUDA kernel for every architecture
 #   make install, make uninstall  with man pages and completions
 #   make deb, make test-deb  a Debian package, and that it works in a fresh Debian 12
@@ -169,6 +170,15 @@ test-gpu: $(NINC) $(BUILD)/parity_tool $(BUILD)/cuda_tool
 test-deb: deb
 	@tests/debian.sh $(BUILD)/ninc_$(VERSION)_$$(dpkg --print-architecture).deb
 
+# The commands in our Markdown files are run, and what they print is written there; minutes. What
+# nothing but time changes is compared by `make readme-check`, and in `make test`.
+readme: all
+	@bench/readme.py --picture >bench/speed.svg
+	@NINC=./$(NINC) tests/readme.sh
+
+readme-check: all
+	@NINC=./$(NINC) tests/readme.sh --check
+
 # ---- using it ----
 
 demo: deps
@@ -276,7 +286,7 @@ tidy:
 FORMATTED = $(wildcard frontend/*.[ch] ir/*.[ch] passes/*.[ch] codegen/*.[ch] codegen/cpu/*.[ch] \
                        codegen/cuda/*.[ch] runtime/*.[ch] tests/*.[ch])
 
-.PHONY: all fuzz python tests test test-nvrtc test-gpu test-crash test-deb asan demo bench bench-gpu \
+.PHONY: all readme readme-check fuzz python tests test test-nvrtc test-gpu test-crash test-deb asan demo bench bench-gpu \
         bench-checkpoint deps completion install uninstall deb clean format tidy
 .SECONDARY:
 .DELETE_ON_ERROR:

@@ -59,8 +59,9 @@ say "$DEMO/nin/trainer" train --max-steps 60 --no-eval --log-every 20 \
 cat <<END
 
 After one epoch of Fashion-MNIST $accuracy of the test images are told right. The rest:
-  $DEMO/fashion/trainer train      all 6 epochs, above 0.90, about two minutes
-  $DEMO/nin/trainer train          the seed's network, 3 epochs, half an hour
-  $DEMO/nin/trainer info           its parameters and memory
-  $NINC models/nin.yaml --emit=ir         the compiled graph
+  $DEMO/fashion/trainer train    all 6 epochs, above 0.90, about two minutes;
+                                     it leaves nin_fashion.safetensors here
+  $DEMO/nin/trainer train        the seed's network, 3 epochs, half an hour
+  $DEMO/nin/trainer info         its parameters and memory
+  $NINC models/nin.yaml --emit=ir       the compiled graph
 END

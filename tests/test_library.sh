@@ -344,12 +344,12 @@ check "for one target" for_one_target
 
 # ---- README's example ----
 
-# The C code of the README's section on the library.
+# The C code of the section on the library in runtime/README.md.
 readme_example() {
     awk '/^## / { in_section = /^## The network as a C library/ }
          in_section && /^    #include/ { on = 1 }
          on && /^[^ ]/ { exit }
-         on { print substr($0, 5) }' README.md
+         on { print substr($0, 5) }' runtime/README.md
 }
 
 # example COMPILER SUFFIX
@@ -373,7 +373,7 @@ said_paths() {
     /*) ;;
     *) NINC=$PWD/$NINC ;;
     esac
-    sed -n 's/^    \$ export PKG_CONFIG_PATH=//p' README.md >"$work/said_by_readme"
+    sed -n 's/^    \$ export PKG_CONFIG_PATH=//p' runtime/README.md >"$work/said_by_readme"
     local model=$PWD/models/nin_fashion.yaml
     (
         cd "$work" && "$NINC" --emit=library -o nin_fashion_library "$model" 2>said &&

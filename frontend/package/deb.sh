@@ -31,7 +31,7 @@ gzip -9n "$tree"/usr/share/man/man?/*
 cp $here/copyright "$doc"
 date=$(date -u -R -d "@$SOURCE_DATE_EPOCH")
 printf '%s\n' "ninc ($version) unstable; urgency=medium" '' \
-    '  * The README says what is new.' '' " -- $maintainer  $date" |
+    '  * Built from its source tree.' '' " -- $maintainer  $date" |
     gzip -9n >"$doc/changelog.gz"
 install -D -m 644 $here/lintian-overrides "$tree/usr/share/lintian/overrides/ninc"
 
