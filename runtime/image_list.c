@@ -46,18 +46,22 @@ static int add_directory(const char *directory, TextLines *out)
     DIR *d = opendir(directory);
     if (!d)
         return fault("cannot read %s: %s", directory, strerror(errno));
+    char *plain = copy_text(directory); /* without a slash at the end */
+    size_t length = strlen(plain);
+    if (length > 1 && plain[length - 1] == '/')
+        plain[length - 1] = '\0';
     while ((entry = readdir(d))) {
-        char *path = join_path(directory, entry->d_name);
+        char *path = join_path(plain, entry->d_name);
         if (is_image_name(entry->d_name) && is_kind(path, S_IFREG))
             add_file(out, path);
         else
             free(path);
     }
     closedir(d);
+    free(plain);
     if (out->count == first)
-        return fault("the directory %s has no files *.png, *.jpg, *.jpeg, *.pgm or *.ppm; give one "
-                     "that has, or the files themselves (those of directories in it are not looked "
-                     "for)",
+        return fault("the directory %s has no files *.png, *.jpg, *.jpeg, *.pgm or *.ppm;\n"
+                     "  give one that has (directories in it are not looked into), or files",
                      directory);
     qsort(out->line + first, (size_t)(out->count - first), sizeof *out->line, by_name);
     return 0;

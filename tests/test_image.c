@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <zlib.h>
 
 static char directory[] = "/tmp/ninc-image-XXXXXX";
 
@@ -141,6 +142,35 @@ START_TEST(test_png_other_depths)
     for (int i = 0; i < W * H * 4; i++)
         want[i] = i % 4 < 3 ? ramp(i / 4 * 3 + i % 4) : i / 4 % 2 ? 128 : 255;
     check_png("palette", (Kind){PNG_COLOR_TYPE_PALETTE, 8, 0}, index, 4, want);
+}
+END_TEST
+
+static uint8_t *put_big(uint8_t *at, uint32_t n)
+{
+    for (int shift = 24; shift >= 0; shift -= 8)
+        *at++ = (uint8_t)(n >> shift);
+    return at;
+}
+
+/* A colour profile that is none, and one whose check sum is wrong: libpng leaves them out. */
+START_TEST(test_png_profiles)
+{
+    enum { HEADER = 8 + 25, BODY = 4 + 12 };
+    static const uint8_t body[BODY] = "iCCPa\0\0no zlib..";
+    uint8_t pixel[W * H * 3];
+    for (int i = 0; i < W * H * 3; i++)
+        pixel[i] = ramp(i);
+    for (uint32_t wrong = 0; wrong < 2; wrong++) {
+        Bytes b = make_png((Kind){PNG_COLOR_TYPE_RGB, 8, 0}, pixel);
+        b.data = xrealloc(b.data, b.size + 8 + BODY);
+        memmove(b.data + HEADER + 8 + BODY, b.data + HEADER, b.size - HEADER);
+        uint8_t *at = put_big(b.data + HEADER, BODY - 4);
+        memcpy(at, body, BODY);
+        put_big(at + BODY, (uint32_t)crc32(0, body, BODY) + wrong);
+        b.size += 8 + BODY;
+        expect_pixels("a bad profile", b, 3, pixel, 0);
+        free(b.data);
+    }
 }
 END_TEST
 
@@ -757,6 +787,7 @@ int main(void)
     tcase_set_timeout(formats, 120);
     tcase_add_test(formats, test_png_bytes);
     tcase_add_test(formats, test_png_other_depths);
+    tcase_add_test(formats, test_png_profiles);
     tcase_add_test(formats, test_png_written);
     tcase_add_test(formats, test_jpeg);
     tcase_add_test(formats, test_jpeg_cmyk);

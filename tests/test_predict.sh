@@ -114,7 +114,7 @@ directories_and_lists() {
         cp "$work/red.ppm" "$work/pictures/b.PPM" && cp "$work/white.pgm" "$work/pictures/a.pgm" &&
         cp "$work/red.ppm" "$work/pictures/._b.ppm" &&
         printf '\xef\xbb\xbf%s \r\n\r\n%s\r\n\r\n' "$work/red.ppm" "$work/white.pgm" >"$work/list" &&
-        run 0 "${spot_predict[@]}" --top 1 "$work/pictures" "@$work/list" "$work/red.ppm" &&
+        run 0 "${spot_predict[@]}" --top 1 "$work/pictures/" "@$work/list" "$work/red.ppm" &&
         printf '%s: bright %s\n' "$work/pictures/a.pgm" 1.00 "$work/pictures/b.PPM" 0.99 \
             "$work/red.ppm" 0.99 "$work/white.pgm" 1.00 "$work/red.ppm" 0.99 | cmp - "$work/out"
 }
