@@ -428,7 +428,8 @@ void *xrealloc(void *p, size_t bytes);
  * if none is near. */
 const char *nearest_word(const char *word, const void *words, int count, size_t stride);
 /* Prints the message and ends its line. On a terminal, and where COLUMNS says how wide lines may
- * be, lines break between words, so that none is cut; elsewhere a message stays one line. */
+ * be, lines break between words, so that none is cut; elsewhere a message stays one line. What
+ * stands in a line of its own behind the first, indented, is to be copied and never broken. */
 void print_message(FILE *out, const char *message);
 /* The same in lines of so many columns; 0: one line. */
 void print_lines(FILE *out, const char *message, int columns);

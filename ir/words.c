@@ -94,12 +94,13 @@ void print_message(FILE *out, const char *message)
 void print_lines(FILE *out, const char *message, int columns)
 {
     int at = 0;
+    bool whole = false;
 
     while (*message) {
         size_t blanks = strspn(message, " "), word = strcspn(message + blanks, " \n");
         int wide = text_columns(message, blanks + word);
 
-        if (columns > 0 && at > INDENT && at + wide > columns) {
+        if (columns > 0 && !whole && at > INDENT && at + wide > columns) {
             at = INDENT + wide - (int)blanks;
             fprintf(out, "\n%*s%.*s", INDENT, "", (int)word, message + blanks);
         } else {
@@ -110,6 +111,7 @@ void print_lines(FILE *out, const char *message, int columns)
         if (*message == '\n') {
             putc(*message++, out);
             at = 0;
+            whole = *message == ' ';
         }
     }
     putc('\n', out);

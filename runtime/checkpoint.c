@@ -363,8 +363,8 @@ static bool has_checkpoints(const char *directory)
 static int find_newest(const char *path, char **step_directory)
 {
     if (!has_checkpoints(path))
-        return fault("%s is a directory without checkpoints;\n"
-                     "  give a .safetensors file or the directory that --checkpoint-dir named",
+        return fault("%s is a directory without checkpoints; "
+                     "give a .safetensors file or the directory that --checkpoint-dir named",
                      path);
     if (find_in(path, step_directory) < 0)
         return -1;

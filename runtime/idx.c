@@ -129,11 +129,11 @@ static int not_found(const char *directory, const IdxName *name)
         fault("cannot read %s: it is not a file%s", path,
               S_ISDIR(s.st_mode) ? "; give the directory that holds the files themselves" : "");
     else if (there.length > 0)
-        fault("cannot read %s: %s, also not as %s-%s.idx%d-ubyte or with .gz;\n"
-              "  there is %s; rename the file that is meant%s",
+        fault("cannot read %s: %s, also not as %s-%s.idx%d-ubyte or with .gz; "
+              "there is %s; rename the file that is meant%s",
               path, strerror(ENOENT), name->part, name->what, name->rank, there.data, advice);
     else
-        fault("cannot read %s or %s.gz: %s;\n  the directory must hold the four IDX files%s", path,
+        fault("cannot read %s or %s.gz: %s; the directory must hold the four IDX files%s", path,
               path, strerror(ENOENT), advice);
     free(path);
     text_free(&there);
@@ -345,8 +345,8 @@ static int put_pixel(const IdxFile *f, Sink *sink, int64_t at, double value)
     static const double rounding = 1e-3; /* of k / 255 as a float, times 255 */
     double pixel = nearbyint(value * sink->scale);
     if (!(pixel >= 0 && pixel <= UINT8_MAX) || !(fabs(value * sink->scale - pixel) <= rounding))
-        return fault("%s: the value %g in item %lld cannot be a pixel, which is a byte:\n"
-                     "  whole numbers from 0 to 255%s are needed",
+        return fault("%s: the value %g in item %lld cannot be a pixel, which is a byte: "
+                     "whole numbers from 0 to 255%s are needed",
                      f->path, value, (long long)(at / idx_item(f)),
                      f->type->is_float ? ", or those divided by 255," : "");
     ((uint8_t *)sink->out)[at] = (uint8_t)pixel;
@@ -405,8 +405,8 @@ int idx_labels(IdxFile *f, int classes, int32_t **out)
         return fault("%s holds %lld values an item; a label is one whole number", f->path,
                      (long long)idx_item(f));
     if (!f->type->is_float && classes - 1 > f->type->highest)
-        return fault("%s: labels of %s tell %d classes apart, the model has %d;\n"
-                     "  write them as 32-bit integers (IDX type 0c)",
+        return fault("%s: labels of %s tell %d classes apart, the model has %d; "
+                     "write them as 32-bit integers (IDX type 0c)",
                      f->path, f->type->name, (int)f->type->highest + 1, classes);
     int status = make_room(f, sizeof **out, &room);
     sink.out = *out = room;

@@ -60,8 +60,8 @@ static int add_directory(const char *directory, TextLines *out)
     closedir(d);
     free(plain);
     if (out->count == first)
-        return fault("the directory %s has no files *.png, *.jpg, *.jpeg, *.pgm or *.ppm;\n"
-                     "  give one that has (directories in it are not looked into), or files",
+        return fault("the directory %s has no files *.png, *.jpg, *.jpeg, *.pgm or *.ppm; "
+                     "give one that has (directories in it are not looked into), or files",
                      directory);
     qsort(out->line + first, (size_t)(out->count - first), sizeof *out->line, by_name);
     return 0;

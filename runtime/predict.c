@@ -270,11 +270,10 @@ static int check_channels(const NincModel *m)
 {
     if (m->image_c <= IMAGE_MAX_CHANNELS)
         return 0;
-    return fault(
-        "model %s takes images of %d channels; the files that predict reads have at most "
-        "%d:\n  PNG of gray or RGB, with alpha or without, JPEG, PGM, PPM; 'eval' reads %d "
-        "channels from IDX files",
-        m->name, m->image_c, IMAGE_MAX_CHANNELS, m->image_c);
+    return fault("model %s takes images of %d channels; the files that predict reads have at most "
+                 "%d: PNG of gray or RGB, with alpha or without, JPEG, PGM, PPM; 'eval' reads %d "
+                 "channels from IDX files",
+                 m->name, m->image_c, IMAGE_MAX_CHANNELS, m->image_c);
 }
 
 static int check_options(Predict *p)

@@ -243,7 +243,7 @@ static void note_shapes(const Fit *f)
         add_name(&n, t->name, more);
     }
     if (n.count > 0)
-        notice("%s: %d tensor%s taken for the same layer in another form:\n  %s%s", f->file.path,
+        notice("%s: %d tensor%s taken for the same layer in another form: %s%s", f->file.path,
                n.count, n.count == 1 ? " is" : "s are", n.text, and_more(&n));
 }
 
@@ -255,7 +255,7 @@ static void note_extras(const Fit *f)
     json_object_foreach(f->file.header, name, info) if (!is_metadata(name) && !find_wanted(f, name))
         add_name(&n, name, "");
     if (n.count > 0)
-        notice("%s: %d tensor%s not in the model and left out:\n  %s%s", f->file.path, n.count,
+        notice("%s: %d tensor%s not in the model and left out: %s%s", f->file.path, n.count,
                n.count == 1 ? " is" : "s are", n.text, and_more(&n));
 }
 
