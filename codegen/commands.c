@@ -54,7 +54,7 @@ static Words compiler_words(Pool *pool)
     int count = 0;
     char **word = command_words(compiler(), &count);
     if (!word)
-        fprintf(stderr, "ninc: error: CC is no command, a quote is not closed: %s\n", compiler());
+        print_error("ninc: error: CC is no command, a quote is not closed: %s", compiler());
     for (int i = 0; i < count; i++)
         add_word(pool, &words, pool_format(pool, "%s", word[i]));
     free(word);
@@ -202,8 +202,8 @@ static int finish(Build *b, Process *p, const char *what, bool told)
         print_log(b, log);
     if (done || told || missing || p->id < 0 || build_stopped())
         return done ? 0 : -1;
-    fprintf(stderr, "ninc: error: the C compiler '%s' failed on %s%s%s\n", compiler(), what,
-            part ? "; a part of the system is missing, install: " : "", part ? part : "");
+    print_error("ninc: error: the C compiler '%s' failed on %s%s%s", compiler(), what,
+                part ? "; a part of the system is missing, install: " : "", part ? part : "");
     return -1;
 }
 
@@ -254,8 +254,8 @@ static bool choose_levels(const Build *b, CpuLevelSet *set)
     *set = cpu_levels_of(b->module, ARCHITECTURE, b->options->levels);
     if (*set || !has_target(b, TARGET_CPU))
         return true;
-    fprintf(stderr, "ninc: error: none of the instruction sets of --cpu-levels is of use to this "
-                    "model;\n  amx and avx512bf16 are for --precision=bf16; add another\n");
+    print_error("ninc: error: none of the instruction sets of --cpu-levels is of use to this "
+                "model;\n  amx and avx512bf16 are for --precision=bf16; add another");
     return false;
 }
 

@@ -11,7 +11,7 @@
 
 int build_failed(const char *what, const char *path)
 {
-    fprintf(stderr, "ninc: error: cannot %s %s: %s\n", what, path, strerror(errno));
+    print_error("ninc: error: cannot %s %s: %s", what, path, strerror(errno));
     return -1;
 }
 
@@ -98,7 +98,7 @@ static int make_scratch(Build *b)
     struct stat st;
     bool exists = stat(directory, &st) == 0;
     if (exists && !S_ISDIR(st.st_mode)) {
-        fprintf(stderr, "ninc: error: %s is not a directory; give -o a directory\n", directory);
+        print_error("ninc: error: %s is not a directory; give -o a directory", directory);
         return -1;
     }
     if (exists && access(directory, W_OK | X_OK) != 0)
@@ -107,10 +107,9 @@ static int make_scratch(Build *b)
     if (!mkdtemp(b->scratch)) {
         b->scratch = NULL;
         if (!exists && errno == ENOENT) {
-            fprintf(stderr,
-                    "ninc: error: the directory that %s shall stand in does not exist; "
-                    "make it first\n",
-                    directory);
+            print_error("ninc: error: the directory that %s shall stand in does not exist; "
+                        "make it first",
+                        directory);
             return -1;
         }
         build_failed(exists ? "write into" : "make a directory beside", directory);

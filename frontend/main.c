@@ -139,7 +139,7 @@ static void emit(Compile *c, const Module *m, Text *out)
 
 static int write_failed(const char *path)
 {
-    fprintf(stderr, "ninc: cannot write %s: %s\n", path, strerror(errno));
+    print_error("ninc: cannot write %s: %s", path, strerror(errno));
     return 1;
 }
 

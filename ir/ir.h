@@ -431,6 +431,8 @@ const char *nearest_word(const char *word, const void *words, int count, size_t 
  * be, lines break between words, so that none is cut; elsewhere a message stays one line. What
  * stands in a line of its own behind the first, indented, is to be copied and never broken. */
 void print_message(FILE *out, const char *message);
+/* The same of a format, to standard error. */
+void print_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The same in lines of so many columns; 0: one line. */
 void print_lines(FILE *out, const char *message, int columns);
 

@@ -91,6 +91,18 @@ void print_message(FILE *out, const char *message)
     print_lines(out, message, line_columns(out));
 }
 
+void print_error(const char *format, ...)
+{
+    Text line = {0};
+    va_list ap;
+
+    va_start(ap, format);
+    text_append_v(&line, format, ap);
+    va_end(ap);
+    print_message(stderr, line.data);
+    text_free(&line);
+}
+
 void print_lines(FILE *out, const char *message, int columns)
 {
     int at = 0;
