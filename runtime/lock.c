@@ -82,10 +82,8 @@ static int take(const char *path, char *owner)
             return -1;
         bool locked = flock(fd, LOCK_EX | LOCK_NB) == 0;
         int error = errno;
-        if (locked && has_name(fd, path)) {
-            write_owner(fd);
+        if (locked && has_name(fd, path))
             return fd;
-        }
         if (!locked && error == EWOULDBLOCK)
             read_owner(fd, owner);
         else if (!locked)
@@ -144,6 +142,7 @@ LockResult lock_try(Lock *lock, const char *path, char *owner, size_t size)
     if (fd >= 0) {
         *lock = (Lock){.path = file, .fd = fd};
         remember(file, true);
+        write_owner(fd);
     } else if (error == EWOULDBLOCK) {
         result = is_held(file) ? LOCK_OURS : LOCK_ANOTHERS;
         snprintf(owner, size, "%s", who[0] ? who : "a process that gives no name");

@@ -506,6 +506,25 @@ for signal in TERM HUP; do
     check "and what it stops is saved" test -s "$work/stopped.safetensors"
 done
 
+# The terminal goes while the bar is drawn on it.
+terminal_lost() (
+    fresh_place
+    python3 - "$trainer" train --data "$data" --epochs 100000000 --no-eval <<'END' || exit
+import os, pty, sys
+child, terminal = pty.fork()
+if child == 0:
+    os.execve(sys.argv[1], sys.argv[1:], dict(os.environ, TERM="xterm"))
+seen = b""
+while seen.count(b"\r") < 10:
+    seen += os.read(terminal, 4096)
+os.close(terminal)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 129)
+END
+    kept
+    [ "$(kept)" = "small.safetensors " ]
+)
+check_with python3 "a terminal that is closed" terminal_lost
+
 ignores_hangup() (
     rm -f "$work/hup.st" "$work/said"
     trap '' HUP
