@@ -8,7 +8,7 @@
 #   make readme, make readme-check  the commands in Markdown files and what they print
 #   make test-nvrtc  every CUDA kernel for every architecture
 #   make install, make uninstall  with man pages and completions
-#   make deb, make test-deb  a Debian package, and that it works in a fresh Debian 12
+#   make deb, make test-deb  a Debian package, and that it works in a fresh Debian 12 and 13
 #   make bench-checkpoint  what checkpoints take of training
 #   make test-gpu, make bench-gpu  tests and benchmark on an NVIDIA GPU
 #
@@ -166,9 +166,13 @@ test-nvrtc: deps
 test-gpu: $(NINC) $(BUILD)/parity_tool $(BUILD)/cuda_tool
 	@NINC=./$(NINC) BUILD=$(BUILD) tests/gpu.sh
 
-# The package in a fresh Debian 12, which is made for it and deleted.
+# The package, and a build of the sources, in fresh Debians 12 and 13, which are made for it and
+# deleted.
 test-deb: deb
-	@tests/debian.sh $(BUILD)/ninc_$(VERSION)_$$(dpkg --print-architecture).deb
+	@for release in bookworm trixie; do \
+	    tests/debian.sh $(BUILD)/ninc_$(VERSION)_$$(dpkg --print-architecture).deb $$release || \
+	        exit 1; \
+	done
 
 # The commands in our Markdown files are run, and what they print is written there; minutes. What
 # nothing but time changes is compared by `make readme-check`, and in `make test`.
