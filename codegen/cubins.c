@@ -210,11 +210,11 @@ int compile_cubins(Pool *pool, const Module *m, const char *targets, CompiledKer
 
 void print_usage(const CompiledKernels *c, Text *out)
 {
-    text_append(out, "%-36s %9s %7s %6s %7s %6s %11s\n", c->target, "registers", "threads",
+    text_append(out, "%-27s %9s %7s %6s %7s %6s %11s\n", c->target, "registers", "threads",
                 "stack", "shared", "blocks", "instructions");
     for (int i = 0; i < c->count; i++) {
         const CompiledKernel *k = &c->kernel[i];
-        text_append(out, "%-36s %9d %7d %6d %7d %6d %9.1f kB\n", k->name, k->registers, k->threads,
+        text_append(out, "%-27s %9d %7d %6d %7d %6d %9.1f kB\n", k->name, k->registers, k->threads,
                     k->local_bytes, k->shared_bytes, k->blocks, (double)k->size / 1e3);
     }
 }
