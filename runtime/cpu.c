@@ -473,8 +473,8 @@ static Pace *pace_of(Device *d, const NincProgram *p)
 static void run_step(Device *d, const NincProgram *p, int images)
 {
     Pace *pace = pace_of(d, p);
-    bool alone = d->threads == 1 || pace_alone(pace, images);
-    if (d->threads == 1 || !pace_measures(pace)) {
+    bool alone = pace_alone(pace, images);
+    if (!pace_measures(pace)) {
         run_program(d, p, images, alone);
         return;
     }
@@ -577,7 +577,7 @@ static void run_whole(Device *d, const NincProgram *program, const NincLaunch *l
         one.after = launch;
         one.afters = 1;
     }
-    run_program(d, &one, one.batch, pace_of(d, program)->by_one);
+    run_program(d, &one, one.batch, pace_settled(pace_of(d, program)));
 }
 
 static int cpu_time(Device *d, const NincProgram *program, const NincLaunch *launch, int repeats,

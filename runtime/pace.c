@@ -10,12 +10,8 @@ static const double LONG_STEP = 0.004, CLEARLY = 1.25;
 
 Pace pace_new(int threads, double quota)
 {
-    Pace p = {.team_cost = 1, .alone_cost = 1};
-    if (quota > 0 && quota < threads)
-        p.team_cost = threads / quota;
-    if (quota > 0 && quota < 1)
-        p.alone_cost = 1 / quota;
-    return p;
+    return (Pace){.one_only = threads == 1 || (quota > 0 && quota <= 1),
+                  .team_cost = quota > 0 && quota < threads ? threads / quota : 1};
 }
 
 static double middle(const double *value, int count)
@@ -32,8 +28,10 @@ static double middle(const double *value, int count)
 
 bool pace_alone(Pace *p, int images)
 {
+    if (p->one_only)
+        return true;
     if (p->images != images)
-        *p = (Pace){.team_cost = p->team_cost, .alone_cost = p->alone_cost, .images = images};
+        *p = (Pace){.team_cost = p->team_cost, .images = images};
     if (p->waiting > 0 && --p->waiting == 0)
         p->teams = p->alones = 0;
     return p->waiting > 0 ? p->by_one : p->teams == PACE_STEPS;
@@ -41,7 +39,12 @@ bool pace_alone(Pace *p, int images)
 
 bool pace_measures(const Pace *p)
 {
-    return p->waiting == 0;
+    return !p->one_only && p->waiting == 0;
+}
+
+bool pace_settled(const Pace *p)
+{
+    return p->one_only || p->by_one;
 }
 
 void pace_took(Pace *p, double seconds)
@@ -54,7 +57,7 @@ void pace_took(Pace *p, double seconds)
     } else {
         p->alone[p->alones++] = seconds;
         double team = p->team_cost * middle(p->team, p->teams);
-        double alone = p->alone_cost * middle(p->alone, p->alones);
+        double alone = middle(p->alone, p->alones);
         p->by_one = alone < team;
         over = p->alones == PACE_STEPS || (p->alones >= SEEN && alone > CLEARLY * team);
     }

@@ -9,9 +9,10 @@
 enum { PACE_STEPS = 7 }; /* that are measured each way */
 
 typedef struct Pace {
-    double team_cost, alone_cost; /* of a second of each; not 0 */
-    int images;                   /* of the steps that are measured */
-    int teams, alones;            /* that were measured in this trial */
+    bool one_only;     /* there is no more than one processor's time to be had */
+    double team_cost;  /* of a team's second, one thread's being 1 */
+    int images;        /* of the steps that are measured */
+    int teams, alones; /* that were measured in this trial */
     double team[PACE_STEPS], alone[PACE_STEPS];
     bool by_one;     /* what the trial came to */
     int64_t waiting; /* steps until the next trial; 0: it goes on */
@@ -25,5 +26,7 @@ bool pace_alone(Pace *p, int images);
 bool pace_measures(const Pace *p);
 /* What it took. */
 void pace_took(Pace *p, double seconds);
+/* Whether steps like the last ones are for one thread alone, as far as is known. */
+bool pace_settled(const Pace *p);
 
 #endif

@@ -223,10 +223,12 @@ START_TEST(test_pace)
     p = pace_new(2, 0);
     ck_assert_int_eq(steps_alone(&p, 4000, 0.00006, 0.00004), 4000 - PACE_STEPS);
     ck_assert_int_eq(steps_alone(&p, 20000, 0.00003, 0.00004) < 3000, 1); /* looked at again */
-    p = pace_new(2, 1); /* under a quota the time of both counts */
+    p = pace_new(4, 2); /* under a quota the time of all counts */
     ck_assert_int_eq(steps_alone(&p, 4000, 0.001, 0.0018), 4000 - PACE_STEPS);
-    p = pace_new(2, 0.5);
-    ck_assert_int_eq(steps_alone(&p, 4000, 0.001, 0.0018), 4000 - PACE_STEPS);
+    p = pace_new(2, 1);
+    ck_assert_int_eq(steps_alone(&p, 4000, 0.1, 0.18), 4000);
+    p = pace_new(1, 0);
+    ck_assert_int_eq(steps_alone(&p, 4000, 0.1, 0.18), 4000);
     p = pace_new(2, 2);
     ck_assert_int_eq(steps_alone(&p, 4000, 0.001, 0.0018), 2);
 }
