@@ -33,7 +33,11 @@ static int run_predict(const Options *o)
 
 static int run_verify(const Options *o)
 {
-    VerifyOptions v = {.device = o->train.device, .seed = o->train.seed, .full = o->full};
+    VerifyOptions v = {.device = o->train.device,
+                       .seed = o->train.seed,
+                       .full = o->full,
+                       .list = o->list,
+                       .kernel = o->kernel};
     return verify(&ninc_model, o->table, &v);
 }
 

@@ -25,12 +25,13 @@ enum { MAX_COUNT = 1000000000, MAX_THREADS = 1024, HELP_COLUMN = 24 };
 #define SHOWN (EVAL | PREDICT)
 
 /* What a flag takes, and the type of what it fills: nothing (bool), the name of a file or directory
- * (const char *), that of a file to write, a whole number (int, int64_t, uint64_t), a number of at
+ * (const char *), that of a file to write, a word, a whole number (int, int64_t, uint64_t), a number of at
  * least 0 (double), a device. */
 typedef enum Kind {
     KIND_SWITCH,
     KIND_PATH,
     KIND_OUTPUT,
+    KIND_TEXT,
     KIND_COUNT,
     KIND_LONG,
     KIND_SEED,
@@ -92,6 +93,9 @@ static const Flag flags[] = {
      "no progress bar on a terminal"},
     {"full", NULL, KIND_SWITCH, VERIFY, AT(full), 0, 0,
      "all images of a chunk instead of 2, and a whole step"},
+    {"kernel", "NAME", KIND_TEXT, VERIFY, AT(kernel), 0, 0,
+     "this kernel only, or train_step, eval_step"},
+    {"list", NULL, KIND_SWITCH, VERIFY, AT(list), 0, 0, "print what --kernel takes, and end"},
     {"eval", NULL, KIND_SWITCH, PROFILE, AT(eval), 0, 0,
      "the forward pass alone, not a training step"},
     {"repeats", "N", KIND_COUNT, PROFILE, AT(repeats), 1, MAX_COUNT,
@@ -331,6 +335,7 @@ static bool set_flag(Options *o, const Flag *f, const char *value)
     case KIND_SWITCH: *(bool *)place = true; return true;
     case KIND_PATH:
     case KIND_OUTPUT: return read_path(o, f, value, place);
+    case KIND_TEXT: *(const char **)place = value; return true;
     case KIND_LONG: return read_integer(f, value, place);
     case KIND_SEED: o->train.seed_given = true; return read_seed(f, value, place);
     case KIND_RATE: return read_rate(f, value, place);

@@ -24,9 +24,9 @@ typedef struct Options {
     Command command;
     const DeviceTable *table; /* NULL: the best that opens */
     TrainOptions train;       /* what commands share stands here: data, device, seed */
-    const char *weights, *json, *classes, *heatmap, *onnx;
+    const char *weights, *json, *classes, *heatmap, *onnx, *kernel;
     int repeats, top, map_class;
-    bool full, eval, invert, preprocessing;
+    bool full, list, eval, invert, preprocessing;
     char *const *argument; /* what is no flag, for commands that take such */
     int arguments;
     /* For a shell: the command line but for what a checkpoint stands for, the program, and the

@@ -67,7 +67,7 @@ typedef struct Random {
 #define STREAM_INIT ((uint64_t)1 << 32)   /* + index of the storage */
 #define STREAM_EPOCH ((uint64_t)2 << 32)  /* + epoch */
 #define STREAM_DATA ((uint64_t)3 << 32)   /* + 0 training, 1 test images */
-#define STREAM_VERIFY ((uint64_t)4 << 32) /* + index of the value */
+#define STREAM_VERIFY ((uint64_t)4 << 32) /* + 1 + place of what is checked */
 
 Random random_stream(uint64_t seed, uint64_t stream);
 uint32_t random_u32(Random *r);
@@ -550,15 +550,35 @@ typedef struct ProfileOptions {
  * the exit status. */
 int profile(const NincModel *model, const DeviceTable *table, const ProfileOptions *options);
 
+/* ---- apart.c: work that may take its process along ---- */
+
+/* What is known of items that are checked one after the other, by whichever process. */
+typedef struct ApartState {
+    int item; /* that is being checked; -1: none is begun */
+    int checked, failed;
+    char doing[192]; /* the item, for the line that says that it was lost */
+} ApartState;
+
+enum { APART_LOST = 3 };
+
+/* Runs work(context, state) in a process of its own: it checks the items behind state->item, and
+ * notes there which it begins. Where the process is lost with an item (it ends by a signal, or with
+ * APART_LOST after a message: the device can be used no more), that item is printed as a fault and
+ * counted as failed, and another process goes on behind it. Returns the exit status: work's, or
+ * that of a process that was told to end. */
+int apart_run(int (*work)(void *context, ApartState *state), void *context);
+
 /* ---- verify.c ---- */
 
 typedef struct VerifyOptions {
     DeviceOptions device;
     uint64_t seed;
-    bool full;
+    bool full, list;
+    const char *kernel; /* the only one that is checked, or train_step, eval_step; NULL: all */
 } VerifyOptions;
 
-/* Compares every kernel with the naive evaluator; returns the exit status. */
+/* Compares every kernel with the naive evaluator, also those behind one that fails and takes the
+ * process along; `list` prints their names only. Returns the exit status. */
 int verify(const NincModel *model, const DeviceTable *table, const VerifyOptions *options);
 
 /* ---- export.c, with onnx.h ---- */

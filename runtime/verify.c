@@ -1,5 +1,8 @@
 /* Every kernel of the compiled model against the naive evaluator, on fresh random data. The IR
- * text that the plan carries says what each kernel computes and where its values lie. */
+ * text that the plan carries says what each kernel computes and where its values lie. What one
+ * kernel is given depends on the seed and its place in the list alone, not on what else is checked,
+ * so that it can be checked again by itself. */
+#include "gpu.h"
 #include "runtime.h"
 #include "values.h"
 
@@ -7,7 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { POISON = 0xFF, DEFAULT_IMAGES = 2, STEP = 3 };
+enum {
+    POISON = 0xFF,
+    DEFAULT_IMAGES = 2,
+    STEP = 3,
+    NAME_BYTES = 96,
+    LINE_BYTES = sizeof ((ApartState *)0)->doing
+};
 
 /* Errors, relative by norm, of one kernel, and of a whole step's loss and state. */
 typedef struct Bounds {
@@ -24,13 +33,27 @@ typedef struct Verify {
     const NincTarget *target;
     Bounds bounds;
     const DeviceTable *table;
+    const DeviceOptions *options;
     Device *device;
     const char *note; /* of device_open */
     bool full;
+    const char *only; /* the one item that is checked; NULL: all */
     uint64_t seed;
     Random random;
-    int checked, failed;
+    ApartState *state;
 } Verify;
+
+/* One that is checked: a kernel of a program, or (NULL) all of them as a whole step. */
+typedef struct Item {
+    const Graph *graph;
+    const NincProgram *program;
+    const Kernel *kernel;
+} Item;
+
+typedef struct ItemList {
+    Item *item;
+    int count;
+} ItemList;
 
 /* What one kernel is run on. */
 typedef struct Trial {
@@ -203,8 +226,8 @@ static void report(Verify *v, const Trial *t, const Worst *w)
     bool ok = w->error <= v->bounds.kernel && w->dirty == 0;
     Text node = {0};
     node_print(t->values.graph, w->node, &node);
-    v->checked++;
-    v->failed += !ok;
+    v->state->checked++;
+    v->state->failed += !ok;
     printf("%-5s %-6s %-34s %9.2e  %s", ok ? "ok" : "WRONG", t->values.graph->name, t->kernel->name,
            w->error, op_name(w->node->op == OP_UPDATE ? w->node->in[0]->op : w->node->op));
     if (w->dirty)
@@ -242,11 +265,13 @@ static int run_trial(Verify *v, const Trial *t, Worst *worst)
     return 0;
 }
 
-static int verify_kernel(Verify *v, const Graph *g, const NincProgram *p, const Kernel *k)
+static int verify_kernel(Verify *v, const Item *item)
 {
+    const Graph *g = item->graph;
+    const Kernel *k = item->kernel;
     int images = trial_images(v, g, k);
     Trial t = {.values = {.graph = g,
-                          .program = p,
+                          .program = item->program,
                           .table = v->table,
                           .device = v->device,
                           .images = images},
@@ -260,21 +285,13 @@ static int verify_kernel(Verify *v, const Graph *g, const NincProgram *p, const 
     return status;
 }
 
-static int verify_kernels(Verify *v, const Graph *g, const NincProgram *p)
-{
-    for (int i = 0; i < g->kernel_count; i++)
-        if (verify_kernel(v, g, p, g->kernel[i]) < 0)
-            return -1;
-    return 0;
-}
-
 /* ---- a whole step ---- */
 
 static void check_number(Verify *v, const Graph *g, const char *what, double error, double bound)
 {
     bool ok = error <= bound;
-    v->checked++;
-    v->failed += !ok;
+    v->state->checked++;
+    v->state->failed += !ok;
     printf("%-5s %-6s %-34s %9.2e  whole step\n", ok ? "ok" : "WRONG", g->name, what, error);
 }
 
@@ -308,7 +325,7 @@ static int compare_state(Verify *v, const Values *at, Eval *e, double *const *be
         dirty = values_read_storage(at, s, got);
         if (dirty > 0)
             printf("WRONG padding of %s is not zero\n", s->name);
-        v->failed += dirty > 0;
+        v->state->failed += dirty > 0;
         for (int64_t k = 0; k < count; k++) {
             difference += (got[k] - want[k]) * (got[k] - want[k]);
             moved += (want[k] - before[i][k]) * (want[k] - before[i][k]);
@@ -436,23 +453,113 @@ static int verify_step(Verify *v, const Graph *g, const NincProgram *p, const Da
 
 /* ---- all of it ---- */
 
-static int verify_module(Verify *v, const Module *m)
+static void add_items(ItemList *list, const Graph *g, const NincProgram *p)
 {
-    const Graph *train_graph = plan_graph(m, v->table, "train");
-    const Graph *eval_graph = plan_graph(m, v->table, "eval");
+    for (int i = 0; i < g->kernel_count; i++)
+        list->item[list->count++] = (Item){.graph = g, .program = p, .kernel = g->kernel[i]};
+}
+
+/* The kernels of both programs, then their whole steps. The caller frees list.item. */
+static ItemList list_items(const NincTarget *target, const DeviceTable *table, const Module *m)
+{
+    const Graph *train_graph = plan_graph(m, table, "train");
+    const Graph *eval_graph = plan_graph(m, table, "eval");
+    size_t most = (size_t)train_graph->kernel_count + (size_t)eval_graph->kernel_count + 2;
+    ItemList list = {.item = xmalloc(most * sizeof *list.item)};
+    add_items(&list, train_graph, &target->train);
+    add_items(&list, eval_graph, &target->eval);
+    list.item[list.count++] = (Item){.graph = train_graph, .program = &target->train};
+    list.item[list.count++] = (Item){.graph = eval_graph, .program = &target->eval};
+    return list;
+}
+
+/* What --kernel calls it, in `out` of NAME_BYTES. */
+static const char *item_name(const Item *item, char *out)
+{
+    snprintf(out, NAME_BYTES, "%s%s", item->kernel ? item->kernel->name : item->graph->name,
+             item->kernel ? "" : "_step");
+    return out;
+}
+
+static bool is_wanted(const Verify *v, const Item *item)
+{
+    char name[NAME_BYTES];
+    return v->only ? strcmp(item_name(item, name), v->only) == 0 : item->kernel || v->full;
+}
+
+static void describe_item(const Item *item, char *out, size_t size)
+{
+    char name[NAME_BYTES];
+    snprintf(out, size, "%-6s %-34s %s", item->graph->name, item_name(item, name),
+             item->kernel ? class_names[item->kernel->class] : "whole step");
+}
+
+static int check_item(Verify *v, const Item *item)
+{
     Dataset data;
-    if (verify_kernels(v, train_graph, &v->target->train) < 0 ||
-        verify_kernels(v, eval_graph, &v->target->eval) < 0)
-        return -1;
-    if (!v->full)
-        return 0;
+    if (item->kernel)
+        return verify_kernel(v, item);
     if (dataset_read(v->model, "random", v->seed, SPLIT_TEST, &data) < 0)
         return -1;
-    int status = verify_step(v, train_graph, &v->target->train, &data);
-    if (status == 0)
-        status = verify_step(v, eval_graph, &v->target->eval, &data);
+    int status = verify_step(v, item->graph, item->program, &data);
     dataset_free(&data);
     return status;
+}
+
+/* From the one behind v->state->item on. */
+static int check_items(Verify *v, const ItemList *list)
+{
+    for (int i = v->state->item + 1; i < list->count; i++) {
+        if (!is_wanted(v, &list->item[i]))
+            continue;
+        v->state->item = i;
+        describe_item(&list->item[i], v->state->doing, sizeof v->state->doing);
+        v->random = random_stream(v->seed, STREAM_VERIFY + 1 + (uint64_t)i);
+        if (check_item(v, &list->item[i]) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* The device whose kernels --list names: as `auto` chooses, but without opening it. */
+static const DeviceTable *listed_table(const Verify *v)
+{
+    char why[256];
+    bool cpu = v->model->target[NINC_CPU].precision, cuda = v->model->target[NINC_CUDA].precision;
+    if (v->table)
+        return v->table;
+    return cuda && (!cpu || cuda_devices(why, sizeof why) > 0) ? &ninc_cuda_device
+                                                                : &ninc_cpu_device;
+}
+
+static int no_code(const Verify *v, const DeviceTable *table)
+{
+    fault("model %s was compiled without code for --device %s; compile it with --target=all",
+          v->model->name, table->name);
+    return 1;
+}
+
+/* Prints what is checked, a line each, and needs no device. */
+static int print_items(const Verify *v)
+{
+    char line[LINE_BYTES];
+    const DeviceTable *table = listed_table(v);
+    if (!device_target(v->model, table)->precision)
+        return no_code(v, table);
+    Pool *pool = pool_new();
+    ItemList list = list_items(device_target(v->model, table), table, plan_module(pool));
+    for (int i = 0; i < list.count; i++) {
+        if (!is_wanted(v, &list.item[i]))
+            continue;
+        describe_item(&list.item[i], line, sizeof line);
+        puts(line);
+    }
+    free(list.item);
+    pool_free(pool);
+    if (fflush(stdout) == 0)
+        return 0;
+    fault("cannot write to standard output");
+    return 1;
 }
 
 static Bounds bounds_of(const char *precision)
@@ -463,35 +570,67 @@ static Bounds bounds_of(const char *precision)
     internal_error("no error bounds for precision %s", precision);
 }
 
-static int verify_device(Verify *v, uint64_t seed)
+static int no_kernel(const Verify *v)
+{
+    char text[80];
+    return fault("--kernel %s: the program has no kernel of that name; 'trainer verify --list' "
+                 "names them",
+                 printable(v->only, text, sizeof text));
+}
+
+static int check_device(Verify *v)
 {
     v->bounds = bounds_of(v->target->precision);
-    printf("model %s on %s%s\n%s, seed %llu, bound %.0e\n", v->model->name,
-           v->table->describe(v->device), v->note, v->bounds.precision, (unsigned long long)seed,
-           v->bounds.kernel);
+    if (v->state->item < 0)
+        printf("model %s on %s%s\n%s, seed %llu, bound %.0e\n", v->model->name,
+               v->table->describe(v->device), v->note, v->bounds.precision,
+               (unsigned long long)v->seed, v->bounds.kernel);
     Pool *pool = pool_new();
-    int status = verify_module(v, plan_module(pool));
+    ItemList list = list_items(v->target, v->table, plan_module(pool));
+    int status = check_items(v, &list);
+    free(list.item);
     pool_free(pool);
+    if (status == 0 && v->only && v->state->item < 0)
+        return no_kernel(v);
     if (status == 0)
-        printf("%d of %d checks are within bounds\n", v->checked - v->failed, v->checked);
+        printf("%d of %d checks are within bounds\n", v->state->checked - v->state->failed,
+               v->state->checked);
     return status;
+}
+
+/* The work of apart_run: opens the device and checks what is left. */
+static int check_rest(void *context, ApartState *state)
+{
+    Verify v = *(const Verify *)context;
+    const DeviceOptions *given = v.options;
+    DeviceOptions options = *given;
+    v.state = state;
+    options.with_train = true;
+    options.images[0] = v.full || v.only ? RANDOM_TEST_IMAGES : 0;
+    v.device = device_open(v.model, &v.table, &options, &v.note);
+    if (!v.device)
+        return 1;
+    v.target = device_target(v.model, v.table);
+    int status = check_device(&v);
+    v.table->close(v.device);
+    return status < 0 ? APART_LOST : state->failed > 0;
 }
 
 int verify(const NincModel *model, const DeviceTable *table, const VerifyOptions *options)
 {
-    DeviceOptions device_options = options->device;
+    ApartState alone = {.item = -1};
     Verify v = {.model = model,
                 .table = table,
+                .options = &options->device,
                 .full = options->full,
-                .seed = options->seed,
-                .random = random_stream(options->seed, STREAM_VERIFY)};
-    device_options.with_train = true;
-    device_options.images[0] = options->full ? RANDOM_TEST_IMAGES : 0;
-    v.device = device_open(model, &v.table, &device_options, &v.note);
-    if (!v.device)
-        return 1;
-    v.target = device_target(model, v.table);
-    int status = verify_device(&v, options->seed);
-    v.table->close(v.device);
-    return status < 0 || v.failed ? 1 : 0;
+                .only = options->kernel,
+                .seed = options->seed};
+    if (options->list)
+        return print_items(&v);
+    if (!options->kernel)
+        return apart_run(check_rest, &v);
+    int status = check_rest(&v, &alone);
+    if (status == APART_LOST && alone.item >= 0)
+        printf("FAULT %s\n", alone.doing);
+    return status != 0;
 }
