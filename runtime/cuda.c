@@ -31,13 +31,18 @@ enum {
     CUDA_ERROR_NO_DEVICE = 100,
     CUDA_ERROR_INVALID_IMAGE = 200,
     CUDA_ERROR_NO_BINARY_FOR_GPU = 209,
+    CUDA_ERROR_ECC_UNCORRECTABLE = 214,
     CUDA_ERROR_INVALID_PTX = 218,
     CUDA_ERROR_UNSUPPORTED_PTX_VERSION = 222,
+    CUDA_ERROR_OPERATING_SYSTEM = 304,
     CUDA_ERROR_ILLEGAL_ADDRESS = 700,
     CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES = 701,
     CUDA_ERROR_LAUNCH_TIMEOUT = 702,
     CUDA_ERROR_LAST_OF_KERNELS = 720, /* from 700: what a kernel did */
+    CUDA_ERROR_SYSTEM_NOT_READY = 802,
     CUDA_ERROR_SYSTEM_DRIVER_MISMATCH = 803,
+    CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE = 804,
+    CUDA_ERROR_MPS_CONNECTION_FAILED = 805,
     CUDA_ERROR_UNKNOWN = 999,
 };
 
@@ -151,6 +156,21 @@ static const char *advice(CUresult r)
         return "a block asks for more registers or shared memory than there are";
     case CUDA_ERROR_LAUNCH_TIMEOUT:
         return "the GPU also drives a display: use another one, or a smaller batch";
+    case CUDA_ERROR_ECC_UNCORRECTABLE:
+        return "the GPU's memory failed (nvidia-smi -q -d ECC): use another GPU, or restart the "
+               "machine";
+    case CUDA_ERROR_OPERATING_SYSTEM:
+        return "the driver's device files cannot be used: look at /dev/nvidia* (a container is "
+               "started with --gpus all)";
+    case CUDA_ERROR_SYSTEM_NOT_READY:
+        return "the fabric that joins the GPUs is not ready: wait a minute after the machine's "
+               "start; else nvidia-fabricmanager, of the driver's own version, must run";
+    case CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE:
+        return "libcuda.so.1 is a compatibility package's, which this GPU does not take: take its "
+               "directory off LD_LIBRARY_PATH";
+    case CUDA_ERROR_MPS_CONNECTION_FAILED:
+        return "the MPS daemon does not answer: start nvidia-cuda-mps-control -d, or unset "
+               "CUDA_MPS_PIPE_DIRECTORY";
     case CUDA_ERROR_SYSTEM_DRIVER_MISMATCH:
     case CUDA_ERROR_UNKNOWN:
         return "libcuda and the kernel's driver do not fit: restart the machine";
@@ -177,6 +197,28 @@ static int checked(CUresult r, const char *call, int line, const char *about)
 
 /* ---- the driver ---- */
 
+/* Where libcuda.so.1 lies beside what the linker knows: containers that get the driver as a mount,
+ * WSL, Colab, NixOS. Where it is nowhere, the linker's message about the first. */
+static void *open_library(char *why, size_t size)
+{
+    static const char missing[] = "libcuda.so.1: cannot open shared object file: No such file";
+    static const char *const places[] = {"libcuda.so.1", "/usr/local/nvidia/lib64/libcuda.so.1",
+                                         "/usr/lib/wsl/lib/libcuda.so.1",
+                                         "/usr/lib64-nvidia/libcuda.so.1",
+                                         "/run/opengl-driver/lib/libcuda.so.1"};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        void *library = dlopen(places[i], RTLD_NOW | RTLD_LOCAL);
+        if (library)
+            return library;
+        const char *text = dlerror();
+        if (i > 0)
+            continue;
+        cu.missing = strncmp(text, missing, sizeof missing - 1) == 0;
+        snprintf(why, size, "no NVIDIA driver: %s; install the driver, or use --device cpu", text);
+    }
+    return NULL;
+}
+
 /* The symbol that the library lacks; NULL: none. */
 static const char *find_functions(void)
 {
@@ -186,15 +228,6 @@ static const char *find_functions(void)
     DRIVER_FUNCTIONS(X)
 #undef X
     return NULL;
-}
-
-static int no_driver(char *why, size_t size)
-{
-    static const char missing[] = "libcuda.so.1: cannot open shared object file: No such file";
-    const char *text = dlerror();
-    cu.missing = strncmp(text, missing, sizeof missing - 1) == 0;
-    snprintf(why, size, "no NVIDIA driver: %s; install the driver, or use --device cpu", text);
-    return -1;
 }
 
 static int old_driver(const char *symbol, char *why, size_t size)
@@ -231,10 +264,8 @@ static int find_driver(char *why, size_t size)
     static bool found, started;
     if (started)
         return 0;
-    if (!cu.library)
-        cu.library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
-    if (!cu.library)
-        return no_driver(why, size);
+    if (!cu.library && !(cu.library = open_library(why, size)))
+        return -1;
     const char *symbol = found ? NULL : find_functions();
     if (symbol)
         return old_driver(symbol, why, size);

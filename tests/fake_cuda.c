@@ -4,22 +4,31 @@
  *     arch=90 processors=132 driver=13000 devices=1 memory=1000000 refuse=1 fail=cuLaunchKernel:719
  *
  * refuse: PTX and the code inside the trainer do not load; fail: the call gives this error;
- * fail=CALL:ERROR:N: from its N-th time on.
+ * fail=CALL:ERROR:N: from its N-th time on. fault=KERNEL:ERROR: launched, that kernel leaves a
+ * context in which every call gives this error; hang=KERNEL: one that never ends.
  * Compiled with -DOLD it lacks what came with CUDA 11.4. */
 #include "fake_library.h"
 
 #include <stdint.h>
+#include <unistd.h>
 
 typedef int Result;
 typedef struct Function {
     char name[64];
 } Function;
+typedef struct State {
+    Result error; /* 0: none */
+    int hangs;
+} State;
+
 typedef struct Graph {
     int operations;
+    State leaves;
 } Graph;
 
 static Graph *capture;
 static size_t used;
+static State context; /* what kernels did to it */
 
 static Result wanted_failure(const char *call)
 {
@@ -32,17 +41,34 @@ static Result wanted_failure(const char *call)
     return ++count >= from ? error : 0;
 }
 
-/* The call's line in the log, then the failure that was asked for. */
+/* The call's line in the log, then the failure that was asked for. What frees has done so before: the
+ * driver takes back all that a process had. */
 #define CALL(...)                                                                                  \
     do {                                                                                           \
         char line[512];                                                                            \
         snprintf(line, sizeof line, __VA_ARGS__);                                                  \
         say(line);                                                                                 \
         line[strcspn(line, " ")] = '\0';                                                           \
-        Result failure = wanted_failure(line);                                                     \
+        Result failure = context.error ? context.error : wanted_failure(line);                     \
         if (failure)                                                                               \
             return failure;                                                                        \
     } while (0)
+
+static int is_set(const char *what, const char *kernel, int *number)
+{
+    char name[64];
+    const char *all = getenv("FAKE_CUDA"), *at = all ? strstr(all, what) : NULL;
+    return at && sscanf(at + strlen(what), "%63[^: ]:%d", name, number) >= 1 &&
+           strcmp(name, kernel) == 0;
+}
+
+static void run_kernel(const char *kernel, State *state)
+{
+    int number = 0;
+    if (is_set("fault=", kernel, &number))
+        state->error = number;
+    state->hangs |= is_set("hang=", kernel, &number);
+}
 
 Result cuInit(unsigned flags)
 {
@@ -112,10 +138,10 @@ Result cuDeviceTotalMem_v2(size_t *bytes, int device)
     return 0;
 }
 
-Result cuDevicePrimaryCtxRetain(void **context, int device)
+Result cuDevicePrimaryCtxRetain(void **out, int device)
 {
     CALL("cuDevicePrimaryCtxRetain %d", device);
-    *context = &used;
+    *out = &used;
     return 0;
 }
 
@@ -125,10 +151,10 @@ Result cuDevicePrimaryCtxRelease_v2(int device)
     return 0;
 }
 
-Result cuCtxSetCurrent(void *context)
+Result cuCtxSetCurrent(void *wanted)
 {
     CALL("cuCtxSetCurrent");
-    return context != &used;
+    return wanted != &used;
 }
 
 Result cuMemGetInfo_v2(size_t *available, size_t *total)
@@ -156,9 +182,9 @@ Result cuMemFree_v2(uint64_t at)
     size_t bytes;
     char *memory = (char *)(uintptr_t)at - 256;
     memcpy(&bytes, memory, sizeof bytes);
-    CALL("cuMemFree %zu", bytes);
     used -= bytes;
     free(memory);
+    CALL("cuMemFree %zu", bytes);
     return 0;
 }
 
@@ -171,8 +197,8 @@ Result cuMemHostAlloc(void **at, size_t bytes, unsigned flags)
 
 Result cuMemFreeHost(void *at)
 {
-    CALL("cuMemFreeHost");
     free(at);
+    CALL("cuMemFreeHost");
     return 0;
 }
 
@@ -229,8 +255,8 @@ Result cuModuleLoadDataEx(void **module, const void *image, unsigned options, in
 
 Result cuModuleUnload(void *module)
 {
-    CALL("cuModuleUnload");
     free(module);
+    CALL("cuModuleUnload");
     return 0;
 }
 
@@ -262,6 +288,7 @@ Result cuLaunchKernel(void *function, unsigned grid_x, unsigned grid_y, unsigned
          extra ? " extra" : "");
     if (capture)
         capture->operations++;
+    run_kernel(((Function *)function)->name, capture ? &capture->leaves : &context);
     return 0;
 }
 
@@ -274,8 +301,8 @@ Result cuStreamCreate(void **stream, unsigned flags)
 
 Result cuStreamDestroy_v2(void *stream)
 {
-    CALL("cuStreamDestroy");
     free(stream);
+    CALL("cuStreamDestroy");
     return 0;
 }
 
@@ -283,6 +310,8 @@ Result cuStreamSynchronize(void *stream)
 {
     (void)stream;
     CALL("cuStreamSynchronize");
+    while (context.hangs)
+        pause();
     return 0;
 }
 
@@ -317,20 +346,21 @@ Result cuGraphLaunch(void *exec, void *stream)
 {
     (void)stream;
     CALL("cuGraphLaunch %d", ((Graph *)exec)->operations);
+    context = ((Graph *)exec)->leaves;
     return 0;
 }
 
 Result cuGraphExecDestroy(void *exec)
 {
-    CALL("cuGraphExecDestroy");
     free(exec);
+    CALL("cuGraphExecDestroy");
     return 0;
 }
 
 Result cuGraphDestroy(void *graph)
 {
-    CALL("cuGraphDestroy");
     free(graph);
+    CALL("cuGraphDestroy");
     return 0;
 }
 
@@ -343,8 +373,8 @@ Result cuEventCreate(void **event, unsigned flags)
 
 Result cuEventDestroy_v2(void *event)
 {
-    CALL("cuEventDestroy");
     free(event);
+    CALL("cuEventDestroy");
     return 0;
 }
 

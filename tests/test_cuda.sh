@@ -104,6 +104,9 @@ FAKE_CUDA=devices=0 check "no devices" refused "CUDA_ERROR_100.*CUDA_VISIBLE_DEV
 FAKE_CUDA=fail=cuInit:34 check "a stub library" refused "stub"
 ORDINAL=2 FAKE_CUDA=devices=2 check "no such GPU" refused \
     "cuda:2: there are 2 GPUs, from cuda:0 on; trainer info"
+FAKE_CUDA=fail=cuInit:802 check "a fabric that is not ready" refused "wait a minute.*fabricmanager"
+FAKE_CUDA=fail=cuInit:804 check "a compatibility package" refused "off LD_LIBRARY_PATH"
+FAKE_CUDA=fail=cuInit:304 check "no device files" refused "/dev/nvidia.*--gpus all"
 FAKE_CUDA=memory=300 check "too little memory" \
     refused "cuMemAlloc .*256 bytes asked for, 44 of 300 are free; use a smaller batch"
 FAKE_CUDA=fail=cuLaunchKernel:701 check "a launch fails" refused \
@@ -137,6 +140,42 @@ check "... the log" grep -q "^kernels.cu($line): error: as asked for" "$work/err
 check "... the source" grep -Eq "^> +$line  +does_not_compile" "$work/errors"
 check "... the lines around" grep -Eq "^  +$((line - 1))  +extern __shared__" "$work/errors"
 check "... and the others" grep -qx "1 more does not compile" "$work/errors"
+
+# ---- the driver's places ----
+
+# A dlopen to which a file under / is one under $ROOT, and to which the linker knows no libcuda.
+cat >"$work/places.c" <<'END'
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+void *dlopen(const char *name, int flags)
+{
+    void *(*real)(const char *, int) = (void *(*)(const char *, int))dlsym(RTLD_NEXT, "dlopen");
+    char path[4096];
+    if (name && strcmp(name, "libcuda.so.1") == 0)
+        return real("/nowhere/libcuda.so.1", flags);
+    snprintf(path, sizeof path, "%s%s", getenv("ROOT"), name ? name : "");
+    return real(name && strstr(name, "/libcuda.so.1") ? path : name, flags);
+}
+END
+${CC:-gcc} -w -D_GNU_SOURCE -shared -fPIC -o "$work/places.so" "$work/places.c" -ldl ||
+    fail "build places.c"
+
+# driver_in [DIRECTORY]: the list of GPUs where libcuda lies there alone, an empty one before it.
+driver_in() {
+    rm -rf "$work/root"
+    mkdir -p "$work/root/$1" "$work/root/usr/local/nvidia/lib64"
+    : >"$work/root/usr/local/nvidia/lib64/libcuda.so.1"
+    [ -z "$1" ] || cp "$fake/libcuda.so.1" "$work/root/$1"
+    ROOT=$work/root LD_PRELOAD="$work/places.so" ASAN_OPTIONS=verify_asan_link_order=0 "$tool" list
+}
+
+for place in usr/local/nvidia/lib64 usr/lib/wsl/lib usr/lib64-nvidia run/opengl-driver/lib; do
+    check "a driver in /$place" grep -q '^cuda:0 Fake GPU 0' <(driver_in $place)
+done
+check "... and in none" grep -q '^cuda: no NVIDIA driver: /nowhere/libcuda.so.1: .*; install' \
+    <(driver_in '')
 
 # ---- architectures ----
 
@@ -386,6 +425,71 @@ trainers_at_once() {
     [ $status -eq 0 ] && trained && logged 0 nvrtc
 }
 
+# verifies FAULT [OPTION]...: what this GPU computes is wrong; the lines count, and the status.
+verifies() {
+    export FAKE_CUDA=$1
+    "$work/tiny/trainer" verify --device cuda "${@:2}" >"$work/out" 2>"$work/errors"
+    local status=$?
+    unset FAKE_CUDA
+    cat "$work/out" "$work/errors"
+    [ $status -eq 1 ]
+}
+
+# counted WORD COUNT: so many lines of the report begin with it.
+counted() {
+    [ "$(grep -c "^$1 " "$work/out")" -eq "$2" ]
+}
+
+kernels_of_tiny() {
+    "$work/tiny/trainer" verify --list --device cuda
+}
+
+behind_a_fault() {
+    local all
+    all=$(kernels_of_tiny | wc -l)
+    verifies fault=conv_0_0_forward:719 && counted FAULT 1 &&
+        grep -q "^FAULT train  conv_0_0_forward " "$work/out" &&
+        [ "$(grep -c "error: .*CUDA_ERROR_719" "$work/errors")" -eq 1 ] &&
+        [ "$(grep -Ec '^(ok|WRONG|FAULT) ' "$work/out")" -eq "$all" ] &&
+        [ "$(grep -c '^model ' "$work/out")" -eq 1 ] &&
+        grep -q "^[0-9]* of $all checks are within bounds" "$work/out"
+}
+
+behind_faults() {
+    local last
+    last=$(kernels_of_tiny | tail -n 1 | awk '{ print $2 }')
+    verifies "fault=$last:700" && counted FAULT 1 && grep -q " of .* checks are" "$work/out" &&
+        verifies fault=metrics:700 --full && counted FAULT 2 &&
+        grep -q "^FAULT train  train_step  *whole step" "$work/out" &&
+        grep -q "^[a-zA-Z]* *eval  *loss" "$work/out"
+}
+
+one_kernel() {
+    verifies "" --kernel conv_2_0_forward && counted WRONG 1 && counted ok 0 &&
+        grep -q "^0 of 1 checks" "$work/out"
+}
+
+one_fault() {
+    verifies fault=update:700 --kernel update && counted FAULT 1 && counted WRONG 0
+}
+
+no_such_kernel() {
+    verifies "" --kernel conv && grep -q "^trainer: error: --kernel conv: .*--list" "$work/errors"
+}
+
+lists_kernels() {
+    kernels_of_tiny >"$work/out" 2>"$work/errors" || return 1
+    cat "$work/out"
+    [ ! -s "$work/errors" ] &&
+        grep -q "^train  conv_0_0_forward  *[a-z]*_forward$" "$work/out" &&
+        "$work/tiny/trainer" verify --list --full --device cuda | grep -q "^train  train_step  "
+}
+
+no_device_to_verify() {
+    verifies "" && [ ! -s "$work/out" ] &&
+        [ "$(grep -c "error: .*no NVIDIA driver" "$work/errors")" -eq 1 ]
+}
+
 fresh
 if "$NINC" -q --target=cuda -o "$work/tiny" "$work/tiny.yaml" 2>"$work/errors"; then
     check "trainer: cold" trained
@@ -403,6 +507,13 @@ if "$NINC" -q --target=cuda -o "$work/tiny" "$work/tiny.yaml" 2>"$work/errors"; 
     LD_LIBRARY_PATH=$work/none check "trainer: no driver" fails_to_train "no NVIDIA driver"
     NINC_NVRTC=$work/nothing.so NINC_CACHE_DIR=$work/other \
         check "trainer: no NVRTC" fails_to_train "NINC_NVRTC does not open"
+    check "verify goes on behind a kernel that faults" behind_a_fault
+    check "verify goes on behind two that fault, and the last" behind_faults
+    check "verify of one kernel" one_kernel
+    check "verify of a kernel that faults" one_fault
+    check "verify of a kernel that is not there" no_such_kernel
+    LD_LIBRARY_PATH=$work/none check "verify lists kernels without a driver" lists_kernels
+    LD_LIBRARY_PATH=$work/none check "verify without a driver is one error" no_device_to_verify
 else
     fail "trainer: compiles" "$work/errors"
 fi
