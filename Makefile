@@ -11,6 +11,7 @@
 #   make deb, make test-deb  a Debian package, and that it works in a fresh Debian 12 and 13
 #   make bench-checkpoint  what checkpoints take of training
 #   make test-gpu, make bench-gpu  tests and benchmark on an NVIDIA GPU
+#   make first-contact-kit, make first-contact  the same from files alone, on a GPU that is lent
 #
 # `make SANITIZE=1 BUILD=build/asan` is the same build with the sanitizers on; `make V=1` prints each
 # command in full.
@@ -166,6 +167,16 @@ test-nvrtc: deps
 test-gpu: $(NINC) $(BUILD)/parity_tool $(BUILD)/cuda_tool
 	@NINC=./$(NINC) BUILD=$(BUILD) tests/gpu.sh
 
+# What tests/first_contact.sh needs on a machine with a GPU and none of our libraries: one directory
+# to carry there. first-contact runs it here, too.
+KIT = $(BUILD)/first-contact
+
+first-contact-kit: $(NINC) $(BUILD)/parity_tool $(BUILD)/cuda_tool
+	@NINC=./$(NINC) BUILD=$(BUILD) tests/first_contact_kit.sh $(KIT)
+
+first-contact: first-contact-kit
+	@KIT=$(KIT) tests/first_contact.sh
+
 # The package, and a build of the sources, in fresh Debians 12 and 13, which are made for it and
 # deleted.
 test-deb: deb
@@ -291,7 +302,8 @@ FORMATTED = $(wildcard frontend/*.[ch] ir/*.[ch] passes/*.[ch] codegen/*.[ch] co
                        codegen/cuda/*.[ch] runtime/*.[ch] tests/*.[ch])
 
 .PHONY: all readme readme-check fuzz python tests test test-nvrtc test-gpu test-crash test-deb asan demo bench bench-gpu \
-        bench-checkpoint deps completion install uninstall deb clean format tidy
+        bench-checkpoint first-contact first-contact-kit deps completion install uninstall deb clean \
+        format tidy
 .SECONDARY:
 .DELETE_ON_ERROR:
 

@@ -174,7 +174,7 @@ driver_in() {
 for place in usr/local/nvidia/lib64 usr/lib/wsl/lib usr/lib64-nvidia run/opengl-driver/lib; do
     check "a driver in /$place" grep -q '^cuda:0 Fake GPU 0' <(driver_in $place)
 done
-check "... and in none" grep -q '^cuda: no NVIDIA driver: /nowhere/libcuda.so.1: .*; install' \
+check "... and in none" grep -q '^cuda: no NVIDIA driver: /nowhere/libcuda.so.1: ' \
     <(driver_in '')
 
 # ---- architectures ----
