@@ -30,16 +30,50 @@ Storage *module_add_storage(Module *m, const char *name, Shape shape, Role role,
     s->loc = loc;
     for (int t = 0; t < TARGET_COUNT; t++)
         s->home[t].offset = -1;
+    s->index = m->storage_count;
     POOL_PUSH(m->pool, m->storage, m->storage_count, m->storage_capacity, s);
+    if (!module_find_storage(m, name))
+        names_add(&m->storage_named, m->pool, s->name, s);
+    for (int i = 0; i < m->graph_count; i++)
+        graph_forget_uses(m->graph[i]);
     return s;
 }
 
 Storage *module_find_storage(const Module *m, const char *name)
 {
+    return names_find(&m->storage_named, name);
+}
+
+/* The state nodes by their storage, whose indices may have changed. */
+static void index_states(Graph *g)
+{
+    if (g->state_of_capacity < g->module->storage_count) {
+        g->state_of_capacity = 2 * g->module->storage_count;
+        g->state_of =
+            pool_alloc(g->module->pool, (size_t)g->state_of_capacity * sizeof *g->state_of);
+    }
+    for (int i = 0; i < g->state_of_capacity; i++)
+        g->state_of[i] = NULL;
+    for (int i = 0; i < g->state_count; i++)
+        g->state_of[g->state[i]->storage->index] = g->state[i];
+}
+
+void module_keep_storage(Module *m, bool (*keep)(const Storage *s))
+{
+    int kept = 0;
+    m->storage_named = (Names){0};
     for (int i = 0; i < m->storage_count; i++)
-        if (strcmp(m->storage[i]->name, name) == 0)
-            return m->storage[i];
-    return NULL;
+        if (keep(m->storage[i]))
+            m->storage[kept++] = m->storage[i];
+    m->storage_count = kept;
+    for (int i = 0; i < kept; i++) {
+        m->storage[i]->index = i;
+        names_add(&m->storage_named, m->pool, m->storage[i]->name, m->storage[i]);
+    }
+    for (int i = 0; i < m->graph_count; i++) {
+        index_states(m->graph[i]);
+        graph_forget_uses(m->graph[i]);
+    }
 }
 
 Tensor storage_tensor(const Storage *s, Target target)
@@ -64,6 +98,7 @@ Graph *module_add_graph(Module *m, const char *name, int batch)
     g->module = m;
     g->name = pool_strdup(m->pool, name);
     g->batch = batch;
+    g->uses = uses_new(m->pool);
     POOL_PUSH(m->pool, m->graph, m->graph_count, m->graph_capacity, g);
     return g;
 }
@@ -91,6 +126,7 @@ static void node_append(Graph *g, Node *n)
 {
     n->id = g->node_count;
     POOL_PUSH(g->module->pool, g->node, g->node_count, g->node_capacity, n);
+    graph_forget_uses(g);
 }
 
 /* A node whose result type is `given` (checked against the operands) or inferred. */
@@ -169,13 +205,15 @@ Node *graph_find_input(const Graph *g, const char *name)
 
 Node *graph_state(Graph *g, Storage *s)
 {
-    for (int i = 0; i < g->state_count; i++)
-        if (g->state[i]->storage == s)
-            return g->state[i];
+    if (s->index >= g->state_of_capacity)
+        index_states(g);
+    if (g->state_of[s->index])
+        return g->state_of[s->index];
     Node *n = node_new(g, OP_STATE, s->loc);
     n->tensor = storage_tensor(s, g->target);
     n->storage = s;
     POOL_PUSH(g->module->pool, g->state, g->state_count, g->state_capacity, n);
+    g->state_of[s->index] = n;
     return n;
 }
 
@@ -281,12 +319,14 @@ Graph *graph_clone(Graph *g, const char *name, Target target)
 
 void graph_renumber(Graph *g)
 {
+    graph_forget_uses(g);
     for (int i = 0; i < g->node_count; i++)
         g->node[i]->id = i;
 }
 
 void graph_replace(Graph *g, Node *old, Node *new)
 {
+    graph_forget_uses(g);
     for (int i = 0; i < g->node_count; i++)
         for (int k = 0; k < g->node[i]->arity; k++)
             if (g->node[i]->in[k] == old)
@@ -338,31 +378,27 @@ static int keep_live(Node **node, int count, const bool *live)
     return kept;
 }
 
-static void keep_state(Graph *g, Node *const *state, int count, const Node *n)
+static void keep_state(Graph *g, Node *n, bool *kept)
 {
-    if (n->op != OP_STATE)
+    bool ours = n->op == OP_STATE && n->storage->index < g->state_of_capacity &&
+                g->state_of[n->storage->index] == n;
+    if (!ours || kept[n->storage->index])
         return;
-    for (int i = 0; i < g->state_count; i++)
-        if (g->state[i] == n)
-            return;
-    for (int i = 0; i < count; i++)
-        if (state[i] == n)
-            g->state[g->state_count++] = state[i];
+    kept[n->storage->index] = true;
+    g->state[g->state_count++] = n;
 }
 
 /* Drops state nodes that nobody reads; the others come in order of first read. */
 static void order_states(Graph *g, Pool *pool)
 {
-    int count = g->state_count;
-    Node **state = pool_alloc(pool, (size_t)count * sizeof *state);
-    for (int i = 0; i < count; i++)
-        state[i] = g->state[i];
+    bool *kept = pool_alloc(pool, (size_t)g->module->storage_count + 1);
     g->state_count = 0;
     for (int i = 0; i < g->node_count; i++)
         for (int k = 0; k < g->node[i]->arity; k++)
-            keep_state(g, state, count, g->node[i]->in[k]);
+            keep_state(g, g->node[i]->in[k], kept);
     for (int i = 0; i < g->output_count; i++)
-        keep_state(g, state, count, g->output[i].node);
+        keep_state(g, g->output[i].node, kept);
+    index_states(g);
 }
 
 void graph_remove_dead(Graph *g)
@@ -390,18 +426,15 @@ typedef struct Sort {
     Graph *graph;
     Node **order, **stack;
     int placed, depth;
-    char *mark; /* by id: 0 new, 1 on the stack, 2 placed */
+    char *mark;  /* by id: 0 new, 1 on the stack, 2 placed */
+    int *unread; /* by index of storage: operands of nodes not placed that read it */
 } Sort;
 
-static bool state_is_unread(const Sort *s, const Storage *storage)
+static void count_reads(Sort *s, const Node *n, int by)
 {
-    for (int i = 0; i < s->graph->node_count; i++) {
-        const Node *n = s->graph->node[i];
-        for (int k = 0; s->mark[i] != 2 && k < n->arity; k++)
-            if (n->in[k]->storage == storage && n->in[k]->op == OP_STATE)
-                return false;
-    }
-    return true;
+    for (int k = 0; k < n->arity; k++)
+        if (n->in[k]->op == OP_STATE)
+            s->unread[n->in[k]->storage->index] += by;
 }
 
 static Node *unplaced_operand(const Sort *s, const Node *n)
@@ -431,6 +464,7 @@ static void place(Sort *s, Node *root)
         s->depth--;
         s->mark[n->id] = 2;
         s->order[s->placed++] = n;
+        count_reads(s, n, -1);
     }
 }
 
@@ -439,13 +473,16 @@ void graph_sort(Graph *g)
     size_t count = (size_t)g->node_count;
     Pool *pool = pool_new();
     Sort s = {.graph = g, .order = pool_alloc(pool, count * sizeof(Node *)),
-              .stack = pool_alloc(pool, count * sizeof(Node *)), .mark = pool_alloc(pool, count)};
+              .stack = pool_alloc(pool, count * sizeof(Node *)), .mark = pool_alloc(pool, count),
+              .unread = pool_alloc(pool, (size_t)g->module->storage_count * sizeof(int))};
     graph_renumber(g);
+    for (int i = 0; i < g->node_count; i++)
+        count_reads(&s, g->node[i], 1);
     for (int i = 0; i < g->node_count; i++)
         if (g->node[i]->op == OP_INPUT)
             place(&s, g->node[i]);
     for (int i = 0; i < g->node_count; i++)
-        if (g->node[i]->op != OP_UPDATE || state_is_unread(&s, g->node[i]->storage))
+        if (g->node[i]->op != OP_UPDATE || s.unread[g->node[i]->storage->index] == 0)
             place(&s, g->node[i]);
     for (int i = 0; i < g->node_count; i++)
         place(&s, g->node[i]);
@@ -499,15 +536,8 @@ bool *graph_escapes(const Graph *g, Pool *pool)
     return escapes;
 }
 
-static void add_once(Node **list, int *count, Node *n)
-{
-    for (int i = 0; i < *count; i++)
-        if (list[i] == n)
-            return;
-    list[(*count)++] = n;
-}
-
-static void derive_io(Graph *g, Kernel *k, const bool *escapes)
+/* `read`: by slot: the serial number of the last kernel that was found to read it. */
+static void derive_io(Graph *g, Kernel *k, const bool *escapes, int *read, int serial)
 {
     size_t count = (size_t)k->node_count;
     k->in = pool_alloc(g->module->pool, count * MAX_OPERANDS * sizeof *k->in);
@@ -515,20 +545,17 @@ static void derive_io(Graph *g, Kernel *k, const bool *escapes)
     k->in_count = k->out_count = 0;
     for (int i = 0; i < k->node_count; i++) {
         Node *n = k->node[i];
-        for (int j = 0; j < n->arity; j++)
-            if (n->in[j]->kernel != k)
-                add_once(k->in, &k->in_count, n->in[j]);
-        if (n->op == OP_UPDATE || escapes[n->id])
+        for (int j = 0; j < n->arity; j++) {
+            int slot = node_slot(g, n->in[j]);
+            if (n->in[j]->kernel == k || read[slot] == serial)
+                continue;
+            read[slot] = serial;
+            k->in[k->in_count++] = n->in[j];
+        }
+        n->returned = n->op == OP_UPDATE || escapes[n->id];
+        if (n->returned)
             k->out[k->out_count++] = n;
     }
-}
-
-void kernel_derive_io(Graph *g, Kernel *k)
-{
-    Pool *pool = pool_new();
-    graph_renumber(g);
-    derive_io(g, k, graph_escapes(g, pool));
-    pool_free(pool);
 }
 
 void graph_derive_io(Graph *g)
@@ -536,8 +563,9 @@ void graph_derive_io(Graph *g)
     Pool *pool = pool_new();
     graph_renumber(g);
     bool *escapes = graph_escapes(g, pool);
+    int *read = pool_alloc(pool, ((size_t)graph_slots(g) + 1) * sizeof *read);
     for (int i = 0; i < g->kernel_count; i++)
-        derive_io(g, g->kernel[i], escapes);
+        derive_io(g, g->kernel[i], escapes, read, i + 1);
     order_states(g, pool);
     pool_free(pool);
 }
@@ -641,12 +669,10 @@ const Node *update_gradient(const Node *update)
 
 Storage *gradient_storage(const Graph *g, const Node *n)
 {
-    for (int i = 0; i < g->node_count; i++) {
-        const Node *user = g->node[i];
-        bool uses = false;
-        for (int k = 0; k < user->arity; k++)
-            uses |= user->in[k] == n;
-        for (int k = 0; uses && k < user->arity; k++) {
+    Uses uses = graph_uses(g, n);
+    for (int i = 0; i < uses.count; i++) {
+        const Node *user = uses.use[i].user;
+        for (int k = 0; k < user->arity; k++) {
             Storage *s = user->in[k]->storage;
             if (s && user->in[k]->op == OP_STATE)
                 return s->role == ROLE_MOMENT ? module_find_storage(g->module, s->of) : s;

@@ -150,9 +150,12 @@ double fold_at(const FoldAxis *a, int class, int tap, int at)
 
 const Node *fold_of_image(const Graph *g, const Node *n)
 {
-    for (int i = 0; i < g->node_count && n->op == OP_NORMALIZE; i++)
-        if (g->node[i]->op == OP_CONV2D_FOLDED && g->node[i]->in[0] == n)
-            return g->node[i];
+    if (n->op != OP_NORMALIZE)
+        return NULL;
+    Uses uses = graph_uses(g, n);
+    for (int i = 0; i < uses.count; i++)
+        if (uses.use[i].user->op == OP_CONV2D_FOLDED && uses.use[i].operand == 0)
+            return uses.use[i].user;
     return NULL;
 }
 

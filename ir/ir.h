@@ -26,6 +26,13 @@ typedef struct Text {
     size_t length, capacity;
 } Text;
 
+/* Names -> what they mean; empty when zeroed. */
+typedef struct Names {
+    const char **key;
+    void **value;
+    int count, capacity; /* capacity is a power of two */
+} Names;
+
 /* ---- positions and diagnostics ---- */
 
 typedef struct Loc {
@@ -149,6 +156,7 @@ typedef struct Storage {
     Role role;
     int fan_in, fan_out; /* of the convolution, for initialisation; 0 for moments */
     const char *of;      /* moments: the parameter's name; else NULL */
+    int index;           /* in module->storage */
     Loc loc;
     Home home[TARGET_COUNT];
 } Storage;
@@ -221,6 +229,7 @@ struct Node {
     Storage *storage;  /* state, update; else NULL */
     int id;            /* index in graph->node; -1 for `state` */
     Kernel *kernel;    /* NULL before `fuse` and for leaves */
+    bool returned;     /* stands among its kernel's `out` */
     Math math;      /* contractions: printed ` math=tf32`, ` math=i16`; fp32 is left out */
     Tile tile;      /* CPU */
     Sparse sparse;  /* CPU */
@@ -291,7 +300,7 @@ struct Kernel {
     int schedule_count;
     const char *note; /* why it was or was not fused, for the summary; not in the text; or NULL */
     Node **node;
-    int node_count;
+    int node_count, node_capacity;
     Node **in; /* leaves and values of other kernels that it reads, in order of first use */
     int in_count;
     Node **out; /* its values that others read or the graph returns, and its updates */
@@ -322,6 +331,9 @@ typedef struct Output {
 
 enum { MAX_OUTPUTS = 4, PARTIALS = 8 };
 
+/* Who reads each value; see graph_uses. */
+typedef struct UseIndex UseIndex;
+
 struct Graph {
     struct Module *module;
     const char *name; /* train, eval */
@@ -333,6 +345,9 @@ struct Graph {
     int node_count, node_capacity;
     Node **state;     /* one `state` node for each storage read, in order of first read */
     int state_count, state_capacity;
+    Node **state_of;  /* by index of the storage: its `state` node or NULL */
+    int state_of_capacity;
+    UseIndex *uses;   /* made and forgotten by ir/uses.c */
     Kernel **kernel;  /* in execution order, phase by phase */
     int kernel_count, kernel_capacity;
     Output output[MAX_OUTPUTS];
@@ -382,6 +397,7 @@ typedef struct Module {
     TrainSettings train;
     Storage **storage;
     int storage_count, storage_capacity;
+    Names storage_named;  /* name -> Storage */
     Graph **graph;
     int graph_count, graph_capacity;
     int64_t state_bytes[TARGET_COUNT]; /* of the state regions; 0 before `memory` */
@@ -436,6 +452,13 @@ void print_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The same in lines of so many columns; 0: one line. */
 void print_lines(FILE *out, const char *message, int columns);
 
+/* ---- ir/names.c ---- */
+
+/* NULL where the name is not in the table. */
+void *names_find(const Names *t, const char *key);
+/* `key` must not be in it yet, and must stay. */
+void names_add(Names *t, Pool *pool, const char *key, void *value);
+
 /* ---- ir/diagnostics.c ---- */
 
 void diagnostics_init(Diagnostics *d, Pool *pool);
@@ -489,6 +512,8 @@ bool target_is_cpu(Target target);
 Module *module_new(Pool *pool, const char *name);
 Storage *module_add_storage(Module *m, const char *name, Shape shape, Role role, Loc loc);
 Storage *module_find_storage(const Module *m, const char *name); /* NULL if there is none */
+/* Drops the storage that no node may read any more; the rest keeps its order. */
+void module_keep_storage(Module *m, bool (*keep)(const Storage *s));
 /* The storage as it lies on a target: its tensor with the layout of that home. */
 Tensor storage_tensor(const Storage *s, Target target);
 /* Lays out the graph's state and update nodes as the homes on its target say. */
@@ -525,6 +550,33 @@ void graph_renumber(Graph *g);
  * the caller owns the pool array of node_count entries. */
 int *graph_use_counts(const Graph *g, Pool *pool);
 
+/* ---- ir/uses.c ---- */
+
+/* One use of a value: operand number `operand` of `user`. */
+typedef struct Use {
+    Node *user;
+    int operand;
+} Use;
+
+typedef struct Uses {
+    const Use *use;
+    int count;
+} Uses;
+
+/* The uses of a node by the graph's nodes, in their order; ids must be those of their places. All
+ * uses are found at the first question and stay until the graph is edited: the functions of
+ * build.c that edit forget them, and who writes Node.in itself calls graph_forget_uses. */
+Uses graph_uses(const Graph *g, const Node *n);
+void graph_forget_uses(const Graph *g);
+/* False where somebody did not. */
+bool graph_uses_are_current(const Graph *g);
+UseIndex *uses_new(Pool *pool);
+/* A number from 0 for each node, its id, and from node_count on for the `state` nodes. */
+int node_slot(const Graph *g, const Node *n);
+int graph_slots(const Graph *g);
+
+/* ---- ir/build.c: questions ---- */
+
 /* The value that an operand is, itself or through a cast. */
 const Node *behind_cast(const Node *operand);
 /* The storage that an operand is, itself or through a cast; NULL where it is computed. */
@@ -540,9 +592,8 @@ Storage *gradient_storage(const Graph *g, const Node *n);
 /* True where the first dimension of n counts images (decided from the ops, not from the extent). */
 bool is_per_image(const Graph *g, const Node *n);
 
-/* Fills k->in and k->out from k->node; the nodes' `kernel` must be set in the whole graph. */
-void kernel_derive_io(Graph *g, Kernel *k);
-/* The same for all kernels of the graph, in one pass over it; also orders the state nodes. */
+/* Fills in and out of all kernels from their nodes, whose `kernel` must be set; also orders the
+ * state nodes. */
 void graph_derive_io(Graph *g);
 /* By node id: whether another kernel reads the node or the graph returns it. */
 bool *graph_escapes(const Graph *g, Pool *pool);
@@ -599,9 +650,6 @@ int kernel_statements(const Kernel *k, Statement *out);
 /* The statement list as a pool array. */
 Statement *kernel_statement_list(Pool *pool, const Kernel *k, int *count);
 bool kernel_returns(const Kernel *k, const Node *n);
-/* Whether k can run next: its operands are computed (by node id), and no kernel that is not done
- * (by index) still has to read storage that k updates. */
-bool kernel_is_ready(const Graph *g, const Kernel *k, const bool *done, const bool *computed);
 /* Whether wgrad can be the weight gradient of conv: same input, window and filter shape. */
 bool is_wgrad_of(const Node *wgrad, const Node *conv);
 /* The value is finished by a pointwise op in its kernel and never reaches memory. */

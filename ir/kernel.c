@@ -98,31 +98,7 @@ bool node_is_identity(const Node *n)
 
 bool kernel_returns(const Kernel *k, const Node *n)
 {
-    for (int i = 0; i < k->out_count; i++)
-        if (k->out[i] == n)
-            return true;
-    return false;
-}
-
-/* Whether another kernel that is not done reads the storage. */
-static bool is_still_read(const Graph *g, const Kernel *k, const bool *done, const Storage *storage)
-{
-    for (int i = 0; i < g->kernel_count; i++)
-        for (int j = 0; !done[i] && g->kernel[i] != k && j < g->kernel[i]->in_count; j++)
-            if (g->kernel[i]->in[j]->storage == storage)
-                return true;
-    return false;
-}
-
-bool kernel_is_ready(const Graph *g, const Kernel *k, const bool *done, const bool *computed)
-{
-    for (int i = 0; i < k->in_count; i++)
-        if (k->in[i]->kernel && !computed[k->in[i]->id])
-            return false;
-    for (int i = 0; i < k->out_count; i++)
-        if (k->out[i]->op == OP_UPDATE && is_still_read(g, k, done, k->out[i]->storage))
-            return false;
-    return true;
+    return n->kernel == k && n->returned;
 }
 
 bool is_wgrad_of(const Node *wgrad, const Node *conv)
@@ -412,11 +388,9 @@ bool value_is_thin_image(const Graph *g, const Node *n)
     if ((n->op != OP_RESIZE && n->op != OP_NORMALIZE) || n->tensor.shape.dim[3] >= 16 ||
         n->kernel->class != KERNEL_IMAGE)
         return false;
-    for (int i = 0; i < g->node_count; i++) {
-        const Node *user = g->node[i];
-        for (int k = 0; k < user->arity; k++)
-            if (user->in[k] == n && (!reads_runs(user->op) || !kernel_is_rows(user->kernel)))
-                return false;
-    }
+    Uses uses = graph_uses(g, n);
+    for (int i = 0; i < uses.count; i++)
+        if (!reads_runs(uses.use[i].user->op) || !kernel_is_rows(uses.use[i].user->kernel))
+            return false;
     return true;
 }

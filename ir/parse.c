@@ -128,11 +128,10 @@ static bool parse_storage(Parser *p)
     if (p->lex->failed || !lex_expect(p->lex, ":") || !parse_type(p, &type) ||
         !lex_expect(p->lex, "=") || !CHOOSE(p->lex, "a role of storage", role_names, &role))
         return false;
-    if (table_find(&p->storage, name))
+    if (module_find_storage(p->module, name))
         return lex_fail_at(p->lex, loc, (int)strlen(name) + 1, "@%s is declared twice", name);
     Storage *s = module_add_storage(p->module, name, type.shape, (Role)role, loc);
     s->tensor = type;
-    table_add(&p->storage, p->pool, s->name, s);
     return parse_storage_attr(p, s) && parse_homes(p, s) && parse_loc(p, &s->loc) &&
            lex_expect_line_end(p->lex);
 }
@@ -168,7 +167,7 @@ static bool parse_graph_header(Parser *p)
     Graph *g = p->graph = module_add_graph(p->module, name, batch);
     g->stage = (Stage)stage;
     g->target = (Target)target;
-    p->value = (Table){0};
+    p->value = (Names){0};
     return lex_optional_int(p->lex, "chunk=", &g->chunk) &&
            lex_optional_bytes(p->lex, "shared=", &g->shared_bytes) &&
            lex_optional_bytes(p->lex, "chunk_bytes=", &g->chunk_bytes) &&
@@ -203,7 +202,7 @@ static bool parse_graph(Parser *p)
         return false;
     lex_skip_space(p->lex);
     while (!p->lex->failed && (lex_peek(p->lex) == '%' || lex_peek(p->lex) == '@')) {
-        parse_node(p, NULL, NULL);
+        parse_node(p, NULL);
         lex_skip_space(p->lex);
     }
     while (lex_accept(p->lex, "kernel ")) {

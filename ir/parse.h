@@ -5,13 +5,6 @@
 
 #include "lex.h"
 
-/* Names of one scope -> what they mean. */
-typedef struct Table {
-    const char **key;
-    void **value;
-    int count, capacity; /* capacity is a power of two */
-} Table;
-
 /* A node's position in this text and in the source that the text names. */
 typedef struct Origin {
     Node *node;
@@ -23,17 +16,10 @@ typedef struct Parser {
     Lexer *lex;
     Module *module;
     Graph *graph;
-    Table storage, value; /* @names of the module; %names of the graph */
+    Names value; /* %names of the graph */
     Origin *origin;
     int origin_count, origin_capacity;
 } Parser;
-
-/* ---- table.c ---- */
-
-/* NULL where the name is not in the table. */
-void *table_find(const Table *t, const char *key);
-/* `key` must not be in it yet, and must stay. */
-void table_add(Table *t, Pool *pool, const char *key, void *value);
 
 /* ---- parse_type.c ---- */
 
@@ -47,9 +33,8 @@ bool parse_loc(Parser *p, Loc *loc);
 
 /* A %value or @storage that has been defined. */
 bool parse_value(Parser *p, Node **out);
-/* One row, appended to the graph and, unless it is NULL, to the kernel, whose array has room for
- * *capacity nodes. */
-bool parse_node(Parser *p, Kernel *k, int *capacity);
+/* One row, appended to the graph and, unless it is NULL, to the kernel. */
+bool parse_node(Parser *p, Kernel *k);
 
 /* ---- parse_kernel.c ---- */
 

@@ -51,27 +51,31 @@ static bool parse_results(Parser *p, Results *results)
     return true;
 }
 
-static Node *find_result(const Parser *p, const Kernel *k, const Result *r)
+/* The kernel's updates by the names of their storage. */
+static Names find_updates(Parser *p, const Kernel *k)
 {
-    if (!r->is_update)
-        return table_find(&p->value, r->name);
-    for (int i = 0; i < k->node_count; i++)
-        if (k->node[i]->op == OP_UPDATE && strcmp(k->node[i]->storage->name, r->name) == 0)
-            return k->node[i];
-    return NULL;
+    Names updates = {0};
+    for (int i = 0; i < k->node_count; i++) {
+        Node *n = k->node[i];
+        if (n->op == OP_UPDATE && !names_find(&updates, n->storage->name))
+            names_add(&updates, p->pool, n->storage->name, n);
+    }
+    return updates;
 }
 
 static bool resolve_results(Parser *p, Kernel *k, const Results *results)
 {
+    const Names updates = find_updates(p, k);
     int capacity = 0;
     for (int i = 0; i < results->count; i++) {
         const Result *r = &results->item[i];
-        Node *n = find_result(p, k, r);
+        Node *n = names_find(r->is_update ? &updates : &p->value, r->name);
         if (!n || n->kernel != k)
             return lex_fail_at(p->lex, r->loc, (int)strlen(r->name) + 1,
                                "kernel %s does not make %c%s", k->name, r->is_update ? '@' : '%',
                                r->name);
         POOL_PUSH(p->pool, k->out, k->out_count, capacity, n);
+        n->returned = true;
     }
     return true;
 }
@@ -108,7 +112,7 @@ bool parse_kernel(Parser *p)
     Graph *g = p->graph;
     Kernel *k = pool_alloc(p->pool, sizeof *k);
     Results results = {0};
-    int class, phase, capacity = 0;
+    int class, phase;
     k->name = lex_expect_name(p->lex, "the kernel's name");
     if (p->lex->failed || !CHOOSE(p->lex, "a class of kernels", class_names, &class) ||
         !CHOOSE(p->lex, "a phase", phase_names, &phase) ||
@@ -120,7 +124,7 @@ bool parse_kernel(Parser *p)
     if (!parse_inputs(p, k) || !parse_results(p, &results) || !lex_expect(p->lex, "{"))
         return false;
     for (lex_skip_space(p->lex); !lex_accept(p->lex, "}"); lex_skip_space(p->lex))
-        if (!parse_node(p, k, &capacity))
+        if (!parse_node(p, k))
             return false;
     POOL_PUSH(p->pool, g->kernel, g->kernel_count, g->kernel_capacity, k);
     return resolve_results(p, k, &results) && lex_expect_line_end(p->lex);

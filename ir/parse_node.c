@@ -22,13 +22,13 @@ bool parse_value(Parser *p, Node **out)
     if (p->lex->failed)
         return false;
     if (is_storage) {
-        Storage *s = table_find(&p->storage, name);
+        Storage *s = module_find_storage(p->module, name);
         if (!s)
             return lex_fail_at(p->lex, loc, width, "@%s is not declared", name);
         *out = graph_state(p->graph, s);
         return true;
     }
-    *out = table_find(&p->value, name);
+    *out = names_find(&p->value, name);
     return *out || lex_fail_at(p->lex, loc, width, "%%%s is not defined above this line", name);
 }
 
@@ -236,7 +236,7 @@ static bool same_type(const Tensor *a, const Tensor *b)
 
 static Node *make_update(Parser *p, const RowText *r)
 {
-    Storage *s = table_find(&p->storage, r->name);
+    Storage *s = module_find_storage(p->module, r->name);
     if (!s || r->op != OP_UPDATE) {
         lex_fail_at(p->lex, r->loc, (int)strlen(r->name) + 1,
                     s ? "only update writes @%s" : "@%s is not declared", r->name);
@@ -278,7 +278,7 @@ static Node *make_node(Parser *p, const RowText *r)
                     op_names[r->op]);
         return NULL;
     }
-    if (table_find(&p->value, r->name)) {
+    if (names_find(&p->value, r->name)) {
         lex_fail_at(p->lex, r->loc, (int)strlen(r->name) + 1, "%%%s is defined twice", r->name);
         return NULL;
     }
@@ -286,11 +286,11 @@ static Node *make_node(Parser *p, const RowText *r)
                                 : graph_add_typed(p->graph, r->op, r->operands.count,
                                                   r->operands.in, &r->attr, &r->type, r->loc);
     if (n)
-        table_add(&p->value, p->pool, r->name, n);
+        names_add(&p->value, p->pool, r->name, n);
     return n;
 }
 
-bool parse_node(Parser *p, Kernel *k, int *capacity)
+bool parse_node(Parser *p, Kernel *k)
 {
     RowText row;
     if (!parse_row(p, &row))
@@ -307,6 +307,6 @@ bool parse_node(Parser *p, Kernel *k, int *capacity)
     if (!k)
         return true;
     n->kernel = k;
-    POOL_PUSH(p->pool, k->node, k->node_count, *capacity, n);
+    POOL_PUSH(p->pool, k->node, k->node_count, k->node_capacity, n);
     return true;
 }

@@ -152,8 +152,9 @@ static const Node *packed_filter(const Node *n)
 static bool check_filter(const Check *c, const Node *n)
 {
     const Node *filter = packed_filter(n);
-    for (int i = 0; filter && i < n->id; i++)
-        if (packed_filter(c->g->node[i]) == filter)
+    Uses uses = filter ? graph_uses(c->g, filter) : (Uses){0};
+    for (int i = 0; i < uses.count && uses.use[i].user->id < n->id; i++)
+        if (packed_filter(uses.use[i].user) == filter)
             return node_fault(c, n, "another convolution has its filter; give each its own");
     return true;
 }
@@ -168,20 +169,20 @@ static bool is_folded(Op op)
 /* The convolution whose weight gradient n is. */
 static bool has_convolution(const Check *c, const Node *n)
 {
-    for (int i = 0; i < c->g->node_count; i++)
-        if (is_wgrad_of(n, c->g->node[i]))
+    Uses uses = graph_uses(c->g, n->in[0]);
+    for (int i = 0; i < uses.count; i++)
+        if (is_wgrad_of(n, uses.use[i].user))
             return true;
     return false;
 }
 
 static bool is_read_folded_only(const Check *c, const Node *image, const Fold *fold)
 {
-    for (int i = 0; i < c->g->node_count; i++)
-        for (int k = 0; k < c->g->node[i]->arity; k++)
-            if (c->g->node[i]->in[k] == image &&
-                (!is_folded(c->g->node[i]->op) ||
-                 memcmp(&c->g->node[i]->attr.fold, fold, sizeof *fold) != 0))
-                return false;
+    Uses uses = graph_uses(c->g, image);
+    for (int i = 0; i < uses.count; i++)
+        if (!is_folded(uses.use[i].user->op) ||
+            memcmp(&uses.use[i].user->attr.fold, fold, sizeof *fold) != 0)
+            return false;
     return true;
 }
 

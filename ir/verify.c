@@ -196,10 +196,8 @@ static bool is_defined(const Graph *g, const Node *n, int at)
         return false;
     if (n->op != OP_STATE)
         return n->id >= 0 && n->id < at && g->node[n->id] == n;
-    for (int i = 0; i < g->state_count; i++)
-        if (g->state[i] == n)
-            return true;
-    return false;
+    int index = n->storage ? n->storage->index : -1;
+    return index >= 0 && index < g->state_of_capacity && g->state_of[index] == n;
 }
 
 static bool lies_as_storage(const Graph *g, const Node *n)
@@ -213,7 +211,7 @@ static bool check_structure(const Verifier *v)
 {
     const Graph *g = v->g;
     for (int i = 0; i < g->state_count; i++)
-        if (!g->state[i]->storage || !lies_as_storage(g, g->state[i]))
+        if (!is_defined(g, g->state[i], 0) || !lies_as_storage(g, g->state[i]))
             return verify_node_fault(v, g->state[i], "its type is not that of its storage");
     for (int i = 0; i < g->node_count; i++) {
         const Node *n = g->node[i];
@@ -231,7 +229,8 @@ static bool check_structure(const Verifier *v)
         if (!is_defined(g, g->output[i].node, g->node_count))
             return verify_fault(v, (Loc){0}, "output %s is not a value of the graph",
                                 g->output[i].name);
-    return true;
+    return graph_uses_are_current(g) ||
+           verify_fault(v, (Loc){0}, "its uses were found before it was edited");
 }
 
 static bool check_input(const Verifier *v, const Node *n)
@@ -276,19 +275,16 @@ static bool check_type(const Verifier *v, const Node *n)
 static bool check_updates(const Verifier *v)
 {
     const Graph *g = v->g;
-    const Storage **written = pool_alloc(v->pool, ((size_t)g->node_count + 1) * sizeof *written);
-    int count = 0;
+    bool *written = pool_alloc(v->pool, (size_t)v->m->storage_count + 1);
     for (int i = 0; i < g->node_count; i++) {
         const Node *n = g->node[i];
-        for (int w = 0; w < count; w++) {
-            if (n->storage == written[w])
-                return verify_node_fault(v, n, "its storage is updated twice");
-            for (int k = 0; k < n->arity; k++)
-                if (n->in[k]->storage == written[w] && n->in[k]->op == OP_STATE)
-                    return verify_node_fault(v, n, "it reads storage that was updated before it");
-        }
+        if (n->op == OP_UPDATE && written[n->storage->index])
+            return verify_node_fault(v, n, "its storage is updated twice");
+        for (int k = 0; k < n->arity; k++)
+            if (n->in[k]->op == OP_STATE && written[n->in[k]->storage->index])
+                return verify_node_fault(v, n, "it reads storage that was updated before it");
         if (n->op == OP_UPDATE)
-            written[count++] = n->storage;
+            written[n->storage->index] = true;
     }
     return true;
 }

@@ -2,6 +2,7 @@
 #include "numbers.h"
 #include "verify.h"
 
+#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,24 +28,25 @@ static bool check_cover(const Verifier *v)
     return at == g->node_count || verify_node_fault(v, g->node[at], "it is in no kernel");
 }
 
-static bool contains(Node *const *list, int count, const Node *n)
-{
-    for (int i = 0; i < count; i++)
-        if (list[i] == n)
-            return true;
-    return false;
-}
+/* What the checks of one graph's kernels look up. */
+typedef struct KernelCheck {
+    const bool *escapes; /* by node id */
+    int *read;           /* by slot: the serial number of the last kernel that reads it */
+    Names twice;         /* names of kernels that the target has more than one of */
+} KernelCheck;
 
-static bool check_inputs_of(const Verifier *v, const Kernel *k)
+static bool check_inputs_of(const Verifier *v, const Kernel *k, int *read, int serial)
 {
     int next = 0;
     for (int i = 0; i < k->node_count; i++)
         for (int j = 0; j < k->node[i]->arity; j++) {
             const Node *in = k->node[i]->in[j];
-            if (in->kernel == k || contains(k->in, next, in))
+            int slot = node_slot(v->g, in);
+            if (in->kernel == k || read[slot] == serial)
                 continue;
             if (next == k->in_count || k->in[next] != in)
                 return verify_kernel_fault(v, k, "its inputs are not what its nodes read");
+            read[slot] = serial;
             next++;
         }
     return next == k->in_count || verify_kernel_fault(v, k, "it has inputs that no node reads");
@@ -57,7 +59,7 @@ static bool check_outputs_of(const Verifier *v, const Kernel *k, const bool *esc
         Node *n = k->node[i];
         if (n->op != OP_UPDATE && !escapes[n->id])
             continue;
-        if (next == k->out_count || k->out[next] != n)
+        if (!n->returned || next == k->out_count || k->out[next] != n)
             return verify_kernel_fault(v, k, "its outputs are not what others read of it");
         next++;
     }
@@ -130,23 +132,27 @@ static bool check_class_of(const Verifier *v, const Node *n)
 }
 
 /* Kernels of all graphs of a target share one text. */
-static bool is_name_taken(const Verifier *v, const Kernel *k)
+static Names names_given_twice(const Verifier *v)
 {
+    Names once = {0}, twice = {0};
     for (int i = 0; i < v->m->graph_count; i++) {
         const Graph *g = v->m->graph[i];
-        for (int j = 0; g->target == v->g->target && j < g->kernel_count; j++)
-            if (g->kernel[j] != k && strcmp(g->kernel[j]->name, k->name) == 0)
-                return true;
+        for (int j = 0; g->target == v->g->target && j < g->kernel_count; j++) {
+            Kernel *k = g->kernel[j];
+            Names *names = names_find(&once, k->name) ? &twice : &once;
+            if (!names_find(names, k->name))
+                names_add(names, v->pool, k->name, k);
+        }
     }
-    return false;
+    return twice;
 }
 
-static bool check_kernel(const Verifier *v, int index, const bool *escapes)
+static bool check_kernel(const Verifier *v, int index, const KernelCheck *c)
 {
     const Kernel *k = v->g->kernel[index];
     if (!verify_is_identifier(k->name))
         return verify_kernel_fault(v, k, "its name is not an identifier");
-    if (is_name_taken(v, k))
+    if (names_find(&c->twice, k->name))
         return verify_kernel_fault(v, k, "there is another kernel of that name");
     if (k->class >= KERNEL_CLASS_COUNT || k->phase >= PHASE_COUNT || k->strip < 0)
         return verify_kernel_fault(v, k, "its class, phase or strip is unknown");
@@ -157,16 +163,19 @@ static bool check_kernel(const Verifier *v, int index, const bool *escapes)
     for (int i = 0; i < k->node_count; i++)
         if (!check_phase_of(v, k->node[i]) || !check_class_of(v, k->node[i]))
             return false;
-    return check_inputs_of(v, k) && check_outputs_of(v, k, escapes);
+    return check_inputs_of(v, k, c->read, index + 1) && check_outputs_of(v, k, c->escapes);
 }
 
 bool verify_kernels(const Verifier *v)
 {
     if (!check_cover(v))
         return false;
-    bool *escapes = graph_escapes(v->g, v->pool), good = true;
+    const size_t slots = (size_t)graph_slots(v->g) + 1;
+    KernelCheck c = {graph_escapes(v->g, v->pool), pool_alloc(v->pool, slots * sizeof(int)),
+                     names_given_twice(v)};
+    bool good = true;
     for (int i = 0; i < v->g->kernel_count; i++)
-        good &= check_kernel(v, i, escapes);
+        good &= check_kernel(v, i, &c);
     return good;
 }
 
@@ -196,8 +205,9 @@ static bool check_tile(const Verifier *v, const Node *n)
     const Node *filter = n->op == OP_WINOGRAD_MULTIPLY ? n->in[1] : n;
     if (product && ceil_div(filter->tensor.shape.dim[0], WINOGRAD_LANES) % t->vectors != 0)
         return verify_node_fault(v, n, "its tile does not divide its blocks of outputs");
-    for (int i = 0; is_wgrad(n) && i < n->id; i++) {
-        const Node *c = v->g->node[i];
+    Uses of_input = is_wgrad(n) ? graph_uses(v->g, n->in[0]) : (Uses){0};
+    for (int i = 0; i < of_input.count && of_input.use[i].user->id < n->id; i++) {
+        const Node *c = of_input.use[i].user;
         if (is_wgrad_of(n, c) && kernel_is_rows(c->kernel) && c->tile.vectors != t->vectors)
             return verify_node_fault(v, n, "its tile has not the vectors of its convolution's");
     }
@@ -570,10 +580,65 @@ static int find_lives(const Verifier *v, Region region, Life *life)
     return count;
 }
 
+/* The order of bytes in memory; lives that share some are equal. */
+static int by_place(const void *a, const void *b)
+{
+    const Life *x = a, *y = b;
+    return x->to <= y->from ? -1 : x->from >= y->to;
+}
+
+static int by_first_moment(const void *a, const void *b)
+{
+    const Life *x = *(Life *const *)a, *y = *(Life *const *)b;
+    return x->begin != y->begin ? (x->begin < y->begin ? -1 : 1) : x < y ? -1 : x > y;
+}
+
+static int by_last_moment(const void *a, const void *b)
+{
+    const Life *x = *(Life *const *)a, *y = *(Life *const *)b;
+    return x->end != y->end ? (x->end < y->end ? -1 : 1) : x < y ? -1 : x > y;
+}
+
+static Life **sorted_lives(Pool *pool, Life *life, int count,
+                           int (*order)(const void *, const void *))
+{
+    Life **list = pool_alloc(pool, ((size_t)count + 1) * sizeof *list);
+    for (int i = 0; i < count; i++)
+        list[i] = &life[i];
+    qsort(list, (size_t)count, sizeof *list, order);
+    return list;
+}
+
+static void keep_life(void *life)
+{
+    (void)life;
+}
+
+/* Goes through the moments with the tree of those alive, in which no two share a byte. */
+static bool some_overlap(const Verifier *v, Life *life, int count)
+{
+    Life **born = sorted_lives(v->pool, life, count, by_first_moment);
+    Life **dying = sorted_lives(v->pool, life, count, by_last_moment);
+    void *alive = NULL;
+    bool found = false;
+    for (int i = 0, dead = 0; i < count && !found; i++) {
+        for (; dying[dead]->end < born[i]->begin; dead++)
+            tdelete(dying[dead], &alive, by_place);
+        Life *const *at = tsearch(born[i], &alive, by_place);
+        if (!at)
+            fatal("error: out of memory");
+        found = *at != born[i];
+    }
+    tdestroy(alive, keep_life);
+    return found;
+}
+
 static bool check_overlaps(const Verifier *v, Region region)
 {
     Life *life = pool_alloc(v->pool, ((size_t)v->g->node_count + 1) * sizeof *life);
     int count = find_lives(v, region, life);
+    if (!some_overlap(v, life, count))
+        return true;
     for (int i = 0; i < count; i++)
         for (int j = 0; j < i; j++) {
             const Life *a = &life[i], *b = &life[j];

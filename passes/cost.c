@@ -54,10 +54,10 @@ static double filter_bytes(const Node *filter)
 
 static bool is_read_outside(const Graph *g, const Node *n, const Node *inside)
 {
-    for (int i = 0; i < g->node_count; i++)
-        for (int k = 0; k < g->node[i]->arity; k++)
-            if (g->node[i]->in[k] == n && g->node[i] != inside)
-                return true;
+    Uses uses = graph_uses(g, n);
+    for (int i = 0; i < uses.count; i++)
+        if (uses.use[i].user != inside)
+            return true;
     return false;
 }
 

@@ -4,6 +4,7 @@
  * level 1 groups an op with its epilogue, level 2 forms mlpconv blocks forward and backward. What
  * the groups are is in fuse_cpu.c and fuse_cuda.c. */
 #include "fuse.h"
+#include "ready.h"
 
 #include <string.h>
 
@@ -19,18 +20,31 @@ static void fuse_node(Fuser *f, Node *n)
         fuse_cpu_node(f, n);
 }
 
+/* Kernels of all graphs of a target share one text. */
+static void find_names(Fuser *f)
+{
+    const Module *m = f->g->module;
+    for (int i = 0; i < m->graph_count; i++)
+        for (int k = 0; m->graph[i]->target == f->g->target && k < m->graph[i]->kernel_count; k++)
+            fuse_note_name(f, m->graph[i]->kernel[k]);
+}
+
 static void fuse_all(Graph *g, int level)
 {
     Pool *pool = g->module->pool;
     size_t nodes = (size_t)g->node_count + 1;
-    Fuser f = {.g = g, .pool = pool, .level = level, .claimed = pool_alloc(pool, nodes),
-               .backward = pool_alloc(pool, nodes * sizeof(Kernel *))};
+    Pool *scratch = pool_new();
+    Fuser f = {.g = g, .pool = pool, .scratch = scratch, .level = level,
+               .claimed = pool_alloc(scratch, nodes),
+               .backward = pool_alloc(scratch, nodes * sizeof(Kernel *))};
     g->kernel_count = 0;
+    find_names(&f);
     for (int i = 0; i < g->node_count; i++)
         g->node[i]->kernel = NULL;
     for (int i = 0; i < g->node_count; i++)
         fuse_node(&f, g->node[i]);
     graph_derive_io(g);
+    pool_free(scratch);
 }
 
 /* Sorts kernels by phase and dependence, keeping their order otherwise; false on a circle. */
@@ -38,20 +52,19 @@ static bool sort_kernels(Graph *g)
 {
     Pool *pool = pool_new();
     Kernel **sorted = pool_alloc(pool, (size_t)(g->kernel_count + 1) * sizeof *sorted);
-    bool *done = pool_alloc(pool, (size_t)g->kernel_count + 1);
-    bool *computed = pool_alloc(pool, (size_t)g->node_count + 1);
+    Ready ready = ready_new(pool, g);
     int count = 0;
-    for (int phase = 0; phase < PHASE_COUNT; phase++)
-        for (int i = 0; i < g->kernel_count; i++) {
-            Kernel *k = g->kernel[i];
-            if (done[i] || (int)k->phase != phase || !kernel_is_ready(g, k, done, computed))
-                continue;
-            sorted[count++] = k;
-            done[i] = true;
-            for (int n = 0; n < k->node_count; n++)
-                computed[k->node[n]->id] = true;
-            i = -1; /* an earlier kernel may have become ready */
+    for (Phase phase = PHASE_BEFORE; phase < PHASE_COUNT; phase++) {
+        for (int i = 0; i < g->kernel_count; i++)
+            if (ready_can_run(&ready, i, phase))
+                ready_push(&ready, i, 0);
+        for (int k; (k = ready_take(&ready)) >= 0;) {
+            sorted[count++] = g->kernel[k];
+            for (int i = ready.begin[k]; i < ready.begin[k + 1]; i++)
+                if (ready_can_run(&ready, ready.next[i], phase))
+                    ready_push(&ready, ready.next[i], 0);
         }
+    }
     bool whole = count == g->kernel_count;
     if (whole)
         memcpy(g->kernel, sorted, (size_t)count * sizeof *sorted);

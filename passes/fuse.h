@@ -6,7 +6,12 @@
 
 typedef struct Fuser {
     Graph *g;
-    Pool *pool;
+    Pool *pool, *scratch; /* scratch: until all nodes are in kernels */
+    Names taken;          /* names of the target's kernels -> the kernel */
+    Names numbers;        /* names that many kernels ask for -> the last number given, an int */
+    Kernel *first[KERNEL_CLASS_COUNT][PHASE_COUNT]; /* kernel of a class and phase, or NULL */
+    Kernel *last[KERNEL_CLASS_COUNT];
+    int updated; /* CUDA: parameters of the last update kernel */
     int level;         /* 0: each node alone; 1: an op with its epilogue; 2: mlpconv blocks */
     int pools;         /* pools named so far */
     const char *head_note; /* CUDA: why the head is not one kernel; NULL where it is */
@@ -23,12 +28,14 @@ typedef struct Fuser {
 Phase fuse_phase(const Graph *g, const Node *n);
 /* conv.0.0.weight -> conv_0_0, 0.weight -> layer_0; others: dots become _. */
 char *fuse_identifier(Pool *pool, const char *name);
+/* No other kernel will have its name. */
+void fuse_note_name(Fuser *f, Kernel *k);
 /* A new kernel, empty; its name is `base`, told apart from others. */
 Kernel *fuse_kernel(Fuser *f, const char *base, KernelClass class, Phase phase);
 /* The kernel of that class and phase, made on first use. */
 Kernel *fuse_the_kernel(Fuser *f, const char *base, KernelClass class, Phase phase);
 /* Appends n to the kernel; nodes are taken in graph order. */
-void fuse_take(Kernel *k, Node *n);
+void fuse_take(Fuser *f, Kernel *k, Node *n);
 /* A kernel of one node, named by its parameter where it has one, else by its op. */
 Kernel *fuse_alone(Fuser *f, Node *n, KernelClass class);
 /* The first user of n behind it that has op `op`, reads n as operand 0 and is in no kernel; NULL if

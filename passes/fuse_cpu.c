@@ -39,7 +39,7 @@ static Node *take_relu(Fuser *f, Kernel *k, Node *last)
     Node *relu = fuse_next(f->g, last, OP_RELU);
     if (!relu)
         return last;
-    fuse_take(k, relu);
+    fuse_take(f, k, relu);
     return relu;
 }
 
@@ -57,16 +57,16 @@ static void fuse_forward(Fuser *f, Node *conv)
     char *base = pool_format(f->pool, "%s_forward",
                              fuse_identifier(f->pool, filter_storage(conv)->name));
     Kernel *k = fuse_kernel(f, base, KERNEL_CONV_FORWARD, PHASE_CHUNK);
-    fuse_take(k, conv);
+    fuse_take(f, k, conv);
     Node *last = take_relu(f, k, conv);
     for (Node *next; (next = next_pointwise_conv(f, last));) {
         k->class = KERNEL_MLPCONV_FORWARD;
-        fuse_take(k, next);
+        fuse_take(f, k, next);
         last = take_relu(f, k, next);
     }
     Node *gap = f->level >= 2 ? fuse_next(f->g, last, OP_GAP) : NULL;
     if (gap)
-        fuse_take(k, gap);
+        fuse_take(f, k, gap);
 }
 
 /* ---- backward patterns ---- */
@@ -121,17 +121,18 @@ static void fuse_gradient(Fuser *f, Node *n)
     else
         k = fuse_kernel(f, gradient_name(f, n, mask),
                         is_dgrad(n) ? KERNEL_CONV_DGRAD : KERNEL_POOL_BACKWARD, PHASE_CHUNK);
-    fuse_take(k, n);
+    fuse_take(f, k, n);
     if (mask)
-        fuse_take(k, mask);
+        fuse_take(f, k, mask);
 }
 
 /* The forward convolution whose weight gradient this is. */
 static Node *conv_of_wgrad(Fuser *f, const Node *wgrad)
 {
-    for (int i = 0; i < f->g->node_count; i++) {
-        Node *c = f->g->node[i];
-        if (!f->claimed[i] && is_wgrad_of(wgrad, c) && filter_storage(c))
+    Uses uses = graph_uses(f->g, wgrad->in[0]);
+    for (int i = 0; i < uses.count; i++) {
+        Node *c = uses.use[i].user;
+        if (!f->claimed[c->id] && is_wgrad_of(wgrad, c) && filter_storage(c))
             return c;
     }
     return NULL;
@@ -145,9 +146,10 @@ static bool is_wgrad(const Node *n)
 /* The weight gradient that reads the same gradient as n, a bias gradient. */
 static Node *wgrad_beside(const Fuser *f, const Node *n)
 {
-    for (int i = 0; i < f->g->node_count; i++)
-        if (is_wgrad(f->g->node[i]) && f->g->node[i]->in[1] == n->in[0])
-            return f->g->node[i];
+    Uses uses = graph_uses(f->g, n->in[0]);
+    for (int i = 0; i < uses.count; i++)
+        if (is_wgrad(uses.use[i].user) && uses.use[i].operand == 1)
+            return uses.use[i].user;
     return NULL;
 }
 
@@ -169,7 +171,7 @@ static bool sums_in_strips(const Fuser *f, const Node *n)
 static bool fuse_wgrad(Fuser *f, Node *n)
 {
     if (sums_in_strips(f, n)) {
-        fuse_take(n->in[n->arity - 1]->kernel, n);
+        fuse_take(f, n->in[n->arity - 1]->kernel, n);
         return true;
     }
     Node *wgrad = is_wgrad(n) ? n : wgrad_beside(f, n);
@@ -181,7 +183,7 @@ static bool fuse_wgrad(Fuser *f, Node *n)
             f, pool_format(f->pool, "%s_wgrad",
                            fuse_identifier(f->pool, filter_storage(conv)->name)),
             KERNEL_CONV_WGRAD, PHASE_CHUNK);
-    fuse_take(f->backward[conv->id], n);
+    fuse_take(f, f->backward[conv->id], n);
     if (n == wgrad)
         f->claimed[conv->id] = true;
     return true;
@@ -195,15 +197,46 @@ static bool is_head(const Node *n)
            n->op == OP_FLATTEN || n->op == OP_FLATTEN_GRAD;
 }
 
+enum { ANY_OPERAND = -1 };
+
+/* The first user of n that is of the op and reads it as that operand; NULL for none. */
+static const Node *user_of(const Graph *g, const Node *n, Op op, int operand)
+{
+    Uses uses = graph_uses(g, n);
+    for (int i = 0; i < uses.count; i++)
+        if (uses.use[i].user->op == op &&
+            (operand == ANY_OPERAND || uses.use[i].operand == operand))
+            return uses.use[i].user;
+    return NULL;
+}
+
+/* What conv_filter of some node is. */
+static bool is_conv_filter(const Graph *g, const Node *n)
+{
+    Uses uses = graph_uses(g, n);
+    for (int i = 0; i < uses.count; i++) {
+        const Node *user = uses.use[i].user;
+        if (((user->op == OP_CONV2D || user->op == OP_CONV2D_TRANSPOSE) &&
+             uses.use[i].operand == 1) ||
+            (user->op == OP_WINOGRAD_FILTER && user_of(g, user, OP_WINOGRAD_MULTIPLY, 1)) ||
+            (user->op == OP_FOLD_FILTER && user_of(g, user, OP_CONV2D_FOLDED, 1)))
+            return true;
+    }
+    return false;
+}
+
 /* A convolution's filter, which the layout packs: a parameter, a cast or a transposed one. */
 static bool is_filter(const Graph *g, const Node *n)
 {
-    bool used = false;
-    for (int i = 0; i < g->node_count; i++) {
-        const Node *filter = conv_filter(g->node[i]);
-        used |= filter && (filter == n || behind_cast(filter) == n);
-    }
-    return used && (n->op == OP_STATE || n->in[0]->op == OP_STATE);
+    if (n->op != OP_STATE && (n->arity == 0 || n->in[0]->op != OP_STATE))
+        return false;
+    if (is_conv_filter(g, n))
+        return true;
+    Uses uses = graph_uses(g, n);
+    for (int i = 0; i < uses.count; i++)
+        if (uses.use[i].user->op == OP_CAST && is_conv_filter(g, uses.use[i].user))
+            return true;
+    return false;
 }
 
 static bool is_made_of_filter(const Graph *g, const Node *n)
@@ -220,30 +253,21 @@ static bool is_made_of_filter(const Graph *g, const Node *n)
 static const Node *product_of(const Graph *g, const Node *n)
 {
     const Node *x = n->op == OP_WINOGRAD_WGRAD ? n->in[0] : n;
-    for (int i = 0; i < g->node_count && n->op == OP_WINOGRAD_OUTPUT_GRAD; i++)
-        if (g->node[i]->op == OP_WINOGRAD_WGRAD && g->node[i]->in[1] == n)
-            x = g->node[i]->in[0];
-    for (int i = 0; i < g->node_count && x->op == OP_WINOGRAD_INPUT; i++)
-        if (g->node[i]->op == OP_WINOGRAD_MULTIPLY && g->node[i]->in[0] == x)
-            return g->node[i];
-    return x;
-}
-
-/* The user of n that is of the op; NULL for none. */
-static const Node *user_of(const Graph *g, const Node *n, Op op)
-{
-    for (int i = 0; i < g->node_count; i++)
-        for (int k = 0; k < g->node[i]->arity; k++)
-            if (g->node[i]->in[k] == n && g->node[i]->op == op)
-                return g->node[i];
-    return NULL;
+    Uses uses = n->op == OP_WINOGRAD_OUTPUT_GRAD ? graph_uses(g, n) : (Uses){0};
+    for (int i = 0; i < uses.count; i++)
+        if (uses.use[i].user->op == OP_WINOGRAD_WGRAD && uses.use[i].operand == 1)
+            x = uses.use[i].user->in[0];
+    const Node *product =
+        x->op == OP_WINOGRAD_INPUT ? user_of(g, x, OP_WINOGRAD_MULTIPLY, 0) : NULL;
+    return product ? product : x;
 }
 
 /* The parameter whose gradient n serves, where the convolution itself is not in tiles. */
 static const Storage *parameter_of(const Graph *g, const Node *n)
 {
-    const Node *sum = n->op == OP_WINOGRAD_WGRAD ? n : user_of(g, n, OP_WINOGRAD_WGRAD);
-    const Node *gradient = sum ? user_of(g, sum, OP_WINOGRAD_FILTER_GRAD) : NULL;
+    const Node *sum =
+        n->op == OP_WINOGRAD_WGRAD ? n : user_of(g, n, OP_WINOGRAD_WGRAD, ANY_OPERAND);
+    const Node *gradient = sum ? user_of(g, sum, OP_WINOGRAD_FILTER_GRAD, ANY_OPERAND) : NULL;
     return gradient ? gradient_storage(g, gradient) : NULL;
 }
 
@@ -263,28 +287,28 @@ static char *winograd_name(Fuser *f, const Node *n)
 static void fuse_winograd(Fuser *f, Node *n)
 {
     if (n->op == OP_WINOGRAD_FILTER)
-        fuse_take(fuse_the_kernel(f, "winograd_filters", KERNEL_WINOGRAD, PHASE_BEFORE), n);
+        fuse_take(f, fuse_the_kernel(f, "winograd_filters", KERNEL_WINOGRAD, PHASE_BEFORE), n);
     else if (n->op == OP_WINOGRAD_FILTER_GRAD)
-        fuse_take(fuse_the_kernel(f, "winograd_filter_grads", KERNEL_WINOGRAD, PHASE_AFTER), n);
+        fuse_take(f, fuse_the_kernel(f, "winograd_filter_grads", KERNEL_WINOGRAD, PHASE_AFTER), n);
     else
-        fuse_take(fuse_kernel(f, winograd_name(f, n), KERNEL_WINOGRAD, PHASE_CHUNK), n);
+        fuse_take(f, fuse_kernel(f, winograd_name(f, n), KERNEL_WINOGRAD, PHASE_CHUNK), n);
 }
 
 void fuse_cpu_node(Fuser *f, Node *n)
 {
     Phase phase = fuse_phase(f->g, n);
     if (n->op == OP_NORMALIZE || n->op == OP_RESIZE)
-        fuse_take(fuse_kernel(f, "image", KERNEL_IMAGE, PHASE_CHUNK), n);
+        fuse_take(f, fuse_kernel(f, "image", KERNEL_IMAGE, PHASE_CHUNK), n);
     else if (is_head(n))
-        fuse_take(fuse_the_kernel(f, "head", KERNEL_HEAD, PHASE_CHUNK), n);
+        fuse_take(f, fuse_the_kernel(f, "head", KERNEL_HEAD, PHASE_CHUNK), n);
     else if (n->op == OP_FOLD_FILTER_GRAD)
-        fuse_take(fuse_the_kernel(f, "filter_grads", KERNEL_FILTER, PHASE_AFTER), n);
+        fuse_take(f, fuse_the_kernel(f, "filter_grads", KERNEL_FILTER, PHASE_AFTER), n);
     else if (is_made_of_filter(f->g, n))
-        fuse_take(fuse_the_kernel(f, "filters", KERNEL_FILTER, PHASE_BEFORE), n);
+        fuse_take(f, fuse_the_kernel(f, "filters", KERNEL_FILTER, PHASE_BEFORE), n);
     else if (n->op == OP_MEAN_VALID || n->op == OP_COUNT_VALID)
-        fuse_take(fuse_the_kernel(f, "metrics", KERNEL_METRICS, PHASE_AFTER), n);
+        fuse_take(f, fuse_the_kernel(f, "metrics", KERNEL_METRICS, PHASE_AFTER), n);
     else if (phase == PHASE_AFTER && fuse_is_optimizer(n))
-        fuse_take(fuse_the_kernel(f, "update", KERNEL_UPDATE, PHASE_AFTER), n);
+        fuse_take(f, fuse_the_kernel(f, "update", KERNEL_UPDATE, PHASE_AFTER), n);
     else if (op_attr(n->op) == ATTR_WINOGRAD && n->op != OP_WINOGRAD_OUTPUT)
         fuse_winograd(f, n);
     else if (filter_storage(n) && phase == PHASE_CHUNK)

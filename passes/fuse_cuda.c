@@ -14,18 +14,11 @@ enum { MAX_UPDATED = 64, MAX_CASTS = 240 };
 /* The only user of n; NULL where there are none or more, or the graph returns n. */
 static Node *sole_user(const Graph *g, const Node *n)
 {
-    Node *user = NULL;
+    Uses uses = graph_uses(g, n);
     for (int i = 0; i < g->output_count; i++)
         if (g->output[i].node == n)
             return NULL;
-    for (int i = n->id + 1; i < g->node_count; i++)
-        for (int k = 0; k < g->node[i]->arity; k++)
-            if (g->node[i]->in[k] == n) {
-                if (user)
-                    return NULL;
-                user = g->node[i];
-            }
-    return user;
+    return uses.count == 1 ? uses.use[0].user : NULL;
 }
 
 /* The sole user of n, where it has op `op`, reads n as operand 0 and is in no kernel. */
@@ -39,7 +32,7 @@ static void take_follower(Fuser *f, Kernel *k, Node *n, Op op)
 {
     Node *next = follower(f->g, n, op);
     if (next)
-        fuse_take(k, next);
+        fuse_take(f, k, next);
 }
 
 /* ---- the head ---- */
@@ -125,9 +118,9 @@ static void fuse_forward(Fuser *f, Node *conv)
     Kernel *k = fuse_kernel(f, base, class, PHASE_CHUNK);
     k->note = note;
     for (int i = 0; i < b.count; i++) {
-        fuse_take(k, b.conv[i]);
+        fuse_take(f, k, b.conv[i]);
         if (b.map[i] != b.conv[i])
-            fuse_take(k, b.map[i]);
+            fuse_take(f, k, b.map[i]);
     }
 }
 
@@ -135,33 +128,22 @@ static void fuse_forward(Fuser *f, Node *conv)
 
 static Node *bias_grad_of(const Graph *g, const Node *dy)
 {
-    for (int i = 0; i < g->node_count; i++)
-        if (g->node[i]->op == OP_BIAS_GRAD && g->node[i]->in[0] == dy && !g->node[i]->kernel)
-            return g->node[i];
-    return NULL;
+    return fuse_next(g, dy, OP_BIAS_GRAD);
 }
 
 static Node *user_of(const Graph *g, const Node *dy, Op op, int operand)
 {
     Node *found = NULL;
-    for (int i = 0; i < g->node_count; i++) {
-        Node *n = g->node[i];
-        if (n->op != op || n->in[operand] != dy || n->kernel)
+    Uses uses = graph_uses(g, dy);
+    for (int i = 0; i < uses.count; i++) {
+        Node *n = uses.use[i].user;
+        if (n->op != op || uses.use[i].operand != operand || n->kernel)
             continue;
         if (found)
             return NULL;
         found = n;
     }
     return found;
-}
-
-static int count_users(const Graph *g, const Node *n)
-{
-    int users = 0;
-    for (int i = 0; i < g->node_count; i++)
-        for (int k = 0; k < g->node[i]->arity; k++)
-            users += g->node[i]->in[k] == n;
-    return users;
 }
 
 /* Adds the 1x1 convolution whose gradient is dy; false where dy is not that of one. */
@@ -174,7 +156,7 @@ static bool add_backward(const Graph *g, BackwardBlock *b, const Node *dy)
         return false;
     Node *mask = follower(g, dgrad, OP_RELU_GRAD), *bias = bias_grad_of(g, dy);
     /* The gradient between two steps stays in the kernel: only the step itself may read it. */
-    if (i > 0 && count_users(g, dy) != 2 + (bias != NULL))
+    if (i > 0 && graph_uses(g, dy).count != 2 + (bias != NULL))
         return false;
     /* The mask is the map that the weight gradient reads anyway. */
     if (mask && mask->in[1] != wgrad->in[0])
@@ -193,11 +175,11 @@ static void take_backward(Fuser *f, const BackwardBlock *b, const char *note)
     k->note = note;
     for (int i = 0; i < b->count; i++) {
         if (b->bias[i])
-            fuse_take(k, b->bias[i]);
-        fuse_take(k, b->wgrad[i]);
-        fuse_take(k, b->dgrad[i]);
+            fuse_take(f, k, b->bias[i]);
+        fuse_take(f, k, b->wgrad[i]);
+        fuse_take(f, k, b->dgrad[i]);
         if (b->result[i] != b->dgrad[i])
-            fuse_take(k, b->result[i]);
+            fuse_take(f, k, b->result[i]);
     }
 }
 
@@ -218,8 +200,9 @@ static bool fuse_backward_block(Fuser *f, const Node *dy, const char **note)
 /* The name of the convolution whose weight gradient this is. */
 static const char *wgrad_name(Fuser *f, const Node *wgrad)
 {
-    for (int i = 0; i < f->g->node_count; i++) {
-        const Node *c = f->g->node[i];
+    Uses uses = graph_uses(f->g, wgrad->in[0]);
+    for (int i = 0; i < uses.count; i++) {
+        const Node *c = uses.use[i].user;
         if (is_wgrad_of(wgrad, c) && operand_storage(c->in[1]))
             return fuse_identifier(f->pool, operand_storage(c->in[1])->name);
     }
@@ -231,9 +214,9 @@ static Kernel *fuse_wgrad(Fuser *f, Node *wgrad)
     Kernel *k = fuse_kernel(f, pool_format(f->pool, "%s_wgrad", wgrad_name(f, wgrad)),
                             KERNEL_CONV_WGRAD, PHASE_CHUNK);
     Node *bias = bias_grad_of(f->g, wgrad->in[1]);
-    fuse_take(k, wgrad);
+    fuse_take(f, k, wgrad);
     if (bias)
-        fuse_take(k, bias);
+        fuse_take(f, k, bias);
     return k;
 }
 
@@ -242,7 +225,7 @@ static Kernel *fuse_dgrad(Fuser *f, Node *dgrad)
     const char *name = operand_storage(dgrad->in[1])->name;
     Kernel *k = fuse_kernel(f, pool_format(f->pool, "%s_dgrad", fuse_identifier(f->pool, name)),
                             KERNEL_CONV_DGRAD, PHASE_CHUNK);
-    fuse_take(k, dgrad);
+    fuse_take(f, k, dgrad);
     take_follower(f, k, dgrad, OP_RELU_GRAD);
     return k;
 }
@@ -285,7 +268,7 @@ static const char *pool_backward_name(Fuser *f, const Node *n)
 static void fuse_pool_backward(Fuser *f, Node *n)
 {
     Kernel *k = fuse_kernel(f, pool_backward_name(f, n), KERNEL_POOL_BACKWARD, PHASE_CHUNK);
-    fuse_take(k, n);
+    fuse_take(f, k, n);
     take_follower(f, k, n, OP_RELU_GRAD);
 }
 
@@ -304,7 +287,7 @@ static void fuse_elementwise(Fuser *f, Node *n)
     for (Node *next; (next = sole_user(f->g, n)) && !next->kernel && !f->claimed[next->id] &&
                      is_elementwise(f->g, next) && next->in[0] == n;
          n = next)
-        fuse_take(k, next);
+        fuse_take(f, k, next);
 }
 
 /* The gradient that a node of the optimizer works for. */
@@ -321,40 +304,32 @@ static const Node *gradient_of(const Node *n)
     return found;
 }
 
-/* The last kernel of a class; NULL: there is none yet. */
-static Kernel *last_of_class(const Fuser *f, KernelClass class)
-{
-    for (int i = f->g->kernel_count - 1; i >= 0; i--)
-        if (f->g->kernel[i]->class == class)
-            return f->g->kernel[i];
-    return NULL;
-}
-
 /* All that one parameter needs is in one kernel. */
 static void fuse_optimizer(Fuser *f, Node *n)
 {
     const Node *gradient = gradient_of(n);
-    Kernel *last = last_of_class(f, KERNEL_UPDATE);
-    int parameters = 0;
-    for (int i = 0; last && i < f->g->node_count; i++)
-        parameters += f->backward[i] == last;
+    Kernel *last = f->last[KERNEL_UPDATE];
     Kernel *k = gradient ? f->backward[gradient->id] : last;
-    if (!k && last && parameters < MAX_UPDATED)
+    if (!k && last && f->updated < MAX_UPDATED)
         k = last;
-    if (!k)
+    if (!k) {
         k = fuse_kernel(f, "update", KERNEL_UPDATE, PHASE_AFTER);
-    if (gradient)
+        f->updated = 0;
+    }
+    if (gradient && f->backward[gradient->id] != k) {
         f->backward[gradient->id] = k;
-    fuse_take(k, n);
+        f->updated++;
+    }
+    fuse_take(f, k, n);
 }
 
 /* The cast of a filter, two arguments. */
 static void fuse_cast(Fuser *f, Node *n)
 {
-    Kernel *last = last_of_class(f, KERNEL_FILTER);
+    Kernel *last = f->last[KERNEL_FILTER];
     if (!last || last->node_count == MAX_CASTS)
         last = fuse_kernel(f, "filters", KERNEL_FILTER, PHASE_BEFORE);
-    fuse_take(last, n);
+    fuse_take(f, last, n);
 }
 
 void fuse_cuda_node(Fuser *f, Node *n)
@@ -363,13 +338,13 @@ void fuse_cuda_node(Fuser *f, Node *n)
     if (f->g->kernel_count == 0)
         mark_head(f);
     if (f->claimed[n->id])
-        fuse_take(fuse_the_kernel(f, "head", KERNEL_HEAD, PHASE_CHUNK), n);
+        fuse_take(f, fuse_the_kernel(f, "head", KERNEL_HEAD, PHASE_CHUNK), n);
     else if (n->op == OP_NORMALIZE || n->op == OP_RESIZE)
-        fuse_take(fuse_kernel(f, "image", KERNEL_IMAGE, PHASE_CHUNK), n);
+        fuse_take(f, fuse_kernel(f, "image", KERNEL_IMAGE, PHASE_CHUNK), n);
     else if (n->op == OP_CAST && n->in[0]->op == OP_STATE)
         fuse_cast(f, n);
     else if (n->op == OP_MEAN_VALID || n->op == OP_COUNT_VALID)
-        fuse_take(fuse_the_kernel(f, "metrics", KERNEL_METRICS, PHASE_AFTER), n);
+        fuse_take(f, fuse_the_kernel(f, "metrics", KERNEL_METRICS, PHASE_AFTER), n);
     else if (phase == PHASE_AFTER && fuse_is_optimizer(n))
         fuse_optimizer(f, n);
     else if (n->op == OP_CONV2D && operand_storage(n->in[1]))

@@ -35,26 +35,35 @@ char *fuse_identifier(Pool *pool, const char *name)
     return id;
 }
 
-/* Kernels of all graphs of a target share one text. */
-static bool name_taken(const Graph *g, const char *name)
+void fuse_note_name(Fuser *f, Kernel *k)
 {
-    for (int i = 0; i < g->module->graph_count; i++) {
-        const Graph *other = g->module->graph[i];
-        for (int k = 0; other->target == g->target && k < other->kernel_count; k++)
-            if (strcmp(other->kernel[k]->name, name) == 0)
-                return true;
+    if (!names_find(&f->taken, k->name))
+        names_add(&f->taken, f->scratch, k->name, k);
+}
+
+/* The first of NAME_2, NAME_3 ... that is free. Names are given and never taken back, so that no
+ * number needs to be tried twice. */
+static const char *numbered_name(Fuser *f, const char *name)
+{
+    int *number = names_find(&f->numbers, name);
+    const char *numbered;
+    if (!number) {
+        number = pool_alloc(f->scratch, sizeof *number);
+        *number = 1;
+        names_add(&f->numbers, f->scratch, name, number);
     }
-    return false;
+    do
+        numbered = pool_format(f->scratch, "%s_%d", name, ++*number);
+    while (names_find(&f->taken, numbered));
+    return pool_strdup(f->pool, numbered);
 }
 
 /* Eval kernels are prefixed. */
 static const char *kernel_name(Fuser *f, const char *base)
 {
     const char *prefix = strcmp(f->g->name, "train") == 0 ? "" : f->g->name;
-    char *name = pool_format(f->pool, "%s%s%s", prefix, *prefix ? "_" : "", base);
-    for (int i = 2; name_taken(f->g, name); i++)
-        name = pool_format(f->pool, "%s%s%s_%d", prefix, *prefix ? "_" : "", base, i);
-    return name;
+    const char *name = pool_format(f->pool, "%s%s%s", prefix, *prefix ? "_" : "", base);
+    return names_find(&f->taken, name) ? numbered_name(f, name) : name;
 }
 
 /* ---- kernels ---- */
@@ -66,23 +75,24 @@ Kernel *fuse_kernel(Fuser *f, const char *base, KernelClass class, Phase phase)
     k->class = class;
     k->phase = phase;
     k->target = f->g->target;
-    k->node = pool_alloc(f->pool, (size_t)f->g->node_count * sizeof *k->node);
     POOL_PUSH(f->pool, f->g->kernel, f->g->kernel_count, f->g->kernel_capacity, k);
+    fuse_note_name(f, k);
+    if (!f->first[class][phase])
+        f->first[class][phase] = k;
+    f->last[class] = k;
     return k;
 }
 
-void fuse_take(Kernel *k, Node *n)
+void fuse_take(Fuser *f, Kernel *k, Node *n)
 {
     n->kernel = k;
-    k->node[k->node_count++] = n;
+    POOL_PUSH(f->pool, k->node, k->node_count, k->node_capacity, n);
 }
 
 Kernel *fuse_the_kernel(Fuser *f, const char *base, KernelClass class, Phase phase)
 {
-    for (int i = 0; i < f->g->kernel_count; i++)
-        if (f->g->kernel[i]->class == class && f->g->kernel[i]->phase == phase)
-            return f->g->kernel[i];
-    return fuse_kernel(f, base, class, phase);
+    Kernel *k = f->first[class][phase];
+    return k ? k : fuse_kernel(f, base, class, phase);
 }
 
 /* A name for a kernel of one node: by its parameter where it has one, else by its op. */
@@ -104,7 +114,7 @@ static const char *single_name(Fuser *f, const Node *n)
 Kernel *fuse_alone(Fuser *f, Node *n, KernelClass class)
 {
     Kernel *k = fuse_kernel(f, single_name(f, n), class, fuse_phase(f->g, n));
-    fuse_take(k, n);
+    fuse_take(f, k, n);
     return k;
 }
 
@@ -112,9 +122,12 @@ Kernel *fuse_alone(Fuser *f, Node *n, KernelClass class)
 
 Node *fuse_next(const Graph *g, const Node *n, Op op)
 {
-    for (int i = n->id + 1; i < g->node_count; i++)
-        if (g->node[i]->op == op && g->node[i]->in[0] == n && !g->node[i]->kernel)
-            return g->node[i];
+    Uses uses = graph_uses(g, n);
+    for (int i = 0; i < uses.count; i++) {
+        Node *user = uses.use[i].user;
+        if (user->op == op && uses.use[i].operand == 0 && !user->kernel)
+            return user;
+    }
     return NULL;
 }
 
@@ -122,12 +135,13 @@ void fuse_pool_forward(Fuser *f, Node *pool)
 {
     char *base = pool_format(f->pool, "%s_%d_forward", op_name(pool->op), ++f->pools);
     Kernel *k = fuse_kernel(f, base, KERNEL_POOL_FORWARD, PHASE_CHUNK);
-    fuse_take(k, pool);
-    for (int i = pool->id + 1; i < f->g->node_count; i++) {
-        Node *n = f->g->node[i];
-        if (pool->op == OP_MAXPOOL && n->op == OP_MAXPOOL_CODE && n->in[0] == pool->in[0] &&
-            !n->kernel && memcmp(&n->attr.window, &pool->attr.window, sizeof(Window)) == 0)
-            fuse_take(k, n);
+    fuse_take(f, k, pool);
+    Uses uses = graph_uses(f->g, pool->in[0]);
+    for (int i = 0; i < uses.count; i++) {
+        Node *n = uses.use[i].user;
+        if (pool->op == OP_MAXPOOL && n->op == OP_MAXPOOL_CODE && n->id > pool->id && !n->kernel &&
+            memcmp(&n->attr.window, &pool->attr.window, sizeof(Window)) == 0)
+            fuse_take(f, k, n);
     }
 }
 

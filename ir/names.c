@@ -1,5 +1,5 @@
 /* A hash table of names, with open addressing. */
-#include "parse.h"
+#include "ir.h"
 
 #include <string.h>
 
@@ -11,7 +11,7 @@ static unsigned hash(const char *key)
     return h;
 }
 
-static int table_slot(const Table *t, const char *key)
+static int names_slot(const Names *t, const char *key)
 {
     unsigned mask = (unsigned)t->capacity - 1, i = hash(key) & mask;
     while (t->key[i] && strcmp(t->key[i], key) != 0)
@@ -19,31 +19,31 @@ static int table_slot(const Table *t, const char *key)
     return (int)i;
 }
 
-void *table_find(const Table *t, const char *key)
+void *names_find(const Names *t, const char *key)
 {
-    return t->capacity ? t->value[table_slot(t, key)] : NULL;
+    return t->capacity ? t->value[names_slot(t, key)] : NULL;
 }
 
-static void table_grow(Table *t, Pool *pool)
+static void names_grow(Names *t, Pool *pool)
 {
-    Table bigger = {.capacity = t->capacity ? 2 * t->capacity : 64, .count = t->count};
+    Names bigger = {.capacity = t->capacity ? 2 * t->capacity : 64, .count = t->count};
     bigger.key = pool_alloc(pool, (size_t)bigger.capacity * sizeof *bigger.key);
     bigger.value = pool_alloc(pool, (size_t)bigger.capacity * sizeof *bigger.value);
     for (int i = 0; i < t->capacity; i++) {
         if (!t->key[i])
             continue;
-        int slot = table_slot(&bigger, t->key[i]);
+        int slot = names_slot(&bigger, t->key[i]);
         bigger.key[slot] = t->key[i];
         bigger.value[slot] = t->value[i];
     }
     *t = bigger;
 }
 
-void table_add(Table *t, Pool *pool, const char *key, void *value)
+void names_add(Names *t, Pool *pool, const char *key, void *value)
 {
     if (2 * (t->count + 1) > t->capacity)
-        table_grow(t, pool);
-    int slot = table_slot(t, key);
+        names_grow(t, pool);
+    int slot = names_slot(t, key);
     t->key[slot] = key;
     t->value[slot] = value;
     t->count++;
