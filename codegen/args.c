@@ -2,34 +2,58 @@
 #include "emit.h"
 
 #include <ctype.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-static bool same_place(const Node *a, const Node *b)
+/* What two nodes have in common that lie in one place. */
+static const void *place_of(const Node *n)
 {
-    return a == b || (a->storage && a->storage == b->storage);
+    return n->storage ? (const void *)n->storage : n;
 }
 
-static void add_arg(KernelArgs *args, Node *n)
+/* Where the argument of that place is noted, or would be. */
+static int *arg_slot(const KernelArgs *args, const void *place)
+{
+    uint64_t hash = (uint64_t)(uintptr_t)place * UINT64_C(0x9e3779b97f4a7c15);
+    int at = (int)(hash >> 33) & (args->slots - 1);
+    while (args->slot[at] && place_of(args->node[args->slot[at] - 1]) != place)
+        at = (at + 1) & (args->slots - 1);
+    return &args->slot[at];
+}
+
+int kernel_arg(const KernelArgs *args, const Node *n)
+{
+    return *arg_slot(args, place_of(n)) - 1;
+}
+
+static void add_arg(KernelArgs *args, const Kernel *k, Node *n)
 {
     if (!n->storage && n->op != OP_INPUT && n->place.region == REGION_NONE)
         return;
-    for (int i = 0; i < args->count; i++)
-        if (same_place(args->node[i], n))
-            return;
-    args->node[args->count++] = n;
+    int *slot = arg_slot(args, place_of(n));
+    if (!*slot) {
+        args->node[args->count++] = n;
+        *slot = args->count;
+    }
+    args->written[*slot - 1] |= n->storage ? n->op == OP_UPDATE && n->kernel == k : n->kernel == k;
 }
 
 KernelArgs kernel_args(Pool *pool, const Kernel *k)
 {
     size_t most = (size_t)(k->in_count + k->out_count + k->node_count);
-    KernelArgs args = {pool_alloc(pool, most * sizeof *args.node), 0};
+    KernelArgs args = {pool_alloc(pool, most * sizeof *args.node), pool_alloc(pool, most), 0,
+                       NULL, 16};
+    while ((size_t)args.slots < 2 * most)
+        args.slots *= 2;
+    args.slot = pool_alloc(pool, (size_t)args.slots * sizeof *args.slot);
     for (int i = 0; i < k->in_count; i++)
-        add_arg(&args, k->in[i]);
+        add_arg(&args, k, k->in[i]);
     for (int i = 0; i < k->out_count; i++)
-        add_arg(&args, k->out[i]);
+        add_arg(&args, k, k->out[i]);
     for (int i = 0; i < k->node_count; i++)
-        add_arg(&args, k->node[i]);
+        add_arg(&args, k, k->node[i]);
     return args;
 }
 
@@ -58,17 +82,20 @@ static void write_identifier(const char *name, char *id)
             *c = '_';
 }
 
-char *c_storage_name(Pool *pool, const Module *m, const Storage *s)
+/* Those of a model have names that stay apart; else the later one gets a number. */
+const char **c_storage_names(Pool *pool, const Module *m)
 {
-    char id[MAX_C_NAME], other[MAX_C_NAME];
-    write_identifier(s->name, id);
-    bool taken = false;
-    int at = 0;
-    for (; at < m->storage_count && m->storage[at] != s; at++) {
-        write_identifier(m->storage[at]->name, other);
-        taken |= strcmp(id, other) == 0;
+    const char **names = pool_alloc(pool, (size_t)(m->storage_count + 1) * sizeof *names);
+    Names taken = {0};
+    char id[MAX_C_NAME];
+    for (int i = 0; i < m->storage_count; i++) {
+        write_identifier(m->storage[i]->name, id);
+        names[i] = pool_strdup(pool, id);
+        for (int n = i; names_find(&taken, names[i]); n++)
+            names[i] = pool_format(pool, "state_%d_%s", n, id);
+        names_add(&taken, pool, names[i], m->storage[i]);
     }
-    return taken ? pool_format(pool, "state_%d_%s", at, id) : pool_strdup(pool, id);
+    return names;
 }
 
 const char *target_id(Target target)
@@ -98,22 +125,13 @@ const Kernel *target_kernel(const Module *m, Target target, int index, const Gra
     return NULL;
 }
 
-int *value_numbers(Pool *pool, const Graph *g)
-{
-    int *number = pool_alloc(pool, (size_t)(g->node_count + 1) * sizeof *number), next = 0;
-    for (int i = 0; i < g->node_count; i++)
-        if (g->node[i]->op != OP_INPUT && g->node[i]->op != OP_UPDATE)
-            number[i] = next++;
-    return number;
-}
-
-const char *c_value_name(Pool *pool, const Module *m, const int *number, const Node *n)
+const char *c_value_name(Pool *pool, const CNames *names, const Node *n)
 {
     if (n->storage)
-        return c_storage_name(pool, m, n->storage);
+        return names->storage[n->storage->index];
     if (n->op == OP_INPUT)
         return n->name;
-    return pool_format(pool, "v%d", number[n->id]);
+    return pool_format(pool, "v%d", names->number[n->id]);
 }
 
 int map_dim(const Node *n, int axis)
@@ -137,48 +155,76 @@ int map_lanes(const Node *n)
                : channels;
 }
 
-bool is_written(const Kernel *k, const Node *n)
-{
-    for (int i = 0; i < k->out_count; i++)
-        if (n->storage && k->out[i]->storage == n->storage)
-            return true;
-    return !n->storage && n->kernel == k;
-}
-
 bool is_element_wise(const Node *n)
 {
     return n->tensor.shape.rank > 0;
 }
 
-/* Found by following operands, in-kernel values and storage from one node. */
-static void mark_group(const Kernel *k, int *group, int at, int id)
+/* Sets of nodes that are being joined: each node leads to one of its set, in the end to the set's
+ * first node, which leads to itself. */
+static int first_of(int *set, int at)
 {
-    group[at] = id;
-    const Node *n = k->node[at];
-    for (int i = 0; i < k->node_count; i++) {
-        const Node *m = k->node[i];
-        bool linked = false;
-        for (int a = 0; a < n->arity; a++)
-            linked |= is_element_wise(n->in[a]) && n->in[a] == m;
-        for (int b = 0; b < m->arity; b++) {
-            linked |= is_element_wise(m->in[b]) && m->in[b] == n;
-            linked |= n->storage && m->in[b]->storage == n->storage;
-            for (int a = 0; a < n->arity; a++)
-                linked |= is_element_wise(m->in[b]) && m->in[b] == n->in[a];
-        }
-        if (linked && group[i] == 0)
-            mark_group(k, group, i, id);
-    }
+    while (set[at] != at)
+        at = set[at] = set[set[at]];
+    return at;
 }
 
-int optimizer_groups(const Kernel *k, int *group)
+static void join(int *set, int a, int b)
 {
-    int groups = 0;
+    a = first_of(set, a), b = first_of(set, b);
+    if (a < b)
+        set[b] = a;
+    else
+        set[a] = b;
+}
+
+/* What a node of the kernel shares with others: its own value or storage, its operands' ones. */
+typedef struct Share {
+    const void *place;
+    int at; /* of the node in the kernel */
+} Share;
+
+static int by_share(const void *a, const void *b)
+{
+    const Share *x = a, *y = b;
+    if (x->place != y->place)
+        return (uintptr_t)x->place < (uintptr_t)y->place ? -1 : 1;
+    return x->at - y->at;
+}
+
+static int find_shares(const Kernel *k, Share *share)
+{
+    int shares = 0;
+    for (int i = 0; i < k->node_count; i++) {
+        const Node *n = k->node[i];
+        share[shares++] = (Share){place_of(n), i};
+        for (int a = 0; a < n->arity; a++)
+            if (is_element_wise(n->in[a]))
+                share[shares++] = (Share){place_of(n->in[a]), i};
+    }
+    return shares;
+}
+
+int optimizer_groups(Pool *pool, const Kernel *k, int *group)
+{
+    size_t nodes = (size_t)k->node_count;
+    int *set = pool_alloc(pool, (nodes + 1) * sizeof *set), groups = 0;
+    Share *share = pool_alloc(pool, nodes * (MAX_OPERANDS + 1) * sizeof *share);
+    int shares = find_shares(k, share);
+    for (int i = 0; i < k->node_count; i++)
+        set[i] = i;
+    qsort(share, (size_t)shares, sizeof *share, by_share);
+    for (int i = 1; i < shares; i++)
+        if (share[i].place == share[i - 1].place)
+            join(set, share[i].at, share[i - 1].at);
     for (int i = 0; i < k->node_count; i++)
         group[i] = 0;
-    for (int i = 0; i < k->node_count; i++)
-        if (group[i] == 0 && is_element_wise(k->node[i]))
-            mark_group(k, group, i, ++groups);
+    for (int i = 0; i < k->node_count; i++) {
+        int *first = &group[first_of(set, i)];
+        if (*first == 0 && is_element_wise(k->node[i]))
+            *first = ++groups;
+        group[i] = *first;
+    }
     return groups;
 }
 

@@ -7,17 +7,19 @@
 
 /* ---- the forward pass alone ---- */
 
+static bool is_parameter(const Storage *s)
+{
+    return s->role != ROLE_MOMENT;
+}
+
 static void drop_training(Module *m)
 {
-    int graphs = 0, storages = 0;
+    int graphs = 0;
     for (int i = 0; i < m->graph_count; i++)
         if (strcmp(m->graph[i]->name, "train") != 0)
             m->graph[graphs++] = m->graph[i];
-    for (int i = 0; i < m->storage_count; i++)
-        if (m->storage[i]->role != ROLE_MOMENT)
-            m->storage[storages++] = m->storage[i];
     m->graph_count = graphs;
-    m->storage_count = storages;
+    module_keep_storage(m, is_parameter);
 }
 
 /* The state region ends behind the last parameter. */

@@ -70,12 +70,11 @@ static void emit_arg(const Graph *g, const Node *n, Text *out)
 
 /* ---- launches ---- */
 
-static int kernel_index(const Graph *g, const Kernel *k)
+/* The index of the graph's first kernel in the target's table: train's come before eval's. */
+static int first_kernel(const Graph *g)
 {
-    const Graph *of;
-    for (int i = 0;; i++)
-        if (target_kernel(g->module, g->target, i, &of) == k)
-            return i;
+    const Graph *train = module_find_graph(g->module, "train", g->target);
+    return train && train != g ? train->kernel_count : 0;
 }
 
 static void emit_args(Pool *pool, const Graph *g, const Kernel *k, Text *out)
@@ -113,15 +112,16 @@ static int phase_launches(const Graph *g, Phase phase)
     return count;
 }
 
-static void emit_launch(Pool *pool, const Graph *g, const Kernel *k, Text *out)
+static void emit_launch(Pool *pool, const Graph *g, int at, Text *out)
 {
+    const Kernel *k = g->kernel[at];
     const char *target = target_names[g->target];
     Slices slices = kernel_slices(g, k);
     const char *schedules = k->schedule_count ? pool_format(pool, "%s_%s_schedules", target,
                                                             k->name)
                                               : "NULL";
     text_append(out, "    {\"%s\", %d, %s_%s_args, %d, %d, %s, %s, %d},\n", k->name,
-                kernel_index(g, k), target, k->name, kernel_args(pool, k).count, slices.count,
+                first_kernel(g) + at, target, k->name, kernel_args(pool, k).count, slices.count,
                 slices.coarse ? "true" : "false", schedules, k->schedule_count);
 }
 
@@ -133,7 +133,7 @@ static void emit_launches(Pool *pool, const Graph *g, Phase phase, const char *l
                 list);
     for (int i = 0; i < g->kernel_count; i++)
         if (g->kernel[i]->phase == phase)
-            emit_launch(pool, g, g->kernel[i], out);
+            emit_launch(pool, g, i, out);
     text_append(out, "};\n");
 }
 

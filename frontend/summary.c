@@ -94,22 +94,20 @@ static const char *layer_name(Pool *pool, const char *parameter, int parts)
 }
 
 /* s: NULL for none. */
-static void add_parameter(Row *row, const Storage *s, bool *counted, const Module *m)
+static void add_parameter(Row *row, const Storage *s, bool *counted)
 {
-    for (int j = 0; s && j < m->storage_count; j++) {
-        if (m->storage[j] != s || counted[j])
-            continue;
-        counted[j] = true;
-        row->parameters += shape_elements(&s->tensor.shape);
-    }
+    if (!s || counted[s->index])
+        return;
+    counted[s->index] = true;
+    row->parameters += shape_elements(&s->tensor.shape);
 }
 
-static void add_parameters(Row *row, const Node *n, bool *counted, const Module *m)
+static void add_parameters(Row *row, const Node *n, bool *counted)
 {
     if (is_conv(n))
-        add_parameter(row, operand_storage(conv_filter(n)), counted, m);
+        add_parameter(row, operand_storage(conv_filter(n)), counted);
     for (int i = 0; i < n->arity; i++)
-        add_parameter(row, operand_storage(n->in[i]), counted, m);
+        add_parameter(row, operand_storage(n->in[i]), counted);
 }
 
 static void add_to_row(Row *row, const Node *n, Pool *pool)
@@ -170,7 +168,7 @@ static Table make_table(const Graph *g)
             continue;
         row = row_for(&t, n, pool);
         add_to_row(row, n, pool);
-        add_parameters(row, n, counted, g->module);
+        add_parameters(row, n, counted);
     }
     for (int i = 0; i < t.count; i++) {
         t.parameters += t.row[i].parameters;

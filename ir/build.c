@@ -126,6 +126,7 @@ static void node_append(Graph *g, Node *n)
 {
     n->id = g->node_count;
     POOL_PUSH(g->module->pool, g->node, g->node_count, g->node_capacity, n);
+    g->update_count += n->op == OP_UPDATE;
     graph_forget_uses(g);
 }
 
@@ -613,10 +614,7 @@ bool is_per_image(const Graph *g, const Node *n)
 
 bool graph_keeps_before(const Graph *g)
 {
-    for (int i = 0; i < g->node_count; i++)
-        if (g->node[i]->op == OP_UPDATE)
-            return false;
-    return target_is_cpu(g->target);
+    return g->update_count == 0 && target_is_cpu(g->target);
 }
 
 bool value_is_kept(const Graph *g, const Node *n)

@@ -343,6 +343,7 @@ struct Graph {
     int chunk;        /* images a chunk; 0 before `schedule` */
     Node **node;      /* definitions before uses; leaves `input` first; no `state` nodes */
     int node_count, node_capacity;
+    int update_count; /* of them updates */
     Node **state;     /* one `state` node for each storage read, in order of first read */
     int state_count, state_capacity;
     Node **state_of;  /* by index of the storage: its `state` node or NULL */
@@ -785,8 +786,12 @@ void module_print(const Module *m, Text *out);
 void graph_print(const Graph *g, Text *out);
 /* One node as it stands in the text, without indentation and newline, without `loc`. */
 void node_print(const Graph *g, const Node *n, Text *out);
-/* A kernel with its nodes, as in the text; `prefix` starts each line (a comment leader). */
-void kernel_print(const Graph *g, const Kernel *k, const char *prefix, Text *out);
+/* By node id: the N of %N in the text; not of inputs and updates. */
+int *graph_numbers(const Graph *g, Pool *pool);
+/* A kernel with its nodes, as in the text, under those numbers; `prefix` starts each line (a
+ * comment leader). */
+void kernel_print(const Graph *g, const int *number, const Kernel *k, const char *prefix,
+                  Text *out);
 /* ` {kernel=3x3 stride=2x2}`: the attributes of a node; nothing where it has none. */
 void attr_print(const Node *n, Text *out);
 /* `optimizer adam lr=0.001 ...`, without an end of line. */

@@ -17,17 +17,16 @@ enum {
 /* The text's numbers: nodes but inputs and updates, in order. */
 typedef struct Numbers {
     const Graph *graph;
-    int *number; /* by node id */
+    const int *number; /* by node id */
 } Numbers;
 
-static Numbers number_nodes(const Graph *g, Pool *pool)
+int *graph_numbers(const Graph *g, Pool *pool)
 {
-    Numbers numbers = {g, pool_alloc(pool, (size_t)g->node_count * sizeof(int))};
-    int next = 0;
+    int *number = pool_alloc(pool, (size_t)(g->node_count + 1) * sizeof *number), next = 0;
     for (int i = 0; i < g->node_count; i++)
         if (g->node[i]->op != OP_INPUT && g->node[i]->op != OP_UPDATE)
-            numbers.number[i] = next++;
-    return numbers;
+            number[i] = next++;
+    return number;
 }
 
 static void print_name(const Numbers *numbers, const Node *n, Text *out)
@@ -327,7 +326,7 @@ typedef struct GraphText {
 static GraphText graph_text(const Graph *g)
 {
     GraphText t = {.pool = pool_new()};
-    t.numbers = number_nodes(g, t.pool);
+    t.numbers = (Numbers){g, graph_numbers(g, t.pool)};
     t.row = pool_alloc(t.pool, (size_t)g->node_count * sizeof *t.row);
     for (int i = 0; i < g->node_count; i++)
         t.row[i] = node_row(&t.numbers, g->node[i], t.pool);
@@ -380,9 +379,19 @@ static void print_schedules(const Kernel *k, Text *out)
         text_append(out, "]");
 }
 
-static void print_kernel(const GraphText *t, const Kernel *k, const char *prefix, bool with_loc,
-                         Text *out)
+/* How a kernel's rows are printed. */
+typedef struct KernelText {
+    const Numbers *numbers;
+    const Row *row; /* by node id less `first` */
+    int first;
+    const Widths *widths;
+    const char *prefix;
+    bool with_loc;
+} KernelText;
+
+static void print_kernel(const KernelText *t, const Kernel *k, Text *out)
 {
+    const char *prefix = t->prefix;
     size_t line_start = out->length;
     text_append(out, "%skernel %s %s %s", prefix, k->name, class_names[k->class],
                 phase_names[k->phase]);
@@ -390,16 +399,16 @@ static void print_kernel(const GraphText *t, const Kernel *k, const char *prefix
         text_append(out, " strip=%d", k->strip);
     print_schedules(k, out);
     text_append(out, " ");
-    print_names(&t->numbers, k->in, k->in_count, prefix, &line_start, out);
+    print_names(t->numbers, k->in, k->in_count, prefix, &line_start, out);
     text_append(out, " -> ");
-    print_names(&t->numbers, k->out, k->out_count, prefix, &line_start, out);
+    print_names(t->numbers, k->out, k->out_count, prefix, &line_start, out);
     text_append(out, " {\n");
     for (int i = 0; i < k->node_count; i++) {
         const Node *n = k->node[i];
-        if (n->id < 0 || n->id >= t->numbers.graph->node_count)
+        if (n->id < 0 || n->id >= t->numbers->graph->node_count)
             internal_error("kernel %s holds a node that is not in its graph", k->name);
         text_append(out, "%s  ", prefix);
-        print_row(&t->row[n->id], &t->widths, with_loc, out);
+        print_row(&t->row[n->id - t->first], t->widths, t->with_loc, out);
     }
     text_append(out, "%s}\n", prefix);
 }
@@ -435,7 +444,7 @@ void graph_print(const Graph *g, Text *out)
         print_row(&t.row[i], &t.widths, true, out);
     }
     for (int i = 0; i < g->kernel_count; i++)
-        print_kernel(&t, g->kernel[i], "  ", true, out);
+        print_kernel(&(KernelText){&t.numbers, t.row, 0, &t.widths, "  ", true}, g->kernel[i], out);
     if (g->output_count > 0)
         text_append(out, "  return ");
     for (int i = 0; i < g->output_count; i++) {
@@ -449,26 +458,28 @@ void graph_print(const Graph *g, Text *out)
 void node_print(const Graph *g, const Node *n, Text *out)
 {
     Pool *pool = pool_new();
-    Numbers numbers = number_nodes(g, pool);
+    Numbers numbers = {g, graph_numbers(g, pool)};
     Row row = node_row(&numbers, n, pool);
     text_append(out, "%s : %s = %s", row.name, row.type, row.body);
     pool_free(pool);
 }
 
-/* Positions are left out: the text goes into emitted code, which must not depend on them. */
-void kernel_print(const Graph *g, const Kernel *k, const char *prefix, Text *out)
+/* Positions are left out: the text goes into emitted code, which must not depend on them. The nodes
+ * of a kernel follow one another in its graph. */
+void kernel_print(const Graph *g, const int *number, const Kernel *k, const char *prefix, Text *out)
 {
-    GraphText t = {.pool = pool_new()};
-    t.numbers = number_nodes(g, t.pool);
-    t.row = pool_alloc(t.pool, (size_t)g->node_count * sizeof *t.row);
-    Row *rows = pool_alloc(t.pool, (size_t)k->node_count * sizeof *rows);
+    Pool *pool = pool_new();
+    Numbers numbers = {g, number};
+    Row *row = pool_alloc(pool, (size_t)k->node_count * sizeof *row);
     for (int i = 0; i < k->node_count; i++) {
-        rows[i] = node_row(&t.numbers, k->node[i], t.pool);
-        t.row[k->node[i]->id] = rows[i];
+        if (k->node[i]->id != k->node[0]->id + i)
+            internal_error("kernel %s is not in one piece", k->name);
+        row[i] = node_row(&numbers, k->node[i], pool);
     }
-    t.widths = measure(rows, k->node_count, NAME_COLUMNS);
-    print_kernel(&t, k, prefix, false, out);
-    pool_free(t.pool);
+    Widths widths = measure(row, k->node_count, NAME_COLUMNS);
+    int first = k->node_count > 0 ? k->node[0]->id : 0;
+    print_kernel(&(KernelText){&numbers, row, first, &widths, prefix, false}, k, out);
+    pool_free(pool);
 }
 
 /* ---- modules ---- */
@@ -564,7 +575,8 @@ void module_print(const Module *m, Text *out)
 
 /* ---- dot ---- */
 
-static void print_dot_node(const Graph *g, int index, const Node *n, const Row *row, Text *out)
+/* `state`: by index of storage: the number of the node that reads it. */
+static void print_dot_node(int index, const Node *n, const Row *row, const int *state, Text *out)
 {
     text_append(out, "    n%d_%d [label=\"%s\\n%s\"%s];\n", index, n->id,
                 n->op == OP_INPUT || n->op == OP_UPDATE ? row->name : op_name(n->op), row->type,
@@ -574,9 +586,9 @@ static void print_dot_node(const Graph *g, int index, const Node *n, const Row *
     for (int i = 0; i < n->arity; i++) {
         if (n->in[i]->id >= 0)
             text_append(out, "    n%d_%d -> n%d_%d;\n", index, n->in[i]->id, index, n->id);
-        for (int s = 0; s < g->state_count && n->in[i]->id < 0; s++)
-            if (g->state[s] == n->in[i])
-                text_append(out, "    s%d_%d -> n%d_%d;\n", index, s, index, n->id);
+        else
+            text_append(out, "    s%d_%d -> n%d_%d;\n", index, state[n->in[i]->storage->index],
+                        index, n->id);
     }
 }
 
@@ -585,11 +597,14 @@ static void print_dot_graph(const Graph *g, int index, Text *out)
     GraphText t = graph_text(g);
     text_append(out, "  subgraph cluster_%d {\n    label=\"%s.%s %s\";\n", index, g->module->name,
                 g->name, target_names[g->target]);
-    for (int i = 0; i < g->state_count; i++)
+    int *state = pool_alloc(t.pool, (size_t)g->module->storage_count * sizeof *state);
+    for (int i = 0; i < g->state_count; i++) {
         text_append(out, "    s%d_%d [label=\"@%s\" shape=cylinder];\n", index, i,
                     g->state[i]->storage->name);
+        state[g->state[i]->storage->index] = i;
+    }
     for (int i = 0; i < g->node_count; i++)
-        print_dot_node(g, index, g->node[i], &t.row[i], out);
+        print_dot_node(index, g->node[i], &t.row[i], state, out);
     for (int i = 0; i < g->kernel_count; i++) {
         const Kernel *k = g->kernel[i];
         text_append(out, "    subgraph cluster_%d_%d { label=\"%s\"; style=dashed;", index, i,

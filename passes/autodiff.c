@@ -22,14 +22,6 @@ typedef struct Autodiff {
     int storage_count;
 } Autodiff;
 
-static int storage_index(const Autodiff *a, const Storage *s)
-{
-    for (int i = 0; i < a->storage_count; i++)
-        if (a->graph->module->storage[i] == s)
-            return i;
-    internal_error("@%s is not in the module", s->name);
-}
-
 static bool needs_gradient(const Autodiff *a, const Node *n)
 {
     return n->op == OP_STATE ? n->storage->role != ROLE_MOMENT : a->needs[n->id];
@@ -56,7 +48,7 @@ static Node *backward_op(Autodiff *a, const Node *n, Op op, Node *x, Node *y, co
 /* Adds one use's gradient to what the operand has from its other uses. */
 static void accumulate(Autodiff *a, const Node *operand, Node *grad, Loc loc)
 {
-    Node **sum = operand->op == OP_STATE ? &a->storage_grad[storage_index(a, operand->storage)]
+    Node **sum = operand->op == OP_STATE ? &a->storage_grad[operand->storage->index]
                                          : &a->grad[operand->id];
     *sum = *sum ? graph_add(a->graph, OP_ADD, 2, (Node *[]){*sum, grad}, NULL, loc) : grad;
 }

@@ -6,7 +6,7 @@
  * which needs p <= k - 1 on both axes; other gradients become conv2d_transpose by that filter. The
  * transposed filters depend on parameters alone and are computed at the start of the step, before
  * any image. */
-#include "passes.h"
+#include "find.h"
 
 static bool is_convolution(const Node *n)
 {
@@ -15,26 +15,26 @@ static bool is_convolution(const Node *n)
            w->padding_h < w->kernel_h && w->padding_w < w->kernel_w;
 }
 
-Node *transposed_filter(Graph *g, Node *filter, DType dtype, Loc loc)
+Node *transposed_filter(Graph *g, Finder *made, Node *filter, DType dtype, Loc loc)
 {
-    for (int i = 0; i < g->node_count; i++) {
-        Node *n = g->node[i];
-        if (n->op == OP_FILTER_TRANSPOSE && n->in[0] == filter && n->tensor.dtype == dtype)
-            return n;
-    }
+    Node *n = finder_find(made, OP_FILTER_TRANSPOSE, filter, dtype, NULL);
+    if (n)
+        return n;
     const int32_t *d = filter->tensor.shape.dim;
     Tensor type = {.dtype = dtype, .shape = shape_of(4, d[1], d[0], d[2], d[3])};
-    return graph_add_typed(g, OP_FILTER_TRANSPOSE, 1, &filter, NULL, &type, loc);
+    n = graph_add_typed(g, OP_FILTER_TRANSPOSE, 1, &filter, NULL, &type, loc);
+    finder_add(made, n);
+    return n;
 }
 
 /* The filter comes from the parameter itself, also where the gradient reads a cast of that. */
-static void rewrite(Graph *g, Node *n)
+static void rewrite(Graph *g, Finder *made, Node *n)
 {
     Window *w = &n->attr.window;
     bool convolution = is_convolution(n);
     Node *filter = n->in[1]->op == OP_CAST ? n->in[1]->in[0] : n->in[1];
     n->op = convolution ? OP_CONV2D : OP_CONV2D_TRANSPOSE;
-    n->in[1] = transposed_filter(g, filter, n->in[1]->tensor.dtype, n->loc);
+    n->in[1] = transposed_filter(g, made, filter, n->in[1]->tensor.dtype, n->loc);
     if (!convolution)
         return;
     w->padding_h = w->kernel_h - 1 - w->padding_h;
@@ -49,9 +49,12 @@ void pass_dgrad(Module *m)
         int count = g->node_count;
         if (!target_is_cpu(g->target) || g->stage != STAGE_TRAINING)
             continue;
+        Pool *pool = pool_new();
+        Finder made = finder_new(pool, g, (const Op[]){OP_FILTER_TRANSPOSE}, 1);
         for (int i = 0; i < count; i++)
             if (g->node[i]->op == OP_CONV2D_DGRAD && operand_storage(g->node[i]->in[1]))
-                rewrite(g, g->node[i]);
+                rewrite(g, &made, g->node[i]);
+        pool_free(pool);
         graph_move_to_start(g, count);
         graph_sort(g);
     }

@@ -23,24 +23,26 @@ static int transpose_halo(int kernel, int stride, int padding, int from, int to)
 /* The zero border that the convolutions reading n (and their weight gradients) need. */
 static void widen_halo(const Graph *g, const Node *n, Layout *layout)
 {
-    for (int i = 0; i < g->node_count; i++) {
-        const Node *user = g->node[i];
+    Uses uses = graph_uses(g, n);
+    for (int i = 0; i < uses.count; i++) {
+        const Node *user = uses.use[i].user;
         const Window *k = &user->attr.window;
         const int32_t *to = user->tensor.shape.dim, *from = n->tensor.shape.dim;
-        if ((user->op == OP_WINOGRAD_INPUT || user->op == OP_WINOGRAD_OUTPUT_GRAD) &&
-            user->in[0] == n) {
+        if (uses.use[i].operand != 0)
+            continue;
+        if (user->op == OP_WINOGRAD_INPUT || user->op == OP_WINOGRAD_OUTPUT_GRAD) {
             int halo_h, halo_w;
             winograd_halo(user, &halo_h, &halo_w);
             layout->halo_h = (int)larger(layout->halo_h, halo_h);
             layout->halo_w = (int)larger(layout->halo_w, halo_w);
         }
-        if (user->op == OP_CONV2D_TRANSPOSE && user->in[0] == n && kernel_is_rows(user->kernel)) {
+        if (user->op == OP_CONV2D_TRANSPOSE && kernel_is_rows(user->kernel)) {
             layout->halo_h = (int)larger(layout->halo_h, transpose_halo(k->kernel_h, k->stride_h,
                                                                    k->padding_h, from[1], to[1]));
             layout->halo_w = (int)larger(layout->halo_w, transpose_halo(k->kernel_w, k->stride_w,
                                                                    k->padding_w, from[2], to[2]));
         }
-        if ((user->op != OP_CONV2D && user->op != OP_CONV2D_WGRAD) || user->in[0] != n ||
+        if ((user->op != OP_CONV2D && user->op != OP_CONV2D_WGRAD) ||
             !kernel_is_rows(user->kernel))
             continue;
         layout->halo_h = (int)larger(layout->halo_h, k->padding_h);

@@ -22,13 +22,16 @@ CudaGraph cuda_graph(const Graph *g)
     return (CudaGraph){.graph = g, .plain = is_plain(g->module)};
 }
 
-/* Whether all convolutions by the filter of `conv` read the map n. */
-static bool has_filter_for_itself(const Graph *g, const Node *n, const Node *conv)
+/* Whether all convolutions that read `filter`, itself or through a cast, are of the map n. */
+static bool is_filter_of(const Graph *g, const Node *filter, const Node *n)
 {
-    for (int i = 0; i < g->node_count; i++)
-        if (g->node[i]->op == OP_CONV2D && g->node[i]->in[0] != n &&
-            behind_cast(g->node[i]->in[1]) == behind_cast(conv->in[1]))
+    Uses uses = graph_uses(g, filter);
+    for (int i = 0; i < uses.count; i++) {
+        const Node *user = uses.use[i].user;
+        if ((user->op == OP_CONV2D && uses.use[i].operand == 1 && user->in[0] != n) ||
+            (user->op == OP_CAST && filter->op != OP_CAST && !is_filter_of(g, user, n)))
             return false;
+    }
     return true;
 }
 
@@ -38,17 +41,14 @@ bool cuda_is_thin_image(const CudaGraph *c, const Node *n)
     if (c->plain || (n->op != OP_RESIZE && n->op != OP_NORMALIZE) ||
         n->tensor.shape.dim[3] >= CUDA_LANES)
         return false;
-    for (int i = 0; i < g->node_count; i++) {
-        const Node *user = g->node[i];
-        for (int k = 0; k < user->arity; k++) {
-            if (user->in[k] != n)
-                continue;
-            if ((user->op != OP_CONV2D && user->op != OP_CONV2D_WGRAD) ||
-                user->kernel->class == KERNEL_GENERIC)
-                return false;
-            if (user->op == OP_CONV2D && !has_filter_for_itself(g, n, user))
-                return false;
-        }
+    Uses uses = graph_uses(g, n);
+    for (int i = 0; i < uses.count; i++) {
+        const Node *user = uses.use[i].user;
+        if ((user->op != OP_CONV2D && user->op != OP_CONV2D_WGRAD) ||
+            user->kernel->class == KERNEL_GENERIC)
+            return false;
+        if (user->op == OP_CONV2D && !is_filter_of(g, behind_cast(user->in[1]), n))
+            return false;
     }
     return true;
 }
@@ -70,15 +70,21 @@ static Layout filter_layout(const CudaGraph *c, const Node *x)
     return (Layout){.kind = LAYOUT_FILTER, .block = channels, .out_block = 1};
 }
 
-/* The convolution that reads the storage as its filter. */
-static const Node *conv_of(const Graph *g, const Storage *filter)
+/* The first convolution that reads `filter` itself or through a cast. */
+static const Node *conv_of(const Graph *g, const Node *filter)
 {
-    for (int i = 0; i < g->node_count; i++) {
-        const Node *c = g->node[i];
-        if (c->op == OP_CONV2D && operand_storage(c->in[1]) == filter)
-            return c;
+    const Node *first = NULL;
+    Uses uses = graph_uses(g, filter);
+    for (int i = 0; i < uses.count; i++) {
+        const Node *user = uses.use[i].user, *conv = NULL;
+        if (user->op == OP_CONV2D && uses.use[i].operand == 1)
+            conv = user;
+        else if (user->op == OP_CAST && filter->op == OP_STATE)
+            conv = conv_of(g, user);
+        if (conv && (!first || conv->id < first->id))
+            first = conv;
     }
-    return NULL;
+    return first;
 }
 
 static Layout storage_layout(const CudaGraph *c, const Storage *s)
@@ -87,7 +93,9 @@ static Layout storage_layout(const CudaGraph *c, const Storage *s)
         s = module_find_storage(c->graph->module, s->of);
     if (s->role == ROLE_BIAS)
         return (Layout){.kind = LAYOUT_VECTOR, .block = CUDA_LANES};
-    const Node *conv = conv_of(c->graph, s);
+    const Graph *g = c->graph;
+    const Node *state = s->index < g->state_of_capacity ? g->state_of[s->index] : NULL;
+    const Node *conv = state ? conv_of(g, state) : NULL;
     return conv ? filter_layout(c, conv->in[0]) : (Layout){.kind = LAYOUT_PLAIN};
 }
 

@@ -4,6 +4,7 @@
  * the last that reads it, the gradient of a parameter and what is kept for the next steps to the
  * end of the step; values that are alive at one time must not overlap. In the shared region the
  * whole chunk phase is one moment, because it is run once a chunk. */
+#include "arena.h"
 #include "passes.h"
 
 #include <stdlib.h>
@@ -35,12 +36,10 @@ static bool is_read_after(const Graph *g, const Node *n)
     for (int i = 0; i < g->output_count; i++)
         if (g->output[i].node == n)
             return true;
-    for (int i = 0; i < g->kernel_count; i++) {
-        const Kernel *k = g->kernel[i];
-        for (int j = 0; j < k->in_count && k->phase == PHASE_AFTER; j++)
-            if (k->in[j] == n)
-                return true;
-    }
+    Uses uses = graph_uses(g, n);
+    for (int i = 0; i < uses.count; i++)
+        if (uses.use[i].user->kernel->phase == PHASE_AFTER)
+            return true;
     return false;
 }
 
@@ -69,18 +68,18 @@ static Region region_of(const Graph *g, const Node *n)
 
 /* ---- lifetimes ---- */
 
-/* The moment of a kernel in a chunk's time (its index) or in shared time, where the chunk phase
- * is the moment of its first kernel. */
-static int moment(const Graph *g, const Kernel *k, bool shared)
+/* The moment of each kernel, by its index: that index or, in shared time, where the chunk phase is
+ * one moment, the index of its first kernel. */
+static int *find_moments(const Graph *g, bool shared)
 {
-    int first_chunk = -1;
+    int *moment = xmalloc((size_t)(g->kernel_count + 1) * sizeof *moment), first_chunk = -1;
     for (int i = 0; i < g->kernel_count; i++) {
-        if (first_chunk < 0 && g->kernel[i]->phase == PHASE_CHUNK)
+        bool chunk = g->kernel[i]->phase == PHASE_CHUNK;
+        if (first_chunk < 0 && chunk)
             first_chunk = i;
-        if (g->kernel[i] == k)
-            return shared && k->phase == PHASE_CHUNK ? first_chunk : i;
+        moment[i] = shared && chunk ? first_chunk : i;
     }
-    internal_error("kernel %s is not in its graph", k->name);
+    return moment;
 }
 
 /* The parameters' gradients stay to the end of the step, so that a run can show them. */
@@ -96,39 +95,46 @@ static void keep_gradients(const Graph *g, Items *items, const int *index)
     }
 }
 
-static void find_lifetimes(const Graph *g, Items *items, bool shared)
+/* From the kernel that makes it, or the start. */
+static void begin_lives(const Graph *g, Items *items, const int *index, const int *moment)
 {
-    int *index = xmalloc((size_t)(g->node_count + 1) * sizeof *index);
-    for (int i = 0; i < g->node_count; i++)
-        index[i] = -1;
+    for (int i = 0; i < g->kernel_count; i++)
+        for (int j = 0; j < g->kernel[i]->node_count; j++) {
+            const Node *n = g->kernel[i]->node[j];
+            if (index[n->id] >= 0)
+                items->list[index[n->id]].begin = moment[i];
+        }
     for (int i = 0; i < items->count; i++) {
         Item *it = &items->list[i];
-        index[it->node->id] = i;
-        it->begin = it->node->kernel ? moment(g, it->node->kernel, shared) : 0;
         bool stays = !it->node->kernel || value_is_kept(g, it->node);
         it->end = stays ? g->kernel_count : it->begin;
     }
-    for (int i = 0; i < g->kernel_count; i++) {
-        int now = moment(g, g->kernel[i], shared);
+}
+
+static void find_lifetimes(const Graph *g, Items *items, bool shared)
+{
+    int *index = xmalloc((size_t)(g->node_count + 1) * sizeof *index);
+    int *moment = find_moments(g, shared);
+    for (int i = 0; i < g->node_count; i++)
+        index[i] = -1;
+    for (int i = 0; i < items->count; i++)
+        index[items->list[i].node->id] = i;
+    begin_lives(g, items, index, moment);
+    for (int i = 0; i < g->kernel_count; i++)
         for (int j = 0; j < g->kernel[i]->in_count; j++) {
             const Node *in = g->kernel[i]->in[j];
-            if (in->id >= 0 && index[in->id] >= 0 && items->list[index[in->id]].end < now)
-                items->list[index[in->id]].end = now;
+            if (in->id >= 0 && index[in->id] >= 0 && items->list[index[in->id]].end < moment[i])
+                items->list[index[in->id]].end = moment[i];
         }
-    }
     for (int i = 0; i < g->output_count; i++)
         if (index[g->output[i].node->id] >= 0)
             items->list[index[g->output[i].node->id]].end = g->kernel_count;
     keep_gradients(g, items, index);
     free(index);
+    free(moment);
 }
 
 /* ---- offsets ---- */
-
-static bool meet(const Item *a, const Item *b)
-{
-    return a->begin <= b->end && b->begin <= a->end;
-}
 
 static int by_size(const void *a, const void *b)
 {
@@ -151,31 +157,18 @@ static int by_length(const void *a, const void *b)
     return lx != ly ? ly - lx : by_size(a, b);
 }
 
-/* The lowest offset at which item `at` fits between the placed items before it. */
-static int64_t lowest_fit(const Item *list, int at)
-{
-    int64_t offset = 0;
-    for (bool moved = true; moved;) {
-        moved = false;
-        for (int i = 0; i < at; i++)
-            if (meet(&list[i], &list[at]) && list[i].offset < offset + list[at].bytes &&
-                offset < list[i].offset + list[i].bytes) {
-                offset = list[i].offset + list[i].bytes;
-                moved = true;
-            }
-    }
-    return offset;
-}
-
-/* Places each item in turn; returns the bytes that all take. */
-static int64_t place_in_turn(Items *items)
+/* Places each item in turn at the lowest offset that is free; returns the bytes that all take. */
+static int64_t place_in_turn(Items *items, int moments)
 {
     int64_t end = 0;
+    Pool *pool = pool_new();
+    Arena *arena = arena_new(pool, moments);
     for (int i = 0; i < items->count; i++) {
         Item *it = &items->list[i];
-        it->offset = lowest_fit(items->list, i);
+        it->offset = arena_place(arena, it->begin, it->end, it->bytes);
         end = it->offset + it->bytes > end ? it->offset + it->bytes : end;
     }
+    pool_free(pool);
     return end;
 }
 
@@ -197,14 +190,14 @@ enum { ROUNDS = 12 };
 
 /* Offsets by the best of three greedy orders, each improved until it takes no more than `bound`;
  * returns the bytes of the region. */
-static int64_t place_items(Items *items, int64_t bound)
+static int64_t place_items(Items *items, int moments, int64_t bound)
 {
     int (*const orders[])(const void *, const void *) = {by_size, by_begin, by_length};
     int64_t least = items->count > 0 ? INT64_MAX : 0;
     for (int i = 0; i < 3; i++) {
         qsort(items->list, (size_t)items->count, sizeof *items->list, orders[i]);
         for (int round = 0; round < ROUNDS && least > bound; round++) {
-            int64_t end = place_in_turn(items);
+            int64_t end = place_in_turn(items, moments);
             for (int k = 0; k < items->count && end < least; k++)
                 items->list[k].node->place.offset = items->list[k].offset;
             least = end < least ? end : least;
@@ -217,14 +210,17 @@ static int64_t place_items(Items *items, int64_t bound)
 /* The largest sum of live bytes at any moment. */
 static int64_t lower_bound(const Items *items, int moments)
 {
-    int64_t most = 0;
-    for (int t = 0; t <= moments; t++) {
-        int64_t live = 0;
-        for (int i = 0; i < items->count; i++)
-            if (items->list[i].begin <= t && t <= items->list[i].end)
-                live += items->list[i].bytes;
+    int64_t *change = xmalloc(((size_t)moments + 1) * sizeof *change), live = 0, most = 0;
+    memset(change, 0, ((size_t)moments + 1) * sizeof *change);
+    for (int i = 0; i < items->count; i++) {
+        change[items->list[i].begin] += items->list[i].bytes;
+        change[items->list[i].end + 1] -= items->list[i].bytes;
+    }
+    for (int t = 0; t < moments; t++) {
+        live += change[t];
         most = live > most ? live : most;
     }
+    free(change);
     return most;
 }
 
@@ -244,8 +240,9 @@ static int64_t place_region(Graph *g, Region region, int64_t *bound)
         items.list[items.count++] = (Item){.node = n, .bytes = bytes};
     }
     find_lifetimes(g, &items, region == REGION_SHARED);
-    *bound = lower_bound(&items, g->kernel_count);
-    int64_t bytes = place_items(&items, *bound);
+    int moments = g->kernel_count + 1;
+    *bound = lower_bound(&items, moments);
+    int64_t bytes = place_items(&items, moments, *bound);
     free(items.list);
     return bytes;
 }

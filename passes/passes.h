@@ -48,9 +48,6 @@ void pass_precision(Module *m, Precision precision);
 void pass_mask(Module *m);
 /* ---- dgrad.c: CPU; conv2d_dgrad -> conv2d, conv2d_transpose by the transposed filter ---- */
 void pass_dgrad(Module *m);
-/* A filter with outputs and inputs exchanged and each kernel turned around, in a dtype: made once
- * for all its users, at the end of the graph; the caller moves it before them. */
-Node *transposed_filter(Graph *g, Node *filter, DType dtype, Loc loc);
 /* ---- winograd.c: CPU, level 2; stride-1 convolutions and their gradients in tiles ---- */
 void pass_winograd(Module *m, int level);
 /* ---- fixed.c: CPU, level 2; Winograd products between bf16 maps in fixed point ---- */

@@ -6,7 +6,7 @@
  * the gradient of gap give bf16 at once, gap and the sums over images give f32 as before, and a
  * cast stands where a bf16 map meets an op of f32 alone. Parameters, moments and the loss stay
  * f32. */
-#include "passes.h"
+#include "find.h"
 
 static bool is_contraction(Op op)
 {
@@ -40,13 +40,15 @@ static Node *add_cast(Graph *g, Node *from, DType dtype, Loc loc)
     return graph_add_typed(g, OP_CAST, 1, &from, NULL, &type, loc);
 }
 
-/* The cast of `from` to dtype, made once; `first` is the index of the first cast. */
-static Node *cast_of(Graph *g, Node *from, DType dtype, int first)
+/* The cast of `from` to dtype, made once. */
+static Node *cast_of(Graph *g, Finder *made, Node *from, DType dtype)
 {
-    for (int i = first; i < g->node_count; i++)
-        if (g->node[i]->in[0] == from && g->node[i]->tensor.dtype == dtype)
-            return g->node[i];
-    return add_cast(g, from, dtype, from->loc);
+    Node *n = finder_find(made, OP_CAST, from, dtype, NULL);
+    if (n)
+        return n;
+    n = add_cast(g, from, dtype, from->loc);
+    finder_add(made, n);
+    return n;
 }
 
 /* The dtype that operand k of n must have; DT_COUNT: as it comes. */
@@ -79,6 +81,8 @@ static bool is_float(DType dtype)
 
 static void make_bf16(Graph *g)
 {
+    Pool *pool = pool_new();
+    Finder made = {.pool = pool};
     int count = g->node_count;
     for (int i = 0; i < count; i++)
         if (is_map(g, g->node[i]) && !gives_f32(g->node[i]))
@@ -89,9 +93,10 @@ static void make_bf16(Graph *g)
             DType dtype = wanted(n, k);
             if (dtype != DT_COUNT && is_float(n->in[k]->tensor.dtype) &&
                 n->in[k]->tensor.dtype != dtype)
-                n->in[k] = cast_of(g, n->in[k], dtype, count);
+                n->in[k] = cast_of(g, &made, n->in[k], dtype);
         }
     }
+    pool_free(pool);
     graph_sort(g);
 }
 

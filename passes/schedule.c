@@ -95,11 +95,10 @@ static void schedule_wgrad(const Graph *g, Node *n)
     const int32_t *filter = n->tensor.shape.dim;
     int run = filter[3] * packed_channels(g, n->in[0]), vectors = 0;
     int registers = graph_lanes(g) / 16;
-    for (int i = 0; i < g->node_count; i++) {
-        const Node *c = g->node[i];
-        if (is_wgrad_of(n, c))
-            vectors = c->tile.vectors;
-    }
+    Uses uses = graph_uses(g, n->in[0]);
+    for (int i = 0; i < uses.count; i++)
+        if (is_wgrad_of(n, uses.use[i].user))
+            vectors = uses.use[i].user->tile.vectors;
     if (vectors == 0)
         vectors = registers > 1 ? 1
                                 : best_tile(n->in[1]->tensor.shape.dim[2], filter[0], 0).vectors;

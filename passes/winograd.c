@@ -12,9 +12,7 @@
  * Frequencies are f32 also between bf16 maps, and come from f32 filters: they are sums with both
  * signs, which bf16 would round too coarsely. AMX is faster without. */
 #include "../ir/numbers.h"
-#include "passes.h"
-
-#include <string.h>
+#include "find.h"
 
 /* What one core does in a second: floating-point operations of the direct convolution, of its
  * weight gradient, of Winograd's products, also in fixed point where maps are bf16 (else the same);
@@ -138,13 +136,13 @@ static bool is_of_parameters(const Node *filter)
 }
 
 /* The same before it was rounded. */
-static Node *exact_filter(Graph *g, Node *filter, Loc loc)
+static Node *exact_filter(Graph *g, Finder *made, Node *filter, Loc loc)
 {
     if (filter->op == OP_CAST)
         return filter->in[0];
     if (filter->tensor.dtype == DT_F32)
         return filter;
-    return transposed_filter(g, filter->in[0], DT_F32, loc);
+    return transposed_filter(g, made, filter->in[0], DT_F32, loc);
 }
 
 static bool is_chosen(const Graph *g, const Node *n, Winograd *out)
@@ -155,28 +153,29 @@ static bool is_chosen(const Graph *g, const Node *n, Winograd *out)
 }
 
 /* The transform of x, made once for all its users. */
-static Node *transformed(Graph *g, Op op, Node *x, const Winograd *w, Loc loc)
+static Node *transformed(Graph *g, Finder *made, Op op, Node *x, const Winograd *w, Loc loc)
 {
-    for (int i = 0; i < g->node_count; i++) {
-        Node *n = g->node[i];
-        if (n->op == op && n->in[0] == x && memcmp(&n->attr.winograd, w, sizeof *w) == 0)
-            return n;
-    }
-    return graph_add(g, op, 1, &x, &(Attr){.winograd = *w}, loc);
+    const Attr attr = {.winograd = *w};
+    Node *n = finder_find(made, op, x, DT_F32, &attr);
+    if (n)
+        return n;
+    n = graph_add(g, op, 1, &x, &attr, loc);
+    finder_add(made, n);
+    return n;
 }
 
 /* A filter's transform depends on nothing else. */
-static Node *transformed_filter(Graph *g, Node *filter, const Winograd *w, Loc loc)
+static Node *transformed_filter(Graph *g, Finder *made, Node *filter, const Winograd *w, Loc loc)
 {
-    return transformed(g, OP_WINOGRAD_FILTER, exact_filter(g, filter, loc),
+    return transformed(g, made, OP_WINOGRAD_FILTER, exact_filter(g, made, filter, loc),
                        &(Winograd){.tile = w->tile, .kernel = w->kernel}, loc);
 }
 
-static void rewrite_conv(Graph *g, Node *n, const Winograd *w)
+static void rewrite_conv(Graph *g, Finder *made, Node *n, const Winograd *w)
 {
     const Attr attr = {.winograd = *w};
-    Node *in[] = {transformed(g, OP_WINOGRAD_INPUT, n->in[0], w, n->loc),
-                  transformed_filter(g, n->in[1], w, n->loc)};
+    Node *in[] = {transformed(g, made, OP_WINOGRAD_INPUT, n->in[0], w, n->loc),
+                  transformed_filter(g, made, n->in[1], w, n->loc)};
     n->op = OP_WINOGRAD_OUTPUT;
     n->in[0] = graph_add(g, OP_WINOGRAD_MULTIPLY, 2, in, &attr, n->loc);
     n->in[1] = n->in[2]; /* the bias, if it has one */
@@ -184,11 +183,11 @@ static void rewrite_conv(Graph *g, Node *n, const Winograd *w)
     n->attr = attr;
 }
 
-static void rewrite_wgrad(Graph *g, Node *n, const Winograd *w)
+static void rewrite_wgrad(Graph *g, Finder *made, Node *n, const Winograd *w)
 {
     const Attr attr = {.winograd = *w};
-    Node *in[] = {transformed(g, OP_WINOGRAD_INPUT, n->in[0], w, n->loc),
-                  transformed(g, OP_WINOGRAD_OUTPUT_GRAD, n->in[1], w, n->loc)};
+    Node *in[] = {transformed(g, made, OP_WINOGRAD_INPUT, n->in[0], w, n->loc),
+                  transformed(g, made, OP_WINOGRAD_OUTPUT_GRAD, n->in[1], w, n->loc)};
     n->op = OP_WINOGRAD_FILTER_GRAD;
     n->in[0] = graph_add(g, OP_WINOGRAD_WGRAD, 2, in, &attr, n->loc);
     n->arity = 1;
@@ -197,21 +196,26 @@ static void rewrite_wgrad(Graph *g, Node *n, const Winograd *w)
 
 static void rewrite_graph(Graph *g)
 {
+    static const Op shared[] = {OP_FILTER_TRANSPOSE, OP_WINOGRAD_INPUT, OP_WINOGRAD_OUTPUT_GRAD,
+                                OP_WINOGRAD_FILTER};
     Winograd w;
+    Pool *pool = pool_new();
+    Finder made = finder_new(pool, g, shared, sizeof shared / sizeof *shared);
     int count = g->node_count;
     for (int i = 0; i < count; i++)
         if (g->node[i]->op == OP_CONV2D && is_chosen(g, g->node[i], &w))
-            transformed_filter(g, g->node[i]->in[1], &w, g->node[i]->loc);
+            transformed_filter(g, &made, g->node[i]->in[1], &w, g->node[i]->loc);
     graph_move_to_start(g, count);
     count = g->node_count;
     for (int i = 0; i < count; i++) {
         if (!is_chosen(g, g->node[i], &w))
             continue;
         if (g->node[i]->op == OP_CONV2D)
-            rewrite_conv(g, g->node[i], &w);
+            rewrite_conv(g, &made, g->node[i], &w);
         else
-            rewrite_wgrad(g, g->node[i], &w);
+            rewrite_wgrad(g, &made, g->node[i], &w);
     }
+    pool_free(pool);
     graph_sort(g);
     if (graph_has_bf16(g))
         graph_remove_dead(g); /* rounded filters */

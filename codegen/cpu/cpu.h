@@ -36,9 +36,10 @@ typedef struct CpuEmitter {
     Pool *pool;
     const Module *module;
     const Graph *graph;
+    bool bf16; /* some of its maps are of bf16 */
     const Kernel *kernel;
     KernelArgs args;
-    const int *number; /* by node id: the N of %N */
+    CNames names;
     TileSet *tiles;
     Text *out;    /* body of the function */
     Text *tables; /* constants before the function */

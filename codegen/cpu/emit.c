@@ -11,7 +11,7 @@ static void emit_arguments(CpuEmitter *e)
 {
     for (int i = 0; i < e->args.count; i++) {
         const Node *n = e->args.node[i];
-        emit_line(e, "%s%s *const restrict %s = arg[%d];", is_written(e->kernel, n) ? "" : "const ",
+        emit_line(e, "%s%s *const restrict %s = arg[%d];", e->args.written[i] ? "" : "const ",
                   c_type(n->tensor.dtype), value_name(e, n), i);
     }
 }
@@ -50,7 +50,7 @@ static void emit_kernel(CpuEmitter *e, const Kernel *k, Text *to)
     emit_line(e, "(void)range;");
     emit_body(e);
     text_append(to, "\n/*\n");
-    kernel_print(e->graph, k, " * ", to);
+    kernel_print(e->graph, e->names.number, k, " * ", to);
     text_append(to, " */\n");
     if (tables.length)
         text_write(to, tables.data, tables.length);
@@ -149,12 +149,15 @@ static void emit_programs(const Module *m, Target target, Text *out)
     Pool *pool = pool_new();
     TileSet tiles = {0};
     Text kernels = {0};
-    CpuEmitter e = {.pool = pool, .module = m, .tiles = &tiles};
+    CpuEmitter e = {.pool = pool, .module = m, .tiles = &tiles,
+                    .names = {.storage = c_storage_names(pool, m)}};
     const Kernel *k;
     const Graph *g = NULL;
     for (int i = 0; (k = target_kernel(m, target, i, &g)); i++) {
-        if (g != e.graph)
-            e.number = value_numbers(pool, g);
+        if (g != e.graph) {
+            e.names.number = graph_numbers(g, pool);
+            e.bf16 = graph_has_bf16(g);
+        }
         e.graph = g;
         emit_kernel(&e, k, &kernels);
     }

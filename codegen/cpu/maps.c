@@ -34,7 +34,7 @@ static const char *map_type(const CpuEmitter *e, const Node *n)
 {
     if (n->tensor.dtype == DT_U8)
         return "CodeMap";
-    bool beside_bf16 = n->tensor.dtype == DT_F32 && graph_has_bf16(e->graph);
+    bool beside_bf16 = n->tensor.dtype == DT_F32 && e->bf16;
     return beside_bf16 ? "FloatMap" : "Map";
 }
 

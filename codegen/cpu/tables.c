@@ -65,7 +65,7 @@ static void table_conv(CpuEmitter *e, const Node *n)
                 k->padding_h, step, k->padding_w * x.lanes,
                 row_tiles(e, n->tensor.shape.dim[2], &n->tile, step, 1));
     if (n->sparse != SPARSE_NONE) /* sums of bf16 results are floats side by side */
-        table_sparse(e, n, map_shape(n).blocks, graph_has_bf16(e->graph) ? 0 : 1, SPARSE_VECTORS);
+        table_sparse(e, n, map_shape(n).blocks, e->bf16 ? 0 : 1, SPARSE_VECTORS);
 }
 
 static void table_transpose(CpuEmitter *e, const Node *n)
@@ -105,7 +105,7 @@ static void table_wgrad(CpuEmitter *e, const Node *n)
     int pixel = vectors * graph_lanes(e->graph) * (int)dtype_bytes(n->in[1]->tensor.dtype);
     int fit = (int)larger(WGRAD_STRIP_BYTES / pixel, 2), columns = equal_part(dy[2], fit);
     int strip = equal_part(rows, (int)larger(fit / dy[2], 1));
-    TileKind kind = graph_has_bf16(e->graph) ? TILE_WGRAD_PAIRS : TILE_WGRAD;
+    TileKind kind = e->bf16 ? TILE_WGRAD_PAIRS : TILE_WGRAD;
     const char *tiles = wgrad_run(e, kind, k->kernel_w * x.lanes, &n->tile);
     text_append(e->tables,
                 "static const Wgrad %s = {\n"

@@ -2,22 +2,47 @@
  * that threads take. */
 #include "cpu.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- optimizer ---- */
 
-/* A local for each operand read from memory: state before its update, gradients, scalars. */
-static void emit_reads(CpuEmitter *e, const int *group, int id)
+/* The nodes of an update kernel that work for one parameter, in order. */
+typedef struct Group {
+    const Node **node;
+    int count;
+} Group;
+
+static int by_number(const void *a, const void *b)
 {
-    const Kernel *k = e->kernel;
-    for (int a = 0; a < e->args.count; a++) {
-        const Node *in = e->args.node[a];
-        bool used = false;
-        for (int i = 0; i < k->node_count; i++)
-            for (int b = 0; b < k->node[i]->arity; b++)
-                used |= group[i] == id && (k->node[i]->in[b] == in);
-        if (!used || !is_element_wise(in))
+    return *(const int *)a - *(const int *)b;
+}
+
+/* The arguments that the nodes read, as numbers, in order, some of them more than once. */
+static int find_reads(CpuEmitter *e, const Group *g, int *read)
+{
+    int reads = 0;
+    for (int i = 0; i < g->count; i++)
+        for (int b = 0; b < g->node[i]->arity; b++) {
+            const Node *in = g->node[i]->in[b];
+            int arg = kernel_arg(&e->args, in);
+            if (arg >= 0 && e->args.node[arg] == in && in->kernel != e->kernel &&
+                is_element_wise(in))
+                read[reads++] = arg;
+        }
+    qsort(read, (size_t)reads, sizeof *read, by_number);
+    return reads;
+}
+
+/* A local for each operand read from memory: state before its update, gradients, scalars. */
+static void emit_reads(CpuEmitter *e, const Group *g)
+{
+    int *read = pool_alloc(e->pool, (size_t)g->count * MAX_OPERANDS * sizeof *read);
+    int reads = find_reads(e, g, read);
+    for (int i = 0; i < reads; i++) {
+        if (i > 0 && read[i] == read[i - 1])
             continue;
+        const Node *in = e->args.node[read[i]];
         const char *name = value_name(e, in);
         if (in->place.region == REGION_PARTIAL)
             emit_line(e, "const float %s_i = sum_copies(%s + i, %d, %lld);", name, name,
@@ -88,40 +113,57 @@ static void emit_adam_scalars(CpuEmitter *e, const Node *n)
               format_double(n->attr.adam.beta2, beta2), format_double(n->attr.adam.eps, eps));
 }
 
-static void emit_group(CpuEmitter *e, const int *group, int id, const Node *first)
+static void emit_group(CpuEmitter *e, const Group *g)
 {
-    const Kernel *k = e->kernel;
+    const Node *first = g->node[0];
     long long lines = (tensor_elements(&first->tensor) + 15) / 16;
     emit_block(e);
     emit_line(e, "const ptrdiff_t begin = %lldLL * range->slice / range->slices * 16;", lines);
     emit_line(e, "const ptrdiff_t end = range->slice + 1 == range->slices ? %lld :",
               (long long)tensor_elements(&first->tensor));
     emit_line(e, "    %lldLL * (range->slice + 1) / range->slices * 16;", lines);
-    for (int i = 0; i < k->node_count; i++)
-        if (group[i] == id && k->node[i]->op == OP_ADAM_STEP) {
-            emit_adam_scalars(e, k->node[i]);
+    for (int i = 0; i < g->count; i++)
+        if (g->node[i]->op == OP_ADAM_STEP) {
+            emit_adam_scalars(e, g->node[i]);
             break;
         }
     emit_open(e, "for (ptrdiff_t i = begin; i < end; i++)");
-    emit_reads(e, group, id);
+    emit_reads(e, g);
     for (int pass = 0; pass < 2; pass++) /* all reads of a state come before its update */
-        for (int i = 0; i < k->node_count; i++)
-            if (group[i] == id && (k->node[i]->op == OP_UPDATE) == (pass == 1))
-                emit_element(e, k->node[i]);
+        for (int i = 0; i < g->count; i++)
+            if ((g->node[i]->op == OP_UPDATE) == (pass == 1))
+                emit_element(e, g->node[i]);
     emit_close(e);
     emit_close(e);
 }
 
-void emit_update(CpuEmitter *e)
+/* The groups of the kernel's nodes, from 1. */
+static Group *find_groups(CpuEmitter *e, int *groups)
 {
     const Kernel *k = e->kernel;
-    int *group = pool_alloc(e->pool, (size_t)(k->node_count + 1) * sizeof *group);
-    int groups = optimizer_groups(k, group), at = 0;
-    for (int id = 1; id <= groups; id++) {
-        while (group[at] != id)
-            at++;
-        emit_group(e, group, id, k->node[at]);
+    size_t nodes = (size_t)k->node_count;
+    int *group = pool_alloc(e->pool, (nodes + 1) * sizeof *group);
+    *groups = optimizer_groups(e->pool, k, group);
+    Group *list = pool_alloc(e->pool, ((size_t)*groups + 1) * sizeof *list);
+    for (int i = 0; i < k->node_count; i++)
+        list[group[i]].count++;
+    for (int id = 0; id <= *groups; id++) {
+        list[id].node = pool_alloc(e->pool, (size_t)list[id].count * sizeof *list[id].node);
+        list[id].count = 0;
     }
+    for (int i = 0; i < k->node_count; i++) {
+        Group *g = &list[group[i]];
+        g->node[g->count++] = k->node[i];
+    }
+    return list;
+}
+
+void emit_update(CpuEmitter *e)
+{
+    int groups;
+    const Group *list = find_groups(e, &groups);
+    for (int id = 1; id <= groups; id++)
+        emit_group(e, &list[id]);
 }
 
 /* ---- filters ---- */

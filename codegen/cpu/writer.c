@@ -40,7 +40,7 @@ void emit_close(CpuEmitter *e)
 
 const char *value_name(const CpuEmitter *e, const Node *n)
 {
-    return c_value_name(e->pool, e->module, e->number, n);
+    return c_value_name(e->pool, &e->names, n);
 }
 
 const char *tile_name(Pool *pool, const TileUse *use)
@@ -92,7 +92,7 @@ const char *use_tile(CpuEmitter *e, TileUse use)
 
 const char *table_name(const CpuEmitter *e, const Node *n)
 {
-    return pool_format(e->pool, "%s_v%d", e->kernel->name, e->number[n->id]);
+    return pool_format(e->pool, "%s_v%d", e->kernel->name, e->names.number[n->id]);
 }
 
 Split split_evenly(int extent, int most)

@@ -10,7 +10,7 @@ typedef struct CudaEmitter {
     const Module *module;
     const Graph *graph;
     const Kernel *kernel;
-    const int *number; /* by node id: the N of %N */
+    CNames names;
     Text *out;         /* body of the function */
     Text *types;       /* types before the functions */
 } CudaEmitter;

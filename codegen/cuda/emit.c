@@ -76,7 +76,7 @@ static void emit_signature(const CudaEmitter *e, Text *out)
     for (int i = 0; i < args.count; i++) {
         const Node *n = args.node[i];
         parameter[i] = pool_format(e->pool, "%s%s *__restrict__ %s",
-                                   is_written(k, n) ? "" : "const ", cuda_type(n->tensor.dtype),
+                                   args.written[i] ? "" : "const ", cuda_type(n->tensor.dtype),
                                    cuda_value(e, n));
     }
     const char *threads = is_tiled(k) ? pool_format(e->pool, "%s_THREADS", cuda_macro(e->pool, k))
@@ -102,7 +102,7 @@ static void emit_kernel(CudaEmitter *e, int number, Text *to)
     emit_body(e);
     begin_kernel(number, to);
     text_append(to, "/*\n");
-    kernel_print(e->graph, e->kernel, " * ", to);
+    kernel_print(e->graph, e->names.number, e->kernel, " * ", to);
     text_append(to, " */");
     if (types.length)
         text_write(to, types.data, types.length);
@@ -224,12 +224,13 @@ static void emit_numbers(Pool *pool, const Module *m, Text *out)
 
 static int emit_kernels(Pool *pool, const Module *m, Text *out)
 {
-    CudaEmitter e = {.pool = pool, .module = m};
+    CudaEmitter e = {.pool = pool, .module = m,
+                     .names = {.storage = c_storage_names(pool, m)}};
     const Graph *g = NULL;
     int i = 0;
     for (; (e.kernel = target_kernel(m, TARGET_CUDA, i, &g)); i++) {
         if (g != e.graph)
-            e.number = value_numbers(pool, g);
+            e.names.number = graph_numbers(g, pool);
         e.graph = g;
         emit_kernel(&e, i, out);
     }

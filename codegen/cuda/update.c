@@ -185,7 +185,7 @@ void cuda_emit_update(CudaEmitter *e)
     size_t nodes = (size_t)e->kernel->node_count;
     int *group = pool_alloc(e->pool, nodes * sizeof *group);
     char **bodies = pool_alloc(e->pool, nodes * sizeof *bodies);
-    int groups = optimizer_groups(e->kernel, group), types = 0;
+    int groups = optimizer_groups(e->pool, e->kernel, group), types = 0;
     int64_t first = 0;
     for (int id = 1; id <= groups; id++) {
         Group g = find_group(e, group, id);

@@ -53,7 +53,7 @@ void cuda_call(CudaEmitter *e, const char *function, const char *const *argument
 const char *cuda_value(const CudaEmitter *e, const Node *n)
 {
     bool placed = n && (n->storage || n->op == OP_INPUT || n->place.region != REGION_NONE);
-    return placed ? c_value_name(e->pool, e->module, e->number, n) : "nullptr";
+    return placed ? c_value_name(e->pool, &e->names, n) : "nullptr";
 }
 
 const char *cuda_type(DType dtype)
