@@ -86,7 +86,7 @@ static void write_identifier(const char *name, char *id)
 const char **c_storage_names(Pool *pool, const Module *m)
 {
     const char **names = pool_alloc(pool, (size_t)(m->storage_count + 1) * sizeof *names);
-    Names taken = {0};
+    NameTable taken = {0};
     char id[MAX_C_NAME];
     for (int i = 0; i < m->storage_count; i++) {
         write_identifier(m->storage[i]->name, id);

@@ -219,13 +219,10 @@ static void emit_smaller(const Module *m, Text *out)
 {
     text_append(out, "static const NincMemory cuda_smaller[] = {\n");
     for (int i = 0; i < m->smaller_count; i++) {
-        const Graph *train = module_find_graph(m->smaller[i], "train", TARGET_CUDA);
-        const Graph *eval = module_find_graph(m->smaller[i], "eval", TARGET_CUDA);
-        text_append(out, "    {%d, %lld, %lld, %lld, %lld, %lld},\n", eval->batch,
-                    (long long)m->smaller[i]->state_bytes[TARGET_CUDA],
-                    (long long)larger(train->shared_bytes, eval->shared_bytes),
-                    (long long)larger(train->chunk_bytes, eval->chunk_bytes),
-                    (long long)eval->shared_bytes, (long long)eval->chunk_bytes);
+        const BatchMemory *b = &m->smaller[i];
+        text_append(out, "    {%d, %lld, %lld, %lld, %lld, %lld},\n", b->batch,
+                    (long long)b->state, (long long)b->shared, (long long)b->chunk,
+                    (long long)b->eval_shared, (long long)b->eval_chunk);
     }
     text_append(out, "};\n");
 }

@@ -2,6 +2,7 @@
 #include "frontend.h"
 
 #include "../codegen/codegen.h"
+#include "../ir/numbers.h"
 #include "../runtime/runtime.h"
 
 #include <errno.h>
@@ -272,22 +273,42 @@ static int build(Compile *c, const Module *m)
     return code;
 }
 
-/* The model at another batch, planned for CUDA; NULL after a diagnostic. */
-static Module *plan_batch(Compile *c, int batch)
+/* What a module that is planned for CUDA needs there. */
+static BatchMemory memory_of(const Module *m)
+{
+    const Graph *train = module_find_graph(m, "train", TARGET_CUDA);
+    const Graph *eval = module_find_graph(m, "eval", TARGET_CUDA);
+
+    return (BatchMemory){.batch = eval->batch,
+                         .state = m->state_bytes[TARGET_CUDA],
+                         .shared = larger(train->shared_bytes, eval->shared_bytes),
+                         .chunk = larger(train->chunk_bytes, eval->chunk_bytes),
+                         .eval_shared = eval->shared_bytes,
+                         .eval_chunk = eval->chunk_bytes};
+}
+
+/* Plans the model at another batch, in memory of its own; false after a diagnostic. */
+static bool plan_batch(Compile *c, int batch, BatchMemory *out)
 {
     char set[32];
+    Pool *pool = pool_new();
     Source *sources = c->sources;
-    Options other = {.pool = c->pool, .set = {set}, .set_text = {set}, .set_count = 1};
+    Options other = {.pool = pool, .set = {set}, .set_text = {set}, .set_count = 1};
     PipelineOptions pipeline = c->options->pipeline;
     Tree *root;
     Module *m;
+    bool planned;
 
     snprintf(set, sizeof set, "train.batch_size=%d", batch);
     pipeline.cpu = pipeline.time = false;
     pipeline.dump = NULL;
-    root = override_apply(c->pool, &c->d, c->root, &other, &sources);
-    m = root ? model_build(c->pool, &c->d, root) : NULL;
-    return m && pipeline_run(m, &pipeline, &c->d) ? m : NULL;
+    root = override_apply(pool, &c->d, c->root, &other, &sources);
+    m = root ? model_build(pool, &c->d, root) : NULL;
+    planned = m && pipeline_run(m, &pipeline, &c->d);
+    if (planned)
+        *out = memory_of(m);
+    pool_free(pool);
+    return planned;
 }
 
 /* Half the batch, a quarter, down to one image, so that the trainer can name one that fits a GPU:
@@ -301,7 +322,7 @@ static bool plan_smaller(Compile *c, Module *m)
         return true;
     m->smaller = pool_alloc(c->pool, HALVINGS * sizeof *m->smaller);
     while ((batch /= 2) >= 1)
-        if (!(m->smaller[m->smaller_count++] = plan_batch(c, batch)))
+        if (!plan_batch(c, batch, &m->smaller[m->smaller_count++]))
             return false;
     return true;
 }

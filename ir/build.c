@@ -61,7 +61,7 @@ static void index_states(Graph *g)
 void module_keep_storage(Module *m, bool (*keep)(const Storage *s))
 {
     int kept = 0;
-    m->storage_named = (Names){0};
+    m->storage_named = (NameTable){0};
     for (int i = 0; i < m->storage_count; i++)
         if (keep(m->storage[i]))
             m->storage[kept++] = m->storage[i];
@@ -540,9 +540,8 @@ bool *graph_escapes(const Graph *g, Pool *pool)
 /* `read`: by slot: the serial number of the last kernel that was found to read it. */
 static void derive_io(Graph *g, Kernel *k, const bool *escapes, int *read, int serial)
 {
-    size_t count = (size_t)k->node_count;
-    k->in = pool_alloc(g->module->pool, count * MAX_OPERANDS * sizeof *k->in);
-    k->out = pool_alloc(g->module->pool, count * sizeof *k->out);
+    int in_capacity = 0, out_capacity = 0;
+    Pool *pool = g->module->pool;
     k->in_count = k->out_count = 0;
     for (int i = 0; i < k->node_count; i++) {
         Node *n = k->node[i];
@@ -551,11 +550,11 @@ static void derive_io(Graph *g, Kernel *k, const bool *escapes, int *read, int s
             if (n->in[j]->kernel == k || read[slot] == serial)
                 continue;
             read[slot] = serial;
-            k->in[k->in_count++] = n->in[j];
+            POOL_PUSH(pool, k->in, k->in_count, in_capacity, n->in[j]);
         }
         n->returned = n->op == OP_UPDATE || escapes[n->id];
         if (n->returned)
-            k->out[k->out_count++] = n;
+            POOL_PUSH(pool, k->out, k->out_count, out_capacity, n);
     }
 }
 

@@ -27,11 +27,11 @@ typedef struct Text {
 } Text;
 
 /* Names -> what they mean; empty when zeroed. */
-typedef struct Names {
+typedef struct NameTable {
     const char **key;
     void **value;
     int count, capacity; /* capacity is a power of two */
-} Names;
+} NameTable;
 
 /* ---- positions and diagnostics ---- */
 
@@ -388,6 +388,13 @@ typedef struct TrainSettings {
     double init_std; /* normal */
 } TrainSettings;
 
+/* Bytes that the programs of a model need at another batch. */
+typedef struct BatchMemory {
+    int batch;
+    int64_t state, shared, chunk;    /* training and evaluation */
+    int64_t eval_shared, eval_chunk; /* evaluation alone */
+} BatchMemory;
+
 typedef struct Module {
     Pool *pool;
     const char *name;     /* the model's; a C identifier after dots become _ */
@@ -398,12 +405,12 @@ typedef struct Module {
     TrainSettings train;
     Storage **storage;
     int storage_count, storage_capacity;
-    Names storage_named;  /* name -> Storage */
+    NameTable storage_named;  /* name -> Storage */
     Graph **graph;
     int graph_count, graph_capacity;
     int64_t state_bytes[TARGET_COUNT]; /* of the state regions; 0 before `memory` */
-    const struct Module **smaller; /* the same model, planned for CUDA at smaller batches, the
-                                      largest first; not part of the text */
+    BatchMemory *smaller; /* the same model at smaller batches on CUDA, the largest first; not part
+                             of the text */
     int smaller_count;
 } Module;
 
@@ -456,9 +463,9 @@ void print_lines(FILE *out, const char *message, int columns);
 /* ---- ir/names.c ---- */
 
 /* NULL where the name is not in the table. */
-void *names_find(const Names *t, const char *key);
+void *names_find(const NameTable *t, const char *key);
 /* `key` must not be in it yet, and must stay. */
-void names_add(Names *t, Pool *pool, const char *key, void *value);
+void names_add(NameTable *t, Pool *pool, const char *key, void *value);
 
 /* ---- ir/diagnostics.c ---- */
 

@@ -11,7 +11,7 @@ static unsigned hash(const char *key)
     return h;
 }
 
-static int names_slot(const Names *t, const char *key)
+static int names_slot(const NameTable *t, const char *key)
 {
     unsigned mask = (unsigned)t->capacity - 1, i = hash(key) & mask;
     while (t->key[i] && strcmp(t->key[i], key) != 0)
@@ -19,14 +19,14 @@ static int names_slot(const Names *t, const char *key)
     return (int)i;
 }
 
-void *names_find(const Names *t, const char *key)
+void *names_find(const NameTable *t, const char *key)
 {
     return t->capacity ? t->value[names_slot(t, key)] : NULL;
 }
 
-static void names_grow(Names *t, Pool *pool)
+static void names_grow(NameTable *t, Pool *pool)
 {
-    Names bigger = {.capacity = t->capacity ? 2 * t->capacity : 64, .count = t->count};
+    NameTable bigger = {.capacity = t->capacity ? 2 * t->capacity : 64, .count = t->count};
     bigger.key = pool_alloc(pool, (size_t)bigger.capacity * sizeof *bigger.key);
     bigger.value = pool_alloc(pool, (size_t)bigger.capacity * sizeof *bigger.value);
     for (int i = 0; i < t->capacity; i++) {
@@ -39,7 +39,7 @@ static void names_grow(Names *t, Pool *pool)
     *t = bigger;
 }
 
-void names_add(Names *t, Pool *pool, const char *key, void *value)
+void names_add(NameTable *t, Pool *pool, const char *key, void *value)
 {
     if (2 * (t->count + 1) > t->capacity)
         names_grow(t, pool);

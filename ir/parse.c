@@ -167,7 +167,7 @@ static bool parse_graph_header(Parser *p)
     Graph *g = p->graph = module_add_graph(p->module, name, batch);
     g->stage = (Stage)stage;
     g->target = (Target)target;
-    p->value = (Names){0};
+    p->value = (NameTable){0};
     return lex_optional_int(p->lex, "chunk=", &g->chunk) &&
            lex_optional_bytes(p->lex, "shared=", &g->shared_bytes) &&
            lex_optional_bytes(p->lex, "chunk_bytes=", &g->chunk_bytes) &&

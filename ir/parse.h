@@ -16,7 +16,7 @@ typedef struct Parser {
     Lexer *lex;
     Module *module;
     Graph *graph;
-    Names value; /* %names of the graph */
+    NameTable value; /* %names of the graph */
     Origin *origin;
     int origin_count, origin_capacity;
 } Parser;

@@ -52,9 +52,9 @@ static bool parse_results(Parser *p, Results *results)
 }
 
 /* The kernel's updates by the names of their storage. */
-static Names find_updates(Parser *p, const Kernel *k)
+static NameTable find_updates(Parser *p, const Kernel *k)
 {
-    Names updates = {0};
+    NameTable updates = {0};
     for (int i = 0; i < k->node_count; i++) {
         Node *n = k->node[i];
         if (n->op == OP_UPDATE && !names_find(&updates, n->storage->name))
@@ -65,7 +65,7 @@ static Names find_updates(Parser *p, const Kernel *k)
 
 static bool resolve_results(Parser *p, Kernel *k, const Results *results)
 {
-    const Names updates = find_updates(p, k);
+    const NameTable updates = find_updates(p, k);
     int capacity = 0;
     for (int i = 0; i < results->count; i++) {
         const Result *r = &results->item[i];

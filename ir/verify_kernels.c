@@ -32,7 +32,7 @@ static bool check_cover(const Verifier *v)
 typedef struct KernelCheck {
     const bool *escapes; /* by node id */
     int *read;           /* by slot: the serial number of the last kernel that reads it */
-    Names twice;         /* names of kernels that the target has more than one of */
+    NameTable twice;         /* names of kernels that the target has more than one of */
 } KernelCheck;
 
 static bool check_inputs_of(const Verifier *v, const Kernel *k, int *read, int serial)
@@ -132,14 +132,14 @@ static bool check_class_of(const Verifier *v, const Node *n)
 }
 
 /* Kernels of all graphs of a target share one text. */
-static Names names_given_twice(const Verifier *v)
+static NameTable names_given_twice(const Verifier *v)
 {
-    Names once = {0}, twice = {0};
+    NameTable once = {0}, twice = {0};
     for (int i = 0; i < v->m->graph_count; i++) {
         const Graph *g = v->m->graph[i];
         for (int j = 0; g->target == v->g->target && j < g->kernel_count; j++) {
             Kernel *k = g->kernel[j];
-            Names *names = names_find(&once, k->name) ? &twice : &once;
+            NameTable *names = names_find(&once, k->name) ? &twice : &once;
             if (!names_find(names, k->name))
                 names_add(names, v->pool, k->name, k);
         }

@@ -7,8 +7,8 @@
 typedef struct Fuser {
     Graph *g;
     Pool *pool, *scratch; /* scratch: until all nodes are in kernels */
-    Names taken;          /* names of the target's kernels -> the kernel */
-    Names numbers;        /* names that many kernels ask for -> the last number given, an int */
+    NameTable taken;          /* names of the target's kernels -> the kernel */
+    NameTable numbers;        /* names that many kernels ask for -> the last number given, an int */
     Kernel *first[KERNEL_CLASS_COUNT][PHASE_COUNT]; /* kernel of a class and phase, or NULL */
     Kernel *last[KERNEL_CLASS_COUNT];
     int updated; /* CUDA: parameters of the last update kernel */

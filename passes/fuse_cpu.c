@@ -43,9 +43,17 @@ static Node *take_relu(Fuser *f, Kernel *k, Node *last)
     return relu;
 }
 
-static Node *next_pointwise_conv(const Fuser *f, Node *last)
+/* What one kernel may hold: strips of all its values are in cache together. */
+enum { MAX_FUSED_NODES = 48 };
+
+static bool has_room(const Kernel *k)
 {
-    Node *conv = f->level >= 2 ? fuse_next(f->g, last, OP_CONV2D) : NULL;
+    return k->node_count < MAX_FUSED_NODES;
+}
+
+static Node *next_pointwise_conv(const Fuser *f, const Kernel *k, Node *last)
+{
+    Node *conv = f->level >= 2 && has_room(k) ? fuse_next(f->g, last, OP_CONV2D) : NULL;
     if (!conv || !filter_storage(conv) || !window_is_pointwise(&conv->attr.window) ||
         !pays_to_fuse(last, conv))
         return NULL;
@@ -59,7 +67,7 @@ static void fuse_forward(Fuser *f, Node *conv)
     Kernel *k = fuse_kernel(f, base, KERNEL_CONV_FORWARD, PHASE_CHUNK);
     fuse_take(f, k, conv);
     Node *last = take_relu(f, k, conv);
-    for (Node *next; (next = next_pointwise_conv(f, last));) {
+    for (Node *next; (next = next_pointwise_conv(f, k, last));) {
         k->class = KERNEL_MLPCONV_FORWARD;
         fuse_take(f, k, next);
         last = take_relu(f, k, next);
@@ -94,7 +102,8 @@ static bool is_gradient_kernel(const Kernel *k)
 static bool continues(const Fuser *f, const Node *n)
 {
     return f->level >= 2 && n->op == OP_CONV2D && window_is_pointwise(&n->attr.window) &&
-           is_gradient_kernel(n->in[0]->kernel) && pays_to_fuse(n->in[0], n);
+           is_gradient_kernel(n->in[0]->kernel) && has_room(n->in[0]->kernel) &&
+           pays_to_fuse(n->in[0], n);
 }
 
 /* Named after the block whose output gradient it computes, or the convolution that it is of. */

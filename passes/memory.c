@@ -4,6 +4,7 @@
  * the last that reads it, the gradient of a parameter and what is kept for the next steps to the
  * end of the step; values that are alive at one time must not overlap. In the shared region the
  * whole chunk phase is one moment, because it is run once a chunk. */
+#include "../ir/numbers.h"
 #include "arena.h"
 #include "passes.h"
 
@@ -185,8 +186,9 @@ static void hurry_highest(Items *items)
     items->list[at / 2] = highest;
 }
 
-/* How often an order is improved. The models need one round. */
-enum { ROUNDS = 12 };
+/* How often an order is improved, and of how many values together in all rounds of it. The models
+ * need one round. */
+enum { ROUNDS = 12, IMPROVED_VALUES = 24000 };
 
 /* Offsets by the best of three greedy orders, each improved until it takes no more than `bound`;
  * returns the bytes of the region. */
@@ -194,9 +196,10 @@ static int64_t place_items(Items *items, int moments, int64_t bound)
 {
     int (*const orders[])(const void *, const void *) = {by_size, by_begin, by_length};
     int64_t least = items->count > 0 ? INT64_MAX : 0;
+    int rounds = (int)smaller(ROUNDS, 1 + IMPROVED_VALUES / (items->count + 1));
     for (int i = 0; i < 3; i++) {
         qsort(items->list, (size_t)items->count, sizeof *items->list, orders[i]);
-        for (int round = 0; round < ROUNDS && least > bound; round++) {
+        for (int round = 0; round < rounds && least > bound; round++) {
             int64_t end = place_in_turn(items, moments);
             for (int k = 0; k < items->count && end < least; k++)
                 items->list[k].node->place.offset = items->list[k].offset;
