@@ -69,6 +69,10 @@ int compile_objects(Build *b, const char *flags, const char **object);
 /* `CC flags path... libraries`; `what` is for messages. `path` ends with NULL. */
 int compiler_run(Build *b, const char *what, const char *flags, const char *const *path,
                  const char *libraries);
+/* Where the compiler finds a file of its libraries; NULL: nowhere. */
+const char *compiler_file(Pool *pool, const char *file);
+/* Whether it finds a header that a program includes by <...>. */
+bool compiler_has_header(Pool *pool, const char *header);
 /* "-l:libNAME.a", or "-lNAME" where there is no such file. */
 const char *static_library(Build *b, const char *name);
 /* The same for linking a shared library, which not every libNAME.a is fit for. */

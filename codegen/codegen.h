@@ -62,6 +62,9 @@ int build_artefacts(const Module *m, const BuildOptions *options);
 /* Writes NAME.h, NAME.pc and libNAME.so with the forward pass, in the same way; NAME is the model's
  * name with '_' for '.'. Takes the training graphs and the moments off the module. */
 int build_library(Module *m, const BuildOptions *options);
+/* The header or library of the system, as the C compiler finds them, that files of the model's name
+ * would stand before; NULL: none. */
+const char *library_hides(Pool *pool, const Module *m);
 /* NAME */
 char *library_name(Pool *pool, const Module *m);
 

@@ -319,6 +319,40 @@ const char *static_library(Build *b, const char *name)
     return pool_format(b->pool, has_static(b, name) ? "-l:lib%s.a" : "-l%s", name);
 }
 
+const char *compiler_file(Pool *pool, const char *file)
+{
+    char path[4096];
+    Words words = compiler_words(pool);
+    if (words.count == 0)
+        return NULL;
+    add_word(pool, &words, pool_format(pool, "-print-file-name=%s", file));
+    add_word(pool, &words, NULL);
+    if (command_output(words.at, path, sizeof path) != 0 || path[0] != '/')
+        return NULL;
+    path[strcspn(path, "\n")] = '\0';
+    return pool_strdup(pool, path);
+}
+
+/* Not by -include, which looks into the working directory first. */
+bool compiler_has_header(Pool *pool, const char *header)
+{
+    const char *directory = getenv("TMPDIR");
+    char *source = pool_format(pool, "%s/ninc-XXXXXX.c", directory ? directory : "/tmp");
+    int file = mkstemps(source, 2);
+    char output[16];
+    Words words = compiler_words(pool);
+    if (file < 0)
+        return false;
+    bool found = dprintf(file, "#include <%s>\n", header) > 0 && words.count > 0;
+    close(file);
+    add_word(pool, &words, "-E");
+    add_word(pool, &words, source);
+    add_word(pool, &words, NULL);
+    found = found && command_output(words.at, output, sizeof output) == 0;
+    unlink(source);
+    return found;
+}
+
 /* Whether lib<name>.a was compiled for shared libraries: whether it makes one. */
 static bool is_position_independent(Build *b, const char *name)
 {

@@ -48,6 +48,17 @@ char *library_name(Pool *pool, const Module *m)
     return isdigit((unsigned char)*name) ? pool_format(pool, "model_%s", name) : name;
 }
 
+const char *library_hides(Pool *pool, const Module *m)
+{
+    const char *name = library_name(pool, m);
+    const char *header = pool_format(pool, "%s.h", name);
+    const char *files[] = {pool_format(pool, "lib%s.so", name), pool_format(pool, "lib%s.a", name)};
+    for (int i = 0; i < 2; i++)
+        if (compiler_file(pool, files[i]))
+            return files[i];
+    return compiler_has_header(pool, header) ? header : NULL;
+}
+
 typedef struct Word {
     const char *word, *value;
 } Word;

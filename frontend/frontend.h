@@ -105,6 +105,7 @@ typedef struct Options {
     const char *set[MAX_SETS]; /* KEY=VALUE or, from --batch=N, train.batch_size=N */
     const char *set_text[MAX_SETS]; /* the option as the user wrote it */
     int set_count;
+    bool target_given, precision_given, level_given;
     bool check, memory_report, verbose, quiet;
     ColorMode color;
 } Options;
@@ -214,6 +215,14 @@ const char *option_advice(Pool *pool, const char *word, const char *number);
 /* The same of a word that is nearly known. */
 const char *near_option_advice(const char *word);
 bool is_trainer_command(const char *word);
+
+/* ---- asked.c ---- */
+
+/* Whether what the options ask for can still take effect on the module, which may be text that has
+ * passed where they decide; else a diagnostic at loc. */
+bool asked_in_time(const Module *m, const Options *o, Diagnostics *d, Loc loc);
+/* Drops the programs of text that are for other targets than those wanted. */
+void asked_target(Module *m, const Options *o);
 
 /* ---- render.c ---- */
 

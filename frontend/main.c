@@ -220,6 +220,21 @@ static const char *absolute(Pool *pool, const char *directory)
     return copy;
 }
 
+/* At the model's name: a library that compilers and linkers would take for the system's. */
+static bool check_library_name(Compile *c, const Module *m)
+{
+    const char *hidden = library_hides(c->pool, m);
+    const Tree *name = c->root ? tree_find(c->root, "model") : NULL;
+    Loc loc = name ? name->loc : (Loc){c->sources->name, 1, 8};
+
+    if (!hidden)
+        return true;
+    diagnostics_add(&c->d, loc, (int)strlen(m->name), "a library of the model '%s' would hide the "
+                    "system's %s; choose another name%s", m->name, hidden,
+                    name ? ", here or by --set=model=NAME" : "");
+    return false;
+}
+
 /* The line to go on with has the absolute directory: by a relative one, programs would find the
  * library only from where they were linked. */
 static int build_forward(Compile *c, Module *m)
@@ -356,6 +371,11 @@ static int compile(Compile *c)
     }
     m = load(c);
     if (!m)
+        return report(c);
+    if (!asked_in_time(m, o, &c->d, (Loc){c->sources->name, 1, 1}))
+        return report(c);
+    asked_target(m, o);
+    if (o->emit == EMIT_LIBRARY && !check_library_name(c, m))
         return report(c);
     if (o->check && !module_verify(m, &c->d))
         return report(c);

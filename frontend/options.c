@@ -330,6 +330,7 @@ static OptionsResult parse_one(Options *o, int option, char **argv)
         o->output = optarg;
         return *optarg ? OPTIONS_RUN : usage_error("--output needs a name");
     case 'O':
+        o->level_given = true;
         return parse_level(o, optarg);
     case 'v':
         o->verbose = true;
@@ -340,8 +341,10 @@ static OptionsResult parse_one(Options *o, int option, char **argv)
     case OPTION_EMIT:
         return parse_emit(o, optarg);
     case OPTION_TARGET:
+        o->target_given = true;
         return parse_target(o, optarg);
     case OPTION_PRECISION:
+        o->precision_given = true;
         return parse_precision(o, optarg);
     case OPTION_CUBIN:
         o->cubins = optarg;

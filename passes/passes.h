@@ -30,6 +30,10 @@ typedef struct PipelineOptions {
 
 /* Whether the names of passes in the options can stand there; a diagnostic for each that cannot. */
 bool pipeline_check(const PipelineOptions *options, Diagnostics *d);
+/* Whether the passes that the options name are yet to come for this module; else a diagnostic at
+ * loc for each that is not. */
+bool pipeline_check_stage(const Module *m, const PipelineOptions *options, Diagnostics *d,
+                          Loc loc);
 /* Brings the module to stage `planned`, starting from the stage that it has. Returns false after
  * a diagnostic where a dump could not be written. */
 bool pipeline_run(Module *m, const PipelineOptions *options, Diagnostics *d);

@@ -164,6 +164,26 @@ static Stage module_stage(const Module *m)
     return stage;
 }
 
+static bool check_to_come(const char *list, const char *option, Stage stage, Diagnostics *d, Loc loc)
+{
+    bool sound = true;
+    for (int i = 0; i < PASS_COUNT; i++) {
+        if (!in_list(list, passes[i].name) || passes[i].until >= stage)
+            continue;
+        diagnostics_add(d, loc, 1, "%s=%s comes too late: this text is behind that pass; give it "
+                        "with the model file", option, passes[i].name);
+        sound = false;
+    }
+    return sound;
+}
+
+bool pipeline_check_stage(const Module *m, const PipelineOptions *o, Diagnostics *d, Loc loc)
+{
+    Stage stage = module_stage(m);
+    bool sound = check_to_come(o->dump, "--dump", stage, d, loc);
+    return check_to_come(o->disable, "--disable-pass", stage, d, loc) && sound;
+}
+
 static void run_pass(const char *name, Module *m, const PipelineOptions *o)
 {
     bool fuses = !in_list(o->disable, "fuse");
