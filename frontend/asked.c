@@ -95,7 +95,8 @@ static bool check_precision(const Asked *a)
     return refuse(a, text, options[wanted], "precision");
 }
 
-/* What is to be printed or compiled must be there. */
+/* What is to be printed or compiled must be there; options that contradict each other are found
+ * sooner. */
 static bool check_emit(const Asked *a)
 {
     const char *option = NULL;
@@ -109,12 +110,8 @@ static bool check_emit(const Asked *a)
         option = "--cubin";
     if (!option || will_have(a, target))
         return true;
-    diagnostics_add(a->d, a->loc, 1, "%s needs programs for a %s, and there are none%s", option,
-                    target == TARGET_CPU ? "CPU" : "GPU",
-                    has_graph(a->m, TARGET_ANY)
-                        ? target == TARGET_CPU ? "; give --target=cpu or all"
-                                               : "; give --target=cuda or all"
-                        : " in this text; give it with the model file");
+    diagnostics_add(a->d, a->loc, 1, "%s needs programs for a %s, and there are none in this text; "
+                    "give it with the model file", option, target == TARGET_CPU ? "CPU" : "GPU");
     return false;
 }
 

@@ -93,7 +93,7 @@ for program in "$BUILD"/tests/test_*; do
     [[ -x $program && -f $program && $program != *.[od] ]] || continue
     wanted "${program##*/}" && run_program "$program"
 done
-run_scripts golden roundtrip test_cache test_codegen test_badinput test_options test_words test_cli test_system \
+run_scripts golden roundtrip test_deep test_cache test_codegen test_badinput test_options test_words test_cli test_system \
     test_deb test_library test_predict test_resume test_crash test_tensorboard test_export \
     test_pytorch kernels test_amx parity test_races test_aarch64 test_faults test_device test_progress test_readme \
     test_first_contact

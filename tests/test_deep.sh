@@ -91,9 +91,6 @@ for case in "$late|--target=cuda --emit=ir|cpu" "$late|--target=all --emit=plan|
     # shellcheck disable=SC2086
     check "refused: $options of text for $file" refused "$pattern" $options "$work/$file.ir"
 done
-check "refused: --cubin of a model for a CPU alone" \
-    refused "give --target=cuda or all" --target=cpu --cubin=sm_90a --emit=ir "$work/tiny.yaml"
-
 # One of the targets of text is what its own compile gives, but for what all targets share.
 one_target() {
     "$NINC" --target="$1" --emit="$2" "$work/all.ir" >"$work/got" &&
