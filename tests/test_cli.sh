@@ -111,13 +111,13 @@ slow_compiler() {
 # stopped DIRECTORY: a compile into it that is told to stop leaves what was there.
 stopped() {
     local child status
+    rm -f "$work/started" # what the last of several compilers left
     ls -A "$1" >"$work/before" 2>/dev/null
     CC=$work/slow "$NINC" -q -o "$1" "$model" 2>"$work/err" </dev/null &
     child=$!
     until [ -e "$work/started" ] || ! kill -0 $child; do
         sleep 0.05
     done
-    rm -f "$work/started"
     kill -TERM $child
     wait $child
     status=$?
