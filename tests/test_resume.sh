@@ -227,7 +227,7 @@ check "and stays, as the model is the same" \
     at_rate adam 0.005 "; learning rate 0.005 (0.01 in the model)" --max-steps 25
 check "a rate that the model has otherwise now is taken" \
     at_rate slower 0.002 "; learning rate 0.002 (0.005 in the checkpoint)" --max-steps 30
-check "info says the same" bash -c '"$1" info | head -n 1 | grep "learning rate 0.002\$"' - \
+check "info says the same" bash -c '"$1" info | head -n 2 | grep "learning rate 0.002, "' - \
     "$work/slower/trainer"
 check "and goes on" at_rate slower 0.002 "" --max-steps 35
 check "--lr goes before the model's" \
