@@ -198,10 +198,10 @@ static int checked(CUresult r, const char *call, int line, const char *about)
 /* ---- the driver ---- */
 
 /* Where libcuda.so.1 lies beside what the linker knows: containers that get the driver as a mount,
- * WSL, Colab, NixOS. Where it is nowhere, the linker's message about the first. */
+ * WSL, Colab, NixOS. Where it is nowhere, the linker's message about the first; where one is there
+ * and cannot be opened, the message about that. */
 static void *open_library(char *why, size_t size)
 {
-    static const char missing[] = "libcuda.so.1: cannot open shared object file: No such file";
     static const char *const places[] = {"libcuda.so.1", "/usr/local/nvidia/lib64/libcuda.so.1",
                                          "/usr/lib/wsl/lib/libcuda.so.1",
                                          "/usr/lib64-nvidia/libcuda.so.1",
@@ -211,9 +211,13 @@ static void *open_library(char *why, size_t size)
         if (library)
             return library;
         const char *text = dlerror();
-        if (i > 0)
+        char nowhere[128];
+        snprintf(nowhere, sizeof nowhere, "%s: cannot open shared object file: No such file",
+                 places[i]);
+        bool missing = strncmp(text, nowhere, strlen(nowhere)) == 0;
+        cu.missing = missing && (i == 0 || cu.missing);
+        if (i > 0 && missing)
             continue;
-        cu.missing = strncmp(text, missing, sizeof missing - 1) == 0;
         snprintf(why, size, "no NVIDIA driver: %s; install the driver, or use --device cpu", text);
     }
     return NULL;

@@ -192,6 +192,15 @@ for library in libcuda.so.1:fake_cuda.c libnvrtc.so:fake_nvrtc.c; do
     ${CC:-gcc} -std=c11 -D_GNU_SOURCE -shared -fPIC -o "$work/fake/${library%:*}" \
         "tests/${library#*:}" || fail "build ${library#*:}"
 done
+# A driver that is there and cannot be loaded is told, one that is not there is not.
+unloadable() {
+    mkdir -p "$work/broken" && echo text >"$work/broken/libcuda.so.1" &&
+        LD_LIBRARY_PATH="$work/broken" on all train >"$work/said" 2>&1 || return 1
+    cat "$work/said"
+    grep -q "^trainer: runs on the CPU: no NVIDIA driver: $work/broken/libcuda.so.1: " \
+        "$work/said" && ! grep -q "no NVIDIA GPU found" "$work/said"
+}
+check "auto where the driver cannot be loaded" unloadable
 check "auto where a call of the driver fails" falls_back "fail=cuDevicePrimaryCtxRetain:46" \
     "cuDevicePrimaryCtxRetain: CUDA_ERROR_46, as asked for, Fake GPU 0"
 check "auto where the first call fails" falls_back "fail=cuInit:100" \
