@@ -5,7 +5,7 @@
 
 level=$(machine_levels)
 level=${level##*,}
-model=models/nin_fashion.yaml
+model=tests/pytorch/flatten_adam.yaml
 export NINC_CACHE_DIR=$work/cache
 
 # A compiler that counts what it compiles.
