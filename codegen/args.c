@@ -131,7 +131,7 @@ const char *c_value_name(Pool *pool, const CNames *names, const Node *n)
         return names->storage[n->storage->index];
     if (n->op == OP_INPUT)
         return n->name;
-    return pool_format(pool, "v%d", names->number[n->id]);
+    return pool_format(pool, "v%d", n->number);
 }
 
 int map_dim(const Node *n, int axis)

@@ -13,10 +13,9 @@ typedef struct KernelArgs {
     int *slot, slots; /* a hash table of places: the argument's index + 1, or 0 */
 } KernelArgs;
 
-/* The C names of a module's storage, and of the values of one of its graphs. */
+/* The C names of a module's storage. */
 typedef struct CNames {
     const char **storage; /* by index */
-    const int *number;    /* by node id; see graph_numbers */
 } CNames;
 
 /* ---- args.c ---- */

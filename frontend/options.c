@@ -150,11 +150,10 @@ static void list_ops(void)
 {
     for (int op = 0; op < OP_COUNT; op++) {
         int low = op_min_operands((Op)op), high = op_max_operands((Op)op);
-        char operands[32], line[512];
+        char operands[32];
 
         snprintf(operands, sizeof operands, low == high ? "%d" : "%d to %d", low, high);
-        snprintf(line, sizeof line, "%-20s %-7s %s", op_name((Op)op), operands, op_scalar((Op)op));
-        print_lines(stdout, line, 80);
+        printf("%-20s %-7s %s\n", op_name((Op)op), operands, op_what((Op)op));
     }
 }
 

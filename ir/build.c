@@ -113,12 +113,18 @@ Graph *module_find_graph(const Module *m, const char *name, Target target)
 
 /* ---- nodes ---- */
 
+static bool op_has_number(Op op)
+{
+    return op != OP_INPUT && op != OP_STATE && op != OP_UPDATE;
+}
+
 static Node *node_new(Graph *g, Op op, Loc loc)
 {
     Node *n = pool_alloc(g->module->pool, sizeof *n);
     n->op = op;
     n->loc = loc;
     n->id = -1;
+    n->number = op_has_number(op) ? g->next_number++ : -1;
     return n;
 }
 
@@ -294,6 +300,7 @@ Graph *graph_clone(Graph *g, const char *name, Target target)
 {
     Module *m = g->module;
     Graph *c = module_add_graph(m, name, g->batch);
+    c->next_number = g->next_number; /* a copy has its original's name */
     c->target = target; /* storage lies as the target keeps it */
     Copy copy = {c, pool_alloc(m->pool, (size_t)g->node_count * sizeof(Node *))};
     copy_header(c, g);
@@ -317,6 +324,17 @@ Graph *graph_clone(Graph *g, const char *name, Target target)
 }
 
 /* ---- edits ---- */
+
+void graph_number(Graph *g)
+{
+    g->next_number = 0;
+    for (int i = 0; i < g->node_count; i++)
+        if (g->node[i]->number >= g->next_number)
+            g->next_number = g->node[i]->number + 1;
+    for (int i = 0; i < g->node_count; i++)
+        if (g->node[i]->number < 0 && op_has_number(g->node[i]->op))
+            g->node[i]->number = g->next_number++;
+}
 
 void graph_renumber(Graph *g)
 {

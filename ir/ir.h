@@ -59,7 +59,7 @@ typedef struct Diagnostics {
 /* ---- ops and attributes ---- */
 
 typedef enum Op {
-#define X(id, text, lo, hi, attr, expr) OP_##id,
+#define X(id, ...) OP_##id,
     IR_OPS(X)
 #undef X
         OP_COUNT
@@ -228,6 +228,7 @@ struct Node {
     const char *name;  /* input: its name without %; else NULL */
     Storage *storage;  /* state, update; else NULL */
     int id;            /* index in graph->node; -1 for `state` */
+    int number;        /* the N of %N, kept through all passes; not of inputs, states, updates */
     Kernel *kernel;    /* NULL before `fuse` and for leaves */
     bool returned;     /* stands among its kernel's `out` */
     Math math;      /* contractions: printed ` math=tf32`, ` math=i16`; fp32 is left out */
@@ -344,6 +345,7 @@ struct Graph {
     Node **node;      /* definitions before uses; leaves `input` first; no `state` nodes */
     int node_count, node_capacity;
     int update_count; /* of them updates */
+    int next_number;  /* that no node of it has had yet */
     Node **state;     /* one `state` node for each storage read, in order of first read */
     int state_count, state_capacity;
     Node **state_of;  /* by index of the storage: its `state` node or NULL */
@@ -498,6 +500,7 @@ int op_min_operands(Op op);
 int op_max_operands(Op op);
 AttrClass op_attr(Op op);
 const char *op_scalar(Op op); /* "" if not pointwise */
+const char *op_what(Op op);   /* what it computes, for people: operands -> result */
 bool op_is_pointwise(Op op);
 /* The result is a sum over images: a weight or bias gradient. */
 bool op_sums_images(Op op);
@@ -554,6 +557,9 @@ void graph_sort(Graph *g);
 /* Moves the nodes from index `from` on to right behind the inputs. */
 void graph_move_to_start(Graph *g, int from);
 void graph_renumber(Graph *g);
+/* New values get the numbers behind those that the graph has now, so that what was removed before
+ * leaves no trace; values without a number (-1) get theirs. */
+void graph_number(Graph *g);
 /* Number of operands (counted with repetition), outputs and updates that use each node, by id;
  * the caller owns the pool array of node_count entries. */
 int *graph_use_counts(const Graph *g, Pool *pool);
@@ -793,12 +799,8 @@ void module_print(const Module *m, Text *out);
 void graph_print(const Graph *g, Text *out);
 /* One node as it stands in the text, without indentation and newline, without `loc`. */
 void node_print(const Graph *g, const Node *n, Text *out);
-/* By node id: the N of %N in the text; not of inputs and updates. */
-int *graph_numbers(const Graph *g, Pool *pool);
-/* A kernel with its nodes, as in the text, under those numbers; `prefix` starts each line (a
- * comment leader). */
-void kernel_print(const Graph *g, const int *number, const Kernel *k, const char *prefix,
-                  Text *out);
+/* A kernel with its nodes, as in the text; `prefix` starts each line (a comment leader). */
+void kernel_print(const Graph *g, const Kernel *k, const char *prefix, Text *out);
 /* ` {kernel=3x3 stride=2x2}`: the attributes of a node; nothing where it has none. */
 void attr_print(const Node *n, Text *out);
 /* `optimizer adam lr=0.001 ...`, without an end of line. */

@@ -5,11 +5,11 @@ typedef struct OpInfo {
     const char *name;
     int lo, hi;
     AttrClass attr;
-    const char *scalar;
+    const char *scalar, *what;
 } OpInfo;
 
 static const OpInfo op_table[] = {
-#define X(id, text, lo, hi, attr, expr) {text, lo, hi, ATTR_##attr, expr},
+#define X(id, text, lo, hi, attr, expr, what) {text, lo, hi, ATTR_##attr, expr, what},
     IR_OPS(X)
 #undef X
 };
@@ -37,6 +37,11 @@ AttrClass op_attr(Op op)
 const char *op_scalar(Op op)
 {
     return op_table[op].scalar;
+}
+
+const char *op_what(Op op)
+{
+    return op_table[op].what;
 }
 
 bool op_is_pointwise(Op op)

@@ -212,6 +212,7 @@ static bool parse_graph(Parser *p)
     }
     if (!p->lex->failed && lex_accept(p->lex, "return ") && !parse_return(p))
         return false;
+    graph_number(p->graph);
     lex_skip_space(p->lex);
     return !p->lex->failed &&
            (lex_accept(p->lex, "}") || lex_fail(p->lex, "expected %s, return or '}'",

@@ -2,10 +2,11 @@
 #include "parse.h"
 
 #include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char *const op_names[] = {
-#define X(id, text, lo, hi, attr, expr) text,
+#define X(id, text, ...) text,
     IR_OPS(X)
 #undef X
 };
@@ -267,6 +268,14 @@ static Node *make_input(Parser *p, const RowText *r)
     return n;
 }
 
+/* 63 of "63"; -1 of a name that the printer does not write: the graph's end numbers its value. */
+static int number_of_name(const char *name)
+{
+    size_t digits = strspn(name, "0123456789");
+    bool printed = digits > 0 && digits <= 8 && !name[digits] && (name[0] != '0' || digits == 1);
+    return printed ? atoi(name) : -1;
+}
+
 static Node *make_node(Parser *p, const RowText *r)
 {
     if (!check_type(p, r))
@@ -285,8 +294,11 @@ static Node *make_node(Parser *p, const RowText *r)
     Node *n = r->op == OP_INPUT ? make_input(p, r)
                                 : graph_add_typed(p->graph, r->op, r->operands.count,
                                                   r->operands.in, &r->attr, &r->type, r->loc);
-    if (n)
-        names_add(&p->value, p->pool, r->name, n);
+    if (!n)
+        return NULL;
+    if (n->number >= 0)
+        n->number = number_of_name(r->name);
+    names_add(&p->value, p->pool, r->name, n);
     return n;
 }
 

@@ -14,29 +14,14 @@ enum {
 
 /* ---- names ---- */
 
-/* The text's numbers: nodes but inputs and updates, in order. */
-typedef struct Numbers {
-    const Graph *graph;
-    const int *number; /* by node id */
-} Numbers;
-
-int *graph_numbers(const Graph *g, Pool *pool)
-{
-    int *number = pool_alloc(pool, (size_t)(g->node_count + 1) * sizeof *number), next = 0;
-    for (int i = 0; i < g->node_count; i++)
-        if (g->node[i]->op != OP_INPUT && g->node[i]->op != OP_UPDATE)
-            number[i] = next++;
-    return number;
-}
-
-static void print_name(const Numbers *numbers, const Node *n, Text *out)
+static void print_name(const Graph *g, const Node *n, Text *out)
 {
     if (n->storage)
         text_append(out, "@%s", n->storage->name);
     else if (n->op == OP_INPUT)
         text_append(out, "%%%s", n->name);
-    else if (n->id >= 0 && n->id < numbers->graph->node_count && numbers->graph->node[n->id] == n)
-        text_append(out, "%%%d", numbers->number[n->id]);
+    else if (n->id >= 0 && n->id < g->node_count && g->node[n->id] == n)
+        text_append(out, "%%%d", n->number);
     else
         text_append(out, "%%?"); /* not in the graph: the verifier says so */
 }
@@ -236,12 +221,12 @@ static char *take(Text *scratch, Pool *pool)
     return copy;
 }
 
-static void print_body(const Numbers *numbers, const Node *n, Text *out)
+static void print_body(const Graph *g, const Node *n, Text *out)
 {
     text_append(out, "%s", op_name(n->op));
     for (int i = 0; i < n->arity; i++) {
         text_append(out, i ? ", " : " ");
-        print_name(numbers, n->in[i], out);
+        print_name(g, n->in[i], out);
     }
     attr_print(n, out);
     if (n->math != MATH_FP32)
@@ -255,15 +240,15 @@ static void print_body(const Numbers *numbers, const Node *n, Text *out)
                     (long long)n->place.offset, (long long)n->place.bytes);
 }
 
-static Row node_row(const Numbers *numbers, const Node *n, Pool *pool)
+static Row node_row(const Graph *g, const Node *n, Pool *pool)
 {
     Row row;
     Text text = {0};
-    print_name(numbers, n, &text);
+    print_name(g, n, &text);
     row.name = take(&text, pool);
     print_type(&n->tensor, &text);
     row.type = take(&text, pool);
-    print_body(numbers, n, &text);
+    print_body(g, n, &text);
     row.body = take(&text, pool);
     print_loc(n->loc, &text);
     row.loc = take(&text, pool);
@@ -318,7 +303,6 @@ static void print_row(const Row *row, const Widths *w, bool with_loc, Text *out)
 /* What printing a graph needs: each node's cells, by id, and their widths. */
 typedef struct GraphText {
     Pool *pool;
-    Numbers numbers;
     Row *row;
     Widths widths;
 } GraphText;
@@ -326,30 +310,29 @@ typedef struct GraphText {
 static GraphText graph_text(const Graph *g)
 {
     GraphText t = {.pool = pool_new()};
-    t.numbers = (Numbers){g, graph_numbers(g, t.pool)};
     t.row = pool_alloc(t.pool, (size_t)g->node_count * sizeof *t.row);
     for (int i = 0; i < g->node_count; i++)
-        t.row[i] = node_row(&t.numbers, g->node[i], t.pool);
+        t.row[i] = node_row(g, g->node[i], t.pool);
     t.widths = measure(t.row, g->node_count, NAME_COLUMNS);
     return t;
 }
 
 /* A list of names in parentheses, broken before the line gets too long. */
-static void print_names(const Numbers *numbers, Node *const *list, int count, const char *prefix,
+static void print_names(const Graph *g, Node *const *list, int count, const char *prefix,
                         size_t *line_start, Text *out)
 {
     text_append(out, "(");
     for (int i = 0; i < count; i++) {
         size_t before = out->length;
         text_append(out, i ? ", " : "");
-        print_name(numbers, list[i], out);
+        print_name(g, list[i], out);
         if (out->length - *line_start <= LINE_COLUMNS || i == 0)
             continue;
         out->length = before;
         text_append(out, ",\n");
         *line_start = out->length;
         text_append(out, "%s    ", prefix);
-        print_name(numbers, list[i], out);
+        print_name(g, list[i], out);
     }
     text_append(out, ")");
 }
@@ -381,7 +364,7 @@ static void print_schedules(const Kernel *k, Text *out)
 
 /* How a kernel's rows are printed. */
 typedef struct KernelText {
-    const Numbers *numbers;
+    const Graph *graph;
     const Row *row; /* by node id less `first` */
     int first;
     const Widths *widths;
@@ -399,13 +382,13 @@ static void print_kernel(const KernelText *t, const Kernel *k, Text *out)
         text_append(out, " strip=%d", k->strip);
     print_schedules(k, out);
     text_append(out, " ");
-    print_names(t->numbers, k->in, k->in_count, prefix, &line_start, out);
+    print_names(t->graph, k->in, k->in_count, prefix, &line_start, out);
     text_append(out, " -> ");
-    print_names(t->numbers, k->out, k->out_count, prefix, &line_start, out);
+    print_names(t->graph, k->out, k->out_count, prefix, &line_start, out);
     text_append(out, " {\n");
     for (int i = 0; i < k->node_count; i++) {
         const Node *n = k->node[i];
-        if (n->id < 0 || n->id >= t->numbers->graph->node_count)
+        if (n->id < 0 || n->id >= t->graph->node_count)
             internal_error("kernel %s holds a node that is not in its graph", k->name);
         text_append(out, "%s  ", prefix);
         print_row(&t->row[n->id - t->first], t->widths, t->with_loc, out);
@@ -444,12 +427,12 @@ void graph_print(const Graph *g, Text *out)
         print_row(&t.row[i], &t.widths, true, out);
     }
     for (int i = 0; i < g->kernel_count; i++)
-        print_kernel(&(KernelText){&t.numbers, t.row, 0, &t.widths, "  ", true}, g->kernel[i], out);
+        print_kernel(&(KernelText){g, t.row, 0, &t.widths, "  ", true}, g->kernel[i], out);
     if (g->output_count > 0)
         text_append(out, "  return ");
     for (int i = 0; i < g->output_count; i++) {
         text_append(out, "%s%s=", i ? ", " : "", g->output[i].name);
-        print_name(&t.numbers, g->output[i].node, out);
+        print_name(g, g->output[i].node, out);
     }
     text_append(out, g->output_count > 0 ? "\n}\n" : "}\n");
     pool_free(t.pool);
@@ -458,27 +441,25 @@ void graph_print(const Graph *g, Text *out)
 void node_print(const Graph *g, const Node *n, Text *out)
 {
     Pool *pool = pool_new();
-    Numbers numbers = {g, graph_numbers(g, pool)};
-    Row row = node_row(&numbers, n, pool);
+    Row row = node_row(g, n, pool);
     text_append(out, "%s : %s = %s", row.name, row.type, row.body);
     pool_free(pool);
 }
 
 /* Positions are left out: the text goes into emitted code, which must not depend on them. The nodes
  * of a kernel follow one another in its graph. */
-void kernel_print(const Graph *g, const int *number, const Kernel *k, const char *prefix, Text *out)
+void kernel_print(const Graph *g, const Kernel *k, const char *prefix, Text *out)
 {
     Pool *pool = pool_new();
-    Numbers numbers = {g, number};
     Row *row = pool_alloc(pool, (size_t)k->node_count * sizeof *row);
     for (int i = 0; i < k->node_count; i++) {
         if (k->node[i]->id != k->node[0]->id + i)
             internal_error("kernel %s is not in one piece", k->name);
-        row[i] = node_row(&numbers, k->node[i], pool);
+        row[i] = node_row(g, k->node[i], pool);
     }
     Widths widths = measure(row, k->node_count, NAME_COLUMNS);
     int first = k->node_count > 0 ? k->node[0]->id : 0;
-    print_kernel(&(KernelText){&numbers, row, first, &widths, prefix, false}, k, out);
+    print_kernel(&(KernelText){g, row, first, &widths, prefix, false}, k, out);
     pool_free(pool);
 }
 

@@ -206,6 +206,26 @@ static bool lies_as_storage(const Graph *g, const Node *n)
     return verify_same_tensor(&n->tensor, &home);
 }
 
+/* Numbers are the values' names. */
+static bool numbers_are_apart(const Verifier *v)
+{
+    const Graph *g = v->g;
+    Pool *pool = pool_new();
+    bool *taken = pool_alloc(pool, (size_t)g->next_number + 1), apart = true;
+    for (int i = 0; i < g->node_count && apart; i++) {
+        const Node *n = g->node[i];
+        if (n->op == OP_INPUT || n->op == OP_UPDATE)
+            continue;
+        apart = n->number >= 0 && n->number < g->next_number && !taken[n->number];
+        if (apart)
+            taken[n->number] = true;
+        else
+            verify_node_fault(v, n, "its number is another value's, or none of the graph's");
+    }
+    pool_free(pool);
+    return apart;
+}
+
 /* What everything else relies on: ids, order of definitions, arity. */
 static bool check_structure(const Verifier *v)
 {
@@ -225,6 +245,8 @@ static bool check_structure(const Verifier *v)
         if ((n->op == OP_UPDATE) != (n->storage != NULL))
             return verify_node_fault(v, n, "only updates have storage, and all of them do");
     }
+    if (!numbers_are_apart(v))
+        return false;
     for (int i = 0; i < g->output_count; i++)
         if (!is_defined(g, g->output[i].node, g->node_count))
             return verify_fault(v, (Loc){0}, "output %s is not a value of the graph",

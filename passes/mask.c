@@ -34,6 +34,7 @@ static void mask_before(Graph *g, Node *mask, const int *uses)
         return;
     Node *in[] = {grad->in[0], pool};
     grad->in[0] = graph_add(g, OP_RELU_GRAD, 2, in, NULL, mask->loc);
+    grad->number = mask->number; /* it is now what the mask was */
     graph_replace(g, mask, grad);
 }
 

@@ -137,18 +137,48 @@ static bool write_dump(const PipelineOptions *o, int number, const char *pass, c
     return written;
 }
 
-static bool dump(const Module *m, const PipelineOptions *o, int number, const char *pass,
-                 Diagnostics *d)
+/* What dumping needs of the passes before. */
+typedef struct Dumps {
+    const PipelineOptions *options;
+    Text before;  /* the module before the pass that runs */
+    Text printed; /* the last dump on standard output */
+} Dumps;
+
+static bool is_dumped(const PipelineOptions *o, const char *pass)
 {
-    if (!o->dump || (strcmp(o->dump, "all") != 0 && !in_list(o->dump, pass)))
+    return o->dump && (strcmp(o->dump, "all") == 0 || in_list(o->dump, pass));
+}
+
+static bool same_text(const Text *a, const Text *b)
+{
+    return a->length == b->length && a->length > 0 && memcmp(a->data, b->data, a->length) == 0;
+}
+
+/* A text that was printed just before is not printed again. */
+static void print_dump(Dumps *dumps, const char *pass, bool changed, Text *text)
+{
+    printf("# after %s%s\n", pass, changed ? "" : ": nothing changed");
+    if (!same_text(text, &dumps->printed))
+        printf("%s", text->data);
+    text_free(&dumps->printed);
+    dumps->printed = *text;
+}
+
+static bool dump(Dumps *dumps, const Module *m, int number, const char *pass, Diagnostics *d)
+{
+    const PipelineOptions *o = dumps->options;
+    if (!is_dumped(o, pass))
         return true;
     Text text = {0};
-    bool done = true;
     module_print(m, &text);
-    if (o->dump_dir)
-        done = write_dump(o, number, pass, &text, d);
-    else
-        printf("# after %s\n%s", pass, text.data);
+    bool changed = !same_text(&text, &dumps->before), done = true;
+    if (!o->dump_dir) {
+        print_dump(dumps, pass, changed, &text);
+        return true;
+    }
+    done = write_dump(o, number, pass, &text, d);
+    if (done && !changed)
+        fprintf(stderr, "%s/%02d-%s.ir: nothing changed\n", o->dump_dir, number, pass);
     text_free(&text);
     return done;
 }
@@ -227,25 +257,45 @@ static void verify(const Module *m, const char *pass)
         internal_error("after pass %s: %s", pass, d.count ? d.list[0].message : "not sound");
 }
 
+static void print_time(const char *pass, double begin, double ran)
+{
+    fprintf(stderr, "%-10s %8.3f ms  verify %8.3f ms\n", pass, (ran - begin) * 1e3,
+            (clock_seconds() - ran) * 1e3);
+}
+
+/* Runs a pass and what belongs to it: the verifier, the dump. */
+static bool run(Dumps *dumps, int i, Module *m, Diagnostics *d)
+{
+    const char *name = passes[i].name;
+    text_free(&dumps->before);
+    if (is_dumped(dumps->options, name))
+        module_print(m, &dumps->before);
+    double begin = clock_seconds();
+    run_pass(name, m, dumps->options);
+    for (int k = 0; k < m->graph_count; k++)
+        graph_number(m->graph[k]);
+    double ran = clock_seconds();
+    verify(m, name);
+    if (dumps->options->time)
+        print_time(name, begin, ran);
+    return dump(dumps, m, i + 1, name, d);
+}
+
 bool pipeline_run(Module *m, const PipelineOptions *options, Diagnostics *d)
 {
-    for (int i = 0; i < PASS_COUNT; i++) {
+    Dumps dumps = {.options = options};
+    bool done = true;
+    for (int i = 0; i < PASS_COUNT && done; i++) {
         const PassInfo *p = &passes[i];
         Stage stage = module_stage(m);
         bool left_out = in_list(options->disable, p->name) && strcmp(p->name, "fuse") != 0;
         if (stage < p->from || stage > p->until || left_out)
             continue;
-        double begin = clock_seconds();
-        run_pass(p->name, m, options);
-        double ran = clock_seconds();
-        verify(m, p->name);
-        if (options->time)
-            fprintf(stderr, "%-10s %8.3f ms  verify %8.3f ms\n", p->name, (ran - begin) * 1e3,
-                    (clock_seconds() - ran) * 1e3);
-        if (!dump(m, options, i + 1, p->name, d))
-            return false;
+        done = run(&dumps, i, m, d);
         if (options->stop_after && strcmp(options->stop_after, p->name) == 0)
             break;
     }
-    return true;
+    text_free(&dumps.before);
+    text_free(&dumps.printed);
+    return done;
 }

@@ -45,6 +45,31 @@ for model in models/*.yaml tests/pytorch/*_sgd.yaml; do
     done
 done
 
+# A value that a pass leaves alone has its name in all dumps behind it; see --dump's help.
+# kept_names DIRECTORY FROM TO: of the values of some ops after pass TO, those that have another name
+# after FROM.
+kept_names() {
+    local pass ops='maxpool|maxpool_code|gap|flatten|cross_entropy|bias_grad|gap_grad'
+    for pass in "$2" "$3"; do
+        sed -nE "s/^ *(%[0-9]+) *: [^=]*= ($ops) .*/\1 \2/p" "$1"/*-"$pass.ir" | sort -u \
+            >"$work/names-$pass"
+    done
+    comm -13 "$work/names-$2" "$work/names-$3" >"$work/other-names"
+    cat "$work/other-names"
+    [ "$(wc -l <"$work/names-$3")" -ge 10 ] && [ ! -s "$work/other-names" ]
+}
+check "values keep their names" kept_names "$work/nin_fashion-O2" autodiff memory
+idle_passes() {
+    "$NINC" --target=cpu --dump=simplify,precision,fixed --emit=ir models/nin_fashion.yaml |
+        grep '^# after' >"$work/idle"
+    diff - "$work/idle" <<'END'
+# after simplify: nothing changed
+# after precision: nothing changed
+# after fixed: nothing changed
+END
+}
+check "a pass that changed nothing says so" idle_passes
+
 # In fp32 the CPU folds the resize of the image.
 folded_network >"$work/folded.yaml"
 check "dump a folded network" dump "$work/folded.yaml" "$work/folded" 2 fp32

@@ -20,6 +20,13 @@ gives() {
 check "--version" gives 0 'ninc *' '' "$NINC" --version
 check "--help" gives 0 '*--output*' '' "$NINC" --help
 check "--usage" gives 0 '*' '' "$NINC" --usage
+# What each op computes, on lines of 80 columns.
+ops_are_explained() {
+    "$NINC" --list-ops >"$work/ops" &&
+        [ "$(wc -l <"$work/ops")" -eq "$(grep -c '^    X(' ir/ops.h)" ] &&
+        ! grep -nvE '^[a-z0-9_]+ +[0-9]( to [0-9])? +[^ ].{5,}$' "$work/ops" && ! grep -n '.\{81\}' "$work/ops"
+}
+check "--list-ops says what every op computes" ops_are_explained
 check "--list-ops" gives 0 '*maxpool_code*' '' "$NINC" --list-ops
 check "--list-passes" gives 0 '*autodiff*' '' "$NINC" --list-passes
 check "--check" gives 0 '' '' "$NINC" --check "$model"

@@ -375,7 +375,7 @@ START_TEST(a_kernel_prints_without_positions)
     Planned p = planned_new();
     Text out = {0}, node = {0};
     Graph *g = p.module->graph[0];
-    kernel_print(g, graph_numbers(g, p.pool), g->kernel[3], "// ", &out);
+    kernel_print(g, g->kernel[3], "// ", &out);
     ck_assert_str_eq(out.data, "// kernel gap rows chunk (%3) -> (%5) {\n"
                                "//   %5 : f32[2,1,1,3] {nchw16c} = gap %3 at chunk+7808:64\n"
                                "// }\n");

@@ -50,7 +50,7 @@ static void emit_kernel(CpuEmitter *e, const Kernel *k, Text *to)
     emit_line(e, "(void)range;");
     emit_body(e);
     text_append(to, "\n/*\n");
-    kernel_print(e->graph, e->names.number, k, " * ", to);
+    kernel_print(e->graph, k, " * ", to);
     text_append(to, " */\n");
     if (tables.length)
         text_write(to, tables.data, tables.length);
@@ -154,10 +154,8 @@ static void emit_programs(const Module *m, Target target, Text *out)
     const Kernel *k;
     const Graph *g = NULL;
     for (int i = 0; (k = target_kernel(m, target, i, &g)); i++) {
-        if (g != e.graph) {
-            e.names.number = graph_numbers(g, pool);
+        if (g != e.graph)
             e.bf16 = graph_has_bf16(g);
-        }
         e.graph = g;
         emit_kernel(&e, k, &kernels);
     }

@@ -92,7 +92,7 @@ const char *use_tile(CpuEmitter *e, TileUse use)
 
 const char *table_name(const CpuEmitter *e, const Node *n)
 {
-    return pool_format(e->pool, "%s_v%d", e->kernel->name, e->names.number[n->id]);
+    return pool_format(e->pool, "%s_v%d", e->kernel->name, n->number);
 }
 
 Split split_evenly(int extent, int most)

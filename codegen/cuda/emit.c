@@ -102,7 +102,7 @@ static void emit_kernel(CudaEmitter *e, int number, Text *to)
     emit_body(e);
     begin_kernel(number, to);
     text_append(to, "/*\n");
-    kernel_print(e->graph, e->names.number, e->kernel, " * ", to);
+    kernel_print(e->graph, e->kernel, " * ", to);
     text_append(to, " */");
     if (types.length)
         text_write(to, types.data, types.length);
@@ -229,8 +229,6 @@ static int emit_kernels(Pool *pool, const Module *m, Text *out)
     const Graph *g = NULL;
     int i = 0;
     for (; (e.kernel = target_kernel(m, TARGET_CUDA, i, &g)); i++) {
-        if (g != e.graph)
-            e.names.number = graph_numbers(g, pool);
         e.graph = g;
         emit_kernel(&e, i, out);
     }

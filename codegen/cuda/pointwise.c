@@ -109,7 +109,7 @@ static bool is_flat(const CudaEmitter *e, const Node *result)
 static const char *operand(const CudaEmitter *e, const Node *in, bool flat)
 {
     if (is_before(e, in))
-        return pool_format(e->pool, "x%d", e->names.number[in->id]);
+        return pool_format(e->pool, "x%d", in->number);
     const char *name = cuda_value(e, in);
     if (!is_element_wise(in))
         return pool_format(e->pool, "(float)*%s", name);
@@ -136,7 +136,7 @@ static void emit_elements(CudaEmitter *e, bool flat)
     int last = e->kernel->node_count - 1;
     for (int i = 0; i < last; i++) {
         const Node *n = e->kernel->node[i];
-        const char *local = pool_format(e->pool, "const float x%d = ", e->names.number[n->id]);
+        const char *local = pool_format(e->pool, "const float x%d = ", n->number);
         emit_element(e, n, flat, local, ";");
     }
     const Node *result = e->kernel->node[last];
