@@ -88,11 +88,15 @@ START_TEST(free_form_is_accepted)
     static const char loose[] =
         "# a comment\r\n" HEADER "\n\ngraph m.train   batch=2 stage=forward target=any {\n"
         INPUTS "%x:f32[2,8,8,1]=normalize %image # named, not numbered\n"
+        "%5:f32[2,8,8,1]=relu %x\n%05:f32[2,8,8,1]=relu %5\n%0:f32[2,8,8,1]=relu %05\n"
         "\treturn loss=%x\n}\n\n";
     static const char tidy[] = HEADER "\ngraph m.train batch=2 stage=forward target=any {\n"
         "  %image : u8[2,8,8,1]  = input\n"
-        "  %0     : f32[2,8,8,1] = normalize %image\n"
-        "  return loss=%0\n}\n";
+        "  %6     : f32[2,8,8,1] = normalize %image\n"
+        "  %5     : f32[2,8,8,1] = relu %6\n"
+        "  %7     : f32[2,8,8,1] = relu %5\n"
+        "  %0     : f32[2,8,8,1] = relu %7\n"
+        "  return loss=%6\n}\n";
     Pool *pool = pool_new();
     Diagnostics d;
     Text text = {0};
