@@ -34,6 +34,7 @@ Eval *eval_new(const Graph *g, int batch)
     Eval *e = xmalloc(sizeof *e);
     e->graph = g;
     e->batch = batch ? batch : g->batch;
+    e->of = NULL;
     e->value = xmalloc(((size_t)g->node_count + 1) * sizeof *e->value);
     e->state = xmalloc(((size_t)g->module->storage_count + 1) * sizeof *e->state);
     for (int i = 0; i < g->node_count; i++)
@@ -437,7 +438,7 @@ static void eval_avgpool(Eval *e, const Node *node)
                 for (int kw = columns.begin; kw < columns.end; kw++)
                     add_scaled(out, 1, map_at(&x, n, rows.start + kh, columns.start + kw), y.c);
             for (int c = 0; c < y.c; c++)
-                out[c] /= (double)rows.extent * columns.extent;
+                out[c] /= eval_factor(e, (double)rows.extent * columns.extent);
         }
     }
 }
@@ -452,7 +453,7 @@ static void eval_avgpool_grad(Eval *e, const Node *node)
         for (int oh = 0; oh < dy.h; oh++)
             for (int ow = 0; ow < dy.w; ow++) {
                 Span rows = row_span(k, oh, &dx), columns = column_span(k, ow, &dx);
-                double share = 1 / ((double)rows.extent * columns.extent);
+                double share = 1 / eval_factor(e, (double)rows.extent * columns.extent);
                 for (int kh = rows.begin; kh < rows.end; kh++)
                     for (int kw = columns.begin; kw < columns.end; kw++)
                         add_scaled(map_at(&dx, n, rows.start + kh, columns.start + kw), share,
@@ -465,13 +466,14 @@ static void eval_gap(Eval *e, const Node *node)
 {
     Map x = eval_map(e, node->in[0]), y = eval_map(e, node);
     int pixels = x.h * x.w;
+    double divisor = eval_factor(e, pixels);
     memset(y.data, 0, (size_t)eval_elements(e, node) * sizeof(double));
     for (int n = 0; n < x.n; n++) {
         double *out = map_at(&y, n, 0, 0);
         for (int p = 0; p < pixels; p++)
             add_scaled(out, 1, map_at(&x, n, 0, 0) + (int64_t)p * x.c, x.c);
         for (int c = 0; c < x.c; c++)
-            out[c] /= pixels;
+            out[c] /= divisor;
     }
 }
 
@@ -480,10 +482,11 @@ static void eval_gap_grad(Eval *e, const Node *node)
 {
     Map dy = eval_map(e, node->in[0]), dx = eval_map(e, node);
     int pixels = dx.h * dx.w;
+    double divisor = eval_factor(e, pixels);
     for (int n = 0; n < dx.n; n++)
         for (int p = 0; p < pixels; p++)
             for (int c = 0; c < dx.c; c++)
-                map_at(&dx, n, 0, 0)[(int64_t)p * dx.c + c] = map_at(&dy, n, 0, 0)[c] / pixels;
+                map_at(&dx, n, 0, 0)[(int64_t)p * dx.c + c] = map_at(&dy, n, 0, 0)[c] / divisor;
 }
 
 /* Copies between the map [N,H,W,C] and the row [N,C*H*W] in the order c,h,w. */

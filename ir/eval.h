@@ -39,6 +39,12 @@ static inline void add_scaled(double *restrict y, double a, const double *restri
         y[i] += a * x[i];
 }
 
+/* A coefficient of a linear op, squared where squares of spreads are computed (eval_spread.c). */
+static inline double eval_factor(const Eval *e, double k)
+{
+    return e->of ? k * k : k;
+}
+
 /* ---- eval.c ---- */
 
 /* The value of a node of rank 4 or 2. */

@@ -95,10 +95,18 @@ static void eval_pixels(Eval *e, const Node *node, const FoldAxes *a)
             eval_output(e, node, a, (int[]){at / y.w / y.h, at / y.w % y.h, at % y.w}, o);
 }
 
+static void factors_of(const Eval *e, FoldAxis *a)
+{
+    for (int i = 0; i < a->classes * a->kernel * a->extent; i++)
+        a->matrix[i] = eval_factor(e, a->matrix[i]);
+}
+
 void eval_fold(Eval *e, const Node *n)
 {
     Pool *pool = pool_new();
     FoldAxes a = folded_axes(pool, n);
+    factors_of(e, &a.rows);
+    factors_of(e, &a.columns);
     if (n->op == OP_FOLD_FILTER || n->op == OP_FOLD_FILTER_GRAD)
         eval_filters(e, n, &a);
     else

@@ -22,6 +22,15 @@ static void transform(const WinogradTransform *l, Square x, Square y)
                 y[i][j] += half[i][k] * l->at[j][k];
 }
 
+static WinogradTransform transform_of(const Eval *e, const Node *node)
+{
+    WinogradTransform l = winograd_transform(node);
+    for (int i = 0; i < l.rows; i++)
+        for (int j = 0; j < l.columns; j++)
+            l.at[i][j] = eval_factor(e, l.at[i][j]);
+    return l;
+}
+
 /* The square at (row, column) of channel c of image n; zero outside of the map. */
 static void read_square(const Map *m, int n, int row, int column, int c, Square x)
 {
@@ -39,7 +48,7 @@ static void eval_map_transform(Eval *e, const Node *node)
 {
     const Winograd *w = &node->attr.winograd;
     Map x = eval_map(e, node->in[0]), y = eval_map(e, node);
-    WinogradTransform l = winograd_transform(node);
+    WinogradTransform l = transform_of(e, node);
     bool margin = node->op == OP_WINOGRAD_INPUT;
     int columns = winograd_tile_columns(w);
     PARALLEL_FOR
@@ -62,7 +71,7 @@ static void eval_output(Eval *e, const Node *node)
     const Winograd *w = &node->attr.winograd;
     Map m = eval_map(e, node->in[0]), y = eval_map(e, node);
     const double *bias = node->arity > 1 ? eval_value(e, node->in[1]) : NULL;
-    WinogradTransform l = winograd_transform(node);
+    WinogradTransform l = transform_of(e, node);
     int columns = winograd_tile_columns(w);
     PARALLEL_FOR
     for (int piece = 0; piece < m.n * m.w; piece++) {
@@ -86,7 +95,7 @@ static void eval_filter_transform(Eval *e, const Node *node)
     const double *in = eval_value(e, node->in[0]);
     double *out = eval_value(e, node);
     const int32_t *dim = node->tensor.shape.dim;
-    WinogradTransform l = winograd_transform(node);
+    WinogradTransform l = transform_of(e, node);
     Square x, y;
     for (int64_t pair = 0; pair < (int64_t)dim[0] * dim[1]; pair++) {
         for (int i = 0; i < l.columns * l.columns; i++)

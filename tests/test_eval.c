@@ -140,6 +140,57 @@ static void expect_gradient(Fixture *f, const Node *x, const Node *y, const Node
     }
 }
 
+/* sums[i] += the squares of what element i of y changes by as each element of x changes by all of
+ * itself, to first order. */
+static void add_changes(Fixture *f, const Node *x, const Node *y, double *sums)
+{
+    const double h = 1e-5;
+    int64_t count = eval_elements(f->eval, y);
+    double *low = malloc((size_t)count * sizeof *low);
+    for (int64_t j = 0; j < eval_elements(f->eval, x); j++) {
+        double at = value(f, x)[j];
+        value(f, x)[j] = at - h;
+        eval_node(f->eval, y);
+        memcpy(low, value(f, y), (size_t)count * sizeof *low);
+        value(f, x)[j] = at + h;
+        eval_node(f->eval, y);
+        for (int64_t i = 0; i < count; i++) {
+            double change = (value(f, y)[i] - low[i]) / (2 * h) * at;
+            sums[i] += change * change;
+        }
+        value(f, x)[j] = at;
+    }
+    eval_node(f->eval, y);
+    free(low);
+}
+
+/* The squares of y's spreads are those of the changes by its `count` operands, of each element one
+ * term, or of the value where that is more; `most` times that where the op is not linear. */
+static void expect_spread(Fixture *f, int count, Node *const *x, const Node *y, double most)
+{
+    double *sums = calloc((size_t)eval_elements(f->eval, y) + 1, sizeof *sums);
+    eval_run(f->eval);
+    Eval *spread = spread_new(f->eval, 1e-3, 1);
+    for (int i = 0; i < f->graph->node_count; i++)
+        if (f->graph->node[i] == y || f->graph->node[i]->op == OP_INPUT)
+            spread_node(spread, f->graph->node[i]);
+        else
+            spread_set(spread, f->graph->node[i]);
+    for (int i = 0; i < y->arity; i++)
+        spread_set(spread, y->in[i]);
+    spread_node(spread, y);
+    for (int i = 0; i < count; i++)
+        add_changes(f, x[i], y, sums);
+    for (int64_t i = 0; i < eval_elements(f->eval, y); i++) {
+        double v = value(f, y)[i], want = fmax(sums[i], v * v), got = eval_value(spread, y)[i];
+        if (!(got >= want * 0.9999 - 1e-12 && got <= want * most * 1.0001 + 1e-12))
+            ck_abort_msg("%s: the square of a spread is %.9g, expected %.9g", op_name(y->op), got,
+                         want);
+    }
+    eval_free(spread);
+    free(sums);
+}
+
 static Attr window(int kernel_h, int kernel_w, int stride, int padding, bool ceil_mode)
 {
     return (Attr){.window = {kernel_h, kernel_w, stride, stride, padding, padding, ceil_mode}};
@@ -269,6 +320,10 @@ START_TEST(conv2d_and_its_gradients)
     expect_gradient(&f, x, y, dy, dx);
     expect_gradient(&f, filter, y, dy, dw);
     expect_gradient(&f, bias, y, dy, db);
+    expect_spread(&f, 2, (Node *[]){x, bias}, y, 1);
+    expect_spread(&f, 1, &dy, dx, 1);
+    expect_spread(&f, 1, &dy, dw, 1);
+    expect_spread(&f, 1, &dy, db, 1);
     fixture_free(&f);
 }
 END_TEST
@@ -389,6 +444,8 @@ START_TEST(pool_gradients)
     set_random(&f, dy);
     expect_gradient(&f, x, largest, dy, dlargest);
     expect_gradient(&f, x, mean, dy, dmean);
+    expect_spread(&f, 1, &x, mean, 1);
+    expect_spread(&f, 1, &dy, dmean, 1);
     fixture_free(&f);
 }
 END_TEST
@@ -440,6 +497,10 @@ START_TEST(gap_and_flatten_gradients)
     set_random(&f, dflat);
     expect_gradient(&f, x, mean, dmean, by_mean);
     expect_gradient(&f, x, flat, dflat, by_flat);
+    expect_spread(&f, 1, &x, mean, 1);
+    expect_spread(&f, 1, &x, flat, 1);
+    expect_spread(&f, 1, &dmean, by_mean, 1);
+    expect_spread(&f, 1, &dflat, by_flat, 1);
     fixture_free(&f);
 }
 END_TEST
@@ -504,6 +565,9 @@ START_TEST(loss_gradient)
         value(&f, h.logits)[i] = at;
         expect_near(value(&f, h.grad)[i], (side[1] - side[0]) / (2 * step), 1e-8, "logits");
     }
+    expect_spread(&f, 1, &h.logits, h.nll, 1e6);
+    expect_spread(&f, 1, &h.logits, h.grad, 1e6);
+    expect_spread(&f, 1, &h.nll, h.loss, 1);
     fixture_free(&f);
 }
 END_TEST
@@ -599,6 +663,70 @@ START_TEST(optimizer_ops)
     EXPECT(&f, next,
            {1 - 0.5 / 0.75 * 4 / (4 / sqrt(0.4375) + 0.25),
             -2 - 0.5 / 0.75 * 8 / (2 / sqrt(0.4375) + 0.25)});
+    expect_spread(&f, 2, (Node *[]){p, g}, decay, 1);
+    expect_spread(&f, 2, (Node *[]){v, g}, momentum, 1);
+    expect_spread(&f, 2, (Node *[]){p, g}, sgd, 1);
+    expect_spread(&f, 2, (Node *[]){v, g}, first, 1);
+    expect_spread(&f, 2, (Node *[]){v, g}, second, 1);
+    expect_spread(&f, 3, (Node *[]){p, g, v}, next, 1);
+    fixture_free(&f);
+}
+END_TEST
+
+/* A sum that cancels has the spread of its terms, and what compares it may go either way. */
+START_TEST(spread_of_what_cancels)
+{
+    Fixture f = fixture_new(1);
+    Attr one = window(1, 1, 1, 0, false);
+    Node *x = map_input(&f, "x", 1, 2, 2), *dy = map_input(&f, "dy", 1, 2, 1);
+    Node *filter = parameter(&f, "w", shape_of(4, 1, 2, 1, 1));
+    Node *y = add(&f, OP_CONV2D, &one, 2, (Node *[]){x, filter});
+    Node *relu = add(&f, OP_RELU, NULL, 1, &y);
+    Node *back = add(&f, OP_RELU_GRAD, NULL, 2, (Node *[]){dy, relu});
+    start(&f, 0);
+    SET(&f, x, {3, 3, -5, 4});
+    SET(&f, filter, {1, -1});
+    SET(&f, dy, {7, 7});
+    eval_run(f.eval);
+    EXPECT(&f, y, {0, -9});
+    Eval *spread = spread_new(f.eval, 1e-3, 0.1);
+    for (int i = 0; i < f.graph->node_count; i++)
+        spread_node(spread, f.graph->node[i]);
+    expect_near(eval_value(spread, y)[0], 18, 1e-6, "the spread of 3 - 3");
+    expect_near(eval_value(spread, y)[1], 81, 1e-6, "the spread of -5 - 4");
+    expect_near(eval_value(spread, relu)[0], 18, 1e-6, "the spread of relu near 0");
+    expect_near(eval_value(spread, relu)[1], 0, 1e-6, "the spread of relu below 0");
+    expect_near(eval_value(spread, back)[0], 49 + 4900, 1e-6, "the spread of a gradient near 0");
+    expect_near(eval_value(spread, back)[1], 0, 1e-6, "the spread of a gradient of 0");
+    eval_free(spread);
+    fixture_free(&f);
+}
+END_TEST
+
+/* Equal terms in a row are rounded alike: 64 runs of 1024 come to far more than 64 * 1024 terms of
+ * independent signs. */
+START_TEST(spread_of_equal_terms)
+{
+    enum { IMAGES = 64, SIDE = 32 };
+    Fixture f = fixture_new(IMAGES);
+    Node *dy = map_input(&f, "dy", SIDE, SIDE, 1), *sum = add(&f, OP_BIAS_GRAD, NULL, 1, &dy);
+    double spread_of[2];
+    for (int alike = 0; alike < 2; alike++) {
+        start(&f, 0);
+        for (int i = 0; i < IMAGES * SIDE * SIDE; i++)
+            value(&f, dy)[i] = (alike ? i / SIDE / SIDE : i) % 2 ? 1 : -1;
+        eval_run(f.eval);
+        EXPECT(&f, sum, {0});
+        Eval *spread = spread_new(f.eval, 1e-5, 1);
+        spread_set(spread, dy);
+        spread_node(spread, sum);
+        spread_of[alike] = sqrt(eval_value(spread, sum)[0]);
+        eval_free(spread);
+        eval_free(f.eval);
+    }
+    start(&f, 0);
+    ck_assert(spread_of[0] > IMAGES * SIDE / 2 && spread_of[0] < 10 * IMAGES * SIDE);
+    ck_assert(spread_of[1] > 5 * spread_of[0]);
     fixture_free(&f);
 }
 END_TEST
@@ -628,6 +756,8 @@ static Suite *eval_suite(void)
     tcase_add_test(ops, a_parameter_is_not_cut_to_the_batch);
     tcase_add_test(ops, relu_and_add);
     tcase_add_test(ops, optimizer_ops);
+    tcase_add_test(ops, spread_of_what_cancels);
+    tcase_add_test(ops, spread_of_equal_terms);
     suite_add_tcase(suite, ops);
     return suite;
 }
