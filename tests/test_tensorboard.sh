@@ -195,7 +195,10 @@ keeps_good_checkpoint() {
 # The loss was finite before the only step, the parameters are not behind it.
 saves_no_bad_parameters() {
     echo kept >"$work/kept.safetensors"
-    says 1 "are not finite after step 1; training" run --lr 1e40 --max-steps 1 \
+    "$NINC" -q -O0 --target=cpu --set optimizer.sgd.weight_decay=1000 -o "$work/heavy" \
+        "$work/small.yaml" || return 1
+    says 1 "are not finite after step 1; training" "$work/heavy/trainer" train --device cpu \
+        --data random --seed 3 --no-progress --lr 3e38 --max-steps 1 \
         --save "$work/kept.safetensors" && [ "$(cat "$work/kept.safetensors")" = kept ]
 }
 sim_names_the_steps() {
