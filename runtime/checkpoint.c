@@ -679,8 +679,12 @@ int checkpoints_write(Checkpoints *c, const RunState *state, const DeviceTable *
                       Device *device)
 {
     if (checkpoints_wait(c) < 0 || weights_from_device(c->copy, table, device) < 0 ||
-        weights_check_finite(c->copy, state->step) < 0 || leave_branch(c) < 0)
+        weights_check_finite(c->copy, state->step) < 0)
         return -1;
+    if (leave_branch(c) < 0) {
+        atomic_store(&c->status, -1);
+        return -1;
+    }
     c->state = *state;
     c->running = pthread_create(&c->thread, NULL, write_in_thread, c) == 0;
     if (!c->running)

@@ -79,8 +79,8 @@ static bool has_checkpoint(const Run *r)
     return r->checkpoints && checkpoints_check(r->checkpoints) == 0 && r->saved_step >= 0;
 }
 
-/* The place could be written when the run began, and cannot be now: what was trained goes to the
- * working directory, or where temporary files go. */
+/* The place, or that of the checkpoints, could be written when the run began, and cannot be now:
+ * what was trained goes to the working directory, or where temporary files go. */
 static void rescue(Run *r)
 {
     const char *temporary = getenv("TMPDIR");
@@ -96,9 +96,17 @@ static void rescue(Run *r)
     }
 }
 
+/* Checkpoints were to keep what was trained, and could not be written. */
+static bool lost_checkpoints(const Run *r)
+{
+    return r->checkpoints && checkpoints_check(r->checkpoints) < 0 && !r->options->no_save &&
+           !r->state.random_data;
+}
+
 int run_save(Run *r)
 {
-    if (!r->save || (r->save_is_default && r->state.step == r->first_step))
+    if ((!r->save && !lost_checkpoints(r)) ||
+        (r->save_is_default && r->state.step == r->first_step))
         return 0;
     if (!r->weights && !(r->weights = weights_new(r->model)))
         return -1;
@@ -108,7 +116,7 @@ int run_save(Run *r)
     /* The name was free when the run began; what got it since stays. */
     if (r->save_is_default && exists(r->save) && claim_default(r) < 0)
         return -1;
-    if (write_parameters(r) == 0)
+    if (r->save && write_parameters(r) == 0)
         return 0;
     if (!has_checkpoint(r) && r->state.step > r->first_step)
         rescue(r);
@@ -183,9 +191,11 @@ void run_say_stop(Run *r)
         say_go_on(r, "resume", r->checkpoint_directory);
     } else if (r->saved) {
         say_go_on(r, "init", r->save);
-        log_say(&r->log, "the optimizer's state is lost; --checkpoint-dir DIR would have kept "
-                         "it\n");
-    } else
+        log_say(&r->log, "the optimizer's state is lost%s\n",
+                r->checkpoints ? "" : "; --checkpoint-dir DIR would have kept it");
+    } else if (r->checkpoints)
+        log_say(&r->log, "what came after the last whole checkpoint is lost\n");
+    else
         log_say(&r->log, "nothing was saved;\n--checkpoint-dir DIR saves a run to go on with, "
                          "--save FILE its parameters\n");
     if (r->saved)

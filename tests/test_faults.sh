@@ -282,6 +282,20 @@ if mount -t tmpfs -o size=8k tmpfs "$small" 2>/dev/null; then
 else
     skip "full and read-only disk" "mounting is not allowed here"
 fi
+# The directory of the checkpoints goes while the trainer waits for its lines to be read.
+checkpoints_lost() (
+    rm -rf "$work/lost" && mkdir "$work/lost" && cd "$work/lost" || exit
+    "$trainer" train --data "$data" --checkpoint-dir ck --epochs 1000 --log-every 1 --no-eval \
+        2>errors | { read -r _ && rm -r ck && cat; } >said
+    [ "${PIPESTATUS[0]}" -eq 1 ] || exit
+    tail -n 8 said
+    cat errors
+    grep -q "cannot make ck/.step-" errors && grep -qx "saved small.safetensors" said &&
+        grep -A 2 "^stopped" said | grep "train .* --init small.safetensors" &&
+        ! grep -- "--checkpoint-dir DIR" said &&
+        "$trainer" eval --data "$data" --weights small.safetensors
+)
+check "what checkpoints cannot keep goes elsewhere" checkpoints_lost
 cp "$good" "$bad"
 (
     ulimit -f 1
