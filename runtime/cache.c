@@ -181,7 +181,7 @@ int cache_write(const char *path, const void *bytes, size_t size)
     char *slash = strrchr(beside, '/');
     if (slash && !status) {
         *slash = '\0';
-        cache_trim(beside);
+        cache_trim(beside, strrchr(path, '/') + 1);
     }
     free(beside);
     errno = error;

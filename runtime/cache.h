@@ -33,8 +33,9 @@ unsigned char *read_bytes(const char *path, size_t *size);
 /* ---- cache_trim.c ---- */
 
 /* Removes the entries of the directory that were not used for longest, until all together take at
- * most $NINC_CACHE_MB megabytes (default 1024). A reader that loses one compiles it again. */
-void cache_trim(const char *directory);
+ * most $NINC_CACHE_MB megabytes (default 1024), but for the one named `keep`, which is about to be
+ * used. A reader that loses one compiles it again. */
+void cache_trim(const char *directory, const char *keep);
 
 /* ---- private.c: directories that are ours alone ---- */
 

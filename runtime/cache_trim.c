@@ -82,7 +82,7 @@ static off_t bound(void)
     return (off_t)megabytes << 20;
 }
 
-void cache_trim(const char *path)
+void cache_trim(const char *path, const char *keep)
 {
     Entries e = {0};
     off_t most = bound();
@@ -93,7 +93,7 @@ void cache_trim(const char *path)
     if (e.total > most)
         qsort(e.at, e.count, sizeof *e.at, longest_unused_first);
     for (size_t i = 0; i < e.count && e.total > most; i++)
-        if (unlinkat(dirfd(d), e.at[i].name, 0) == 0)
+        if (strcmp(e.at[i].name, keep) != 0 && unlinkat(dirfd(d), e.at[i].name, 0) == 0)
             e.total -= e.at[i].size;
     free(e.at);
     closedir(d);

@@ -125,6 +125,8 @@ check "text that does not compile" says 'does not compile the kernels' \
 check "no such kernel" says 'has no kernel nothing' "$tool" launch $text nothing 1 1 0
 touch "$work/file"
 check "cache that cannot be written" env NINC_CACHE_DIR="$work/file/cache" "$tool" "${one[@]}"
+check "cache that may hold nothing" \
+    env NINC_CACHE_DIR="$work/nothing" NINC_CACHE_MB=0 "$tool" "${one[@]}"
 
 libraries() {
     find "$NINC_CACHE_DIR" -name 'sim-*.so' | wc -l
