@@ -7,7 +7,8 @@ BUILD=${BUILD:-build}
 [ -x "$NINC" ] || { echo "not ok $NINC is not built"; exit 1; }
 failures=0 checks=0
 work=$(mktemp -d "${TMPDIR:-/tmp}/ninc-test-XXXXXX")
-trap 'rm -rf "$work"' EXIT
+# A process that is just being started still has the trap, and must not act for the script.
+trap '[ $BASHPID -ne $$ ] || rm -rf "$work"' EXIT
 
 pass() {
     echo "ok $1"

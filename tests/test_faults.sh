@@ -434,6 +434,7 @@ check "never over what is there" never_over_another
 
 taken_meanwhile() (
     fresh_place
+    rm -f "$work/said"
     "$trainer" train --data "$data" --epochs 1000000 --no-eval >"$work/said" 2>&1 &
     child=$!
     wait_for '^step' "$work/said"
@@ -483,6 +484,7 @@ expect "eval says what training writes" 2 "'trainer train' writes one, small.saf
 stopped() {
     local name=$1 wanted=$2 text=$3 signals=$4 child status signal
     shift 4
+    rm -f "$work/output" # the lines of the run before
     "$trainer" train --data "$data" --epochs 1000000 --no-eval --threads 1 "$@" \
         >"$work/output" 2>&1 </dev/null &
     child=$!
