@@ -359,6 +359,15 @@ static bool reports(const Options *o)
     return o->memory_report || o->pipeline.time || o->pipeline.dump;
 }
 
+/* It is no error: it compiles and runs, as a test of a machine might want. */
+static void note_one_class(const Compile *c, const Module *m)
+{
+    if (m->classes == 1 && !c->options->quiet)
+        print_message(stderr, pool_format(c->pool, "ninc: %s has one class: its loss is always 0 and "
+                                                   "it learns nothing; give the class a second one, "
+                                                   "for what is not of it", m->name));
+}
+
 static int compile(Compile *c)
 {
     const Options *o = c->options;
@@ -372,6 +381,7 @@ static int compile(Compile *c)
     m = load(c);
     if (!m)
         return report(c);
+    note_one_class(c, m);
     if (!asked_in_time(m, o, &c->d, (Loc){c->sources->name, 1, 1}))
         return report(c);
     asked_target(m, o);

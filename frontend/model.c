@@ -74,7 +74,6 @@ static const Field extent_field = {"shape", FIELD_INT, true, 1, MAX_EXTENT, 0,
 static const Field channel_field = {"the number of channels", FIELD_INT, true, 1,
                                     MAX_IMAGE_CHANNELS, 0, "shape: [1, 28, 28]"};
 static const Field classes_field = {"classes", FIELD_INT, true, 1, MAX_CLASSES, 0, "classes: 10"};
-enum { LEAST_CLASSES = 2 };
 static const Field mean_field = {"mean", FIELD_REAL, false, -1e6, 1e6, 0, "mean: [0.5]"};
 static const Field std_field = {"std", FIELD_REAL, false, 1e-6, 1e6, 0, "std: [0.5]"};
 
@@ -204,17 +203,6 @@ static bool read_per_channel(Reader *r, const Tree *t, const Field *f, int chann
     return sound;
 }
 
-static bool read_classes(Reader *r, InputSpec *in)
-{
-    if (!read_int(r, in->classes_at, &classes_field, &in->classes))
-        return false;
-    if (in->classes >= LEAST_CLASSES)
-        return true;
-    reader_fault(r, in->classes_at, "a network of one class learns nothing: its loss is always 0; "
-                                    "give the class a second one, for what is not of it");
-    return false;
-}
-
 /* What an idx data set says of itself in the model file; the known ones may not. */
 static bool read_data(Reader *r, const DatasetType *type, InputSpec *in)
 {
@@ -231,7 +219,7 @@ static bool read_data(Reader *r, const DatasetType *type, InputSpec *in)
         return !wrong;
     }
     if (in->classes_at)
-        sound = read_classes(r, in);
+        sound = read_int(r, in->classes_at, &classes_field, &in->classes);
     else
         reader_fault(r, in->dataset, "dataset: idx needs the key 'classes'; for example "
                                      "classes: 10");

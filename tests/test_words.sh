@@ -115,6 +115,9 @@ ninc_says "a command of the trainer" train
 ninc_says "a command of the trainer" train "$model"
 ninc_says "ninc has no commands; it compiles a model: ninc x.yaml" compile x.yaml
 
+check "a network of one class is told" says 0 "its loss is always 0" "$ninc" --check \
+    "${model%/pytorch/*}/golden/frontend/one_class.yaml"
+
 # ---- files that are no model ----
 
 # file_says TEXT FILE
