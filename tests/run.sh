@@ -3,14 +3,13 @@
 # failed. $NINC and $BUILD name the compiler and the build directory; $QUICK leaves out the tests
 # that take long in an instrumented build. Arguments: names of suites to run (default: all).
 #
-# The suites of simulated GPUs, which compute on one thread, run beside the others.
+# As many suites at once as there are processors, those that take longest first; each is printed
+# when it is done.
 cd "$(dirname "$0")/.." || exit 1
 export NINC=${NINC:-./ninc} BUILD=${BUILD:-build}
 # What was compiled for one suite, or one run, is there for the others, the instrumented ones too.
 export NINC_CACHE_DIR=${NINC_CACHE_DIR:-$PWD/build/cache}
-passed=0 failed=0 skipped=0
 scratch=$(mktemp -d)
-output=$scratch/output
 trap 'rm -rf "$scratch"' EXIT
 
 wanted() {
@@ -19,7 +18,7 @@ wanted() {
 
 report() {
     printf '%-22s %4d passed %3d failed %3d skipped  %3ds\n' "$1" "$2" "$3" "$4" "$5"
-    passed=$((passed + $2)) failed=$((failed + $3)) skipped=$((skipped + $4))
+    echo "$2 $3 $4" >>"$scratch/counts"
 }
 
 # A Check program: its own summary lines are counted.
@@ -65,18 +64,17 @@ run_script() {
     report "$name" "$good" "$bad" "$left" $((SECONDS - start))
 }
 
-run_scripts() {
-    local script
-    for script in "$@"; do
-        [ -x "tests/$script.sh" ] && wanted "$script" && run_script "tests/$script.sh"
-    done
-}
-
-# What run_scripts prints, then its counts.
-run_beside() {
-    output=$scratch/output-beside passed=0 failed=0 skipped=0
-    run_scripts "$@"
-    echo "$passed $failed $skipped" >"$scratch/counts"
+# run_suite NAME: what it prints comes out in one piece.
+run_suite() {
+    local output=$scratch/$1.output
+    if [ -x "tests/$1.sh" ]; then
+        run_script "tests/$1.sh"
+    elif [ -x "$BUILD/tests/$1" ]; then
+        run_program "$BUILD/tests/$1"
+    else
+        echo "not ok there is no $1" && report "$1" 0 1 0 0
+    fi >"$scratch/$1.said"
+    flock "$scratch/lock" cat "$scratch/$1.said"
 }
 
 # What training keeps by default, and its locks: tests leave none in the repository.
@@ -85,27 +83,32 @@ litter() {
 }
 
 suites=("$@")
-there=$(litter)
-trap 'kill $(jobs -p) 2>/dev/null; exit 1' INT TERM
-run_beside parity_sim test_sim sim_kernels test_cuda >"$scratch/beside" 2>&1 &
-beside=$!
+order=(kernels sim_kernels parity test_cuda test_library test_codegen parity_sim test_amx
+    test_device test_sim test_resume test_crash test_races test_first_contact test_faults
+    test_predict test_deb test_system test_cli test_tensorboard test_export test_pytorch
+    test_aarch64 test_words roundtrip test_deep test_cache test_badinput test_options
+    test_progress test_readme golden)
 for program in "$BUILD"/tests/test_*; do
-    [[ -x $program && -f $program && $program != *.[od] ]] || continue
-    wanted "${program##*/}" && run_program "$program"
+    [[ ! -x $program || ! -f $program || $program == *.[od] ]] || order+=("${program##*/}")
 done
-run_scripts golden roundtrip test_deep test_cache test_codegen test_badinput test_options test_words test_cli test_system \
-    test_deb test_library test_predict test_resume test_crash test_tensorboard test_export \
-    test_pytorch kernels test_amx parity test_races test_aarch64 test_faults test_device test_progress test_readme \
-    test_first_contact
-wait $beside
-cat "$scratch/beside"
-read -r more_passed more_failed more_skipped <"$scratch/counts" || more_failed=1
-passed=$((passed + more_passed)) failed=$((failed + more_failed))
-skipped=$((skipped + more_skipped))
+there=$(litter)
+: >"$scratch/counts"
+trap 'kill $(jobs -p) 2>/dev/null; exit 1' INT TERM
+for suite in "${order[@]}"; do
+    wanted "$suite" || continue
+    while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n; done
+    run_suite "$suite" &
+done
+for suite in "${suites[@]}"; do
+    [[ " ${order[*]} " == *" $suite "* ]] || run_suite "$suite"
+done
+wait
 
 if [ "$(litter)" != "$there" ]; then
     comm -13 <(echo "$there") <(litter) | sed 's/^/not ok left in the repository: /'
     report "litter" 0 1 0 0
 fi
+read -r passed failed skipped < <(awk '{ p += $1; f += $2; s += $3 }
+    END { print p + 0, f + 0, s + 0 }' "$scratch/counts")
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
