@@ -71,8 +71,9 @@ int compiler_run(Build *b, const char *what, const char *flags, const char *cons
                  const char *libraries);
 /* Where the compiler finds a file of its libraries; NULL: nowhere. */
 const char *compiler_file(Pool *pool, const char *file);
-/* Whether it finds a header that a program includes by <...>. */
-bool compiler_has_header(Pool *pool, const char *header);
+/* What a program gets that includes a header by <...>, with comments, its first 64 KB; NULL: it finds
+ * none. */
+char *compiler_header(Pool *pool, const char *header);
 /* "-l:libNAME.a", or "-lNAME" where there is no such file. */
 const char *static_library(Build *b, const char *name);
 /* The same for linking a shared library, which not every libNAME.a is fit for. */

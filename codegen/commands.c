@@ -334,23 +334,24 @@ const char *compiler_file(Pool *pool, const char *file)
 }
 
 /* Not by -include, which looks into the working directory first. */
-bool compiler_has_header(Pool *pool, const char *header)
+char *compiler_header(Pool *pool, const char *header)
 {
+    enum { HEADER_SIZE = 1 << 16 };
     const char *directory = getenv("TMPDIR");
     char *source = pool_format(pool, "%s/ninc-XXXXXX.c", directory ? directory : "/tmp");
-    int file = mkstemps(source, 2);
-    char output[16];
     Words words = compiler_words(pool);
+    int file = words.count > 0 ? mkstemps(source, 2) : -1;
     if (file < 0)
-        return false;
-    bool found = dprintf(file, "#include <%s>\n", header) > 0 && words.count > 0;
+        return NULL;
+    bool found = dprintf(file, "#include <%s>\n", header) > 0;
     close(file);
-    add_word(pool, &words, "-E");
+    add_words(pool, &words, "-E -C");
     add_word(pool, &words, source);
     add_word(pool, &words, NULL);
-    found = found && command_output(words.at, output, sizeof output) == 0;
+    char *text = pool_alloc(pool, HEADER_SIZE);
+    found = found && command_output(words.at, text, HEADER_SIZE) == 0;
     unlink(source);
-    return found;
+    return found ? text : NULL;
 }
 
 /* Whether lib<name>.a was compiled for shared libraries: whether it makes one. */

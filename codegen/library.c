@@ -3,6 +3,7 @@
 #include "build.h"
 
 #include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- the forward pass alone ---- */
@@ -48,15 +49,36 @@ char *library_name(Pool *pool, const Module *m)
     return isdigit((unsigned char)*name) ? pool_format(pool, "model_%s", name) : name;
 }
 
+/* A library that ninc made of a model of that name: it may be where the compiler looks, and a new
+ * one takes its place. */
+static bool is_our_library(Pool *pool, const char *path, const char *name)
+{
+    const char *symbol = pool_format(pool, "%c%s_forward", '\0', name);
+    size_t size;
+    unsigned char *bytes = read_bytes(path, &size);
+    bool ours = bytes && memmem(bytes, size, symbol, strlen(symbol + 1) + 2);
+    free(bytes);
+    return ours;
+}
+
+static bool is_our_header(Pool *pool, const char *text, const char *name)
+{
+    return strstr(text, "as a library, made by ninc.") &&
+           strstr(text, pool_format(pool, "int %s_forward(", name));
+}
+
 const char *library_hides(Pool *pool, const Module *m)
 {
     const char *name = library_name(pool, m);
     const char *header = pool_format(pool, "%s.h", name);
     const char *files[] = {pool_format(pool, "lib%s.so", name), pool_format(pool, "lib%s.a", name)};
-    for (int i = 0; i < 2; i++)
-        if (compiler_file(pool, files[i]))
+    for (int i = 0; i < 2; i++) {
+        const char *path = compiler_file(pool, files[i]);
+        if (path && !is_our_library(pool, path, name))
             return files[i];
-    return compiler_has_header(pool, header) ? header : NULL;
+    }
+    const char *text = compiler_header(pool, header);
+    return text && !is_our_header(pool, text, name) ? header : NULL;
 }
 
 typedef struct Word {

@@ -115,6 +115,20 @@ for name in c m pthread string stdio; do
     check "no library '$name'" hides $name
 done
 
+# One that ninc made before is no library of the system, wherever the compiler finds it.
+made_again() {
+    local library=("$NINC" -q -O0 --target=cpu --cpu-levels=baseline --emit=library
+        "$work/tiny.yaml")
+    [ "$(uname -m)" = x86_64 ] || library=("$NINC" -q -O0 --target=cpu --emit=library
+        "$work/tiny.yaml")
+    "${library[@]}" -o "$work/library" &&
+        CPATH=$work/library LIBRARY_PATH=$work/library "${library[@]}" -o "$work/library" || return 1
+    echo "int deep_forward;" >"$work/library/deep.h"
+    ! CPATH=$work/library "${library[@]}" -o "$work/library" 2>"$work/stderr" &&
+        grep "would hide the system's deep.h" "$work/stderr"
+}
+check "a library that is where the compiler looks is made again" made_again
+
 # Names of storage that become one identifier of C, one of which is what the other would be called.
 cat >"$work/names.ir" <<'END2'
 module col {
