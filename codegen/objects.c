@@ -13,41 +13,65 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* A file is taken for the same while its size and the time of its last change are. */
-static Hash hash_file(Hash h, const char *path)
+/* A file is taken for the same while its place, its size and the time of its last change are. */
+static bool hash_file(Hash *h, const char *path)
 {
     struct stat s;
-    if (stat(path, &s) != 0 || !S_ISREG(s.st_mode))
-        return h;
-    long long state[] = {s.st_size, s.st_mtim.tv_sec, s.st_mtim.tv_nsec};
-    return hash_bytes(h, state, sizeof state);
+    char *place = realpath(path, NULL);
+    bool found = place && stat(place, &s) == 0 && S_ISREG(s.st_mode);
+    if (found) {
+        long long state[] = {s.st_size, s.st_mtim.tv_sec, s.st_mtim.tv_nsec};
+        *h = hash_bytes(hash_text(*h, place), state, sizeof state);
+    }
+    free(place);
+    return found;
 }
 
-/* Of every place in $PATH that has the program: ccache's own gcc stands before the real one. */
-static Hash hash_program(Pool *pool, Hash h, const char *name)
+/* Of every place in $PATH that has the program: ccache's own gcc stands before the real one. False
+ * where there is none. */
+static bool hash_program(Pool *pool, Hash *h, const char *name)
 {
-    h = hash_text(h, name);
     if (strchr(name, '/'))
         return hash_file(h, name);
     const char *path = getenv("PATH");
+    bool found = false;
     while (path && *path) {
         size_t length = strcspn(path, ":");
-        h = hash_file(h, pool_format(pool, "%.*s/%s", (int)length, path, name));
+        found |= hash_file(h, pool_format(pool, "%.*s/%s", (int)length, path, name));
         path += length + (path[length] != '\0');
     }
-    return h;
+    return found;
 }
 
-/* False where the compiler does not say its version: nothing is known of it then. */
+/* Whether the object depends on nothing but the letters of this flag: not on a file, a directory or
+ * the processor at hand, as with -include, -I, -specs=, -Wp,... or -march=native. */
+static bool is_plain_flag(const char *word)
+{
+    static const char *const plain[] = {"-O", "-g", "-W", "-D", "-U", "-m", "-std=", "-pipe",
+                                        "-pthread", "-static"};
+    if (strstr(word, "native") || strchr(word, ','))
+        return false;
+    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
+        if (strncmp(word, plain[i], strlen(plain[i])) == 0)
+            return true;
+    return strncmp(word, "-f", 2) == 0 && !strchr(word, '=');
+}
+
+/* False where not all of it is known: a word may lead to files that are not looked at here, and the
+ * compiler may not say its version. */
 static bool hash_compiler(Pool *pool, char *const *word, int count, Hash *h)
 {
     static const char *const variable[] = {"CPATH", "C_INCLUDE_PATH", "GCC_EXEC_PREFIX",
-                                           "COMPILER_PATH", "SYSROOT"};
+                                           "COMPILER_PATH", "SYSROOT",
+                                           "CCC_OVERRIDE_OPTIONS"};
     char version[4096];
     char **ask = pool_alloc(pool, ((size_t)count + 2) * sizeof *ask);
     *h = hash_text(*h, gnu_get_libc_version());
-    for (int i = 0; i < count; i++)
-        *h = hash_program(pool, *h, ask[i] = word[i]);
+    for (int i = 0; i < count; i++) {
+        *h = hash_text(*h, ask[i] = word[i]);
+        if (word[i][0] == '-' ? !is_plain_flag(word[i]) : !hash_program(pool, h, word[i]))
+            return false;
+    }
     ask[count] = "--version";
     for (size_t i = 0; i < sizeof variable / sizeof *variable; i++)
         *h = hash_text(*h, getenv(variable[i]) ? getenv(variable[i]) : "");

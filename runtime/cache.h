@@ -18,7 +18,7 @@ Hash hash_text(Hash h, const char *text);
  * for its owner alone, where it is missing. False, after a notice (one a process), where it cannot
  * be written or others could have written there; then all works without it. `out` of PATH_MAX. */
 bool cache_directory(char *out, size_t size);
-/* DIRECTORY/KIND-HASHEXTENSION */
+/* DIRECTORY/KIND-HASHEXTENSION; a new KIND is named in cache_trim.c too. */
 void cache_path(char *out, size_t size, const char *directory, const char *kind, Hash h,
                 const char *extension);
 /* The bytes of an entry, a NUL behind them; NULL where it is missing, damaged, a link, or not

@@ -26,13 +26,19 @@ typedef struct Entries {
     off_t total; /* bytes */
 } Entries;
 
-/* KIND-HASH, and what may follow it; nothing else in the directory is ours to remove. */
+/* KIND-HASH, and what may follow it; nothing else in the directory is ours to remove: it may be one
+ * that holds other files too. */
 static bool is_entry(const char *name)
 {
-    size_t kind = strspn(name, "abcdefghijklmnopqrstuvwxyz");
-    if (kind == 0 || name[kind] != '-' || strlen(name) >= sizeof((Entry *)0)->name)
+    static const char *const kinds[] = {"object", "cubin", "nvrtc", "sim", "simcore"};
+    size_t kind = strcspn(name, "-");
+    if (name[kind] != '-' || strlen(name) >= sizeof((Entry *)0)->name ||
+        strspn(name + kind + 1, "0123456789abcdef") != 32)
         return false;
-    return strspn(name + kind + 1, "0123456789abcdef") == 32;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (strlen(kinds[i]) == kind && strncmp(name, kinds[i], kind) == 0)
+            return true;
+    return false;
 }
 
 static void add_entry(Entries *e, const char *name, const struct stat *s)

@@ -16,13 +16,14 @@ exec ${CC:-gcc} "\$@"
 END
 chmod +x "$work/cc"
 
-# compiles COUNT OPTION...: so many runs of the compiler.
+# compiles COUNT OPTION...: so many runs of the compiler, with these flags behind its name.
+flags=
 compiles() {
     local count=$1
     shift
     rm -rf "$work/kernels" "$work/calls"
     : >"$work/calls"
-    CC=$work/cc "$NINC" -q -O0 --target=cpu --cpu-levels="$level" "$@" -o "$work/kernels" $model ||
+    CC="$work/cc$flags" "$NINC" -q -O0 --target=cpu --cpu-levels="$level" "$@" -o "$work/kernels" $model ||
         return 1
     echo "$(wc -l <"$work/calls") runs of the compiler"
     [ "$(wc -l <"$work/calls")" -eq "$count" ]
@@ -78,6 +79,24 @@ no_directory() {
 }
 check "no cache, and no word of it" no_directory
 
+# What a flag reads, and the processor that it asks, are not in an entry's name.
+# kept_with KEPT FLAG: how many of the two objects are kept.
+kept_with() {
+    local before after result
+    before=$(all_entries | wc -l)
+    flags=" $2"
+    compiles 2
+    result=$?
+    flags=
+    after=$(all_entries | wc -l)
+    return $((result || after - before != $1))
+}
+echo '#pragma GCC optimize("O1")' >"$work/first.h"
+check "a flag that says all itself" kept_with 2 -pipe
+check "a flag that names a file" kept_with 0 "-include $work/first.h"
+check "a flag that names a file for the preprocessor" kept_with 0 "-Wp,-include,$work/first.h"
+check "a flag that asks the processor" kept_with 0 -mtune=native
+
 # Writers at once, each with objects of its own and some of all.
 at_once() {
     rm -rf "$NINC_CACHE_DIR"
@@ -95,7 +114,9 @@ check "several at once" at_once
 # The oldest go first; what is not an entry stays.
 bounded() {
     local kept=$NINC_CACHE_DIR/notes-of-mine.txt name i
+    local picture=$NINC_CACHE_DIR/thumbnail-0123456789abcdef0123456789abcdef.png
     head -c 900000 /dev/zero >"$kept"
+    cp "$kept" "$picture"
     for i in 1 2 3; do
         name=$NINC_CACHE_DIR/object-0000000000000000000000000000000$i
         head -c 900000 /dev/zero >"$name"
@@ -104,7 +125,7 @@ bounded() {
     touch -d 2001-01-01 "$NINC_CACHE_DIR/object-0123456789abcdef0123456789abcdef.partial-AbCdEf"
     NINC_CACHE_MB=1 compiles 2 --batch=5 || return 1
     find "$NINC_CACHE_DIR" -type f -printf '%s %f\n'
-    [ -e "$kept" ] && [ -z "$(find "$NINC_CACHE_DIR" -name '*000[12]' -o -name '*partial*')" ] &&
+    [ -e "$kept" ] && [ -e "$picture" ] && [ -z "$(find "$NINC_CACHE_DIR" -name '*000[12]' -o -name '*partial*')" ] &&
         all_entries | xargs stat -c %s | awk '{ sum += $1 } END { exit sum > 1048576 }' &&
         NINC_CACHE_MB=1 compiles 0 --batch=5
 }
