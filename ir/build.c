@@ -325,15 +325,25 @@ Graph *graph_clone(Graph *g, const char *name, Target target)
 
 /* ---- edits ---- */
 
+/* Text may give any number; the verifier has a flag for each up to the highest. */
+enum { MOST_NUMBERS = 1000000 };
+
+static int give_numbers(Graph *g, int next, bool anew)
+{
+    for (int i = 0; i < g->node_count; i++)
+        if (op_has_number(g->node[i]->op) && (anew || g->node[i]->number < 0))
+            g->node[i]->number = next++;
+    return next;
+}
+
 void graph_number(Graph *g)
 {
-    g->next_number = 0;
+    int next = 0;
     for (int i = 0; i < g->node_count; i++)
-        if (g->node[i]->number >= g->next_number)
-            g->next_number = g->node[i]->number + 1;
-    for (int i = 0; i < g->node_count; i++)
-        if (g->node[i]->number < 0 && op_has_number(g->node[i]->op))
-            g->node[i]->number = g->next_number++;
+        if (g->node[i]->number >= next)
+            next = g->node[i]->number + 1;
+    next = give_numbers(g, next, false);
+    g->next_number = next > MOST_NUMBERS ? give_numbers(g, 0, true) : next;
 }
 
 void graph_renumber(Graph *g)

@@ -558,7 +558,7 @@ void graph_sort(Graph *g);
 void graph_move_to_start(Graph *g, int from);
 void graph_renumber(Graph *g);
 /* New values get the numbers behind those that the graph has now, so that what was removed before
- * leaves no trace; values without a number (-1) get theirs. */
+ * leaves no trace; values without a number (-1) get theirs. Past a million all get new ones. */
 void graph_number(Graph *g);
 /* Number of operands (counted with repetition), outputs and updates that use each node, by id;
  * the caller owns the pool array of node_count entries. */

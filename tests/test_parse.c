@@ -83,6 +83,20 @@ START_TEST(small_texts_read_back)
 }
 END_TEST
 
+static void check_prints_as(const char *loose, const char *tidy)
+{
+    Pool *pool = pool_new();
+    Diagnostics d;
+    Text text = {0};
+    diagnostics_init(&d, pool);
+    Module *m = module_parse(pool, &d, "x.ir", loose, strlen(loose));
+    ck_assert_msg(m != NULL, "%s", d.count ? d.list[0].message : "?");
+    module_print(m, &text);
+    ck_assert_str_eq(text.data, tidy);
+    text_free(&text);
+    pool_free(pool);
+}
+
 START_TEST(free_form_is_accepted)
 {
     static const char loose[] =
@@ -97,16 +111,28 @@ START_TEST(free_form_is_accepted)
         "  %7     : f32[2,8,8,1] = relu %5\n"
         "  %0     : f32[2,8,8,1] = relu %7\n"
         "  return loss=%6\n}\n";
-    Pool *pool = pool_new();
-    Diagnostics d;
-    Text text = {0};
-    diagnostics_init(&d, pool);
-    Module *m = module_parse(pool, &d, "x.ir", loose, sizeof loose - 1);
-    ck_assert_msg(m != NULL, "%s", d.count ? d.list[0].message : "?");
-    module_print(m, &text);
-    ck_assert_str_eq(text.data, tidy);
-    text_free(&text);
-    pool_free(pool);
+    check_prints_as(loose, tidy);
+}
+END_TEST
+
+/* Text may have any number, and passes add theirs: none gets so high that it no longer reads back. */
+START_TEST(highest_numbers_are_given_anew)
+{
+    static const char graph[] = HEADER "\ngraph m.train batch=2 stage=forward target=any {\n"
+        "  %%image : u8[2,8,8,1]  = input\n"
+        "  %%%-5d : f32[2,8,8,1] = normalize %%image\n"
+        "  %%%-5d : f32[2,8,8,1] = relu %%%d\n"
+        "  return loss=%%%d\n}\n";
+    static const int number[][2] = {{1000000, 3}, {3, 99999999}};
+    char high[sizeof graph + 64], low[sizeof graph + 64], kept[sizeof graph + 64];
+    snprintf(low, sizeof low, graph, 0, 1, 0, 1);
+    for (int i = 0; i < 2; i++) {
+        const int *n = number[i];
+        snprintf(high, sizeof high, graph, n[0], n[1], n[0], n[1]);
+        check_prints_as(high, low);
+    }
+    snprintf(kept, sizeof kept, graph, 10000, 7, 10000, 7);
+    check_prints_as(kept, kept);
 }
 END_TEST
 
@@ -386,6 +412,7 @@ static TCase *text_case(void)
     tcase_add_test(tests, planned_text_reads_back);
     tcase_add_test(tests, small_texts_read_back);
     tcase_add_test(tests, free_form_is_accepted);
+    tcase_add_test(tests, highest_numbers_are_given_anew);
     tcase_add_loop_test(tests, faults_are_named, 0, COUNT_OF(faults));
     tcase_add_test(tests, faults_have_places);
     tcase_add_test(tests, an_update_comes_after_all_reads);
