@@ -7,6 +7,7 @@
 # when it is done.
 cd "$(dirname "$0")/.." || exit 1
 export NINC=${NINC:-./ninc} BUILD=${BUILD:-build}
+unset COLUMNS # messages would break at it
 # What was compiled for one suite, or one run, is there for the others, the instrumented ones too.
 export NINC_CACHE_DIR=${NINC_CACHE_DIR:-$PWD/build/cache}
 scratch=$(mktemp -d)
