@@ -11,7 +11,7 @@
 #   make deb, make test-deb  a Debian package, and that it works in a fresh Debian 12 and 13
 #   make bench-checkpoint  what checkpoints take of training
 #   make test-gpu, make bench-gpu  tests and benchmark on an NVIDIA GPU
-#   make first-contact-kit, make first-contact  the same from files alone, on a GPU that is lent
+#   make first-contact-kit, make first-contact  the same from files alone
 #
 # `make SANITIZE=1 BUILD=build/asan` is the same build with the sanitizers on; `make V=1` prints each
 # command in full.
