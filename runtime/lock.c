@@ -13,7 +13,7 @@
 
 /* The lock lies on a hidden file beside what it is for, .NAME.lock, which tells whose it is: a lock
  * of the system vanishes with its process, and over NFS the system cannot tell who has it. */
-enum { OWNER = 320, MOST_LOCKS = 16 };
+enum { OWNER = 320, MOST_LOCKS = 16, MOST_TRIES = 100 };
 
 /* What a signal that ends the process removes. */
 static char *volatile held[MOST_LOCKS];
@@ -73,10 +73,11 @@ static bool has_name(int fd, const char *path)
            ours.st_dev == named.st_dev;
 }
 
-/* The descriptor; -1, with errno: EWOULDBLOCK where `owner` has it. */
+/* The descriptor; -1, with errno: EWOULDBLOCK where `owner` has it. Some file systems of networks
+ * number a file anew each time they are asked, so that it never seems to have its name. */
 static int take(const char *path, char *owner)
 {
-    for (;;) {
+    for (int i = 0; i < MOST_TRIES; i++) {
         int fd = open_lock(path);
         if (fd < 0)
             return -1;
@@ -93,6 +94,8 @@ static int take(const char *path, char *owner)
         if (!locked)
             return -1;
     }
+    errno = ESTALE;
+    return -1;
 }
 
 static void remember(char *path, bool is_held)

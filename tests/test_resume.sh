@@ -303,10 +303,32 @@ bare_files() (
         cmp "$work/bare.safetensors" "$work/adam.safetensors" &&
         diff "$work/losses" "$work/adam.losses"
 )
+
+# A file has another number each time that it is asked for.
+numbered_anew() (
+    cat >"$work/anew.c" <<'END'
+#include <dlfcn.h>
+#include <sys/stat.h>
+int stat(const char *path, struct stat *out)
+{
+    static int calls;
+    int status = ((int (*)(const char *, struct stat *))dlsym(RTLD_NEXT, "stat"))(path, out);
+    out->st_ino += ++calls;
+    return status;
+}
+END
+    "${CC:-gcc}" -D_GNU_SOURCE -shared -fPIC -w -o "$work/anew.so" "$work/anew.c" -ldl || exit
+    rm -rf "$work/r"
+    LD_PRELOAD=$work/anew.so timeout 60 "$work/adam/trainer" train --device cpu --data random \
+        --max-steps 1 --checkpoint-dir "$work/r" 2>&1 | tee "$work/said"
+    grep -q "cannot lock $work/r: Stale file handle" "$work/said" && grep "^done" "$work/said"
+)
 if bash -c 'ulimit -v 4000000; "$1" train --help' - "$work/adam/trainer" >/dev/null 2>&1; then
     without && check "no links, no locks, no exchange of names" bare_files
+    check "files whose numbers change" numbered_anew
 else
     skip "no links, no locks, no exchange of names" "the trainer is instrumented"
+    skip "files whose numbers change" "the trainer is instrumented"
 fi
 
 # ---- two runs, one file ----
