@@ -3,12 +3,14 @@
 #include "tensorboard.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static const char csv_header[] = "event,step,epoch,loss,accuracy,lr,images_per_second\r\n";
 
@@ -113,15 +115,36 @@ static int flush_line(LogFile *log)
     return status;
 }
 
+/* The standard output or error that goes into the file, as /dev/stdout means it; -1: neither. */
+static int stream_into(const char *path)
+{
+    struct stat named, stream;
+    if (stat(path, &named) != 0 || !S_ISREG(named.st_mode))
+        return -1;
+    for (int fd = STDOUT_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fstat(fd, &stream) == 0 && stream.st_dev == named.st_dev &&
+            stream.st_ino == named.st_ino)
+            return fd;
+    return -1;
+}
+
+/* Lines that go where the program's own lines do stand between these, not over them. */
+static FILE *open_to_write(const char *path, const LogCut *cut, int stream)
+{
+    int fd = stream < 0 ? -1 : fcntl(stream, F_DUPFD_CLOEXEC, 0);
+    return fd < 0 ? fopen(path, cut ? "a" : "w") : fdopen(fd, "a");
+}
+
 static int open_file(LogFile *log, const LogCut *cut)
 {
     struct stat s;
-    bool old = log->path && cut && stat(log->path, &s) == 0 && S_ISREG(s.st_mode);
+    int stream = log->path ? stream_into(log->path) : -1;
+    bool old = log->path && cut && stream < 0 && stat(log->path, &s) == 0 && S_ISREG(s.st_mode);
     if (!log->path)
         return 0;
     if (old && cut_file(log, cut) < 0)
         return -1;
-    log->file = fopen(log->path, cut ? "a" : "w");
+    log->file = open_to_write(log->path, cut, stream);
     if (!log->file)
         return fault("cannot write the log %s: %s; choose another place", log->path,
                      strerror(errno));

@@ -387,6 +387,16 @@ for flag in train:--save train:--log train:--csv export:--onnx predict:--heatmap
     expect "$flag to standard output" 2 "write /dev/stdout for standard output" \
         "$trainer" "${flag%:*}" "${flag#*:}" -
 done
+# As the message advises, where standard output is a file.
+log_between_lines() {
+    train --log /dev/stdout --csv /dev/stderr --log-every 1 --save "$work/between.st" \
+        >"$work/between" 2>"$work/between.csv" || return 1
+    cat "$work/between"
+    [ "$(cut -c 1-5 "$work/between" | head -n 8 | tr -s '\n ' ' ')" = \
+        'model fp32, step {"eve step {"eve saved done: ' ] &&
+        [ "$(wc -l <"$work/between.csv")" -eq 3 ]
+}
+check "a log between the lines of standard output" log_between_lines
 expect "unknown command" 2 "no command" "$trainer" fly
 expect "eval without weights" 2 "--weights" "$trainer" eval
 expect "unknown instruction set" 1 "NINC_CPU_LEVEL" env NINC_CPU_LEVEL=avx9 "$trainer" train \
