@@ -6,8 +6,8 @@
     python3 bench/table.py --write rows.jsonl     and puts it into bench/README.md, all it is from
                                                   into bench/results/DEVICE.json
 
-Of a row that several lines tell of the last one counts. Rows that failed are listed below the table,
-on stderr. Needs neither a GPU nor PyTorch. Exit 1: there is no row of ninc's.
+Of a row that several lines tell of the last one counts. Rows that failed are listed below the
+table, on stderr. Needs neither a GPU nor PyTorch. Exit 1: there is no row of ninc's.
 """
 import argparse
 import sys

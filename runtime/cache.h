@@ -1,5 +1,5 @@
-/* Compiled code kept between runs, and directories that are ours alone. What is taken from the cache
- * is run: only where nobody else could have put it there. */
+/* Compiled code kept between runs, and directories that are ours alone. What is taken from the
+ * cache is run: only where nobody else could have put it there. */
 #ifndef NINC_CACHE_H
 #define NINC_CACHE_H
 

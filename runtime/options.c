@@ -2,6 +2,7 @@
  * which commands know it, where its value goes, and what --help says of it. */
 #include "options.h"
 #include "../ir/numbers.h"
+#include "threads.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -10,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_COUNT = 1000000000, MAX_THREADS = 1024, HELP_COLUMN = 24 };
+enum { MAX_COUNT = 1000000000, HELP_COLUMN = 24 };
 
 #define TRAIN COMMAND_TRAIN
 #define EVAL COMMAND_EVAL
@@ -25,8 +26,8 @@ enum { MAX_COUNT = 1000000000, MAX_THREADS = 1024, HELP_COLUMN = 24 };
 #define SHOWN (EVAL | PREDICT)
 
 /* What a flag takes, and the type of what it fills: nothing (bool), the name of a file or directory
- * (const char *), that of a file to write, a word, a whole number (int, int64_t, uint64_t), a number of at
- * least 0 (double), a device. */
+ * (const char *), that of a file to write, a word, a whole number (int, int64_t, uint64_t), a number
+ * of at least 0 (double), a device. */
 typedef enum Kind {
     KIND_SWITCH,
     KIND_PATH,

@@ -89,7 +89,7 @@ void run_write_histograms(Run *r);
  * nobody's. */
 int run_claim_save(Run *r);
 /* Writes the parameters there; nothing where a default name waits and no step was done. Where that
- * place, or the only checkpoints, cannot be written they go elsewhere, and it is -1 all the same. */
+ * place, or the only checkpoints, cannot be written they go elsewhere; it is -1 all the same. */
 int run_save(Run *r);
 /* The last lines: what came of it, and the commands to go on with. */
 void run_say_done(Run *r, double seconds);

@@ -1,4 +1,5 @@
-/* Inside of verify: what its files share. Functions that return int give 0, or -1 after a message. */
+/* Inside of verify: what its files share. Functions that return int give 0, or -1 after a
+ * message. */
 #ifndef NINC_VERIFY_H
 #define NINC_VERIFY_H
 
