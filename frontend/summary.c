@@ -190,7 +190,7 @@ static const char *image_shape(const Shape *s, char *out, size_t size)
 
 /* ---- columns: all tables fit 80 ---- */
 
-enum { COLUMNS = 80, LONGEST_LAYER = 24, LONGEST_KERNEL = 32, NAME = 128 };
+enum { COLUMNS = 80, LONGEST_LAYER = 24, LONGEST_KERNEL = 32, LEAST_KERNEL = 10, NAME = 128 };
 
 /* The name or, where it is too long, its beginning and its end. Returns `out`, of NAME bytes. */
 static const char *fit(const char *name, int width, char *out)
@@ -228,7 +228,8 @@ static Widths measure(const Table *t)
         w.op = wider(w.op, row->op, NAME);
         w.shape = wider(w.shape, image_shape(&row->last->tensor.shape, shape, sizeof shape), NAME);
     }
-    w.kernel = COLUMNS - (w.layer + 2 + w.op + 2 + w.shape + 2 + 10 + 2 + 8 + 2);
+    w.kernel = (int)larger(COLUMNS - (w.layer + 2 + w.op + 2 + w.shape + 2 + 10 + 2 + 8 + 2),
+                           LEAST_KERNEL);
     return w;
 }
 

@@ -129,6 +129,29 @@ check "set with IR" exits 1 "change a YAML model" --batch=3 "$work/a.ir"
 printf 'module x {\n  nonsense\n' >"$work/broken.ir"
 check "broken IR" exits 1 "broken.ir:2:" "$work/broken.ir"
 
+# Text without positions has a line an op, and long names leave no columns to the kernels: they keep
+# a few.
+crowded_table() {
+    local name=a_layer.of_a_long_name
+    sed "s/mlpconv: {name: c,/mlpconv: {name: $name,/" >"$work/crowded.yaml" <<'END' || return 1
+model: crowded
+input: {dataset: idx, classes: 4, shape: [3, 512, 512]}
+layers:
+  - mlpconv: {name: c, out_channels: 192, kernel_size: 1}
+  - conv2d: {name: out, out_channels: 192, kernel_size: 3, padding: 1}
+  - conv2d: {name: last, out_channels: 4, kernel_size: 1}
+  - gap
+loss: cross_entropy
+optimizer: {sgd: {lr: 0.1}}
+train: {batch_size: 2, epochs: 1}
+END
+    "$NINC" --target=cpu --dump=winograd --check "$work/crowded.yaml" | sed 's/ *loc .*//' \
+        >"$work/crowded.ir" || return 1
+    "$NINC" --target=cpu --emit=summary "$work/crowded.ir" >"$work/stdout" || return 1
+    grep winograd_multiply "$work/stdout" | awk '{ print $NF; if (length($NF) > 10) bad = 1 }
+        END { exit bad || NR == 0 }'
+}
+check "a crowded table" crowded_table
 # Numbers as the kernels use them: floats. number FROM TO MESSAGE: of a network trained by Adam.
 "$NINC" --emit=ir --target=cpu tests/pytorch/flatten_adam.yaml >"$work/adam.ir"
 number() {
