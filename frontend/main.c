@@ -363,9 +363,9 @@ static bool reports(const Options *o)
 static void note_one_class(const Compile *c, const Module *m)
 {
     if (m->classes == 1 && !c->options->quiet)
-        print_message(stderr, pool_format(c->pool, "ninc: %s has one class: its loss is always 0 and "
-                                                   "it learns nothing; give the class a second one, "
-                                                   "for what is not of it", m->name));
+        print_message(stderr, pool_format(c->pool, "ninc: %s has one class: its loss is always 0 "
+                                                   "and it learns nothing; give the class a second "
+                                                   "one, for what is not of it", m->name));
 }
 
 static int compile(Compile *c)
