@@ -2,8 +2,9 @@
  * them have to come to the end of a parallel region, which takes a slice of the scheduler's time
  * for each one that has lost its processor; and they spin for milliseconds in between.
  *
- * The gate is one word: how many are inside, whether it is open, and how often it was opened. A
- * member goes in once an opening. */
+ * The gate is one word: how many are inside, whether it is open, and the number of the opening. A
+ * member goes in once an opening. Numbers come again, so that one that stayed away for so many may
+ * miss the next one, which only costs its help; the last one has a number of its own. */
 #include "team.h"
 
 #include "../ir/numbers.h"
@@ -15,7 +16,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { LINE = 64, INSIDE = (1 << 12) - 1, OPEN = 1 << 12, OPENING = 1 << 13 };
+enum { LINE = 64, INSIDE = (1 << 12) - 1, OPEN = 1 << 12, OPENING = 1 << 13, LAST = 0 };
 
 typedef struct Member {
     _Alignas(LINE) Team *team;
@@ -74,7 +75,7 @@ static void *live(void *at)
 {
     Member *m = at;
     Team *t = m->team;
-    unsigned opening = 0;
+    unsigned opening = ~0u; /* none */
     thread_bind(m->number);
     for (;;) {
         unsigned gate = word_wait(&t->gate, opened_anew, opening, &m->patience);
@@ -90,10 +91,16 @@ static void *live(void *at)
     }
 }
 
-static void open_gate(Team *t)
+static unsigned next_opening(Team *t)
 {
-    unsigned opening = opening_of(atomic_load_explicit(&t->gate, memory_order_relaxed)) + 1;
-    unsigned gate = (opening * OPENING & ~WORD_SLEEPS) | OPEN;
+    unsigned gate = atomic_load_explicit(&t->gate, memory_order_relaxed);
+    unsigned next = opening_of((opening_of(gate) + 1) * OPENING);
+    return next == LAST ? LAST + 1 : next;
+}
+
+static void open_gate(Team *t, unsigned opening)
+{
+    unsigned gate = opening * OPENING | OPEN;
     atomic_store_explicit(&t->empty, 0, memory_order_relaxed);
     if (atomic_exchange(&t->gate, gate) & WORD_SLEEPS)
         word_wake(&t->gate);
@@ -143,7 +150,7 @@ void team_free(Team *t)
 {
     if (t && t->process == getpid()) {
         t->ending = true;
-        open_gate(t);
+        open_gate(t, LAST);
         for (int i = 1; i < t->members; i++)
             pthread_join(t->member[i].thread, NULL);
     }
@@ -154,7 +161,7 @@ void team_run(Team *t, TeamWork *work, void *data)
 {
     t->work = work;
     t->data = data;
-    open_gate(t);
+    open_gate(t, next_opening(t));
     work(data, 0, &t->member[0].patience);
     close_gate(t);
 }

@@ -338,6 +338,22 @@ START_TEST(test_all_come)
 }
 END_TEST
 
+/* After 2^18 openings of the gate, the word that a team begins with, their numbers come again. */
+START_TEST(test_numbers_come_again)
+{
+    for (int runs = 0; runs < 3; runs++) {
+        Team *t = team_new(TEAM, true);
+        atomic_fetch_or((Word *)t, ((1u << 18) - 1) << 13);
+        for (int run = 0; run < runs; run++) {
+            Count c = {.left = 0};
+            team_run(t, wait_for_others, &c);
+            ck_assert_int_eq(c.done[TEAM - 1], 1);
+        }
+        team_free(t);
+    }
+}
+END_TEST
+
 /* Between runs members are asleep: they take no processor time. */
 START_TEST(test_asleep)
 {
@@ -400,6 +416,7 @@ int main(void)
     tcase_add_test(teams, test_pace_with_neighbours);
     tcase_add_test(teams, test_team);
     tcase_add_test(teams, test_all_come);
+    tcase_add_test(teams, test_numbers_come_again);
     tcase_add_test(teams, test_asleep);
     tcase_add_test(teams, test_child);
     suite_add_tcase(suite, limits);
