@@ -26,8 +26,8 @@ enum { MAX_COUNT = 1000000000, HELP_COLUMN = 24 };
 #define SHOWN (EVAL | PREDICT)
 
 /* What a flag takes, and the type of what it fills: nothing (bool), the name of a file or directory
- * (const char *), that of a file to write, a word, a whole number (int, int64_t, uint64_t), a number
- * of at least 0 (double), a device. */
+ * (const char *), that of a file to write, a word, a whole number (int, int64_t, uint64_t), a
+ * number of at least 0 (double), a device. */
 typedef enum Kind {
     KIND_SWITCH,
     KIND_PATH,
