@@ -216,6 +216,19 @@ static bool check_tile(const Verifier *v, const Node *n)
 
 /* Zeros are left out of products in tiles: of a 1x1 convolution, or of its weight gradient where
  * that is summed strip by strip. */
+/* What a kernel of row ops keeps of a map at a time, and adds to its part of a sum. */
+static bool check_strip(const Verifier *v, const Node *n)
+{
+    if (!n->kernel || !kernel_is_rows(n->kernel))
+        return true;
+    int strip = n->kernel->strip;
+    if (strip == 0 && value_is_in_parts(n))
+        return verify_node_fault(v, n, "a sum in parts is made strip by strip, its kernel has none");
+    bool higher = n->tensor.shape.rank == 4 && strip > n->tensor.shape.dim[1];
+    return !higher || !value_is_strip(n) ||
+           verify_node_fault(v, n, "its kernel's strip has more rows than it");
+}
+
 static bool check_sparse(const Verifier *v, const Node *n)
 {
     bool wgrad = n->op == OP_CONV2D_WGRAD;
@@ -275,7 +288,8 @@ bool verify_schedule(const Verifier *v)
         return verify_fault(v, (Loc){0}, "a chunk must hold 1 to %d images, not %d", g->batch,
                             g->chunk);
     for (int i = 0; i < g->node_count; i++)
-        if (!check_tile(v, g->node[i]) || !check_sparse(v, g->node[i]))
+        if (!check_tile(v, g->node[i]) || !check_strip(v, g->node[i]) ||
+            !check_sparse(v, g->node[i]))
             return false;
     return true;
 }
