@@ -1,7 +1,6 @@
-/* Argument lists of kernels, names in emitted code, and what else all emitters ask of the IR. */
+/* Argument lists of kernels, and what else all emitters ask of the IR. */
 #include "emit.h"
 
-#include <ctype.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,47 +54,6 @@ KernelArgs kernel_args(Pool *pool, const Kernel *k)
     for (int i = 0; i < k->node_count; i++)
         add_arg(&args, k, k->node[i]);
     return args;
-}
-
-enum { MAX_C_NAME = 256 };
-
-static bool ends_like_parameter(const char *name)
-{
-    static const char *const ends[] = {".weight", ".bias", ".m", ".v", ".momentum"};
-    const char *dot = strrchr(name, '.');
-    for (size_t i = 0; dot && i < sizeof ends / sizeof *ends; i++)
-        if (strcmp(dot, ends[i]) == 0)
-            return true;
-    return false;
-}
-
-/* No name that ends in _weight, _bias, _m, _v or _momentum, or starts with state_, is C's, the
- * library's or a local variable's. */
-static void write_identifier(const char *name, char *id)
-{
-    const char *prefix = isdigit((unsigned char)*name) ? "layer_" : "";
-    if (!ends_like_parameter(name))
-        prefix = "state_";
-    snprintf(id, MAX_C_NAME, "%s%s", prefix, name);
-    for (char *c = id; *c; c++)
-        if (*c == '.')
-            *c = '_';
-}
-
-/* Those of a model have names that stay apart; else the later one gets a number. */
-const char **c_storage_names(Pool *pool, const Module *m)
-{
-    const char **names = pool_alloc(pool, (size_t)(m->storage_count + 1) * sizeof *names);
-    NameTable taken = {0};
-    char id[MAX_C_NAME];
-    for (int i = 0; i < m->storage_count; i++) {
-        write_identifier(m->storage[i]->name, id);
-        names[i] = pool_strdup(pool, id);
-        for (int n = i; names_find(&taken, names[i]); n++)
-            names[i] = pool_format(pool, "state_%d_%s", n, id);
-        names_add(&taken, pool, names[i], m->storage[i]);
-    }
-    return names;
 }
 
 const char *target_id(Target target)

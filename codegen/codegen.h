@@ -5,6 +5,12 @@
 #include "../ir/ir.h"
 #include "levels.h"
 
+/* ---- names.c ---- */
+
+/* To be called before any text is emitted: kernels whose names are not safe as identifiers of C,
+ * CUDA and the device libraries (int, memcpy, another kernel's table) become kernel_NUMBER_NAME. */
+void name_kernels(Module *m);
+
 /* ---- cpu/emit.c: MODEL.c, the kernels of all CPU graphs ---- */
 void emit_cpu(const Module *m, Text *out);
 /* ---- cuda/emit.c: MODEL.cu, the kernels of all CUDA graphs ---- */

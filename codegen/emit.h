@@ -23,9 +23,6 @@ typedef struct CNames {
 KernelArgs kernel_args(Pool *pool, const Kernel *k);
 /* The argument that a node's memory is; -1 for none. */
 int kernel_arg(const KernelArgs *args, const Node *n);
-/* The C names of all storage, by index: conv.0.0.weight -> conv_0_0_weight, told apart where two
- * names (a.b, a_b) would meet. */
-const char **c_storage_names(Pool *pool, const Module *m);
 /* The C name of a node's memory (or local variable): v12, image, conv_0_0_weight. */
 const char *c_value_name(Pool *pool, const CNames *names, const Node *n);
 /* Extent of an axis of a map [N,H,W,C]; [N,C] is seen as H = W = 1. */
@@ -46,5 +43,11 @@ bool is_chunked(const Graph *g, const Node *n);
 /* From one image of a per-image value to the next. */
 int64_t image_elements(const Node *n);
 int64_t image_bytes(const Node *n);
+
+/* ---- names.c ---- */
+
+/* The C names of all storage, by index: conv.0.0.weight -> conv_0_0_weight, told apart where two
+ * names (a.b, a_b) would meet, or one and a name of the target's device library. */
+const char **c_storage_names(Pool *pool, const Module *m, Target target);
 
 #endif

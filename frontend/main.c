@@ -62,8 +62,9 @@ static Module *load_ir(Compile *c)
     }
     m = module_parse(c->pool, &c->d, c->sources->name, c->sources->text, c->sources->length);
     if (m && strcmp(m->name, "plan") == 0) {
-        diagnostics_add(&c->d, (Loc){c->sources->name, 1, 1}, 1,
-                        "a model cannot be named 'plan', because its artefacts hold a plan.c");
+        diagnostics_add(&c->d, (Loc){c->sources->name, 1, 8}, (int)strlen(m->name),
+                        "a model cannot be named 'plan', because its artefacts hold a plan.c; "
+                        "choose another name");
         return NULL;
     }
     if (m && !module_check_program(m, &c->d, (Loc){c->sources->name, 1, 1}))
@@ -403,6 +404,8 @@ static int compile(Compile *c)
         return 0;
     if (plans && !plan_smaller(c, m))
         return report(c);
+    if (o->emit != EMIT_IR && o->emit != EMIT_DOT)
+        name_kernels(m);
     if (o->emit == EMIT_LIBRARY)
         return build_forward(c, m);
     return o->emit == EMIT_ARTEFACTS ? build(c, m) : emit_text(c, m);

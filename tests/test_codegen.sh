@@ -177,6 +177,7 @@ cat >"$work/names.yaml" <<'END'
 model: int.main
 input: {dataset: idx, classes: 10, data_shape: [1, 6, 6], shape: [1, 6, 6]}
 layers:
+  - conv2d: {name: _x, out_channels: 3, kernel_size: 3, padding: 1}
   - conv2d: {name: a.b.c, out_channels: 3, kernel_size: 3, padding: 1}
   - conv2d: {name: a_b.c, out_channels: 3, kernel_size: 1}
   - conv2d: {name: a.b_c, out_channels: 3, kernel_size: 1}

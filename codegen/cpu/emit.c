@@ -150,7 +150,7 @@ static void emit_programs(const Module *m, Target target, Text *out)
     TileSet tiles = {0};
     Text kernels = {0};
     CpuEmitter e = {.pool = pool, .module = m, .tiles = &tiles,
-                    .names = {.storage = c_storage_names(pool, m)}};
+                    .names = {.storage = c_storage_names(pool, m, target)}};
     const Kernel *k;
     const Graph *g = NULL;
     for (int i = 0; (k = target_kernel(m, target, i, &g)); i++) {

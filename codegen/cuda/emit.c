@@ -225,7 +225,7 @@ static void emit_numbers(Pool *pool, const Module *m, Text *out)
 static int emit_kernels(Pool *pool, const Module *m, Text *out)
 {
     CudaEmitter e = {.pool = pool, .module = m,
-                     .names = {.storage = c_storage_names(pool, m)}};
+                     .names = {.storage = c_storage_names(pool, m, TARGET_CUDA)}};
     const Graph *g = NULL;
     int i = 0;
     for (; (e.kernel = target_kernel(m, TARGET_CUDA, i, &g)); i++) {
