@@ -57,6 +57,8 @@ kit=$(cd "$kit" && pwd)
 out=${out:-$kit/results}
 mkdir -p "$out" && out=$(cd "$out" && pwd) && : >>"$out/rows.jsonl" && : >>"$out/log.txt" || exit 1
 rows=$out/rows.jsonl log=$out/log.txt
+# A row that a kill cut off must not swallow the next one.
+[ -z "$(tail -c 1 "$rows")" ] || echo >>"$rows"
 device=${DEVICE:-cuda}
 processors=$(nproc)
 jobs=${JOBS:-$((processors / 2 > 8 ? 8 : processors / 2 > 0 ? processors / 2 : 1))}
