@@ -223,7 +223,8 @@ static bool check_strip(const Verifier *v, const Node *n)
         return true;
     int strip = n->kernel->strip;
     if (strip == 0 && value_is_in_parts(n))
-        return verify_node_fault(v, n, "a sum in parts is made strip by strip, its kernel has none");
+        return verify_node_fault(v, n, "a sum in parts is made strip by strip, its kernel has "
+                                       "none");
     bool higher = n->tensor.shape.rank == 4 && strip > n->tensor.shape.dim[1];
     return !higher || !value_is_strip(n) ||
            verify_node_fault(v, n, "its kernel's strip has more rows than it");

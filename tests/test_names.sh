@@ -72,11 +72,12 @@ check "kernels named like what is made of others" compiles "$work/made"
 
 # Storage: what becomes one identifier of C, or the element of another in the optimizer's loop.
 storage() {
-    local names=(main.weight a.b a_b state_a_b 9.weight int.m _ x.momentum a.weight a_i.bias) old i=0
+    local names=(main.weight a.b a_b state_a_b 9.weight int.m _ x.momentum a.weight a_i.bias)
+    local old i=0 end='\([^A-Za-z0-9_.]\)'
     cp "$work/$1.ir" "$work/storage.ir"
     for old in $(sed -n 's/^@\([a-z0-9_.]*\) .* = [wb][ei][ia][gs].*/\1/p' "$work/$1.ir"); do
-        sed -i "s/@${old//./\\.}\([^A-Za-z0-9_.]\)/@${names[i]}\1/g
-            s/@${old//./\\.}\.\(m\|momentum\)\([^A-Za-z0-9_.]\)/@${names[i]}_i\2/g" "$work/storage.ir"
+        sed -i "s/@${old//./\\.}$end/@${names[i]}\1/g
+            s/@${old//./\\.}\.\(m\|momentum\)$end/@${names[i]}_i\2/g" "$work/storage.ir"
         i=$((i + 1))
     done
     syntax "$work/storage.ir"
