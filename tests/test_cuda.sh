@@ -174,8 +174,7 @@ driver_in() {
 for place in usr/local/nvidia/lib64 usr/lib/wsl/lib usr/lib64-nvidia run/opengl-driver/lib; do
     check "a driver in /$place" grep -q '^cuda:0 Fake GPU 0' <(driver_in $place)
 done
-check "... and in none" grep -q '^cuda: no NVIDIA driver: /nowhere/libcuda.so.1: ' \
-    <(driver_in '')
+check "... and in none that can be loaded" grep -q '^cuda: no NVIDIA driver:' <(driver_in '')
 
 # ---- architectures ----
 
@@ -450,9 +449,9 @@ behind_a_fault() {
     verifies fault=conv_0_0_forward:719 && counted FAULT 1 &&
         grep -q "^FAULT train  conv_0_0_forward " "$work/out" &&
         [ "$(grep -c "error: .*CUDA_ERROR_719" "$work/errors")" -eq 1 ] &&
-        [ "$(grep -Ec '^(ok|WRONG|FAULT) ' "$work/out")" -eq "$all" ] &&
+        [ "$(grep -E '^(ok|WRONG|FAULT) ' "$work/out" | grep -cv ', limits$')" -eq "$all" ] &&
         [ "$(grep -c '^model ' "$work/out")" -eq 1 ] &&
-        grep -q "^[0-9]* of $all checks are within bounds" "$work/out"
+        grep -q "^[0-9]* of [0-9]* checks are within bounds" "$work/out"
 }
 
 behind_faults() {
