@@ -173,12 +173,14 @@ folded_network >"$work/folded.yaml"
     >"$work/sound-planned.ir"
 cp "$work"/folded/*-fold.ir "$work/sound-folded.ir"
 
-# folds NAME STAGE MESSAGE SED-SCRIPT: of the text after pass fold (folded) or at the end (planned).
+# folds NAME STAGE MESSAGE SED-SCRIPT: of the text after pass fold (folded) or at the end (planned);
+# %FILTER in the script is the folded filter, whatever its number is.
 folds() {
-    sed -E -e "$4" "$work/sound-$2.ir" >"$work/$1.ir"
+    sed -E -e "${4//%FILTER/%$filter}" "$work/sound-$2.ir" >"$work/$1.ir"
     check "$1" refused "$work/$1.ir" "$3"
 }
 
+filter=$(sed -nE '0,/= fold_filter/s/.*%([0-9]+) *: .*= fold_filter.*/\1/p' "$work/sound-folded.ir")
 normalized=$(sed -nE '0,/= normalize/s/.*%([0-9]+) *: .*= normalize.*/\1/p' "$work/sound-folded.ir")
 check "folded text is sound" "$NINC" --check "$work/sound-folded.ir"
 check "planned text is sound" "$NINC" --check "$work/sound-planned.ir"
@@ -186,14 +188,14 @@ folds folded_on_a_gpu folded 'only a CPU without AMX has it' 's/target=cpu/targe
 folds image_read_twice folded 'which nothing else may read' \
     "0,/= normalize/s/^(.*)= normalize.*/&\\n%900 : f32[5,10,13,3] = relu %$normalized/"
 folds filter_not_folded_alike folded 'of a parameter, folded alike' \
-    '0,/= fold_filter/s/(.*)%0( *: .*)= fold_filter (@[^ ]*) (.*)/\1%0\2= fold_filter \3 \4\
-\1%901\2= relu %0/
-     0,/= conv2d_folded /s/(= conv2d_folded [^,]*), %0/\1, %901/'
+    '0,/= fold_filter/s/(.*)%FILTER( *: .*)= fold_filter (@[^ ]*) (.*)/\1%FILTER\2= fold_filter \3 \4\
+\1%901\2= relu %FILTER/
+     0,/= conv2d_folded /s/(= conv2d_folded [^,]*), %FILTER/\1, %901/'
 folds gradient_of_no_convolution folded 'of no conv2d_folded of the same image' \
     "0,/= normalize/s/^(.*)%$normalized( .*= normalize .*)/&\\n\\1%900\\2/
      s/= conv2d_folded_wgrad %$normalized/= conv2d_folded_wgrad %900/"
 folds filter_read_twice folded 'another convolution has its filter' \
-    '0,/= fold_filter/s/(.*)%0( .*= fold_filter .*)/&\n\1%900\2/'
+    '0,/= fold_filter/s/(.*)%FILTER( .*= fold_filter .*)/&\n\1%900\2/'
 folds folded_filter_unpacked planned 'not packed for its image and tile' \
     's/(= conv2d_folded(_wgrad)? .*) tile=([0-9]+)x1/\1 tile=\3x2/'
 folds parameter_unpacked planned 'not packed alike' \
