@@ -68,8 +68,13 @@ int main(void)
     return loop.run(3) == 3 * 32 * TILE_SUMS && loop.flop == 2. * 16 * 16 * 32 * TILE_SUMS ? 0 : 1;
 }
 END
+# With the sanitizers of the runtime, if it has some.
+sanitize=
+! nm "$BUILD/libninc_runtime.a" 2>/dev/null | grep -q __asan_ ||
+    sanitize=-fsanitize=address,undefined
 peak_of_tiles() {
-    ${CC:-gcc} -std=gnu11 -D_GNU_SOURCE -O1 -fopenmp -Iir -I. -include tests/amx.h -o "$work/peak" \
+    # shellcheck disable=SC2086
+    ${CC:-gcc} -std=gnu11 -D_GNU_SOURCE -O1 -fopenmp $sanitize -Iir -I. -include tests/amx.h -o "$work/peak" \
         "$work/peak.c" "$BUILD/libninc_runtime.a" -lm -lpthread && "$work/peak"
 }
 if [ "$(uname -m)" = x86_64 ]; then
