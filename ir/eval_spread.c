@@ -367,20 +367,30 @@ static void add_roundings(Eval *e, const Node *n)
         square[i] *= factor;
 }
 
+/* Half of the last place of what is stored, relative. */
+static double unit_of(const Node *n)
+{
+    return n->tensor.dtype == DT_BF16 ? 1.0 / 512 : UNIT_ROUNDOFF;
+}
+
 /* Terms that depend on each other, such as one gradient at all pixels of an image, come to much more
  * on their way than in the end, and each sum on the way is rounded: by errors of independent signs,
- * but for equal terms in a row, which are rounded alike. Sums of rows as they grow. */
+ * but for equal terms in a row, which are rounded alike. The terms themselves may come of a few
+ * gradients and weights that were rounded before they were spread over the pixels: their errors are
+ * of one sign, up to the unit times the sum of the magnitudes (Higham 3.1, 4.2). Sums of rows as
+ * they grow. */
 typedef struct Partials {
     double *sum, *last, *run; /* the last term; sums since another one came, their magnitudes */
     double *square;           /* of the runs before */
+    double *magnitude;        /* of all terms */
     int count;
 } Partials;
 
 static Partials partials_new(int count)
 {
-    size_t bytes = 4 * (size_t)count * sizeof(double);
+    size_t bytes = 5 * (size_t)count * sizeof(double);
     double *sum = memset(xmalloc(bytes + 1), 0, bytes);
-    return (Partials){sum, sum + count, sum + 2 * count, sum + 3 * count, count};
+    return (Partials){sum, sum + count, sum + 2 * count, sum + 3 * count, sum + 4 * count, count};
 }
 
 static void partials_add(const Partials *p, double weight, const double *row)
@@ -394,13 +404,15 @@ static void partials_add(const Partials *p, double weight, const double *row)
         }
         p->last[i] = term;
         p->run[i] += fabs(p->sum[i]);
+        p->magnitude[i] += fabs(term);
     }
 }
 
-/* What they count among the squares of spreads. */
-static double partials_count(const Eval *e, const Partials *p, int i)
+/* What they count among the squares of spreads, of terms that were rounded by `unit`. */
+static double partials_count(const Eval *e, const Partials *p, int i, double unit)
 {
-    return (p->square[i] + p->run[i] * p->run[i]) * squared(UNIT_ROUNDOFF / e->unit);
+    return (p->square[i] + p->run[i] * p->run[i]) * squared(UNIT_ROUNDOFF / e->unit) +
+           squared(p->magnitude[i] * unit / e->unit);
 }
 
 static void add_partials_of_bias(Eval *e, const Node *node)
@@ -411,7 +423,7 @@ static void add_partials_of_bias(Eval *e, const Node *node)
     for (int64_t pixel = 0; pixel < (int64_t)dy.n * dy.h * dy.w; pixel++)
         partials_add(&p, 1, dy.data + pixel * dy.c);
     for (int c = 0; c < dy.c; c++)
-        out[c] += partials_count(e, &p, c);
+        out[c] += partials_count(e, &p, c, unit_of(node->in[0]));
     free(p.sum);
 }
 
@@ -424,7 +436,7 @@ static void add_partials_of_gap(Eval *e, const Node *node)
         for (int64_t pixel = 0; pixel < (int64_t)x.h * x.w; pixel++)
             partials_add(&p, 1 / pixels, map_at(&x, n, 0, 0) + pixel * x.c);
         for (int c = 0; c < x.c; c++)
-            map_at(&y, n, 0, 0)[c] += partials_count(e, &p, c);
+            map_at(&y, n, 0, 0)[c] += partials_count(e, &p, c, unit_of(node->in[0]));
         free(p.sum);
     }
 }
@@ -455,7 +467,8 @@ static void add_partials_of_wgrad(Eval *e, const Node *node)
         Partials p = partials_new(dy.c);
         add_tap(&x, &dy, k, tap, i, &p);
         for (int o = 0; o < dy.c; o++)
-            out[((int64_t)o * x.c + i) * taps + tap] += partials_count(e, &p, o);
+            out[((int64_t)o * x.c + i) * taps + tap] +=
+                partials_count(e, &p, o, unit_of(node->in[1]));
         free(p.sum);
     }
 }

@@ -13,8 +13,8 @@
  * sum of their squares with a probability below 2 exp(-k^2 / 2) (Higham & Mary, SIAM Journal on
  * Scientific Computing 41(5), 2019): 7e-4 for k = 4, and roundings have less than a third of the
  * variance that this allows. Two rounded factors and a rounded result are 3 u at most, which is
- * below the bounds of bf16 (5 u) and tf32 (4 u). Roundings that are not independent, of one weight
- * or gradient that counts at many pixels, have no term of their own beyond this. */
+ * below the bounds of bf16 (5 u) and tf32 (4 u). What is rounded once and counts at many pixels has
+ * a term of its own (ir/eval_spread.c). */
 enum { DEFAULT_IMAGES = 2, STEP = 3, SPREADS = 4 };
 
 /* The rate of a whole step, as the device sees it. */

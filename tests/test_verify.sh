@@ -148,6 +148,11 @@ network 2 "[1, 9, 40]" "adam: {lr: 0.01}" \
     "mlpconv: {name: a, out_channels: [3, 1, 2], kernel_size: 3}" \
     "conv2d: {name: last, out_channels: 2, kernel_size: 1}" >"$work/cancels.yaml"
 check "nor do blocks of a few channels in bf16" silent "4 13 21" --precision=bf16
+# One gradient, rounded to 8 bits, counts at each of 3844 pixels.
+network 2 "[1, 64, 64]" "adam: {lr: 0.01}" \
+    "mlpconv: {name: a, out_channels: [3, 1, 2], kernel_size: 3}" \
+    "conv2d: {name: last, out_channels: 2, kernel_size: 1}" >"$work/cancels.yaml"
+check "nor does one gradient at many pixels in bf16" silent 21 --precision=bf16
 # Rounding takes values across zero, whose gradients are all of it or nothing.
 network 10 "[1, 28, 28]" "sgd: {lr: 0.01}" \
     "mlpconv: {name: a, out_channels: 16, kernel_size: 5, stride: 4}" \
