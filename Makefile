@@ -49,8 +49,7 @@ CLANG           := $(findstring clang,$(shell $(CC) --version))
 OPENMP_LIBRARY   = $(if $(CLANG),:libomp.so.5,gomp)
 OPENMP           = $(call library,$(OPENMP_LIBRARY)) -lpthread -ldl -lm
 
-SOURCES         = $(wildcard frontend/*.c passes/*.c codegen/*.c codegen/cpu/*.c \
-                             codegen/cuda/*.c)
+SOURCES         = $(wildcard frontend/*.c passes/*.c passes/*/*.c codegen/*.c codegen/*/*.c)
 IR_OBJECTS      = $(patsubst %.c,$(BUILD)/%.o,$(wildcard ir/*.c))
 RUNTIME_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(wildcard runtime/*.c)) \
                   $(BUILD)/proto/tfevents.pb-c.o \
@@ -298,8 +297,8 @@ tidy:
 	clang-tidy --quiet $(filter %.c,$(FORMATTED)) -- -std=c11 -D_GNU_SOURCE \
 	    -DNINC_VERSION='"$(VERSION)"' -Iir
 
-FORMATTED = $(wildcard frontend/*.[ch] ir/*.[ch] passes/*.[ch] codegen/*.[ch] codegen/cpu/*.[ch] \
-                       codegen/cuda/*.[ch] runtime/*.[ch] tests/*.[ch])
+FORMATTED = $(wildcard frontend/*.[ch] ir/*.[ch] passes/*.[ch] passes/*/*.[ch] codegen/*.[ch] \
+                       codegen/*/*.[ch] runtime/*.[ch] tests/*.[ch])
 
 .PHONY: all readme readme-check fuzz python tests test test-nvrtc test-gpu test-crash test-deb asan demo bench bench-gpu \
         bench-checkpoint first-contact first-contact-kit deps completion install uninstall deb clean \
@@ -307,5 +306,4 @@ FORMATTED = $(wildcard frontend/*.[ch] ir/*.[ch] passes/*.[ch] codegen/*.[ch] co
 .SECONDARY:
 .DELETE_ON_ERROR:
 
--include $(wildcard $(BUILD)/*/*.d $(BUILD)/codegen/cpu/*.d \
-                    $(BUILD)/codegen/cuda/*.d)
+-include $(wildcard $(BUILD)/*/*.d $(BUILD)/passes/*/*.d $(BUILD)/codegen/*/*.d)

@@ -16,10 +16,4 @@ void finder_add(Finder *f, Node *n);
 /* The first one added of that op, dtype and first operand, with those attributes; NULL for none. */
 Node *finder_find(const Finder *f, Op op, const Node *operand, DType dtype, const Attr *attr);
 
-/* ---- dgrad.c ---- */
-
-/* A filter with outputs and inputs exchanged and each kernel turned around, in a dtype: made once
- * for all its users, at the end of the graph; the caller moves it before them. */
-Node *transposed_filter(Graph *g, Finder *made, Node *filter, DType dtype, Loc loc);
-
 #endif

@@ -2,7 +2,7 @@
  *
  * Requires stage training; brings it to kernels. Level 0 gives each node a kernel of its own,
  * level 1 groups an op with its epilogue, level 2 forms mlpconv blocks forward and backward. What
- * the groups are is in fuse_cpu.c and fuse_cuda.c. */
+ * the groups are is in cpu/fuse.c and cuda/fuse.c. */
 #include "fuse.h"
 #include "ready.h"
 

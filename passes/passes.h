@@ -1,5 +1,6 @@
 /* Passes: one file, one public function each. pipeline.c calls them in order, verifies and dumps
- * between them. A pass that can fault for the user's reason takes Diagnostics and returns false. */
+ * between them. Those of one target alone, and its part of the others, are in cpu/ and cuda/. A
+ * pass that can fault for the user's reason takes Diagnostics and returns false. */
 #ifndef NINC_PASSES_H
 #define NINC_PASSES_H
 
@@ -48,23 +49,8 @@ void pass_autodiff(Module *m);
 void pass_target(Module *m, const PipelineOptions *options);
 /* ---- precision.c: tf32 contractions (CUDA), bf16 maps and casts ---- */
 void pass_precision(Module *m, Precision precision);
-/* ---- mask.c: CPU; ReLU masks before max pools' gradients ---- */
-void pass_mask(Module *m);
-/* ---- dgrad.c: CPU; conv2d_dgrad -> conv2d, conv2d_transpose by the transposed filter ---- */
-void pass_dgrad(Module *m);
-/* ---- winograd.c: CPU, level 2; stride-1 convolutions and their gradients in tiles ---- */
-void pass_winograd(Module *m, int level);
-/* ---- fixed.c: CPU, level 2; Winograd products between bf16 maps in fixed point ---- */
-void pass_fixed(Module *m, int level);
-/* winograd.c: whether the tiles of a chunk of a batch are enough for making integers of the
- * frequencies of the filter that they share. */
-bool fixed_pays(const Winograd *w, int batch);
-/* ---- fold.c: CPU, level 2; the resize of the image into the convolution that reads it ---- */
-void pass_fold(Module *m, int level);
 /* ---- fuse.c: groups all nodes into kernels ---- */
 void pass_fuse(Module *m, int level);
-/* ---- sparse.c: CPU, level 2; 1x1 convolutions that leave zeros out ---- */
-void pass_sparse(Module *m, int level);
 /* ---- schedule.c: chunk, strips, tiles ---- */
 void pass_schedule(Module *m);
 /* ---- layout.c: physical layout of every value and storage ---- */

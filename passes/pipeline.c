@@ -1,6 +1,6 @@
 /* The pipeline: which passes run, in which order. After each one the verifier runs, and whoever
  * asked for it gets the IR. */
-#include "passes.h"
+#include "cpu/cpu.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  *
  * Parses, runs that pass alone (`none` runs nothing), verifies and prints: the golden pairs of
  * passes and the round trip of the text are made with it. LEVEL is that of -O, 2 by default. */
-#include "../passes/passes.h"
+#include "../passes/cpu/cpu.h"
 
 #include <stdlib.h>
 #include <string.h>

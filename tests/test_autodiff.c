@@ -2,7 +2,7 @@
  * the eval graph's loss, the structure of the result, and the optimizers against PyTorch's
  * formulas written out. Also that the passes behind it, target, dgrad, winograd and fold, change
  * no number. */
-#include "../passes/passes.h"
+#include "../passes/cpu/cpu.h"
 
 #include <check.h>
 #include <math.h>

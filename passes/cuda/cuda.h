@@ -2,8 +2,9 @@
 #ifndef NINC_PASSES_CUDA_H
 #define NINC_PASSES_CUDA_H
 
-#include "../ir/numbers.h"
-#include "passes.h"
+#include "../../ir/numbers.h"
+#include "../passes.h"
+#include "machine.h"
 
 /* A convolution and the 1x1 convolutions behind it, in forward order; map[i] is what convolution i
  * gives, behind its ReLU where it has one. */
@@ -31,7 +32,7 @@ bool cost_backward_pays(const Graph *g, const BackwardBlock *b, const char **not
 /* Whether a row of logits fits the shared memory of the head's kernel; *note: why not. */
 bool cost_head_fits(const Graph *g, const Node *logits, const char **note);
 
-/* ---- schedule_cuda.c ---- */
+/* ---- schedule.c ---- */
 
 /* Tiles for a fused block of at most `channels` channels (rounded up to 8); dtype and math of its
  * contractions. Returns how many (0: none fits) and in *least the shared memory of the smallest. */
@@ -42,7 +43,7 @@ int schedule_block_backward(DType dtype, Math math, int channels, int steps, Sch
 int64_t schedule_head_shared(const Node *logits);
 void schedule_cuda_graph(Graph *g);
 
-/* ---- layout_cuda.c ---- */
+/* ---- layout.c ---- */
 
 /* A CUDA graph, its kernels formed, and what its layouts depend on. */
 typedef struct CudaGraph {
@@ -58,16 +59,6 @@ Layout cuda_layout(const CudaGraph *c, const Node *n);
 bool cuda_is_thin_image(const CudaGraph *c, const Node *n);
 /* All CUDA graphs at stage scheduled, and the storage's homes there. */
 void layout_cuda(Module *m);
-
-/* Bytes of shared memory that a block may ask for on the least device of a precision: 64 KB on
- * compute capability 7.5 (fp32), 99 KB from 8.0 on. */
-static inline int shared_limit(DType dtype, Math math)
-{
-    return dtype == DT_F32 && math == MATH_FP32 ? 64 * 1024 : 99 * 1024;
-}
-
-/* Channels of a map are padded to a multiple of this. */
-enum { CUDA_LANES = 8 };
 
 static inline int padded_channels(const Node *map)
 {

@@ -9,10 +9,8 @@
  * where zeros lie, and whether there are enough, is seen as the kernel runs. Results are the same
  * bits but for the weight gradients marked `sparse=dy`, whose sums over a strip are made apart, for
  * the sign of a zero, and for 0 x infinity, which is left out. */
-#include "passes.h"
-
-/* Fewer channels than this on either side make lists, or rows of vectors, too short to pay. */
-enum { LEAST_CHANNELS = 64 };
+#include "cpu.h"
+#include "machine.h"
 
 /* A map that one position of each window of a max pool has reached. */
 static bool is_nearly_zero(const Node *n)
@@ -28,7 +26,7 @@ static bool is_half_zero(const Node *n)
 
 static bool is_wide(const Node *n)
 {
-    return n->tensor.shape.dim[3] >= LEAST_CHANNELS;
+    return n->tensor.shape.dim[3] >= LEAST_SPARSE_CHANNELS;
 }
 
 static Sparse sparse_operand(const Node *n)

@@ -6,7 +6,7 @@
  * which needs p <= k - 1 on both axes; other gradients become conv2d_transpose by that filter. The
  * transposed filters depend on parameters alone and are computed at the start of the step, before
  * any image. */
-#include "find.h"
+#include "cpu.h"
 
 static bool is_convolution(const Node *n)
 {

@@ -9,12 +9,11 @@
  * where nothing else reads the resized image and the multiplications become half as many or fewer.
  * Folded filters depend on parameters alone and are computed at the start of the step, before any
  * image; without updates once for all steps. */
-#include "passes.h"
+#include "cpu.h"
+#include "machine.h"
 
 /* Above it, images lie in blocks of channels, whose filter rows are no runs. */
 enum { MAX_FOLDED_CHANNELS = 15 };
-/* How many of the direct convolution's multiplications may be left. */
-static const double WORTH = 0.5;
 
 static bool is_wgrad_reading(const Node *n, const Node *conv)
 {
@@ -46,7 +45,7 @@ static bool pays(const Graph *g, const FoldAxes *axes)
     double seen = (double)rows->extent * columns->extent;
     double pairs = (double)rows->classes * columns->classes;
     double folding = rows->classes * rows->extent * taps + pairs * columns->kernel * seen;
-    return outputs * seen + (graph_keeps_before(g) ? 0 : 2 * folding) <= WORTH * outputs * taps;
+    return outputs * seen + (graph_keeps_before(g) ? 0 : 2 * folding) <= FOLD_WORTH * outputs * taps;
 }
 
 static bool choose(const Graph *g, const Node *conv, Fold *out)

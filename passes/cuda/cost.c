@@ -2,19 +2,6 @@
  * kernel takes the longer of its arithmetic and its memory traffic, and a launch. */
 #include "cuda.h"
 
-/* What a large kernel of ours can reach on an H200, by arithmetic; copies measure the memory. */
-static const double BF16_FLOPS = 480e12, TF32_FLOPS = 240e12, FP32_FLOPS = 60e12, BYTES = 4.3e12;
-
-/* What the level-2 cache gives: each block of a fused kernel reads all filters. */
-static const double CACHE_BYTES = 5.5e12;
-
-/* Between two kernels of one CUDA graph. */
-static const double LAUNCH = 1.5e-6;
-
-/* A fused kernel's tile covers all channels, so it holds fewer pixels and reuses filters less; a
- * backward one also keeps the filters' gradients in registers. */
-static const double FORWARD_PENALTY = 1.15, BACKWARD_PENALTY = 1.3;
-
 static double flops_of(const Node *conv)
 {
     if (conv->in[0]->tensor.dtype == DT_BF16)

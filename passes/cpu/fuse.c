@@ -1,10 +1,7 @@
 /* fuse for the CPU: mlpconv blocks as kernels of row ops; backward, the gradients of a block's
  * maps, biases and 1x1 filters in one such kernel, and a kernel for each larger filter. */
-#include "fuse.h"
-
-/* Above this many bytes for one row of a block's values, strips no longer stay in a level-2 cache
- * and a 1x1 convolution gains nothing from being fused. */
-enum { FUSED_ROW_BYTES = 256 * 1024 };
+#include "../fuse.h"
+#include "machine.h"
 
 /* The parameter of a forward convolution, read as it is or through a cast; NULL for other nodes. */
 static const Storage *filter_storage(const Node *conv)
@@ -42,9 +39,6 @@ static Node *take_relu(Fuser *f, Kernel *k, Node *last)
     fuse_take(f, k, relu);
     return relu;
 }
-
-/* What one kernel may hold: strips of all its values are in cache together. */
-enum { MAX_FUSED_NODES = 48 };
 
 static bool has_room(const Kernel *k)
 {
@@ -161,9 +155,6 @@ static Node *wgrad_beside(const Fuser *f, const Node *n)
             return uses.use[i].user;
     return NULL;
 }
-
-/* The bytes of a filter's gradient that stays in a level-2 cache beside the strips of a block. */
-enum { STRIP_WGRAD_BYTES = 300 * 1024 };
 
 /* Sums over the pixels of a gradient, strip by strip where it is made. */
 static bool sums_in_strips(const Fuser *f, const Node *n)

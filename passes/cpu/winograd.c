@@ -11,29 +11,9 @@
  * at the start of the step, before any image; without updates once for all steps.
  * Frequencies are f32 also between bf16 maps, and come from f32 filters: they are sums with both
  * signs, which bf16 would round too coarsely. AMX is faster without. */
-#include "../ir/numbers.h"
-#include "find.h"
-
-/* What one core does in a second: floating-point operations of the direct convolution, of its
- * weight gradient, of Winograd's products, also in fixed point where maps are bf16 (else the same);
- * bytes of the frequencies of maps and filters. And the
- * most bytes that all copies of one filter's frequencies may take: a training step has them for the
- * convolution, its data gradient and its weight gradient. */
-typedef struct Machine {
-    double direct, direct_wgrad, products, fixed, bytes, filter_bytes;
-} Machine;
-
-/* Of f32 maps those of a current Xeon. Of bf16 maps those of a Zen 4, which has the dot product but
- * no AMX: it has twice the rate, as has that of the 16-bit integers that frequencies become, but
- * integers and a weight gradient's pairs of pixels have to be packed, and frequencies stay in a
- * large cache. Only the ratios of speeds matter. Half the memory goes with half as large maps. */
-static const Machine of_f32 = {180e9, 180e9, 180e9, 180e9, 18e9, 72e6},
-                     of_bf16 = {220e9, 180e9, 110e9, 190e9, 35e9, 36e6};
-/* Winograd must win by this much, and a larger tile over a smaller one by that: both need memory
- * for the frequencies of filters, and round more. */
-static const double WORTH = 0.95, LARGER_WORTH = 0.92;
-/* The 16 lanes of a vector twice: with fewer channels the transforms cost more than they save. */
-enum { MIN_CHANNELS = 32 };
+#include "../../ir/numbers.h"
+#include "cpu.h"
+#include "machine.h"
 
 /* A convolution, or its weight gradient: y[height,width,outputs] of an image from `inputs`
  * channels. */
@@ -57,12 +37,10 @@ static double direct_seconds(const Shapes *s)
 /* Images that share one reading of the transformed filters, a chunk; the pass schedule knows
  * better, but comes later. */
 enum { CHUNK = 8 };
-/* Tiles that share the filter's integers; fewer do not pay for making them. */
-enum { LEAST_FIXED = 16 };
 
 bool fixed_pays(const Winograd *w, int batch)
 {
-    return winograd_tiles(w) * smaller(batch, CHUNK) >= LEAST_FIXED;
+    return winograd_tiles(w) * smaller(batch, CHUNK) >= LEAST_FIXED_TILES;
 }
 
 /* The same by tiles: products; the frequencies of both maps written (which reads them too) and
@@ -96,14 +74,14 @@ static bool fits(const Shapes *s)
  * good. */
 static bool choose_tile(Shapes *s)
 {
-    double best = WORTH * direct_seconds(s);
+    double best = WINOGRAD_WORTH * direct_seconds(s);
     int chosen = 0;
     for (int tile = 2; tile <= WINOGRAD_MAX_TILE; tile++) {
         s->winograd.tile = tile;
         if (!winograd_is_valid(tile, s->winograd.kernel) || !fits(s) ||
             winograd_seconds(s) >= best)
             continue;
-        best = LARGER_WORTH * winograd_seconds(s);
+        best = LARGER_TILE_WORTH * winograd_seconds(s);
         chosen = tile;
     }
     s->winograd.tile = chosen;
@@ -118,11 +96,11 @@ static bool choose(const Graph *g, const Node *n, Winograd *out)
     const int32_t *y = (wgrad ? n->in[1] : n)->tensor.shape.dim;
     Shapes s = {{0, k->kernel_h, k->padding_h, k->padding_w, y[1], y[2]},
                 n->in[0]->tensor.shape.dim[3], y[3], g->batch,
-                n->in[0]->tensor.dtype == DT_BF16 ? &of_bf16 : &of_f32, wgrad,
+                n->in[0]->tensor.dtype == DT_BF16 ? &machine_of_bf16 : &machine_of_f32, wgrad,
                 graph_keeps_before(g)};
     if (k->stride_h != 1 || k->stride_w != 1 || k->kernel_h != k->kernel_w ||
-        (k->kernel_h != 3 && k->kernel_h != 5) || s.inputs < MIN_CHANNELS ||
-        s.outputs < MIN_CHANNELS || !choose_tile(&s))
+        (k->kernel_h != 3 && k->kernel_h != 5) || s.inputs < LEAST_WINOGRAD_CHANNELS ||
+        s.outputs < LEAST_WINOGRAD_CHANNELS || !choose_tile(&s))
         return false;
     *out = s.winograd;
     return true;

@@ -1,17 +1,8 @@
 /* schedule for CUDA: the batch is one chunk; tiles, stages, split and grid of each kernel, the
  * preferred schedule first. The runtime takes the first that fits the device it meets. */
-#include "../ir/numbers.h"
-#include "../ir/tiles.h"
+#include "../../ir/numbers.h"
+#include "../../ir/tiles.h"
 #include "cuda.h"
-
-enum { THREADS = 256, UPDATE_ELEMENTS = 1024 };
-
-/* What splits aim at: two blocks a processor of a large GPU. The copies of a weight gradient take
- * no more than this many bytes, and no part has fewer pixels than this. */
-enum { WANTED_BLOCKS = 264, SPLIT_BYTES = 16 * 1024 * 1024, LEAST_PIXELS = 256 };
-
-/* Of a large GPU. With fewer blocks than these, smaller tiles. */
-enum { PROCESSORS = 132 };
 
 static void add_schedule(Kernel *k, Schedule s)
 {
@@ -162,7 +153,6 @@ static int stage_depth(const Gemm *m)
 
 static void schedule_conv(const CudaGraph *c, Kernel *k, const Node *n)
 {
-    enum { LARGE = 160 * 1024 };
     Gemm m = gemm_of(c, n);
     Schedule s = {.tile_m = 128, .tile_k = stage_depth(&m)};
     int least = n->op == OP_CONV2D_WGRAD ? 32 : 16; /* what the warps of a block can share */
@@ -178,7 +168,7 @@ static void schedule_conv(const CudaGraph *c, Kernel *k, const Node *n)
         Schedule deep = s;
         deep.tile_k *= 2;
         deep.stages = 3;
-        add_tiled(k, n, &m, deep, LARGE);
+        add_tiled(k, n, &m, deep, LARGE_SHARED);
     }
     s.stages = is_float(&m) ? 3 : 4;
     add_tiled(k, n, &m, s, shared_limit(m.dtype, m.math));
@@ -197,9 +187,6 @@ static const Node *contraction_of(const Kernel *k)
 }
 
 /* ---- blocks ---- */
-
-/* Sums that a thread can keep in registers beside operands and addresses. */
-enum { FORWARD_SUMS = 64, BACKWARD_SUMS = 112 };
 
 static const int block_pixels[] = {128, 64, 32};
 

@@ -1,13 +1,9 @@
 /* fuse for CUDA: an op and its epilogue a kernel; mlpconv blocks, forward and backward, where the
  * cost function says that one kernel takes less time; the end of the network in one kernel. */
+#include "../fuse.h"
 #include "cuda.h"
-#include "fuse.h"
 
 #include <string.h>
-
-/* Parameters an update kernel and filters a kernel of casts, so that its arguments stay below 4 KB:
- * what CUDA before 12.1 allows. */
-enum { MAX_UPDATED = 64, MAX_CASTS = 240 };
 
 /* ---- users ---- */
 

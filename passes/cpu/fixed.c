@@ -5,7 +5,7 @@
  * bits of a frequency, what the transforms magnify of their rounding stays as small as that. An
  * instruction set that has no integers of twice the rate multiplies floats
  * (codegen/cpu/ninc_fixed.h). */
-#include "passes.h"
+#include "cpu.h"
 
 static bool is_of_bf16(const Node *n)
 {

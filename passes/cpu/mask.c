@@ -6,7 +6,7 @@
  * exactly. The map before the pool is then dead once it is pooled, and the mask costs a pass over
  * the smaller map, which the next layer's weight gradient reads anyway. CPU: on a GPU the pool's
  * gradient and the mask are one kernel. */
-#include "passes.h"
+#include "cpu.h"
 
 #include <string.h>
 
