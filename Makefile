@@ -49,7 +49,8 @@ CLANG           := $(findstring clang,$(shell $(CC) --version))
 OPENMP_LIBRARY   = $(if $(CLANG),:libomp.so.5,gomp)
 OPENMP           = $(call library,$(OPENMP_LIBRARY)) -lpthread -ldl -lm
 
-SOURCES         = $(wildcard frontend/*.c passes/*.c passes/*/*.c codegen/*.c codegen/*/*.c)
+SOURCES         = $(wildcard frontend/*.c passes/*.c passes/*/*.c codegen/*.c codegen/*/*.c \
+                  codegen/*/*/*.c)
 IR_OBJECTS      = $(patsubst %.c,$(BUILD)/%.o,$(wildcard ir/*.c))
 RUNTIME_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(wildcard runtime/*.c)) \
                   $(BUILD)/proto/tfevents.pb-c.o \
@@ -298,7 +299,7 @@ tidy:
 	    -DNINC_VERSION='"$(VERSION)"' -Iir
 
 FORMATTED = $(wildcard frontend/*.[ch] ir/*.[ch] passes/*.[ch] passes/*/*.[ch] codegen/*.[ch] \
-                       codegen/*/*.[ch] runtime/*.[ch] tests/*.[ch])
+                       codegen/*/*.[ch] codegen/*/*/*.[ch] runtime/*.[ch] tests/*.[ch])
 
 .PHONY: all readme readme-check fuzz python tests test test-nvrtc test-gpu test-crash test-deb asan demo bench bench-gpu \
         bench-checkpoint first-contact first-contact-kit deps completion install uninstall deb clean \
@@ -306,4 +307,4 @@ FORMATTED = $(wildcard frontend/*.[ch] ir/*.[ch] passes/*.[ch] passes/*/*.[ch] c
 .SECONDARY:
 .DELETE_ON_ERROR:
 
--include $(wildcard $(BUILD)/*/*.d $(BUILD)/passes/*/*.d $(BUILD)/codegen/*/*.d)
+-include $(wildcard $(BUILD)/*/*.d $(BUILD)/passes/*/*.d $(BUILD)/codegen/*/*.d $(BUILD)/codegen/*/*/*.d)

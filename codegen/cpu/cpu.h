@@ -103,7 +103,7 @@ void emit_table(CpuEmitter *e, const Node *n);
  * `step` elements apart in x and `spread` pixels in y. */
 const char *row_tiles(CpuEmitter *e, int pixels, const Tile *tile, int step, int spread);
 
-/* ---- generic.c ---- */
+/* ---- generic/generic.c ---- */
 
 /* Plain loops for one node, over whole values in any layout. */
 void emit_generic(CpuEmitter *e, const Node *n);

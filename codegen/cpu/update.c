@@ -2,6 +2,7 @@
  * that threads take. */
 #include "cpu.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,43 +66,54 @@ static const char *literal(const CpuEmitter *e, double x)
     return pool_format(e->pool, "(float)%.17g", x);
 }
 
+static bool in_word(char c)
+{
+    return isalnum((unsigned char)c) || c == '_';
+}
+
+/* The op's expression of a loop: its operands' and its attribute's names replaced. 1 - k is rounded
+ * once, from the decimal number. */
+static const char *expression(const CpuEmitter *e, const Node *n, const char *const *in)
+{
+    static const char rest[] = "(1 - k)";
+    Text text = {0};
+    for (const char *at = op_scalar(n->op), *start = at; *at;) {
+        bool word = !in_word(at[1]) && (at == start || !in_word(at[-1]));
+        if (strncmp(at, rest, sizeof rest - 1) == 0) {
+            text_append(&text, "%s", literal(e, 1 - n->attr.factor));
+            at += sizeof rest - 1;
+            continue;
+        }
+        if (word && *at == 'k')
+            text_append(&text, "%s", literal(e, n->attr.factor));
+        else if (word && *at >= 'a' && *at < 'a' + n->arity)
+            text_append(&text, "%s", in[*at - 'a']);
+        else
+            text_write(&text, at, 1);
+        at++;
+    }
+    const char *result = pool_strdup(e->pool, text.data);
+    text_free(&text);
+    return result;
+}
+
 static void emit_element(CpuEmitter *e, const Node *n)
 {
-    const char *in[MAX_OPERANDS];
+    const char *in[MAX_OPERANDS], *name = value_name(e, n);
     for (int i = 0; i < n->arity; i++)
         in[i] = local(e, n->in[i]);
-    const char *to = pool_format(e->pool, "const float %s_i =", value_name(e, n));
-    const char *k = literal(e, n->attr.factor), *rest = literal(e, 1 - n->attr.factor);
-    switch ((int)n->op) {
-    case OP_ADD:
-        emit_line(e, "%s %s + %s;", to, in[0], in[1]);
-        break;
-    case OP_WEIGHT_DECAY:
-        emit_line(e, "%s %s + %s * %s;", to, in[0], k, in[1]);
-        break;
-    case OP_MOMENTUM:
-        emit_line(e, "%s %s * %s + %s;", to, k, in[0], in[1]);
-        break;
-    case OP_SGD_STEP:
-        emit_line(e, "%s %s - %s * %s;", to, in[0], in[2], in[1]);
-        break;
-    case OP_ADAM_M:
-        emit_line(e, "%s %s * %s + %s * %s;", to, k, in[0], rest, in[1]);
-        break;
-    case OP_ADAM_V:
-        emit_line(e, "%s %s * %s + %s * %s * %s;", to, k, in[0], rest, in[1], in[1]);
-        break;
-    case OP_ADAM_STEP:
-        emit_line(e, "%s adam_step(adam, %s, %s, %s);", to, in[0], in[1], in[2]);
-        break;
-    case OP_UPDATE:
-        emit_line(e, "%s[i] = %s;", value_name(e, n), in[0]);
-        break;
-    default:
-        internal_error("%s in an update kernel", op_name(n->op));
+    if (n->op == OP_UPDATE) {
+        emit_line(e, "%s[i] = %s;", name, in[0]);
+        return;
     }
-    if (n->op != OP_UPDATE && n->place.region != REGION_NONE)
-        emit_line(e, "%s[i] = %s_i;", value_name(e, n), value_name(e, n));
+    if (op_attr(n->op) == ATTR_ADAM)
+        emit_line(e, "const float %s_i = adam_step(adam, %s, %s, %s);", name, in[0], in[1], in[2]);
+    else if (op_is_pointwise(n->op))
+        emit_line(e, "const float %s_i = %s;", name, expression(e, n, in));
+    else
+        internal_error("%s in an update kernel", op_name(n->op));
+    if (n->place.region != REGION_NONE)
+        emit_line(e, "%s[i] = %s_i;", name, name);
 }
 
 /* Scalars of Adam, once a loop: they depend on the step only. */

@@ -178,22 +178,18 @@ static void emit_filter(CpuEmitter *e, const Node *n)
               value_name(e, n->in[0]), value_name(e, n));
 }
 
-static void emit_node(CpuEmitter *e, const Node *n)
-{
-    switch ((int)n->op) {
-    case OP_WINOGRAD_INPUT:
-    case OP_WINOGRAD_OUTPUT_GRAD: emit_input(e, n); return;
-    case OP_WINOGRAD_MULTIPLY: emit_multiply(e, n); return;
-    case OP_WINOGRAD_WGRAD: emit_wgrad(e, n); return;
-    case OP_WINOGRAD_FILTER:
-    case OP_WINOGRAD_FILTER_GRAD: emit_filter(e, n); return;
-    default: internal_error("%s in a Winograd kernel", op_name(n->op));
-    }
-}
-
 void emit_winograd(CpuEmitter *e)
 {
-    for (int i = 0; i < e->kernel->node_count; i++)
-        emit_node(e, e->kernel->node[i]);
+    static void (*const emit[OP_COUNT])(CpuEmitter *, const Node *) = {
+        [OP_WINOGRAD_INPUT] = emit_input,       [OP_WINOGRAD_OUTPUT_GRAD] = emit_input,
+        [OP_WINOGRAD_MULTIPLY] = emit_multiply, [OP_WINOGRAD_WGRAD] = emit_wgrad,
+        [OP_WINOGRAD_FILTER] = emit_filter,     [OP_WINOGRAD_FILTER_GRAD] = emit_filter,
+    };
+    for (int i = 0; i < e->kernel->node_count; i++) {
+        const Node *n = e->kernel->node[i];
+        if (!emit[n->op])
+            internal_error("%s in a Winograd kernel", op_name(n->op));
+        emit[n->op](e, n);
+    }
     text_append(e->tables, "\n");
 }
