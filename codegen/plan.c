@@ -3,6 +3,7 @@
 #include "codegen.h"
 #include "embed.h"
 #include "emit.h"
+#include "recipe.h"
 
 static const char *const dtype_ids[] = {
 #define X(id, text, bytes) "DT_" #id,
@@ -255,69 +256,6 @@ static void emit_target(const Module *m, Target target, Text *out, Text *targets
     text_free(&train_program);
     text_free(&eval_program);
     pool_free(pool);
-}
-
-/* The layer that a node of the eval graph is, with its window, whatever the passes made of it: a
- * convolution in tiles is one with stride 1, a folded one that of the resized image, an average
- * over the whole map is gap, and identities and the steps before a result are none: OP_COUNT. Maps
- * alone do not tell windows apart: a stride that steps over the edge and a padding that the last
- * window needs may give the same size. */
-static Op recipe_layer(const Node *n, Attr *attr)
-{
-    const Winograd *w = &n->attr.winograd;
-    *attr = n->attr;
-    if (node_is_identity(n))
-        return OP_COUNT;
-    if (pool_covers_map(n))
-        return OP_GAP;
-    switch ((int)n->op) {
-    case OP_NORMALIZE:
-    case OP_RESIZE:
-    case OP_CONV2D:
-    case OP_RELU:
-    case OP_MAXPOOL:
-    case OP_AVGPOOL:
-    case OP_GAP: return n->op;
-    case OP_CONV2D_FOLDED:
-        attr->window = n->attr.fold.window;
-        return OP_CONV2D;
-    case OP_WINOGRAD_OUTPUT:
-        attr->window = (Window){w->kernel, w->kernel, 1, 1, w->padding_h, w->padding_w, false};
-        return OP_CONV2D;
-    default: return OP_COUNT;
-    }
-}
-
-static void emit_recipe_layer(const Graph *eval, const Node *n, Text *out)
-{
-    const Node unfolded = unfolded_image(eval, n);
-    const int *dim = unfolded.tensor.shape.dim;
-    Node layer = unfolded;
-    layer.op = recipe_layer(&unfolded, &layer.attr);
-    if (layer.op == OP_COUNT)
-        return;
-    text_append(out, "    \"layer %s %dx%dx%d", op_name(layer.op), dim[1], dim[2], dim[3]);
-    attr_print(&layer, out);
-    text_append(out, "\\n\"\n");
-}
-
-static void emit_recipe(const Module *m, const Graph *eval, Text *out)
-{
-    text_append(out, "    \"data %s %dx%dx%d, %d classes\\n\"\n    \"batch %d\\n\"\n    \"",
-                m->dataset, m->image_h, m->image_w, m->image_c, m->classes, eval->batch);
-    optimizer_print(&m->optimizer, false, out);
-    text_append(out, "\\n\"\n");
-    for (int i = 0; i < m->storage_count; i++) {
-        const Storage *s = m->storage[i];
-        if (s->of)
-            continue;
-        text_append(out, "    \"parameter %s ", s->name);
-        for (int k = 0; k < s->tensor.shape.rank; k++)
-            text_append(out, "%s%d", k ? "x" : "", s->tensor.shape.dim[k]);
-        text_append(out, "\\n\"\n");
-    }
-    for (int i = 0; i < eval->node_count; i++)
-        emit_recipe_layer(eval, eval->node[i], out);
 }
 
 static void emit_model(const Module *m, const Text *targets, Text *out)

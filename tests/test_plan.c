@@ -1,6 +1,7 @@
 /* The arena. A step is played through on a map of who wrote each block of memory last: whatever a
  * kernel reads must still be there, when its own results are written as well. The arenas are near
  * their bound and do not grow with the batch. */
+#include "../codegen/recipe.h"
 #include "../frontend/frontend.h"
 
 #include <check.h>
@@ -429,6 +430,126 @@ START_TEST(slices_count_the_images_of_a_chunk)
 }
 END_TEST
 
+/* ---- the recipe ---- */
+
+static char *recipe_layers(Pool *pool, const Graph *g)
+{
+    Text text = {0};
+    emit_recipe_layers(g, &text);
+    char *copy = pool_strdup(pool, text.data ? text.data : "");
+    text_free(&text);
+    return copy;
+}
+
+/* As op, n is nothing that a checkpoint could contradict: such ops may stand for each other. */
+static bool changes_nothing(const Node *n, Op op)
+{
+    Node as_op = *n;
+    as_op.op = op;
+    if (node_is_identity(&as_op))
+        return true;
+    return op == OP_FLATTEN || op == OP_CAST || op == OP_FILTER_TRANSPOSE || op == OP_UPDATE ||
+           op == OP_WINOGRAD_FILTER || op == OP_WINOGRAD_INPUT || op == OP_WINOGRAD_MULTIPLY;
+}
+
+static void check_swap(Pool *pool, Graph *g, Node *n, Op a, Op b)
+{
+    if (changes_nothing(n, a) && changes_nothing(n, b))
+        return;
+    n->op = a;
+    const char *with_a = recipe_layers(pool, g);
+    n->op = b;
+    ck_assert_msg(strcmp(with_a, recipe_layers(pool, g)) != 0,
+                  "a checkpoint of a model with %s would be one of that with %s", op_name(a),
+                  op_name(b));
+    n->op = a;
+}
+
+static bool takes(Op op, int arity)
+{
+    return op_min_operands(op) <= arity && arity <= op_max_operands(op);
+}
+
+static const char every_layer[] =
+    "model: m\ninput: {dataset: idx, classes: 7, data_shape: [1, 20, 20], shape: [1, 20, 20]}\n"
+    "layers:\n"
+    "  - conv2d: {name: a, out_channels: 8, kernel_size: 3}\n  - relu\n"
+    "  - maxpool: {kernel_size: 2}\n  - avgpool: {kernel_size: 3}\n"
+    "  - conv2d: {name: b, out_channels: 7, kernel_size: 1}\n  - gap\n  - flatten\n"
+    "loss: cross_entropy\noptimizer: {sgd: {lr: 0.1}}\ntrain: {batch_size: 2, epochs: 1}\n";
+
+/* The forward graph of every_layer, as the frontend builds it. */
+static Graph *forward_graph(Pool *pool)
+{
+    Diagnostics d;
+    diagnostics_init(&d, pool);
+    Source source = {.name = "m", .text = every_layer, .length = strlen(every_layer)};
+    Module *m = model_build(pool, &d, yaml_parse(pool, &d, &source));
+    ck_assert_msg(m != NULL, "%s", d.count ? d.list[0].message : "");
+    return m->graph[0];
+}
+
+/* Each op of a graph, the loss's too, in its place against every other that could stand there. */
+START_TEST(no_op_of_a_graph_is_missing_from_the_recipe)
+{
+    Pool *pool = pool_new();
+    Graph *g = forward_graph(pool);
+    for (int i = 0; i < g->node_count; i++) {
+        Node *n = g->node[i];
+        for (int b = 0; b < OP_COUNT && n->arity > 0; b++)
+            if ((Op)b != n->op && op_attr((Op)b) == op_attr(n->op) && takes((Op)b, n->arity))
+                check_swap(pool, g, n, n->op, (Op)b);
+    }
+    pool_free(pool);
+}
+END_TEST
+
+/* Each op of the table against every other of its attributes and operands, as the result of a
+ * graph: also those that no model has yet. */
+START_TEST(no_two_ops_have_one_recipe)
+{
+    Pool *pool = pool_new();
+    Graph *g = forward_graph(pool);
+    Node *x = graph_find_output(g, "loss")->in[0]->in[0]->in[0]->in[0]; /* of gap */
+    ck_assert_int_eq(x->op, OP_CONV2D);
+    Node *n = graph_add(g, OP_RELU, 1, &x, NULL, x->loc);
+    graph_output(g, "result", n);
+    n->attr.window = (Window){2, 2, 1, 1, 0, 0, false};
+    for (int i = 0; i < MAX_OPERANDS; i++)
+        n->in[i] = x;
+    int swaps = 0;
+    for (int a = 0; a < OP_COUNT; a++)
+        for (int b = a + 1; b < OP_COUNT; b++)
+            for (n->arity = 1; n->arity <= MAX_OPERANDS; n->arity++)
+                if (op_attr((Op)a) == op_attr((Op)b) && takes((Op)a, n->arity) &&
+                    takes((Op)b, n->arity)) {
+                    check_swap(pool, g, n, (Op)a, (Op)b);
+                    swaps++;
+                }
+    ck_assert_int_gt(swaps, 80);
+    pool_free(pool);
+}
+END_TEST
+
+/* Nor what it reads, where that is not the layer before. */
+START_TEST(the_recipe_tells_what_is_added)
+{
+    Pool *pool = pool_new();
+    Graph *g = forward_graph(pool);
+    Node *gap = graph_find_output(g, "loss")->in[0]->in[0]->in[0], *x = gap->in[0];
+    Node *relu = graph_add(g, OP_RELU, 1, &x, NULL, x->loc);
+    Node *sum = graph_add(g, OP_ADD, 2, (Node *[]){relu, x}, NULL, x->loc);
+    gap->in[0] = sum;
+    graph_sort(g);
+    const char *text = recipe_layers(pool, g);
+    ck_assert_msg(strstr(text, " of 7,6"), "%s", text);
+    sum->in[1] = relu;
+    graph_forget_uses(g);
+    ck_assert_str_ne(text, recipe_layers(pool, g));
+    pool_free(pool);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("plan");
@@ -442,6 +563,9 @@ int main(void)
     tcase_add_loop_test(t, a_step_moves_all_chunks, 0, 3);
     tcase_add_loop_test(t, one_image_is_cut_into_slices, 0, 3);
     tcase_add_loop_test(t, slices_count_the_images_of_a_chunk, 0, 3);
+    tcase_add_test(t, no_op_of_a_graph_is_missing_from_the_recipe);
+    tcase_add_test(t, no_two_ops_have_one_recipe);
+    tcase_add_test(t, the_recipe_tells_what_is_added);
     suite_add_tcase(suite, t);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

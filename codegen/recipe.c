@@ -1,0 +1,223 @@
+/* recipe.c: what checkpoints compare, so that no run goes on with another model: the data, the
+ * optimizer, the parameters, and every layer of the eval graph. It is the same text for all targets
+ * and levels, whatever the passes made of the layers. */
+#include "recipe.h"
+
+#include <string.h>
+
+typedef enum Part {
+    PART_LAYER,  /* a line of its own */
+    PART_SILENT, /* a step of a layer that another node stands for, or what changes no value */
+    PART_RESULT  /* of the rows that a loss or count is made of: see recipe_result */
+} Part;
+
+/* What stands in the recipe for an op. Whatever is not said to be silent has a line. */
+static Part part_of(Op op)
+{
+    switch (op) {
+    case OP_INPUT:
+    case OP_STATE:
+    case OP_UPDATE:
+    case OP_FLATTEN: /* the same values; that it is there shows in its readers */
+    case OP_CAST:    /* a bf16 run may go on in fp32 */
+    case OP_FILTER_TRANSPOSE:
+    case OP_FOLD_FILTER:
+    case OP_WINOGRAD_FILTER:
+    case OP_WINOGRAD_INPUT:
+    case OP_WINOGRAD_MULTIPLY: return PART_SILENT;
+    case OP_CROSS_ENTROPY:
+    case OP_CORRECT:
+    case OP_MEAN_VALID:
+    case OP_COUNT_VALID: return PART_RESULT;
+    case OP_NORMALIZE:
+    case OP_RESIZE:
+    case OP_CONV2D:
+    case OP_RELU:
+    case OP_MAXPOOL:
+    case OP_MAXPOOL_CODE:
+    case OP_AVGPOOL:
+    case OP_GAP:
+    case OP_ADD:
+    case OP_CROSS_ENTROPY_GRAD:
+    case OP_CONV2D_DGRAD:
+    case OP_CONV2D_WGRAD:
+    case OP_BIAS_GRAD:
+    case OP_RELU_GRAD:
+    case OP_MAXPOOL_GRAD:
+    case OP_AVGPOOL_GRAD:
+    case OP_GAP_GRAD:
+    case OP_FLATTEN_GRAD:
+    case OP_CONV2D_TRANSPOSE:
+    case OP_WINOGRAD_OUTPUT:
+    case OP_WINOGRAD_OUTPUT_GRAD:
+    case OP_WINOGRAD_WGRAD:
+    case OP_WINOGRAD_FILTER_GRAD:
+    case OP_CONV2D_FOLDED:
+    case OP_CONV2D_FOLDED_WGRAD:
+    case OP_FOLD_FILTER_GRAD:
+    case OP_WEIGHT_DECAY:
+    case OP_MOMENTUM:
+    case OP_SGD_STEP:
+    case OP_ADAM_M:
+    case OP_ADAM_V:
+    case OP_ADAM_STEP:
+    case OP_COUNT: break;
+    }
+    return PART_LAYER;
+}
+
+/* The layer that a node is, with its window, whatever the passes made of it: a convolution in tiles
+ * is one with stride 1, a folded one that of the resized image, an average over the whole map is
+ * gap. Maps alone do not tell windows apart: a stride that steps over the edge and a padding that
+ * the last window needs may give the same size. */
+static Node layer_of(const Graph *eval, const Node *n)
+{
+    Node layer = unfolded_image(eval, n);
+    const Winograd *w = &n->attr.winograd;
+    if (pool_covers_map(n))
+        layer.op = OP_GAP;
+    if (n->op == OP_CONV2D_FOLDED) {
+        layer.op = OP_CONV2D;
+        layer.attr.window = n->attr.fold.window;
+    }
+    if (n->op == OP_WINOGRAD_OUTPUT) {
+        layer.op = OP_CONV2D;
+        layer.attr.window =
+            (Window){w->kernel, w->kernel, 1, 1, w->padding_h, w->padding_w, false};
+    }
+    return layer;
+}
+
+/* ---- layers, each behind those that it reads ---- */
+
+enum { UNSEEN = 0, NO_LAYER = -1, IMAGE = 1 };
+
+typedef struct Recipe {
+    const Graph *eval;
+    int *layer; /* by node id: the line of the layer whose value it is, from IMAGE + 1 */
+    int layers; /* the last line's */
+    Text *out;
+} Recipe;
+
+static int layer_number(const Recipe *r, const Node *n)
+{
+    return n->op == OP_STATE ? NO_LAYER : r->layer[n->id];
+}
+
+/* Which layers it reads, where that is not the one of the line before alone. */
+static void print_operands(const Recipe *r, const int *operand, int count)
+{
+    if (count == 1 && operand[0] == r->layers)
+        return;
+    for (int i = 0; i < count; i++)
+        text_append(r->out, "%s%d", i ? "," : " of ", operand[i] - IMAGE);
+}
+
+static void print_layer(Recipe *r, const Node *n, const int *operand, int count)
+{
+    const Node layer = layer_of(r->eval, n);
+    const Shape *shape = &layer.tensor.shape;
+    text_append(r->out, "    \"layer %s ", op_name(layer.op));
+    for (int i = 1; i < shape->rank; i++)
+        text_append(r->out, "%s%d", i > 1 ? "x" : "", shape->dim[i]);
+    attr_print(&layer, r->out);
+    print_operands(r, operand, count);
+    text_append(r->out, "\\n\"\n");
+}
+
+/* All operands of n are done. */
+static void add_node(Recipe *r, const Node *n)
+{
+    int operand[MAX_OPERANDS], count = 0;
+    for (int i = 0; i < n->arity; i++)
+        if (layer_number(r, n->in[i]) != NO_LAYER)
+            operand[count++] = layer_number(r, n->in[i]);
+    if (part_of(n->op) == PART_LAYER && !node_is_identity(n)) {
+        print_layer(r, n, operand, count);
+        r->layer[n->id] = ++r->layers;
+    } else if (n->op == OP_INPUT)
+        r->layer[n->id] = IMAGE;
+    else
+        r->layer[n->id] = count ? operand[0] : NO_LAYER;
+}
+
+static const Node *unseen_operand(const Recipe *r, const Node *n)
+{
+    for (int i = 0; i < n->arity; i++)
+        if (layer_number(r, n->in[i]) == UNSEEN)
+            return n->in[i];
+    return NULL;
+}
+
+/* The layers of n, depth first: an order that comes from what reads what, not from the order in
+ * which the passes leave the nodes. */
+static void add_layers(Recipe *r, const Node *n, const Node **stack)
+{
+    int depth = 0;
+    stack[depth++] = n;
+    while (depth > 0) {
+        const Node *top = stack[depth - 1], *next = unseen_operand(r, top);
+        if (next)
+            stack[depth++] = next;
+        else {
+            depth--;
+            if (r->layer[top->id] == UNSEEN)
+                add_node(r, top);
+        }
+    }
+}
+
+/* ---- results ---- */
+
+/* How an output is made of the last layer, where that is not what the recipe is silent about:
+ * cross-entropy's mean, and the count of correct images. */
+static void print_result(const Output *o, Text *out)
+{
+    static const char *const silent[] = {"loss mean_valid cross_entropy",
+                                         "correct count_valid correct"};
+    Text line = {0};
+    text_append(&line, "%s", o->name);
+    const Node *n = o->node;
+    for (; part_of(n->op) == PART_RESULT; n = n->in[0]) {
+        text_append(&line, " %s", op_name(n->op));
+        attr_print(n, &line);
+    }
+    if (n != o->node && strcmp(line.data, silent[0]) != 0 && strcmp(line.data, silent[1]) != 0)
+        text_append(out, "    \"output %s\\n\"\n", line.data);
+    text_free(&line);
+}
+
+/* ---- all of it ---- */
+
+static void print_parameter(const Storage *s, Text *out)
+{
+    text_append(out, "    \"parameter %s ", s->name);
+    for (int k = 0; k < s->tensor.shape.rank; k++)
+        text_append(out, "%s%d", k ? "x" : "", s->tensor.shape.dim[k]);
+    text_append(out, "\\n\"\n");
+}
+
+void emit_recipe_layers(const Graph *eval, Text *out)
+{
+    Pool *pool = pool_new();
+    size_t nodes = (size_t)eval->node_count + 1;
+    Recipe r = {eval, pool_alloc(pool, nodes * sizeof *r.layer), IMAGE, out};
+    const Node **stack = pool_alloc(pool, nodes * sizeof *stack);
+    for (int i = 0; i < eval->output_count; i++)
+        add_layers(&r, eval->output[i].node, stack);
+    for (int i = 0; i < eval->output_count; i++)
+        print_result(&eval->output[i], out);
+    pool_free(pool);
+}
+
+void emit_recipe(const Module *m, const Graph *eval, Text *out)
+{
+    text_append(out, "    \"data %s %dx%dx%d, %d classes\\n\"\n    \"batch %d\\n\"\n    \"",
+                m->dataset, m->image_h, m->image_w, m->image_c, m->classes, eval->batch);
+    optimizer_print(&m->optimizer, false, out);
+    text_append(out, "\\n\"\n");
+    for (int i = 0; i < m->storage_count; i++)
+        if (!m->storage[i]->of)
+            print_parameter(m->storage[i], out);
+    emit_recipe_layers(eval, out);
+}
