@@ -22,7 +22,7 @@ static bool has_graph(const Module *m, Target target)
 static bool will_have(const Asked *a, Target target)
 {
     if (has_graph(a->m, TARGET_ANY))
-        return target == TARGET_CPU ? a->o->pipeline.cpu : a->o->pipeline.cuda;
+        return a->o->pipeline.wanted[target];
     return has_graph(a->m, target);
 }
 
@@ -35,25 +35,16 @@ static bool refuse(const Asked *a, const char *text, const char *option, const c
 
 static bool check_target(const Asked *a)
 {
+    const bool *wanted = a->o->pipeline.wanted;
     bool cpu = will_have(a, TARGET_CPU), cuda = will_have(a, TARGET_CUDA);
 
-    if (!a->o->target_given || (!(a->o->pipeline.cpu && !cpu) && !(a->o->pipeline.cuda && !cuda)))
+    if (!a->o->target_given || (!(wanted[TARGET_CPU] && !cpu) && !(wanted[TARGET_CUDA] && !cuda)))
         return true;
     return refuse(a, cpu ? "the programs of this text are for a CPU alone"
                          : "the programs of this text are for a GPU alone",
-                  a->o->pipeline.cpu && a->o->pipeline.cuda ? "--target=all"
-                  : a->o->pipeline.cpu                      ? "--target=cpu"
+                  wanted[TARGET_CPU] && wanted[TARGET_CUDA] ? "--target=all"
+                  : wanted[TARGET_CPU]                      ? "--target=cpu"
                                                             : "--target=cuda", "target");
-}
-
-static Stage stage_of(const Module *m)
-{
-    Stage stage = STAGE_PLANNED;
-
-    for (int i = 0; i < m->graph_count; i++)
-        if (m->graph[i]->stage < stage)
-            stage = m->graph[i]->stage;
-    return stage;
 }
 
 /* What the text's contractions compute in. */
@@ -88,7 +79,7 @@ static bool check_precision(const Asked *a)
     char text[64];
 
     if (!a->o->precision_given || is == wanted ||
-        (stage_of(a->m) <= STAGE_TRAINING && is == PRECISION_FP32) ||
+        (module_stage(a->m) <= STAGE_TRAINING && is == PRECISION_FP32) ||
         (wanted == PRECISION_TF32 && is == PRECISION_FP32 && !will_have(a, TARGET_CUDA)))
         return true;
     snprintf(text, sizeof text, "this text computes in %s", names[is]);
@@ -118,7 +109,7 @@ static bool check_emit(const Asked *a)
 bool asked_in_time(const Module *m, const Options *o, Diagnostics *d, Loc loc)
 {
     const Asked a = {m, o, d, loc};
-    bool level = !o->level_given || stage_of(m) < STAGE_LAID_OUT ||
+    bool level = !o->level_given || module_stage(m) < STAGE_LAID_OUT ||
                  refuse(&a, "this text is laid out already", "-O0, -O1 or -O2", "schedule");
 
     return check_target(&a) && check_precision(&a) && level && check_emit(&a) &&
@@ -132,7 +123,7 @@ void asked_target(Module *m, const Options *o)
     if (has_graph(m, TARGET_ANY))
         return;
     for (int i = 0; i < m->graph_count; i++)
-        if (target_is_cpu(m->graph[i]->target) ? o->pipeline.cpu : o->pipeline.cuda)
+        if (o->pipeline.wanted[target_device(m->graph[i]->target)])
             m->graph[kept++] = m->graph[i];
     m->graph_count = kept;
     for (int t = 0; t < TARGET_COUNT; t++) {

@@ -316,7 +316,7 @@ static bool plan_batch(Compile *c, int batch, BatchMemory *out)
     bool planned;
 
     snprintf(set, sizeof set, "train.batch_size=%d", batch);
-    pipeline.cpu = pipeline.time = false;
+    pipeline.wanted[TARGET_CPU] = pipeline.time = false;
     pipeline.dump = NULL;
     root = override_apply(pool, &c->d, c->root, &other, &sources);
     m = root ? model_build(pool, &c->d, root) : NULL;
@@ -334,7 +334,7 @@ static bool plan_smaller(Compile *c, Module *m)
     enum { HALVINGS = 32 };
     int batch = m->train.batch_size;
 
-    if (!c->root || !c->options->pipeline.cuda)
+    if (!c->root || !c->options->pipeline.wanted[TARGET_CUDA])
         return true;
     m->smaller = pool_alloc(c->pool, HALVINGS * sizeof *m->smaller);
     while ((batch /= 2) >= 1)

@@ -189,8 +189,8 @@ static OptionsResult parse_target(Options *o, const char *value)
                            value);
     if (target < 0)
         return wrong_word("--target must be cpu, cuda or all", value, targets);
-    o->pipeline.cpu = target != 2;
-    o->pipeline.cuda = target != 1;
+    o->pipeline.wanted[TARGET_CPU] = target != 2;
+    o->pipeline.wanted[TARGET_CUDA] = target != 1;
     return OPTIONS_RUN;
 }
 
@@ -397,7 +397,7 @@ static OptionsResult parse_one(Options *o, int option, char **argv)
 
 static bool wrong_precision(const Options *o)
 {
-    bool wrong = o->pipeline.precision == PRECISION_TF32 && !o->pipeline.cuda;
+    bool wrong = o->pipeline.precision == PRECISION_TF32 && !o->pipeline.wanted[TARGET_CUDA];
 
     if (wrong)
         fprintf(stderr, "ninc: a CPU has no tf32; give --precision=fp32 or bf16\n");
@@ -413,7 +413,8 @@ OptionsResult options_parse(Options *o, Pool *pool, int argc, char **argv)
 {
     int option;
 
-    *o = (Options){.pool = pool, .pipeline = {.level = 2, .cpu = true, .cuda = true}};
+    *o = (Options){.pool = pool, .pipeline = {.level = 2}};
+    o->pipeline.wanted[TARGET_CPU] = o->pipeline.wanted[TARGET_CUDA] = true;
     opterr = 0;
     while ((option = getopt_long(argc, argv, ":o:O:vqh", long_options, NULL)) != -1) {
         OptionsResult result = parse_one(o, option, argv);
@@ -440,13 +441,13 @@ OptionsResult options_parse(Options *o, Pool *pool, int argc, char **argv)
         return usage_error("--check and --emit contradict each other: --check writes nothing");
     if (o->check && o->output)
         return usage_error("--check and --output contradict each other: --check writes nothing");
-    if (o->emit == EMIT_C && !o->pipeline.cpu)
+    if (o->emit == EMIT_C && !o->pipeline.wanted[TARGET_CPU])
         return usage_error("--emit=c prints the CPU's kernels, which --target=cuda leaves out");
-    if (o->emit == EMIT_CUDA && !o->pipeline.cuda)
+    if (o->emit == EMIT_CUDA && !o->pipeline.wanted[TARGET_CUDA])
         return usage_error("--emit=cuda prints the GPU's kernels, which --target=cpu leaves out");
-    if (o->cubins && !o->pipeline.cuda)
+    if (o->cubins && !o->pipeline.wanted[TARGET_CUDA])
         return usage_error("--cubin compiles the GPU's kernels, which --target=cpu leaves out");
-    if (o->levels && !o->pipeline.cpu)
+    if (o->levels && !o->pipeline.wanted[TARGET_CPU])
         return usage_error("--cpu-levels is of the CPU's kernels, which --target=cuda leaves out");
     if (!o->levels)
         o->levels = ALL_CPU_LEVELS;

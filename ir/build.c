@@ -6,11 +6,6 @@
 
 /* ---- modules ---- */
 
-bool target_is_cpu(Target target)
-{
-    return target == TARGET_CPU || target == TARGET_AMX;
-}
-
 Module *module_new(Pool *pool, const char *name)
 {
     Module *m = pool_alloc(pool, sizeof *m);

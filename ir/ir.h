@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 #include "ops.h"
+#include "targets.h"
 #include "tensor.h"
 
 /* ---- memory and text ---- */
@@ -134,11 +135,8 @@ typedef enum Role {
         ROLE_COUNT
 } Role;
 
-/* amx: a CPU's tiles of bf16, whose programs are others than those of the CPU without them. */
-#define IR_TARGETS(X) X(ANY, "any") X(CPU, "cpu") X(AMX, "amx") X(CUDA, "cuda")
-
 typedef enum Target {
-#define X(id, text) TARGET_##id,
+#define X(id, ...) TARGET_##id,
     IR_TARGETS(X)
 #undef X
         TARGET_COUNT
@@ -516,10 +514,16 @@ extern const char *const optimizer_names[OPTIMIZER_COUNT], *const init_names[INI
 extern const char *const math_names[MATH_COUNT];
 extern const char *const sparse_names[SPARSE_COUNT];
 
-/* ---- ir/build.c ---- */
+/* ---- ir/targets.c ---- */
 
+Target target_device(Target target);
+TargetKind target_kind(Target target);
+int target_lanes(Target target);
 /* Of programs that the CPU device runs. */
 bool target_is_cpu(Target target);
+
+/* ---- ir/build.c ---- */
+
 Module *module_new(Pool *pool, const char *name);
 Storage *module_add_storage(Module *m, const char *name, Shape shape, Role role, Loc loc);
 Storage *module_find_storage(const Module *m, const char *name); /* NULL if there is none */

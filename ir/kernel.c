@@ -8,7 +8,7 @@
 
 bool kernel_is_rows(const Kernel *k)
 {
-    if (k->target == TARGET_CUDA)
+    if (target_kind(k->target) == KIND_THREADS)
         return false;
     switch (k->class) {
     case KERNEL_ROWS:
@@ -254,7 +254,8 @@ bool value_is_in_parts(const Node *n)
 {
     if (!op_sums_images(n->op) || n->kernel->phase != PHASE_CHUNK)
         return false;
-    return n->kernel->target == TARGET_CUDA || (kernel_is_rows(n->kernel) && !sums_only(n->kernel));
+    return target_kind(n->kernel->target) == KIND_THREADS ||
+           (kernel_is_rows(n->kernel) && !sums_only(n->kernel));
 }
 
 static Slices rows_slices(const Graph *g, const Kernel *k)
@@ -360,7 +361,7 @@ bool graph_has_bf16(const Graph *g)
 
 int graph_lanes(const Graph *g)
 {
-    return g->target == TARGET_AMX ? 32 : 16;
+    return target_lanes(g->target);
 }
 
 int overread_columns(const Graph *g, const Node *x, int kernel_w)
@@ -373,7 +374,7 @@ int packed_channels(const Graph *g, const Node *x)
     int channels = x->tensor.shape.dim[3];
     if (!value_is_thin_image(g, x))
         return graph_lanes(g);
-    return g->target == TARGET_AMX ? (int)round_up(channels, 2) : channels;
+    return target_kind(g->target) == KIND_TILES ? (int)round_up(channels, 2) : channels;
 }
 
 /* Convolutions, and their weight gradients, whose filter row is a run. */

@@ -67,11 +67,14 @@ const char *const region_names[] = {IR_REGIONS(X)};
 const char *const class_names[] = {IR_KERNEL_CLASSES(X)};
 const char *const phase_names[] = {IR_PHASES(X)};
 const char *const stage_names[] = {IR_STAGES(X)};
-const char *const target_names[] = {IR_TARGETS(X)};
 const char *const optimizer_names[] = {IR_OPTIMIZERS(X)};
 const char *const init_names[] = {IR_INITS(X)};
 const char *const math_names[] = {IR_MATHS(X)};
 const char *const sparse_names[] = {IR_SPARSES(X)};
+#undef X
+
+#define X(id, text, ...) text,
+const char *const target_names[] = {IR_TARGETS(X)};
 #undef X
 
 Shape shape_of(int rank, int d0, int d1, int d2, int d3)

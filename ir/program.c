@@ -191,11 +191,11 @@ static bool is_read_folded_only(const Check *c, const Node *image, const Fold *f
 static bool check_rewritten(const Check *c, const Node *n)
 {
     enum { MAX_FOLDED_CHANNELS = 15 };
-    if (op_attr(n->op) == ATTR_WINOGRAD && c->g->target == TARGET_AMX)
+    if (op_attr(n->op) == ATTR_WINOGRAD && target_kind(c->g->target) == KIND_TILES)
         return node_fault(c, n, "AMX convolves directly");
     if (op_attr(n->op) != ATTR_FOLD)
         return true;
-    if (c->g->target != TARGET_CPU)
+    if (target_kind(c->g->target) != KIND_VECTORS)
         return node_fault(c, n, "only a CPU without AMX has it");
     if (!is_folded(n->op))
         return true;
@@ -278,12 +278,13 @@ static bool check_target(const Check *c)
                fault(c, "before autodiff there is graph train for any target alone", "");
     if (g->stage >= STAGE_KERNELS && g->target == TARGET_ANY)
         return fault(c, "kernels are made for a target", "");
-    const Graph *beside = module_find_graph(c->m, g->name, TARGET_CPU);
-    if (g->target == TARGET_AMX && !beside)
+    const Graph *beside = module_find_graph(c->m, g->name, target_device(g->target));
+    bool tiles = target_kind(g->target) == KIND_TILES;
+    if (tiles && !beside)
         return fault(c, "programs for amx stand beside those for cpu", "");
-    if (g->target == TARGET_AMX && graph_has_bf16(g) != graph_has_bf16(beside))
+    if (tiles && graph_has_bf16(g) != graph_has_bf16(beside))
         return fault(c, "programs for amx and for cpu have maps of one dtype", "");
-    if (g->target == TARGET_AMX && g->stage >= STAGE_KERNELS && !graph_has_bf16(g))
+    if (tiles && g->stage >= STAGE_KERNELS && !graph_has_bf16(g))
         return fault(c, "amx works on bf16 maps, and there are none", "");
     return (module_find_graph(c->m, "train", g->target) &&
             module_find_graph(c->m, "eval", g->target)) ||

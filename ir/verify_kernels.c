@@ -86,8 +86,8 @@ static bool has_class(Target target, KernelClass class)
 {
     switch (class) {
     case KERNEL_ROWS:
-    case KERNEL_WINOGRAD: return target != TARGET_CUDA;
-    case KERNEL_POINTWISE: return target == TARGET_CUDA;
+    case KERNEL_WINOGRAD: return target_kind(target) != KIND_THREADS;
+    case KERNEL_POINTWISE: return target_kind(target) == KIND_THREADS;
     case KERNEL_POOL_BACKWARD:
     case KERNEL_CONV_DGRAD:
     case KERNEL_CONV_WGRAD:
@@ -120,8 +120,8 @@ static bool check_class_of(const Verifier *v, const Node *n)
     if (k->class == KERNEL_UPDATE && (!updates || k->phase != PHASE_AFTER))
         return verify_node_fault(v, n, "an update kernel cannot hold it");
     bool from_filter =
-        n->op == OP_CAST || (n->op == OP_FILTER_TRANSPOSE && k->target != TARGET_CUDA) ||
-        n->op == OP_FOLD_FILTER;
+        n->op == OP_CAST || n->op == OP_FOLD_FILTER ||
+        (n->op == OP_FILTER_TRANSPOSE && target_kind(k->target) != KIND_THREADS);
     if (k->class == KERNEL_FILTER && (!from_filter || n->in[0]->op != OP_STATE) &&
         n->op != OP_FOLD_FILTER_GRAD)
         return verify_node_fault(v, n, "a filter kernel cannot hold it");
@@ -238,7 +238,7 @@ static bool check_sparse(const Verifier *v, const Node *n)
     if (n->sparse == SPARSE_DY && !wgrad)
         return verify_node_fault(v, n, "it has no operand dy to be sparse");
     bool pointwise = (wgrad || n->op == OP_CONV2D) && window_is_pointwise(&n->attr.window);
-    if (pointwise && v->g->target == TARGET_CPU && kernel_is_rows(n->kernel) &&
+    if (pointwise && target_kind(v->g->target) == KIND_VECTORS && kernel_is_rows(n->kernel) &&
         (!wgrad || value_is_in_parts(n)))
         return true;
     return verify_node_fault(v, n, "only 1x1 convolutions in row kernels of a CPU, and their "
@@ -283,7 +283,7 @@ static bool verify_cuda_schedule(const Verifier *v)
 bool verify_schedule(const Verifier *v)
 {
     const Graph *g = v->g;
-    if (g->target == TARGET_CUDA)
+    if (target_kind(g->target) == KIND_THREADS)
         return verify_cuda_schedule(v);
     if (g->chunk < 1 || g->chunk > g->batch)
         return verify_fault(v, (Loc){0}, "a chunk must hold 1 to %d images, not %d", g->batch,
@@ -485,7 +485,7 @@ typedef struct Life {
 static bool is_in_registers(const Node *n)
 {
     return value_is_folded(n) || n->kernel->class == KERNEL_UPDATE ||
-           n->kernel->target == TARGET_CUDA;
+           target_kind(n->kernel->target) == KIND_THREADS;
 }
 
 static bool check_region_of(const Verifier *v, const Node *n, bool escapes)

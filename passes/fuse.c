@@ -3,10 +3,7 @@
  * Requires stage training; brings it to kernels. Level 0 gives each node a kernel of its own,
  * level 1 groups an op with its epilogue, level 2 forms mlpconv blocks forward and backward. What
  * the groups are is in cpu/fuse.c and cuda/fuse.c. */
-#include "fuse.h"
-#include "ready.h"
-
-#include <string.h>
+#include "targets.h"
 
 static void fuse_node(Fuser *f, Node *n)
 {
@@ -14,10 +11,8 @@ static void fuse_node(Fuser *f, Node *n)
         return;
     if (f->level == 0)
         fuse_alone(f, n, KERNEL_GENERIC);
-    else if (f->g->target == TARGET_CUDA)
-        fuse_cuda_node(f, n);
     else
-        fuse_cpu_node(f, n);
+        target_passes(f->g->target)->fuse(f, n);
 }
 
 /* Kernels of all graphs of a target share one text. */
@@ -47,56 +42,17 @@ static void fuse_all(Graph *g, int level)
     pool_free(scratch);
 }
 
-/* Sorts kernels by phase and dependence, keeping their order otherwise; false on a circle. */
-static bool sort_kernels(Graph *g)
-{
-    Pool *pool = pool_new();
-    Kernel **sorted = pool_alloc(pool, (size_t)(g->kernel_count + 1) * sizeof *sorted);
-    Ready ready = ready_new(pool, g);
-    int count = 0;
-    for (Phase phase = PHASE_BEFORE; phase < PHASE_COUNT; phase++) {
-        for (int i = 0; i < g->kernel_count; i++)
-            if (ready_can_run(&ready, i, phase))
-                ready_push(&ready, i, 0);
-        for (int k; (k = ready_take(&ready)) >= 0;) {
-            sorted[count++] = g->kernel[k];
-            for (int i = ready.begin[k]; i < ready.begin[k + 1]; i++)
-                if (ready_can_run(&ready, ready.next[i], phase))
-                    ready_push(&ready, ready.next[i], 0);
-        }
-    }
-    bool whole = count == g->kernel_count;
-    if (whole)
-        memcpy(g->kernel, sorted, (size_t)count * sizeof *sorted);
-    pool_free(pool);
-    return whole;
-}
-
-/* Node order follows kernel order from here on. */
-static void order_nodes(Graph *g)
-{
-    int at = 0;
-    while (at < g->node_count && g->node[at]->op == OP_INPUT)
-        at++;
-    for (int i = 0; i < g->kernel_count; i++)
-        for (int k = 0; k < g->kernel[i]->node_count; k++)
-            g->node[at++] = g->kernel[i]->node[k];
-    graph_renumber(g);
-    graph_derive_io(g);
-}
-
+/* A kernel that would have to wait for itself is none: then each graph is fused less. */
 static void fuse_graph(Graph *g, int level)
 {
     do
         fuse_all(g, level);
-    while (!sort_kernels(g) && level-- > 0);
-    order_nodes(g);
+    while (!order_kernels(g, false) && level-- > 0);
     g->stage = STAGE_KERNELS;
 }
 
-void pass_fuse(Module *m, int level)
+void pass_fuse(Module *m, const PipelineOptions *options)
 {
     for (int i = 0; i < m->graph_count; i++)
-        if (m->graph[i]->target != TARGET_ANY)
-            fuse_graph(m->graph[i], level);
+        fuse_graph(m->graph[i], options->level);
 }

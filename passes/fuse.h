@@ -46,9 +46,4 @@ void fuse_pool_forward(Fuser *f, Node *pool);
 /* Elements of parameters, gradients and moments, computed each for itself. */
 bool fuse_is_optimizer(const Node *n);
 
-/* ---- cpu/fuse.c, cuda/fuse.c: put one node, which is in no kernel yet, into one ---- */
-
-void fuse_cpu_node(Fuser *f, Node *n);
-void fuse_cuda_node(Fuser *f, Node *n);
-
 #endif

@@ -2,11 +2,21 @@
  *
  * Requires stage scheduled; brings it to laid_out. At level 0 activations stay in logical
  * order. */
-#include "cpu/cpu.h"
-#include "cuda/cuda.h"
+#include "targets.h"
 
-void pass_layout(Module *m, int level)
+static bool has_target(const Module *m, Target target)
 {
-    layout_cpu(m, level);
-    layout_cuda(m);
+    for (int i = 0; i < m->graph_count; i++)
+        if (m->graph[i]->target == target)
+            return true;
+    return false;
+}
+
+void pass_layout(Module *m, const PipelineOptions *options)
+{
+    for (Target target = TARGET_ANY + 1; target < TARGET_COUNT; target++)
+        if (has_target(m, target))
+            target_passes(target)->layout(m, target, options->level);
+    for (int i = 0; i < m->graph_count; i++)
+        m->graph[i]->stage = STAGE_LAID_OUT;
 }

@@ -47,7 +47,8 @@ static bool is_read_after(const Graph *g, const Node *n)
 /* Values of an update kernel that nobody else reads stay in registers. */
 static bool is_in_registers(const Node *n)
 {
-    bool unwritten = n->kernel->class == KERNEL_UPDATE || n->kernel->target == TARGET_CUDA;
+    bool unwritten =
+        n->kernel->class == KERNEL_UPDATE || target_kind(n->kernel->target) == KIND_THREADS;
     return n->op == OP_UPDATE || value_is_folded(n) ||
            (unwritten && !kernel_returns(n->kernel, n));
 }

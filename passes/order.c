@@ -9,6 +9,7 @@
 typedef struct Scheduler {
     Graph *g;
     Ready ready;
+    bool by_bytes;
     int *uses; /* by id: kernels that still have to read the value */
 } Scheduler;
 
@@ -28,7 +29,7 @@ static int64_t added_bytes(const Scheduler *s, const Kernel *k)
 static void push(Scheduler *s, int kernel, Phase phase)
 {
     if (ready_can_run(&s->ready, kernel, phase))
-        ready_push(&s->ready, kernel, added_bytes(s, s->g->kernel[kernel]));
+        ready_push(&s->ready, kernel, s->by_bytes ? added_bytes(s, s->g->kernel[kernel]) : 0);
 }
 
 /* The kernels that still have to read n: the last of them frees it, and so costs less now. */
@@ -45,9 +46,34 @@ static void run(Scheduler *s, int index, Phase phase)
     const Kernel *k = s->g->kernel[index];
     for (int i = s->ready.begin[index]; i < s->ready.begin[index + 1]; i++)
         push(s, s->ready.next[i], phase);
-    for (int i = 0; i < k->in_count; i++)
+    for (int i = 0; s->by_bytes && i < k->in_count; i++)
         if (k->in[i]->kernel && --s->uses[k->in[i]->id] == 1)
             push_readers(s, k->in[i], phase);
+}
+
+static void count_uses(Scheduler *s, Pool *pool)
+{
+    const Graph *g = s->g;
+    s->uses = pool_alloc(pool, ((size_t)g->node_count + 1) * sizeof *s->uses);
+    for (int i = 0; i < g->kernel_count; i++)
+        for (int j = 0; j < g->kernel[i]->in_count; j++)
+            if (g->kernel[i]->in[j]->kernel)
+                s->uses[g->kernel[i]->in[j]->id]++;
+}
+
+/* The kernels in the order in which they run; returns how many are in no circle. */
+static int sort(Scheduler *s, Kernel **sorted)
+{
+    int count = 0;
+    for (Phase phase = PHASE_BEFORE; phase < PHASE_COUNT; phase++) {
+        for (int i = 0; i < s->g->kernel_count; i++)
+            push(s, i, phase);
+        for (int k; (k = ready_take(&s->ready)) >= 0;) {
+            sorted[count++] = s->g->kernel[k];
+            run(s, k, phase);
+        }
+    }
+    return count;
 }
 
 static void order_nodes(Graph *g)
@@ -62,35 +88,23 @@ static void order_nodes(Graph *g)
     graph_derive_io(g);
 }
 
-static void order_graph(Graph *g)
+bool order_kernels(Graph *g, bool by_bytes)
 {
     Pool *pool = pool_new();
-    size_t kernels = (size_t)g->kernel_count + 1, nodes = (size_t)g->node_count + 1;
-    Scheduler s = {g, ready_new(pool, g), pool_alloc(pool, nodes * sizeof(int))};
-    Kernel **sorted = pool_alloc(pool, kernels * sizeof *sorted);
-    int count = 0;
-    for (int i = 0; i < g->kernel_count; i++)
-        for (int j = 0; j < g->kernel[i]->in_count; j++)
-            if (g->kernel[i]->in[j]->kernel)
-                s.uses[g->kernel[i]->in[j]->id]++;
-    for (Phase phase = PHASE_BEFORE; phase < PHASE_COUNT; phase++) {
-        for (int i = 0; i < g->kernel_count; i++)
-            push(&s, i, phase);
-        for (int k; (k = ready_take(&s.ready)) >= 0;) {
-            sorted[count++] = g->kernel[k];
-            run(&s, k, phase);
-        }
+    Scheduler s = {g, ready_new(pool, g), by_bytes, NULL};
+    Kernel **sorted = pool_alloc(pool, ((size_t)g->kernel_count + 1) * sizeof *sorted);
+    count_uses(&s, pool);
+    bool whole = sort(&s, sorted) == g->kernel_count;
+    if (whole) {
+        memcpy(g->kernel, sorted, (size_t)g->kernel_count * sizeof *sorted);
+        order_nodes(g);
     }
-    if (count != g->kernel_count)
-        internal_error("graph %s: kernels depend on each other in a circle", g->name);
-    memcpy(g->kernel, sorted, (size_t)count * sizeof *sorted);
-    order_nodes(g);
     pool_free(pool);
+    return whole;
 }
 
-void pass_order(Module *m)
+void pass_order(Graph *g)
 {
-    for (int i = 0; i < m->graph_count; i++)
-        if (m->graph[i]->target != TARGET_ANY)
-            order_graph(m->graph[i]);
+    if (!order_kernels(g, true))
+        internal_error("graph %s: kernels depend on each other in a circle", g->name);
 }

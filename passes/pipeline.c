@@ -7,42 +7,60 @@
 #include <string.h>
 #include <sys/stat.h>
 
+/* What --disable-pass does to a pass. */
+typedef enum Choice { REQUIRED, OPTIONAL, LEVEL_0 /* it runs as at -O0 */ } Choice;
+
 typedef struct PassInfo {
     const char *name, *what;
     Stage from, until; /* runs while the module's stage lies between these, inclusive */
-    bool optional;
+    Choice choice;
+    int level;         /* from this level of -O on */
+    unsigned kinds;    /* of `graph`: the kinds of target whose graphs it takes, bit by bit */
+    /* One of these; `shape` has none, as the verifier does its work. */
+    void (*graph)(Graph *g);
+    void (*module)(Module *m);
+    void (*decide)(Module *m, const PipelineOptions *options);
 } PassInfo;
+
+enum {
+    VECTORS = 1u << KIND_VECTORS,
+    CPU = VECTORS | 1u << KIND_TILES,
+    ALL = ~0u >> 1
+};
 
 static const PassInfo passes[] = {
     {"shape", "dtype and shape of every value, checked against the op", STAGE_FORWARD,
-     STAGE_PLANNED, false},
-    {"simplify", "pools of whole maps to gap, identities, repeats, dead nodes",
-     STAGE_FORWARD, STAGE_FORWARD, true},
+     STAGE_PLANNED, REQUIRED, 0, ALL, NULL, NULL, NULL},
+    {"simplify", "pools of whole maps to gap, identities, repeats, dead nodes", STAGE_FORWARD,
+     STAGE_FORWARD, OPTIONAL, 0, ALL, .graph = pass_simplify},
     {"autodiff", "the training step: backward ops and updates; the eval graph", STAGE_FORWARD,
-     STAGE_FORWARD, false},
+     STAGE_FORWARD, REQUIRED, 0, ALL, .module = pass_autodiff},
     {"target", "one train and one eval graph for each target", STAGE_TRAINING, STAGE_TRAINING,
-     false},
+     REQUIRED, 0, ALL, .decide = pass_target},
     {"precision", "dtypes, casts and arithmetic of the contractions", STAGE_TRAINING,
-     STAGE_TRAINING, false},
-    {"mask", "ReLU masks of gradients before max pools", STAGE_TRAINING, STAGE_TRAINING, true},
+     STAGE_TRAINING, REQUIRED, 0, ALL, .decide = pass_precision},
+    {"mask", "ReLU masks of gradients before max pools", STAGE_TRAINING, STAGE_TRAINING, OPTIONAL,
+     1, CPU, .graph = pass_mask},
     {"dgrad", "data gradients to convolutions by the transposed filter", STAGE_TRAINING,
-     STAGE_TRAINING, true},
+     STAGE_TRAINING, OPTIONAL, 0, CPU, .graph = pass_dgrad},
     {"winograd", "convolutions in tiles of fewer multiplications", STAGE_TRAINING, STAGE_TRAINING,
-     true},
+     OPTIONAL, 2, VECTORS, .graph = pass_winograd},
     {"fixed", "Winograd products between bf16 maps in 16-bit fixed point", STAGE_TRAINING,
-     STAGE_TRAINING, true},
+     STAGE_TRAINING, OPTIONAL, 2, VECTORS, .graph = pass_fixed},
     {"fold", "the resize of the image into the convolution that reads it", STAGE_TRAINING,
-     STAGE_TRAINING, true},
+     STAGE_TRAINING, OPTIONAL, 2, VECTORS, .graph = pass_fold},
     {"fuse", "kernels: mlpconv blocks, pools, head, optimizer", STAGE_TRAINING, STAGE_TRAINING,
-     true},
-    {"sparse", "1x1 convolutions without the zeros of ReLU and of max pools",
-     STAGE_KERNELS, STAGE_KERNELS, true},
-    {"schedule", "chunk of images, strips, register tiles", STAGE_KERNELS,
-     STAGE_KERNELS, false},
+     LEVEL_0, 0, ALL, .decide = pass_fuse},
+    {"sparse", "1x1 convolutions without the zeros of ReLU and of max pools", STAGE_KERNELS,
+     STAGE_KERNELS, OPTIONAL, 2, VECTORS, .graph = pass_sparse},
+    {"schedule", "chunk of images, strips, register tiles", STAGE_KERNELS, STAGE_KERNELS, REQUIRED,
+     0, ALL, .graph = pass_schedule},
     {"layout", "physical layout of every value and parameter", STAGE_SCHEDULED, STAGE_SCHEDULED,
-     false},
-    {"order", "kernel order within each phase", STAGE_LAID_OUT, STAGE_LAID_OUT, true},
-    {"memory", "lifetimes to offsets in one arena", STAGE_LAID_OUT, STAGE_LAID_OUT, false},
+     REQUIRED, 0, ALL, .decide = pass_layout},
+    {"order", "kernel order within each phase", STAGE_LAID_OUT, STAGE_LAID_OUT, OPTIONAL, 0, ALL,
+     .graph = pass_order},
+    {"memory", "lifetimes to offsets in one arena", STAGE_LAID_OUT, STAGE_LAID_OUT, REQUIRED, 0,
+     ALL, .module = pass_memory},
 };
 
 enum { PASS_COUNT = sizeof passes / sizeof *passes };
@@ -50,7 +68,7 @@ enum { PASS_COUNT = sizeof passes / sizeof *passes };
 void pipeline_list(FILE *out)
 {
     for (int i = 0; i < PASS_COUNT; i++)
-        fprintf(out, "%-10s%-10s%s\n", passes[i].name, passes[i].optional ? "optional" : "",
+        fprintf(out, "%-10s%-10s%s\n", passes[i].name, passes[i].choice != REQUIRED ? "optional" : "",
                 passes[i].what);
 }
 
@@ -97,7 +115,7 @@ static bool check_names(const char *list, const char *option, bool optional, Dia
         const char *end = strchr(p, ',');
         size_t n = end ? (size_t)(end - p) : strlen(p);
         const PassInfo *pass = find_pass(p, n);
-        if (!pass || (optional && !pass->optional)) {
+        if (!pass || (optional && pass->choice == REQUIRED)) {
             wrong_name(pool_format(d->pool, "%.*s", (int)n, p), option, optional, d);
             sound = false;
         }
@@ -185,7 +203,7 @@ static bool dump(Dumps *dumps, const Module *m, int number, const char *pass, Di
 
 /* ---- running ---- */
 
-static Stage module_stage(const Module *m)
+Stage module_stage(const Module *m)
 {
     Stage stage = STAGE_PLANNED;
     for (int i = 0; i < m->graph_count; i++)
@@ -214,39 +232,25 @@ bool pipeline_check_stage(const Module *m, const PipelineOptions *o, Diagnostics
     return check_to_come(o->disable, "--disable-pass", stage, d, loc) && sound;
 }
 
-static void run_pass(const char *name, Module *m, const PipelineOptions *o)
+static void run_pass(const PassInfo *p, Module *m, const PipelineOptions *o)
 {
-    bool fuses = !in_list(o->disable, "fuse");
-    if (strcmp(name, "simplify") == 0)
-        pass_simplify(m);
-    else if (strcmp(name, "autodiff") == 0)
-        pass_autodiff(m);
-    else if (strcmp(name, "target") == 0)
-        pass_target(m, o);
-    else if (strcmp(name, "precision") == 0)
-        pass_precision(m, o->precision);
-    else if (strcmp(name, "mask") == 0 && o->level >= 1)
-        pass_mask(m);
-    else if (strcmp(name, "dgrad") == 0)
-        pass_dgrad(m);
-    else if (strcmp(name, "winograd") == 0)
-        pass_winograd(m, o->level);
-    else if (strcmp(name, "fixed") == 0)
-        pass_fixed(m, o->level);
-    else if (strcmp(name, "fold") == 0)
-        pass_fold(m, o->level);
-    else if (strcmp(name, "fuse") == 0)
-        pass_fuse(m, fuses ? o->level : 0);
-    else if (strcmp(name, "sparse") == 0)
-        pass_sparse(m, o->level);
-    else if (strcmp(name, "schedule") == 0)
-        pass_schedule(m);
-    else if (strcmp(name, "layout") == 0)
-        pass_layout(m, o->level);
-    else if (strcmp(name, "order") == 0)
-        pass_order(m);
-    else if (strcmp(name, "memory") == 0)
-        pass_memory(m);
+    if (o->level < p->level)
+        return;
+    for (int i = 0; p->graph && i < m->graph_count; i++)
+        if (p->kinds >> target_kind(m->graph[i]->target) & 1)
+            p->graph(m->graph[i]);
+    if (p->module)
+        p->module(m);
+    if (p->decide)
+        p->decide(m, o);
+}
+
+bool pipeline_run_pass(const char *name, Module *m, const PipelineOptions *options)
+{
+    const PassInfo *p = find_pass(name, strlen(name));
+    if (p)
+        run_pass(p, m, options);
+    return p;
 }
 
 static void verify(const Module *m, const char *pass)
@@ -263,37 +267,45 @@ static void print_time(const char *pass, double begin, double ran)
             (clock_seconds() - ran) * 1e3);
 }
 
-/* Runs a pass and what belongs to it: the verifier, the dump. */
-static bool run(Dumps *dumps, int i, Module *m, Diagnostics *d)
+/* The options that a pass runs by; NULL: it is left out. */
+static const PipelineOptions *options_for(const PassInfo *p, const PipelineOptions *options,
+                                          PipelineOptions *own)
 {
-    const char *name = passes[i].name;
+    if (!in_list(options->disable, p->name))
+        return options;
+    *own = *options;
+    own->level = 0;
+    return p->choice == LEVEL_0 ? own : NULL;
+}
+
+/* Runs a pass and what belongs to it: the verifier, the dump. */
+static bool run(Dumps *dumps, const PassInfo *p, Module *m, Diagnostics *d)
+{
+    PipelineOptions own;
+    const PipelineOptions *options = options_for(p, dumps->options, &own);
+    if (!options)
+        return true;
     text_free(&dumps->before);
-    if (is_dumped(dumps->options, name))
+    if (is_dumped(options, p->name))
         module_print(m, &dumps->before);
     double begin = clock_seconds();
-    run_pass(name, m, dumps->options);
+    run_pass(p, m, options);
     for (int k = 0; k < m->graph_count; k++)
         graph_number(m->graph[k]);
     double ran = clock_seconds();
-    verify(m, name);
-    if (dumps->options->time)
-        print_time(name, begin, ran);
-    return dump(dumps, m, i + 1, name, d);
+    verify(m, p->name);
+    if (options->time)
+        print_time(p->name, begin, ran);
+    return dump(dumps, m, (int)(p - passes) + 1, p->name, d);
 }
 
 bool pipeline_run(Module *m, const PipelineOptions *options, Diagnostics *d)
 {
     Dumps dumps = {.options = options};
     bool done = true;
-    for (int i = 0; i < PASS_COUNT && done; i++) {
-        const PassInfo *p = &passes[i];
+    for (const PassInfo *p = passes; p < passes + PASS_COUNT && done; p++) {
         Stage stage = module_stage(m);
-        bool left_out = in_list(options->disable, p->name) && strcmp(p->name, "fuse") != 0;
-        if (stage < p->from || stage > p->until || left_out)
-            continue;
-        done = run(&dumps, i, m, d);
-        if (options->stop_after && strcmp(options->stop_after, p->name) == 0)
-            break;
+        done = stage < p->from || stage > p->until || run(&dumps, p, m, d);
     }
     text_free(&dumps.before);
     text_free(&dumps.printed);

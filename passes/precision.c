@@ -7,6 +7,7 @@
  * cast stands where a bf16 map meets an op of f32 alone. Parameters, moments and the loss stay
  * f32. */
 #include "find.h"
+#include "targets.h"
 
 static bool is_contraction(Op op)
 {
@@ -109,26 +110,26 @@ static bool is_decided(const Graph *g)
     return false;
 }
 
-/* AMX has tiles of bf16 alone. */
-static void drop_f32_of_amx(Module *m)
+/* Programs of targets that have no arithmetic but bf16. */
+static void drop_f32_of_bf16_targets(Module *m)
 {
     int kept = 0;
     for (int i = 0; i < m->graph_count; i++)
-        if (m->graph[i]->target != TARGET_AMX || graph_has_bf16(m->graph[i]))
+        if (!target_passes(m->graph[i]->target)->bf16_alone || graph_has_bf16(m->graph[i]))
             m->graph[kept++] = m->graph[i];
     m->graph_count = kept;
 }
 
-void pass_precision(Module *m, Precision precision)
+void pass_precision(Module *m, const PipelineOptions *options)
 {
     for (int i = 0; i < m->graph_count; i++) {
         Graph *g = m->graph[i];
-        if (g->stage != STAGE_TRAINING || is_decided(g))
+        if (is_decided(g))
             continue;
-        if (precision == PRECISION_TF32 && g->target == TARGET_CUDA)
+        if (options->precision == PRECISION_TF32 && target_passes(g->target)->has_tf32)
             mark_tf32(g);
-        else if (precision == PRECISION_BF16)
+        else if (options->precision == PRECISION_BF16)
             make_bf16(g);
     }
-    drop_f32_of_amx(m);
+    drop_f32_of_bf16_targets(m);
 }

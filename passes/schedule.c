@@ -3,15 +3,10 @@
  *
  * Requires stage kernels; brings it to scheduled. Everything is decided from shapes and the
  * target's limits, which stand in its machine.h. */
-#include "cpu/cpu.h"
-#include "cuda/cuda.h"
+#include "targets.h"
 
-void pass_schedule(Module *m)
+void pass_schedule(Graph *g)
 {
-    for (int i = 0; i < m->graph_count; i++) {
-        if (target_is_cpu(m->graph[i]->target))
-            schedule_cpu_graph(m->graph[i]);
-        else if (m->graph[i]->target == TARGET_CUDA)
-            schedule_cuda_graph(m->graph[i]);
-    }
+    target_passes(g->target)->schedule(g);
+    g->stage = STAGE_SCHEDULED;
 }

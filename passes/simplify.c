@@ -85,7 +85,7 @@ static Node *simplified(Table *t, Node *n)
     return node_is_identity(n) ? n->in[0] : first_equal(t, n);
 }
 
-static void simplify_graph(Graph *g)
+void pass_simplify(Graph *g)
 {
     Pool *pool = pool_new();
     Table table = {NULL, 16};
@@ -106,12 +106,4 @@ static void simplify_graph(Graph *g)
             g->output[i].node = stands_for[g->output[i].node->id];
     graph_remove_dead(g);
     pool_free(pool);
-}
-
-/* Simplifies all graphs at stage forward. */
-void pass_simplify(Module *m)
-{
-    for (int i = 0; i < m->graph_count; i++)
-        if (m->graph[i]->stage == STAGE_FORWARD)
-            simplify_graph(m->graph[i]);
 }

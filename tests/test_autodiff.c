@@ -2,7 +2,7 @@
  * the eval graph's loss, the structure of the result, and the optimizers against PyTorch's
  * formulas written out. Also that the passes behind it, target, dgrad, winograd and fold, change
  * no number. */
-#include "../passes/cpu/cpu.h"
+#include "../passes/passes.h"
 
 #include <check.h>
 #include <math.h>
@@ -42,6 +42,11 @@ static double random_double(Net *n)
     n->random ^= n->random >> 7;
     n->random ^= n->random << 17;
     return (double)(n->random >> 11) / (double)(UINT64_C(1) << 52) - 1;
+}
+
+static void run_pass(const char *name, Module *m, int level)
+{
+    ck_assert(pipeline_run_pass(name, m, &(PipelineOptions){.level = level}));
 }
 
 static Node *unary(Net *n, Op op, Node *x)
@@ -213,7 +218,7 @@ START_TEST(gradients_by_finite_differences)
     for (int simplify = 0; simplify < 2; simplify++) {
         Net n = networks[_i]();
         if (simplify)
-            pass_simplify(n.module);
+            pass_simplify(n.graph);
         pass_autodiff(n.module);
         const Graph *train = module_find_graph(n.module, "train", TARGET_ANY);
         const Graph *eval = module_find_graph(n.module, "eval", TARGET_ANY);
@@ -237,14 +242,14 @@ static int count_ops(const Graph *g, Op op)
 START_TEST(gradients_after_target_and_dgrad)
 {
     Net n = networks[_i]();
-    pass_simplify(n.module);
+    pass_simplify(n.graph);
     pass_autodiff(n.module);
-    pass_target(n.module, &(PipelineOptions){.cpu = true});
+    pass_target(n.module, &(PipelineOptions){.wanted[TARGET_CPU] = true});
     ck_assert_int_eq(n.module->graph_count, 2);
     const Graph *train = module_find_graph(n.module, "train", TARGET_CPU);
     const Graph *eval = module_find_graph(n.module, "eval", TARGET_CPU);
     int before = count_ops(train, OP_CONV2D_DGRAD);
-    pass_dgrad(n.module);
+    run_pass("dgrad", n.module, 2);
     ck_assert_int_lt(count_ops(train, OP_CONV2D_DGRAD), before);
     ck_assert_int_eq(count_ops(eval, OP_FILTER_TRANSPOSE), 0);
     expect_gradients(&n, train, eval, 2);
@@ -305,8 +310,8 @@ static Net wide_net_for_cpu(void)
 {
     Net n = wide_net();
     pass_autodiff(n.module);
-    pass_target(n.module, &(PipelineOptions){.cpu = true});
-    pass_dgrad(n.module);
+    pass_target(n.module, &(PipelineOptions){.wanted[TARGET_CPU] = true});
+    run_pass("dgrad", n.module, 2);
     return n;
 }
 
@@ -314,9 +319,9 @@ START_TEST(winograd_changes_no_number)
 {
     Net before = wide_net_for_cpu(), after = wide_net_for_cpu();
     const Graph *train = module_find_graph(after.module, "train", TARGET_CPU);
-    pass_winograd(after.module, 1);
+    run_pass("winograd", after.module, 1);
     ck_assert_int_eq(count_ops(train, OP_WINOGRAD_INPUT), 0);
-    pass_winograd(after.module, 2);
+    run_pass("winograd", after.module, 2);
     ck_assert_int_eq(count_ops(train, OP_WINOGRAD_FILTER), 4);
     ck_assert_int_eq(count_ops(train, OP_WINOGRAD_INPUT), 4); /* of x and dy of b and c */
     ck_assert_int_eq(count_ops(train, OP_WINOGRAD_OUTPUT), 4);
@@ -345,8 +350,8 @@ static Net resized_net_for_cpu(void)
     x = unary(&n, OP_GAP, conv(&n, "b", x, CLASSES, (Window){3, 3, 1, 1, 1, 1, 0}, true));
     finish(&n, unary(&n, OP_FLATTEN, x));
     pass_autodiff(n.module);
-    pass_target(n.module, &(PipelineOptions){.cpu = true});
-    pass_dgrad(n.module);
+    pass_target(n.module, &(PipelineOptions){.wanted[TARGET_CPU] = true});
+    run_pass("dgrad", n.module, 2);
     return n;
 }
 
@@ -354,9 +359,9 @@ START_TEST(fold_changes_no_number)
 {
     Net before = resized_net_for_cpu(), after = resized_net_for_cpu();
     const Graph *train = module_find_graph(after.module, "train", TARGET_CPU);
-    pass_fold(after.module, 1);
+    run_pass("fold", after.module, 1);
     ck_assert_int_eq(count_ops(train, OP_CONV2D_FOLDED), 0);
-    pass_fold(after.module, 2);
+    run_pass("fold", after.module, 2);
     ck_assert_int_eq(count_ops(train, OP_CONV2D_FOLDED), 1);
     ck_assert_int_eq(count_ops(train, OP_CONV2D_FOLDED_WGRAD), 1);
     ck_assert_int_eq(count_ops(train, OP_RESIZE), 0);
@@ -407,8 +412,8 @@ START_TEST(a_shared_filter_is_transposed_once_and_first)
 {
     Net n = branching_net();
     pass_autodiff(n.module);
-    pass_target(n.module, &(PipelineOptions){.cpu = true});
-    pass_dgrad(n.module);
+    pass_target(n.module, &(PipelineOptions){.wanted[TARGET_CPU] = true});
+    run_pass("dgrad", n.module, 2);
     const Graph *g = module_find_graph(n.module, "train", TARGET_CPU);
     int first = 0;
     while (g->node[first]->op == OP_INPUT)
@@ -432,7 +437,7 @@ START_TEST(simplify_by_rule)
     x = pool(&n, OP_AVGPOOL, x, (Window){4, 4, 1, 1, 0, 0, false});
     x = pool(&n, OP_AVGPOOL, x, (Window){1, 1, 2, 2, 0, 0, false});
     finish(&n, unary(&n, OP_FLATTEN, x));
-    pass_simplify(n.module);
+    pass_simplify(n.graph);
     ck_assert_int_eq(count_ops(n.graph, OP_NORMALIZE), 1);
     ck_assert_int_eq(count_ops(n.graph, OP_CONV2D), 1);
     ck_assert_int_eq(count_ops(n.graph, OP_RELU), 1);
@@ -452,7 +457,7 @@ START_TEST(simplify_keeps_what_is_not_the_whole_map)
     x = conv(&n, "a", x, CLASSES, (Window){2, 2, 1, 1, 0, 0, 0}, false);
     finish(&n, unary(&n, OP_FLATTEN, x));
     int before = n.graph->node_count;
-    pass_simplify(n.module);
+    pass_simplify(n.graph);
     ck_assert_int_eq(n.graph->node_count, before);
     ck_assert_int_eq(count_ops(n.graph, OP_GAP), 0);
     pool_free(n.pool);

@@ -58,7 +58,7 @@ static Text exported(const char *path, const PipelineOptions *options, bool prep
 {
     Pool *pool = pool_new();
     Module *m = compiled(pool, path, options);
-    Text out = packed(m, options->cpu ? TARGET_CPU : TARGET_CUDA, preprocessing);
+    Text out = packed(m, options->wanted[TARGET_CPU] ? TARGET_CPU : TARGET_CUDA, preprocessing);
     pool_free(pool);
     return out;
 }
@@ -77,22 +77,22 @@ static const char *const models[] = {"models/nin.yaml",
 enum { MODELS = sizeof models / sizeof *models };
 
 static const PipelineOptions ways[] = {
-    {.level = 2, .cpu = true},
-    {.level = 1, .cpu = true},
-    {.level = 2, .cpu = true, .disable = "winograd"},
-    {.level = 2, .cpu = true, .disable = "fold"},
-    {.level = 2, .cpu = true, .disable = "fuse"},
-    {.level = 2, .cpu = true, .precision = PRECISION_BF16},
-    {.level = 0, .cpu = true, .precision = PRECISION_BF16},
-    {.level = 0, .cuda = true},
-    {.level = 2, .cuda = true},
-    {.level = 2, .cuda = true, .precision = PRECISION_TF32},
-    {.level = 2, .cuda = true, .precision = PRECISION_BF16},
+    {.level = 2, .wanted[TARGET_CPU] = true},
+    {.level = 1, .wanted[TARGET_CPU] = true},
+    {.level = 2, .wanted[TARGET_CPU] = true, .disable = "winograd"},
+    {.level = 2, .wanted[TARGET_CPU] = true, .disable = "fold"},
+    {.level = 2, .wanted[TARGET_CPU] = true, .disable = "fuse"},
+    {.level = 2, .wanted[TARGET_CPU] = true, .precision = PRECISION_BF16},
+    {.level = 0, .wanted[TARGET_CPU] = true, .precision = PRECISION_BF16},
+    {.level = 0, .wanted[TARGET_CUDA] = true},
+    {.level = 2, .wanted[TARGET_CUDA] = true},
+    {.level = 2, .wanted[TARGET_CUDA] = true, .precision = PRECISION_TF32},
+    {.level = 2, .wanted[TARGET_CUDA] = true, .precision = PRECISION_BF16},
 };
 
 START_TEST(test_one_model_for_all_targets)
 {
-    const PipelineOptions plain = {.level = 0, .cpu = true};
+    const PipelineOptions plain = {.level = 0, .wanted[TARGET_CPU] = true};
     for (int with = 0; with < 2; with++) {
         Text want = exported(models[_i], &plain, with != 0);
         for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
@@ -109,7 +109,7 @@ END_TEST
 /* The shorthand mlpconv and the same layers one by one, positions aside. */
 START_TEST(test_spelled_out)
 {
-    const PipelineOptions options = {.level = 2, .cpu = true};
+    const PipelineOptions options = {.level = 2, .wanted[TARGET_CPU] = true};
     Text a = exported("models/nin.yaml", &options, false);
     Text b = exported("models/nin_spelled.yaml", &options, false);
     Onnx__ModelProto *x = onnx__model_proto__unpack(NULL, a.length, (const uint8_t *)a.data);
@@ -128,7 +128,7 @@ END_TEST
 
 static Onnx__ModelProto *parsed_back(const char *path, bool preprocessing)
 {
-    const PipelineOptions options = {.level = 2, .cpu = true};
+    const PipelineOptions options = {.level = 2, .wanted[TARGET_CPU] = true};
     Text out = exported(path, &options, preprocessing);
     Onnx__ModelProto *m = onnx__model_proto__unpack(NULL, out.length, (const uint8_t *)out.data);
     ck_assert_ptr_nonnull(m);
@@ -238,7 +238,7 @@ END_TEST
 START_TEST(test_parameters)
 {
     Pool *pool = pool_new();
-    const PipelineOptions options = {.level = 2, .cpu = true};
+    const PipelineOptions options = {.level = 2, .wanted[TARGET_CPU] = true};
     Module *m = compiled(pool, "models/nin_cifar10.yaml", &options);
     Text out = packed(m, TARGET_CPU, false);
     Onnx__ModelProto *x = onnx__model_proto__unpack(NULL, out.length, (const uint8_t *)out.data);

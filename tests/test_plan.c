@@ -23,7 +23,7 @@ static Module *plan_text(Pool *pool, const char *name, const char *text, int lev
     Tree *root = yaml_parse(pool, &d, &source);
     ck_assert_msg(root != NULL, "%s is not YAML", name);
     Module *m = model_build(pool, &d, root);
-    PipelineOptions options = {.level = level, .cpu = true};
+    PipelineOptions options = {.level = level, .wanted[TARGET_CPU] = true};
     if (m)
         ck_assert(pipeline_run(m, &options, &d));
     return m;

@@ -41,21 +41,15 @@ static void rewrite(Graph *g, Finder *made, Node *n)
     w->padding_w = w->kernel_w - 1 - w->padding_w;
 }
 
-/* Rewrites the data gradients of all CPU graphs at stage training. */
-void pass_dgrad(Module *m)
+void pass_dgrad(Graph *g)
 {
-    for (int k = 0; k < m->graph_count; k++) {
-        Graph *g = m->graph[k];
-        int count = g->node_count;
-        if (!target_is_cpu(g->target) || g->stage != STAGE_TRAINING)
-            continue;
-        Pool *pool = pool_new();
-        Finder made = finder_new(pool, g, (const Op[]){OP_FILTER_TRANSPOSE}, 1);
-        for (int i = 0; i < count; i++)
-            if (g->node[i]->op == OP_CONV2D_DGRAD && operand_storage(g->node[i]->in[1]))
-                rewrite(g, &made, g->node[i]);
-        pool_free(pool);
-        graph_move_to_start(g, count);
-        graph_sort(g);
-    }
+    int count = g->node_count;
+    Pool *pool = pool_new();
+    Finder made = finder_new(pool, g, (const Op[]){OP_FILTER_TRANSPOSE}, 1);
+    for (int i = 0; i < count; i++)
+        if (g->node[i]->op == OP_CONV2D_DGRAD && operand_storage(g->node[i]->in[1]))
+            rewrite(g, &made, g->node[i]);
+    pool_free(pool);
+    graph_move_to_start(g, count);
+    graph_sort(g);
 }

@@ -20,15 +20,9 @@ static bool is_fixed(const Graph *g, const Node *n)
     return product && is_of_bf16(n->in[0]) && fixed_pays(&n->attr.winograd, g->batch);
 }
 
-/* Marks the products of all CPU graphs at stage training, from level 2 on. */
-void pass_fixed(Module *m, int level)
+void pass_fixed(Graph *g)
 {
-    for (int i = 0; i < m->graph_count; i++) {
-        Graph *g = m->graph[i];
-        if (level < 2 || g->target != TARGET_CPU || g->stage != STAGE_TRAINING)
-            continue;
-        for (int k = 0; k < g->node_count; k++)
-            if (is_fixed(g, g->node[k]))
-                g->node[k]->math = MATH_I16;
-    }
+    for (int i = 0; i < g->node_count; i++)
+        if (is_fixed(g, g->node[i]))
+            g->node[i]->math = MATH_I16;
 }

@@ -102,7 +102,7 @@ static void rewrite(Graph *g, Node *conv, const Fold *f)
     conv->attr = attr;
 }
 
-static void fold_graph(Graph *g)
+void pass_fold(Graph *g)
 {
     Fold f;
     int count = g->node_count;
@@ -116,12 +116,4 @@ static void fold_graph(Graph *g)
         if (choose(g, g->node[i], &f))
             rewrite(g, g->node[i], &f);
     graph_sort(g);
-}
-
-/* Rewrites the first convolutions of all CPU graphs at stage training, from level 2 on. */
-void pass_fold(Module *m, int level)
-{
-    for (int i = 0; i < m->graph_count; i++)
-        if (level >= 2 && m->graph[i]->target == TARGET_CPU && m->graph[i]->stage == STAGE_TRAINING)
-            fold_graph(m->graph[i]);
 }

@@ -1,6 +1,6 @@
 /* fuse for the CPU: mlpconv blocks as kernels of row ops; backward, the gradients of a block's
  * maps, biases and 1x1 filters in one such kernel, and a kernel for each larger filter. */
-#include "../fuse.h"
+#include "cpu.h"
 #include "machine.h"
 
 /* The parameter of a forward convolution, read as it is or through a cast; NULL for other nodes. */

@@ -58,8 +58,8 @@ static Layout map_layout(const Graph *g, const Node *n)
         return layout;
     }
     if (value_is_thin_image(g, n))
-        layout = (Layout){.kind = LAYOUT_NHWC,
-                          .block = g->target == TARGET_AMX ? 2 : 0}; /* whole pairs */
+        layout = (Layout){.kind = LAYOUT_NHWC, /* whole pairs */
+                          .block = target_kind(g->target) == KIND_TILES ? 2 : 0};
     widen_halo(g, n, &layout);
     return layout;
 }
@@ -145,23 +145,22 @@ static void lay_out_filters(Graph *g)
     }
 }
 
-static Layout bias_layout(const Graph *g)
+static Layout bias_layout(Target target)
 {
-    return (Layout){.kind = LAYOUT_VECTOR, .block = graph_lanes(g)};
+    return (Layout){.kind = LAYOUT_VECTOR, .block = target_lanes(target)};
 }
 
-static void lay_out_storage(Module *m, const Graph *g, int level)
+static void lay_out_storage(Module *m, Target target, int level)
 {
     for (int i = 0; i < m->storage_count; i++) {
         Storage *s = m->storage[i];
         if (s->role == ROLE_BIAS && level > 0)
-            s->home[g->target].layout = bias_layout(g);
+            s->home[target].layout = bias_layout(target);
     }
     for (int i = 0; i < m->storage_count; i++) {
         Storage *s = m->storage[i];
         if (s->role == ROLE_MOMENT)
-            s->home[g->target].layout =
-                module_find_storage(m, s->of)->home[g->target].layout;
+            s->home[target].layout = module_find_storage(m, s->of)->home[target].layout;
     }
 }
 
@@ -191,7 +190,7 @@ static void lay_out_parameters(Graph *g, int level)
             n->op == OP_FOLD_FILTER_GRAD)
             n->tensor.layout = wgrad_layout(g, n);
         else if (n->op == OP_BIAS_GRAD && level > 0)
-            n->tensor.layout = bias_layout(g);
+            n->tensor.layout = bias_layout(g->target);
         else if (op_is_pointwise(n->op) && !is_per_image(g, n))
             n->tensor.layout = like_operand(n);
     }
@@ -206,25 +205,17 @@ static bool has_row_kernels(const Module *m)
     return false;
 }
 
-void layout_cpu(Module *m, int level)
+void layout_cpu(Module *m, Target target, int level)
 {
     if (level == 0 && has_row_kernels(m)) /* text that was fused at another level */
         level = 1;
-    for (int i = 0; i < m->graph_count; i++) {
-        Graph *g = m->graph[i];
-        if (!target_is_cpu(g->target))
-            continue;
-        lay_out_maps(g, level);
-        lay_out_filters(g);
-    }
     for (int i = 0; i < m->graph_count; i++)
-        if (target_is_cpu(m->graph[i]->target))
-            lay_out_storage(m, m->graph[i], level);
-    for (int i = 0; i < m->graph_count; i++) {
-        Graph *g = m->graph[i];
-        if (!target_is_cpu(g->target))
-            continue;
-        lay_out_parameters(g, level);
-        g->stage = STAGE_LAID_OUT;
-    }
+        if (m->graph[i]->target == target) {
+            lay_out_maps(m->graph[i], level);
+            lay_out_filters(m->graph[i]);
+        }
+    lay_out_storage(m, target, level);
+    for (int i = 0; i < m->graph_count; i++)
+        if (m->graph[i]->target == target)
+            lay_out_parameters(m->graph[i], level);
 }

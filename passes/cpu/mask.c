@@ -38,20 +38,14 @@ static void mask_before(Graph *g, Node *mask, const int *uses)
     graph_replace(g, mask, grad);
 }
 
-/* Rewrites all CPU graphs at stage training. */
-void pass_mask(Module *m)
+void pass_mask(Graph *g)
 {
-    for (int k = 0; k < m->graph_count; k++) {
-        Graph *g = m->graph[k];
-        if (!target_is_cpu(g->target) || g->stage != STAGE_TRAINING)
-            continue;
-        Pool *pool = pool_new();
-        int *uses = graph_use_counts(g, pool), count = g->node_count;
-        for (int i = 0; i < count; i++)
-            if (g->node[i]->op == OP_RELU_GRAD)
-                mask_before(g, g->node[i], uses);
-        pool_free(pool);
-        graph_sort(g);
-        graph_remove_dead(g);
-    }
+    Pool *pool = pool_new();
+    int *uses = graph_use_counts(g, pool), count = g->node_count;
+    for (int i = 0; i < count; i++)
+        if (g->node[i]->op == OP_RELU_GRAD)
+            mask_before(g, g->node[i], uses);
+    pool_free(pool);
+    graph_sort(g);
+    graph_remove_dead(g);
 }

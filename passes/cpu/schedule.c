@@ -47,7 +47,8 @@ static void schedule_conv(const Graph *g, Node *n)
     int positions = (int)ceil_div(d[2], spread);
     const int32_t *filter = n->in[1]->tensor.shape.dim;
     int64_t terms = (int64_t)filter[1] * filter[2] * filter[3];
-    n->tile = g->target == TARGET_AMX ? amx_tile(positions) : best_tile(positions, d[3], terms);
+    n->tile = target_kind(g->target) == KIND_TILES ? amx_tile(positions)
+                                                   : best_tile(positions, d[3], terms);
 }
 
 /* Most outputs of one class in a row: what a tile has to choose from. */
@@ -160,5 +161,4 @@ void schedule_cpu_graph(Graph *g)
         if (n->op == OP_WINOGRAD_MULTIPLY || n->op == OP_WINOGRAD_WGRAD)
             schedule_winograd(g, n);
     }
-    g->stage = STAGE_SCHEDULED;
 }

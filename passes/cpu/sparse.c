@@ -45,16 +45,8 @@ static Sparse sparse_operand(const Node *n)
                              : SPARSE_NONE;
 }
 
-static void mark(const Graph *g)
+void pass_sparse(Graph *g)
 {
     for (int i = 0; i < g->node_count; i++)
         g->node[i]->sparse = sparse_operand(g->node[i]);
-}
-
-/* Marks the ops of all CPU graphs at stage kernels, from level 2 on. */
-void pass_sparse(Module *m, int level)
-{
-    for (int i = 0; i < m->graph_count; i++)
-        if (level >= 2 && m->graph[i]->target == TARGET_CPU && m->graph[i]->stage == STAGE_KERNELS)
-            mark(m->graph[i]);
 }

@@ -172,7 +172,7 @@ static void rewrite_wgrad(Graph *g, Finder *made, Node *n, const Winograd *w)
     n->attr = (Attr){.winograd = {.tile = w->tile, .kernel = w->kernel}};
 }
 
-static void rewrite_graph(Graph *g)
+void pass_winograd(Graph *g)
 {
     static const Op shared[] = {OP_FILTER_TRANSPOSE, OP_WINOGRAD_INPUT, OP_WINOGRAD_OUTPUT_GRAD,
                                 OP_WINOGRAD_FILTER};
@@ -197,13 +197,4 @@ static void rewrite_graph(Graph *g)
     graph_sort(g);
     if (graph_has_bf16(g))
         graph_remove_dead(g); /* rounded filters */
-}
-
-/* Rewrites the convolutions of all CPU graphs at stage training, from level 2 on. */
-void pass_winograd(Module *m, int level)
-{
-    for (int i = 0; i < m->graph_count; i++)
-        if (level >= 2 && m->graph[i]->target == TARGET_CPU &&
-            m->graph[i]->stage == STAGE_TRAINING)
-            rewrite_graph(m->graph[i]);
 }

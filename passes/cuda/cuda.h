@@ -3,7 +3,7 @@
 #define NINC_PASSES_CUDA_H
 
 #include "../../ir/numbers.h"
-#include "../passes.h"
+#include "../targets.h"
 #include "machine.h"
 
 /* A convolution and the 1x1 convolutions behind it, in forward order; map[i] is what convolution i
@@ -22,6 +22,9 @@ typedef struct BackwardBlock {
     Node *dgrad[MAX_BLOCK], *result[MAX_BLOCK];
     int count;
 } BackwardBlock;
+
+/* ---- fuse.c ---- */
+void fuse_cuda_node(Fuser *f, Node *n);
 
 /* ---- cost.c: a roofline ---- */
 
@@ -57,8 +60,7 @@ CudaGraph cuda_graph(const Graph *g);
  * [O][KH][KW][I]. In a plain graph all is in logical order. */
 Layout cuda_layout(const CudaGraph *c, const Node *n);
 bool cuda_is_thin_image(const CudaGraph *c, const Node *n);
-/* All CUDA graphs at stage scheduled, and the storage's homes there. */
-void layout_cuda(Module *m);
+void layout_cuda(Module *m, Target target, int level);
 
 static inline int padded_channels(const Node *map)
 {

@@ -1,6 +1,5 @@
 /* fuse for CUDA: an op and its epilogue a kernel; mlpconv blocks, forward and backward, where the
  * cost function says that one kernel takes less time; the end of the network in one kernel. */
-#include "../fuse.h"
 #include "cuda.h"
 
 #include <string.h>

@@ -8,10 +8,10 @@ static bool is_map(const Graph *g, const Node *n)
     return n->tensor.shape.rank == 4 && is_per_image(g, n);
 }
 
-static bool is_plain(const Module *m)
+static bool is_plain(const Module *m, Target target)
 {
     for (int i = 0; i < m->graph_count; i++)
-        for (int k = 0; m->graph[i]->target == TARGET_CUDA && k < m->graph[i]->kernel_count; k++)
+        for (int k = 0; m->graph[i]->target == target && k < m->graph[i]->kernel_count; k++)
             if (m->graph[i]->kernel[k]->class != KERNEL_GENERIC)
                 return false;
     return true;
@@ -19,7 +19,7 @@ static bool is_plain(const Module *m)
 
 CudaGraph cuda_graph(const Graph *g)
 {
-    return (CudaGraph){.graph = g, .plain = is_plain(g->module)};
+    return (CudaGraph){.graph = g, .plain = is_plain(g->module, g->target)};
 }
 
 /* Whether all convolutions that read `filter`, itself or through a cast, are of the map n. */
@@ -125,7 +125,7 @@ static void lay_out_storage(const Graph *g)
     const Module *m = g->module;
     CudaGraph c = cuda_graph(g);
     for (int i = 0; i < m->storage_count; i++)
-        m->storage[i]->home[TARGET_CUDA].layout =
+        m->storage[i]->home[g->target].layout =
             c.plain ? (Layout){.kind = LAYOUT_PLAIN} : storage_layout(&c, m->storage[i]);
 }
 
@@ -136,15 +136,16 @@ static void lay_out_graph(Graph *g)
     for (int i = 0; i < g->node_count; i++)
         if (g->node[i]->op != OP_UPDATE)
             g->node[i]->tensor.layout = cuda_layout(&c, g->node[i]);
-    g->stage = STAGE_LAID_OUT;
 }
 
-void layout_cuda(Module *m)
+/* Kernels that are plain loops ask for the logical order themselves, whatever the level. */
+void layout_cuda(Module *m, Target target, int level)
 {
-    const Graph *train = module_find_graph(m, "train", TARGET_CUDA);
+    const Graph *train = module_find_graph(m, "train", target);
+    (void)level;
     if (train)
         lay_out_storage(train);
     for (int i = 0; i < m->graph_count; i++)
-        if (m->graph[i]->target == TARGET_CUDA)
+        if (m->graph[i]->target == target)
             lay_out_graph(m->graph[i]);
 }

@@ -338,5 +338,4 @@ void schedule_cuda_graph(Graph *g)
     g->chunk = g->batch;
     for (int i = 0; i < g->kernel_count; i++)
         schedule_kernel(&c, g->kernel[i]);
-    g->stage = STAGE_SCHEDULED;
 }
