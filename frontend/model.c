@@ -255,6 +255,8 @@ static bool read_input(Reader *r, const Tree *t, InputSpec *in)
     int dataset = -1;
     bool sound, shaped;
 
+    in->image.mean = pool_alloc(r->pool, MAX_IMAGE_CHANNELS * sizeof *in->image.mean);
+    in->image.std = pool_alloc(r->pool, MAX_IMAGE_CHANNELS * sizeof *in->image.std);
     for (int i = 0; i < MAX_IMAGE_CHANNELS; i++)
         in->image.std[i] = 1;
     sound = read_fields(r, t, "input", input_fields, COUNT(input_fields), in);

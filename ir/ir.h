@@ -86,10 +86,10 @@ typedef struct Window {
 enum { MAX_IMAGE_CHANNELS = 16 };
 
 /* Printed {mode=bilinear mean=[0.5] std=[0.5]}; `mode` only on resize, mean and std where they
- * are not all 0 and all 1. One number a channel. */
+ * are not all 0 and all 1. One number a channel, in the pool: every node has an Attr. */
 typedef struct ImageAttr {
     int channels;
-    double mean[MAX_IMAGE_CHANNELS], std[MAX_IMAGE_CHANNELS];
+    double *mean, *std;
 } ImageAttr;
 
 typedef struct AdamAttr {
@@ -295,7 +295,7 @@ struct Kernel {
     Phase phase;
     Target target; /* of its graph */
     int strip; /* CPU: rows of output a strip; 0: the whole map at once */
-    Schedule schedule[MAX_SCHEDULES]; /* CUDA */
+    Schedule *schedule; /* CUDA: at most MAX_SCHEDULES, in the pool; else NULL */
     int schedule_count;
     const char *note; /* why it was or was not fused, for the summary; not in the text; or NULL */
     Node **node;
@@ -421,6 +421,7 @@ void pool_free(Pool *pool);
 void *pool_alloc(Pool *pool, size_t bytes); /* zeroed, 16-byte aligned */
 char *pool_format(Pool *pool, const char *format, ...) __attribute__((format(printf, 2, 3)));
 char *pool_strdup(Pool *pool, const char *text);
+void *pool_copy(Pool *pool, const void *data, size_t bytes);
 /* Appends one pointer to a pool array that grows: PUSH(pool, g->node, g->node_count,
  * g->node_capacity, n). */
 void *pool_grow(Pool *pool, void *array, int count, int *capacity, size_t item);

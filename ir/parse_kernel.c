@@ -98,12 +98,14 @@ static bool parse_schedules(Parser *p, Kernel *k)
 {
     if (!lex_accept(p->lex, "schedule=["))
         return true;
+    Schedule list[MAX_SCHEDULES] = {{0}};
     do {
         if (k->schedule_count == MAX_SCHEDULES)
             return lex_fail(p->lex, "a kernel has at most %d schedules", (int)MAX_SCHEDULES);
-        if (!parse_schedule(p, &k->schedule[k->schedule_count++]))
+        if (!parse_schedule(p, &list[k->schedule_count++]))
             return false;
     } while (lex_accept(p->lex, ","));
+    k->schedule = pool_copy(p->pool, list, (size_t)k->schedule_count * sizeof *list);
     return lex_expect(p->lex, "]");
 }
 

@@ -106,6 +106,8 @@ static bool parse_image(Parser *p, Op op, const Operands *o, ImageAttr *image)
     const Shape *s = &o->in[0]->tensor.shape;
     int channels = o->count > 0 && s->rank > 0 ? s->dim[s->rank - 1] : 1;
     image->channels = channels < MAX_IMAGE_CHANNELS ? channels : MAX_IMAGE_CHANNELS;
+    image->mean = pool_alloc(p->pool, MAX_IMAGE_CHANNELS * sizeof *image->mean);
+    image->std = pool_alloc(p->pool, MAX_IMAGE_CHANNELS * sizeof *image->std);
     for (int c = 0; c < image->channels; c++)
         image->std[c] = 1;
     if (op == OP_NORMALIZE && !lex_accept(p->lex, "{"))

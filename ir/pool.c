@@ -83,10 +83,14 @@ void *pool_alloc(Pool *pool, size_t bytes)
     return memset(p, 0, need);
 }
 
+void *pool_copy(Pool *pool, const void *data, size_t bytes)
+{
+    return memcpy(pool_alloc(pool, bytes), data, bytes);
+}
+
 char *pool_strdup(Pool *pool, const char *text)
 {
-    size_t bytes = strlen(text) + 1;
-    return memcpy(pool_alloc(pool, bytes), text, bytes);
+    return pool_copy(pool, text, strlen(text) + 1);
 }
 
 char *pool_format(Pool *pool, const char *format, ...)

@@ -218,7 +218,7 @@ static Window random_window(Fixture *f, int h, int w, bool pool)
 START_TEST(normalize_scales_then_shifts)
 {
     Fixture f = fixture_new(1);
-    Attr attr = {.image = {2, {0.5, 0.25}, {0.5, 2}}};
+    Attr attr = {.image = {2, (double[]){0.5, 0.25}, (double[]){0.5, 2}}};
     Node *image = input(&f, "image", DT_U8, shape_of(4, 1, 1, 2, 2));
     Node *y = add(&f, OP_NORMALIZE, &attr, 1, &image);
     start(&f, 0);
@@ -233,7 +233,7 @@ END_TEST
 START_TEST(resize_is_bilinear_without_aligned_corners)
 {
     Fixture f = fixture_new(1);
-    Attr attr = {.image = {1, {0}, {1}}};
+    Attr attr = {.image = {1, (double[]){0}, (double[]){1}}};
     Tensor wide = {.dtype = DT_F32, .shape = shape_of(4, 1, 1, 4, 1)};
     Tensor tall = {.dtype = DT_F32, .shape = shape_of(4, 1, 3, 1, 1)};
     Node *two = input(&f, "two", DT_U8, shape_of(4, 1, 1, 2, 1));

@@ -165,7 +165,8 @@ START_TEST(ops_are_resize_and_convolution)
         pool_free(f.pool);
         return;
     }
-    Attr norm = {.image = {IN, {0.25, 0.5}, {0.5, 2}}};
+    static double mean[] = {0.25, 0.5}, std[] = {0.5, 2};
+    Attr norm = {.image = {IN, mean, std}};
     Attr window = {.window = *k}, a = {.fold = *fold};
     Tensor map = {.dtype = DT_F32, .shape = shape_of(4, 2, fold->height, fold->width, IN)};
     Node *image = graph_input(f.graph, "image", DT_U8,

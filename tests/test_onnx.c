@@ -287,7 +287,8 @@ typedef struct Small {
 static Small small(void)
 {
     Small s = {.pool = pool_new()};
-    const Attr attr = {.image = {.channels = 1, .std = {1}}};
+    static double mean[] = {0}, std[] = {1};
+    const Attr attr = {.image = {1, mean, std}};
     s.module = module_new(s.pool, "small");
     s.module->dataset = "idx";
     s.graph = module_add_graph(s.module, "eval", 2);
@@ -342,7 +343,8 @@ END_TEST
 START_TEST(test_two_images)
 {
     Small s = small();
-    const Attr attr = {.image = {.channels = 1, .mean = {0.5}, .std = {1}}};
+    static double mean[] = {0.5}, std[] = {1};
+    const Attr attr = {.image = {1, mean, std}};
     Node *other = graph_add(s.graph, OP_NORMALIZE, 1, &s.image, &attr, nowhere);
     expect_refusal(&s, add(&s, OP_ADD, s.map, other), "twice");
 }

@@ -303,9 +303,8 @@ static int64_t pixel_groups(const Node *map)
     return tensor_elements(&t) / CUDA_LANES;
 }
 
-static void schedule_kernel(const CudaGraph *c, Kernel *k)
+static void find_schedules(const CudaGraph *c, Kernel *k)
 {
-    k->schedule_count = 0;
     switch (k->class) {
     case KERNEL_CONV_FORWARD:
     case KERNEL_CONV_DGRAD:
@@ -330,6 +329,17 @@ static void schedule_kernel(const CudaGraph *c, Kernel *k)
     case KERNEL_CLASS_COUNT: break;
     }
     internal_error("kernel %s: class %s is not of this target", k->name, class_names[k->class]);
+}
+
+/* Most kernels have fewer schedules than there may be. */
+static void schedule_kernel(const CudaGraph *c, Kernel *k)
+{
+    Schedule found[MAX_SCHEDULES];
+    k->schedule = found;
+    k->schedule_count = 0;
+    find_schedules(c, k);
+    k->schedule = pool_copy(c->graph->module->pool, found,
+                            (size_t)k->schedule_count * sizeof *found);
 }
 
 void schedule_cuda_graph(Graph *g)
