@@ -255,7 +255,8 @@ static bool choose_levels(const Build *b, CpuLevelSet *set)
     if (*set || !has_target(b, TARGET_CPU))
         return true;
     print_error("ninc: error: none of the instruction sets of --cpu-levels is of use to this "
-                "model;\n  amx and avx512bf16 are for --precision=bf16; add another");
+                "model;\n  %s are for --precision=bf16; add another",
+                cpu_levels_text(b->pool, cpu_levels_known(true), "and"));
     return false;
 }
 

@@ -1,10 +1,11 @@
-/* The table of instruction sets, and sets of its lines. */
+/* See levels.h. */
 #include "levels.h"
 
 #include <string.h>
 
 const CpuLevel cpu_level[CPU_LEVEL_COUNT] = {
-#define X(name, architecture, flags, target, bf16) {#name, flags, architecture, target, bf16},
+#define X(name, architecture, target, bf16, flags, condition)                                      \
+    {#name, flags, architecture, TARGET_##target, bf16},
     CPU_LEVELS(X)
 #undef X
 };
@@ -33,18 +34,27 @@ const char *cpu_levels_parse(Pool *pool, const char *list, CpuLevelSet *set)
     }
 }
 
-const char *cpu_levels_known(Pool *pool)
+CpuLevelSet cpu_levels_known(bool bf16)
+{
+    CpuLevelSet set = 0;
+    for (int i = 0; i < CPU_LEVEL_COUNT; i++)
+        if (is_here(i) && (cpu_level[i].bf16 || !bf16))
+            set |= 1u << i;
+    return set;
+}
+
+const char *cpu_levels_text(Pool *pool, CpuLevelSet set, const char *last)
 {
     const char *list = "";
-    int left = 0;
-    for (int i = 0; i < CPU_LEVEL_COUNT; i++)
-        left += is_here(i);
-    for (int i = 0; i < CPU_LEVEL_COUNT; i++)
-        if (is_here(i)) {
-            left--;
-            list = pool_format(pool, "%s%s%s", list, cpu_level[i].name,
-                               left > 1 ? ", " : left == 1 ? " or " : "");
-        }
+    for (int i = 0; i < CPU_LEVEL_COUNT; i++) {
+        CpuLevelSet left = set >> i >> 1;
+        if (!(set >> i & 1))
+            continue;
+        list = pool_format(pool, "%s%s", list, cpu_level[i].name);
+        if (left)
+            list = left & (left - 1) ? pool_format(pool, "%s, ", list)
+                                     : pool_format(pool, "%s %s ", list, last);
+    }
     return list;
 }
 

@@ -229,7 +229,7 @@ static OptionsResult parse_cpu_levels(Options *o, const char *value)
 
     if (wrong)
         return usage_error("an instruction set of --cpu-levels must be %s, not '%s'",
-                           cpu_levels_known(o->pool), wrong);
+                           cpu_levels_text(o->pool, cpu_levels_known(false), "or"), wrong);
     return OPTIONS_RUN;
 }
 

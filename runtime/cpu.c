@@ -3,6 +3,7 @@
  * when all are done, whether or not every thread has come by. No two slices write the same bytes
  * and no sum crosses slices, so the number of threads cannot change a bit. */
 #include "../ir/ir.h"
+#include "device/levels.h"
 #include "pace.h"
 #include "runtime.h"
 #include "shares.h"
@@ -47,25 +48,12 @@ struct Device {
 /* ---- instruction sets ---- */
 
 #if defined(__x86_64__)
-static bool has_avx512(void)
-{
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-}
-
-static bool has_avx512_bf16(void)
-{
-    return has_avx512() && __builtin_cpu_supports("avx512bf16") &&
-           __builtin_cpu_supports("avx512vnni");
-}
-
 /* Linux gives a process the tile registers when it asks for them, for all of its threads. */
 static bool ask_for_amx(void)
 {
     enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 }; /* ARCH_REQ_XCOMP_PERM, XTILEDATA */
     unsigned a, b, c, d, bf16_and_tiles = 1u << 22 | 1u << 24;
-    return has_avx512_bf16() && __get_cpuid_count(7, 0, &a, &b, &c, &d) &&
+    return CPU_HAS_AVX512_BF16 && __get_cpuid_count(7, 0, &a, &b, &c, &d) &&
            (d & bf16_and_tiles) == bf16_and_tiles &&
            syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
 }
@@ -87,17 +75,12 @@ bool cpu_has_amx(void)
 
 static bool level_supported(const char *name)
 {
-#if defined(__x86_64__)
-    if (strcmp(name, "amx") == 0)
-        return cpu_has_amx();
-    if (strcmp(name, "avx512bf16") == 0)
-        return has_avx512_bf16();
-    if (strcmp(name, "avx512") == 0)
-        return has_avx512();
-    if (strcmp(name, "avx2") == 0)
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#endif
-    return strcmp(name, "baseline") == 0 || strcmp(name, "neon") == 0;
+#define X(level, architecture, target, bf16, flags, condition)                                     \
+    if (strcmp(name, #level) == 0 && CPU_IF_##architecture(condition))                             \
+        return true;
+    CPU_LEVELS(X)
+#undef X
+    return false;
 }
 
 /* What NINC_CPU_LEVEL asks for; NULL: nothing. */
