@@ -52,10 +52,10 @@ OPENMP           = $(call library,$(OPENMP_LIBRARY)) -lpthread -ldl -lm
 SOURCES         = $(wildcard frontend/*.c passes/*.c passes/*/*.c codegen/*.c codegen/*/*.c \
                   codegen/*/*/*.c)
 IR_OBJECTS      = $(patsubst %.c,$(BUILD)/%.o,$(wildcard ir/*.c))
-RUNTIME_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(wildcard runtime/*.c)) \
+RUNTIME_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(wildcard runtime/*/*.c)) \
                   $(BUILD)/proto/tfevents.pb-c.o \
                   $(BUILD)/proto/onnx.pb-c.o \
-                  $(patsubst %.S,$(BUILD)/%.o,$(wildcard runtime/*.S))
+                  $(patsubst %.S,$(BUILD)/%.o,$(wildcard runtime/*/*.S))
 EMBED_OBJECTS   = $(patsubst %.S,$(BUILD)/%.o,$(wildcard codegen/*.S))
 NINC_OBJECTS    = $(patsubst %.c,$(BUILD)/%.o,$(SOURCES)) $(EMBED_OBJECTS)
 LIBRARY_OBJECTS = $(filter-out $(BUILD)/frontend/main.o,$(NINC_OBJECTS))
@@ -94,7 +94,7 @@ $(BUILD)/proto/%.pb-c.c $(BUILD)/proto/%.pb-c.h: $(ONNX)/%.proto
 	$(call say,GEN)
 	$(Q)protoc-c --c_out=$(@D) -I$(<D) $<
 
-$(BUILD)/proto/%.pb-c.c $(BUILD)/proto/%.pb-c.h: runtime/%.proto
+$(BUILD)/proto/%.pb-c.c $(BUILD)/proto/%.pb-c.h: runtime/formats/%.proto
 	@mkdir -p $(@D)
 	$(call say,GEN)
 	$(Q)protoc-c --c_out=$(@D) -I$(<D) $<
@@ -103,8 +103,8 @@ $(BUILD)/proto/%.o: $(BUILD)/proto/%.c Makefile
 	$(call say,CC)
 	$(Q)$(CC) $(STANDARD) $(CFLAGS) -I$(@D) -c -o $@ $<
 
-$(BUILD)/runtime/tensorboard.o: $(BUILD)/proto/tfevents.pb-c.h
-$(BUILD)/runtime/onnx.o $(BUILD)/tests/test_onnx.o: $(BUILD)/proto/onnx.pb-c.h
+$(BUILD)/runtime/formats/tensorboard.o: $(BUILD)/proto/tfevents.pb-c.h
+$(BUILD)/runtime/formats/onnx.o $(BUILD)/tests/test_onnx.o: $(BUILD)/proto/onnx.pb-c.h
 
 # A trainer must be linked with the sanitizers that its runtime was compiled with; their reports
 # name lines, so only without them the runtime's debugging information stays out.
@@ -299,7 +299,7 @@ tidy:
 	    -DNINC_VERSION='"$(VERSION)"' -Iir
 
 FORMATTED = $(wildcard frontend/*.[ch] ir/*.[ch] passes/*.[ch] passes/*/*.[ch] codegen/*.[ch] \
-                       codegen/*/*.[ch] codegen/*/*/*.[ch] runtime/*.[ch] tests/*.[ch])
+                       codegen/*/*.[ch] codegen/*/*/*.[ch] runtime/*.h runtime/*/*.[ch] tests/*.[ch])
 
 .PHONY: all readme readme-check fuzz python tests test test-nvrtc test-gpu test-crash test-deb asan demo bench bench-gpu \
         bench-checkpoint first-contact first-contact-kit deps completion install uninstall deb clean \
@@ -307,4 +307,4 @@ FORMATTED = $(wildcard frontend/*.[ch] ir/*.[ch] passes/*.[ch] passes/*/*.[ch] c
 .SECONDARY:
 .DELETE_ON_ERROR:
 
--include $(wildcard $(BUILD)/*/*.d $(BUILD)/passes/*/*.d $(BUILD)/codegen/*/*.d $(BUILD)/codegen/*/*/*.d)
+-include $(wildcard $(BUILD)/*/*.d $(BUILD)/*/*/*.d $(BUILD)/*/*/*/*.d)

@@ -3,7 +3,7 @@
 #ifndef NINC_BUILD_H
 #define NINC_BUILD_H
 
-#include "../runtime/cache.h"
+#include "../runtime/base/base.h"
 #include "codegen.h"
 #include "embed.h"
 

@@ -1,5 +1,5 @@
 /* The C compiler: the CPU's kernels for every instruction set, in parallel, and the linking. */
-#include "../runtime/command.h"
+#include "../runtime/base/base.h"
 #include "build.h"
 
 #include <errno.h>

@@ -2,8 +2,7 @@
  * would take on such a GPU: for the trainer to carry along (ninc --cubin), and to see what they use
  * of a processor. */
 #include "../ir/numbers.h"
-#include "../runtime/gpu.h"
-#include "../runtime/runtime.h"
+#include "../runtime/device/gpu.h"
 #include "codegen.h"
 #include "emit.h"
 

@@ -81,9 +81,9 @@ const char *library_hides(Pool *pool, const Module *m)
     return text && !is_our_header(pool, text, name) ? header : NULL;
 }
 
-typedef struct Word {
+typedef struct Placeholder {
     const char *word, *value;
-} Word;
+} Placeholder;
 
 static char *upper(Pool *pool, const char *text)
 {
@@ -105,7 +105,7 @@ static int eval_batch(const Module *m)
 }
 
 /* The word of `length` characters at `at`; another one is a fault of the template. */
-static const Word *find_word(const Word *words, int count, const char *at, size_t length)
+static const Placeholder *find_word(const Placeholder *words, int count, const char *at, size_t length)
 {
     for (int i = 0; i < count; i++)
         if (strlen(words[i].word) == length && memcmp(words[i].word, at, length) == 0)
@@ -117,7 +117,7 @@ static const Word *find_word(const Word *words, int count, const char *at, size_
 static void fill_in(Pool *pool, const Module *m, const Embedded *template, Text *out)
 {
     const char *name = library_name(pool, m);
-    const Word words[] = {{"name", name},
+    const Placeholder words[] = {{"name", name},
                           {"NAME", upper(pool, name)},
                           {"model", m->name},
                           {"dataset", m->dataset},

@@ -2,9 +2,7 @@
  * given the same text and the same flags once more is not run. An entry is named by a hash of all
  * that the object depends on: the text, the flags, the compiler (its words, its files, what it says
  * of its version), the C library whose headers it reads, and the variables that lead it to others. */
-#include "../runtime/cache.h"
-#include "../runtime/command.h"
-#include "../runtime/runtime.h"
+#include "../runtime/base/base.h"
 #include "build.h"
 
 #include <gnu/libc-version.h>

@@ -18,7 +18,7 @@ int build_failed(const char *what, const char *path)
 /* ---- signals ---- */
 
 /* The signal that asked the build to stop; its files are removed before ninc ends. */
-static volatile sig_atomic_t stop_signal;
+static volatile sig_atomic_t end_signal;
 
 static const int stopping[] = {SIGINT, SIGTERM, SIGHUP};
 
@@ -26,14 +26,14 @@ enum { STOPPING = sizeof stopping / sizeof *stopping };
 
 static void stop(int signal)
 {
-    stop_signal = signal;
+    end_signal = signal;
 }
 
 /* Without SA_RESTART, so that waiting for a compiler ends. What was ignored stays ignored. */
 static void catch_signals(struct sigaction *old)
 {
     struct sigaction action = {.sa_handler = stop};
-    stop_signal = 0;
+    end_signal = 0;
     for (int i = 0; i < STOPPING; i++)
         if (sigaction(stopping[i], NULL, &old[i]) == 0 && old[i].sa_handler != SIG_IGN)
             sigaction(stopping[i], &action, NULL);
@@ -47,7 +47,7 @@ static void restore_signals(const struct sigaction *old)
 
 bool build_stopped(void)
 {
-    return stop_signal != 0;
+    return end_signal != 0;
 }
 
 /* ---- files ---- */
@@ -160,8 +160,8 @@ int build_run(Build *b, const Product *product, int (*steps)(Build *b, const Pro
     catch_signals(old);
     int result = make_scratch(b) != 0 ? -1 : steps(b, product);
     remove_scratch(b);
-    if (result != 0 && stop_signal)
-        fprintf(stderr, "ninc: stopped by SIG%s; nothing was written\n", sigabbrev_np(stop_signal));
+    if (result != 0 && end_signal)
+        fprintf(stderr, "ninc: stopped by SIG%s; nothing was written\n", sigabbrev_np(end_signal));
     restore_signals(old);
     return result;
 }

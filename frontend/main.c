@@ -3,7 +3,7 @@
 
 #include "../codegen/codegen.h"
 #include "../ir/numbers.h"
-#include "../runtime/runtime.h"
+#include "../runtime/base/base.h"
 
 #include <errno.h>
 #include <signal.h>

@@ -1,6 +1,6 @@
 /* The memory report: what the programs need, how near that is to the bound, and for what. */
 #include "../ir/numbers.h"
-#include "../runtime/threads.h"
+#include "../runtime/base/base.h"
 #include "frontend.h"
 
 #include <stdlib.h>

@@ -10,9 +10,7 @@
  *   cuda_tool fuzz FILE KERNEL           the same of 20000 damaged copies, which must not crash
  */
 #include "../ir/ir.h"
-#include "../runtime/cache.h"
-#include "../runtime/gpu.h"
-#include "../runtime/runtime.h"
+#include "../runtime/device/gpu.h"
 
 #include <stdlib.h>
 #include <string.h>

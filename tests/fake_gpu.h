@@ -6,8 +6,7 @@
 #define NINC_FAKE_GPU_H
 
 #include "../ir/ir.h"
-#include "../runtime/gpu.h"
-#include "../runtime/runtime.h"
+#include "../runtime/device/gpu.h"
 #include "tiny_plan.h"
 
 #include <check.h>

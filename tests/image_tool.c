@@ -11,8 +11,7 @@
  *                                                   whether predict's best classes of the first
  *                                                   images make eval's confusion */
 #include "../ir/ir.h"
-#include "../runtime/image.h"
-#include "../runtime/runtime.h"
+#include "../runtime/formats/formats.h"
 
 #include <jansson.h>
 #include <stdlib.h>

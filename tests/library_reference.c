@@ -3,7 +3,7 @@
  *
  *   reference WEIGHTS COUNT    logits of the images of library_client.c, %a, an image a line */
 #include "../ir/ir.h"
-#include "../runtime/runtime.h"
+#include "../runtime/train/train.h"
 
 #include <stdlib.h>
 

@@ -2,7 +2,7 @@
  *
  * OUT becomes f32[count, classes]. Linked with an emitted MODEL.c and plan.c (tests/logits.sh), so
  * that the numbers are those of the trainer's own eval program. */
-#include "../runtime/runtime.h"
+#include "../runtime/train/train.h"
 
 #include <stdio.h>
 #include <stdlib.h>

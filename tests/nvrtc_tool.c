@@ -6,9 +6,7 @@
  *                                     processor, or NVRTC warns; 2 when one does not compile
  */
 #include "../codegen/codegen.h"
-#include "../runtime/cache.h"
-#include "../runtime/gpu.h"
-#include "../runtime/runtime.h"
+#include "../runtime/device/gpu.h"
 
 #include <limits.h>
 #include <stdlib.h>

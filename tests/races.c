@@ -2,7 +2,7 @@
  *
  * Linked with an emitted MODEL.c and plan.c. */
 #include "../ir/ir.h"
-#include "../runtime/runtime.h"
+#include "../runtime/device/device.h"
 
 #include <stdlib.h>
 

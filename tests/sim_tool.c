@@ -6,7 +6,7 @@
  *
  * TEXT: files, divided by commas, that make one text. */
 #include "../ir/ir.h"
-#include "../runtime/gpu.h"
+#include "../runtime/device/gpu.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -57,7 +57,7 @@ chosen() {
 
 # The loop that measures the peak of tiles multiplies as often as it is counted to.
 cat >"$work/peak.c" <<'END'
-#include "runtime/peak.c"
+#include "runtime/tools/peak.c"
 bool cpu_has_amx(void)
 {
     return true;

@@ -1,6 +1,6 @@
 /* Checkpoints by themselves, on the plan written by hand: the round trip, the links, what stays and
  * what goes, and every refusal. */
-#include "../runtime/checkpoint.h"
+#include "../runtime/train/train.h"
 #include "tiny_step.h"
 
 #include <dirent.h>

@@ -3,9 +3,7 @@
  * it is on, sees what reads out of bounds. FUZZ=N: corruptions a kind (default 400; truncations are
  * thinned out below 10,000), FUZZ_SEED: another course of them. */
 #include "../ir/ir.h"
-#include "../runtime/checkpoint.h"
-#include "../runtime/image.h"
-#include "../runtime/runtime.h"
+#include "../runtime/train/train.h"
 #include "tiny_plan.h"
 
 #include <check.h>
@@ -41,7 +39,7 @@ static const char *at(const char *name)
     return path;
 }
 
-static void read_bytes(const char *name, Bytes *out)
+static void read_whole(const char *name, Bytes *out)
 {
     FILE *f = fopen(at(name), "rb");
     ck_assert_msg(f != NULL, "%s was not made", name);
@@ -429,7 +427,7 @@ START_TEST(truncated_files)
     static Bytes sound;
     s->make();
     ck_assert_msg(loads(s), "%s: the sound file is refused", s->file);
-    read_bytes(s->file, &sound);
+    read_whole(s->file, &sound);
     for (size_t n = 0; n < sound.count; n += rounds() < WHOLE ? DEFAULT_STRIDE : 1) {
         if (n + 1 == sound.count && sound.data[n] == '\n')
             continue; /* JSON without its last newline is whole */
@@ -447,7 +445,7 @@ START_TEST(corrupt_files)
     Random r = random_stream(seed(), (uint64_t)_i);
     int refused = 0;
     s->make();
-    read_bytes(s->file, &sound);
+    read_whole(s->file, &sound);
     for (int i = 0; i < rounds(); i++) {
         bad = corrupted(&sound, &r);
         write_bytes(s->file, bad.data, bad.count);
@@ -485,7 +483,7 @@ START_TEST(forged_states)
     Random r = random_stream(seed(), SUBJECTS);
     int sealed = 0, refused = 0;
     make_checkpoint();
-    read_bytes(name, &sound);
+    read_whole(name, &sound);
     for (int i = 0; i < rounds(); i++) {
         char text[512];
         RunState s;
@@ -512,7 +510,7 @@ START_TEST(forged_states)
 }
 END_TEST
 
-static void remove_directory(void)
+static void remove_scratch(void)
 {
     char command[64];
     snprintf(command, sizeof command, "rm -rf %s", directory);
@@ -535,6 +533,6 @@ int main(void)
     srunner_run_all(runner, CK_ENV);
     int failed = srunner_ntests_failed(runner);
     srunner_free(runner);
-    remove_directory();
+    remove_scratch();
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

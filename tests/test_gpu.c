@@ -1,5 +1,6 @@
 /* The GPU device over a machine in memory (fake_gpu.h). */
-#include "../runtime/runtime.h"
+#include "../runtime/device/gpu.h"
+#include "../runtime/train/train.h"
 #include "fake_gpu.h"
 #include "tiny_step.h"
 

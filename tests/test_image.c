@@ -1,7 +1,6 @@
 /* Images: every format read as it was written, and damaged files refused. */
 #include "../ir/ir.h"
-#include "../runtime/image.h"
-#include "../runtime/runtime.h"
+#include "../runtime/tools/tools.h"
 #include "messages.h"
 
 #include <fcntl.h>

@@ -2,8 +2,7 @@
  * parses back by ONNX's schema, and what cannot be mapped is an error. */
 #include "../frontend/frontend.h"
 #include "../passes/passes.h"
-#include "../runtime/onnx.h"
-#include "../runtime/runtime.h"
+#include "../runtime/formats/formats.h"
 
 #include "onnx.pb-c.h"
 

@@ -6,17 +6,17 @@
 
 compiler=${CC:-gcc}
 sanitized="$compiler -std=gnu11 -O1 -g -fsanitize=thread -D_GNU_SOURCE -Iir"
-team=(team wait shares pace threads)
-team_objects=("${team[@]/#/$work/}")
+team=(device/team base/wait device/shares device/pace base/threads)
+team_objects=("${team[@]/#*\//$work/}")
 team_objects=("${team_objects[@]/%/.o}")
-library=(runtime/fault.c ir/pool.c ir/tensor.c ir/diagnostics.c ir/words.c)
+library=(runtime/base/fault.c ir/pool.c ir/tensor.c ir/diagnostics.c ir/words.c)
 
-# The runtime's side of the program, with runtime/cpu.c or another.
+# The runtime's side of the program, with runtime/device/cpu.c or another.
 runtime() {
     local part
-    $sanitized -Iruntime -I. -c -o "$work/cpu.o" "$1" || return 1
+    $sanitized -Iruntime/device -I. -c -o "$work/cpu.o" "$1" || return 1
     for part in "${team[@]}"; do
-        $sanitized -c -o "$work/$part.o" "runtime/$part.c" || return 1
+        $sanitized -c -o "$work/${part#*/}.o" "runtime/$part.c" || return 1
     done
 }
 
@@ -46,8 +46,8 @@ races_of_chunks() {
 }
 
 without_wait() {
-    sed '/^    *shares_wait(/d; s|"\.\./ir/|"ir/|' runtime/cpu.c >"$work/cpu.c" &&
-        ! cmp -s "$work/cpu.c" runtime/cpu.c && runtime "$work/cpu.c" || return 1
+    sed '/^    *shares_wait(/d; s|"\.\./\.\./ir/|"ir/|' runtime/device/cpu.c >"$work/cpu.c" &&
+        ! cmp -s "$work/cpu.c" runtime/device/cpu.c && runtime "$work/cpu.c" || return 1
     ! races 2 tests/pytorch/pools_adam.yaml >"$work/races.log" 2>&1 &&
         grep -q 'data race' "$work/races.log"
 }
@@ -55,10 +55,10 @@ without_wait() {
 # Threads that neither spin nor yield before they sleep: each wait ends with a call.
 races_of_sleepers() {
     sed 's/ SPINS = 4096,/ SPINS = 1,/; s/FEW_SPINS = 128,/FEW_SPINS = 1,/
-        s/ YIELDING = 2000000,/ YIELDING = 0,/' runtime/wait.c >"$work/wait.c" &&
-        [ "$(diff "$work/wait.c" runtime/wait.c | grep -c '^<')" -eq 3 ] &&
-        $sanitized -Iruntime -c -o "$work/wait.o" "$work/wait.c" && races 2 "$1" &&
-        runtime runtime/cpu.c
+        s/ YIELDING = 2000000,/ YIELDING = 0,/' runtime/base/wait.c >"$work/wait.c" &&
+        [ "$(diff "$work/wait.c" runtime/base/wait.c | grep -c '^<')" -eq 3 ] &&
+        $sanitized -Iruntime/base -c -o "$work/wait.o" "$work/wait.c" && races 2 "$1" &&
+        runtime runtime/device/cpu.c
 }
 
 # The network of a library, used by several threads: the functions behind those that it exports. Of
@@ -78,7 +78,7 @@ const char ninc_cuda_text[] = "";
 const size_t ninc_cuda_length = 0;
 const NincCubin ninc_cubins[] = {{.kernel = NULL}};
 END
-    for source in runtime/{library,devices,weights,safetensors,files,random}.c \
+    for source in runtime/{tools/library,device/devices,train/weights,formats/safetensors,base/files,base/random}.c \
         "${library[@]}" "$work/model.c" "$work/plan.c" "$work/texts.c"; do
         objects+=("$work/tsan-$(basename "$source").o")
         $sanitized -I. -Dninc_cpu_avx512=ninc_cpu_baseline -Dninc_cpu_avx2=ninc_cpu_baseline \
@@ -96,7 +96,7 @@ if ! $sanitized -o "$work/empty" "$work/empty.c" 2>/dev/null || ! "$work/empty";
     finish
     exit
 fi
-check "the CPU under ThreadSanitizer" runtime runtime/cpu.c
+check "the CPU under ThreadSanitizer" runtime runtime/device/cpu.c
 check "no races: blocks" races 2 tests/pytorch/blocks_sgd.yaml
 check "no races: one op a kernel" races 0 tests/pytorch/strides_sgd.yaml
 wide_network >"$work/wide.yaml"

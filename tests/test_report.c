@@ -1,6 +1,6 @@
 /* What eval reports, against figures made by hand, and the names of classes. */
 #include "../ir/ir.h"
-#include "../runtime/runtime.h"
+#include "../runtime/tools/tools.h"
 #include "messages.h"
 #include "tiny_plan.h"
 

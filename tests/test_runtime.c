@@ -1183,7 +1183,7 @@ static Suite *runtime_suite(void)
     return s;
 }
 
-static void remove_directory(void)
+static void remove_scratch(void)
 {
     char command[4200];
     snprintf(command, sizeof command, "rm -rf '%s'", directory);
@@ -1201,6 +1201,6 @@ int main(void)
     srunner_run_all(runner, CK_ENV);
     int failed = srunner_ntests_failed(runner);
     srunner_free(runner);
-    remove_directory();
+    remove_scratch();
     return failed ? 1 : 0;
 }

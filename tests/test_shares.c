@@ -1,5 +1,5 @@
 /* Which thread does which slices: every slice once, one's own first, and nobody ahead of a wait. */
-#include "../runtime/shares.h"
+#include "../runtime/device/device.h"
 
 #include <check.h>
 #include <pthread.h>

@@ -140,8 +140,8 @@ check "an example of ninc-trainer(1) has two lines" grep -q '\\e$' runtime/ninc-
 # Every environment variable that we read stands in a man page.
 environment() {
     local name
-    grep -ho 'getenv("[A-Z_]*")' frontend/*.c codegen/*.c runtime/*.c | cut -d'"' -f2 | sort -u |
-        grep -vx HOME >"$work/variables"
+    grep -ho 'getenv("[A-Z_]*")' frontend/*.c codegen/*.c codegen/*/*.c runtime/*/*.c |
+        cut -d'"' -f2 | sort -u | grep -vx HOME >"$work/variables"
     while read -r name; do
         grep -q "\(Ev \|\\$\)$name" "${pages[@]}" || { echo "\$$name is nowhere"; return 1; }
     done <"$work/variables"

@@ -1,8 +1,6 @@
 /* How many threads there are to be, whether a step is worth sharing, and teams: also in a child of
  * fork(), and where threads sleep. */
-#include "../runtime/pace.h"
-#include "../runtime/team.h"
-#include "../runtime/threads.h"
+#include "../runtime/device/device.h"
 
 #include <check.h>
 #include <sched.h>

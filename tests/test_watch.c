@@ -1,8 +1,7 @@
 /* What a run shows: TensorBoard's frames and histograms, CSV, the progress bar, the confusion
  * matrix as a picture. */
 #include "../ir/ir.h"
-#include "../runtime/runtime.h"
-#include "../runtime/tensorboard.h"
+#include "../runtime/train/train.h"
 #include "tfevents.pb-c.h"
 
 #include <check.h>

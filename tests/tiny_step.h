@@ -4,7 +4,7 @@
 #define NINC_TINY_STEP_H
 
 #include "../ir/ir.h"
-#include "../runtime/runtime.h"
+#include "../runtime/train/train.h"
 #include "messages.h"
 #include "tiny_plan.h"
 

@@ -1,0 +1,115 @@
+/* The names of the classes: of the data sets that are known, or from a file. */
+#include "../../ir/ir.h"
+#include "data.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { KNOWN_CLASSES = 10, NAME_BYTES = 254 };
+
+typedef struct KnownNames {
+    const char *dataset, *name[KNOWN_CLASSES];
+} KnownNames;
+
+static const KnownNames known_names[] = {
+    {"fashion-mnist",
+     {"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
+      "Ankle boot"}},
+    {"cifar10",
+     {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"}},
+};
+
+static void add_name(ClassNames *names, const char *text)
+{
+    size_t bytes = strlen(text) + 1;
+    names->name = xrealloc(names->name, ((size_t)names->count + 1) * sizeof *names->name);
+    names->name[names->count++] = memcpy(xmalloc(bytes), text, bytes);
+}
+
+void class_names_free(ClassNames *names)
+{
+    for (int i = 0; i < names->count; i++)
+        free(names->name[i]);
+    free(names->name);
+    *names = (ClassNames){0};
+}
+
+/* The digits of mnist are their numbers. */
+static void default_names(const NincModel *model, ClassNames *out)
+{
+    const KnownNames *known = NULL;
+    for (size_t i = 0; i < sizeof known_names / sizeof *known_names; i++)
+        if (model->classes == KNOWN_CLASSES && strcmp(model->dataset, known_names[i].dataset) == 0)
+            known = &known_names[i];
+    for (int i = 0; i < model->classes; i++) {
+        char number[16];
+        snprintf(number, sizeof number, "%d", i);
+        add_name(out, known ? known->name[i] : number);
+    }
+}
+
+/* ---- from a file ---- */
+
+/* Control characters become blanks; 0 or -1 after an error line. */
+static int check_line(char *line, const char *path, int number)
+{
+    if (line[0] == '\0')
+        return fault("%s:%d: the line is empty; a class name is needed on each", path, number);
+    if (strlen(line) > NAME_BYTES)
+        return fault("%s:%d: a class name is longer than %d bytes", path, number, NAME_BYTES);
+    json_t *text = json_string(line);
+    if (!text)
+        return fault("%s:%d: the class name is not UTF-8", path, number);
+    json_decref(text);
+    for (char *c = line; *c; c++)
+        if ((unsigned char)*c < 32 || *c == 127)
+            *c = ' ';
+    return 0;
+}
+
+/* Makes the lines the names. */
+static int take_names(const NincModel *model, const char *path, TextLines *lines, ClassNames *out)
+{
+    for (int i = 0; i < lines->count; i++)
+        if (check_line(lines->line[i], path, i + 1) < 0)
+            return -1;
+    if (lines->count != model->classes)
+        return fault("%s has %d class names, the model has %d classes; one a line is needed", path,
+                     lines->count, model->classes);
+    *out = (ClassNames){lines->line, lines->count};
+    *lines = (TextLines){0};
+    return 0;
+}
+
+/* The file that names the classes, NULL where none does. */
+static const char *names_path(const NincModel *model, const char *file, const char *data,
+                              char *room, size_t size)
+{
+    char directory[DATA_PATH];
+    if (file)
+        return file;
+    if (!dataset_directory(model, data, directory))
+        return NULL;
+    snprintf(room, size, "%s/classes.txt", directory);
+    return room;
+}
+
+int class_names_read(const NincModel *model, const char *file, const char *data, ClassNames *out)
+{
+    char room[DATA_PATH + 16];
+    const char *path = names_path(model, file, data, room, sizeof room);
+    TextLines lines;
+    *out = (ClassNames){0};
+    if (!path || (!file && access(path, F_OK) != 0 && errno == ENOENT)) {
+        default_names(model, out);
+        return 0;
+    }
+    int status = text_lines_read(path, &lines);
+    if (status == 0)
+        status = take_names(model, path, &lines, out);
+    text_lines_free(&lines);
+    return status;
+}

@@ -1,0 +1,241 @@
+/* A step is one captured graph: gather_batch, the program's kernels, add_metrics. Its inputs reach
+ * the device before it through pinned slots, so that the host can prepare further steps meanwhile;
+ * the images lie on the device already. */
+#include "gpu_device.h"
+
+#include <string.h>
+
+/* ---- data sets ---- */
+
+static void forget(Device *d, Resident *r)
+{
+    for (int p = 0; p < PROGRAMS; p++) {
+        if (d->last[p] == r->graph[p])
+            d->last[p] = NULL;
+        if (r->graph[p])
+            d->driver->graph_free(d->machine, r->graph[p]);
+    }
+    d->data_bytes -= r->bytes;
+    *r = (Resident){0};
+}
+
+/* Makes room for one more data set where the table is full. */
+static Resident *vacant(Device *d)
+{
+    Resident *r = &d->data[d->next_data];
+    d->next_data = (d->next_data + 1) % DATA_SETS;
+    if (!r->image)
+        return r;
+    GpuAddress at = r->at;
+    if (d->driver->wait(d->machine) < 0)
+        return NULL;
+    forget(d, r);
+    return d->driver->free(d->machine, at) < 0 ? NULL : r;
+}
+
+static int64_t free_bytes(const Device *d)
+{
+    return d->limits.free_bytes - d->arena_bytes - d->data_bytes;
+}
+
+static int upload(Device *d, const Dataset *data, Resident *r)
+{
+    int64_t images = image_bytes(d->model, data->count);
+    int64_t labels = data->count * (int64_t)sizeof *data->label;
+    int64_t bytes = dataset_bytes(d->model, data->count);
+    if (bytes > free_bytes(d)) {
+        char advice[96];
+        return fault("the data set's %d images need %.1f MB of device memory, %s has %.1f MB left "
+                     "beside model %s at batch %d; %s",
+                     data->count, megabytes(bytes), d->limits.name, megabytes(free_bytes(d)),
+                     d->model->name, d->target->eval.batch,
+                     batch_advice(d, d->data_bytes + bytes, advice, sizeof advice));
+    }
+    Resident new = {
+        .image = data->image, .label = data->label, .count = data->count,
+        .edition = data->edition, .bytes = bytes};
+    if (d->driver->alloc(d->machine, bytes, &new.at) < 0)
+        return -1;
+    new.labels = new.at + (GpuAddress)round_up(images, ALIGNMENT);
+    if (d->driver->copy_in(d->machine, new.at, data->image, images) < 0 ||
+        d->driver->copy_in(d->machine, new.labels, data->label, labels) < 0) {
+        d->driver->free(d->machine, new.at);
+        return -1;
+    }
+    d->data_bytes += bytes;
+    *r = new;
+    return 0;
+}
+
+/* The images again, to the same place, where they changed. */
+static int refresh(Device *d, const Dataset *data, Resident *r)
+{
+    if (r->edition == data->edition)
+        return 0;
+    r->edition = data->edition;
+    return put(d, r->at, data->image, image_bytes(d->model, data->count));
+}
+
+/* The data set on the device, brought there where it is not; NULL after a message. */
+static Resident *resident(Device *d, const Dataset *data)
+{
+    const NincModel *m = d->model;
+    if (data->h != m->image_h || data->w != m->image_w || data->c != m->image_c)
+        internal_error("images of %dx%dx%d for a model of %dx%dx%d", data->h, data->w, data->c,
+                       m->image_h, m->image_w, m->image_c);
+    for (int i = 0; i < DATA_SETS; i++) {
+        Resident *r = &d->data[i];
+        if (r->image == data->image && r->label == data->label && r->count == data->count)
+            return refresh(d, data, r) == 0 ? r : NULL;
+    }
+    Resident *r = vacant(d);
+    return r && upload(d, data, r) == 0 ? r : NULL;
+}
+
+/* ---- the inputs of a step ---- */
+
+/* The host's bytes to the device in stream order, from the next slot. */
+static int send(Device *d, GpuAddress to, const void *from, int64_t bytes)
+{
+    int slot = d->next_slot;
+    d->next_slot = (slot + 1) % SLOTS;
+    if (d->driver->slot_wait(d->machine, slot) < 0)
+        return -1;
+    memcpy(d->slots + slot * d->slot_bytes, from, (size_t)bytes);
+    return d->driver->slot_send(d->machine, slot, to, bytes);
+}
+
+/* A scalar of four bytes and its place in the shared region. */
+typedef struct Argument {
+    const void *value;
+    int64_t offset;
+} Argument;
+
+static int find_scalars(const NincProgram *p, const StepInput *input, Argument *out)
+{
+    const struct {
+        const char *name;
+        const void *value;
+    } known[] = {{"valid", &input->valid}, {"lr", &input->lr}, {"step", &input->step}};
+    int count = 0;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        const NincPort *port = find_port(p->input, p->inputs, known[i].name);
+        if (port)
+            out[count++] = (Argument){known[i].value, port->at.offset};
+    }
+    return count;
+}
+
+/* One copy where they lie close together: before a step nothing between them is alive. */
+static int send_scalars(Device *d, const NincProgram *p, const StepInput *input)
+{
+    enum { WORD = 4 };
+    Argument scalar[3];
+    char block[SPAN] = {0};
+    int count = find_scalars(p, input, scalar);
+    int64_t low = count ? scalar[0].offset : 0, high = low;
+    for (int i = 0; i < count; i++) {
+        low = scalar[i].offset < low ? scalar[i].offset : low;
+        high = larger(scalar[i].offset + WORD, high);
+    }
+    if (high - low <= SPAN) {
+        for (int i = 0; i < count; i++)
+            memcpy(block + (scalar[i].offset - low), scalar[i].value, WORD);
+        return send(d, d->shared + (GpuAddress)low, block, high - low);
+    }
+    for (int i = 0; i < count; i++)
+        if (send(d, d->shared + (GpuAddress)scalar[i].offset, scalar[i].value, WORD) < 0)
+            return -1;
+    return 0;
+}
+
+static int send_inputs(Device *d, const NincProgram *p, const StepInput *input)
+{
+    int64_t bytes = input->valid * (int64_t)sizeof *input->index;
+    return send_scalars(d, p, input) < 0 ? -1 : send(d, d->index, input->index, bytes);
+}
+
+/* ---- a step ---- */
+
+/* The address of an input or output; 0 where the program has none of that name. */
+static GpuAddress port_address(const Device *d, const NincPort *port)
+{
+    return port ? address_of(d, &port->at, 0) : 0;
+}
+
+static GpuAddress input_address(const Device *d, const NincProgram *p, const char *name)
+{
+    return port_address(d, find_port(p->input, p->inputs, name));
+}
+
+static GpuAddress output_address(const Device *d, const NincProgram *p, const char *name)
+{
+    return port_address(d, find_port(p->output, p->outputs, name));
+}
+
+static const GpuKernel *own_kernel(const Device *d, int which)
+{
+    return &d->kernel[d->kernels - OWN_KERNELS + which];
+}
+
+static int launch_gather(Device *d, const NincProgram *p, const Resident *data)
+{
+    const GpuAddress arg[] = {data->at,
+                              data->labels,
+                              d->index,
+                              input_address(d, p, "valid"),
+                              input_address(d, p, "image"),
+                              input_address(d, p, "label")};
+    const int grid[3] = {p->batch, 1, 1};
+    return d->driver->launch(d->machine, own_kernel(d, GATHER_BATCH), grid, arg, 6);
+}
+
+static int launch_add_metrics(Device *d, const NincProgram *p)
+{
+    const GpuAddress arg[] = {output_address(d, p, "loss"), output_address(d, p, "correct"),
+                              output_address(d, p, "logits"), input_address(d, p, "valid"),
+                              d->sums};
+    const int grid[3] = {1, 1, 1};
+    return d->driver->launch(d->machine, own_kernel(d, ADD_METRICS), grid, arg, 5);
+}
+
+static int launch_step(Device *d, const NincProgram *p, const Resident *data)
+{
+    if (launch_gather(d, p, data) < 0)
+        return -1;
+    for (int i = 0; i < launches_of(p); i++)
+        if (launch_part(d, launch_at(p, i), 0) < 0)
+            return -1;
+    return launch_add_metrics(d, p);
+}
+
+/* A capture is ended in any case, so that the machine can go on. */
+static int capture_step(Device *d, const NincProgram *p, const Resident *data, void **out)
+{
+    void *graph = NULL;
+    if (d->driver->capture_begin(d->machine) < 0)
+        return -1;
+    int status = launch_step(d, p, data);
+    if (d->driver->capture_end(d->machine, &graph) < 0)
+        return -1;
+    if (status == 0)
+        *out = graph;
+    else
+        d->driver->graph_free(d->machine, graph);
+    return status;
+}
+
+int gpu_step(Device *d, const NincProgram *program, const StepInput *input)
+{
+    int number = program_number(d, program);
+    if (input->valid < 1 || input->valid > program->batch)
+        internal_error("%d valid images in a batch of %d", input->valid, program->batch);
+    Resident *data = resident(d, input->data);
+    if (!data || send_inputs(d, program, input) < 0)
+        return -1;
+    void **graph = &data->graph[number];
+    if (!*graph && capture_step(d, program, data, graph) < 0)
+        return -1;
+    d->last[number] = *graph;
+    return d->driver->graph_launch(d->machine, *graph);
+}

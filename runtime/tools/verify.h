@@ -1,0 +1,87 @@
+/* Inside of verify: what its files share. Functions that return int give 0, or -1 after a
+ * message. */
+#ifndef NINC_VERIFY_H
+#define NINC_VERIFY_H
+
+#include "../device/gpu.h"
+#include "tools.h"
+
+/* Spreads that an error may be. A rounding errs by a relative d of at most u. Were all of one sign,
+ * a sum would err by u times the magnitudes of its partial sums (Higham, Accuracy and Stability of
+ * Numerical Algorithms, 2nd ed., 4.2); of independent signs, by more than k u times the root of the
+ * sum of their squares with a probability below 2 exp(-k^2 / 2) (Higham & Mary, SIAM Journal on
+ * Scientific Computing 41(5), 2019): 7e-4 for k = 4, and roundings have less than a third of the
+ * variance that this allows. Two rounded factors and a rounded result are 3 u at most, which is
+ * below the bounds of bf16 (5 u) and tf32 (4 u). What is rounded once and counts at many pixels has
+ * a term of its own (ir/eval_spread.c). */
+enum { DEFAULT_IMAGES = 2, STEP = 3, SPREADS = 4 };
+
+/* The rate of a whole step, as the device sees it. */
+#define LEARNING_RATE ((double)0.01f)
+
+/* Errors, relative by norm, of one kernel, and of a whole step's loss and state. */
+typedef struct Bounds {
+    const char *precision;
+    double kernel, loss, state;
+} Bounds;
+
+typedef struct Verify {
+    const NincModel *model;
+    const NincTarget *target;
+    Bounds bounds;
+    const DeviceTable *table;
+    const DeviceOptions *options;
+    Device *device;
+    const char *note; /* of device_open */
+    bool full;
+    const char *only; /* the one item that is checked; NULL: all */
+    uint64_t seed;
+    Random random;
+    ApartState *state;
+} Verify;
+
+/* What one kernel is run on. */
+typedef struct Trial {
+    Values values;
+    const Kernel *kernel;
+    Eval *eval;
+    Eval *spread;  /* NULL until an error asks for it */
+    bool extremes; /* zeros, denormals and large numbers instead of sensible ones */
+} Trial;
+
+/* ---- verify_data.c ---- */
+
+/* A parameter at a scale that keeps activations near 1; a moment small, Adam's v not negative. */
+double storage_value(const Storage *s, Random *r);
+/* `count` values that the kernel may meet at n, which it reads. */
+void fill_value(Verify *v, const Trial *t, const Node *n, int64_t count, double *out);
+/* Whether extremes stay what they are: no sums over many of them. */
+bool takes_extremes(const Kernel *k);
+
+/* ---- verify_error.c ---- */
+
+/* The difference of two arrays and the length of the second. */
+typedef struct Distance {
+    double difference, norm; /* roots of the sums of squares */
+} Distance;
+
+Distance distance_of(const double *got, const double *want, int64_t count);
+/* 0 / 0 is 0. */
+double relative(double difference, double norm);
+/* ||got - want|| / ||want||; NaN when got has one. Integers: infinite unless equal. Where that is
+ * more than the bound, against the spread of want instead. */
+double kernel_error(const Verify *v, Trial *t, const Node *n, const double *got);
+/* Squares of spreads of what the kernel reads; then, once all its nodes are evaluated, of them. */
+Eval *spread_kernel(const Verify *v, const Trial *t);
+void spread_nodes(const Trial *t);
+/* Squares of spreads of a whole graph that was evaluated. */
+Eval *spread_graph(const Verify *v, Eval *e);
+/* SPREADS times the root of the sum of the squares of the value's spread. */
+double spread_norm(Eval *spread, const Node *n);
+
+/* ---- verify_step.c ---- */
+
+/* A whole step of the graph's program, on the first images of the data: loss, gradients, state. */
+int verify_step(Verify *v, const Graph *g, const NincProgram *p, const Dataset *data);
+
+#endif

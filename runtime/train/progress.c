@@ -1,0 +1,179 @@
+/* The progress bar: one line of a terminal, drawn over and over. It has no colours. */
+#include "train.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+enum { FIELD = 48, LEAST_BAR = 4, USUAL_BAR = 24, MOST_BAR = 48, USUAL_COLUMNS = 80 };
+
+/* What stands in a line, from left to right. */
+typedef enum Field { EPOCH, BAR, STEP, LOSS, ACCURACY, LEFT, SPEED, FIELDS } Field;
+
+/* What a line has room for, the most important first. */
+static const Field importance[FIELDS] = {LEFT, STEP, BAR, EPOCH, LOSS, ACCURACY, SPEED};
+
+/* The fields of a line; of the bar, which is as long as there is room, nothing. */
+typedef struct Line {
+    char text[FIELDS][FIELD];
+    bool shown[FIELDS];
+    int bar; /* cells */
+} Line;
+
+bool progress_possible(void)
+{
+    const char *terminal = getenv("TERM");
+    return isatty(STDOUT_FILENO) && terminal && *terminal && strcmp(terminal, "dumb") != 0;
+}
+
+/* 0:07, 12:34, 1:02:03; "?" of what cannot be told. `out` of 32 bytes. */
+static const char *duration(double seconds, char *out)
+{
+    if (!(seconds >= 0 && seconds < 1e8))
+        return "?";
+    long s = lround(seconds);
+    if (s >= 3600)
+        snprintf(out, 32, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
+    else
+        snprintf(out, 32, "%ld:%02ld", s / 60, s % 60);
+    return out;
+}
+
+/* Two decimals; what is less than all does not look like all. */
+static double rounded_down(double accuracy)
+{
+    return accuracy < 1 && accuracy > 0.99 ? 0.99 : accuracy;
+}
+
+static void fill_line(const Progress *p, Line *l)
+{
+    char number[32];
+    memset(l, 0, sizeof *l);
+    snprintf(l->text[EPOCH], FIELD, "epoch %d/%d", p->epoch + 1, p->epochs);
+    snprintf(number, sizeof number, "%lld", (long long)p->epoch_steps);
+    snprintf(l->text[STEP], FIELD, "%*lld/%s", (int)strlen(number), (long long)p->epoch_step,
+             number);
+    snprintf(l->text[LEFT], FIELD, "%s left", duration(p->seconds, number));
+    if (p->testing) {
+        snprintf(l->text[LOSS], FIELD, "test");
+        return;
+    }
+    snprintf(l->text[LOSS], FIELD, "loss %.*f", p->loss < 0.1 ? 4 : 2, p->loss);
+    snprintf(l->text[ACCURACY], FIELD, "acc %.2f", rounded_down(p->accuracy));
+    snprintf(l->text[SPEED], FIELD, "%.0f images/s", p->images_per_second);
+}
+
+/* Between two fields: the bar follows its epoch closely. */
+static int gap(int left)
+{
+    return left == EPOCH ? 1 : 2;
+}
+
+/* Columns of the fields that are shown. */
+static int width_of(const Line *l)
+{
+    int width = 0, last = -1;
+    for (int i = 0; i < FIELDS; i++) {
+        if (!l->shown[i])
+            continue;
+        width += (last < 0 ? 0 : gap(last)) + (i == BAR ? l->bar : (int)strlen(l->text[i]));
+        last = i;
+    }
+    return width;
+}
+
+/* The more important a field, the earlier it is tried; what has no room is left out, and so is all
+ * that is less important, that the line does not change with the number of digits. */
+static void choose_fields(Line *l, int room)
+{
+    l->bar = LEAST_BAR;
+    for (int i = 0; i < FIELDS; i++) {
+        Field f = importance[i];
+        l->shown[f] = f == BAR || l->text[f][0];
+        if (width_of(l) > room) {
+            l->shown[f] = false;
+            break;
+        }
+    }
+    int most = l->shown[SPEED] ? MOST_BAR : USUAL_BAR;
+    while (l->shown[BAR] && l->bar < most && width_of(l) < room)
+        l->bar++;
+}
+
+/* `cells` wide: [###....], or blocks with steps of half a cell. */
+static char *put_bar(const Progress *p, int cells, bool unicode, char *out)
+{
+    int inner = unicode ? 2 * cells : cells - 2;
+    int64_t full = p->epoch_steps > 0 ? inner * p->epoch_step / p->epoch_steps : 0;
+    if (!unicode)
+        *out++ = '[';
+    for (int i = 0; i < inner; i += unicode ? 2 : 1) {
+        if (!unicode)
+            *out++ = i < full ? '#' : '.';
+        else
+            out = stpcpy(out, i + 1 < full ? "\u2588" : i < full ? "\u258c" : "\u00b7");
+    }
+    if (!unicode)
+        *out++ = ']';
+    *out = '\0';
+    return out;
+}
+
+int progress_line(const Progress *p, int columns, bool unicode, char out[PROGRESS_LINE])
+{
+    Line line;
+    char *at = out;
+    int last = -1;
+    fill_line(p, &line);
+    choose_fields(&line, columns - 1);
+    *at = '\0';
+    for (int i = 0; i < FIELDS; i++) {
+        if (!line.shown[i])
+            continue;
+        at += sprintf(at, "%*s", last < 0 ? 0 : gap(last), "");
+        at = i == BAR ? put_bar(p, line.bar, unicode, at) : stpcpy(at, line.text[i]);
+        last = i;
+    }
+    return width_of(&line);
+}
+
+bool progress_unicode(void)
+{
+    static const char *const names[] = {"LC_ALL", "LC_CTYPE", "LANG"};
+    const char *value = NULL;
+    for (size_t i = 0; i < sizeof names / sizeof *names && !(value && *value); i++)
+        value = getenv(names[i]);
+    return value && (strcasestr(value, "utf-8") || strcasestr(value, "utf8"));
+}
+
+static int terminal_columns(void)
+{
+    struct winsize size;
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
+        return size.ws_col;
+    return USUAL_COLUMNS;
+}
+
+/* Behind the line the cursor goes back to its start: where a terminal that becomes narrower breaks
+ * it into several, all of them are below the cursor. */
+void log_progress(Log *log, const Progress *progress)
+{
+    char line[PROGRESS_LINE];
+    if (!log->bar)
+        return;
+    progress_line(progress, terminal_columns(), progress_unicode(), line);
+    printf("\r\033[J%s\r", line);
+    fflush(stdout);
+    log->drawn = true;
+}
+
+void log_clear(Log *log)
+{
+    if (!log->drawn)
+        return;
+    fputs("\r\033[J", stdout);
+    fflush(stdout);
+    log->drawn = false;
+}

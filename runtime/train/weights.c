@@ -1,0 +1,236 @@
+/* Parameters between host and device: logical order here, the plan's physical form there. */
+#include "../../ir/ir.h"
+#include "train.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static Weights *allocate(const NincModel *model, bool moments)
+{
+    Weights *w = xmalloc(sizeof *w);
+    w->model = model;
+    w->value = xmalloc((size_t)(model->storages + 1) * sizeof *w->value);
+    for (int i = 0; i < model->storages; i++)
+        w->value[i] = NULL;
+    for (int i = 0; i < model->storages; i++) {
+        const NincStorage *s = &model_storage(model)[i];
+        size_t count = (size_t)shape_elements(&s->tensor.shape);
+        if (s->role == NINC_ROLE_MOMENT && !moments)
+            continue;
+        w->value[i] = calloc(count, sizeof(float));
+        if (!w->value[i]) {
+            fault("no memory for %s (%zu bytes); free some memory or use a smaller model", s->name,
+                  count * sizeof(float));
+            weights_free(w);
+            return NULL;
+        }
+    }
+    return w;
+}
+
+Weights *weights_new(const NincModel *model)
+{
+    return allocate(model, false);
+}
+
+Weights *weights_new_with_moments(const NincModel *model)
+{
+    return allocate(model, true);
+}
+
+void weights_free(Weights *w)
+{
+    if (!w)
+        return;
+    for (int i = 0; i < w->model->storages; i++)
+        free(w->value[i]);
+    free(w->value);
+    free(w);
+}
+
+static size_t physical_bytes(const Tensor *t)
+{
+    return (size_t)tensor_elements(t) * (size_t)dtype_bytes(t->dtype);
+}
+
+/* A buffer that holds the physical form of any storage. */
+static void *staging_buffer(const NincModel *model, const NincStorage *storage)
+{
+    size_t most = 1;
+    for (int i = 0; i < model->storages; i++)
+        if (physical_bytes(&storage[i].tensor) > most)
+            most = physical_bytes(&storage[i].tensor);
+    return xmalloc(most);
+}
+
+int weights_to_device(const Weights *w, const DeviceTable *table, Device *device)
+{
+    const NincStorage *storage = device_target(w->model, table)->storage;
+    void *physical = staging_buffer(w->model, storage);
+    int status = 0;
+    for (int i = 0; i < w->model->storages && status == 0; i++) {
+        const NincStorage *s = &storage[i];
+        size_t bytes = physical_bytes(&s->tensor);
+        if (w->value[i])
+            tensor_pack(&s->tensor, w->value[i], physical);
+        else
+            memset(physical, 0, bytes);
+        status = table->write_state(device, s->offset, physical, (int64_t)bytes);
+    }
+    free(physical);
+    return status;
+}
+
+int weights_from_device(Weights *w, const DeviceTable *table, Device *device)
+{
+    const NincStorage *storage = device_target(w->model, table)->storage;
+    void *physical = staging_buffer(w->model, storage);
+    int status = 0;
+    for (int i = 0; i < w->model->storages && status == 0; i++) {
+        const NincStorage *s = &storage[i];
+        if (!w->value[i])
+            continue;
+        status =
+            table->read_state(device, s->offset, physical, (int64_t)physical_bytes(&s->tensor));
+        if (status == 0)
+            tensor_unpack(&s->tensor, physical, w->value[i]);
+    }
+    free(physical);
+    return status;
+}
+
+int weights_check_finite(const Weights *w, int64_t step)
+{
+    const NincStorage *storage = model_storage(w->model);
+    for (int i = 0; i < w->model->storages; i++) {
+        int64_t count = w->value[i] ? shape_elements(&storage[i].tensor.shape) : 0, bad = 0;
+        for (int64_t k = 0; k < count; k++)
+            bad += !isfinite(w->value[i][k]);
+        if (bad > 0)
+            return fault("%lld of %lld values of %s are not finite after step %lld; training "
+                         "stops and saves nothing more; try a smaller --lr, another --init or "
+                         "another --seed",
+                         (long long)bad, (long long)count, storage[i].name, (long long)step);
+    }
+    return 0;
+}
+
+static void fill_uniform(Random *r, float *value, int64_t count, double bound)
+{
+    for (int64_t i = 0; i < count; i++)
+        value[i] = (float)bound * random_symmetric(r);
+}
+
+static void fill_normal(Random *r, float *value, int64_t count, double std)
+{
+    for (int64_t i = 0; i < count; i++)
+        value[i] = (float)(std * random_normal(r));
+}
+
+/* torch.nn.Conv2d's default is kaiming_uniform_(a=sqrt(5)), whose bound is
+ * sqrt(6 / ((1 + 5) fan_in)) = 1 / sqrt(fan_in), for weights and biases alike. */
+static void init_storage(const NincModel *model, const NincStorage *s, Random *r, float *value)
+{
+    int64_t count = shape_elements(&s->tensor.shape);
+    double fan_in = s->fan_in > 0 ? s->fan_in : 1, fan_out = s->fan_out > 0 ? s->fan_out : 1;
+    if (model->init == NINC_INIT_PYTORCH) {
+        fill_uniform(r, value, count, 1.0 / sqrt(fan_in));
+        return;
+    }
+    if (s->role != NINC_ROLE_WEIGHT) {
+        memset(value, 0, (size_t)count * sizeof *value);
+        return;
+    }
+    switch (model->init) {
+    case NINC_INIT_PYTORCH: break;
+    case NINC_INIT_XAVIER_UNIFORM:
+        fill_uniform(r, value, count, sqrt(6.0 / (fan_in + fan_out)));
+        break;
+    case NINC_INIT_KAIMING_NORMAL: fill_normal(r, value, count, sqrt(2.0 / fan_in)); break;
+    case NINC_INIT_NORMAL: fill_normal(r, value, count, model->init_std); break;
+    }
+}
+
+void weights_init(Weights *w, uint64_t seed)
+{
+    for (int i = 0; i < w->model->storages; i++) {
+        Random r = random_stream(seed, STREAM_INIT + (uint64_t)i);
+        if (w->value[i] && model_storage(w->model)[i].role != NINC_ROLE_MOMENT)
+            init_storage(w->model, &model_storage(w->model)[i], &r, w->value[i]);
+    }
+}
+
+/* ---- files ---- */
+
+/* The parameters, or the moments, as a file holds them; free(list.item). */
+static TensorList tensor_list(const Weights *w, bool moments)
+{
+    const NincModel *model = w->model;
+    TensorList list = {.what = moments ? "the optimizer's state" : "the parameters",
+                       .model = model->name,
+                       .item = xmalloc((size_t)(model->storages + 1) * sizeof *list.item)};
+    for (int i = 0; i < model->storages; i++) {
+        const NincStorage *s = &model_storage(model)[i];
+        if (w->value[i] && (s->role == NINC_ROLE_MOMENT) == moments)
+            list.item[list.count++] = (NamedTensor){s->name, s->tensor.shape, w->value[i]};
+    }
+    return list;
+}
+
+typedef int TensorsFn(const char *path, const TensorList *list);
+
+static int on_file(TensorsFn *what, const char *path, const Weights *w, bool moments)
+{
+    TensorList list = tensor_list(w, moments);
+    int status = what(path, &list);
+    free(list.item);
+    return status;
+}
+
+int safetensors_read(const char *path, Weights *w)
+{
+    return on_file(tensors_read, path, w, false);
+}
+
+int safetensors_read_foreign(const char *path, Weights *w)
+{
+    return on_file(tensors_read_foreign, path, w, false);
+}
+
+int safetensors_read_partial(const char *path, Weights *w)
+{
+    return on_file(tensors_read_partial, path, w, false);
+}
+
+int safetensors_write(const char *path, const Weights *w)
+{
+    return on_file(tensors_write, path, w, false);
+}
+
+/* Adam's v is a mean of squares, whose root is taken. */
+static int check_squares(const char *path, const Weights *w)
+{
+    for (int i = 0; i < w->model->storages; i++) {
+        const NincStorage *s = &model_storage(w->model)[i];
+        size_t length = strlen(s->name);
+        if (s->role != NINC_ROLE_MOMENT || length < 2 || strcmp(s->name + length - 2, ".v") != 0)
+            continue;
+        for (int64_t k = shape_elements(&s->tensor.shape) - 1; k >= 0; k--)
+            if (w->value[i][k] < 0)
+                return fault("tensor %s of %s has the value %g; it is a mean of squares and cannot "
+                             "be negative; the checkpoint is damaged",
+                             s->name, path, (double)w->value[i][k]);
+    }
+    return 0;
+}
+
+int moments_read(const char *path, Weights *w)
+{
+    return on_file(tensors_read, path, w, true) < 0 ? -1 : check_squares(path, w);
+}
+
+int moments_write(const char *path, const Weights *w)
+{
+    return on_file(tensors_write, path, w, true);
+}
