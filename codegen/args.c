@@ -56,18 +56,6 @@ KernelArgs kernel_args(Pool *pool, const Kernel *k)
     return args;
 }
 
-const char *target_id(Target target)
-{
-    switch (target) {
-    case TARGET_CPU: return "NINC_CPU";
-    case TARGET_AMX: return "NINC_AMX";
-    case TARGET_CUDA: return "NINC_CUDA";
-    case TARGET_ANY:
-    case TARGET_COUNT: break;
-    }
-    internal_error("target %d has no programs", (int)target);
-}
-
 const Kernel *target_kernel(const Module *m, Target target, int index, const Graph **graph)
 {
     static const char *const names[] = {"train", "eval"};

@@ -64,10 +64,9 @@ static int list_artefacts(Build *b, const char **name)
 {
     int count = 0;
     name[count++] = model_file(b, "ir");
-    if (has_target(b, TARGET_CUDA))
-        name[count++] = model_file(b, "cu");
-    if (has_target(b, TARGET_CPU))
-        name[count++] = model_file(b, "c");
+    for (Target target = TARGET_ANY + 1; target < TARGET_COUNT; target++)
+        if (has_text(b, target))
+            name[count++] = model_file(b, code_target(target)->extension);
     name[count++] = "plan.c";
     name[count++] = "trainer";
     return count;

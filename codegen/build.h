@@ -5,7 +5,7 @@
 
 #include "../runtime/base/base.h"
 #include "codegen.h"
-#include "embed.h"
+#include "target.h"
 
 enum { MAX_OBJECTS = 8, MAX_ARTEFACTS = 5 };
 
@@ -92,13 +92,12 @@ void object_keep(const char *entry, const char *object);
 
 /* ---- texts.c: what is written for the compiler ---- */
 
-typedef void Emit(const Module *m, Text *out);
-
-bool has_target(const Build *b, Target target);
+/* Whether there is a text of the target's kernels. */
+bool has_text(const Build *b, Target target);
 /* MODEL.EXTENSION */
 char *model_file(Build *b, const char *extension);
 int write_emitted(Build *b, const char *name, Emit *emit);
-/* MODEL.cu and MODEL.c of the targets that there are, plan.c, and the runtime's archive. */
+/* MODEL.c and MODEL.cu of the targets that there are, plan.c, and the runtime's archive. */
 int write_program(Build *b);
 /* texts.s: the CUDA text and cubins, and, where `ir`, the text of MODEL.ir. */
 int write_texts(Build *b, bool ir);

@@ -17,7 +17,7 @@ void emit_cpu(const Module *m, Text *out);
 void emit_cuda(const Module *m, Text *out);
 /* ---- plan.c: plan.c, data only; the kernels' tables of these levels ---- */
 void emit_plan(const Module *m, CpuLevelSet levels, Text *out);
-/* ---- cubins.c: the CUDA kernels compiled ahead, by NVRTC ---- */
+/* ---- cuda/cubins.c: the CUDA kernels compiled ahead, by NVRTC ---- */
 
 typedef struct CompiledKernel {
     const char *name, *options;  /* options: -DNAME=VALUE, one a line */

@@ -252,7 +252,7 @@ static void stop_jobs(const Job *job, int count)
 static bool choose_levels(const Build *b, CpuLevelSet *set)
 {
     *set = cpu_levels_of(b->module, ARCHITECTURE, b->options->levels);
-    if (*set || !has_target(b, TARGET_CPU))
+    if (*set || !has_levels(b->module))
         return true;
     print_error("ninc: error: none of the instruction sets of --cpu-levels is of use to this "
                 "model;\n  %s are for --precision=bf16; add another",

@@ -36,8 +36,6 @@ bool is_element_wise(const Node *n);
 int optimizer_groups(Pool *pool, const Kernel *k, int *group);
 /* Kernels of a target's graphs in table order: train, then eval. NULL past the end. */
 const Kernel *target_kernel(const Module *m, Target target, int index, const Graph **graph);
-/* NINC_CPU ... of runtime/plan.h. */
-const char *target_id(Target target);
 /* The value holds rows of single images: its address moves with the chunk. */
 bool is_chunked(const Graph *g, const Node *n);
 /* From one image of a per-image value to the next. */
@@ -46,6 +44,8 @@ int64_t image_bytes(const Node *n);
 
 /* ---- names.c ---- */
 
+/* No kernel or storage will have that name in the text. */
+void declare_name(NameTable *words, Pool *pool, char *name);
 /* The C names of all storage, by index: conv.0.0.weight -> conv_0_0_weight, told apart where two
  * names (a.b, a_b) would meet, or one and a name of the target's device library. */
 const char **c_storage_names(Pool *pool, const Module *m, Target target);

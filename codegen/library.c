@@ -100,8 +100,7 @@ static const char *number(Pool *pool, int n)
 
 static int eval_batch(const Module *m)
 {
-    const Graph *cpu = module_find_graph(m, "eval", TARGET_CPU);
-    return cpu ? cpu->batch : module_find_graph(m, "eval", TARGET_CUDA)->batch;
+    return module_first_graph(m, "eval")->batch;
 }
 
 /* The word of `length` characters at `at`; another one is a fault of the template. */

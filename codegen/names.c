@@ -1,8 +1,8 @@
 /* Names of kernels and storage in emitted text. IR text may call them anything: int, memcpy, main,
  * a function of the device library, the table of another kernel. What could clash gets a prefix
  * that nothing else has; all other names stay as they are. */
-#include "cuda/cuda.h"
-#include "embed.h"
+#include "emit.h"
+#include "target.h"
 
 #include <ctype.h>
 #include <string.h>
@@ -50,10 +50,10 @@ static char *take_word(Scan *s, Pool *pool)
     return pool_format(pool, "%.*s", (int)(s->at - begin), begin);
 }
 
-static void declare(NameTable *words, Pool *pool, char *word)
+void declare_name(NameTable *words, Pool *pool, char *name)
 {
-    if (!names_find(words, word))
-        names_add(words, pool, word, word);
+    if (!names_find(words, name))
+        names_add(words, pool, name, name);
 }
 
 /* Past a directive; the macro's name of a #define is declared. */
@@ -62,7 +62,7 @@ static void scan_directive(Scan *s, NameTable *words, Pool *pool)
     static const char define[] = "#define ";
     if ((size_t)(s->end - s->at) > sizeof define && memcmp(s->at, define, sizeof define - 1) == 0) {
         s->at += sizeof define - 1;
-        declare(words, pool, take_word(s, pool));
+        declare_name(words, pool, take_word(s, pool));
     }
     skip_directive(s);
 }
@@ -80,7 +80,7 @@ static void scan_word(Scan *s, NameTable *words, Pool *pool)
 {
     char *word = take_word(s, pool);
     if (s->braces == 0 && (s->parentheses == 0 || s->macro))
-        declare(words, pool, word);
+        declare_name(words, pool, word);
     if (s->braces == 0 && s->parentheses == 0)
         s->macro = is_capital(word);
 }
@@ -110,31 +110,14 @@ static void scan_text(const Embedded *text, NameTable *words, Pool *pool)
     }
 }
 
-static const Embedded *const cpu_texts[] = {
-    &embedded_tensor_h, &embedded_plan_h,  &embedded_cpu_h,    &embedded_wgrad_h,
-    &embedded_pool_h,   &embedded_image_h, &embedded_amx_h,    &embedded_winograd_h,
-    &embedded_fixed_h,  &embedded_fold_h,  &embedded_sparse_h, NULL};
-
-static const Embedded *const cuda_texts[] = {
-    &embedded_tiles_h,  &embedded_prelude_cuh, &embedded_scalar_cuh,
-    &embedded_map_cuh,  &embedded_image_cuh,   &embedded_element_cuh,
-    &embedded_tile_cuh, &embedded_conv_cuh,    &embedded_pool_cuh,
-    &embedded_head_cuh, &embedded_mlpconv_cuh, &embedded_update_cuh,
-    &embedded_step_cuh, &embedded_generic_cuh, NULL};
-
 /* What the emitted text of every module has at file scope, in the target's language. */
-static NameTable taken_names(Pool *pool, Target target)
+static NameTable taken_names(Pool *pool, const CodeTarget *target)
 {
     NameTable words = {0};
-    const Embedded *const *text = target == TARGET_CUDA ? cuda_texts : cpu_texts;
-    for (; *text; text++)
+    for (const Embedded *const *text = target->texts; *text; text++)
         scan_text(*text, &words, pool);
-    if (target != TARGET_CUDA)
-        return words;
-    declare(&words, pool, "gather_batch"); /* cuda/emit.c */
-    declare(&words, pool, "add_metrics");
-    for (int op = 0; op < OP_COUNT; op++) /* cuda/pointwise.c */
-        declare(&words, pool, pool_format(pool, "op_%s", op_name((Op)op)));
+    if (target->declare)
+        target->declare(&words, pool);
     return words;
 }
 
@@ -175,8 +158,9 @@ static bool ends_like_kernel(const char *name)
 /* The names of a target that are found while its kernels are named. */
 typedef struct Taken {
     Pool *pool;
+    const CodeTarget *target;
     NameTable words;  /* at file scope anyway */
-    NameTable macros; /* of CUDA kernels so far */
+    NameTable macros; /* of kernels so far */
     NameTable tables; /* kernels with tables NAME_0, NAME_1 ... */
 } Taken;
 
@@ -191,17 +175,18 @@ static bool is_free(const Taken *t, const Kernel *k)
     char *base = pool_format(t->pool, "%.*s", (int)length_without_number(name), name);
     return ends_like_kernel(name) && *name != '_' && !starts_with(name, "kernel_") &&
            !starts_with(name, "Optimizer_") && !names_find(&t->words, name) &&
-           !names_find(&t->macros, cuda_macro(t->pool, k)) &&
+           !(t->target->macro && names_find(&t->macros, t->target->macro(t->pool, k))) &&
            (strcmp(base, name) == 0 || !names_find(&t->tables, base));
 }
 
 static void name_kernels_of(Module *m, Target target, Pool *pool)
 {
-    Taken t = {.pool = pool, .words = taken_names(pool, target)};
+    const CodeTarget *code = code_target(target);
+    Taken t = {.pool = pool, .target = code, .words = taken_names(pool, code)};
     for (int g = 0; g < m->graph_count; g++)
         for (int i = 0; m->graph[g]->target == target && i < m->graph[g]->kernel_count; i++) {
             Kernel *k = m->graph[g]->kernel[i];
-            if (target != TARGET_CUDA && k->class == KERNEL_FILTER)
+            if (code->tables && k->class == KERNEL_FILTER)
                 names_add(&t.tables, pool, k->name, k);
         }
     for (int g = 0, number = 0; g < m->graph_count; g++)
@@ -209,18 +194,17 @@ static void name_kernels_of(Module *m, Target target, Pool *pool)
             Kernel *k = m->graph[g]->kernel[i];
             if (!is_free(&t, k))
                 k->name = pool_format(m->pool, "kernel_%d_%s", number, k->name);
-            if (target == TARGET_CUDA)
-                names_add(&t.macros, pool, cuda_macro(pool, k), k);
+            if (code->macro)
+                names_add(&t.macros, pool, code->macro(pool, k), k);
             number++;
         }
 }
 
 void name_kernels(Module *m)
 {
-    static const Target targets[] = {TARGET_CPU, TARGET_AMX, TARGET_CUDA};
     Pool *pool = pool_new();
-    for (size_t i = 0; i < sizeof targets / sizeof *targets; i++)
-        name_kernels_of(m, targets[i], pool);
+    for (Target target = TARGET_ANY + 1; target < TARGET_COUNT; target++)
+        name_kernels_of(m, target, pool);
     pool_free(pool);
 }
 
@@ -266,7 +250,7 @@ static bool is_taken(const NameTable *taken, Pool *pool, const char *name)
 const char **c_storage_names(Pool *pool, const Module *m, Target target)
 {
     const char **names = pool_alloc(pool, (size_t)(m->storage_count + 1) * sizeof *names);
-    NameTable taken = taken_names(pool, target);
+    NameTable taken = taken_names(pool, code_target(target));
     char id[MAX_C_NAME];
     for (int i = 0; i < m->storage_count; i++) {
         write_identifier(m->storage[i]->name, id);

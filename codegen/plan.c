@@ -1,7 +1,7 @@
 /* plan.c: the storage, the launch lists and the settings of a compiled model, as data. */
 #include "../ir/numbers.h"
 #include "codegen.h"
-#include "embed.h"
+#include "target.h"
 #include "emit.h"
 #include "recipe.h"
 
@@ -216,9 +216,9 @@ static void emit_storage(const Module *m, Target target, Text *out)
 }
 
 /* What the same model takes at smaller batches. */
-static void emit_smaller(const Module *m, Text *out)
+static void emit_smaller(const Module *m, const char *name, Text *out)
 {
-    text_append(out, "static const NincMemory cuda_smaller[] = {\n");
+    text_append(out, "static const NincMemory %s[] = {\n", name);
     for (int i = 0; i < m->smaller_count; i++) {
         const BatchMemory *b = &m->smaller[i];
         text_append(out, "    {%d, %lld, %lld, %lld, %lld, %lld},\n", b->batch,
@@ -244,15 +244,17 @@ static void emit_target(const Module *m, Target target, Text *out, Text *targets
     else
         text_append(&train_program, "{.batch = 0}");
     emit_program(pool, eval, out, &eval_program);
-    bool batches = target == TARGET_CUDA && m->smaller_count > 0;
-    if (batches)
-        emit_smaller(m, out);
+    const CodeTarget *code = code_target(target);
+    const char *smaller = NULL;
+    if (code->smaller && m->smaller_count > 0) {
+        smaller = pool_format(pool, "%s_smaller", target_names[target]);
+        emit_smaller(m, smaller, out);
+    }
     text_append(targets,
                 "    [%s] = {\"%s\", %lld, %s_storage,\n     %s,\n     %s,\n     %s, %d},\n",
-                target_id(target), graph_precision(eval),
-                (long long)m->state_bytes[target], target_names[target], train_program.data,
-                eval_program.data, batches ? "cuda_smaller" : "NULL",
-                batches ? m->smaller_count : 0);
+                code->id, graph_precision(eval), (long long)m->state_bytes[target],
+                target_names[target], train_program.data, eval_program.data,
+                smaller ? smaller : "NULL", smaller ? m->smaller_count : 0);
     text_free(&train_program);
     text_free(&eval_program);
     pool_free(pool);
@@ -262,9 +264,8 @@ static void emit_model(const Module *m, const Text *targets, Text *out)
 {
     char lr[32], std[32];
     const TrainSettings *t = &m->train;
-    const Graph *eval = module_find_graph(m, "eval", TARGET_CPU);
     text_append(out, "const NincModel ninc_model = {\n    \"%s\", \"%s\",\n", m->name, m->dataset);
-    emit_recipe(m, eval ? eval : module_find_graph(m, "eval", TARGET_CUDA), out);
+    emit_recipe(m, module_first_graph(m, "eval"), out);
     text_append(out,
                 "    \"\",\n    %d, %d, %d, %d,\n"
                 "    %s, %d, %d, %d, %s, %s, %d,\n"
@@ -294,7 +295,7 @@ static void emit_levels(const Module *m, CpuLevelSet wanted, Text *out)
         [X86_64] = "#if defined(__x86_64__)", [AARCH64] = "#elif defined(__aarch64__)",
         [OTHER] = "#else"};
     text_append(out, "\n");
-    if (!module_find_graph(m, "eval", TARGET_CPU)) {
+    if (!has_levels(m)) {
         emit_level_list(0, out);
         return;
     }
@@ -312,9 +313,8 @@ void emit_plan(const Module *m, CpuLevelSet levels, Text *out)
     emit_header(&embedded_tensor_h, out);
     emit_header(&embedded_plan_h, out);
     text_append(out, "\n");
-    emit_target(m, TARGET_CPU, out, &targets);
-    emit_target(m, TARGET_AMX, out, &targets);
-    emit_target(m, TARGET_CUDA, out, &targets);
+    for (Target target = TARGET_ANY + 1; target < TARGET_COUNT; target++)
+        emit_target(m, target, out, &targets);
     if (!targets.data)
         internal_error("the module has no graphs of a target");
     emit_model(m, &targets, out);

@@ -16,9 +16,9 @@ static char *quoted(Pool *pool, const char *path)
     return out;
 }
 
-bool has_target(const Build *b, Target target)
+bool has_text(const Build *b, Target target)
 {
-    return module_find_graph(b->module, "eval", target) != NULL;
+    return code_target(target)->emit && has_target(b->module, target);
 }
 
 char *model_file(Build *b, const char *extension)
@@ -47,7 +47,7 @@ static int emit_compiled(Build *b, Text *out)
     Text bytes = {0};
     char *file = pool_format(b->pool, "%s/cubins", b->scratch);
     int count = 0;
-    if (b->options->cubins && has_target(b, TARGET_CUDA))
+    if (b->options->cubins)
         count = compile_cubins(b->pool, b->module, b->options->cubins, &compiled);
     if (count < 0)
         return -1;
@@ -63,7 +63,12 @@ int write_texts(Build *b, bool ir)
     text_append(&text, ".file \"texts.s\"\n.section .rodata\n");
     if (ir)
         emit_blob(b, "ir", model_file(b, "ir"), &text);
-    emit_blob(b, "cuda", has_target(b, TARGET_CUDA) ? model_file(b, "cu") : NULL, &text);
+    for (Target target = TARGET_ANY + 1; target < TARGET_COUNT; target++) {
+        const CodeTarget *code = code_target(target);
+        if (code->carried)
+            emit_blob(b, target_names[target],
+                      has_text(b, target) ? model_file(b, code->extension) : NULL, &text);
+    }
     int result = emit_compiled(b, &text);
     text_append(&text, ".section .note.GNU-stack, \"\", %%progbits\n");
     return scratch_text(b, "texts.s", &text) != 0 ? -1 : result;
@@ -78,10 +83,12 @@ int write_emitted(Build *b, const char *name, Emit *emit)
 
 int write_program(Build *b)
 {
-    if (has_target(b, TARGET_CUDA) && write_emitted(b, model_file(b, "cu"), emit_cuda) != 0)
-        return -1;
-    if (has_target(b, TARGET_CPU) && write_emitted(b, model_file(b, "c"), emit_cpu) != 0)
-        return -1;
+    for (Target target = TARGET_ANY + 1; target < TARGET_COUNT; target++) {
+        const CodeTarget *code = code_target(target);
+        if (has_text(b, target) &&
+            write_emitted(b, model_file(b, code->extension), code->emit) != 0)
+            return -1;
+    }
     Text plan = {0};
     emit_plan(b->module, b->options->levels, &plan);
     if (scratch_text(b, "plan.c", &plan) != 0)

@@ -124,7 +124,7 @@ static void print_target(const Module *m, Target target, int threads, Text *out)
     text_append(out, "memory of %s in bytes, %s, ", m->name, graph_precision(train));
     if (target_is_cpu(target))
         text_append(out, "%d thread%s%s\n", threads, threads == 1 ? "" : "s",
-                    target == TARGET_AMX ? " of a processor with AMX" : "");
+                    target_kind(target) == KIND_TILES ? " of a processor with AMX" : "");
     else
         text_append(out, "on a GPU\n");
     print_bytes(out, "state", m->state_bytes[target], 0);
@@ -137,7 +137,6 @@ static void print_target(const Module *m, Target target, int threads, Text *out)
 
 void memory_print(const Module *m, Text *out)
 {
-    print_target(m, TARGET_CPU, memory_threads(), out);
-    print_target(m, TARGET_AMX, memory_threads(), out);
-    print_target(m, TARGET_CUDA, 1, out);
+    for (Target target = TARGET_ANY + 1; target < TARGET_COUNT; target++)
+        print_target(m, target, target_is_cpu(target) ? memory_threads() : 1, out);
 }

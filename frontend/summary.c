@@ -321,7 +321,7 @@ static void print_cpu_kernels(const Graph *g, Text *out)
     char tiles[256];
 
     text_append(out, "\nkernels of %s on %s, %s, in order\n%-*s  %-9s  %-6s  %9s  %5s  %s\n",
-                g->name, g->target == TARGET_AMX ? "a CPU with AMX" : "the CPU",
+                g->name, target_kind(g->target) == KIND_TILES ? "a CPU with AMX" : "the CPU",
                 graph_precision(g), width, "name", "class", "phase", "MB out", "strip", "tiles");
     for (int i = 0; i < g->kernel_count; i++) {
         const Kernel *k = g->kernel[i];
@@ -369,23 +369,36 @@ static void print_cuda_kernels(const Graph *g, Text *out)
     }
 }
 
+/* Megabytes of a target's training, in all and of parameters and moments. */
+static void print_memory_of(const Module *m, Target target, Text *out)
+{
+    int threads = target_is_cpu(target) ? memory_threads() : 1;
+    double total = (double)memory_total(m, target, threads) / 1e6;
+    double state = (double)m->state_bytes[target] / 1e6;
+
+    switch (target_kind(target)) {
+    case KIND_VECTORS:
+        text_append(out, "training needs %.1f MB with %d thread%s: %.1f MB of parameters and "
+                         "moments,\n  the rest for values\n",
+                    total, threads, threads == 1 ? "" : "s", state);
+        return;
+    case KIND_TILES:
+        text_append(out, "on a processor with AMX %.1f MB\n", total);
+        return;
+    case KIND_THREADS:
+        text_append(out, "on a GPU %.1f MB, %.1f MB of them parameters and moments;\n"
+                         "  the data set's images come on top\n", total, state);
+        return;
+    case KIND_NONE:
+        break;
+    }
+}
+
 static void print_memory(const Module *m, Text *out)
 {
-    int threads = memory_threads();
-
-    if (module_find_graph(m, "train", TARGET_CPU))
-        text_append(out, "training needs %.1f MB with %d thread%s: %.1f MB of parameters and moments,\n"
-                         "  the rest for values\n",
-                    (double)memory_total(m, TARGET_CPU, threads) / 1e6, threads,
-                    threads == 1 ? "" : "s", (double)m->state_bytes[TARGET_CPU] / 1e6);
-    if (module_find_graph(m, "train", TARGET_AMX))
-        text_append(out, "on a processor with AMX %.1f MB\n",
-                    (double)memory_total(m, TARGET_AMX, threads) / 1e6);
-    if (module_find_graph(m, "train", TARGET_CUDA))
-        text_append(out, "on a GPU %.1f MB, %.1f MB of them parameters and moments;\n"
-                         "  the data set's images come on top\n",
-                    (double)memory_total(m, TARGET_CUDA, 1) / 1e6,
-                    (double)m->state_bytes[TARGET_CUDA] / 1e6);
+    for (Target target = TARGET_ANY + 1; target < TARGET_COUNT; target++)
+        if (module_find_graph(m, "train", target))
+            print_memory_of(m, target, out);
 }
 
 /* nin on fashion-mnist, 10 classes, batch 16, fp32. A CPU has no tf32. */
@@ -403,11 +416,9 @@ static void print_head(const Module *m, const Graph *train, Text *out)
 
 void summary_print(const Module *m, bool kernels, Text *out)
 {
-    const Graph *train = module_find_graph(m, "train", TARGET_CPU);
+    const Graph *train = module_first_graph(m, "train");
     Table t;
 
-    if (!train)
-        train = module_find_graph(m, "train", TARGET_CUDA);
     if (!train)
         internal_error("the module has no training graph of a target");
     t = make_table(train);
@@ -419,7 +430,7 @@ void summary_print(const Module *m, bool kernels, Text *out)
     for (int i = 0; kernels && i < m->graph_count; i++) {
         if (target_is_cpu(m->graph[i]->target))
             print_cpu_kernels(m->graph[i], out);
-        else if (m->graph[i]->target == TARGET_CUDA)
+        else
             print_cuda_kernels(m->graph[i], out);
     }
 }

@@ -522,6 +522,8 @@ TargetKind target_kind(Target target);
 int target_lanes(Target target);
 /* Of programs that the CPU device runs. */
 bool target_is_cpu(Target target);
+/* The graph of that name of the first target that has one; NULL where none has. */
+const Graph *module_first_graph(const Module *m, const char *name);
 
 /* ---- ir/build.c ---- */
 

@@ -68,8 +68,8 @@ enum { PASS_COUNT = sizeof passes / sizeof *passes };
 void pipeline_list(FILE *out)
 {
     for (int i = 0; i < PASS_COUNT; i++)
-        fprintf(out, "%-10s%-10s%s\n", passes[i].name, passes[i].choice != REQUIRED ? "optional" : "",
-                passes[i].what);
+        fprintf(out, "%-10s%-10s%s\n", passes[i].name,
+                passes[i].choice != REQUIRED ? "optional" : "", passes[i].what);
 }
 
 /* ---- names in options ---- */
@@ -212,7 +212,8 @@ Stage module_stage(const Module *m)
     return stage;
 }
 
-static bool check_to_come(const char *list, const char *option, Stage stage, Diagnostics *d, Loc loc)
+static bool check_to_come(const char *list, const char *option, Stage stage, Diagnostics *d,
+                          Loc loc)
 {
     bool sound = true;
     for (int i = 0; i < PASS_COUNT; i++) {

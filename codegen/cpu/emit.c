@@ -1,6 +1,6 @@
 /* MODEL.c: the kernels of all CPU graphs, after a copy of the headers that they need. */
 #include "../codegen.h"
-#include "../embed.h"
+#include "../target.h"
 #include "cpu.h"
 
 #include <string.h>
@@ -126,7 +126,7 @@ static void emit_kernel_table(const Module *m, Target target, Text *out)
     for (int i = 0; (k = target_kernel(m, target, i, &g)); i++)
         text_append(out, "    %s,\n", k->name);
     text_append(out, "};\n\nconst NincCpuLevel NINC_JOIN(ninc_cpu_, NINC_LEVEL) = {\n"
-                     "    NINC_TEXT(NINC_LEVEL), %s, kernels};\n", target_id(target));
+                     "    NINC_TEXT(NINC_LEVEL), %s, kernels};\n", code_target(target)->id);
 }
 
 /* A header's text without its includes of ours. */

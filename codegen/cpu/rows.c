@@ -60,7 +60,7 @@ static const Node *codes_of(const CpuEmitter *e)
 
 static bool has_amx(const CpuEmitter *e)
 {
-    return e->graph->target == TARGET_AMX;
+    return target_kind(e->graph->target) == KIND_TILES;
 }
 
 /* Contractions in tiles of AMX, and those that leave zeros out, have functions of their own. */

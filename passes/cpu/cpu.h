@@ -24,7 +24,7 @@ bool fixed_pays(const Winograd *w, int batch);
 /* ---- fixed.c: requires training; Winograd products between bf16 maps in fixed point ---- */
 void pass_fixed(Graph *g);
 
-/* ---- fold.c: requires training; the resize of the image into the convolution that reads it ---- */
+/* ---- fold.c: requires training; the resize of the image into the convolution of it ---- */
 void pass_fold(Graph *g);
 
 /* ---- sparse.c: requires kernels; 1x1 convolutions that leave zeros out ---- */

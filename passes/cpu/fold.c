@@ -45,7 +45,8 @@ static bool pays(const Graph *g, const FoldAxes *axes)
     double seen = (double)rows->extent * columns->extent;
     double pairs = (double)rows->classes * columns->classes;
     double folding = rows->classes * rows->extent * taps + pairs * columns->kernel * seen;
-    return outputs * seen + (graph_keeps_before(g) ? 0 : 2 * folding) <= FOLD_WORTH * outputs * taps;
+    double once = graph_keeps_before(g) ? 0 : 2 * folding;
+    return outputs * seen + once <= FOLD_WORTH * outputs * taps;
 }
 
 static bool choose(const Graph *g, const Node *conv, Fold *out)

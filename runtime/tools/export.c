@@ -2,16 +2,10 @@
 #include "../../ir/ir.h"
 #include "tools.h"
 
-/* The eval graph of a target that the trainer has code for; they all mean the same. */
-static const Graph *any_eval_graph(const Module *ir)
-{
-    const Graph *g = module_find_graph(ir, "eval", TARGET_CPU);
-    return g ? g : module_find_graph(ir, "eval", TARGET_CUDA);
-}
-
+/* The eval graphs of all targets mean the same. */
 static int write_model(Pool *pool, const Weights *weights, const ExportOptions *options)
 {
-    ExportGraph what = {.graph = any_eval_graph(plan_module(pool)),
+    ExportGraph what = {.graph = module_first_graph(plan_module(pool), "eval"),
                         .value = (const float *const *)weights->value,
                         .preprocessing = options->preprocessing};
     Onnx *onnx = export_graph(pool, &what);

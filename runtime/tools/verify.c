@@ -111,7 +111,7 @@ static void report(Verify *v, const Trial *t, const Worst *w)
 /* Rows of every per-image value: on a GPU a kernel works on the whole batch. */
 static int trial_images(const Verify *v, const Graph *g, const Kernel *k)
 {
-    if (k->phase != PHASE_CHUNK || g->target == TARGET_CUDA)
+    if (k->phase != PHASE_CHUNK || !target_is_cpu(g->target))
         return g->batch;
     return v->full || g->chunk < DEFAULT_IMAGES ? g->chunk : DEFAULT_IMAGES;
 }

@@ -1,10 +1,10 @@
 /* The CUDA kernels of a model compiled ahead, by the NVRTC and with the schedules that the trainer
  * would take on such a GPU: for the trainer to carry along (ninc --cubin), and to see what they use
  * of a processor. */
-#include "../ir/numbers.h"
-#include "../runtime/device/gpu.h"
-#include "codegen.h"
-#include "emit.h"
+#include "../../ir/numbers.h"
+#include "../../runtime/device/gpu.h"
+#include "../codegen.h"
+#include "../emit.h"
 
 #include <stdlib.h>
 #include <string.h>

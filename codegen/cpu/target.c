@@ -1,0 +1,14 @@
+/* The CPU as a target, without and with AMX, whose kernels stand in one text. */
+#include "../codegen.h"
+#include "../target.h"
+#include "cpu.h"
+
+static const Embedded *const texts[] = {
+    &embedded_tensor_h, &embedded_plan_h,  &embedded_cpu_h,    &embedded_wgrad_h,
+    &embedded_pool_h,   &embedded_image_h, &embedded_amx_h,    &embedded_winograd_h,
+    &embedded_fixed_h,  &embedded_fold_h,  &embedded_sparse_h, NULL};
+
+const CodeTarget cpu_code = {.id = "NINC_CPU", .emit = emit_cpu, .extension = "c", .levels = true,
+                             .texts = texts, .tables = true};
+
+const CodeTarget amx_code = {.id = "NINC_AMX", .texts = texts, .tables = true};
