@@ -5,67 +5,6 @@
 
 #include <string.h>
 
-typedef enum Part {
-    PART_LAYER,  /* a line of its own */
-    PART_SILENT, /* a step of a layer that another node stands for, or what changes no value */
-    PART_RESULT  /* of the rows that a loss or count is made of: see recipe_result */
-} Part;
-
-/* What stands in the recipe for an op. Whatever is not said to be silent has a line. */
-static Part part_of(Op op)
-{
-    switch (op) {
-    case OP_INPUT:
-    case OP_STATE:
-    case OP_UPDATE:
-    case OP_FLATTEN: /* the same values; that it is there shows in its readers */
-    case OP_CAST:    /* a bf16 run may go on in fp32 */
-    case OP_FILTER_TRANSPOSE:
-    case OP_FOLD_FILTER:
-    case OP_WINOGRAD_FILTER:
-    case OP_WINOGRAD_INPUT:
-    case OP_WINOGRAD_MULTIPLY: return PART_SILENT;
-    case OP_CROSS_ENTROPY:
-    case OP_CORRECT:
-    case OP_MEAN_VALID:
-    case OP_COUNT_VALID: return PART_RESULT;
-    case OP_NORMALIZE:
-    case OP_RESIZE:
-    case OP_CONV2D:
-    case OP_RELU:
-    case OP_MAXPOOL:
-    case OP_MAXPOOL_CODE:
-    case OP_AVGPOOL:
-    case OP_GAP:
-    case OP_ADD:
-    case OP_CROSS_ENTROPY_GRAD:
-    case OP_CONV2D_DGRAD:
-    case OP_CONV2D_WGRAD:
-    case OP_BIAS_GRAD:
-    case OP_RELU_GRAD:
-    case OP_MAXPOOL_GRAD:
-    case OP_AVGPOOL_GRAD:
-    case OP_GAP_GRAD:
-    case OP_FLATTEN_GRAD:
-    case OP_CONV2D_TRANSPOSE:
-    case OP_WINOGRAD_OUTPUT:
-    case OP_WINOGRAD_OUTPUT_GRAD:
-    case OP_WINOGRAD_WGRAD:
-    case OP_WINOGRAD_FILTER_GRAD:
-    case OP_CONV2D_FOLDED:
-    case OP_CONV2D_FOLDED_WGRAD:
-    case OP_FOLD_FILTER_GRAD:
-    case OP_WEIGHT_DECAY:
-    case OP_MOMENTUM:
-    case OP_SGD_STEP:
-    case OP_ADAM_M:
-    case OP_ADAM_V:
-    case OP_ADAM_STEP:
-    case OP_COUNT: break;
-    }
-    return PART_LAYER;
-}
-
 /* The layer that a node is, with its window, whatever the passes made of it: a convolution in tiles
  * is one with stride 1, a folded one that of the resized image, an average over the whole map is
  * gap. Maps alone do not tell windows apart: a stride that steps over the edge and a padding that
@@ -132,7 +71,7 @@ static void add_node(Recipe *r, const Node *n)
     for (int i = 0; i < n->arity; i++)
         if (layer_number(r, n->in[i]) != NO_LAYER)
             operand[count++] = layer_number(r, n->in[i]);
-    if (part_of(n->op) == PART_LAYER && !node_is_identity(n)) {
+    if (!op_is(n->op, F_SILENT | F_RESULT) && !node_is_identity(n)) {
         print_layer(r, n, operand, count);
         r->layer[n->id] = ++r->layers;
     } else if (n->op == OP_INPUT)
@@ -178,7 +117,7 @@ static void print_result(const Output *o, Text *out)
     Text line = {0};
     text_append(&line, "%s", o->name);
     const Node *n = o->node;
-    for (; part_of(n->op) == PART_RESULT; n = n->in[0]) {
+    for (; op_is(n->op, F_RESULT); n = n->in[0]) {
         text_append(&line, " %s", op_name(n->op));
         attr_print(n, &line);
     }

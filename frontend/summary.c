@@ -26,8 +26,7 @@ typedef struct Table {
 /* The result of a convolution: direct, in tiles or folded. */
 static bool is_conv(const Node *n)
 {
-    return (n->op == OP_CONV2D || n->op == OP_WINOGRAD_OUTPUT || n->op == OP_CONV2D_FOLDED) &&
-           conv_filter(n);
+    return op_is(n->op, F_CONVOLUTION) && conv_filter(n);
 }
 
 /* What the convolution takes directly, so that layers compare. */
@@ -48,7 +47,7 @@ static double node_flop(const Node *n)
 
     if (is_conv(n))
         return conv_flop(n, outputs);
-    if (n->op == OP_MAXPOOL || n->op == OP_AVGPOOL)
+    if (op_is(n->op, F_POOL))
         return outputs * n->attr.window.kernel_h * n->attr.window.kernel_w;
     if (n->op == OP_GAP)
         return (double)shape_elements(&n->in[0]->tensor.shape) / s->dim[0];
@@ -56,7 +55,7 @@ static double node_flop(const Node *n)
         return outputs * 8; /* three interpolations, the normalisation */
     if (n->op == OP_NORMALIZE)
         return outputs * 2;
-    return n->op == OP_RELU || n->op == OP_ADD ? outputs : 0;
+    return op_is_pointwise(n->op) ? outputs : 0;
 }
 
 /* Marks what the outputs need: in the training graph that is the forward pass and the loss. */
@@ -68,12 +67,6 @@ static void mark_forward(const Graph *g, bool *forward)
         for (int j = 0; forward[i] && j < g->node[i]->arity; j++)
             if (g->node[i]->in[j]->id >= 0)
                 forward[g->node[i]->in[j]->id] = true;
-}
-
-static bool is_loss(Op op)
-{
-    return op == OP_CROSS_ENTROPY || op == OP_CORRECT || op == OP_MEAN_VALID ||
-           op == OP_COUNT_VALID;
 }
 
 static bool same_place(const Loc *a, const Loc *b)
@@ -120,7 +113,7 @@ static void add_to_row(Row *row, const Node *n, Pool *pool)
         row->op = row->convolutions > 1 ? "mlpconv" : op_name(OP_CONV2D);
     }
     row->last = n;
-    if (n->kernel && !(row->kernel && is_loss(n->op)))
+    if (n->kernel && !(row->kernel && op_is(n->op, F_RESULT)))
         row->kernel = n->kernel;
     row->flop += node_flop(n);
 }
@@ -128,7 +121,7 @@ static void add_to_row(Row *row, const Node *n, Pool *pool)
 static Row *row_for(Table *t, const Node *n, Pool *pool)
 {
     Row *last = t->count > 0 ? &t->row[t->count - 1] : NULL;
-    bool loss = is_loss(n->op);
+    bool loss = op_is(n->op, F_RESULT);
     Row new = {.loc = n->loc, .layer = "", .op = loss ? "loss" : op_name(n->op)};
 
     if (last && (loss ? strcmp(last->op, "loss") == 0 : same_place(&last->loc, &n->loc)))

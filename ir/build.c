@@ -157,17 +157,9 @@ static Node *node_make(Graph *g, Op op, int arity, Node *const *in, const Attr *
     return n;
 }
 
-static bool has_free_shape(Op op)
-{
-    return op == OP_INPUT || op == OP_STATE || op == OP_RESIZE || op == OP_CONV2D_DGRAD ||
-           op == OP_CONV2D_TRANSPOSE ||
-           op == OP_CONV2D_WGRAD || op == OP_MAXPOOL_GRAD || op == OP_AVGPOOL_GRAD ||
-           op == OP_GAP_GRAD || op == OP_FLATTEN_GRAD || op == OP_CAST;
-}
-
 Node *graph_add(Graph *g, Op op, int arity, Node *const *in, const Attr *attr, Loc loc)
 {
-    if (has_free_shape(op))
+    if (op_is(op, F_GIVEN))
         internal_error("the type of %s does not follow from its operands", op_name(op));
     return graph_add_typed(g, op, arity, in, attr, NULL, loc);
 }

@@ -501,6 +501,8 @@ AttrClass op_attr(Op op);
 const char *op_scalar(Op op); /* "" if not pointwise */
 const char *op_what(Op op);   /* what it computes, for people: operands -> result */
 bool op_is_pointwise(Op op);
+/* Whether it has any of the flags (F_ROWS | ...) of ops.h. */
+bool op_is(Op op, unsigned flags);
 /* The result is a sum over images: a weight or bias gradient. */
 bool op_sums_images(Op op);
 /* Filters in, filters out: no images. */

@@ -34,26 +34,7 @@ bool kernel_is_rows(const Kernel *k)
 
 bool op_is_rows(const Node *n)
 {
-    switch ((int)n->op) {
-    case OP_RELU:
-    case OP_ADD:
-    case OP_RELU_GRAD: return n->tensor.shape.rank == 4;
-    case OP_CONV2D:
-    case OP_CONV2D_TRANSPOSE:
-    case OP_CONV2D_WGRAD:
-    case OP_WINOGRAD_OUTPUT:
-    case OP_CONV2D_FOLDED:
-    case OP_CONV2D_FOLDED_WGRAD:
-    case OP_BIAS_GRAD:
-    case OP_MAXPOOL:
-    case OP_MAXPOOL_CODE:
-    case OP_MAXPOOL_GRAD:
-    case OP_AVGPOOL:
-    case OP_AVGPOOL_GRAD:
-    case OP_GAP:
-    case OP_GAP_GRAD: return true;
-    default: return false;
-    }
+    return op_is(n->op, F_ROWS) || (op_is(n->op, F_OF_MAPS) && n->tensor.shape.rank == 4);
 }
 
 bool window_is_pointwise(const Window *w)
@@ -86,14 +67,10 @@ bool pool_covers_map(const Node *n)
 
 bool node_is_identity(const Node *n)
 {
-    switch ((int)n->op) {
-    case OP_MAXPOOL: return is_unit_pool(&n->attr.window);
-    case OP_AVGPOOL:
+    if (op_is(n->op, F_POOL))
         return is_unit_pool(&n->attr.window) || (pool_covers_map(n) && has_one_pixel(n->in[0]));
-    case OP_GAP: return has_one_pixel(n->in[0]);
-    case OP_RELU: return n->in[0]->op == OP_RELU;
-    default: return false;
-    }
+    return (n->op == OP_GAP && has_one_pixel(n->in[0])) ||
+           (n->op == OP_RELU && n->in[0]->op == OP_RELU);
 }
 
 bool kernel_returns(const Kernel *k, const Node *n)
@@ -153,7 +130,7 @@ int statement_height(const Statement *s)
     const Node *rows = s->op;
     if (s->op->op == OP_BIAS_GRAD || s->op->op == OP_GAP)
         rows = s->op->in[0];
-    if (s->op->op == OP_CONV2D_WGRAD || s->op->op == OP_CONV2D_FOLDED_WGRAD)
+    if (op_is(s->op->op, F_WGRAD))
         rows = s->op->in[1];
     return rows->tensor.shape.rank == 4 ? rows->tensor.shape.dim[1] : 1;
 }
@@ -161,21 +138,9 @@ int statement_height(const Statement *s)
 /* Whether the op reads other rows of operand `in` than those that it works on. */
 static bool reads_other_rows(const Node *n, int in)
 {
-    switch ((int)n->op) {
-    case OP_CONV2D:
-    case OP_CONV2D_WGRAD:
+    if (n->op == OP_CONV2D || n->op == OP_CONV2D_WGRAD)
         return in == 0 && !window_is_pointwise(&n->attr.window);
-    case OP_CONV2D_FOLDED:
-    case OP_CONV2D_FOLDED_WGRAD: return in == 0;
-    case OP_CONV2D_TRANSPOSE:
-    case OP_MAXPOOL:
-    case OP_MAXPOOL_CODE:
-    case OP_MAXPOOL_GRAD:
-    case OP_AVGPOOL:
-    case OP_AVGPOOL_GRAD:
-    case OP_GAP_GRAD: return true;
-    default: return false;
-    }
+    return op_is(n->op, F_NEIGHBOURS);
 }
 
 /* Whether s can run strip by strip in the segment of the statements from `begin` on. */
@@ -189,8 +154,7 @@ static bool joins(const Statement *list, int begin, int at)
     bool begun_by_wgrad =
         list[begin].op->op == OP_CONV2D_WGRAD && !window_is_pointwise(&list[begin].op->attr.window);
     if (begun_by_wgrad || list[begin].op->op == OP_CONV2D_FOLDED_WGRAD ||
-        n->op == OP_WINOGRAD_OUTPUT || n->op == OP_CONV2D_FOLDED ||
-        n->op == OP_CONV2D_FOLDED_WGRAD ||
+        n->op == OP_WINOGRAD_OUTPUT || op_attr(n->op) == ATTR_FOLD ||
         (contraction && !window_is_pointwise(&n->attr.window)))
         return false;
     for (int i = begin; i < at; i++)
@@ -281,7 +245,7 @@ static Slices winograd_slices(const Graph *g, const Node *n)
 {
     if (op_is_of_filters(n->op))
         return (Slices){FLAT_SLICES, false};
-    if (n->op == OP_WINOGRAD_INPUT || n->op == OP_WINOGRAD_OUTPUT_GRAD)
+    if (op_is(n->op, F_TILES))
         return (Slices){g->chunk * winograd_tile_rows(&n->attr.winograd), false};
     return (Slices){n->in[0]->tensor.shape.dim[1], false};
 }
@@ -342,8 +306,7 @@ const char *graph_precision(const Graph *g)
 {
     for (int i = 0; i < g->node_count; i++) {
         Op op = g->node[i]->op;
-        bool conv = op == OP_CONV2D || op == OP_CONV2D_FOLDED || op == OP_WINOGRAD_OUTPUT;
-        if (conv && g->node[i]->tensor.dtype == DT_BF16)
+        if (op_is(op, F_CONVOLUTION) && g->node[i]->tensor.dtype == DT_BF16)
             return "bf16";
         if (g->node[i]->math == MATH_TF32)
             return "tf32";
@@ -380,13 +343,12 @@ int packed_channels(const Graph *g, const Node *x)
 /* Convolutions, and their weight gradients, whose filter row is a run. */
 static bool reads_runs(Op op)
 {
-    return op == OP_CONV2D || op == OP_CONV2D_WGRAD || op == OP_CONV2D_FOLDED ||
-           op == OP_CONV2D_FOLDED_WGRAD;
+    return op_is(op, F_WGRAD) || (op_is(op, F_CONVOLUTION) && op != OP_WINOGRAD_OUTPUT);
 }
 
 bool value_is_thin_image(const Graph *g, const Node *n)
 {
-    if ((n->op != OP_RESIZE && n->op != OP_NORMALIZE) || n->tensor.shape.dim[3] >= 16 ||
+    if (op_attr(n->op) != ATTR_IMAGE || n->tensor.shape.dim[3] >= 16 ||
         n->kernel->class != KERNEL_IMAGE)
         return false;
     Uses uses = graph_uses(g, n);

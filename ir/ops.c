@@ -5,11 +5,13 @@ typedef struct OpInfo {
     const char *name;
     int lo, hi;
     AttrClass attr;
+    unsigned flags;
     const char *scalar, *what;
 } OpInfo;
 
 static const OpInfo op_table[] = {
-#define X(id, text, lo, hi, attr, expr, what) {text, lo, hi, ATTR_##attr, expr, what},
+#define X(id, text, lo, hi, attr, family, flags, expr, what) \
+    {text, lo, hi, ATTR_##attr, flags, expr, what},
     IR_OPS(X)
 #undef X
 };
@@ -49,16 +51,19 @@ bool op_is_pointwise(Op op)
     return op_table[op].scalar[0] != '\0';
 }
 
+bool op_is(Op op, unsigned flags)
+{
+    return (op_table[op].flags & flags) != 0;
+}
+
 bool op_sums_images(Op op)
 {
-    return op == OP_CONV2D_WGRAD || op == OP_BIAS_GRAD || op == OP_WINOGRAD_WGRAD ||
-           op == OP_CONV2D_FOLDED_WGRAD;
+    return op_is(op, F_SUMS_IMAGES);
 }
 
 bool op_is_of_filters(Op op)
 {
-    return op == OP_FILTER_TRANSPOSE || op == OP_WINOGRAD_FILTER ||
-           op == OP_WINOGRAD_FILTER_GRAD || op == OP_FOLD_FILTER || op == OP_FOLD_FILTER_GRAD;
+    return op_is(op, F_OF_FILTERS);
 }
 
 #define X(id, text) text,

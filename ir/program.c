@@ -86,10 +86,7 @@ static bool wants_images(const Graph *g, const Node *n, int k)
         return is_per_image(g, n);
     if (op_is_of_filters(n->op) || n->op == OP_UPDATE)
         return false;
-    bool filtered = n->op == OP_CONV2D || n->op == OP_CONV2D_DGRAD ||
-                    n->op == OP_CONV2D_TRANSPOSE || n->op == OP_WINOGRAD_MULTIPLY ||
-                    n->op == OP_WINOGRAD_OUTPUT || n->op == OP_CONV2D_FOLDED;
-    return k == 0 || !filtered;
+    return k == 0 || !op_is(n->op, F_FILTERED);
 }
 
 /* The part of a step in which a node can run: 0 before the images, 1 for each chunk of them, 2
@@ -163,7 +160,7 @@ static bool check_filter(const Check *c, const Node *n)
 
 static bool is_folded(Op op)
 {
-    return op == OP_CONV2D_FOLDED || op == OP_CONV2D_FOLDED_WGRAD;
+    return op_attr(op) == ATTR_FOLD && !op_is_of_filters(op);
 }
 
 /* The convolution whose weight gradient n is. */
@@ -213,18 +210,10 @@ static bool check_rewritten(const Check *c, const Node *n)
 
 /* ---- before autodiff ---- */
 
-static bool is_forward(Op op)
-{
-    return op == OP_INPUT || op == OP_NORMALIZE || op == OP_RESIZE || op == OP_CONV2D ||
-           op == OP_RELU || op == OP_MAXPOOL || op == OP_AVGPOOL || op == OP_GAP ||
-           op == OP_FLATTEN || op == OP_ADD || op == OP_CROSS_ENTROPY || op == OP_CORRECT ||
-           op == OP_MEAN_VALID || op == OP_COUNT_VALID;
-}
-
 /* What autodiff can differentiate: forward ops, parameters read by convolutions alone. */
 static bool check_forward(const Check *c, const Node *n)
 {
-    if (!is_forward(n->op))
+    if (!op_is(n->op, F_FORWARD))
         return node_fault(c, n, "before autodiff a graph has forward ops only");
     if (n->op == OP_ADD && !shape_equal(&n->in[0]->tensor.shape, &n->in[1]->tensor.shape))
         return node_fault(c, n, "before autodiff its operands have one shape");

@@ -285,7 +285,7 @@ static bool check_type(const Verifier *v, const Node *n)
         return verify_node_fault(v, n, "its type is not that of its storage");
     if (verify_works_on_images(n->op) && n->tensor.shape.dim[0] != v->g->batch)
         return verify_node_fault(v, n, "its first extent is not the batch");
-    bool product = n->op == OP_WINOGRAD_MULTIPLY || n->op == OP_WINOGRAD_WGRAD;
+    bool product = op_is(n->op, F_FREQUENCIES);
     if (n->math == MATH_I16 && (!product || target_kind(v->g->target) != KIND_VECTORS))
         return verify_node_fault(v, n, "only Winograd products on a CPU are in fixed point");
     return n->tile.pixels >= 0 && n->tile.vectors >= 0

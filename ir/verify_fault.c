@@ -78,6 +78,5 @@ bool verify_same_tensor(const Tensor *a, const Tensor *b)
 bool verify_works_on_images(Op op)
 {
     return !op_is_pointwise(op) && op != OP_INPUT && op != OP_STATE && op != OP_UPDATE &&
-           !op_sums_images(op) && !op_is_of_filters(op) && op != OP_CAST &&
-           op != OP_MEAN_VALID && op != OP_COUNT_VALID;
+           op != OP_CAST && !op_is(op, F_SUMS_IMAGES | F_OF_FILTERS | F_SUMS_ROWS);
 }

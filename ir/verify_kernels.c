@@ -70,8 +70,7 @@ static bool check_outputs_of(const Verifier *v, const Kernel *k, const bool *esc
 static bool check_phase_of(const Verifier *v, const Node *n)
 {
     Phase phase = n->kernel->phase;
-    if ((n->op == OP_UPDATE || n->op == OP_MEAN_VALID || n->op == OP_COUNT_VALID) &&
-        phase != PHASE_AFTER)
+    if ((n->op == OP_UPDATE || op_is(n->op, F_SUMS_ROWS)) && phase != PHASE_AFTER)
         return verify_node_fault(v, n, "it belongs in the phase after the images");
     if (op_sums_images(n->op) && phase == PHASE_BEFORE)
         return verify_node_fault(v, n, "it cannot run before the images");
@@ -110,8 +109,8 @@ static bool has_class(Target target, KernelClass class)
 static bool check_class_of(const Verifier *v, const Node *n)
 {
     const Kernel *k = n->kernel;
-    bool updates = n->op == OP_UPDATE || (op_is_pointwise(n->op) && n->op != OP_RELU &&
-                                          n->op != OP_RELU_GRAD && n->tensor.shape.rank > 0);
+    bool updates = n->op == OP_UPDATE || (op_is_pointwise(n->op) && !op_is(n->op, F_ACTIVATION) &&
+                                          n->tensor.shape.rank > 0);
     if (kernel_is_rows(k) && (!op_is_rows(n) || k->phase != PHASE_CHUNK))
         return verify_node_fault(v, n, "a kernel of row ops cannot hold it");
     if (k->class == KERNEL_WINOGRAD &&
@@ -179,15 +178,10 @@ bool verify_kernels(const Verifier *v)
     return good;
 }
 
+/* One that runs in kernels of row ops. */
 static bool is_contraction(const Node *n)
 {
-    return n->op == OP_CONV2D || n->op == OP_CONV2D_TRANSPOSE || n->op == OP_CONV2D_WGRAD ||
-           n->op == OP_CONV2D_FOLDED || n->op == OP_CONV2D_FOLDED_WGRAD;
-}
-
-static bool is_wgrad(const Node *n)
-{
-    return n->op == OP_CONV2D_WGRAD || n->op == OP_CONV2D_FOLDED_WGRAD;
+    return op_is(n->op, F_CONTRACTION) && op_is(n->op, F_ROWS);
 }
 
 enum { WINOGRAD_LANES = 16 };
@@ -197,7 +191,7 @@ static bool check_tile(const Verifier *v, const Node *n)
 {
     enum { MAX_TILE = 64 };
     const Tile *t = &n->tile;
-    bool product = n->op == OP_WINOGRAD_MULTIPLY || n->op == OP_WINOGRAD_WGRAD;
+    bool product = op_is(n->op, F_FREQUENCIES);
     if (!product && (!is_contraction(n) || !kernel_is_rows(n->kernel)))
         return true;
     if (t->pixels < 1 || t->vectors < 1 || t->pixels > MAX_TILE || t->vectors > MAX_TILE)
@@ -205,7 +199,7 @@ static bool check_tile(const Verifier *v, const Node *n)
     const Node *filter = n->op == OP_WINOGRAD_MULTIPLY ? n->in[1] : n;
     if (product && ceil_div(filter->tensor.shape.dim[0], WINOGRAD_LANES) % t->vectors != 0)
         return verify_node_fault(v, n, "its tile does not divide its blocks of outputs");
-    Uses of_input = is_wgrad(n) ? graph_uses(v->g, n->in[0]) : (Uses){0};
+    Uses of_input = op_is(n->op, F_WGRAD) ? graph_uses(v->g, n->in[0]) : (Uses){0};
     for (int i = 0; i < of_input.count && of_input.use[i].user->id < n->id; i++) {
         const Node *c = of_input.use[i].user;
         if (is_wgrad_of(n, c) && kernel_is_rows(c->kernel) && c->tile.vectors != t->vectors)
@@ -383,7 +377,7 @@ static bool check_winograd(const Verifier *v, const Node *n)
 {
     const Winograd *w = &n->attr.winograd;
     const Node *x = n->in[0];
-    bool product = n->op == OP_WINOGRAD_MULTIPLY || n->op == OP_WINOGRAD_WGRAD;
+    bool product = op_is(n->op, F_FREQUENCIES);
     const Layout *filter = &(n->op == OP_WINOGRAD_MULTIPLY ? n->in[1] : n)->tensor.layout;
     int halo_h = 0, halo_w = 0;
     if (product && (filter->kind != LAYOUT_TAPS || filter->block != WINOGRAD_LANES ||

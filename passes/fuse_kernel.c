@@ -8,7 +8,7 @@
 
 Phase fuse_phase(const Graph *g, const Node *n)
 {
-    if (n->op == OP_MEAN_VALID || n->op == OP_COUNT_VALID || n->op == OP_UPDATE)
+    if (n->op == OP_UPDATE || op_is(n->op, F_SUMS_ROWS))
         return PHASE_AFTER;
     if (op_sums_images(n->op) || is_per_image(g, n))
         return PHASE_CHUNK;
@@ -147,6 +147,6 @@ void fuse_pool_forward(Fuser *f, Node *pool)
 
 bool fuse_is_optimizer(const Node *n)
 {
-    return n->op == OP_UPDATE || (op_is_pointwise(n->op) && n->op != OP_RELU &&
-                                  n->op != OP_RELU_GRAD && n->tensor.shape.rank > 0);
+    return n->op == OP_UPDATE || (op_is_pointwise(n->op) && !op_is(n->op, F_ACTIVATION) &&
+                                  n->tensor.shape.rank > 0);
 }

@@ -9,8 +9,7 @@
 
 static bool is_of_bf16(const Node *n)
 {
-    return (n->op == OP_WINOGRAD_INPUT || n->op == OP_WINOGRAD_OUTPUT_GRAD) &&
-           n->in[0]->tensor.dtype == DT_BF16;
+    return op_is(n->op, F_TILES) && n->in[0]->tensor.dtype == DT_BF16;
 }
 
 static bool is_fixed(const Graph *g, const Node *n)

@@ -82,8 +82,7 @@ static bool is_dgrad(const Node *n)
 /* Ops whose result is the gradient of a map, row by row. */
 static bool is_map_gradient(const Node *n)
 {
-    return is_dgrad(n) || n->op == OP_MAXPOOL_GRAD || n->op == OP_AVGPOOL_GRAD ||
-           n->op == OP_GAP_GRAD;
+    return is_dgrad(n) || op_is(n->op, F_POOL_GRAD) || n->op == OP_GAP_GRAD;
 }
 
 static bool is_gradient_kernel(const Kernel *k)
@@ -141,17 +140,12 @@ static Node *conv_of_wgrad(Fuser *f, const Node *wgrad)
     return NULL;
 }
 
-static bool is_wgrad(const Node *n)
-{
-    return n->op == OP_CONV2D_WGRAD || n->op == OP_CONV2D_FOLDED_WGRAD;
-}
-
 /* The weight gradient that reads the same gradient as n, a bias gradient. */
 static Node *wgrad_beside(const Fuser *f, const Node *n)
 {
     Uses uses = graph_uses(f->g, n->in[0]);
     for (int i = 0; i < uses.count; i++)
-        if (is_wgrad(uses.use[i].user) && uses.use[i].operand == 1)
+        if (op_is(uses.use[i].user->op, F_WGRAD) && uses.use[i].operand == 1)
             return uses.use[i].user;
     return NULL;
 }
@@ -174,7 +168,7 @@ static bool fuse_wgrad(Fuser *f, Node *n)
         fuse_take(f, n->in[n->arity - 1]->kernel, n);
         return true;
     }
-    Node *wgrad = is_wgrad(n) ? n : wgrad_beside(f, n);
+    Node *wgrad = op_is(n->op, F_WGRAD) ? n : wgrad_beside(f, n);
     Node *conv = wgrad ? conv_of_wgrad(f, wgrad) : NULL;
     if (!conv)
         return false;
@@ -193,8 +187,7 @@ static bool fuse_wgrad(Fuser *f, Node *n)
 
 static bool is_head(const Node *n)
 {
-    return n->op == OP_CROSS_ENTROPY || n->op == OP_CORRECT || n->op == OP_CROSS_ENTROPY_GRAD ||
-           n->op == OP_FLATTEN || n->op == OP_FLATTEN_GRAD;
+    return op_is(n->op, F_HEAD) || n->op == OP_FLATTEN || n->op == OP_FLATTEN_GRAD;
 }
 
 enum { ANY_OPERAND = -1 };
@@ -297,7 +290,7 @@ static void fuse_winograd(Fuser *f, Node *n)
 void fuse_cpu_node(Fuser *f, Node *n)
 {
     Phase phase = fuse_phase(f->g, n);
-    if (n->op == OP_NORMALIZE || n->op == OP_RESIZE)
+    if (op_attr(n->op) == ATTR_IMAGE)
         fuse_take(f, fuse_kernel(f, "image", KERNEL_IMAGE, PHASE_CHUNK), n);
     else if (is_head(n))
         fuse_take(f, fuse_the_kernel(f, "head", KERNEL_HEAD, PHASE_CHUNK), n);
@@ -305,7 +298,7 @@ void fuse_cpu_node(Fuser *f, Node *n)
         fuse_take(f, fuse_the_kernel(f, "filter_grads", KERNEL_FILTER, PHASE_AFTER), n);
     else if (is_made_of_filter(f->g, n))
         fuse_take(f, fuse_the_kernel(f, "filters", KERNEL_FILTER, PHASE_BEFORE), n);
-    else if (n->op == OP_MEAN_VALID || n->op == OP_COUNT_VALID)
+    else if (op_is(n->op, F_SUMS_ROWS))
         fuse_take(f, fuse_the_kernel(f, "metrics", KERNEL_METRICS, PHASE_AFTER), n);
     else if (phase == PHASE_AFTER && fuse_is_optimizer(n))
         fuse_take(f, fuse_the_kernel(f, "update", KERNEL_UPDATE, PHASE_AFTER), n);
@@ -313,7 +306,7 @@ void fuse_cpu_node(Fuser *f, Node *n)
         fuse_winograd(f, n);
     else if (filter_storage(n) && phase == PHASE_CHUNK)
         fuse_forward(f, n);
-    else if (n->op == OP_MAXPOOL || n->op == OP_AVGPOOL)
+    else if (op_is(n->op, F_POOL))
         fuse_pool_forward(f, n);
     else if (is_map_gradient(n) && phase == PHASE_CHUNK)
         fuse_gradient(f, n);

@@ -27,7 +27,7 @@ static void widen_halo(const Graph *g, const Node *n, Layout *layout)
         const int32_t *to = user->tensor.shape.dim, *from = n->tensor.shape.dim;
         if (uses.use[i].operand != 0)
             continue;
-        if (user->op == OP_WINOGRAD_INPUT || user->op == OP_WINOGRAD_OUTPUT_GRAD) {
+        if (op_is(user->op, F_TILES)) {
             int halo_h, halo_w;
             winograd_halo(user, &halo_h, &halo_w);
             layout->halo_h = (int)larger(layout->halo_h, halo_h);

@@ -155,10 +155,9 @@ void schedule_cpu_graph(Graph *g)
     }
     for (int i = 0; i < g->node_count; i++) {
         Node *n = g->node[i];
-        if ((n->op == OP_CONV2D_WGRAD || n->op == OP_CONV2D_FOLDED_WGRAD) &&
-            kernel_is_rows(n->kernel))
+        if (op_is(n->op, F_WGRAD) && kernel_is_rows(n->kernel))
             schedule_wgrad(g, n);
-        if (n->op == OP_WINOGRAD_MULTIPLY || n->op == OP_WINOGRAD_WGRAD)
+        if (op_is(n->op, F_FREQUENCIES))
             schedule_winograd(g, n);
     }
 }

@@ -50,11 +50,6 @@ static void mark_gradient(Fuser *f, Node *n)
     }
 }
 
-static bool reads_logits(Op op)
-{
-    return op == OP_CROSS_ENTROPY || op == OP_CORRECT || op == OP_CROSS_ENTROPY_GRAD;
-}
-
 /* Marks the nodes of the head: from the mean over the last map to its gradient. None where a row of
  * logits is too long. */
 static void mark_head(Fuser *f)
@@ -62,7 +57,7 @@ static void mark_head(Fuser *f)
     Graph *g = f->g;
     for (int i = 0; i < g->node_count; i++) {
         Node *n = g->node[i];
-        if (!reads_logits(n->op) || !cost_head_fits(g, n->in[0], &f->head_note))
+        if (!op_is(n->op, F_HEAD) || !cost_head_fits(g, n->in[0], &f->head_note))
             continue;
         Node *logits = n->in[0], *from;
         f->claimed[n->id] = true;
@@ -334,11 +329,11 @@ void fuse_cuda_node(Fuser *f, Node *n)
         mark_head(f);
     if (f->claimed[n->id])
         fuse_take(f, fuse_the_kernel(f, "head", KERNEL_HEAD, PHASE_CHUNK), n);
-    else if (n->op == OP_NORMALIZE || n->op == OP_RESIZE)
+    else if (op_attr(n->op) == ATTR_IMAGE)
         fuse_take(f, fuse_kernel(f, "image", KERNEL_IMAGE, PHASE_CHUNK), n);
     else if (n->op == OP_CAST && n->in[0]->op == OP_STATE)
         fuse_cast(f, n);
-    else if (n->op == OP_MEAN_VALID || n->op == OP_COUNT_VALID)
+    else if (op_is(n->op, F_SUMS_ROWS))
         fuse_take(f, fuse_the_kernel(f, "metrics", KERNEL_METRICS, PHASE_AFTER), n);
     else if (phase == PHASE_AFTER && fuse_is_optimizer(n))
         fuse_optimizer(f, n);
@@ -346,11 +341,11 @@ void fuse_cuda_node(Fuser *f, Node *n)
         fuse_forward(f, n);
     else if (is_gradient_of_conv(n))
         fuse_gradient_of_conv(f, n);
-    else if (n->op == OP_MAXPOOL || n->op == OP_AVGPOOL || n->op == OP_GAP)
+    else if (op_is(n->op, F_POOL) || n->op == OP_GAP)
         fuse_pool_forward(f, n);
     else if (n->op == OP_MAXPOOL_CODE)
         fuse_alone(f, n, KERNEL_POOL_FORWARD);
-    else if (n->op == OP_MAXPOOL_GRAD || n->op == OP_AVGPOOL_GRAD || n->op == OP_GAP_GRAD)
+    else if (op_is(n->op, F_POOL_GRAD) || n->op == OP_GAP_GRAD)
         fuse_pool_backward(f, n);
     else if (is_elementwise(f->g, n))
         fuse_elementwise(f, n);
