@@ -137,6 +137,11 @@ void outfile_abandon(OutFile *out);
 /* The directory that holds `path`, and a copy of a text; the caller frees them. */
 char *directory_of(const char *path);
 char *copy_text(const char *text);
+/* Whether the path leads to a directory, to a file that is no device or pipe, or is itself a
+ * directory rather than a link to one. */
+bool is_directory(const char *path);
+bool is_regular(const char *path);
+bool is_real_directory(const char *path);
 /* "DIRECTORY/NAME"; the caller frees it. */
 char *join_path(const char *directory, const char *name);
 /* Makes the directory and those that it lies in; `what` it is, for the message. */

@@ -9,7 +9,6 @@
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,9 +18,7 @@ extern char **environ;
 
 static bool is_program(const char *path)
 {
-    struct stat s;
-    return strchr(path, '/') && stat(path, &s) == 0 && S_ISREG(s.st_mode) &&
-           access(path, X_OK) == 0;
+    return strchr(path, '/') && is_regular(path) && access(path, X_OK) == 0;
 }
 
 /* Copies one word, without its quotes, and ends it; NULL where a quote is not closed. Within

@@ -4,17 +4,10 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* Where Debian puts data sets. */
 #define PACKAGED "/usr/share/datasets"
-
-static bool is_directory(const char *path)
-{
-    struct stat s;
-    return stat(path, &s) == 0 && S_ISDIR(s.st_mode);
-}
 
 /* ---- where the files are ---- */
 

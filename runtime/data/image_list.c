@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
 
 static void add_file(TextLines *out, char *path)
 {
@@ -28,12 +27,6 @@ static bool is_image_name(const char *name)
     return false;
 }
 
-static bool is_kind(const char *path, mode_t kind)
-{
-    struct stat s;
-    return stat(path, &s) == 0 && (s.st_mode & S_IFMT) == kind;
-}
-
 static int by_name(const void *a, const void *b)
 {
     return strcmp(*(char *const *)a, *(char *const *)b);
@@ -52,7 +45,7 @@ static int add_directory(const char *directory, TextLines *out)
         plain[length - 1] = '\0';
     while ((entry = readdir(d))) {
         char *path = join_path(plain, entry->d_name);
-        if (is_image_name(entry->d_name) && is_kind(path, S_IFREG))
+        if (is_image_name(entry->d_name) && is_regular(path))
             add_file(out, path);
         else
             free(path);
@@ -88,7 +81,7 @@ int image_list(char *const *argument, int arguments, TextLines *out)
     for (int i = 0; i < arguments && status == 0; i++) {
         if (argument[i][0] == '@')
             status = add_list(argument[i] + 1, out);
-        else if (is_kind(argument[i], S_IFDIR))
+        else if (is_directory(argument[i]))
             status = add_directory(argument[i], out);
         else
             add_file(out, copy_text(argument[i]));

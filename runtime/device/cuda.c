@@ -1,357 +1,9 @@
-/* A CUDA GPU as a machine for gpu.c: the driver API in libcuda.so.1, opened by dlopen, so that
- * nothing of CUDA is needed to build or, without a GPU, to run. One context (the device's primary
- * one) and one stream; every call is checked. */
-#include "../../ir/ir.h"
-#include "gpu.h"
+/* A CUDA GPU as a machine for gpu.c. One context (the device's primary one) and one stream; every
+ * call is checked. */
+#include "cuda.h"
 
-#include <dlfcn.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* ---- the driver API, as its header declares it ---- */
-
-typedef int CUresult;
-typedef int CUdevice;
-typedef uint64_t CUdeviceptr;
-typedef struct CUctx *CUcontext;
-typedef struct CUmod *CUmodule;
-typedef struct CUfunc *CUfunction;
-typedef struct CUst *CUstream;
-typedef struct CUev *CUevent;
-typedef struct CUgr *CUgraph;
-typedef struct CUgrx *CUgraphExec;
-
-enum {
-    CUDA_SUCCESS = 0,
-    CUDA_ERROR_OUT_OF_MEMORY = 2,
-    CUDA_ERROR_STUB_LIBRARY = 34,
-    CUDA_ERROR_DEVICE_UNAVAILABLE = 46,
-    CUDA_ERROR_NO_DEVICE = 100,
-    CUDA_ERROR_INVALID_IMAGE = 200,
-    CUDA_ERROR_NO_BINARY_FOR_GPU = 209,
-    CUDA_ERROR_ECC_UNCORRECTABLE = 214,
-    CUDA_ERROR_INVALID_PTX = 218,
-    CUDA_ERROR_UNSUPPORTED_PTX_VERSION = 222,
-    CUDA_ERROR_OPERATING_SYSTEM = 304,
-    CUDA_ERROR_ILLEGAL_ADDRESS = 700,
-    CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES = 701,
-    CUDA_ERROR_LAUNCH_TIMEOUT = 702,
-    CUDA_ERROR_LAST_OF_KERNELS = 720, /* from 700: what a kernel did */
-    CUDA_ERROR_SYSTEM_NOT_READY = 802,
-    CUDA_ERROR_SYSTEM_DRIVER_MISMATCH = 803,
-    CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE = 804,
-    CUDA_ERROR_MPS_CONNECTION_FAILED = 805,
-    CUDA_ERROR_UNKNOWN = 999,
-};
-
-enum {
-    ATTRIBUTE_PROCESSORS = 16,
-    ATTRIBUTE_MAJOR = 75,
-    ATTRIBUTE_MINOR = 76,
-    ATTRIBUTE_SHARED_OPTIN = 97,
-    FUNCTION_MAX_DYNAMIC_SHARED = 8,
-    STREAM_NON_BLOCKING = 1,
-    CAPTURE_THREAD_LOCAL = 1,
-    EVENT_BLOCKING_SYNC = 1,
-    EVENT_DISABLE_TIMING = 2,
-    JIT_ERROR_LOG = 5,
-    JIT_ERROR_LOG_BYTES = 6,
-};
-
-/* Name in the API, symbol in the library, arguments. */
-#define DRIVER_FUNCTIONS(X)                                                                        \
-    X(cuInit, "cuInit", (unsigned flags))                                                          \
-    X(cuDriverGetVersion, "cuDriverGetVersion", (int *version))                                    \
-    X(cuGetErrorName, "cuGetErrorName", (CUresult r, const char **text))                           \
-    X(cuGetErrorString, "cuGetErrorString", (CUresult r, const char **text))                       \
-    X(cuDeviceGetCount, "cuDeviceGetCount", (int *count))                                          \
-    X(cuDeviceGet, "cuDeviceGet", (CUdevice * device, int ordinal))                                \
-    X(cuDeviceGetName, "cuDeviceGetName", (char *name, int size, CUdevice device))                 \
-    X(cuDeviceGetAttribute, "cuDeviceGetAttribute", (int *value, int which, CUdevice device))      \
-    X(cuDeviceTotalMem, "cuDeviceTotalMem_v2", (size_t *bytes, CUdevice device))                   \
-    X(cuDevicePrimaryCtxRetain, "cuDevicePrimaryCtxRetain", (CUcontext * context, CUdevice device))\
-    X(cuDevicePrimaryCtxRelease, "cuDevicePrimaryCtxRelease_v2", (CUdevice device))                \
-    X(cuCtxSetCurrent, "cuCtxSetCurrent", (CUcontext context))                                     \
-    X(cuMemGetInfo, "cuMemGetInfo_v2", (size_t *free_bytes, size_t *total))                        \
-    X(cuMemAlloc, "cuMemAlloc_v2", (CUdeviceptr * at, size_t bytes))                               \
-    X(cuMemFree, "cuMemFree_v2", (CUdeviceptr at))                                                 \
-    X(cuMemHostAlloc, "cuMemHostAlloc", (void **at, size_t bytes, unsigned flags))                 \
-    X(cuMemFreeHost, "cuMemFreeHost", (void *at))                                                  \
-    X(cuMemcpyHtoDAsync, "cuMemcpyHtoDAsync_v2",                                                   \
-      (CUdeviceptr to, const void *from, size_t bytes, CUstream stream))                           \
-    X(cuMemcpyDtoHAsync, "cuMemcpyDtoHAsync_v2",                                                   \
-      (void *to, CUdeviceptr from, size_t bytes, CUstream stream))                                 \
-    X(cuMemsetD8Async, "cuMemsetD8Async",                                                          \
-      (CUdeviceptr at, unsigned char byte, size_t bytes, CUstream stream))                         \
-    X(cuModuleLoadDataEx, "cuModuleLoadDataEx",                                                    \
-      (CUmodule * module, const void *image, unsigned options, int *option, void **value))         \
-    X(cuModuleUnload, "cuModuleUnload", (CUmodule module))                                         \
-    X(cuModuleGetFunction, "cuModuleGetFunction",                                                  \
-      (CUfunction * function, CUmodule module, const char *name))                                  \
-    X(cuFuncSetAttribute, "cuFuncSetAttribute", (CUfunction function, int which, int value))       \
-    X(cuLaunchKernel, "cuLaunchKernel",                                                            \
-      (CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,   \
-       unsigned block_y, unsigned block_z, unsigned shared, CUstream stream, void **arguments,     \
-       void **extra))                                                                              \
-    X(cuStreamCreate, "cuStreamCreate", (CUstream * stream, unsigned flags))                       \
-    X(cuStreamDestroy, "cuStreamDestroy_v2", (CUstream stream))                                    \
-    X(cuStreamSynchronize, "cuStreamSynchronize", (CUstream stream))                               \
-    X(cuStreamBeginCapture, "cuStreamBeginCapture_v2", (CUstream stream, int mode))                \
-    X(cuStreamEndCapture, "cuStreamEndCapture", (CUstream stream, CUgraph *graph))                 \
-    X(cuGraphInstantiate, "cuGraphInstantiateWithFlags",                                           \
-      (CUgraphExec * exec, CUgraph graph, unsigned long long flags))                               \
-    X(cuGraphLaunch, "cuGraphLaunch", (CUgraphExec exec, CUstream stream))                         \
-    X(cuGraphExecDestroy, "cuGraphExecDestroy", (CUgraphExec exec))                                \
-    X(cuGraphDestroy, "cuGraphDestroy", (CUgraph graph))                                           \
-    X(cuEventCreate, "cuEventCreate", (CUevent * event, unsigned flags))                           \
-    X(cuEventDestroy, "cuEventDestroy_v2", (CUevent event))                                        \
-    X(cuEventRecord, "cuEventRecord", (CUevent event, CUstream stream))                            \
-    X(cuEventSynchronize, "cuEventSynchronize", (CUevent event))                                   \
-    X(cuEventElapsedTime, "cuEventElapsedTime", (float *ms, CUevent begin, CUevent end))
-
-/* Opened once and kept: the driver does not like to be closed. Constant once it is open. */
-static struct Driver {
-    void *library;
-    int version, devices; /* CUDA that it runs: 12040 */
-    bool missing;         /* there is no such library */
-#define X(name, symbol, arguments) CUresult(*name) arguments;
-    DRIVER_FUNCTIONS(X)
-#undef X
-} cu;
-
-/* ---- errors ---- */
-
-static const char *error_name(CUresult r)
-{
-    const char *name = NULL;
-    return cu.cuGetErrorName(r, &name) == CUDA_SUCCESS && name ? name : "an unknown error";
-}
-
-static const char *error_text(CUresult r)
-{
-    const char *text = NULL;
-    return cu.cuGetErrorString(r, &text) == CUDA_SUCCESS && text ? text : "no description";
-}
-
-static const char *advice(CUresult r)
-{
-    switch (r) {
-    case CUDA_ERROR_OUT_OF_MEMORY:
-        return "use a smaller batch, or end other programs on the GPU (nvidia-smi lists them)";
-    case CUDA_ERROR_STUB_LIBRARY:
-        return "libcuda.so.1 is the toolkit's stub: take its directory off LD_LIBRARY_PATH";
-    case CUDA_ERROR_DEVICE_UNAVAILABLE:
-        return "another program has the GPU for itself (nvidia-smi shows it)";
-    case CUDA_ERROR_NO_DEVICE:
-        return "no GPU is visible: look at nvidia-smi and CUDA_VISIBLE_DEVICES";
-    case CUDA_ERROR_INVALID_IMAGE:
-    case CUDA_ERROR_NO_BINARY_FOR_GPU:
-    case CUDA_ERROR_INVALID_PTX:
-    case CUDA_ERROR_UNSUPPORTED_PTX_VERSION:
-        return "the driver is too old for this NVRTC's code: update the driver, or set NINC_NVRTC "
-               "to an NVRTC no newer than the driver";
-    case CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES:
-        return "a block asks for more registers or shared memory than there are";
-    case CUDA_ERROR_LAUNCH_TIMEOUT:
-        return "the GPU also drives a display: use another one, or a smaller batch";
-    case CUDA_ERROR_ECC_UNCORRECTABLE:
-        return "the GPU's memory failed (nvidia-smi -q -d ECC): use another GPU, or restart the "
-               "machine";
-    case CUDA_ERROR_OPERATING_SYSTEM:
-        return "the driver's device files cannot be used: look at /dev/nvidia* (a container is "
-               "started with --gpus all)";
-    case CUDA_ERROR_SYSTEM_NOT_READY:
-        return "the fabric that joins the GPUs is not ready: wait a minute after the machine's "
-               "start; else nvidia-fabricmanager, of the driver's own version, must run";
-    case CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE:
-        return "libcuda.so.1 is a compatibility package's, which this GPU does not take: take its "
-               "directory off LD_LIBRARY_PATH";
-    case CUDA_ERROR_MPS_CONNECTION_FAILED:
-        return "the MPS daemon does not answer: start nvidia-cuda-mps-control -d, or unset "
-               "CUDA_MPS_PIPE_DIRECTORY";
-    case CUDA_ERROR_SYSTEM_DRIVER_MISMATCH:
-    case CUDA_ERROR_UNKNOWN:
-        return "libcuda and the kernel's driver do not fit: restart the machine";
-    default:
-        return r >= CUDA_ERROR_ILLEGAL_ADDRESS && r <= CUDA_ERROR_LAST_OF_KERNELS
-                   ? "a kernel failed and this process can use the GPU no more; trainer verify "
-                     "runs each kernel alone and names it, with --device sim also the line"
-                   : "trainer info shows what is there";
-    }
-}
-
-/* `about`: what the call was for; may be empty. */
-static int checked(CUresult r, const char *call, int line, const char *about)
-{
-    if (r == CUDA_SUCCESS)
-        return 0;
-    return fault("--device cuda: %s (runtime/device/cuda.c:%d): %s, %s%s%s; %s", call, line,
-                 error_name(r), error_text(r), *about ? ", " : "", about, advice(r));
-}
-
-#define CALL(function, ...) checked(cu.function(__VA_ARGS__), #function, __LINE__, "")
-#define CALL_ABOUT(about, function, ...)                                                           \
-    checked(cu.function(__VA_ARGS__), #function, __LINE__, about)
-
-/* ---- the driver ---- */
-
-/* Where libcuda.so.1 lies beside what the linker knows: containers that get the driver as a mount,
- * WSL, Colab, NixOS. Where it is nowhere, the linker's message about the first; where one is there
- * and cannot be opened, the message about that. */
-static void *open_library(char *why, size_t size)
-{
-    static const char *const places[] = {"libcuda.so.1", "/usr/local/nvidia/lib64/libcuda.so.1",
-                                         "/usr/lib/wsl/lib/libcuda.so.1",
-                                         "/usr/lib64-nvidia/libcuda.so.1",
-                                         "/run/opengl-driver/lib/libcuda.so.1"};
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        void *library = dlopen(places[i], RTLD_NOW | RTLD_LOCAL);
-        if (library)
-            return library;
-        const char *text = dlerror();
-        char nowhere[128];
-        snprintf(nowhere, sizeof nowhere, "%s: cannot open shared object file: No such file",
-                 places[i]);
-        bool missing = strncmp(text, nowhere, strlen(nowhere)) == 0;
-        cu.missing = missing && (i == 0 || cu.missing);
-        if (i > 0 && missing)
-            continue;
-        snprintf(why, size, "no NVIDIA driver: %s; install the driver, or use --device cpu", text);
-    }
-    return NULL;
-}
-
-/* The symbol that the library lacks; NULL: none. */
-static const char *find_functions(void)
-{
-#define X(name, symbol, arguments)                                                                 \
-    if (!(*(void **)&cu.name = dlsym(cu.library, symbol)))                                         \
-        return symbol;
-    DRIVER_FUNCTIONS(X)
-#undef X
-    return NULL;
-}
-
-static int old_driver(const char *symbol, char *why, size_t size)
-{
-    snprintf(why, size, "the NVIDIA driver is too old: its libcuda.so.1 has no %s; install driver "
-                        "470 (CUDA 11.4) or newer, or use --device cpu",
-             symbol);
-    return -1;
-}
-
-static int failed_driver(CUresult r, const char *call, char *why, size_t size)
-{
-    snprintf(why, size, "no GPU to use: %s: %s, %s; %s", call, error_name(r), error_text(r),
-             advice(r));
-    return -1;
-}
-
-static int start_driver(char *why, size_t size)
-{
-    CUresult r = cu.cuInit(0);
-    if (r != CUDA_SUCCESS)
-        return failed_driver(r, "cuInit", why, size);
-    r = cu.cuDriverGetVersion(&cu.version);
-    if (r != CUDA_SUCCESS)
-        return failed_driver(r, "cuDriverGetVersion", why, size);
-    r = cu.cuDeviceGetCount(&cu.devices);
-    if (r == CUDA_SUCCESS && cu.devices < 1)
-        r = CUDA_ERROR_NO_DEVICE;
-    return r == CUDA_SUCCESS ? 0 : failed_driver(r, "cuDeviceGetCount", why, size);
-}
-
-static int find_driver(char *why, size_t size)
-{
-    static bool found, started;
-    if (started)
-        return 0;
-    if (!cu.library && !(cu.library = open_library(why, size)))
-        return -1;
-    const char *symbol = found ? NULL : find_functions();
-    if (symbol)
-        return old_driver(symbol, why, size);
-    found = true;
-    started = start_driver(why, size) == 0;
-    return started ? 0 : -1;
-}
-
-/* 0, or -1 with the reason in why. */
-static int open_driver(char *why, size_t size)
-{
-    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-    pthread_mutex_lock(&lock);
-    int status = find_driver(why, size);
-    pthread_mutex_unlock(&lock);
-    return status;
-}
-
-bool cuda_driver_missing(void)
-{
-    return !cu.library && cu.missing;
-}
-
-int cuda_devices(char *why, size_t size)
-{
-    return open_driver(why, size) ? -1 : cu.devices;
-}
-
-/* ---- devices ---- */
-
-/* What the device is, without a context of ours: free_bytes stays 0. */
-static int read_limits(int ordinal, CUdevice *device, GpuLimits *limits)
-{
-    int major = 0, minor = 0;
-    size_t total = 0;
-    *limits = (GpuLimits){.processors = 0};
-    if (CALL(cuDeviceGet, device, ordinal) ||
-        CALL(cuDeviceGetName, limits->name, sizeof limits->name, *device) ||
-        CALL(cuDeviceGetAttribute, &major, ATTRIBUTE_MAJOR, *device) ||
-        CALL(cuDeviceGetAttribute, &minor, ATTRIBUTE_MINOR, *device) ||
-        CALL(cuDeviceGetAttribute, &limits->processors, ATTRIBUTE_PROCESSORS, *device) ||
-        CALL(cuDeviceGetAttribute, &limits->shared_bytes, ATTRIBUTE_SHARED_OPTIN, *device) ||
-        CALL(cuDeviceTotalMem, &total, *device))
-        return -1;
-    limits->architecture = 10 * major + minor;
-    limits->total_bytes = (int64_t)total;
-    return 0;
-}
-
-static void print_device(FILE *out, int ordinal, const GpuLimits *l)
-{
-    fprintf(out,
-            "cuda:%d %s, compute capability %d.%d, %d processors, %.1f GB, %d bytes of shared "
-            "memory a block, driver of CUDA %d.%d\n",
-            ordinal, l->name, l->architecture / 10, l->architecture % 10, l->processors,
-            (double)l->total_bytes / 1e9, l->shared_bytes, cu.version / 1000,
-            cu.version % 1000 / 10);
-}
-
-void cuda_list_devices(FILE *out)
-{
-    char why[512];
-    if (open_driver(why, sizeof why)) {
-        char line[600];
-        snprintf(line, sizeof line, "cuda: %s", why);
-        print_lines(out, line, TABLE_COLUMNS);
-        return;
-    }
-    for (int i = 0; i < cu.devices; i++) {
-        GpuLimits limits;
-        CUdevice device;
-        if (read_limits(i, &device, &limits) == 0)
-            print_device(out, i, &limits);
-    }
-}
-
-static int check_ordinal(int ordinal)
-{
-    if (ordinal >= 0 && ordinal < cu.devices)
-        return 0;
-    return fault("--device cuda:%d: there %s %d GPU%s, from cuda:0 on; trainer info lists them",
-                 ordinal, cu.devices == 1 ? "is" : "are", cu.devices, cu.devices == 1 ? "" : "s");
-}
 
 /* ---- the machine ---- */
 
@@ -391,7 +43,7 @@ static void describe_device(const GpuMachine *m, char *out, size_t size)
     if (r == CUDA_SUCCESS)
         snprintf(out, size, "; %s works on, %zu of %zu bytes are free", m->name, available, total);
     else
-        snprintf(out, size, "; %s answers %s", m->name, error_name(r));
+        snprintf(out, size, "; %s answers %s", m->name, cuda_error_name(r));
 }
 
 /* The last launch and the device, for the message of what failed. */
@@ -412,16 +64,16 @@ static const char *describe(const GpuMachine *m, const char *prefix, char *out, 
 }
 
 /* For a result that launches from before may be the cause of. */
-static int checked_after(GpuMachine *m, CUresult r, const char *call, int line)
+static int checked_after(GpuMachine *m, CUresult r, const char *call, const char *place)
 {
     char about[768] = "";
     if (r != CUDA_SUCCESS && m->last.name)
         describe(m, "launched last: ", about, sizeof about);
-    return checked(r, call, line, about);
+    return cuda_checked(r, call, place, about);
 }
 
 #define CALL_AFTER(m, function, ...)                                                               \
-    checked_after(m, cu.function(__VA_ARGS__), #function, __LINE__)
+    checked_after(m, cu.function(__VA_ARGS__), #function, CUDA_HERE)
 
 static void unload(GpuMachine *m)
 {
@@ -487,15 +139,15 @@ static int open_context(GpuMachine *m, GpuLimits *limits)
 static GpuMachine *cuda_open(int ordinal, GpuLimits *limits)
 {
     char why[512];
-    if (open_driver(why, sizeof why)) {
+    if (cuda_open_driver(why, sizeof why)) {
         fault("--device cuda: %s", why);
         return NULL;
     }
-    if (check_ordinal(ordinal))
+    if (cuda_check_ordinal(ordinal))
         return NULL;
     GpuMachine *m = xmalloc(sizeof *m);
     memset(m, 0, sizeof *m);
-    if (read_limits(ordinal, &m->device, limits) == 0 && open_context(m, limits) == 0) {
+    if (cuda_limits(ordinal, &m->device, limits) == 0 && open_context(m, limits) == 0) {
         m->architecture = limits->architecture;
         memcpy(m->name, limits->name, sizeof m->name);
         return m;
@@ -523,7 +175,7 @@ static int cuda_alloc(GpuMachine *m, int64_t bytes, GpuAddress *out)
             available = total = 0;
         snprintf(about, sizeof about, "%lld bytes asked for, %zu of %zu are free",
                  (long long)bytes, available, total);
-        return checked(r, "cuMemAlloc", __LINE__, about);
+        return cuda_checked(r, "cuMemAlloc", CUDA_HERE, about);
     }
     m->buffer = xrealloc(m->buffer, (size_t)(m->buffers + 1) * sizeof *m->buffer);
     m->buffer[m->buffers++] = *out;
@@ -627,7 +279,7 @@ static int load_module(const KernelCode *code, CUmodule *module, bool *refused)
     log[strcspn(log, "\n")] = '\0';
     snprintf(about, sizeof about, "code of kernel %s, driver of CUDA %d.%d%s%s", code->name,
              cu.version / 1000, cu.version % 1000 / 10, *log ? ": " : "", log);
-    return checked(r, "cuModuleLoadDataEx", __LINE__, about);
+    return cuda_checked(r, "cuModuleLoadDataEx", CUDA_HERE, about);
 }
 
 /* More than 48 KiB of dynamic shared memory have to be asked for. */
@@ -711,7 +363,7 @@ static int cuda_launch(GpuMachine *m, const GpuKernel *kernel, const int grid[3]
         free(pointer);
     if (r == CUDA_SUCCESS)
         return 0;
-    return checked(r, "cuLaunchKernel", __LINE__, describe(m, "", about, sizeof about));
+    return cuda_checked(r, "cuLaunchKernel", CUDA_HERE, describe(m, "", about, sizeof about));
 }
 
 /* ---- graphs ---- */

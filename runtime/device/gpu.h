@@ -93,7 +93,7 @@ GpuLimits limits_of_architecture(int architecture);
  * The caller frees each and the array. */
 char **schedule_options(const GpuKernel *kernel, int count, int *option_count);
 
-/* ---- cuda.c: the driver API by dlopen ---- */
+/* ---- cuda_driver.c: the driver API by dlopen ---- */
 
 /* The number of GPUs; -1 with the reason in `why` where there is none that runs kernels. */
 int cuda_devices(char *why, size_t size);

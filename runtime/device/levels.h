@@ -5,7 +5,7 @@
  *
  * target: whose programs it runs (ir/targets.h). bf16: of use to bf16 maps alone. flags: of the C
  * compiler. condition: whether this processor has it, in C of its architecture; cpu_has_amx is in
- * runtime.h. */
+ * device.h. */
 #ifndef NINC_RUNTIME_LEVELS_H
 #define NINC_RUNTIME_LEVELS_H
 

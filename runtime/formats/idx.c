@@ -60,12 +60,6 @@ static int name_distance(const char *file, const IdxName *name)
     return distance;
 }
 
-static bool is_regular(const char *path)
-{
-    struct stat s;
-    return stat(path, &s) == 0 && S_ISREG(s.st_mode);
-}
-
 /* The file of the directory with the nearest name; NULL: there is none. The caller frees it. */
 static char *find_nearest(const char *directory, const IdxName *name)
 {

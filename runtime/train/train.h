@@ -1,6 +1,6 @@
 /* The map of training: parameters, the steps of a run, what it keeps (checkpoints) and what it
- * tells (logs, progress, evaluations). What the files of a run share stands in run.h. Functions that
- * return int give 0, or -1 after a message. */
+ * tells (logs, progress, evaluations). What the files of a run share stands in run.h, what those of
+ * checkpoints share in checkpoint.h. Functions that return int give 0, or -1 after a message. */
 #ifndef NINC_TRAIN_H
 #define NINC_TRAIN_H
 
@@ -300,7 +300,7 @@ int state_write(const char *path, const RunState *state, const NincModel *model,
 int state_read(const char *path, const NincModel *model, RunState *state,
                uint32_t crc[CHECKPOINT_TENSOR_FILES]);
 
-/* ---- checkpoint.c ---- */
+/* ---- checkpoint_find.c, checkpoint.c ---- */
 
 /* Checkpoints: a directory step-00001000 holds model.safetensors, optimizer.safetensors and
  * state.json; `latest` and `best` are symbolic links to such directories, files with the name where
