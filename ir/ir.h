@@ -636,12 +636,17 @@ int value_copies(const Node *n);
 
 /* ---- ir/kernel.c: how a kernel of row ops is executed ---- */
 
-/* One call of the device library: an op with the pointwise op that finishes it, if any. Statements
- * of one segment run strip by strip (kernel->strip rows); a segment ends where an op needs rows
- * that the strip does not hold. */
+/* Pointwise ops that one op may have behind it, and maps, and scalars, that they may read beside its
+ * result. */
+enum { MAX_CHAIN = 8, MAX_BESIDE = 4, MAX_STATEMENT_OPERANDS = (MAX_CHAIN + 1) * MAX_OPERANDS };
+
+/* One call of the device library: an op with the pointwise ops that finish it, its epilogue.
+ * Statements of one segment run strip by strip (kernel->strip rows); a segment ends where an op
+ * needs rows that the strip does not hold. */
 typedef struct Statement {
     Node *op;
-    Node *epilogue; /* relu or relu_grad of op, whose own value never reaches memory; or NULL */
+    Node *chain[MAX_CHAIN]; /* each of the one before, whose value never reaches memory */
+    int chained;
     int segment;
 } Statement;
 
@@ -666,6 +671,15 @@ bool pool_covers_map(const Node *n);
 /* The value of a forward node is that of its operand. */
 bool node_is_identity(const Node *n);
 Node *statement_result(const Statement *s);
+/* The operand of its pointwise op `at` that stays in registers: of chain[at - 1] what stands before
+ * it, of a pointwise `op` itself, 0, its first map. */
+const Node *statement_flow(const Statement *s, int at);
+/* The other operands of its pointwise ops, each once: the maps, or the scalars. */
+int statement_beside(const Statement *s, bool scalars, const Node **list);
+/* Whether zeros in, where maps have no channels, give zeros out. */
+bool statement_keeps_zero(const Statement *s);
+/* Whether `next` is pointwise over maps and can be done where n, one of its operands, is made. */
+bool node_chains(const Node *n, const Node *next);
 /* Rows over which the statement runs: of its result, or of the operand that it reduces. */
 int statement_height(const Statement *s);
 /* Fills out (room for k->node_count) and returns the number of statements. */

@@ -32,9 +32,26 @@ bool kernel_is_rows(const Kernel *k)
     return false;
 }
 
+/* A pointwise op over maps: its other operands are maps of its shape and dtype, or scalars that the
+ * trainer gives. */
+static bool is_of_maps(const Node *n)
+{
+    if (!op_is(n->op, F_OF_MAPS) || n->tensor.shape.rank != 4)
+        return false;
+    for (int i = 0; i < n->arity; i++) {
+        const Node *in = n->in[i];
+        bool scalar = in->tensor.shape.rank == 0 && in->op == OP_INPUT;
+        bool map = in->op != OP_STATE && in->tensor.dtype == n->tensor.dtype &&
+                   shape_equal(&in->tensor.shape, &n->tensor.shape);
+        if (!map && (!scalar || in->tensor.dtype != DT_F32))
+            return false;
+    }
+    return true;
+}
+
 bool op_is_rows(const Node *n)
 {
-    return op_is(n->op, F_ROWS) || (op_is(n->op, F_OF_MAPS) && n->tensor.shape.rank == 4);
+    return op_is(n->op, F_ROWS) || is_of_maps(n);
 }
 
 bool window_is_pointwise(const Window *w)
@@ -104,25 +121,94 @@ static Node *only_user(const Node *n)
     return user;
 }
 
-static Node *epilogue_of(const Node *n)
+/* Whether its result can go on in registers: what makes a map, place by place. */
+static bool makes_map(const Node *n)
 {
-    bool forward =
-        n->op == OP_CONV2D || n->op == OP_WINOGRAD_OUTPUT || n->op == OP_CONV2D_FOLDED;
-    bool backward = forward || n->op == OP_CONV2D_TRANSPOSE || n->op == OP_MAXPOOL_GRAD ||
-                    n->op == OP_AVGPOOL_GRAD || n->op == OP_GAP_GRAD;
-    if (!backward || !n->kernel || !kernel_is_rows(n->kernel) || kernel_returns(n->kernel, n))
-        return NULL;
-    Node *user = only_user(n);
-    if (!user || user->in[0] != n)
-        return NULL;
-    if ((user->op == OP_RELU && forward) || user->op == OP_RELU_GRAD)
-        return user;
-    return NULL;
+    return op_is_rows(n) && !op_sums_images(n->op) && n->op != OP_GAP && n->op != OP_MAXPOOL_CODE;
+}
+
+bool node_chains(const Node *n, const Node *next)
+{
+    int uses = 0;
+    for (int i = 0; i < next->arity; i++)
+        uses += next->in[i] == n;
+    return uses == 1 && makes_map(n) && is_of_maps(next) && n->tensor.dtype == next->tensor.dtype;
 }
 
 Node *statement_result(const Statement *s)
 {
-    return s->epilogue ? s->epilogue : s->op;
+    return s->chained > 0 ? s->chain[s->chained - 1] : s->op;
+}
+
+const Node *statement_flow(const Statement *s, int at)
+{
+    if (at > 0)
+        return at > 1 ? s->chain[at - 2] : s->op;
+    for (int i = 0; i < s->op->arity; i++)
+        if (s->op->in[i]->tensor.shape.rank > 0)
+            return s->op->in[i];
+    return NULL;
+}
+
+/* Adds operands of n other than its flow: of rank 0, or maps. */
+static int add_beside(const Node *n, const Node *flow, bool scalars, const Node **list, int count)
+{
+    for (int i = 0; i < n->arity; i++) {
+        int at = 0;
+        if (n->in[i] == flow || (n->in[i]->tensor.shape.rank == 0) != scalars)
+            continue;
+        while (at < count && list[at] != n->in[i])
+            at++;
+        list[at] = n->in[i];
+        count += at == count;
+    }
+    return count;
+}
+
+int statement_beside(const Statement *s, bool scalars, const Node **list)
+{
+    int count = 0;
+    if (op_is_pointwise(s->op->op))
+        count = add_beside(s->op, statement_flow(s, 0), scalars, list, count);
+    for (int i = 0; i < s->chained; i++)
+        count = add_beside(s->chain[i], statement_flow(s, i + 1), scalars, list, count);
+    return count;
+}
+
+/* Appends n where that leaves a chain that an epilogue can be. */
+static bool extend(Statement *s, Node *n)
+{
+    const Node *beside[MAX_STATEMENT_OPERANDS];
+    if (s->chained == MAX_CHAIN)
+        return false;
+    s->chain[s->chained++] = n;
+    if (statement_beside(s, false, beside) <= MAX_BESIDE &&
+        statement_beside(s, true, beside) <= MAX_BESIDE)
+        return true;
+    s->chained--;
+    return false;
+}
+
+/* The last of the statements whose result nobody but n reads, and n does so as an epilogue can. */
+static Statement *chained_by(Statement *list, int count, const Node *n)
+{
+    for (Statement *s = list + count; s-- > list;) {
+        const Node *result = statement_result(s);
+        if (node_chains(result, n) && !kernel_returns(n->kernel, result) &&
+            only_user(result) == n)
+            return s;
+    }
+    return NULL;
+}
+
+bool statement_keeps_zero(const Statement *s)
+{
+    const Node *scalar[MAX_STATEMENT_OPERANDS];
+    for (int i = 0; i < s->chained; i++)
+        if (!op_is(s->chain[i]->op, F_KEEPS_ZERO))
+            return false;
+    return statement_beside(s, true, scalar) == 0 &&
+           (!op_is_pointwise(s->op->op) || op_is(s->op->op, F_KEEPS_ZERO));
 }
 
 int statement_height(const Statement *s)
@@ -165,16 +251,24 @@ static bool joins(const Statement *list, int begin, int at)
     return true;
 }
 
+/* A statement runs where its last op stands: what lies beside it has been computed by then. */
+static void finish_later(Statement *list, int count, Statement *s)
+{
+    Statement moved = *s;
+    memmove(s, s + 1, (size_t)(list + count - s - 1) * sizeof *s);
+    list[count - 1] = moved;
+}
+
 int kernel_statements(const Kernel *k, Statement *out)
 {
     int count = 0;
     for (int i = 0; i < k->node_count; i++) {
         Node *n = k->node[i];
-        if (epilogue_of(n))
-            continue;
-        Node *first = n->arity > 0 && n->in[0]->kernel == k ? n->in[0] : NULL;
-        bool finishes = first && epilogue_of(first) == n;
-        out[count++] = (Statement){finishes ? first : n, finishes ? n : NULL, 0};
+        Statement *s = is_of_maps(n) ? chained_by(out, count, n) : NULL;
+        if (s && extend(s, n))
+            finish_later(out, count, s);
+        else
+            out[count++] = (Statement){.op = n};
     }
     for (int i = 1, begin = 0; i < count; i++) {
         bool same = joins(out, begin, i);
@@ -272,15 +366,30 @@ Slices kernel_slices(const Graph *g, const Kernel *k)
 
 bool value_is_folded(const Node *n)
 {
-    return n->kernel && epilogue_of(n) != NULL;
+    const Kernel *k = n->kernel;
+    const Node *user = k && kernel_is_rows(k) && !kernel_returns(k, n) ? only_user(n) : NULL;
+    if (!user || !node_chains(n, user))
+        return false;
+    Statement *list = xmalloc((size_t)k->node_count * sizeof *list);
+    int count = kernel_statements(k, list);
+    bool stored = false;
+    for (int i = 0; i < count; i++)
+        stored |= statement_result(&list[i]) == n;
+    free(list);
+    return !stored;
 }
 
 static bool statement_uses(const Statement *s, const Node *n)
 {
+    const Node *beside[MAX_STATEMENT_OPERANDS];
+    int count = statement_beside(s, false, beside);
+    for (int i = 0; i < count; i++)
+        if (beside[i] == n)
+            return true;
     for (int i = 0; i < s->op->arity; i++)
         if (s->op->in[i] == n)
             return true;
-    return s->epilogue && s->epilogue->in[s->epilogue->arity - 1] == n;
+    return false;
 }
 
 bool value_is_strip(const Node *n)

@@ -1,9 +1,15 @@
-/* What the CPU device library does to single elements (codegen/cpu/ninc_cpu.h, ninc_wgrad.h), on
+/* What the CPU device library does to single elements (codegen/cpu/ninc_map.h, ninc_wgrad.h), on
  * one instruction set, for values that networks do not often have: against loops that go lane by
  * lane. */
 #include "tensor.h"
 
 #include "plan.h"
+
+enum { EPILOGUE_MAPS = 1, EPILOGUE_SCALARS = 1 };
+
+#include "../codegen/cpu/ninc_map.h"
+
+#include "epilogues.h"
 
 #include "../codegen/cpu/ninc_cpu.h"
 
@@ -43,14 +49,14 @@ static bool zeros(void)
     return true;
 }
 
-/* The mask of an epilogue keeps a value where it is > 0, and nowhere else. */
+/* A masked store keeps a value where it is > 0, and nowhere else. */
 static bool kept(const float *values, int count, const Element *masks)
 {
     _Alignas(64) Element mask[LANES_A_PART], y[LANES_A_PART], all[LANES_A_PART];
     memcpy(mask, masks, sizeof mask);
     for (int i = 0; i < count; i++) {
         const Vector v = (Vector){0} + values[i];
-        store_epilogue(EPILOGUE_MASK, y, v, mask);
+        store_masked(y, v, mask);
         store_map(all, v);
         for (int lane = 0; lane < LANES_A_PART; lane++) {
             const Element wanted = from_element(mask[lane]) > 0 ? all[lane] : 0;

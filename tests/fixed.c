@@ -6,6 +6,12 @@
 
 #include "plan.h"
 
+enum { EPILOGUE_MAPS = 1, EPILOGUE_SCALARS = 1 };
+
+#include "../codegen/cpu/ninc_map.h"
+
+#include "epilogues.h"
+
 #include "../codegen/cpu/ninc_cpu.h"
 
 #include "../codegen/cpu/ninc_wgrad.h"

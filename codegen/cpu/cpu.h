@@ -4,6 +4,7 @@
 #define NINC_CODEGEN_CPU_H
 
 #include "../emit.h"
+#include "epilogue.h"
 
 /* Register tiles that the module's kernels use, each emitted once. */
 typedef enum TileKind {
@@ -41,6 +42,7 @@ typedef struct CpuEmitter {
     KernelArgs args;
     CNames names;
     TileSet *tiles;
+    const Epilogues *epilogues;
     Text *out;    /* body of the function */
     Text *tables; /* constants before the function */
     int indent;

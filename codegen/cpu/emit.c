@@ -144,12 +144,12 @@ void emit_header(const Embedded *header, Text *out)
 }
 
 /* The kernels of a target's programs, behind what they call, and their table. */
-static void emit_programs(const Module *m, Target target, Text *out)
+static void emit_programs(const Module *m, Target target, const Epilogues *epilogues, Text *out)
 {
     Pool *pool = pool_new();
     TileSet tiles = {0};
     Text kernels = {0};
-    CpuEmitter e = {.pool = pool, .module = m, .tiles = &tiles,
+    CpuEmitter e = {.pool = pool, .module = m, .tiles = &tiles, .epilogues = epilogues,
                     .names = {.storage = c_storage_names(pool, m, target)}};
     const Kernel *k;
     const Graph *g = NULL;
@@ -170,12 +170,18 @@ void emit_cpu(const Module *m, Text *out)
 {
     const Graph *eval = module_find_graph(m, "eval", TARGET_CPU);
     bool bf16 = eval && graph_has_bf16(eval), amx = module_find_graph(m, "eval", TARGET_AMX);
+    Pool *pool = pool_new();
+    Epilogues epilogues = find_epilogues(pool, m);
     text_append(out, "/* The CPU kernels of model %s, made by ninc. Compile with GNU C. */\n",
                 m->name);
     emit_header(&embedded_tensor_h, out);
     emit_header(&embedded_plan_h, out);
     if (bf16)
         text_append(out, "\n#define NINC_BF16\n");
+    emit_epilogue_sizes(&epilogues, out);
+    emit_header(&embedded_map_h, out);
+    emit_epilogues(pool, &epilogues, out);
+    text_append(out, "\n");
     emit_header(&embedded_cpu_h, out);
     text_append(out, "\n");
     emit_header(&embedded_wgrad_h, out);
@@ -187,10 +193,11 @@ void emit_cpu(const Module *m, Text *out)
     if (amx) {
         text_append(out, "\n#ifdef __AMX_BF16__\n");
         emit_header(&embedded_amx_h, out);
-        emit_programs(m, TARGET_AMX, out);
+        emit_programs(m, TARGET_AMX, &epilogues, out);
         text_append(out, "\n#else\n");
     }
-    emit_programs(m, TARGET_CPU, out);
+    emit_programs(m, TARGET_CPU, &epilogues, out);
     if (amx)
         text_append(out, "#endif\n");
+    pool_free(pool);
 }

@@ -70,14 +70,15 @@ INLINE void amx_store(float *sums, int rows, const int BOTH)
 
 /* A tile of pixels of one output row. */
 typedef struct AmxPixels {
-    const Element *x, *mask;
+    const Element *x;
     Element *y;
+    Beside beside;
 } AmxPixels;
 
 typedef struct AmxConv {
     const Conv *c;
-    Map x, mask, y;
-    int epilogue;
+    Map x, y;
+    const Epilogue *epilogue;
     int pixels, width; /* a tile, a row; the last tile of a row ends where the row does */
     int depth;         /* inputs a step */
 } AmxConv;
@@ -86,12 +87,11 @@ typedef struct AmxConv {
 INLINE AmxPixels amx_pixels(const AmxConv *a, int row, int tile)
 {
     const int col = smaller(tile * a->pixels, a->width - a->pixels);
-    Element *y = map_row(a->y, row) + col * LANES;
     const AmxPixels p = {
         .x = map_row(a->x, row * a->c->stride_h - a->c->padding_h) - a->c->padding +
              col * a->c->step,
-        .y = y,
-        .mask = a->epilogue & EPILOGUE_MASK ? map_row(a->mask, row) + col * LANES : y};
+        .y = map_row(a->y, row) + col * LANES,
+        .beside = beside_at(beside_row(a->epilogue, row), 0, col * LANES)};
     return p;
 }
 
@@ -111,19 +111,26 @@ INLINE void amx_multiply(const AmxConv *a, const Element *p, const Element *q,
 }
 
 /* Bias, epilogue and rounding of a tile's sums, for output block g. */
-INLINE void amx_finish(const AmxConv *a, const AmxPixels *p, int g, const float *bias,
-                       const float *sums)
+INLINE void amx_round(const int EPILOGUE, const AmxConv *a, const AmxPixels *p, int g,
+                      const float *bias, const float *sums)
 {
+    const Beside beside = beside_at(p->beside, g, 0);
+    Element *y = p->y + g * a->y.block;
     Vector shift[PARTS];
     for (int j = 0; j < PARTS; j++)
         shift[j] = bias ? load(bias + g * LANES + j * LANES_A_PART) : (Vector){0};
     for (int i = 0; i < a->pixels; i++)
         for (int j = 0; j < PARTS; j++) {
             const ptrdiff_t at = i * LANES + j * LANES_A_PART;
-            const Vector v = load(sums + at) + shift[j];
-            store_epilogue(a->epilogue, p->y + g * a->y.block + at, v,
-                           p->mask + g * a->mask.block + at);
+            store_epilogue(EPILOGUE, y + at, load(sums + at) + shift[j],
+                           beside_at(beside, 0, at));
         }
+}
+
+INLINE void amx_finish(const AmxConv *a, const AmxPixels *p, int g, const float *bias,
+                       const float *sums)
+{
+    WITH_EPILOGUE(a->epilogue->number, amx_round, a, p, g, bias, sums);
 }
 
 /* Two tiles at a time, also where a row ends between them. */
@@ -151,12 +158,11 @@ INLINE void amx_group(const AmxConv *a, const Element *filter, const float *bias
     }
 }
 
-SHARED void amx_conv_rows(const Conv *c, Map x, const Element *filter, const float *bias, Map mask,
-                          Map y, int epilogue, int row0, int row1)
+SHARED void amx_conv_rows(const Conv *c, Map x, const Element *filter, const float *bias,
+                          const Epilogue *epilogue, Map y, int row0, int row1)
 {
     const RowTiles *tiles = &c->tiles;
-    AmxConv a = {c, x, mask, y, epilogue, tiles->large,
-                 row_width(tiles), AMX_INPUTS};
+    AmxConv a = {c, x, y, epilogue, tiles->large, row_width(tiles), AMX_INPUTS};
     while (c->run % a.depth != 0)
         a.depth -= 2;
     amx_configure(a.pixels, a.depth);

@@ -25,19 +25,17 @@ typedef struct FoldedConv {
     int runs;
 } FoldedConv;
 
-/* Output rows row0 to row1 - 1 of one image. bias may be NULL; mask.data is read with
- * EPILOGUE_MASK only. */
+/* Output rows row0 to row1 - 1 of one image. bias may be NULL. */
 SHARED void folded_conv_rows(const FoldedConv *c, Map x, const Element *filter, const float *bias,
-                             Map mask, Map y, int epilogue, int row0, int row1)
+                             const Epilogue *epilogue, Map y, int row0, int row1)
 {
     const ptrdiff_t line = (ptrdiff_t)c->run * c->vectors * LANES, square = c->extent_h * line;
     ConvTile t = {.x_row = x.row,
                   .y_block = y.block,
-                  .mask_block = mask.block,
                   .filter_row = line,
                   .in_blocks = 1,
                   .kernel_w = 1,
-                  .epilogue = epilogue};
+                  .epilogue = epilogue->number};
     for (int g = 0; g < c->groups; g++) {
         const ptrdiff_t channel = (ptrdiff_t)g * c->vectors;
         t.bias = bias ? bias + channel * LANES : NULL;
@@ -45,8 +43,7 @@ SHARED void folded_conv_rows(const FoldedConv *c, Map x, const Element *filter, 
             const FoldPlace *place = &c->rows[row];
             const Element *from = map_row(x, place->base);
             Element *to = map_row(y, row) + channel * y.block;
-            const Element *by =
-                epilogue & EPILOGUE_MASK ? map_row(mask, row) + channel * mask.block : to;
+            const Beside beside = beside_at(beside_row(epilogue, row), channel, 0);
             t.kernel_h = place->reach;
             for (int i = 0; i < c->runs; i++) {
                 const FoldRun *run = &c->columns[i];
@@ -55,7 +52,7 @@ SHARED void folded_conv_rows(const FoldedConv *c, Map x, const Element *filter, 
                 t.filter = filter + ((ptrdiff_t)g * c->classes + pair) * square;
                 t.x = from + (ptrdiff_t)run->base * c->channels;
                 t.y = to + (ptrdiff_t)run->first * LANES;
-                t.mask = by + (ptrdiff_t)run->first * LANES;
+                t.beside = beside_at(beside, 0, (ptrdiff_t)run->first * LANES);
                 run_row(t, &c->tiles[i], (ptrdiff_t)run->step * c->channels, run->spread);
             }
         }

@@ -2,12 +2,27 @@
 
 /* ---- pools ---- */
 
-/* Stores part of a pixel's block b, `at` elements into the row; with EPILOGUE_MASK zero where the
- * mask is not > 0. */
-INLINE void store_masked(Map y, Map mask, int epilogue, int row, int b, ptrdiff_t at, Vector v)
+/* The rows row0 to row1 - 1 of one image's map y by ROWS(EPILOGUE, ..., epilogue, y, row0, row1),
+ * the epilogue's number a constant. */
+#define WITH_ROWS(ROWS, ...) \
+    WITH_EPILOGUE(epilogue->number, ROWS, __VA_ARGS__, epilogue, y, row0, row1)
+
+/* Where a row's block of a map, and what lies beside it, begin. */
+typedef struct Place {
+    Element *to;
+    Beside beside;
+} Place;
+
+INLINE Place place_of(const Epilogue *e, Map y, int row, int block)
 {
-    store_epilogue(epilogue, map_row(y, row) + b * y.block + at, v,
-                   map_row(mask, row) + b * mask.block + at);
+    const Place p = {map_row(y, row) + block * y.block, beside_at(beside_row(e, row), block, 0)};
+    return p;
+}
+
+/* Stores part of a pixel, `at` elements from the place on. */
+INLINE void store_at(const int EPILOGUE, const Place *p, ptrdiff_t at, Vector v)
+{
+    store_epilogue(EPILOGUE, p->to + at, v, beside_at(p->beside, 0, at));
 }
 
 typedef struct Pool {
@@ -44,10 +59,12 @@ INLINE Cover covering(int at, int kernel, int stride, int padding, int outputs)
 
 /* Output rows of max pooling, and of the codes (kh * KW + kw of the first maximum) where
  * codes.data is not NULL. NaN wins, as in PyTorch. */
-SHARED void maxpool_rows(const Pool *g, Map x, Map y, CodeMap codes, int row0, int row1)
+INLINE void maxpool_of(const int EPILOGUE, const Pool *g, Map x, CodeMap codes,
+                       const Epilogue *epilogue, Map y, int row0, int row1)
 {
     for (int b = 0; b < g->blocks; b++)
         for (int row = row0; row < row1; row++) {
+            const Place to = place_of(epilogue, y, row, b);
             const int h0 = window_begin(row, g->stride_h, g->padding_h);
             const int h1 = window_end(row, g->stride_h, g->padding_h, g->kernel_h, g->height);
             for (int col = 0; col < g->out_width; col++) {
@@ -67,13 +84,19 @@ SHARED void maxpool_rows(const Pool *g, Map x, Map y, CodeMap codes, int row0, i
                             code = (((Mask){0} + (h * g->kernel_w + w - base)) & wins) |
                                    (code & ~wins);
                         }
-                    store_map(map_row(y, row) + b * y.block + col * LANES + j * LANES_A_PART, best);
+                    store_at(EPILOGUE, &to, col * LANES + j * LANES_A_PART, best);
                     if (codes.data)
                         *(Codes *)(code_row(codes, row) + b * codes.block + col * LANES +
                                    j * LANES_A_PART) = narrow_codes(code);
                 }
             }
         }
+}
+
+SHARED void maxpool_rows(const Pool *g, Map x, CodeMap codes, const Epilogue *epilogue, Map y,
+                         int row0, int row1)
+{
+    WITH_ROWS(maxpool_of, g, x, codes);
 }
 
 /* Input columns whose gradients are summed at a time. */
@@ -100,9 +123,17 @@ INLINE void maxpool_grad_row(const Pool *g, const Element *dy, const uint8_t *co
     }
 }
 
+/* The sums of `count` elements from the place on. */
+INLINE void store_pool_sums(const int EPILOGUE, const Place *p, ptrdiff_t at, const float *sums,
+                            int count)
+{
+    for (int i = 0; i < count; i += LANES_A_PART)
+        store_at(EPILOGUE, p, at + i, load(sums + i));
+}
+
 /* Input row h from column w on: the windows that cover it, one after the other. */
-INLINE void maxpool_grad_columns(const Pool *g, Map dy, CodeMap codes, Map mask, Map dx,
-                                 int epilogue, int b, int h, int w)
+INLINE void maxpool_grad_columns(const Pool *g, Map dy, CodeMap codes, const Place *to, int epilogue,
+                                 int b, int h, int w)
 {
     const Cover rows = covering(h, g->kernel_h, g->stride_h, g->padding_h, g->out_height);
     const int columns = smaller(g->width - w, POOL_COLUMNS);
@@ -111,18 +142,19 @@ INLINE void maxpool_grad_columns(const Pool *g, Map dy, CodeMap codes, Map mask,
     for (int o = rows.first; o <= rows.last; o++)
         maxpool_grad_row(g, map_row(dy, o) + b * dy.block, code_row(codes, o) + b * codes.block,
                          (rows.padded - o * g->stride_h) * g->kernel_w, w, w + columns, sums);
-    for (int i = 0; i < columns * LANES; i += LANES_A_PART)
-        store_masked(dx, mask, epilogue, h, b, w * LANES + i, load(sums + i));
+    WITH_EPILOGUE(epilogue, store_pool_sums, to, w * LANES, sums, columns * LANES);
 }
 
-/* Input rows of the max pool's gradient, with EPILOGUE_MASK zeroed where mask is not > 0. */
-SHARED void maxpool_grad_rows(const Pool *g, Map dy, CodeMap codes, Map mask, Map dx, int epilogue,
-                              int row0, int row1)
+/* Input rows of the max pool's gradient. */
+SHARED void maxpool_grad_rows(const Pool *g, Map dy, CodeMap codes, const Epilogue *epilogue,
+                              Map y, int row0, int row1)
 {
     for (int b = 0; b < g->blocks; b++)
-        for (int h = row0; h < row1; h++)
+        for (int h = row0; h < row1; h++) {
+            const Place to = place_of(epilogue, y, h, b);
             for (int w = 0; w < g->width; w += POOL_COLUMNS)
-                maxpool_grad_columns(g, dy, codes, mask, dx, epilogue, b, h, w);
+                maxpool_grad_columns(g, dy, codes, &to, epilogue->number, b, h, w);
+        }
 }
 
 /* 1 / pixels of an average window: it counts padding, but not what lies past it (PyTorch's
@@ -135,10 +167,12 @@ INLINE float window_scale(const Pool *g, int row, int col)
     return 1.0f / (float)(rows * cols);
 }
 
-SHARED void avgpool_rows(const Pool *g, Map x, Map y, int row0, int row1)
+INLINE void avgpool_of(const int EPILOGUE, const Pool *g, Map x, const Epilogue *epilogue, Map y,
+                       int row0, int row1)
 {
     for (int b = 0; b < g->blocks; b++)
-        for (int row = row0; row < row1; row++)
+        for (int row = row0; row < row1; row++) {
+            const Place to = place_of(epilogue, y, row, b);
             for (int col = 0; col < g->out_width; col++) {
                 const int h0 = window_begin(row, g->stride_h, g->padding_h);
                 const int h1 = window_end(row, g->stride_h, g->padding_h, g->kernel_h, g->height);
@@ -150,17 +184,24 @@ SHARED void avgpool_rows(const Pool *g, Map x, Map y, int row0, int row1)
                         for (int w = w0; w < w1; w++)
                             sum += load_map(map_row(x, h) + b * x.block + w * LANES +
                                             j * LANES_A_PART);
-                    store_map(map_row(y, row) + b * y.block + col * LANES + j * LANES_A_PART,
-                              sum * window_scale(g, row, col));
+                    store_at(EPILOGUE, &to, col * LANES + j * LANES_A_PART,
+                             sum * window_scale(g, row, col));
                 }
             }
+        }
 }
 
-SHARED void avgpool_grad_rows(const Pool *g, Map dy, Map mask, Map dx, int epilogue, int row0,
-                              int row1)
+SHARED void avgpool_rows(const Pool *g, Map x, const Epilogue *epilogue, Map y, int row0, int row1)
+{
+    WITH_ROWS(avgpool_of, g, x);
+}
+
+INLINE void avgpool_grad_of(const int EPILOGUE, const Pool *g, Map dy, const Epilogue *epilogue,
+                            Map y, int row0, int row1)
 {
     for (int b = 0; b < g->blocks; b++)
         for (int h = row0; h < row1; h++) {
+            const Place to = place_of(epilogue, y, h, b);
             const Cover rows = covering(h, g->kernel_h, g->stride_h, g->padding_h, g->out_height);
             for (int w = 0; w < g->width; w++) {
                 const Cover cols = covering(w, g->kernel_w, g->stride_w, g->padding_w,
@@ -172,10 +213,16 @@ SHARED void avgpool_grad_rows(const Pool *g, Map dy, Map mask, Map dx, int epilo
                         for (int q = cols.first; q <= cols.last; q++)
                             sum += load_map(map_row(dy, o) + b * dy.block + q * LANES + lane) *
                                    window_scale(g, o, q);
-                    store_masked(dx, mask, epilogue, h, b, w * LANES + lane, sum);
+                    store_at(EPILOGUE, &to, w * LANES + lane, sum);
                 }
             }
         }
+}
+
+SHARED void avgpool_grad_rows(const Pool *g, Map dy, const Epilogue *epilogue, Map y, int row0,
+                              int row1)
+{
+    WITH_ROWS(avgpool_grad_of, g, dy);
 }
 
 /* Adds rows row0 to row1 - 1 to the mean over a map of height x width; y holds one pixel. */
@@ -195,54 +242,57 @@ SHARED void gap_rows(Map x, float *y, int blocks, int height, int width, int row
         }
 }
 
-SHARED void gap_grad_rows(const float *dy, Map mask, Map dx, int epilogue, int blocks, int height,
-                          int width, int row0, int row1)
+INLINE void gap_grad_of(const int EPILOGUE, const float *dy, int blocks, int height, int width,
+                        const Epilogue *epilogue, Map y, int row0, int row1)
 {
     const float scale = 1.0f / ((float)height * (float)width);
     for (int b = 0; b < blocks; b++)
         for (int j = 0; j < PARTS; j++) {
             const ptrdiff_t lane = j * LANES_A_PART;
             const Vector v = load(dy + b * LANES + lane) * scale;
-            for (int row = row0; row < row1; row++)
+            for (int row = row0; row < row1; row++) {
+                const Place to = place_of(epilogue, y, row, b);
                 for (int w = 0; w < width; w++)
-                    store_masked(dx, mask, epilogue, row, b, w * LANES + lane, v);
+                    store_at(EPILOGUE, &to, w * LANES + lane, v);
+            }
         }
+}
+
+SHARED void gap_grad_rows(const float *dy, int blocks, int height, int width,
+                          const Epilogue *epilogue, Map y, int row0, int row1)
+{
+    WITH_ROWS(gap_grad_of, dy, blocks, height, width);
 }
 
 /* ---- pointwise ---- */
 
-SHARED void relu_rows(Map x, Map y, int blocks, int width, int row0, int row1)
+INLINE void pointwise_of(const int EPILOGUE, Map x, int blocks, int width,
+                         const Epilogue *epilogue, Map y, int row0, int row1)
 {
     for (int b = 0; b < blocks; b++)
         for (int row = row0; row < row1; row++) {
             const Element *in = map_row(x, row) + b * x.block;
-            Element *out = map_row(y, row) + b * y.block;
+            const Place to = place_of(epilogue, y, row, b);
             for (int i = 0; i < width * LANES; i += LANES_A_PART)
-                store_map(out + i, positive(load_map(in + i)));
+                store_at(EPILOGUE, &to, i, load_map(in + i));
         }
 }
 
-SHARED void relu_grad_rows(Map dy, Map y, Map dx, int blocks, int width, int row0, int row1)
+/* A chain of pointwise ops alone. */
+SHARED void pointwise_rows(Map x, int blocks, int width, const Epilogue *epilogue, Map y, int row0,
+                           int row1)
 {
-    for (int b = 0; b < blocks; b++)
-        for (int row = row0; row < row1; row++) {
-            const Element *d = map_row(dy, row) + b * dy.block;
-            const Element *m = map_row(y, row) + b * y.block;
-            Element *out = map_row(dx, row) + b * dx.block;
-            for (int i = 0; i < width * LANES; i += LANES_A_PART)
-                store_epilogue(EPILOGUE_MASK, out + i, load_map(d + i), m + i);
-        }
+    WITH_ROWS(pointwise_of, x, blocks, width);
 }
 
-SHARED void add_rows(Map a, Map b, Map y, int blocks, int width, int row0, int row1)
+/* Zeroes the lanes from `lane` on of a map's block, for an epilogue of zeros that are not zero. */
+SHARED void zero_lanes(Map y, int block, int lane, int width, int row0, int row1)
 {
-    for (int k = 0; k < blocks; k++)
-        for (int row = row0; row < row1; row++) {
-            const Element *p = map_row(a, row) + k * a.block, *q = map_row(b, row) + k * b.block;
-            Element *out = map_row(y, row) + k * y.block;
-            for (int i = 0; i < width * LANES; i += LANES_A_PART)
-                store_map(out + i, load_map(p + i) + load_map(q + i));
-        }
+    for (int row = row0; row < row1; row++) {
+        Element *to = map_row(y, row) + block * y.block;
+        for (int w = 0; w < width; w++)
+            zero_pixels(to + w * LANES + lane, (size_t)(LANES - lane) * sizeof *to);
+    }
 }
 
 /* Zeroes the halo of one image of a map: halo_h rows above and below, halo_w columns left and

@@ -20,8 +20,8 @@ typedef struct SparseTile {
     const Word *dense;      /* [at][VECTORS][LANES] */
     const float *from;      /* what is added to: the results so far, or biases */
     float *to;
-    const Element *mask;    /* read with an epilogue only, which results that are maps have */
-    ptrdiff_t from_row, from_block, to_row, to_block, mask_block;
+    Beside beside;          /* read with an epilogue only, which results that are maps have */
+    ptrdiff_t from_row, from_block, to_row, to_block;
     int epilogue;
 } SparseTile;
 
@@ -34,12 +34,26 @@ typedef struct SparseRun {
 } SparseRun;
 
 #ifdef __AVX512F__
+/* A row's sums; its results if they are of a map, else numbers. */
+INLINE void sparse_store(const int EPILOGUE, const SparseTile *t, const Vector *acc, int r,
+                         const int VECTORS, const int INNER)
+{
+    float *to = t->to + r * t->to_row;
+    UNROLL for (int j = 0; j < VECTORS; j++) {
+        float *at = to + j / INNER * t->to_block + j % INNER * LANES;
+#ifdef NINC_BF16
+        store(at, acc[j]);
+#else
+        store_epilogue(EPILOGUE, at, acc[j], beside_at(t->beside, j, r * t->to_row));
+#endif
+    }
+}
+
 /* VECTORS vectors of results: INNER that lie side by side, then the next INNER a block further. */
 INLINE void sparse_tile(const SparseTile *t, const int VECTORS, const int INNER)
 {
     for (int r = 0; r < t->rows; r++) {
         const float *from = t->from + r * t->from_row;
-        float *to = t->to + r * t->to_row;
         Vector acc[SPARSE_MAX_VECTORS];
         UNROLL for (int j = 0; j < VECTORS; j++)
             acc[j] = load(from + j / INNER * t->from_block + j % INNER * LANES);
@@ -50,12 +64,7 @@ INLINE void sparse_tile(const SparseTile *t, const int VECTORS, const int INNER)
                 acc[j] =
                     multiply_add(acc[j], s, load_weights((const Element *)(dense + j * LANES)));
         }
-        UNROLL for (int j = 0; j < VECTORS; j++) {
-            if (t->epilogue)
-                acc[j] = conv_epilogue(t->epilogue, acc[j],
-                                       t->mask + r * t->to_row + j * t->mask_block);
-            store(to + j / INNER * t->to_block + j % INNER * LANES, acc[j]);
-        }
+        WITH_EPILOGUE(t->epilogue, sparse_store, t, acc, r, VECTORS, INNER);
     }
 }
 
@@ -147,10 +156,10 @@ typedef struct SparsePiece {
 typedef struct SparseConv {
     const Conv *conv;
     const SparseRun *run;
-    Map x, mask, y;
+    Map x, y;
     const Element *filter;
     const float *bias;
-    int epilogue;
+    const Epilogue *epilogue;
 } SparseConv;
 
 /* A vector of words of a pixel: of one block's channels, or in bf16 of two blocks', of which the
@@ -217,6 +226,17 @@ typedef struct SparseTurn {
 
 /* `vectors` vectors of results, from `vector` on, of a row of a piece, whose lists t has. */
 #ifdef NINC_BF16
+INLINE void sparse_round(const int EPILOGUE, const SparseConv *s, const float *sum, int rows,
+                         int row, int column, int vector, int vectors)
+{
+    const Beside beside = beside_at(beside_row(s->epilogue, row), vector, column * LANES);
+    Element *to = map_row(s->y, row) + vector * s->y.block + column * LANES;
+    for (int i = 0; i < rows; i++)
+        for (int v = 0; v < vectors; v++)
+            store_epilogue(EPILOGUE, to + v * s->y.block + i * LANES,
+                           load(sum + (i * vectors + v) * LANES), beside_at(beside, v, i * LANES));
+}
+
 /* The sums are floats, so that all inputs are multiplied in one turn. */
 INLINE void sparse_row(const SparseConv *s, const SparseTurn *turn, SparseTile t, int row,
                        int column, int vector, int vectors, SparseTileFn *tile)
@@ -227,15 +247,7 @@ INLINE void sparse_row(const SparseConv *s, const SparseTurn *turn, SparseTile t
     t.to = sum;
     t.to_row = (ptrdiff_t)vectors * LANES;
     tile(&t);
-    for (int i = 0; i < t.rows; i++)
-        for (int v = 0; v < vectors; v++) {
-            const ptrdiff_t at = (ptrdiff_t)(column + i) * LANES;
-            const Element *mask = s->epilogue & EPILOGUE_MASK
-                                      ? map_row(s->mask, row) + (vector + v) * s->mask.block + at
-                                      : NULL;
-            store_epilogue(s->epilogue, map_row(s->y, row) + (vector + v) * s->y.block + at,
-                           load(sum + (i * vectors + v) * LANES), mask);
-        }
+    WITH_EPILOGUE(s->epilogue->number, sparse_round, s, sum, t.rows, row, column, vector, vectors);
 }
 #else
 /* The sums so far lie in the result. */
@@ -252,10 +264,8 @@ INLINE void sparse_row(const SparseConv *s, const SparseTurn *turn, SparseTile t
     t.from_block = s->y.block;
     if (turn->first)
         start_from_bias(s, vector, &t);
-    t.epilogue = turn->last ? s->epilogue : 0;
-    t.mask = t.epilogue & EPILOGUE_MASK ? map_row(s->mask, row) + vector * s->mask.block + at
-                                        : t.to;
-    t.mask_block = s->mask.block;
+    t.epilogue = turn->last ? s->epilogue->number : EPILOGUE_NONE;
+    t.beside = beside_at(beside_row(s->epilogue, row), vector, at);
     tile(&t);
 }
 #endif
@@ -304,14 +314,15 @@ SHARED void sparse_conv_piece(const SparseConv *s, const SparsePiece *p)
 
 /* conv_rows of a 1x1 convolution, without the zeros of x. */
 SHARED void sparse_conv_rows(const Conv *c, const SparseRun *run, Map x, const Element *filter,
-                             const float *bias, Map mask, Map y, int epilogue, int row0, int row1)
+                             const float *bias, const Epilogue *epilogue, Map y, int row0,
+                             int row1)
 {
-    const SparseConv s = {c, run, x, mask, y, filter, bias, epilogue};
+    const SparseConv s = {c, run, x, y, filter, bias, epilogue};
     const int terms = blocks_a_turn(&s) * LANES / TOGETHER, width = row_width(&c->tiles);
     const int pixels = smaller(SPARSE_ROWS, SPARSE_ENTRIES / terms);
     const int columns = smaller(width, pixels), rows = pixels / larger(columns, 1);
     if (terms * run->large > SPARSE_MOST || !has_zeros(x, c->in_blocks, width, row0, row1)) {
-        conv_rows(c, x, filter, bias, mask, y, epilogue, row0, row1);
+        conv_rows(c, x, filter, bias, epilogue, y, row0, row1);
         return;
     }
     for (int row = row0; row < row1; row += rows)
@@ -490,10 +501,11 @@ SHARED void sparse_dy_wgrad_rows(const Wgrad *g, const SparseRun *s, Map x, Map 
     SHARED void NAME(const SparseTile *t) { (void)t; }
 
 INLINE void sparse_conv_rows(const Conv *c, const SparseRun *s, Map x, const Element *filter,
-                             const float *bias, Map mask, Map y, int epilogue, int row0, int row1)
+                             const float *bias, const Epilogue *epilogue, Map y, int row0,
+                             int row1)
 {
     (void)s;
-    conv_rows(c, x, filter, bias, mask, y, epilogue, row0, row1);
+    conv_rows(c, x, filter, bias, epilogue, y, row0, row1);
 }
 
 INLINE void sparse_x_wgrad_rows(const Wgrad *g, const SparseRun *s, Map x, Map dy, float *dw,

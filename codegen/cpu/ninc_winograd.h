@@ -93,11 +93,23 @@ SHARED void winograd_input_row(const WinogradMap *g, Map x, float *y, ptrdiff_t 
     stream_end();
 }
 
+/* Bias and epilogue of `lanes` elements of a row of block b. */
+INLINE void winograd_store(const int EPILOGUE, const float *in, const float *bias, Beside beside,
+                           Element *out, int lanes)
+{
+    for (int i = 0; i < lanes; i += LANES_A_PART) {
+        Vector v = load(in + i);
+        if (bias)
+            v += load(bias + i % LANES);
+        store_epilogue(EPILOGUE, out + i, v, beside_at(beside, 0, i));
+    }
+}
+
 /* Rows row0 to row1 - 1 of image n's map y, whole tiles but for the last row, from frequencies m.
- * bias may be NULL; mask.data is read with EPILOGUE_MASK only. */
-SHARED void winograd_output_rows(const WinogradMap *g, const float *m, const float *bias, Map mask,
-                                 Map y, int epilogue, ptrdiff_t n, const NincRange *range, int row0,
-                                 int row1)
+ * bias may be NULL. */
+SHARED void winograd_output_rows(const WinogradMap *g, const float *m, const float *bias,
+                                 const Epilogue *epilogue, Map y, ptrdiff_t n,
+                                 const NincRange *range, int row0, int row1)
 {
     float tile[WINOGRAD_MOST_TILE * WINOGRAD_MOST_TILE * LANES]
         __attribute__((aligned(VECTOR_BYTES)));
@@ -115,20 +127,11 @@ SHARED void winograd_output_rows(const WinogradMap *g, const float *m, const flo
                 for (int f = 0; f < g->size * g->size; f++)
                     __builtin_prefetch(from + f * frequency + 8 * LANES, 0, 2);
                 g->to_map(from, g->size * frequency, frequency, tile, g->tile * LANES, LANES);
-                for (int r = 0; r < rows; r++) {
-                    const float *in = tile + r * g->tile * LANES;
-                    Element *out = map_row(y, row + r) + b * y.block + col * LANES;
-                    const Element *masks =
-                        epilogue & EPILOGUE_MASK
-                            ? map_row(mask, row + r) + b * mask.block + col * LANES
-                            : out;
-                    for (int i = 0; i < lanes; i += LANES_A_PART) {
-                        Vector v = load(in + i);
-                        if (bias)
-                            v += load(bias + b * LANES + i % LANES);
-                        store_epilogue(epilogue, out + i, v, masks + i);
-                    }
-                }
+                for (int r = 0; r < rows; r++)
+                    WITH_EPILOGUE(epilogue->number, winograd_store, tile + r * g->tile * LANES,
+                                  bias ? bias + b * LANES : NULL,
+                                  beside_at(beside_row(epilogue, row + r), b, col * LANES),
+                                  map_row(y, row + r) + b * y.block + col * LANES, lanes);
             }
         }
 }

@@ -22,12 +22,14 @@ static void touch(const CpuEmitter *e, Touched *t, const Node *n)
 
 static Touched touched_by(const CpuEmitter *e, const Statement *s, int count)
 {
-    Touched t = {pool_alloc(e->pool, (size_t)count * (MAX_OPERANDS + 3) * sizeof *t.node), 0};
+    Touched t = {pool_alloc(e->pool, (size_t)count * (MAX_OPERANDS + MAX_BESIDE + 1) * sizeof *t.node), 0};
     for (int i = 0; i < count; i++) {
         for (int k = 0; k < s[i].op->arity; k++)
             touch(e, &t, s[i].op->in[k]);
-        if (s[i].epilogue)
-            touch(e, &t, s[i].epilogue->in[s[i].epilogue->arity - 1]);
+        const Node *beside[MAX_STATEMENT_OPERANDS];
+        int maps = statement_beside(&s[i], false, beside);
+        for (int k = 0; k < maps; k++)
+            touch(e, &t, beside[k]);
         touch(e, &t, statement_result(&s[i]));
     }
     return t;
@@ -35,19 +37,21 @@ static Touched touched_by(const CpuEmitter *e, const Statement *s, int count)
 
 /* ---- statements ---- */
 
-/* The epilogue's flags and its mask map ("y" where there is none). */
-typedef struct Epilogue {
-    const char *flags, *mask;
-} Epilogue;
-
-static Epilogue epilogue_of(const CpuEmitter *e, const Statement *s)
+/* What a function takes as its epilogue. Maps that it does not read are the result. */
+static const char *epilogue_of(const CpuEmitter *e, const Statement *s)
 {
-    const char *result = map_name(e, statement_result(s));
-    if (!s->epilogue)
-        return (Epilogue){"0", result};
-    if (s->epilogue->op == OP_RELU)
-        return (Epilogue){"EPILOGUE_RELU", result};
-    return (Epilogue){"EPILOGUE_MASK", map_name(e, s->epilogue->in[1])};
+    const Node *beside[MAX_STATEMENT_OPERANDS];
+    int maps = statement_beside(s, false, beside);
+    const char *list = "", *scalars = "";
+    for (int i = 0; i < e->epilogues->maps; i++)
+        list = pool_format(e->pool, "%s%s%s", list, i ? ", " : "",
+                           map_name(e, i < maps ? beside[i] : statement_result(s)));
+    int count = statement_beside(s, true, beside);
+    for (int i = 0; i < count; i++)
+        scalars = pool_format(e->pool, "%s%s%s[0]", scalars, i ? ", " : ", {",
+                              value_name(e, beside[i]));
+    return pool_format(e->pool, "&(Epilogue){%s, {%s}%s%s}", epilogue_name(e->pool, e->epilogues, s),
+                       list, scalars, count ? "}" : "");
 }
 
 static const Node *codes_of(const CpuEmitter *e)
@@ -79,71 +83,87 @@ static const char *contraction_tables(const CpuEmitter *e, const Node *n)
     return pool_format(e->pool, "&%s, &%s_sparse", table, table);
 }
 
+static const char *bias_of(const CpuEmitter *e, const Node *n, int operand)
+{
+    return n->arity > operand ? value_name(e, n->in[operand]) : "NULL";
+}
+
 static void emit_conv(CpuEmitter *e, const Statement *s)
 {
     const Node *n = s->op;
-    Epilogue p = epilogue_of(e, s);
-    emit_line(e, "%sconv_rows(%s, %s, %s, %s, %s, %s, %s, r0, r1);",
-              contraction_prefix(e, n), contraction_tables(e, n),
-              map_name(e, n->in[0]), value_name(e, n->in[1]),
-              n->arity > 2 ? value_name(e, n->in[2]) : "NULL", p.mask,
-              map_name(e, statement_result(s)), p.flags);
+    emit_line(e, "%sconv_rows(%s, %s, %s, %s, %s, %s, r0, r1);", contraction_prefix(e, n),
+              contraction_tables(e, n), map_name(e, n->in[0]), value_name(e, n->in[1]),
+              bias_of(e, n, 2), epilogue_of(e, s), map_name(e, statement_result(s)));
 }
 
 static void emit_folded(CpuEmitter *e, const Statement *s)
 {
     const Node *n = s->op;
-    Epilogue p = epilogue_of(e, s);
-    emit_line(e, "folded_conv_rows(&%s, %s, %s, %s, %s, %s, %s, r0, r1);", table_name(e, n),
-              map_name(e, n->in[0]), value_name(e, n->in[1]),
-              n->arity > 2 ? value_name(e, n->in[2]) : "NULL", p.mask,
-              map_name(e, statement_result(s)), p.flags);
+    emit_line(e, "folded_conv_rows(&%s, %s, %s, %s, %s, %s, r0, r1);", table_name(e, n),
+              map_name(e, n->in[0]), value_name(e, n->in[1]), bias_of(e, n, 2), epilogue_of(e, s),
+              map_name(e, statement_result(s)));
 }
 
 static void emit_transpose(CpuEmitter *e, const Statement *s)
 {
-    Epilogue p = epilogue_of(e, s);
-    emit_line(e, "conv_transpose_rows(&%s, %s, %s, %s, %s, %s, r0, r1);", table_name(e, s->op),
-              map_name(e, s->op->in[0]), value_name(e, s->op->in[1]), p.mask,
-              map_name(e, statement_result(s)), p.flags);
+    emit_line(e, "conv_transpose_rows(&%s, %s, %s, %s, %s, r0, r1);", table_name(e, s->op),
+              map_name(e, s->op->in[0]), value_name(e, s->op->in[1]), epilogue_of(e, s),
+              map_name(e, statement_result(s)));
 }
 
 static void emit_winograd_output(CpuEmitter *e, const Statement *s)
 {
     const Node *n = s->op;
-    Epilogue p = epilogue_of(e, s);
-    emit_line(e, "winograd_output_rows(&%s, %s, %s, %s, %s, %s, n, range, r0, r1);",
-              table_name(e, n), value_name(e, n->in[0]),
-              n->arity > 1 ? value_name(e, n->in[1]) : "NULL", p.mask,
-              map_name(e, statement_result(s)), p.flags);
+    emit_line(e, "winograd_output_rows(&%s, %s, %s, %s, %s, n, range, r0, r1);", table_name(e, n),
+              value_name(e, n->in[0]), bias_of(e, n, 1), epilogue_of(e, s),
+              map_name(e, statement_result(s)));
 }
 
-static void emit_pool_grad(CpuEmitter *e, const Statement *s)
+static void emit_maxpool(CpuEmitter *e, const Statement *s)
 {
-    const Node *n = s->op;
-    Epilogue p = epilogue_of(e, s);
-    const char *result = map_name(e, statement_result(s));
-    if (n->op == OP_MAXPOOL_GRAD)
-        emit_line(e, "maxpool_grad_rows(&%s, %s, %s, %s, %s, %s, r0, r1);", table_name(e, n),
-                  map_name(e, n->in[0]), map_name(e, n->in[1]), p.mask, result, p.flags);
-    else
-        emit_line(e, "avgpool_grad_rows(&%s, %s, %s, %s, %s, r0, r1);", table_name(e, n),
-                  map_name(e, n->in[0]), p.mask, result, p.flags);
+    const Node *codes = codes_of(e);
+    emit_line(e, "maxpool_rows(&%s, %s, %s, %s, %s, r0, r1);", table_name(e, s->op),
+              map_name(e, s->op->in[0]), codes ? map_name(e, codes) : "(CodeMap){0}",
+              epilogue_of(e, s), map_name(e, statement_result(s)));
+}
+
+/* maxpool_code: with its maxpool. */
+static void emit_nothing(CpuEmitter *e, const Statement *s)
+{
+    (void)e, (void)s;
+}
+
+static void emit_maxpool_grad(CpuEmitter *e, const Statement *s)
+{
+    emit_line(e, "maxpool_grad_rows(&%s, %s, %s, %s, %s, r0, r1);", table_name(e, s->op),
+              map_name(e, s->op->in[0]), map_name(e, s->op->in[1]), epilogue_of(e, s),
+              map_name(e, statement_result(s)));
+}
+
+/* avgpool, avgpool_grad */
+static void emit_avgpool(CpuEmitter *e, const Statement *s)
+{
+    emit_line(e, "%s_rows(&%s, %s, %s, %s, r0, r1);", op_name(s->op->op), table_name(e, s->op),
+              map_name(e, s->op->in[0]), epilogue_of(e, s), map_name(e, statement_result(s)));
+}
+
+static const char *pixel_of(const CpuEmitter *e, const Node *n)
+{
+    return pool_format(e->pool, "%s.data", map_name(e, n));
 }
 
 static void emit_gap(CpuEmitter *e, const Statement *s)
 {
-    const Node *n = s->op, *map = n->op == OP_GAP ? n->in[0] : n;
-    const Node *pixel = n->op == OP_GAP ? n : n->in[0];
-    MapShape m = map_shape(map);
-    Epilogue p = epilogue_of(e, s);
-    const char *at = pool_format(e->pool, "%s_map.data", value_name(e, pixel));
-    if (n->op == OP_GAP)
-        emit_line(e, "gap_rows(%s, %s, %d, %d, %d, r0, r1);", map_name(e, map), at, m.blocks,
-                  m.height, m.width);
-    else
-        emit_line(e, "gap_grad_rows(%s, %s, %s, %s, %d, %d, %d, r0, r1);", at, p.mask,
-                  map_name(e, statement_result(s)), p.flags, m.blocks, m.height, m.width);
+    MapShape m = map_shape(s->op->in[0]);
+    emit_line(e, "gap_rows(%s, %s, %d, %d, %d, r0, r1);", map_name(e, s->op->in[0]),
+              pixel_of(e, s->op), m.blocks, m.height, m.width);
+}
+
+static void emit_gap_grad(CpuEmitter *e, const Statement *s)
+{
+    MapShape m = map_shape(s->op);
+    emit_line(e, "gap_grad_rows(%s, %d, %d, %d, %s, %s, r0, r1);", pixel_of(e, s->op->in[0]),
+              m.blocks, m.height, m.width, epilogue_of(e, s), map_name(e, statement_result(s)));
 }
 
 /* From copy to copy of a sum in parts. */
@@ -152,72 +172,63 @@ static long long copy_elements(const Node *n)
     return (long long)(n->place.bytes / dtype_bytes(n->tensor.dtype));
 }
 
-static void emit_pointwise(CpuEmitter *e, const Node *n)
+static void emit_wgrad(CpuEmitter *e, const Statement *s)
 {
+    const Node *n = s->op;
+    emit_line(e, "%swgrad_rows(%s, %s, %s, %s + range->slice * %lld, r0, r1);",
+              contraction_prefix(e, n), contraction_tables(e, n), map_name(e, n->in[0]),
+              map_name(e, n->in[1]), value_name(e, n), copy_elements(n));
+}
+
+static void emit_bias_grad(CpuEmitter *e, const Statement *s)
+{
+    const Node *n = s->op;
+    emit_line(e, "bias_grad_rows(%s, %s + range->slice * %lld, %d, %d, r0, r1);",
+              map_name(e, n->in[0]), value_name(e, n), copy_elements(n),
+              map_shape(n->in[0]).blocks, map_shape(n->in[0]).width);
+}
+
+static void emit_pointwise(CpuEmitter *e, const Statement *s)
+{
+    MapShape m = map_shape(s->op);
+    emit_line(e, "pointwise_rows(%s, %d, %d, %s, %s, r0, r1);", map_name(e, statement_flow(s, 0)),
+              m.blocks, m.width, epilogue_of(e, s), map_name(e, statement_result(s)));
+}
+
+/* What a map has no channels for stays zero. */
+static void emit_zero_lanes(CpuEmitter *e, const Statement *s)
+{
+    const Node *n = statement_result(s);
     MapShape m = map_shape(n);
-    if (n->op == OP_RELU)
-        emit_line(e, "relu_rows(%s, %s, %d, %d, r0, r1);", map_name(e, n->in[0]), map_name(e, n),
-                  m.blocks, m.width);
-    else
-        emit_line(e, "%s_rows(%s, %s, %s, %d, %d, r0, r1);",
-                  n->op == OP_ADD ? "add" : "relu_grad", map_name(e, n->in[0]),
-                  map_name(e, n->in[1]), map_name(e, n), m.blocks, m.width);
+    if (m.channels % m.lanes != 0)
+        emit_line(e, "zero_lanes(%s, %d, %d, %d, r0, r1);", map_name(e, n), m.blocks - 1,
+                  m.channels % m.lanes, m.width);
 }
 
 static void emit_statement(CpuEmitter *e, const Statement *s)
 {
-    const Node *n = s->op, *codes;
-    switch ((int)n->op) {
-    case OP_CONV2D:
-        emit_conv(e, s);
-        return;
-    case OP_CONV2D_TRANSPOSE:
-        emit_transpose(e, s);
-        return;
-    case OP_WINOGRAD_OUTPUT:
-        emit_winograd_output(e, s);
-        return;
-    case OP_CONV2D_FOLDED:
-        emit_folded(e, s);
-        return;
-    case OP_CONV2D_WGRAD:
-        emit_line(e, "%swgrad_rows(%s, %s, %s, %s + range->slice * %lld, r0, r1);",
-                  contraction_prefix(e, n), contraction_tables(e, n), map_name(e, n->in[0]),
-                  map_name(e, n->in[1]), value_name(e, n), copy_elements(n));
-        return;
-    case OP_BIAS_GRAD:
-        emit_line(e, "bias_grad_rows(%s, %s + range->slice * %lld, %d, %d, r0, r1);",
-                  map_name(e, n->in[0]), value_name(e, n), copy_elements(n),
-                  map_shape(n->in[0]).blocks, map_shape(n->in[0]).width);
-        return;
-    case OP_MAXPOOL:
-        codes = codes_of(e);
-        emit_line(e, "maxpool_rows(&%s, %s, %s, %s, r0, r1);", table_name(e, n),
-                  map_name(e, n->in[0]), map_name(e, n),
-                  codes ? map_name(e, codes) : "(CodeMap){0}");
-        return;
-    case OP_MAXPOOL_CODE: /* with its maxpool */
-        return;
-    case OP_AVGPOOL:
-        emit_line(e, "avgpool_rows(&%s, %s, %s, r0, r1);", table_name(e, n),
-                  map_name(e, n->in[0]), map_name(e, n));
-        return;
-    case OP_MAXPOOL_GRAD:
-    case OP_AVGPOOL_GRAD:
-        emit_pool_grad(e, s);
-        return;
-    case OP_GAP:
-    case OP_GAP_GRAD:
-        emit_gap(e, s);
-        return;
-    case OP_RELU:
-    case OP_RELU_GRAD:
-    case OP_ADD:
-        emit_pointwise(e, n);
-        return;
-    default:
-        internal_error("%s in a kernel of row ops", op_name(n->op));
-    }
+    static void (*const by_op[OP_COUNT])(CpuEmitter *, const Statement *) = {
+        [OP_CONV2D] = emit_conv,
+        [OP_CONV2D_TRANSPOSE] = emit_transpose,
+        [OP_CONV2D_WGRAD] = emit_wgrad,
+        [OP_CONV2D_FOLDED] = emit_folded,
+        [OP_WINOGRAD_OUTPUT] = emit_winograd_output,
+        [OP_BIAS_GRAD] = emit_bias_grad,
+        [OP_MAXPOOL] = emit_maxpool,
+        [OP_MAXPOOL_CODE] = emit_nothing,
+        [OP_MAXPOOL_GRAD] = emit_maxpool_grad,
+        [OP_AVGPOOL] = emit_avgpool,
+        [OP_AVGPOOL_GRAD] = emit_avgpool,
+        [OP_GAP] = emit_gap,
+        [OP_GAP_GRAD] = emit_gap_grad,
+    };
+    void (*emit)(CpuEmitter *, const Statement *) =
+        op_is_pointwise(s->op->op) ? emit_pointwise : by_op[s->op->op];
+    if (!emit)
+        internal_error("%s in a kernel of row ops", op_name(s->op->op));
+    emit(e, s);
+    if (!statement_keeps_zero(s))
+        emit_zero_lanes(e, s);
 }
 
 /* ---- segments ---- */

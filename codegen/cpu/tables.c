@@ -126,7 +126,7 @@ static void table_wgrad(CpuEmitter *e, const Node *n)
 }
 
 /* input: the node whose shape is the pool's input; output likewise. */
-static void table_pool(CpuEmitter *e, const Node *n, const Node *input, const Node *output)
+static void table_pool_of(CpuEmitter *e, const Node *n, const Node *input, const Node *output)
 {
     const Window *k = &n->attr.window;
     const int32_t *in = input->tensor.shape.dim, *out = output->tensor.shape.dim;
@@ -138,34 +138,30 @@ static void table_pool(CpuEmitter *e, const Node *n, const Node *input, const No
                 (in[3] + lanes - 1) / lanes);
 }
 
+static void table_pool(CpuEmitter *e, const Node *n)
+{
+    table_pool_of(e, n, n->in[0], n);
+}
+
+static void table_pool_grad(CpuEmitter *e, const Node *n)
+{
+    table_pool_of(e, n, n, n->in[0]);
+}
+
 void emit_table(CpuEmitter *e, const Node *n)
 {
-    switch ((int)n->op) {
-    case OP_CONV2D:
-        table_conv(e, n);
-        return;
-    case OP_CONV2D_TRANSPOSE:
-        table_transpose(e, n);
-        return;
-    case OP_CONV2D_WGRAD:
-        table_wgrad(e, n);
-        return;
-    case OP_CONV2D_FOLDED:
-    case OP_CONV2D_FOLDED_WGRAD:
-        emit_fold_table(e, n);
-        return;
-    case OP_WINOGRAD_OUTPUT:
-        emit_winograd_map(e, n);
-        return;
-    case OP_MAXPOOL:
-    case OP_AVGPOOL:
-        table_pool(e, n, n->in[0], n);
-        return;
-    case OP_MAXPOOL_GRAD:
-    case OP_AVGPOOL_GRAD:
-        table_pool(e, n, n, n->in[0]);
-        return;
-    default:
-        return;
-    }
+    static void (*const by_op[OP_COUNT])(CpuEmitter *, const Node *) = {
+        [OP_CONV2D] = table_conv,
+        [OP_CONV2D_TRANSPOSE] = table_transpose,
+        [OP_CONV2D_WGRAD] = table_wgrad,
+        [OP_CONV2D_FOLDED] = emit_fold_table,
+        [OP_CONV2D_FOLDED_WGRAD] = emit_fold_table,
+        [OP_WINOGRAD_OUTPUT] = emit_winograd_map,
+        [OP_MAXPOOL] = table_pool,
+        [OP_AVGPOOL] = table_pool,
+        [OP_MAXPOOL_GRAD] = table_pool_grad,
+        [OP_AVGPOOL_GRAD] = table_pool_grad,
+    };
+    if (by_op[n->op])
+        by_op[n->op](e, n);
 }

@@ -4,11 +4,21 @@
 #include "cpu.h"
 
 static const Embedded *const texts[] = {
-    &embedded_tensor_h, &embedded_plan_h,  &embedded_cpu_h,    &embedded_wgrad_h,
-    &embedded_pool_h,   &embedded_image_h, &embedded_amx_h,    &embedded_winograd_h,
-    &embedded_fixed_h,  &embedded_fold_h,  &embedded_sparse_h, NULL};
+    &embedded_tensor_h,   &embedded_plan_h,  &embedded_map_h,   &embedded_cpu_h,
+    &embedded_wgrad_h,    &embedded_pool_h,  &embedded_image_h, &embedded_amx_h,
+    &embedded_winograd_h, &embedded_fixed_h, &embedded_fold_h,  &embedded_sparse_h, NULL};
+
+/* epilogue.c */
+static void declare(NameTable *words, Pool *pool)
+{
+    declare_name(words, pool, "store_epilogue");
+    for (int op = 0; op < OP_COUNT; op++)
+        declare_name(words, pool, pool_format(pool, "op_%s", op_name((Op)op)));
+}
 
 const CodeTarget cpu_code = {.id = "NINC_CPU", .emit = emit_cpu, .extension = "c", .levels = true,
-                             .texts = texts, .tables = true};
+                             .texts = texts, .declare = declare,
+                             .tables = true};
 
-const CodeTarget amx_code = {.id = "NINC_AMX", .texts = texts, .tables = true};
+const CodeTarget amx_code = {.id = "NINC_AMX", .texts = texts, .declare = declare,
+                             .tables = true};

@@ -1,10 +1,9 @@
 /* The optimizer kernel, the cast, transposed and folded filters: loops over parameters, in slices
  * that threads take. */
 #include "cpu.h"
+#include "expression.h"
 
-#include <ctype.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* ---- optimizer ---- */
 
@@ -66,37 +65,6 @@ static const char *literal(const CpuEmitter *e, double x)
     return pool_format(e->pool, "(float)%.17g", x);
 }
 
-static bool in_word(char c)
-{
-    return isalnum((unsigned char)c) || c == '_';
-}
-
-/* The op's expression of a loop: its operands' and its attribute's names replaced. 1 - k is rounded
- * once, from the decimal number. */
-static const char *expression(const CpuEmitter *e, const Node *n, const char *const *in)
-{
-    static const char rest[] = "(1 - k)";
-    Text text = {0};
-    for (const char *at = op_scalar(n->op), *start = at; *at;) {
-        bool word = !in_word(at[1]) && (at == start || !in_word(at[-1]));
-        if (strncmp(at, rest, sizeof rest - 1) == 0) {
-            text_append(&text, "%s", literal(e, 1 - n->attr.factor));
-            at += sizeof rest - 1;
-            continue;
-        }
-        if (word && *at == 'k')
-            text_append(&text, "%s", literal(e, n->attr.factor));
-        else if (word && *at >= 'a' && *at < 'a' + n->arity)
-            text_append(&text, "%s", in[*at - 'a']);
-        else
-            text_write(&text, at, 1);
-        at++;
-    }
-    const char *result = pool_strdup(e->pool, text.data);
-    text_free(&text);
-    return result;
-}
-
 static void emit_element(CpuEmitter *e, const Node *n)
 {
     const char *in[MAX_OPERANDS], *name = value_name(e, n);
@@ -109,7 +77,9 @@ static void emit_element(CpuEmitter *e, const Node *n)
     if (op_attr(n->op) == ATTR_ADAM)
         emit_line(e, "const float %s_i = adam_step(adam, %s, %s, %s);", name, in[0], in[1], in[2]);
     else if (op_is_pointwise(n->op))
-        emit_line(e, "const float %s_i = %s;", name, expression(e, n, in));
+        emit_line(e, "const float %s_i = %s;", name,
+                  expression_of(e->pool, n, in, literal(e, n->attr.factor),
+                                literal(e, 1 - n->attr.factor)));
     else
         internal_error("%s in an update kernel", op_name(n->op));
     if (n->place.region != REGION_NONE)
