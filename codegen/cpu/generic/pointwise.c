@@ -1,4 +1,4 @@
-/* Pointwise ops, from the op table's expressions. */
+/* Pointwise ops, from the op table's expressions, and casts. */
 #include "generic.h"
 
 static const char *operand(const CpuEmitter *e, const Node *n, const Node *in)
@@ -12,7 +12,7 @@ static const char *operand(const CpuEmitter *e, const Node *n, const Node *in)
 }
 
 /* Per-image values go by their coordinates; parameters, whose operands all lie alike, flat. */
-void generic_pointwise(CpuEmitter *e, const Node *n)
+static void emit_expression(CpuEmitter *e, const Node *n)
 {
     char digits[32];
     bool images = is_per_image(e->graph, n);
@@ -37,4 +37,42 @@ void generic_pointwise(CpuEmitter *e, const Node *n)
     emit_write(e, n, images ? map_index(e, n, "n", "h", "w", "c") : "i",
                pool_format(e->pool, "(float)(%s)", op_scalar(n->op)));
     close_loops(e, loops);
+}
+
+/* Filters may lie differently; other values that are no maps lie alike. */
+static void emit_cast(CpuEmitter *e, const Node *n)
+{
+    const Node *from = n->in[0];
+    const int32_t *d = n->tensor.shape.dim;
+    if (is_per_image(e->graph, n)) {
+        open_pixels(e, n);
+        open_loop(e, "c", map_dim(n, 3));
+        write_pixel(e, n, read_map(e, from, "n", "h", "w", "c"));
+    } else if (n->tensor.shape.rank == 4) {
+        open_loop(e, "o", d[0]);
+        open_loop(e, "i", d[1]);
+        open_loop(e, "kh", d[2]);
+        open_loop(e, "kw", d[3]);
+        emit_write(e, n, filter_index(e, n, "o", "i", "kh", "kw"),
+                   element_at(e, from, filter_index(e, from, "o", "i", "kh", "kw")));
+    } else {
+        open_loop(e, "i", (int)tensor_elements(&n->tensor));
+        emit_write(e, n, "i", element_at(e, from, "i"));
+        close_loops(e, 1);
+        return;
+    }
+    close_loops(e, 4);
+}
+
+void generic_pointwise(CpuEmitter *e, const Node *n)
+{
+    if (n->op == OP_CAST)
+        emit_cast(e, n);
+    else
+        emit_expression(e, n);
+}
+
+void generic_optimizer(CpuEmitter *e, const Node *n)
+{
+    emit_expression(e, n);
 }
