@@ -1,7 +1,7 @@
 /* From the planned module to the artefact directory: write the texts beside it, compile every CPU
  * variant in parallel, link the trainer with the texts that it carries along, then rename file by
  * file. */
-#include "build.h"
+#include "artefacts.h"
 
 /* ---- the steps ---- */
 

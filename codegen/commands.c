@@ -1,6 +1,6 @@
 /* The C compiler: the CPU's kernels for every instruction set, in parallel, and the linking. */
 #include "../runtime/base/base.h"
-#include "build.h"
+#include "artefacts.h"
 
 #include <errno.h>
 #include <signal.h>

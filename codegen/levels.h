@@ -1,9 +1,9 @@
-/* The table of instruction sets (runtime/device/levels.h) as data, and sets of its lines. */
+/* The table of instruction sets (runtime/device/cpu_levels.h) as data, and sets of its lines. */
 #ifndef NINC_LEVELS_H
 #define NINC_LEVELS_H
 
 #include "../ir/ir.h"
-#include "../runtime/device/levels.h"
+#include "../runtime/device/cpu_levels.h"
 
 typedef struct CpuLevel {
     const char *name, *flags;

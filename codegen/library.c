@@ -1,6 +1,6 @@
 /* From the planned module to the forward pass as a shared library, with its header and a pkg-config
  * file. The texts of codegen/library hold @words@ that stand for what the model says. */
-#include "build.h"
+#include "artefacts.h"
 
 #include <ctype.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
  * that the object depends on: the text, the flags, the compiler (its words, its files, what it says
  * of its version), the C library whose headers it reads, and the variables that lead it to others. */
 #include "../runtime/base/base.h"
-#include "build.h"
+#include "artefacts.h"
 
 #include <gnu/libc-version.h>
 #include <limits.h>

@@ -1,6 +1,6 @@
 /* The directory in which a build works, so that nothing half-written is ever seen: made in or
  * beside the target, removed in any case, its files renamed into place one by one. */
-#include "build.h"
+#include "artefacts.h"
 
 #include <errno.h>
 #include <signal.h>

@@ -1,6 +1,6 @@
 /* What the C compiler gets: the emitted sources, the runtime, and the texts and compiled kernels
  * that the program carries along. */
-#include "build.h"
+#include "artefacts.h"
 
 #include <string.h>
 

@@ -106,6 +106,14 @@ Graph *module_find_graph(const Module *m, const char *name, Target target)
     return NULL;
 }
 
+const Graph *module_first_graph(const Module *m, const char *name)
+{
+    const Graph *g = NULL;
+    for (Target target = TARGET_ANY + 1; target < TARGET_COUNT && !g; target++)
+        g = module_find_graph(m, name, target);
+    return g;
+}
+
 /* ---- nodes ---- */
 
 static bool op_has_number(Op op)

@@ -474,6 +474,8 @@ void diagnostics_init(Diagnostics *d, Pool *pool);
 void diagnostics_add(Diagnostics *d, Loc loc, int width, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
+/* ---- ir/fatal.c ---- */
+
 /* Prints one line and exits 1: for what nothing can be done about. */
 _Noreturn void fatal(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
@@ -524,8 +526,6 @@ TargetKind target_kind(Target target);
 int target_lanes(Target target);
 /* Of programs that the CPU device runs. */
 bool target_is_cpu(Target target);
-/* The graph of that name of the first target that has one; NULL where none has. */
-const Graph *module_first_graph(const Module *m, const char *name);
 
 /* ---- ir/build.c ---- */
 
@@ -540,6 +540,8 @@ Tensor storage_tensor(const Storage *s, Target target);
 void graph_lay_out_storage(Graph *g);
 Graph *module_add_graph(Module *m, const char *name, int batch);
 Graph *module_find_graph(const Module *m, const char *name, Target target);
+/* The graph of that name of the first target that has one; NULL where none has. */
+const Graph *module_first_graph(const Module *m, const char *name);
 /* A deep copy of nodes, kernels and outputs into the same module's storage; appended. */
 Graph *graph_clone(Graph *g, const char *name, Target target);
 

@@ -32,11 +32,3 @@ bool target_is_cpu(Target target)
 {
     return target_kind(target) == KIND_VECTORS || target_kind(target) == KIND_TILES;
 }
-
-const Graph *module_first_graph(const Module *m, const char *name)
-{
-    const Graph *g = NULL;
-    for (Target target = TARGET_ANY + 1; target < TARGET_COUNT && !g; target++)
-        g = module_find_graph(m, name, target);
-    return g;
-}

@@ -1,5 +1,5 @@
 /* What the targets' fuse files share: phases, names, kernels, and patterns of both. */
-#include "fuse.h"
+#include "fuse_kernel.h"
 
 #include <ctype.h>
 #include <string.h>

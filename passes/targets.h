@@ -2,7 +2,7 @@
 #ifndef NINC_PASSES_TARGETS_H
 #define NINC_PASSES_TARGETS_H
 
-#include "fuse.h"
+#include "fuse_kernel.h"
 
 typedef struct TargetPasses {
     bool has_tf32;   /* contractions between f32 maps may be in tf32 */

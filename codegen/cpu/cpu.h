@@ -73,6 +73,9 @@ Split split_evenly(int extent, int most);
 /* Of the gradient that a weight gradient's tiles read again and again: half a level-1 cache. */
 enum { WGRAD_STRIP_BYTES = 24 * 1024 };
 
+/* A RowTiles initialiser for a row of `pixels`, in tiles like `tile` and none wider; neighbours lie
+ * `step` elements apart in x and `spread` pixels in y. */
+const char *row_tiles(CpuEmitter *e, int pixels, const Tile *tile, int step, int spread);
 /* A WgradRun initialiser: the register tiles of a weight gradient's run. */
 const char *wgrad_run(CpuEmitter *e, TileKind kind, int run, const Tile *tile);
 /* The C name of an op's constants. */
@@ -100,10 +103,6 @@ void emit_halo(CpuEmitter *e, const Node *n, const char *when);
 
 /* The constants of a row op, named by table_name. */
 void emit_table(CpuEmitter *e, const Node *n);
-
-/* A RowTiles initialiser for a row of `pixels`, in tiles like `tile` and none wider; neighbours lie
- * `step` elements apart in x and `spread` pixels in y. */
-const char *row_tiles(CpuEmitter *e, int pixels, const Tile *tile, int step, int spread);
 
 /* ---- generic/generic.c ---- */
 

@@ -2,18 +2,6 @@
 #include "../../ir/numbers.h"
 #include "cpu.h"
 
-const char *row_tiles(CpuEmitter *e, int pixels, const Tile *tile, int step, int spread)
-{
-    if (pixels < 1)
-        return "{0}";
-    Split s = split_evenly(pixels, tile->pixels);
-    const char *large = use_tile(e, (TileUse){TILE_CONV, s.large, tile->vectors, step, spread});
-    const char *small = large;
-    if (s.smalls)
-        small = use_tile(e, (TileUse){TILE_CONV, s.large - 1, tile->vectors, step, spread});
-    return pool_format(e->pool, "{%s, %s, %d, %d, %d}", large, small, s.large, s.larges, s.smalls);
-}
-
 /* The vectors of a filter (or its gradient) packed for contraction n, whose input has blocks of
  * `lanes` channels. */
 static int packed_vectors(const CpuEmitter *e, const Node *n, const Layout *filter, int lanes)

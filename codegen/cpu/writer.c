@@ -102,6 +102,18 @@ Split split_evenly(int extent, int most)
     return (Split){large, larges, tiles - larges};
 }
 
+const char *row_tiles(CpuEmitter *e, int pixels, const Tile *tile, int step, int spread)
+{
+    if (pixels < 1)
+        return "{0}";
+    Split s = split_evenly(pixels, tile->pixels);
+    const char *large = use_tile(e, (TileUse){TILE_CONV, s.large, tile->vectors, step, spread});
+    const char *small = large;
+    if (s.smalls)
+        small = use_tile(e, (TileUse){TILE_CONV, s.large - 1, tile->vectors, step, spread});
+    return pool_format(e->pool, "{%s, %s, %d, %d, %d}", large, small, s.large, s.larges, s.smalls);
+}
+
 const char *wgrad_run(CpuEmitter *e, TileKind kind, int run, const Tile *tile)
 {
     Split s = split_evenly(run, tile->pixels);

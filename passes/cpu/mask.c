@@ -10,29 +10,33 @@
 
 #include <string.h>
 
-/* The pool whose codes those are. */
+/* The first pool whose codes those are. */
 static Node *pool_of(const Graph *g, const Node *code)
 {
-    for (int i = 0; i < g->node_count; i++) {
-        Node *n = g->node[i];
-        if (n->op == OP_MAXPOOL && n->in[0] == code->in[0] &&
-            memcmp(&n->attr.window, &code->attr.window, sizeof(Window)) == 0)
+    Uses uses = graph_uses(g, code->in[0]);
+    for (int i = 0; i < uses.count; i++) {
+        Node *n = uses.use[i].user;
+        if (n->op == OP_MAXPOOL && memcmp(&n->attr.window, &code->attr.window, sizeof(Window)) == 0)
             return n;
     }
     return NULL;
 }
 
-static void mask_before(Graph *g, Node *mask, const int *uses)
+/* The pool's result, where `mask` masks the gradient of a max pool by what the pool reads, a
+ * ReLU's result, and nothing else reads the gradient; else NULL. */
+static Node *masked_pool(const Graph *g, const Node *mask, const int *uses)
 {
-    Node *grad = mask->in[0];
-    if (grad->op != OP_MAXPOOL_GRAD || uses[grad->id] != 1 ||
-        grad->in[1]->op != OP_MAXPOOL_CODE || grad->in[1]->in[0] != mask->in[1] ||
-        mask->in[1]->op != OP_RELU)
-        return;
-    Node *pool = pool_of(g, grad->in[1]);
-    if (!pool)
-        return;
-    Node *in[] = {grad->in[0], pool};
+    const Node *grad = mask->in[0], *y = mask->in[1];
+    if (mask->op != OP_RELU_GRAD || grad->op != OP_MAXPOOL_GRAD || y->op != OP_RELU ||
+        uses[grad->id] != 1 || grad->in[1]->op != OP_MAXPOOL_CODE ||
+        grad->in[1]->in[0] != y)
+        return NULL;
+    return pool_of(g, grad->in[1]);
+}
+
+static void mask_before(Graph *g, Node *mask, Node *pool)
+{
+    Node *grad = mask->in[0], *in[] = {grad->in[0], pool};
     grad->in[0] = graph_add(g, OP_RELU_GRAD, 2, in, NULL, mask->loc);
     grad->number = mask->number; /* it is now what the mask was */
     graph_replace(g, mask, grad);
@@ -40,12 +44,15 @@ static void mask_before(Graph *g, Node *mask, const int *uses)
 
 void pass_mask(Graph *g)
 {
-    Pool *pool = pool_new();
-    int *uses = graph_use_counts(g, pool), count = g->node_count;
+    Pool *scratch = pool_new();
+    int *uses = graph_use_counts(g, scratch), count = g->node_count;
+    Node **pool = pool_alloc(scratch, ((size_t)count + 1) * sizeof *pool);
+    for (int i = 0; i < count; i++) /* before anything changes, as who reads what is asked */
+        pool[i] = masked_pool(g, g->node[i], uses);
     for (int i = 0; i < count; i++)
-        if (g->node[i]->op == OP_RELU_GRAD)
-            mask_before(g, g->node[i], uses);
-    pool_free(pool);
+        if (pool[i])
+            mask_before(g, g->node[i], pool[i]);
+    pool_free(scratch);
     graph_sort(g);
     graph_remove_dead(g);
 }

@@ -4,7 +4,7 @@
  * and no sum crosses slices, so the number of threads cannot change a bit. */
 #include "../../ir/ir.h"
 #include "device.h"
-#include "levels.h"
+#include "cpu_levels.h"
 
 #include <errno.h>
 #include <math.h>

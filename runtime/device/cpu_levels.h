@@ -6,8 +6,8 @@
  * target: whose programs it runs (ir/targets.h). bf16: of use to bf16 maps alone. flags: of the C
  * compiler. condition: whether this processor has it, in C of its architecture; cpu_has_amx is in
  * device.h. */
-#ifndef NINC_RUNTIME_LEVELS_H
-#define NINC_RUNTIME_LEVELS_H
+#ifndef NINC_CPU_LEVELS_H
+#define NINC_CPU_LEVELS_H
 
 #define AVX512_FLAGS \
     "-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mprefer-vector-width=512"

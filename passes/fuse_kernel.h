@@ -1,6 +1,6 @@
 /* What grouping nodes into kernels shares between the targets. */
-#ifndef NINC_FUSE_H
-#define NINC_FUSE_H
+#ifndef NINC_FUSE_KERNEL_H
+#define NINC_FUSE_KERNEL_H
 
 #include "passes.h"
 

@@ -1,7 +1,7 @@
 /* Inside of the build: what build.c (the trainer), library.c (the library), texts.c, commands.c and
  * scratch.c share. Functions that return int give 0, or -1 after printing what failed. */
-#ifndef NINC_BUILD_H
-#define NINC_BUILD_H
+#ifndef NINC_ARTEFACTS_H
+#define NINC_ARTEFACTS_H
 
 #include "../runtime/base/base.h"
 #include "codegen.h"
