@@ -34,6 +34,7 @@
     X(SUMS_IMAGES, "a sum over images: a weight or bias gradient")                                 \
     X(OF_FILTERS, "filters in, filters out: no images")                                            \
     X(OF_MAPS, "pointwise, of maps of any float dtype")                                            \
+    X(READS_F32, "reads f32 alone") X(GIVES_F32, "gives f32, whatever it reads")                   \
     X(ACTIVATION, "an activation or its gradient")                                                 \
     X(OPTIMIZER, "a step of an optimizer")                                                         \
     X(KEEPS_ZERO, "pointwise, and zero where all its maps or parameters are: f(0, ...) = 0")
@@ -74,8 +75,9 @@ typedef enum OpFlag {
     /* avgpool divides by the part of the window inside the padded input (count_include_pad) */    \
     X(AVGPOOL, "avgpool", 1, 1, WINDOW, pool, F_FORWARD | F_POOL | F_ROWS | F_NEIGHBOURS, "",      \
       "x -> mean of each window, padding counted")                                                 \
-    X(GAP, "gap", 1, 1, NONE, gap, F_FORWARD | F_ROWS, "", "x -> [N,1,1,C]: mean of the whole map")\
-    X(FLATTEN, "flatten", 1, 1, NONE, flatten, F_FORWARD | F_SILENT, "",                           \
+    X(GAP, "gap", 1, 1, NONE, gap, F_FORWARD | F_ROWS | F_GIVES_F32, "",                           \
+      "x -> [N,1,1,C]: mean of the whole map")                                                     \
+    X(FLATTEN, "flatten", 1, 1, NONE, flatten, F_FORWARD | F_SILENT | F_READS_F32, "",             \
       "x -> [N,C*H*W], in PyTorch's order c, h, w")                                                \
     X(ADD, "add", 2, 2, NONE, pointwise, F_FORWARD | F_OF_MAPS | F_KEEPS_ZERO, "a + b",            \
       "x, y -> x + y")                                                                             \
@@ -105,9 +107,10 @@ typedef enum OpFlag {
     X(AVGPOOL_GRAD, "avgpool_grad", 1, 1, WINDOW, pool,                                            \
       F_GIVEN | F_POOL_GRAD | F_ROWS | F_NEIGHBOURS, "",                                           \
       "dy -> dx: dy shared out over each window")                                                  \
-    X(GAP_GRAD, "gap_grad", 1, 1, NONE, gap, F_GIVEN | F_ROWS | F_NEIGHBOURS, "",                  \
+    X(GAP_GRAD, "gap_grad", 1, 1, NONE, gap, F_GIVEN | F_ROWS | F_NEIGHBOURS | F_READS_F32, "",    \
       "dy[N,1,1,C] -> dx: dy shared out over the map")                                             \
-    X(FLATTEN_GRAD, "flatten_grad", 1, 1, NONE, flatten, F_GIVEN, "", "dy[N,C*H*W] -> dx[N,H,W,C]")\
+    X(FLATTEN_GRAD, "flatten_grad", 1, 1, NONE, flatten, F_GIVEN | F_GIVES_F32, "",                \
+      "dy[N,C*H*W] -> dx[N,H,W,C]")                                                                \
     /* the same as conv2d_dgrad by the filter itself */                                            \
     X(CONV2D_TRANSPOSE, "conv2d_transpose", 2, 2, WINDOW, conv,                                    \
       F_GIVEN | F_CONTRACTION | F_FILTERED | F_ROWS | F_NEIGHBOURS, "",                            \

@@ -9,15 +9,10 @@
 #include "find.h"
 #include "targets.h"
 
-static bool is_contraction(Op op)
-{
-    return op == OP_CONV2D || op == OP_CONV2D_DGRAD || op == OP_CONV2D_WGRAD;
-}
-
 static void mark_tf32(Graph *g)
 {
     for (int i = 0; i < g->node_count; i++)
-        if (is_contraction(g->node[i]->op))
+        if (op_is(g->node[i]->op, F_CONTRACTION))
             g->node[i]->math = MATH_TF32;
 }
 
@@ -26,12 +21,6 @@ static bool is_map(const Graph *g, const Node *n)
 {
     return n->tensor.dtype == DT_F32 && n->tensor.shape.rank == 4 && n->op != OP_STATE &&
            is_per_image(g, n);
-}
-
-/* Ops whose result stays f32 though it is a map: the mean, and what comes from f32 logits. */
-static bool gives_f32(const Node *n)
-{
-    return n->op == OP_GAP || n->op == OP_FLATTEN_GRAD;
 }
 
 static Node *add_cast(Graph *g, Node *from, DType dtype, Loc loc)
@@ -52,27 +41,14 @@ static Node *cast_of(Graph *g, Finder *made, Node *from, DType dtype)
     return n;
 }
 
-/* The dtype that operand k of n must have; DT_COUNT: as it comes. */
+/* The dtype that operand k of n must have; DT_COUNT: as it comes. A bias stays f32. */
 static DType wanted(const Node *n, int k)
 {
-    switch ((int)n->op) {
-    case OP_CONV2D:
-    case OP_CONV2D_DGRAD: return k < 2 ? DT_BF16 : DT_F32;
-    case OP_CONV2D_WGRAD:
-    case OP_BIAS_GRAD: return DT_BF16;
-    case OP_RELU:
-    case OP_ADD:
-    case OP_RELU_GRAD:
+    if (op_is(n->op, F_CONTRACTION | F_SUMS_IMAGES))
+        return k < 2 ? DT_BF16 : DT_F32;
+    if (op_is(n->op, F_OF_MAPS) || (op_is(n->op, F_POOL_GRAD) && k == 0))
         return n->tensor.dtype;
-    case OP_MAXPOOL:
-    case OP_MAXPOOL_CODE:
-    case OP_AVGPOOL: return DT_COUNT;
-    case OP_MAXPOOL_GRAD:
-    case OP_AVGPOOL_GRAD: return k == 0 ? n->tensor.dtype : DT_COUNT;
-    case OP_FLATTEN:
-    case OP_GAP_GRAD: return DT_F32;
-    default: return DT_COUNT;
-    }
+    return op_is(n->op, F_READS_F32) ? DT_F32 : DT_COUNT;
 }
 
 static bool is_float(DType dtype)
@@ -86,7 +62,7 @@ static void make_bf16(Graph *g)
     Finder made = {.pool = pool};
     int count = g->node_count;
     for (int i = 0; i < count; i++)
-        if (is_map(g, g->node[i]) && !gives_f32(g->node[i]))
+        if (is_map(g, g->node[i]) && !op_is(g->node[i]->op, F_GIVES_F32))
             g->node[i]->tensor.dtype = DT_BF16;
     for (int i = 0; i < count; i++) {
         Node *n = g->node[i];

@@ -72,22 +72,22 @@ typedef struct Gemm {
     Math math;
 } Gemm;
 
+/* As they lie in memory. */
+static int64_t channels_of(const CudaGraph *c, const Node *map)
+{
+    return cuda_is_thin_image(c, map) ? map->tensor.shape.dim[3] : padded_channels(map);
+}
+
 static Gemm gemm_of(const CudaGraph *c, const Node *n)
 {
-    const Node *x = n->in[0], *y = n, *filter = n->in[1];
-    if (n->op == OP_CONV2D_DGRAD)
-        x = n, y = n->in[0];
-    if (n->op == OP_CONV2D_WGRAD)
-        y = n->in[1], filter = n;
-    Gemm m = {.dtype = x->tensor.dtype, .math = n->math};
-    const int32_t *f = filter->tensor.shape.dim;
-    int64_t cp = padded_channels(x), kp = padded_channels(y), taps = (int64_t)f[2] * f[3];
-    cp = cuda_is_thin_image(c, x) ? x->tensor.shape.dim[3] : cp;
-    switch ((int)n->op) {
-    case OP_CONV2D: m.rows = map_pixels(y), m.columns = kp, m.terms = taps * cp; break;
-    case OP_CONV2D_DGRAD: m.rows = map_pixels(x), m.columns = cp, m.terms = taps * kp; break;
-    default: m.rows = f[0], m.columns = taps * cp, m.terms = map_pixels(y); break;
-    }
+    bool wgrad = op_is(n->op, F_WGRAD);
+    const int32_t *f = (wgrad ? n : n->in[1])->tensor.shape.dim;
+    int64_t taps = (int64_t)f[2] * f[3], run = taps * channels_of(c, n->in[0]);
+    Gemm m = {.dtype = n->in[0]->tensor.dtype, .math = n->math};
+    if (wgrad)
+        m.rows = f[0], m.columns = run, m.terms = map_pixels(n->in[1]);
+    else
+        m.rows = map_pixels(n), m.columns = padded_channels(n), m.terms = run;
     return m;
 }
 
@@ -178,11 +178,9 @@ static void schedule_conv(const CudaGraph *c, Kernel *k, const Node *n)
 
 static const Node *contraction_of(const Kernel *k)
 {
-    for (int i = 0; i < k->node_count; i++) {
-        Op op = k->node[i]->op;
-        if (op == OP_CONV2D || op == OP_CONV2D_DGRAD || op == OP_CONV2D_WGRAD)
+    for (int i = 0; i < k->node_count; i++)
+        if (op_is(k->node[i]->op, F_CONTRACTION))
             return k->node[i];
-    }
     internal_error("kernel %s has no contraction", k->name);
 }
 
