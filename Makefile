@@ -61,8 +61,8 @@ NINC_OBJECTS    = $(patsubst %.c,$(BUILD)/%.o,$(SOURCES)) $(EMBED_OBJECTS)
 LIBRARY_OBJECTS = $(filter-out $(BUILD)/frontend/main.o,$(NINC_OBJECTS))
 RUNTIME         = $(BUILD)/libninc_runtime.a
 LIBRARY         = $(BUILD)/libninc.a
-TESTS           = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
-TOOLS           = $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/*_tool.c))
+TESTS           = $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
+TOOLS           = $(patsubst tests/tools/%.c,$(BUILD)/%,$(wildcard tests/tools/*_tool.c))
 # Compiled into ninc as data: the runtime, and the headers that emitted code carries along.
 EMBEDDED        = $(RUNTIME) ir/tensor.h ir/tiles.h runtime/plan.h runtime/library.h \
                   $(wildcard codegen/cpu/*.h codegen/cuda/*.cuh codegen/library/*.in)
@@ -104,7 +104,7 @@ $(BUILD)/proto/%.o: $(BUILD)/proto/%.c Makefile
 	$(Q)$(CC) $(STANDARD) $(CFLAGS) -I$(@D) -c -o $@ $<
 
 $(BUILD)/runtime/formats/tensorboard.o: $(BUILD)/proto/tfevents.pb-c.h
-$(BUILD)/runtime/formats/onnx.o $(BUILD)/tests/test_onnx.o: $(BUILD)/proto/onnx.pb-c.h
+$(BUILD)/runtime/formats/onnx.o $(BUILD)/tests/unit/test_onnx.o: $(BUILD)/proto/onnx.pb-c.h
 
 # A trainer must be linked with the sanitizers that its runtime was compiled with; their reports
 # name lines, so only without them the runtime's debugging information stays out.
@@ -130,11 +130,11 @@ TOOL_LIBRARIES = $(LIBRARY) $(RUNTIME) $(call library,yaml) $(call library,png16
                  $(call library,z) $(OPENMP)
 TEST_LIBRARIES = -lcheck -lsubunit $(TOOL_LIBRARIES) -lrt
 
-$(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(LIBRARY) $(RUNTIME)
+$(BUILD)/tests/test_%: $(BUILD)/tests/unit/test_%.o $(LIBRARY) $(RUNTIME)
 	$(call say,LD)
 	$(Q)$(CC) $(SANITIZERS) $(LDFLAGS) -o $@ $< $(TEST_LIBRARIES)
 
-$(BUILD)/%_tool: $(BUILD)/tests/%_tool.o $(LIBRARY) $(RUNTIME)
+$(BUILD)/%_tool: $(BUILD)/tests/tools/%_tool.o $(LIBRARY) $(RUNTIME)
 	$(call say,LD)
 	$(Q)$(CC) $(SANITIZERS) $(LDFLAGS) -o $@ $< $(TOOL_LIBRARIES)
 
@@ -156,7 +156,7 @@ fuzz: deps
 # A run killed 200 times at random moments ends with the bits of one that was not.
 test-crash: deps
 	@$(MAKE) all
-	@CRASHES=200 NINC=./$(NINC) BUILD=$(BUILD) tests/test_crash.sh
+	@CRASHES=200 NINC=./$(NINC) BUILD=$(BUILD) tests/suites/test_crash.sh
 
 # Every kernel of every model compiled for each architecture by NVRTC: no spills, resources.
 test-nvrtc: deps
@@ -299,7 +299,7 @@ tidy:
 	    -DNINC_VERSION='"$(VERSION)"' -Iir
 
 FORMATTED = $(wildcard frontend/*.[ch] ir/*.[ch] passes/*.[ch] passes/*/*.[ch] codegen/*.[ch] \
-                       codegen/*/*.[ch] codegen/*/*/*.[ch] runtime/*.h runtime/*/*.[ch] tests/*.[ch])
+                       codegen/*/*.[ch] codegen/*/*/*.[ch] runtime/*.h runtime/*/*.[ch] tests/*/*.[ch])
 
 .PHONY: all readme readme-check fuzz python tests test test-nvrtc test-gpu test-crash test-deb asan demo bench bench-gpu \
         bench-checkpoint first-contact first-contact-kit deps completion install uninstall deb clean \

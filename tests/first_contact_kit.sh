@@ -6,7 +6,7 @@
 #   tests/first_contact_kit.sh DIR [PLAN]
 #
 # PLAN (default: below) has a line for each thing to do there, in order: PHASE WHAT NAME ...; NAME is
-# MODEL-BATCH-PRECISION[-O0], or a case of tests/pytorch. $MODELS is where the models are (default
+# MODEL-BATCH-PRECISION[-O0], or a case of tests/models/pytorch. $MODELS is where the models are (default
 # models), $CUBINS what GPUs get their kernels compiled here (default sm_90a, where there is NVRTC;
 # `none`: they are compiled there). $NINC and $BUILD as for the tests.
 set -eu
@@ -106,8 +106,8 @@ trainer() {
 
 # parity CASE: the reference of real PyTorch, and a trainer of the case.
 parity() {
-    cp "tests/pytorch/$1.json" "$kit/pytorch/"
-    compile "$1" -O2 "tests/pytorch/$1.yaml"
+    cp "tests/models/pytorch/$1.json" "$kit/pytorch/"
+    compile "$1" -O2 "tests/models/pytorch/$1.yaml"
 }
 
 scratch=$(mktemp -d)
@@ -117,7 +117,7 @@ new=$kit.new
 rm -rf "$new"
 mkdir -p "$new/trainers" "$new/models" "$new/pytorch" "$new/bench"
 final=$kit kit=$new
-if [ "$CUBINS" != none ] && "$BUILD/cuda_tool" cubin tests/cuda/kernels.cu "${CUBINS%%,*}" scale 0 \
+if [ "$CUBINS" != none ] && "$BUILD/cuda_tool" cubin tests/models/cuda/kernels.cu "${CUBINS%%,*}" scale 0 \
     "$scratch/cubin" 2>&1 | grep -q 'error: no NVRTC'; then
     echo "SKIP kernels compiled here: no NVRTC; they are compiled there, some seconds a model" >&2
     CUBINS=none
@@ -134,7 +134,7 @@ while read -r _ what name _; do
     *) trainer "$name" ;;
     esac
 done <"$scratch/plan"
-cp "$scratch/plan" tests/first_contact.sh tests/cuda/kernels.cu "$kit/"
+cp "$scratch/plan" tests/first_contact.sh tests/models/cuda/kernels.cu "$kit/"
 cp bench/bench.py bench/gpu.py bench/table.py "$kit/bench/"
 git rev-parse HEAD >"$kit/commit" 2>/dev/null || echo unknown >"$kit/commit"
 size=$(du -sm "$kit" | cut -f 1)

@@ -44,7 +44,7 @@ bad_lines() {
     return $status
 }
 
-check "the driver's calls and NVRTC" "$BUILD/cuda_tool" numbers tests/cuda/kernels.cu
+check "the driver's calls and NVRTC" "$BUILD/cuda_tool" numbers tests/models/cuda/kernels.cu
 if ! "$NINC" -q --target=cuda -o "$work/probe" models/nin_fashion.yaml; then
     echo "not ok cannot compile models/nin_fashion.yaml"
     exit 1
@@ -85,9 +85,9 @@ repeated() {
 }
 export -f repeated
 in_time "two runs give the same bits" repeated
-DEVICE=cuda in_time "parity with PyTorch on the device" bad_lines tests/parity.sh
+DEVICE=cuda in_time "parity with PyTorch on the device" bad_lines tests/suites/parity.sh
 
-. tests/draw.sh
+. tests/models/draw.sh
 for number in 1 2 3 4 5 6 7 8 9 10; do
     drawn_network $number >"$work/drawn.yaml"
     grep -q 'does not fit' <("$NINC" --check "$work/drawn.yaml" 2>&1) && continue

@@ -52,7 +52,7 @@ blocks_of() {
         block+=("--set=layers.$layer.mlpconv.out_channels=$1")
     done
     all_targets "blocks of $1 channels $2" "${TARGETS:-sm_86 sm_90a}" --precision="$2" \
-        "${block[@]}" tests/golden/cuda/blocks.yaml
+        "${block[@]}" tests/models/golden/cuda/blocks.yaml
 }
 
 # What each kernel uses, a column an architecture.
@@ -122,7 +122,7 @@ blocks_of 72 bf16
 all_targets "nin -O0" "sm_80" -O0 models/nin.yaml
 all_targets "nin bf16 -O0" "sm_90a" -O0 --precision=bf16 models/nin.yaml
 mkdir "$work/fake"
-${CC:-gcc} -std=c11 -D_GNU_SOURCE -shared -fPIC -o "$work/fake/libcuda.so.1" tests/fake_cuda.c ||
+${CC:-gcc} -std=c11 -D_GNU_SOURCE -shared -fPIC -o "$work/fake/libcuda.so.1" tests/tools/fake_cuda.c ||
     fail "build fake_cuda.c"
 check "nin starts within 10 s, from the cache within 0.1 s" starts_within 10 0.1
 echo "$started"

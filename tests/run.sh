@@ -68,8 +68,8 @@ run_script() {
 # run_suite NAME: what it prints comes out in one piece.
 run_suite() {
     local output=$scratch/$1.output
-    if [ -x "tests/$1.sh" ]; then
-        run_script "tests/$1.sh"
+    if [ -x "tests/suites/$1.sh" ]; then
+        run_script "tests/suites/$1.sh"
     elif [ -x "$BUILD/tests/$1" ]; then
         run_program "$BUILD/tests/$1"
     else

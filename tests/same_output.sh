@@ -38,6 +38,6 @@ export -f texts compare
 
 old=$1 new=$2
 shift 2
-[ $# -gt 0 ] || set -- models/*.yaml tests/pytorch/*.yaml tests/golden/cuda/*.yaml
+[ $# -gt 0 ] || set -- models/*.yaml tests/models/pytorch/*.yaml tests/models/golden/cuda/*.yaml
 printf '%s\0' "$@" | xargs -0 -n 1 -P "$(nproc)" bash -c 'compare "$@"' same "$old" "$new" || exit 1
 echo "the same: $#"

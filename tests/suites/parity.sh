@@ -1,0 +1,189 @@
+#!/bin/bash
+# PyTorch parity: each case of tests/models/pytorch, trained by ninc at -O0 and -O2 from the same weights
+# on the same images, against committed float64 values of real PyTorch. Then that a small error
+# would be seen, that the number of threads changes no bit, and that images a chunk and instruction
+# set do not matter.
+# $NINC and $BUILD name the compiler and the build directory; $QUICK leaves out the seed network;
+# $DEVICE is the trainer's --device (default cpu).
+. tests/lib.sh
+. tests/models/draw.sh
+
+cases=tests/models/pytorch
+tool=$BUILD/parity_tool
+device=${DEVICE:-cpu}
+target=cuda
+[ "$device" != cpu ] || target=cpu
+
+# compiled OPTION...: for $levels, or this machine's best instruction set.
+compiled() {
+    local set=(--cpu-levels="${levels:-$(best_levels)}")
+    [ $target = cpu ] || set=()
+    "$NINC" -q --target=$target "${set[@]}" "$@"
+}
+
+# compile CASE LEVEL [OPTION...] -> $work/CASE-LEVEL/trainer; every instruction set of a small case
+# will run.
+compile() {
+    local levels=
+    [ "$2" != 2 ] || [[ $1 == nin_* ]] || levels=$(machine_levels)
+    [ -x "$work/$1-O$2/trainer" ] ||
+        compiled "-O$2" "${@:3}" -o "$work/$1-O$2" "$cases/$1.yaml"
+}
+
+# train CASE LEVEL STEPS [WEIGHTS] -> $work/log.jsonl, $work/saved.safetensors
+train() {
+    [ -d "$work/$1-data" ] || {
+        mkdir -p "$work/$1-data"
+        "$tool" data "$cases/$1.json" "$work/$1-data" || return 1
+        "$tool" init "$cases/$1.json" "$work/$1.safetensors" || return 1
+    }
+    rm -f "$work/log.jsonl" "$work/saved.safetensors"
+    "$work/$1-O$2/trainer" train --device "$device" --data "$work/$1-data" \
+        --init "${4:-$work/$1.safetensors}" --no-shuffle --no-eval --no-progress --max-steps "$3" \
+        --log-every 1 --log "$work/log.jsonl" --save "$work/saved.safetensors" >/dev/null
+}
+
+# parity CASE LEVEL STEPS
+parity() {
+    compile "$1" "$2" && train "$1" "$2" "$3" &&
+        "$tool" compare "$cases/$1.json" "$work/log.jsonl" "$work/saved.safetensors"
+}
+
+small="strides pools flatten blocks"
+for case in $small; do
+    for level in 0 2; do
+        check "parity $case sgd -O$level, 20 steps" parity "${case}_sgd" $level 20
+        check "parity $case adam -O$level, 3 steps" parity "${case}_adam" $level 3
+    done
+done
+# Adam divides a gradient by its own size: one of the size of a rounding moves its parameter as far
+# as any other. Winograd and fold round otherwise, so behind them Adam's losses are compared, as SGD's
+# are with the parameters, and Adam's parameters without them.
+# adam_losses [OPTION...]
+adam_losses() {
+    local bound
+    bound=$(sed -n 's/.*"loss_tolerance": *\([0-9.e-]*\).*/\1/p' "$cases/nin_adam.json")
+    rm -rf "$work/nin_adam-O2" && compile nin_adam 2 "$@" && train nin_adam 2 3 &&
+        "$tool" losses "$cases/nin_adam.json" "$work/log.jsonl" "$bound"
+}
+if [ -z "${QUICK:-}" ]; then
+    compile nin_sgd 2 --disable-pass=winograd
+    check "parity nin sgd -O2 without Winograd, 8 steps" parity nin_sgd 2 8
+    rm -rf "$work/nin_sgd-O2"
+    for level in 0 2; do
+        check "parity nin sgd -O$level, 8 steps" parity nin_sgd $level 8
+    done
+    compile nin_adam 2 --disable-pass=winograd,fold
+    check "parity nin adam -O2 without Winograd and fold, 3 steps" parity nin_adam 2 3
+    check "losses of nin adam -O2, 3 steps" adam_losses
+    check "losses of nin adam -O2 without Winograd, 3 steps" adam_losses --disable-pass=winograd
+fi
+
+# One tap that is 1 % off must show in the losses and in the other parameters.
+planted() {
+    "$tool" init "$cases/$1.json" "$work/planted.safetensors" "$2" &&
+        train "$1" 2 "$3" "$work/planted.safetensors" || return 1
+    ! "$tool" compare "$cases/$1.json" "$work/log.jsonl" "$work/saved.safetensors" "$2"
+}
+check "1 % at one tap of blocks is seen" planted blocks_sgd b.0.weight 20
+check "1 % at one tap of strides is seen" planted strides_sgd b.weight 20
+if [ -z "${QUICK:-}" ]; then
+    check "1 % at one tap of nin is seen" planted nin_sgd conv.2.0.weight 1
+fi
+
+if [ "$device" != cpu ]; then
+    finish
+    exit
+fi
+
+# bf16 CASE LEVEL STEPS: bf16 maps round at 0.4 %, and the losses begin above 1.
+bf16() {
+    compiled "-O$2" --precision=bf16 -o "$work/$1-O$2-bf16" "$cases/$1.yaml" &&
+        train "$1" "$2-bf16" "$3" && "$tool" losses "$cases/$1.json" "$work/log.jsonl" 0.1
+}
+for case in $small; do
+    check "losses of $case in bf16 -O2, 8 steps" bf16 "${case}_sgd" 2 8
+done
+check "losses of blocks in bf16 -O0, 8 steps" bf16 blocks_sgd 0 8
+
+# few_steps TRAINER DATA THREADS SAVED: shuffled, the last batch of an epoch is a part.
+few_steps() {
+    "$1/trainer" train --data "$2" --seed 7 --no-eval --no-progress --max-steps 7 \
+        --threads "$3" --save "$4" >/dev/null
+}
+
+# same_bits TRAINER DATA: with any number of threads.
+same_bits() {
+    local n
+    for n in 1 2 3 8; do
+        few_steps "$1" "$2" $n "$work/threads-$n.safetensors" &&
+            cmp "$work/threads-1.safetensors" "$work/threads-$n.safetensors" || return 1
+    done
+}
+
+# threads CASE LEVEL BATCH [PRECISION]
+threads() {
+    compiled "-O$2" --batch="$3" --precision="${4:-fp32}" -o "$work/threads" \
+        "$cases/$1.yaml" && same_bits "$work/threads" "$work/$1-data"
+}
+check "threads 1, 2, 3, 8 give the same bits: blocks" threads blocks_sgd 2 4
+check "threads 1, 2, 3, 8 give the same bits: pools" threads pools_adam 2 4
+check "threads 1, 2, 3, 8 give the same bits: blocks bf16" threads blocks_sgd 2 4 bf16
+check "threads 1, 2, 3, 8 give the same bits: pools bf16" threads pools_adam 2 4 bf16
+check "threads 1, 2, 3, 8 give the same bits: one image" threads blocks_sgd 2 1
+check "threads 1, 2, 3, 8 give the same bits: -O0" threads blocks_sgd 0 4
+
+# with_chunk IMAGES MODEL BATCH LEVEL OUT: compiled with chunks of so many images of a batch.
+with_chunk() {
+    rm -rf "$work/chunks"
+    "$NINC" "-O$4" --target=cpu --batch="$3" --emit=ir --dump=schedule --dump-dir="$work/chunks" \
+        "$2" >/dev/null || return 1
+    sed "/^graph/s/ chunk=$3 / chunk=$1 /" "$work"/chunks/*-schedule.ir >"$work/chunk.ir"
+    [ "$(grep -c "^graph.* chunk=$1 " "$work/chunk.ir")" -eq 2 ] &&
+        compiled "-O$4" -o "$5" "$work/chunk.ir"
+}
+
+# Sums in parts, Winograd's sums over the tiles of a chunk; the last chunk is a part.
+threads_of_wide() {
+    wide_network >"$work/wide.yaml"
+    with_chunk 5 "$work/wide.yaml" 16 2 "$work/threads" &&
+        grep -q '= winograd_wgrad .* kernel=5x5' "$work/threads/wide.ir" &&
+        grep -q ' at partial+' "$work/threads/wide.ir" &&
+        same_bits "$work/threads" random
+}
+check "threads 1, 2, 3, 8 give the same bits: in tiles, chunks of 5 of 16 images" threads_of_wide
+
+threads_of_folded() {
+    folded_network >"$work/folded.yaml"
+    with_chunk 3 "$work/folded.yaml" 5 2 "$work/threads" &&
+        grep -q '= conv2d_folded_wgrad ' "$work/threads/folded.ir" &&
+        same_bits "$work/threads" random
+}
+check "threads 1, 2, 3, 8 give the same bits: folded, chunks of 3 of 5 images" threads_of_folded
+
+# chunks CASE LEVEL STEPS: the reference, however a batch of 4 is cut into chunks.
+chunks() {
+    local n
+    for n in 1 2 3; do
+        with_chunk $n "$cases/$1.yaml" 4 "$2" "$work/$1-O$2-chunk$n" &&
+            train "$1" "$2-chunk$n" "$3" &&
+            "$tool" compare "$cases/$1.json" "$work/log.jsonl" "$work/saved.safetensors" || return 1
+    done
+}
+check "parity in chunks of 1, 2, 3 images: blocks sgd" chunks blocks_sgd 2 20
+check "parity in chunks of 1, 2, 3 images: pools adam" chunks pools_adam 2 3
+check "parity in chunks of 1, 2, 3 images: strides sgd -O0" chunks strides_sgd 0 20
+
+# Every instruction set in the trainer that this machine has.
+for level in avx512 avx2 baseline; do
+    export NINC_CPU_LEVEL=$level
+    if ! "$work/blocks_sgd-O2/trainer" info >/dev/null 2>&1; then
+        skip "kernels for $level" "this machine or build does not have it"
+        continue
+    fi
+    for case in $small; do
+        check "parity $case sgd, kernels for $level" parity "${case}_sgd" 2 20
+    done
+done
+unset NINC_CPU_LEVEL
+finish

@@ -1,0 +1,96 @@
+#!/bin/bash
+# Every CUDA kernel against the naive evaluator, in the simulator, on fresh random data: the models
+# at a reduced size, and networks of layer shapes drawn anew each run. $NINC_TEST_SEED repeats a
+# run; $QUICK draws fewer. Then whole training steps, and that no kernel at -O2 is a plain loop.
+. tests/lib.sh
+. tests/models/draw.sh
+
+if ! "${CXX:-c++}" --version >/dev/null 2>&1; then
+    skip "simulated CUDA kernels" "no C++ compiler (\$CXX or c++; Debian: apt-get install g++)"
+    finish
+    exit
+fi
+export NINC_CACHE_DIR=${NINC_CACHE_DIR:-$work/cache}
+first=${NINC_TEST_SEED:-$((RANDOM * 32768 + RANDOM))}
+echo "data and drawn networks from seed $first on; NINC_TEST_SEED=$first repeats them"
+
+# simulated LEVEL PRECISION MODEL [OPTION...]: verify on the simulator.
+simulated() {
+    local level=$1 precision=$2 status
+    shift 2
+    rm -rf "$work/sim"
+    "$NINC" -q "-O$level" --target=cuda --precision="$precision" -o "$work/sim" "$@" || return 1
+    "$work/sim/trainer" verify --device sim --seed "$first" >"$work/verify" 2>&1
+    status=$?
+    grep -v '^ok ' "$work/verify"
+    [ $status -eq 0 ] && grep -q '^ok ' "$work/verify" || return 1
+    # A kernel at -O2 may not quietly be one of -O0, and the other way round.
+    if [ "$level" = 0 ]; then
+        ! "$NINC" -O0 --target=cuda --emit=ir "$@" | grep -E '^  kernel ' |
+            grep -vE '^  kernel [a-z0-9_]+ generic '
+    else
+        ! "$NINC" "-O$level" --target=cuda --precision="$precision" --emit=ir "$@" |
+            grep -E '^  kernel [a-z0-9_]+ generic '
+    fi
+}
+
+precisions="fp32 tf32 bf16"
+reduced_nin=(models/nin.yaml '--set=input.shape=[1,96,96]' '--set=layers.7.avgpool.kernel_size=2'
+    --batch=2)
+reduced_cifar10=(models/nin_cifar10.yaml '--set=input.shape=[3,16,16]'
+    '--set=input.data_shape=[3,16,16]' --batch=2)
+reduced_fashion=(models/nin_fashion.yaml --batch=2)
+# For plain loops, which take longer: the same kernels on the least maps that the windows fit.
+small_nin=(models/nin.yaml '--set=input.shape=[1,95,63]'
+    '--set=layers.7.avgpool.kernel_size=[2,1]' --batch=1)
+small_cifar10=(models/nin_cifar10.yaml '--set=input.shape=[3,8,8]'
+    '--set=input.data_shape=[3,8,8]' --batch=1)
+small_fashion=(models/nin_fashion.yaml --batch=1)
+for precision in $precisions; do
+    check "simulated nin_fashion $precision -O2" simulated 2 $precision "${reduced_fashion[@]}"
+    [ -z "${QUICK:-}" ] || continue
+    check "simulated nin $precision -O2" simulated 2 $precision "${reduced_nin[@]}"
+    check "simulated nin_cifar10 $precision -O2" simulated 2 $precision "${reduced_cifar10[@]}"
+done
+NINC_SIM=checks=0 check "simulated nin_fashion bf16 -O2, plain accesses not checked" \
+    simulated 2 bf16 "${reduced_fashion[@]}"
+if [ -z "${QUICK:-}" ]; then
+    check "simulated nin_fashion fp32 -O1" simulated 1 fp32 "${reduced_fashion[@]}"
+    for precision in $precisions; do
+        check "simulated nin $precision -O0" simulated 0 $precision "${small_nin[@]}"
+        check "simulated nin_cifar10 $precision -O0" simulated 0 $precision "${small_cifar10[@]}"
+        check "simulated nin_fashion $precision -O0" simulated 0 $precision "${small_fashion[@]}"
+    done
+fi
+
+# too_many_classes CLASSES: a row of logits is too long for the head's shared memory.
+too_many_classes() {
+    classes_network "$1" >"$work/classes.yaml"
+    rm -rf "$work/sim"
+    "$NINC" -q --target=cuda -o "$work/sim" "$work/classes.yaml" &&
+        "$work/sim/trainer" verify --device sim --seed "$first" >"$work/verify" 2>&1 &&
+        [ "$(grep -c '^ok .* cross_entropy$' "$work/verify")" -eq 2 ]
+}
+[ -n "${QUICK:-}" ] ||
+    check "simulated head of too many classes" too_many_classes 14337
+
+# At least this many convolutions of drawn shapes.
+wanted=40
+[ -z "${QUICK:-}" ] || wanted=6
+drawn=0
+for ((number = first; drawn < wanted; number++)); do
+    drawn_network $number >"$work/drawn.yaml"
+    # A window may be too large for what the layers before it left.
+    grep -q 'does not fit' <("$NINC" --check "$work/drawn.yaml" 2>&1) && continue
+    drawn=$((drawn + 3 * $(grep -c mlpconv "$work/drawn.yaml")))
+    drawn=$((drawn + $(grep -c conv2d "$work/drawn.yaml")))
+    for precision in $precisions; do
+        drawn_network $number $precision >"$work/drawn.yaml"
+        check "simulated drawn network $number $precision -O2" \
+            simulated 2 $precision "$work/drawn.yaml"
+        check "simulated drawn network $number $precision -O0" \
+            simulated 0 $precision "$work/drawn.yaml"
+    done
+done
+check "$wanted convolutions drawn" [ $drawn -ge $wanted ]
+finish

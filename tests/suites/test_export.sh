@@ -1,0 +1,127 @@
+#!/bin/bash
+# trainer export: the ONNX model passes onnx's checker and gives the trainer's logits in ONNX
+# Runtime; whatever the trainer was compiled for, it writes the same file; bad paths are errors.
+. tests/lib.sh
+. tests/tools/logits.sh
+
+tool=$BUILD/parity_tool
+cases=tests/models/pytorch
+
+# images NAME HEIGHT WIDTH CHANNELS CLASSES -> $work/NAME, six labelled images
+images() {
+    mkdir -p "$work/$1" &&
+        printf '{"images": 6, "height": %d, "width": %d, "channels": %d, "classes": %d}' \
+            "${@:2}" >"$work/$1.json" && "$tool" data "$work/$1.json" "$work/$1"
+}
+
+# Windows that end in the padding or past it, and ones that ceil would start there; an average pool
+# with padding that hangs over in rows alone.
+cat >"$work/windows.yaml" <<'END'
+model: windows
+input: {dataset: idx, classes: 5, shape: [3, 30, 29], mean: [0.4, 0.5, 0.6], std: 0.25}
+layers:
+  - conv2d: {name: a, out_channels: 24, kernel_size: [3, 5], stride: [1, 2], padding: [0, 2]}
+  - relu
+  - avgpool: {kernel_size: 3, stride: 2, padding: 1, ceil_mode: true}
+  - conv2d: {name: b, out_channels: 40, kernel_size: 3, padding: 2, bias: false}
+  - maxpool: {kernel_size: [2, 3], stride: [2, 3], padding: 1, ceil_mode: true}
+  - avgpool: {kernel_size: 3, stride: 2, padding: 1}
+  - conv2d: {name: c, out_channels: 36, kernel_size: 3, padding: 1}
+  - avgpool: {kernel_size: 2, ceil_mode: true}
+  - maxpool: {kernel_size: 2, stride: 1, padding: 1}
+  - conv2d: {name: d, out_channels: 5, kernel_size: 1}
+  - gap
+  - flatten
+loss: cross_entropy
+optimizer: {sgd: {lr: 0.01}}
+train: {batch_size: 4, epochs: 1, init: kaiming_normal}
+END
+
+# make MODEL NAME DATA [CASE]: trainer and logits program of NAME; parameters of the case, or those
+# after a step from random ones.
+make() {
+    "$NINC" -q --target=cpu -o "$work/$2-trainer" "$1" && build_logits "$1" "$work/$2-logits" ||
+        return 1
+    if [ -n "${4:-}" ]; then
+        "$tool" init "$cases/$4.json" "$work/$2.safetensors"
+    else
+        "$work/$2-trainer/trainer" train --data "$work/$3" --max-steps 1 --no-eval --no-progress \
+            --lr 0.0001 --save "$work/$2.safetensors"
+    fi
+}
+
+# export_onnx NAME OUT [OPTION...]
+export_onnx() {
+    "$work/$1-trainer/trainer" export --weights "$work/$1.safetensors" --onnx "$2" "${@:3}"
+}
+
+# same_logits NAME DATA [OPTION...]
+same_logits() {
+    local name=$1 data=$2
+    shift 2
+    export_onnx "$name" "$work/$name.onnx" "$@" &&
+        "$work/$name-logits" "$work/$name.safetensors" "$work/$data" "$work/$name.logits" &&
+        "$python" tests/tools/check_onnx.py "$work/$name.onnx" "$work/$data" "$work/$name.logits"
+}
+
+images fashion 28 28 1 10
+images colour 32 32 3 10
+images windows 30 29 3 5
+for case in blocks flatten pools strides; do
+    mkdir "$work/$case" && "$tool" data "$cases/${case}_sgd.json" "$work/$case"
+    check "compile $case" make "$cases/${case}_sgd.yaml" $case $case ${case}_sgd
+done
+check "compile windows" make "$work/windows.yaml" windows windows
+names="blocks:blocks flatten:flatten pools:pools strides:strides windows:windows"
+if [ -z "${QUICK:-}" ]; then
+    check "compile nin" make models/nin.yaml nin fashion nin_sgd
+    sed 's/init: {normal: {std: 0.05}}/init: kaiming_normal/' models/nin_cifar10.yaml >"$work/cifar10.yaml"
+    check "compile nin_cifar10" make "$work/cifar10.yaml" cifar10 colour
+    names+=" nin:fashion cifar10:colour"
+fi
+python=$(python_with onnx onnxruntime numpy)
+for pair in $names; do
+    if [ -z "$python" ]; then
+        skip "logits of ${pair%:*} in ONNX Runtime" "no Python with onnx and onnxruntime; make python"
+        continue
+    fi
+    check "logits of ${pair%:*} in ONNX Runtime" same_logits "${pair%:*}" "${pair#*:}"
+    check "logits of ${pair%:*} from bytes" same_logits "${pair%:*}" "${pair#*:}" --preprocessing
+done
+
+# ---- one file for all ----
+
+same_file() {
+    "$NINC" -q "$@" -o "$work/other-trainer" "$cases/blocks_sgd.yaml" &&
+        cp "$work/blocks.safetensors" "$work/other.safetensors" &&
+        export_onnx other "$work/other.onnx" && export_onnx blocks "$work/blocks.onnx" &&
+        cmp "$work/other.onnx" "$work/blocks.onnx"
+}
+check "the same file from a trainer for GPUs, -O0, bf16" same_file --target=cuda -O0 --precision=bf16
+
+# ---- faults ----
+
+# refused STATUS TEXT ARGUMENT...: of export.
+refused() {
+    local status=$1 text=$2
+    shift 2
+    "$work/blocks-trainer/trainer" export "$@" >"$work/out" 2>"$work/err" </dev/null
+    local got=$?
+    cat "$work/err"
+    [ $got -eq "$status" ] && [ ! -s "$work/out" ] && grep -qF -- "$text" "$work/err"
+}
+weights=$work/blocks.safetensors
+check "no --weights" refused 2 "needs --weights" --onnx "$work/x.onnx"
+check "no --onnx" refused 2 "needs --onnx" --weights "$weights"
+check "a device" refused 2 "--device does not belong" --device cpu
+check "missing weights" refused 1 "$work/none" --weights "$work/none" --onnx "$work/x.onnx"
+check "weights of another model" refused 1 "flatten.safetensors" \
+    --weights "$work/flatten.safetensors" --onnx "$work/x.onnx"
+check "no such directory" refused 1 "$work/none/x" --weights "$weights" --onnx "$work/none/x"
+check "a directory as the file" refused 1 "it is a directory" --weights "$weights" --onnx "$work"
+check "a full disk" refused 1 "/dev/full" --weights "$weights" --onnx /dev/full
+nothing_left() {
+    ! ls "$work"/x.onnx* 2>/dev/null
+}
+check "nothing is left after a fault" nothing_left
+finish

@@ -1,0 +1,171 @@
+/* What the CPU device library does to single elements (codegen/cpu/ninc_map.h, ninc_wgrad.h), on
+ * one instruction set, for values that networks do not often have: against loops that go lane by
+ * lane. */
+#include "tensor.h"
+
+#include "plan.h"
+
+enum { EPILOGUE_MAPS = 1, EPILOGUE_SCALARS = 1 };
+
+#include "../../codegen/cpu/ninc_map.h"
+
+#include "epilogues.h"
+
+#include "../../codegen/cpu/ninc_cpu.h"
+
+#include "../../codegen/cpu/ninc_wgrad.h"
+
+#include <stdio.h>
+
+/* Every code of a window, in every lane. */
+static bool codes(void)
+{
+    for (int i = 0; i < 256; i++) {
+        Codes c;
+        for (int lane = 0; lane < LANES_A_PART; lane++)
+            c[lane] = (uint8_t)(i + lane);
+        Mask wide = widen_codes(c);
+        Codes narrow = narrow_codes(wide);
+        for (int lane = 0; lane < LANES_A_PART; lane++)
+            if (wide[lane] != (i + lane) % 256 || narrow[lane] != c[lane])
+                return false;
+    }
+    return true;
+}
+
+/* As many elements as are asked for, from anywhere on, and no other. */
+static bool zeros(void)
+{
+    enum { BEFORE = 70, MOST = 200 };
+    for (size_t at = 0; at < 64; at += sizeof(Element))
+        for (size_t count = 0; count <= MOST; count += sizeof(Element)) {
+            _Alignas(64) uint8_t bytes[BEFORE + 64 + MOST + 64];
+            memset(bytes, 0xA5, sizeof bytes);
+            zero_pixels(bytes + BEFORE + at, count);
+            for (size_t i = 0; i < sizeof bytes; i++)
+                if (bytes[i] != (i >= BEFORE + at && i < BEFORE + at + count ? 0 : 0xA5))
+                    return false;
+        }
+    return true;
+}
+
+/* A masked store keeps a value where it is > 0, and nowhere else. */
+static bool kept(const float *values, int count, const Element *masks)
+{
+    _Alignas(64) Element mask[LANES_A_PART], y[LANES_A_PART], all[LANES_A_PART];
+    memcpy(mask, masks, sizeof mask);
+    for (int i = 0; i < count; i++) {
+        const Vector v = (Vector){0} + values[i];
+        store_masked(y, v, mask);
+        store_map(all, v);
+        for (int lane = 0; lane < LANES_A_PART; lane++) {
+            const Element wanted = from_element(mask[lane]) > 0 ? all[lane] : 0;
+            if (memcmp(&y[lane], &wanted, sizeof wanted) != 0) {
+                printf("%g masked by %g is %g\n", (double)values[i],
+                       (double)from_element(mask[lane]), (double)from_element(y[lane]));
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static const float values[] = {1.5f, -3e30f, 1e-41f, INFINITY, -INFINITY, NAN};
+enum { VALUES = sizeof values / sizeof *values };
+
+#ifdef NINC_BF16
+static bool masks(void)
+{
+    Element mask[LANES_A_PART];
+    for (int first = 0; first < 0x10000; first += LANES_A_PART) {
+        for (int lane = 0; lane < LANES_A_PART; lane++)
+            mask[lane] = (Element)(first + lane);
+        if (!kept(values, VALUES, mask))
+            return false;
+    }
+    return true;
+}
+
+/* Every bf16 as a float, and back: what is not a number stays so, and what is too small for a
+ * number with all its digits may become 0. */
+static bool floats(void)
+{
+    _Alignas(64) Element from[LANES_A_PART], to[LANES_A_PART];
+    for (int first = 0; first < 0x10000; first += LANES_A_PART) {
+        for (int lane = 0; lane < LANES_A_PART; lane++)
+            from[lane] = (Element)(first + lane);
+        const Vector v = load_map(from);
+        store_map(to, v);
+        for (int lane = 0; lane < LANES_A_PART; lane++) {
+            const float x = from_element(from[lane]);
+            const bool small = fabsf(x) < 0x1p-126f;
+            if (memcmp(&x, &(float){v[lane]}, sizeof x) != 0 ||
+                (x != x ? (to[lane] & 0x7FFF) <= 0x7F80
+                        : to[lane] != from[lane] && !(small && (to[lane] & 0x7FFF) == 0)))
+                return false;
+        }
+    }
+    return true;
+}
+
+/* Pairs of pixels that lie side by side or apart, and are not aligned. */
+static bool pairs(void)
+{
+    enum { MOST = 5, WIDEST = 2 * LANES, TO_STEP = 3 * LANES };
+    _Alignas(64) Element map[1 + MOST * WIDEST];
+    _Alignas(64) Word to[(MOST + 1) / 2 * TO_STEP];
+    for (int i = 0; i < (int)(sizeof map / sizeof *map); i++)
+        map[i] = (Element)(40503 * (i + 1));
+    const Element *x = map + 1;
+    for (int step = LANES; step <= WIDEST; step += LANES)
+        for (int pixels = 1; pixels <= MOST; pixels++) {
+            memset(to, 0xA5, sizeof to);
+            pack_pairs(x, step, pixels, to, TO_STEP);
+            for (int p = 0; p < MOST + 1; p += 2)
+                for (int i = 0; i < TO_STEP; i++) {
+                    const Element *even = x + p * step + i;
+                    const Word odd = p + 1 < pixels ? (Word)even[step] << 16 : 0;
+                    const Word wanted = p < pixels && i < LANES ? *even | odd : 0xA5A5A5A5;
+                    if (to[p / 2 * TO_STEP + i] != wanted)
+                        return false;
+                }
+        }
+    return true;
+}
+#else
+static bool masks(void)
+{
+    Element mask[LANES_A_PART];
+    static const float edges[] = {0, -0.0f, 1, -1, 1e-41f, -1e-41f, INFINITY, -INFINITY, NAN};
+    for (int i = 0; i < (int)(sizeof edges / sizeof *edges); i++) {
+        for (int lane = 0; lane < LANES_A_PART; lane++)
+            mask[lane] = edges[(i + lane) % (int)(sizeof edges / sizeof *edges)];
+        if (!kept(values, VALUES, mask))
+            return false;
+    }
+    return true;
+}
+#endif
+
+int main(void)
+{
+    static const struct {
+        const char *name;
+        bool (*holds)(void);
+    } cases[] = {
+        {"codes of windows", codes},
+        {"zeroed elements", zeros},
+        {"masks", masks},
+#ifdef NINC_BF16
+        {"floats of bf16", floats},
+        {"pairs of pixels", pairs},
+#endif
+    };
+    int failed = 0;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const bool good = cases[i].holds();
+        printf("%s %s\n", good ? "ok" : "not ok", cases[i].name);
+        failed += !good;
+    }
+    return failed > 0;
+}

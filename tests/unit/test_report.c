@@ -1,0 +1,248 @@
+/* What eval reports, against figures made by hand, and the names of classes. */
+#include "../../ir/ir.h"
+#include "../../runtime/tools/tools.h"
+#include "messages.h"
+#include "tiny_plan.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+
+static char directory[] = "/tmp/ninc-report-XXXXXX";
+static char path[64];
+
+static const char *write_text(const char *name, const char *text)
+{
+    snprintf(path, sizeof path, "%s/%s", directory, name);
+    FILE *f = fopen(path, "w");
+    ck_assert_ptr_nonnull(f);
+    ck_assert_int_ge(fputs(text, f), 0);
+    ck_assert_int_eq(fclose(f), 0);
+    return path;
+}
+
+/* Three classes: nothing is taken for the third, and the second has no images. */
+static int64_t counts[] = {6, 2, 0, 0, 0, 0, 1, 3, 0};
+static const Evaluation three = {{18, 6, 12, false}, 3, counts};
+static char *three_names[] = {"ape", "b\xc3\xa4r", "cat"};
+static const ClassNames names = {three_names, 3};
+
+static void expect_score(int class, double precision, double recall, double f1, int64_t images)
+{
+    ClassScore s = class_score(&three, class);
+    ck_assert(isnan(precision) ? isnan(s.precision) : fabs(s.precision - precision) < 1e-12);
+    ck_assert(isnan(recall) ? isnan(s.recall) : fabs(s.recall - recall) < 1e-12);
+    ck_assert(isnan(f1) ? isnan(s.f1) : fabs(s.f1 - f1) < 1e-12);
+    ck_assert_int_eq(s.images, images);
+}
+
+START_TEST(test_scores)
+{
+    expect_score(0, 6.0 / 7, 6.0 / 8, 2 * (6.0 / 7 * 6 / 8) / (6.0 / 7 + 6.0 / 8), 8);
+    expect_score(1, 0, NAN, 0, 0);
+    expect_score(2, NAN, 0, 0, 4);
+}
+END_TEST
+
+/* What report_print prints; the caller frees it. */
+static char *printed(const Evaluation *e, const ClassNames *n)
+{
+    FILE *file = tmpfile();
+    char *text = xmalloc(1 << 16);
+    fflush(stdout);
+    int kept = dup(STDOUT_FILENO);
+    dup2(fileno(file), STDOUT_FILENO);
+    int status = report_print(e, n);
+    dup2(kept, STDOUT_FILENO);
+    close(kept);
+    rewind(file);
+    text[fread(text, 1, (1 << 16) - 1, file)] = '\0';
+    fclose(file);
+    ck_assert_int_eq(status, 0);
+    return text;
+}
+
+START_TEST(test_text)
+{
+    char *text = printed(&three, &names);
+    ck_assert_str_eq(text, "test loss 1.5000  test accuracy 0.5000  (12 images)\n"
+                           "\n"
+                           "     class  precision     recall         F1  images\n"
+                           "  0  ape       0.8571     0.7500     0.8000       8\n"
+                           "  1  b\xc3\xa4r       0.0000          -     0.0000       0\n"
+                           "  2  cat            -     0.0000     0.0000       4\n"
+                           "\n"
+                           "rows: the class of the images; columns: what they are taken for\n"
+                           "              0    1    2\n"
+                           "  0  ape      6    2    .\n"
+                           "  1  b\xc3\xa4r      .    .    .\n"
+                           "  2  cat      1    3    .\n");
+    free(text);
+}
+END_TEST
+
+START_TEST(test_many_classes)
+{
+    enum { K = 21 };
+    char *name[K];
+    Evaluation e = {{0}, K, xmalloc(K * K * sizeof(int64_t))};
+    memset(e.confusion, 0, K * K * sizeof(int64_t));
+    for (int k = 0; k < K; k++)
+        e.confusion[k * K + k] = 90;
+    e.confusion[3 * K + 4] = 5;
+    e.confusion[20 * K + 0] = 7;
+    for (int k = 0; k < K; k++)
+        name[k] = k % 2 ? "odd" : "even";
+    char *text = printed(&e, &(ClassNames){name, K});
+    const char *pairs = strstr(text, "most confused\n");
+    ck_assert_ptr_nonnull(pairs);
+    ck_assert_str_eq(pairs, "most confused\n"
+                            "  7 of 97 images of even (20) are taken for even (0)\n"
+                            "  5 of 95 images of odd (3) are taken for even (4)\n");
+    ck_assert_ptr_null(strstr(text, "rows:"));
+    free(text);
+    evaluation_free(&e);
+}
+END_TEST
+
+START_TEST(test_json)
+{
+    json_error_t error;
+    const char *name;
+    int class;
+    snprintf(path, sizeof path, "%s/report.json", directory);
+    ck_assert_int_eq(report_json(&three, &names, path), 0);
+    json_t *root = json_load_file(path, 0, &error);
+    ck_assert_ptr_nonnull(root);
+    ck_assert(json_real_value(json_object_get(root, "loss")) == 1.5);
+    ck_assert(json_real_value(json_object_get(root, "accuracy")) == 0.5);
+    ck_assert_int_eq(json_integer_value(json_object_get(root, "images")), 12);
+    json_t *second = json_array_get(json_object_get(root, "classes"), 1);
+    ck_assert_int_eq(json_unpack(second, "{s:i, s:s}", "class", &class, "name", &name), 0);
+    ck_assert_int_eq(class, 1);
+    ck_assert_str_eq(name, "b\xc3\xa4r");
+    ck_assert(json_is_null(json_object_get(second, "recall")));
+    ck_assert_int_eq(json_integer_value(json_object_get(second, "predicted")), 5);
+    for (size_t i = 0; i < 9; i++) {
+        json_t *row = json_array_get(json_object_get(root, "confusion"), i / 3);
+        ck_assert_int_eq(json_integer_value(json_array_get(row, i % 3)), counts[i]);
+    }
+    json_decref(root);
+}
+END_TEST
+
+/* ---- names ---- */
+
+static void expect_names(const NincModel *model, const char *file, const char *data,
+                         const char *first, const char *last)
+{
+    ClassNames n;
+    ck_assert_int_eq(class_names_read(model, file, data, &n), 0);
+    ck_assert_int_eq(n.count, model->classes);
+    ck_assert_str_eq(n.name[0], first);
+    ck_assert_str_eq(n.name[n.count - 1], last);
+    class_names_free(&n);
+}
+
+static void expect_no_names(const NincModel *model, const char *text, const char *message)
+{
+    ClassNames n;
+    catch_errors();
+    ck_assert_int_eq(class_names_read(model, write_text("bad.txt", text), NULL, &n), -1);
+    expect_error(message);
+}
+
+START_TEST(test_names)
+{
+    NincModel model = ninc_model;
+    model.classes = 10;
+    model.dataset = "fashion-mnist";
+    expect_names(&model, NULL, "/nowhere", "T-shirt/top", "Ankle boot");
+    model.dataset = "cifar10";
+    expect_names(&model, NULL, "random", "airplane", "truck");
+    model.dataset = "mnist";
+    expect_names(&model, NULL, "/nowhere", "0", "9");
+    model.dataset = "idx";
+    model.classes = 2;
+    expect_names(&model, NULL, directory, "0", "1");
+    expect_names(&model, write_text("a.txt", "red\nblue green\r\n"), NULL, "red", "blue green");
+    expect_names(&model,
+                 write_text("a.txt", "\xef\xbb\xbf"
+                                     "red \r\n\tblue green\r\n\r\n \n"),
+                 NULL, "red", "blue green");
+    expect_names(&model, write_text("a.txt", "red\rblue green"), NULL, "red", "blue green");
+    write_text("classes.txt", "cat\ndog");
+    expect_names(&model, NULL, directory, "cat", "dog");
+    expect_names(&model, write_text("a.txt", "x\ny\n"), directory, "x", "y");
+}
+END_TEST
+
+START_TEST(test_bad_names)
+{
+    NincModel model = ninc_model;
+    char long_name[400];
+    ClassNames n;
+    model.classes = 2;
+    memset(long_name, 'a', sizeof long_name);
+    long_name[sizeof long_name - 1] = '\0';
+    expect_no_names(&model, "one\n", "has 1 class names, the model has 2 classes");
+    expect_no_names(&model, "1\n2\n3\n", "has 3 class names, the model has 2 classes");
+    expect_no_names(&model, "one\n \t\ntwo\n", "bad.txt:2: the line is empty");
+    expect_no_names(&model, "\xff\xfeo\n", "bad.txt is not text in UTF-8 but in UTF-16");
+    expect_no_names(&model, "\xfe\xff", "bad.txt is not text in UTF-8 but in UTF-16");
+    expect_no_names(&model, "one\n\xff\n", "bad.txt:2: the class name is not UTF-8");
+    expect_no_names(&model, long_name, "bad.txt:1: a class name is longer than 254 bytes");
+    catch_errors();
+    ck_assert_int_eq(class_names_read(&model, "/nowhere/n.txt", NULL, &n), -1);
+    expect_error("cannot read /nowhere/n.txt: No such file");
+    snprintf(path, sizeof path, "%s/zero.txt", directory);
+    FILE *f = fopen(path, "w");
+    fwrite("a\0b\0", 1, 4, f); /* UTF-16 without its mark */
+    fclose(f);
+    catch_errors();
+    ck_assert_int_eq(class_names_read(&model, path, NULL, &n), -1);
+    expect_error("zero.txt is not text in UTF-8: it has bytes of 0");
+}
+END_TEST
+
+/* A program that returns no logits counts no confusion. */
+START_TEST(test_without_logits)
+{
+    DeviceOptions options = {.threads = 1};
+    const DeviceTable *cpu = &ninc_cpu_device;
+    Device *d = cpu->open(&ninc_model, &options);
+    Dataset data;
+    Evaluation e;
+    ck_assert_ptr_nonnull(d);
+    ck_assert_int_eq(dataset_read(&ninc_model, "random", 5, SPLIT_TEST, &data), 0);
+    EvaluationTask task = {.data = &data, .confusion = true};
+    ck_assert_int_eq(evaluate_set(&ninc_model, cpu, d, &task, &e), 0);
+    ck_assert_int_eq(e.metrics.images, data.count);
+    ck_assert_ptr_null(e.confusion);
+    evaluation_free(&e);
+    dataset_free(&data);
+    cpu->close(d);
+}
+END_TEST
+
+int main(void)
+{
+    if (!mkdtemp(directory))
+        return 1;
+    Suite *suite = suite_create("report");
+    TCase *all = tcase_create("all");
+    tcase_add_test(all, test_scores);
+    tcase_add_test(all, test_text);
+    tcase_add_test(all, test_many_classes);
+    tcase_add_test(all, test_json);
+    tcase_add_test(all, test_names);
+    tcase_add_test(all, test_bad_names);
+    tcase_add_test(all, test_without_logits);
+    suite_add_tcase(suite, all);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    char command[64];
+    snprintf(command, sizeof command, "rm -rf %s", directory);
+    return system(command) != 0 || failed > 0;
+}
