@@ -78,8 +78,18 @@ static int first_kernel(const Graph *g)
     return train && train != g ? train->kernel_count : 0;
 }
 
-static void emit_args(Pool *pool, const Graph *g, const Kernel *k, Text *out)
+/* Tables as long as the lists of a deep model's kernels are not kept for all of them. */
+static int count_args(const Kernel *k)
 {
+    Pool *pool = pool_new();
+    int count = kernel_args(pool, k).count;
+    pool_free(pool);
+    return count;
+}
+
+static void emit_args(const Graph *g, const Kernel *k, Text *out)
+{
+    Pool *pool = pool_new();
     KernelArgs args = kernel_args(pool, k);
     text_append(out, "static const NincArg %s_%s_args[] = {\n", target_names[g->target], k->name);
     for (int i = 0; i < args.count; i++) {
@@ -88,6 +98,7 @@ static void emit_args(Pool *pool, const Graph *g, const Kernel *k, Text *out)
         text_append(out, ",\n");
     }
     text_append(out, "};\n");
+    pool_free(pool);
 }
 
 static void emit_schedules(const Kernel *k, Text *out)
@@ -113,20 +124,20 @@ static int phase_launches(const Graph *g, Phase phase)
     return count;
 }
 
-static void emit_launch(Pool *pool, const Graph *g, int at, Text *out)
+static void emit_launch(const Graph *g, int at, Text *out)
 {
     const Kernel *k = g->kernel[at];
     const char *target = target_names[g->target];
     Slices slices = kernel_slices(g, k);
-    const char *schedules = k->schedule_count ? pool_format(pool, "%s_%s_schedules", target,
-                                                            k->name)
-                                              : "NULL";
-    text_append(out, "    {\"%s\", %d, %s_%s_args, %d, %d, %s, %s, %d},\n", k->name,
-                first_kernel(g) + at, target, k->name, kernel_args(pool, k).count, slices.count,
-                slices.coarse ? "true" : "false", schedules, k->schedule_count);
+    text_append(out, "    {\"%s\", %d, %s_%s_args, %d, %d, %s, ", k->name, first_kernel(g) + at,
+                target, k->name, count_args(k), slices.count, slices.coarse ? "true" : "false");
+    if (k->schedule_count)
+        text_append(out, "%s_%s_schedules, %d},\n", target, k->name, k->schedule_count);
+    else
+        text_append(out, "NULL, 0},\n");
 }
 
-static void emit_launches(Pool *pool, const Graph *g, Phase phase, const char *list, Text *out)
+static void emit_launches(const Graph *g, Phase phase, const char *list, Text *out)
 {
     if (phase_launches(g, phase) == 0)
         return;
@@ -134,7 +145,7 @@ static void emit_launches(Pool *pool, const Graph *g, Phase phase, const char *l
                 list);
     for (int i = 0; i < g->kernel_count; i++)
         if (g->kernel[i]->phase == phase)
-            emit_launch(pool, g, i, out);
+            emit_launch(g, i, out);
     text_append(out, "};\n");
 }
 
@@ -180,12 +191,12 @@ static void emit_program(Pool *pool, const Graph *g, Text *out, Text *program)
 {
     const char *target = target_names[g->target];
     for (int i = 0; i < g->kernel_count; i++) {
-        emit_args(pool, g, g->kernel[i], out);
+        emit_args(g, g->kernel[i], out);
         emit_schedules(g->kernel[i], out);
     }
-    emit_launches(pool, g, PHASE_BEFORE, "before", out);
-    emit_launches(pool, g, PHASE_CHUNK, "chunked", out);
-    emit_launches(pool, g, PHASE_AFTER, "after", out);
+    emit_launches(g, PHASE_BEFORE, "before", out);
+    emit_launches(g, PHASE_CHUNK, "chunked", out);
+    emit_launches(g, PHASE_AFTER, "after", out);
     int inputs = emit_ports(g, out);
     text_append(program,
                 "{\"%s\", %d, %d, %lld, %lld, %lld,\n"

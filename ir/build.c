@@ -271,6 +271,9 @@ static Kernel *copy_kernel(const Copy *copy, const Kernel *k)
     Kernel *c = pool_alloc(copy->to->module->pool, sizeof *c);
     *c = *k;
     c->target = copy->to->target;
+    c->node_capacity = k->node_count;
+    c->in_capacity = k->in_count;
+    c->out_capacity = k->out_count;
     c->node = copy_list(copy, k->node, k->node_count);
     c->in = copy_list(copy, k->in, k->in_count);
     c->out = copy_list(copy, k->out, k->out_count);
@@ -316,6 +319,13 @@ Graph *graph_clone(Graph *g, const char *name, Target target)
     for (int i = 0; i < g->output_count; i++)
         graph_output(c, g->output[i].name, copy_of(&copy, g->output[i].node));
     return c;
+}
+
+void graph_retarget(Graph *g, Target target)
+{
+    g->target = target;
+    graph_renumber(g);
+    graph_lay_out_storage(g);
 }
 
 /* ---- edits ---- */
@@ -563,7 +573,6 @@ bool *graph_escapes(const Graph *g, Pool *pool)
 /* `read`: by slot: the serial number of the last kernel that was found to read it. */
 static void derive_io(Graph *g, Kernel *k, const bool *escapes, int *read, int serial)
 {
-    int in_capacity = 0, out_capacity = 0;
     Pool *pool = g->module->pool;
     k->in_count = k->out_count = 0;
     for (int i = 0; i < k->node_count; i++) {
@@ -573,11 +582,11 @@ static void derive_io(Graph *g, Kernel *k, const bool *escapes, int *read, int s
             if (n->in[j]->kernel == k || read[slot] == serial)
                 continue;
             read[slot] = serial;
-            POOL_PUSH(pool, k->in, k->in_count, in_capacity, n->in[j]);
+            POOL_PUSH(pool, k->in, k->in_count, k->in_capacity, n->in[j]);
         }
         n->returned = n->op == OP_UPDATE || escapes[n->id];
         if (n->returned)
-            POOL_PUSH(pool, k->out, k->out_count, out_capacity, n);
+            POOL_PUSH(pool, k->out, k->out_count, k->out_capacity, n);
     }
 }
 

@@ -28,9 +28,14 @@ typedef struct Text {
 } Text;
 
 /* Names -> what they mean; empty when zeroed. */
+typedef struct NameSlot {
+    const char *key; /* NULL: empty */
+    void *value;
+    unsigned hash; /* of the key */
+} NameSlot;
+
 typedef struct NameTable {
-    const char **key;
-    void **value;
+    NameSlot *slot;
     int count, capacity; /* capacity is a power of two */
 } NameTable;
 
@@ -301,9 +306,9 @@ struct Kernel {
     Node **node;
     int node_count, node_capacity;
     Node **in; /* leaves and values of other kernels that it reads, in order of first use */
-    int in_count;
+    int in_count, in_capacity;
     Node **out; /* its values that others read or the graph returns, and its updates */
-    int out_count;
+    int out_count, out_capacity;
 };
 
 /* ---- graphs and modules ---- */
@@ -432,6 +437,8 @@ void *pool_grow(Pool *pool, void *array, int count, int *capacity, size_t item);
 void text_append(Text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void text_append_v(Text *text, const char *format, va_list ap);
 void text_write(Text *text, const char *data, size_t length);
+/* Puts the other text before the character `at`. */
+void text_insert(Text *text, size_t at, const Text *inserted);
 /* A space, unless the text is empty, and `word` as a shell reads it as one word. */
 void text_append_shell_word(Text *text, const char *word);
 void text_free(Text *text);
@@ -544,6 +551,8 @@ Graph *module_find_graph(const Module *m, const char *name, Target target);
 const Graph *module_first_graph(const Module *m, const char *name);
 /* A deep copy of nodes, kernels and outputs into the same module's storage; appended. */
 Graph *graph_clone(Graph *g, const char *name, Target target);
+/* Makes a graph for any target that target's. */
+void graph_retarget(Graph *g, Target target);
 
 /* Appends a node. The result's dtype and shape are inferred from op, operands and attributes
  * (infer_type) unless `type` is given. */

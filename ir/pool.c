@@ -111,12 +111,14 @@ void *pool_grow(Pool *pool, void *array, int count, int *capacity, size_t item)
         return array;
     if (*capacity > INT32_MAX / 2)
         out_of_memory((size_t)*capacity * item);
-    *capacity = *capacity ? *capacity * 2 : 8;
+    *capacity = *capacity ? *capacity * 2 : 2;
     void *bigger = pool_alloc(pool, (size_t)*capacity * item);
     if (count > 0)
         memcpy(bigger, array, (size_t)count * item);
     return bigger;
 }
+
+enum { LONG_TEXT = 1 << 20 };
 
 /* Makes room for `more` characters and the NUL. */
 static void text_reserve(Text *text, size_t more)
@@ -126,7 +128,7 @@ static void text_reserve(Text *text, size_t more)
         return;
     size_t capacity = text->capacity ? text->capacity : 64;
     while (capacity < need)
-        capacity *= 2;
+        capacity += capacity < LONG_TEXT ? capacity : capacity / 8;
     text->data = xrealloc(text->data, capacity);
     text->capacity = capacity;
 }
@@ -137,6 +139,17 @@ void text_write(Text *text, const char *data, size_t length)
     if (length)
         memcpy(text->data + text->length, data, length);
     text->length += length;
+    text->data[text->length] = '\0';
+}
+
+void text_insert(Text *text, size_t at, const Text *inserted)
+{
+    if (inserted->length == 0)
+        return;
+    text_reserve(text, inserted->length);
+    memmove(text->data + at + inserted->length, text->data + at, text->length - at);
+    memcpy(text->data + at, inserted->data, inserted->length);
+    text->length += inserted->length;
     text->data[text->length] = '\0';
 }
 
@@ -159,11 +172,15 @@ void text_append_v(Text *text, const char *format, va_list ap)
 {
     va_list again;
     va_copy(again, ap);
-    int length = vsnprintf(NULL, 0, format, ap);
+    text_reserve(text, 0);
+    size_t room = text->capacity - text->length;
+    int length = vsnprintf(text->data + text->length, room, format, ap);
     if (length < 0)
         internal_error("bad format '%s'", format);
-    text_reserve(text, (size_t)length);
-    vsnprintf(text->data + text->length, (size_t)length + 1, format, again);
+    if ((size_t)length >= room) {
+        text_reserve(text, (size_t)length);
+        vsnprintf(text->data + text->length, (size_t)length + 1, format, again);
+    }
     va_end(again);
     text->length += (size_t)length;
 }

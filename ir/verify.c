@@ -359,19 +359,26 @@ static bool check_graph(const Verifier *v)
 
 bool module_verify(const Module *m, Diagnostics *d)
 {
-    Verifier v = {.m = m, .d = d, .pool = pool_new()};
+    Pool *pool = pool_new();
+    Verifier v = {.m = m, .d = d, .pool = pool};
+    NameTable given_twice[TARGET_COUNT] = {{0}};
     bool planned[TARGET_COUNT] = {false};
+    verify_find_names_given_twice(m, pool, given_twice);
+    v.given_twice = given_twice;
     bool good = check_settings(&v) && check_storages(&v);
     for (int i = 0; good && i < m->graph_count; i++) {
         v.g = m->graph[i];
+        v.pool = pool_new();
         good &= check_graph(&v);
+        pool_free(v.pool);
         if (good)
             planned[v.g->target] |= v.g->stage == STAGE_PLANNED;
     }
     v.g = NULL;
+    v.pool = pool;
     for (int t = 0; good && t < TARGET_COUNT; t++)
         if (planned[t])
             good = check_storage_places(&v, (Target)t);
-    pool_free(v.pool);
+    pool_free(pool);
     return good;
 }

@@ -11,6 +11,8 @@ typedef struct Verifier {
     const Graph *g; /* the graph being checked; NULL: the module */
     Diagnostics *d;
     Pool *pool; /* scratch */
+    /* Names of kernels that a target has more than one of: all its graphs share a text. */
+    const NameTable *given_twice; /* by target */
 } Verifier;
 
 /* ---- verify_fault.c ---- */
@@ -32,6 +34,7 @@ bool verify_same_tensor(const Tensor *a, const Tensor *b);
 
 /* ---- verify_kernels.c: the rules of each stage from kernels on ---- */
 
+void verify_find_names_given_twice(const Module *m, Pool *pool, NameTable *by_target);
 bool verify_kernels(const Verifier *v);
 bool verify_schedule(const Verifier *v);
 bool verify_layouts(const Verifier *v);

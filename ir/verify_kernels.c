@@ -32,7 +32,6 @@ static bool check_cover(const Verifier *v)
 typedef struct KernelCheck {
     const bool *escapes; /* by node id */
     int *read;           /* by slot: the serial number of the last kernel that reads it */
-    NameTable twice;         /* names of kernels that the target has more than one of */
 } KernelCheck;
 
 static bool check_inputs_of(const Verifier *v, const Kernel *k, int *read, int serial)
@@ -130,20 +129,23 @@ static bool check_class_of(const Verifier *v, const Node *n)
                              "images are worked on in the chunk phase, all else outside of it");
 }
 
-/* Kernels of all graphs of a target share one text. */
-static NameTable names_given_twice(const Verifier *v)
+void verify_find_names_given_twice(const Module *m, Pool *pool, NameTable *by_target)
 {
-    NameTable once = {0}, twice = {0};
-    for (int i = 0; i < v->m->graph_count; i++) {
-        const Graph *g = v->m->graph[i];
-        for (int j = 0; g->target == v->g->target && j < g->kernel_count; j++) {
-            Kernel *k = g->kernel[j];
-            NameTable *names = names_find(&once, k->name) ? &twice : &once;
-            if (!names_find(names, k->name))
-                names_add(names, v->pool, k->name, k);
-        }
+    for (int target = 0; target < TARGET_COUNT; target++) {
+        Pool *scratch = pool_new();
+        NameTable once = {0};
+        for (int i = 0; i < m->graph_count; i++)
+            for (int j = 0; j < m->graph[i]->kernel_count; j++) {
+                Kernel *k = m->graph[i]->kernel[j];
+                if ((int)m->graph[i]->target != target)
+                    break;
+                if (names_find(&once, k->name))
+                    names_add(&by_target[target], pool, k->name, k);
+                else
+                    names_add(&once, scratch, k->name, k);
+            }
+        pool_free(scratch);
     }
-    return twice;
 }
 
 static bool check_kernel(const Verifier *v, int index, const KernelCheck *c)
@@ -151,7 +153,7 @@ static bool check_kernel(const Verifier *v, int index, const KernelCheck *c)
     const Kernel *k = v->g->kernel[index];
     if (!verify_is_identifier(k->name))
         return verify_kernel_fault(v, k, "its name is not an identifier");
-    if (names_find(&c->twice, k->name))
+    if (names_find(&v->given_twice[v->g->target], k->name))
         return verify_kernel_fault(v, k, "there is another kernel of that name");
     if (k->class >= KERNEL_CLASS_COUNT || k->phase >= PHASE_COUNT || k->strip < 0)
         return verify_kernel_fault(v, k, "its class, phase or strip is unknown");
@@ -170,8 +172,7 @@ bool verify_kernels(const Verifier *v)
     if (!check_cover(v))
         return false;
     const size_t slots = (size_t)graph_slots(v->g) + 1;
-    KernelCheck c = {graph_escapes(v->g, v->pool), pool_alloc(v->pool, slots * sizeof(int)),
-                     names_given_twice(v)};
+    KernelCheck c = {graph_escapes(v->g, v->pool), pool_alloc(v->pool, slots * sizeof(int))};
     bool good = true;
     for (int i = 0; i < v->g->kernel_count; i++)
         good &= check_kernel(v, i, &c);

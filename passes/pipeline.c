@@ -233,10 +233,11 @@ bool pipeline_check_stage(const Module *m, const PipelineOptions *o, Diagnostics
     return check_to_come(o->disable, "--disable-pass", stage, d, loc) && sound;
 }
 
-static void run_pass(const PassInfo *p, Module *m, const PipelineOptions *o)
+/* False where the level is too low for it to change anything. */
+static bool run_pass(const PassInfo *p, Module *m, const PipelineOptions *o)
 {
     if (o->level < p->level)
-        return;
+        return false;
     for (int i = 0; p->graph && i < m->graph_count; i++)
         if (p->kinds >> target_kind(m->graph[i]->target) & 1)
             p->graph(m->graph[i]);
@@ -244,6 +245,9 @@ static void run_pass(const PassInfo *p, Module *m, const PipelineOptions *o)
         p->module(m);
     if (p->decide)
         p->decide(m, o);
+    for (int i = 0; i < m->graph_count; i++)
+        graph_number(m->graph[i]);
+    return true;
 }
 
 bool pipeline_run_pass(const char *name, Module *m, const PipelineOptions *options)
@@ -290,11 +294,10 @@ static bool run(Dumps *dumps, const PassInfo *p, Module *m, Diagnostics *d)
     if (is_dumped(options, p->name))
         module_print(m, &dumps->before);
     double begin = clock_seconds();
-    run_pass(p, m, options);
-    for (int k = 0; k < m->graph_count; k++)
-        graph_number(m->graph[k]);
+    bool runs = run_pass(p, m, options);
     double ran = clock_seconds();
-    verify(m, p->name);
+    if (runs)
+        verify(m, p->name);
     if (options->time)
         print_time(p->name, begin, ran);
     return dump(dumps, m, (int)(p - passes) + 1, p->name, d);

@@ -24,6 +24,7 @@ typedef struct TileUse {
 
 /* What the kernels of a module call and is emitted before them. */
 typedef struct TileSet {
+    Pool *pool;
     TileUse *use;
     int count, capacity;
     const Node **transform; /* Winograd ops, of each transform one */
@@ -34,7 +35,7 @@ typedef struct TileSet {
 } TileSet;
 
 typedef struct CpuEmitter {
-    Pool *pool;
+    Pool *pool; /* scratch of one kernel */
     const Module *module;
     const Graph *graph;
     bool bf16; /* some of its maps are of bf16 */

@@ -42,6 +42,7 @@ static void emit_kernel(CpuEmitter *e, const Kernel *k, Text *to)
 {
     Text body = {0}, tables = {0};
     e->kernel = k;
+    e->pool = pool_new();
     e->args = kernel_args(e->pool, k);
     e->out = &body;
     e->tables = &tables;
@@ -59,6 +60,7 @@ static void emit_kernel(CpuEmitter *e, const Kernel *k, Text *to)
     text_append(to, "}\n");
     text_free(&body);
     text_free(&tables);
+    pool_free(e->pool);
 }
 
 /* ---- the file ---- */
@@ -147,9 +149,10 @@ void emit_header(const Embedded *header, Text *out)
 static void emit_programs(const Module *m, Target target, const Epilogues *epilogues, Text *out)
 {
     Pool *pool = pool_new();
-    TileSet tiles = {0};
-    Text kernels = {0};
-    CpuEmitter e = {.pool = pool, .module = m, .tiles = &tiles, .epilogues = epilogues,
+    TileSet tiles = {.pool = pool};
+    Text called = {0};
+    size_t at = out->length;
+    CpuEmitter e = {.module = m, .tiles = &tiles, .epilogues = epilogues,
                     .names = {.storage = c_storage_names(pool, m, target)}};
     const Kernel *k;
     const Graph *g = NULL;
@@ -157,12 +160,12 @@ static void emit_programs(const Module *m, Target target, const Epilogues *epilo
         if (g != e.graph)
             e.bf16 = graph_has_bf16(g);
         e.graph = g;
-        emit_kernel(&e, k, &kernels);
+        emit_kernel(&e, k, out);
     }
-    emit_tiles(pool, &tiles, out);
-    text_write(out, kernels.data, kernels.length);
+    emit_tiles(pool, &tiles, &called);
+    text_insert(out, at, &called);
     emit_kernel_table(m, target, out);
-    text_free(&kernels);
+    text_free(&called);
     pool_free(pool);
 }
 

@@ -27,7 +27,7 @@ static const char *use_transform(CpuEmitter *e, const Node *n)
         if (t->transform[i]->op == n->op && a->tile == b->tile && a->kernel == b->kernel)
             return transform_name(e->pool, n);
     }
-    POOL_PUSH(e->pool, t->transform, t->transforms, t->transform_capacity, n);
+    POOL_PUSH(t->pool, t->transform, t->transforms, t->transform_capacity, n);
     return transform_name(e->pool, n);
 }
 

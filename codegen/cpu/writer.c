@@ -86,7 +86,7 @@ const char *use_tile(CpuEmitter *e, TileUse use)
             t->use[i].vectors == use.vectors && t->use[i].step == use.step &&
             t->use[i].spread == use.spread)
             return name;
-    POOL_PUSH(e->pool, t->use, t->count, t->capacity, use);
+    POOL_PUSH(t->pool, t->use, t->count, t->capacity, use);
     return name;
 }
 

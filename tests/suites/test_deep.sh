@@ -3,9 +3,10 @@
 # options ask of IR text that has passed where they decide is refused; names stay apart.
 . tests/lib.sh
 
-# deep LAYERS [LAYER]: a model of so many layers; LAYER: its YAML, with %d for the number.
+# deep LAYERS [LAYER [OPTIMIZER]]: a model of so many layers; LAYER: its YAML, with %d for the number.
 deep() {
     local layer=${2:-"mlpconv: {name: c.%d, out_channels: 2, kernel_size: 3, padding: 1}"}
+    local optimizer=${3:-"sgd: {lr: 0.01}"}
     echo "model: deep"
     echo "input: {dataset: fashion-mnist, shape: [1, 28, 28]}"
     echo "layers:"
@@ -14,11 +15,12 @@ deep() {
     echo "  - conv2d: {name: out, out_channels: 10, kernel_size: 1}"
     echo "  - gap"
     echo "loss: cross_entropy"
-    echo "optimizer: {sgd: {lr: 0.01}}"
+    echo "optimizer: {$optimizer}"
     echo "train: {batch_size: 2, epochs: 1}"
 }
 deep 996 >"$work/deep.yaml"
 deep 249 >"$work/quarter.yaml"
+deep 996 "" "adam: {lr: 0.01}" >"$work/adam.yaml"
 deep 996 "conv2d: {name: c.%d, out_channels: 2, kernel_size: 1}" >"$work/pointwise.yaml"
 
 # Processor time in an instrumented build is several times as long, and its memory is shadowed.
@@ -40,6 +42,12 @@ for options in "-O0 --target=cpu --emit=plan" "-O1 --target=cuda --emit=cuda" \
     "-O2 --target=all --emit=summary" "-O2 --target=cpu --emit=c"; do
     # shellcheck disable=SC2086
     check "996 mlpconvs, $options" bounded deep $options
+done
+# Two moments a parameter, a copy of each filter and maps of two types, for three targets.
+for options in "-O0 --emit=plan" "-O0 --emit=c" "-O1 --emit=cuda" "-O2 --emit=c"; do
+    # shellcheck disable=SC2086
+    check "996 mlpconvs with Adam in bf16, $options" bounded adam --precision=bf16 --target=all \
+        $options
 done
 check "996 convolutions of 1x1" bounded pointwise -O2 --target=all --emit=plan
 

@@ -528,12 +528,12 @@ START_TEST(no_two_ops_have_one_recipe)
     for (int a = 0; a < OP_COUNT; a++) {
         n->attr = sample_attr((Op)a);
         for (int b = a + 1; b < OP_COUNT; b++)
-                for (n->arity = 1; n->arity <= MAX_OPERANDS; n->arity++)
-                    if (op_attr((Op)a) == op_attr((Op)b) && takes((Op)a, n->arity) &&
-                        takes((Op)b, n->arity)) {
-                        check_swap(pool, g, n, (Op)a, (Op)b);
-                        swaps++;
-                    }
+            for (n->arity = 1; n->arity <= MAX_OPERANDS; n->arity++)
+                if (op_attr((Op)a) == op_attr((Op)b) && takes((Op)a, n->arity) &&
+                    takes((Op)b, n->arity)) {
+                    check_swap(pool, g, n, (Op)a, (Op)b);
+                    swaps++;
+                }
     }
     ck_assert_int_gt(swaps, 80);
     pool_free(pool);
