@@ -11,9 +11,10 @@ typedef struct CodeTarget {
     const char *id; /* in runtime/plan.h */
 
     /* The text with the kernels of its device, and its ending; NULL: they stand in the text of the
-     * device's other target. */
+     * device's other target, compiled where the macro `condition` is defined, behind `library`. */
     Emit *emit;
-    const char *extension;
+    const char *extension, *condition;
+    const Embedded *library;
     bool levels;  /* the C compiler takes it once for each instruction set (levels.h) */
     bool carried; /* the trainer carries it along, as ninc_TARGET_text */
     bool smaller; /* the plan says what smaller batches take */

@@ -169,17 +169,35 @@ static void emit_programs(const Module *m, Target target, const Epilogues *epilo
     pool_free(pool);
 }
 
+/* The programs of an instruction set that has some of its own, or else those of all others. */
+static void emit_targets(const Module *m, const Epilogues *epilogues, Text *out)
+{
+    int conditions = 0;
+    for (Target target = TARGET_ANY + 1; target < TARGET_COUNT; target++) {
+        const CodeTarget *code = code_target(target);
+        if (!code->condition || !has_target(m, target))
+            continue;
+        text_append(out, "\n#ifdef %s\n", code->condition);
+        emit_header(code->library, out);
+        emit_programs(m, target, epilogues, out);
+        text_append(out, "\n#else\n");
+        conditions++;
+    }
+    emit_programs(m, TARGET_CPU, epilogues, out);
+    while (conditions-- > 0)
+        text_append(out, "#endif\n");
+}
+
 void emit_cpu(const Module *m, Text *out)
 {
     const Graph *eval = module_find_graph(m, "eval", TARGET_CPU);
-    bool bf16 = eval && graph_has_bf16(eval), amx = module_find_graph(m, "eval", TARGET_AMX);
     Pool *pool = pool_new();
     Epilogues epilogues = find_epilogues(pool, m);
     text_append(out, "/* The CPU kernels of model %s, made by ninc. Compile with GNU C. */\n",
                 m->name);
     emit_header(&embedded_tensor_h, out);
     emit_header(&embedded_plan_h, out);
-    if (bf16)
+    if (eval && graph_has_bf16(eval))
         text_append(out, "\n#define NINC_BF16\n");
     emit_epilogue_sizes(&epilogues, out);
     emit_header(&embedded_map_h, out);
@@ -193,14 +211,6 @@ void emit_cpu(const Module *m, Text *out)
     text_append(out, "\n");
     emit_header(&embedded_image_h, out);
     text_append(out, level_name);
-    if (amx) {
-        text_append(out, "\n#ifdef __AMX_BF16__\n");
-        emit_header(&embedded_amx_h, out);
-        emit_programs(m, TARGET_AMX, &epilogues, out);
-        text_append(out, "\n#else\n");
-    }
-    emit_programs(m, TARGET_CPU, &epilogues, out);
-    if (amx)
-        text_append(out, "#endif\n");
+    emit_targets(m, &epilogues, out);
     pool_free(pool);
 }

@@ -17,8 +17,8 @@ static void declare(NameTable *words, Pool *pool)
 }
 
 const CodeTarget cpu_code = {.id = "NINC_CPU", .emit = emit_cpu, .extension = "c", .levels = true,
-                             .texts = texts, .declare = declare,
-                             .tables = true};
+                             .texts = texts, .declare = declare, .tables = true};
 
-const CodeTarget amx_code = {.id = "NINC_AMX", .texts = texts, .declare = declare,
+const CodeTarget amx_code = {.id = "NINC_AMX", .condition = "__AMX_BF16__",
+                             .library = &embedded_amx_h, .texts = texts, .declare = declare,
                              .tables = true};
