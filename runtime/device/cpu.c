@@ -1,141 +1,21 @@
-/* The CPU as a device. A step is three lists of launches, of which the middle one runs once a chunk
- * of images. Each thread has its share of the slices of a launch (shares.c); the next launch begins
- * when all are done, whether or not every thread has come by. No two slices write the same bytes
- * and no sum crosses slices, so the number of threads cannot change a bit. */
-#include "../../ir/ir.h"
-#include "device.h"
-#include "cpu_levels.h"
+/* The CPU as a device: its threads and memory. How a step goes stands in cpu_step.c. */
+#include "cpu_device.h"
 
 #include <errno.h>
-#include <math.h>
-#include <sched.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
-
-#if defined(__x86_64__)
-#include <cpuid.h>
-#include <sys/syscall.h>
-#endif
 
 enum { HUGE_PAGE = 2 << 20, LINE = 64 };
-
-struct Device {
-    const NincModel *model;
-    const NincTarget *target;
-    const NincCpuLevel *level;
-    int threads;
-    void *map;
-    size_t map_bytes;
-    char *state, *shared, *chunk, *thread; /* thread 0; the others follow, thread_stride apart */
-    int64_t thread_stride, arena_bytes;
-    void **args; /* args_each pointers a thread */
-    int args_each;
-    Team *team;
-    Pace train_pace, eval_pace;
-    Shares *shares; /* of the longest step */
-    const NincProgram *kept; /* keeps_before, and its results are there: of this state; or NULL */
-    Metrics metrics;
-    char description[128];
-};
-
-/* ---- instruction sets ---- */
-
-#if defined(__x86_64__)
-/* Linux gives a process the tile registers when it asks for them, for all of its threads. */
-static bool ask_for_amx(void)
-{
-    enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 }; /* ARCH_REQ_XCOMP_PERM, XTILEDATA */
-    unsigned a, b, c, d, bf16_and_tiles = 1u << 22 | 1u << 24;
-    return CPU_HAS_AVX512_BF16 && __get_cpuid_count(7, 0, &a, &b, &c, &d) &&
-           (d & bf16_and_tiles) == bf16_and_tiles &&
-           syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
-}
-
-bool cpu_has_amx(void)
-{
-    enum { UNKNOWN, NO, YES };
-    static atomic_int known;
-    if (atomic_load(&known) == UNKNOWN)
-        atomic_store(&known, ask_for_amx() ? YES : NO);
-    return atomic_load(&known) == YES;
-}
-#else
-bool cpu_has_amx(void)
-{
-    return false;
-}
-#endif
-
-static bool level_supported(const char *name)
-{
-#define X(level, architecture, target, bf16, flags, condition)                                     \
-    if (strcmp(name, #level) == 0 && CPU_IF_##architecture(condition))                             \
-        return true;
-    CPU_LEVELS(X)
-#undef X
-    return false;
-}
-
-/* What NINC_CPU_LEVEL asks for; NULL: nothing. */
-static const char *wanted_level(void)
-{
-    const char *wanted = getenv("NINC_CPU_LEVEL");
-    return wanted && *wanted ? wanted : NULL;
-}
-
-/* The level to run, NULL where this CPU or the trainer has none such. */
-static const NincCpuLevel *find_level(void)
-{
-    const char *wanted = wanted_level();
-    for (const NincCpuLevel *const *l = ninc_cpu_levels; *l; l++)
-        if ((!wanted || strcmp((*l)->name, wanted) == 0) && level_supported((*l)->name))
-            return *l;
-    return NULL;
-}
-
-/* Says why there is no level. */
-static void explain_level(void)
-{
-    const char *wanted = wanted_level();
-    char names[128] = "", text[32];
-    if (!wanted) {
-        fault("this CPU runs none of the trainer's variants; compile the model on this machine");
-        return;
-    }
-    for (const NincCpuLevel *const *l = ninc_cpu_levels; *l; l++) {
-        size_t at = strlen(names);
-        if (strcmp((*l)->name, wanted) == 0) {
-            fault("NINC_CPU_LEVEL=%s: this CPU does not have it; unset NINC_CPU_LEVEL", wanted);
-            return;
-        }
-        snprintf(names + at, sizeof names - at, "%s%s", at ? ", " : "", (*l)->name);
-    }
-    fault("NINC_CPU_LEVEL=%s is not in this trainer; it has %s",
-          printable(wanted, text, sizeof text), names);
-}
 
 /* Without a level, opening fails and says why. */
 static NincTargetKind cpu_programs(void)
 {
-    const NincCpuLevel *level = find_level();
+    const NincCpuLevel *level = cpu_level();
     return level ? level->target : NINC_CPU;
 }
 
 /* ---- opening ---- */
-
-static int chunks_of(const NincProgram *p)
-{
-    return p->chunk > 0 ? (p->batch + p->chunk - 1) / p->chunk : 0;
-}
-
-/* Launches of a step, those of every chunk counted. */
-static int64_t launches_of(const NincProgram *p)
-{
-    return p->befores + (int64_t)chunks_of(p) * p->chunkeds + p->afters;
-}
 
 static void check_program(const NincProgram *p)
 {
@@ -192,12 +72,11 @@ static int allocate(Device *d, bool with_train)
                   round_up(larger(eval->shared_bytes, other->shared_bytes), LINE),
                   round_up(larger(eval->chunk_bytes, other->chunk_bytes), LINE)) < 0)
         return -1;
-    int64_t launches = larger(launches_of(eval), launches_of(other)) + 1;
+    int64_t launches = larger(cpu_launches(eval), cpu_launches(other)) + 1;
     d->args_each = args_of(d->target);
     d->args = malloc((size_t)d->threads * (size_t)d->args_each * sizeof *d->args);
     d->shares = shares_new(d->threads, launches);
-    return d->args && d->shares ? 0
-                                : fault("no memory for the launches of %d threads", d->threads);
+    return d->args && d->shares ? 0 : fault("no memory for the launches of %d threads", d->threads);
 }
 
 /* As many threads as are asked for, or as this process should use. */
@@ -238,9 +117,9 @@ static Device *cpu_open(const NincModel *model, const DeviceOptions *options)
         fault("model %s was compiled without CPU code; compile it with --target=all", model->name);
         return NULL;
     }
-    const NincCpuLevel *level = find_level();
+    const NincCpuLevel *level = cpu_level();
     if (!level) {
-        explain_level();
+        cpu_explain_level();
         return NULL;
     }
     const NincTarget *target = &model->target[level->target];
@@ -306,7 +185,7 @@ static int cpu_read_state(Device *d, int64_t offset, void *bytes, int64_t count)
 
 /* ---- addresses and launches ---- */
 
-static void *address_of(const Device *d, const NincArg *at, int thread, int first_image)
+void *cpu_address(const Device *d, const NincArg *at, int thread, int first_image)
 {
     switch (at->region) {
     case NINC_REGION_STATE: return d->state + at->offset;
@@ -322,13 +201,13 @@ static void *address_of(const Device *d, const NincArg *at, int thread, int firs
 static int cpu_write(Device *d, const NincArg *at, int partial, const void *bytes, int64_t count)
 {
     d->kept = NULL;
-    memcpy((char *)address_of(d, at, 0, 0) + partial * at->per_partial, bytes, (size_t)count);
+    memcpy((char *)cpu_address(d, at, 0, 0) + partial * at->per_partial, bytes, (size_t)count);
     return 0;
 }
 
 static int cpu_read(Device *d, const NincArg *at, int partial, void *bytes, int64_t count)
 {
-    memcpy(bytes, (char *)address_of(d, at, 0, 0) + partial * at->per_partial, (size_t)count);
+    memcpy(bytes, (char *)cpu_address(d, at, 0, 0) + partial * at->per_partial, (size_t)count);
     return 0;
 }
 
@@ -348,228 +227,13 @@ static int cpu_copies(Device *d, const NincLaunch *launch)
     return launch->slices;
 }
 
-static void run_slice(const Device *d, const NincLaunch *launch, const NincRange *range,
-                      int thread)
-{
-    void **arg = d->args + (size_t)thread * (size_t)d->args_each;
-    for (int i = 0; i < launch->args; i++)
-        arg[i] = address_of(d, &launch->arg[i], thread, range->first_image);
-    d->level->kernel[launch->kernel](arg, range);
-}
-
 static int cpu_launch(Device *d, const NincProgram *program, const NincLaunch *launch,
                       const NincRange *range, int partial)
 {
     (void)program;
     (void)partial;
     d->kept = NULL;
-    run_slice(d, launch, range, 0);
-    return 0;
-}
-
-/* ---- a step ---- */
-
-/* A step of a program, as every thread of the team takes part in it. */
-typedef struct Step {
-    const Device *device;
-    const NincProgram *program;
-    int images, threads;
-    int befores; /* of the program's, that are to run */
-} Step;
-
-static int slices_of(const Step *step, const NincLaunch *launch)
-{
-    int slices = launch->slices > 0 ? launch->slices : 1;
-    return launch->coarse && slices > step->threads ? step->threads : slices;
-}
-
-/* A thread's part in it. */
-typedef struct Part {
-    const Step *step;
-    int thread;
-    Patience *patience;
-} Part;
-
-/* `at` is the number, in the step, of the list's first launch, `range` names the images. Returns
- * the number behind the list. */
-static int64_t run_list(const Part *part, const NincLaunch *launch, int count, NincRange range,
-                        int64_t at)
-{
-    const Device *d = part->step->device;
-    for (int i = 0; i < count; i++, at++) {
-        int done = 0;
-        range.slices = slices_of(part->step, &launch[i]);
-        while ((range.slice = shares_take(d->shares, at, part->thread, range.slices)) >= 0) {
-            run_slice(d, &launch[i], &range, part->thread);
-            done++;
-        }
-        if (done > 0)
-            shares_done(d->shares, at, done, range.slices);
-        shares_wait(d->shares, at, range.slices, part->patience);
-    }
-    return at;
-}
-
-/* The images of chunk c, of `images` in all. */
-static NincRange chunk_range(const NincProgram *p, int c, int images)
-{
-    NincRange range = {.first_image = c * p->chunk, .images = p->chunk, .accumulate = c > 0};
-    if (range.images > images - range.first_image)
-        range.images = images - range.first_image;
-    return range;
-}
-
-static void take_part(void *data, int thread, Patience *patience)
-{
-    const Step *step = data;
-    const NincProgram *p = step->program;
-    Part part = {step, thread, patience};
-    int chunks = p->chunkeds > 0 ? (step->images + p->chunk - 1) / p->chunk : 0;
-    int64_t at = run_list(&part, p->before, step->befores, (NincRange){0}, 0);
-    for (int c = 0; c < chunks; c++)
-        at = run_list(&part, p->chunked, p->chunkeds, chunk_range(p, c, step->images), at);
-    run_list(&part, p->after, p->afters, (NincRange){0}, at);
-}
-
-/* On the first `images` of the batch, by the team or one thread alone. */
-static void run_program(Device *d, const NincProgram *p, int images, bool alone)
-{
-    Step step = {d, p, images, alone ? 1 : d->threads, d->kept == p ? 0 : p->befores};
-    shares_reset(d->shares, launches_of(p), step.threads);
-    if (step.threads == 1)
-        team_run_alone(d->team, take_part, &step);
-    else
-        team_run(d->team, take_part, &step);
-    d->kept = p->keeps_before ? p : NULL;
-}
-
-static Pace *pace_of(Device *d, const NincProgram *p)
-{
-    return p == &d->target->train ? &d->train_pace : &d->eval_pace;
-}
-
-/* The same, by as many threads as do it fastest. */
-static void run_step(Device *d, const NincProgram *p, int images)
-{
-    Pace *pace = pace_of(d, p);
-    bool alone = pace_alone(pace, images);
-    if (!pace_measures(pace)) {
-        run_program(d, p, images, alone);
-        return;
-    }
-    double begin = clock_seconds();
-    run_program(d, p, images, alone);
-    pace_took(pace, clock_seconds() - begin);
-}
-
-/* ---- ports ---- */
-
-/* The host's address of an input or output that may be absent. */
-static void *port_address(const Device *d, const NincPort *port)
-{
-    return port ? address_of(d, &port->at, 0, 0) : NULL;
-}
-
-static void *input_address(const Device *d, const NincProgram *p, const char *name)
-{
-    return port_address(d, find_port(p->input, p->inputs, name));
-}
-
-static void *output_address(const Device *d, const NincProgram *p, const char *name)
-{
-    return port_address(d, find_port(p->output, p->outputs, name));
-}
-
-static void write_inputs(const Device *d, const NincProgram *p, const StepInput *input)
-{
-    const Dataset *data = input->data;
-    size_t bytes = (size_t)data->h * (size_t)data->w * (size_t)data->c;
-    uint8_t *image = input_address(d, p, "image");
-    int32_t *label = input_address(d, p, "label"), *valid = input_address(d, p, "valid");
-    float *lr = input_address(d, p, "lr");
-    int32_t *step = input_address(d, p, "step");
-    for (int i = 0; i < p->batch; i++) {
-        bool real = i < input->valid;
-        if (image && real)
-            memcpy(image + (size_t)i * bytes, data->image + (size_t)input->index[i] * bytes, bytes);
-        else if (image)
-            memset(image + (size_t)i * bytes, 0, bytes);
-        if (label)
-            label[i] = real ? data->label[input->index[i]] : 0;
-    }
-    if (valid)
-        *valid = input->valid;
-    if (lr)
-        *lr = input->lr;
-    if (step)
-        *step = input->step;
-}
-
-static bool logits_zero(const Device *d, const NincProgram *p, int valid)
-{
-    const NincPort *port = find_port(p->output, p->outputs, "logits");
-    const float *value = port_address(d, port);
-    if (!value || port->tensor.layout.kind != LAYOUT_PLAIN)
-        return false;
-    int64_t count = shape_elements(&port->tensor.shape) / p->batch * valid;
-    for (int64_t i = 0; i < count; i++)
-        if (value[i] != 0)
-            return false;
-    return true;
-}
-
-static void add_metrics(Device *d, const NincProgram *p, int valid)
-{
-    const float *loss = output_address(d, p, "loss");
-    const int32_t *correct = output_address(d, p, "correct");
-    Metrics *m = &d->metrics;
-    if (loss)
-        m->loss += (double)*loss * valid;
-    if (correct)
-        m->correct += *correct;
-    m->all_logits_zero = (m->images == 0 || m->all_logits_zero) && logits_zero(d, p, valid);
-    m->images += valid;
-}
-
-static int cpu_step(Device *d, const NincProgram *program, const StepInput *input)
-{
-    if (input->valid < 1 || input->valid > program->batch)
-        internal_error("%d valid images in a batch of %d", input->valid, program->batch);
-    write_inputs(d, program, input);
-    run_step(d, program, input->logits_only ? input->valid : program->batch);
-    if (!input->logits_only)
-        add_metrics(d, program, input->valid);
-    return 0;
-}
-
-/* One launch stands for all of a step: every slice, every chunk. */
-static void run_whole(Device *d, const NincProgram *program, const NincLaunch *launch)
-{
-    NincProgram one = *program;
-    bool chunked = launch >= program->chunked && launch < program->chunked + program->chunkeds;
-    one.befores = one.afters = one.chunkeds = 0;
-    one.keeps_before = false;
-    if (chunked) {
-        one.chunked = launch;
-        one.chunkeds = 1;
-    } else {
-        one.after = launch;
-        one.afters = 1;
-    }
-    run_program(d, &one, one.batch, pace_settled(pace_of(d, program)));
-}
-
-static int cpu_time(Device *d, const NincProgram *program, const NincLaunch *launch, int repeats,
-                    double *seconds)
-{
-    double begin = clock_seconds();
-    for (int i = 0; i < repeats; i++) {
-        if (launch)
-            run_whole(d, program, launch);
-        else
-            run_step(d, program, program->batch);
-    }
-    *seconds = clock_seconds() - begin;
+    cpu_run_slice(d, launch, range, 0);
     return 0;
 }
 
@@ -591,7 +255,9 @@ const DeviceTable ninc_cpu_device = {
     .arithmetic = cpu_arithmetic,
     .write_state = cpu_write_state,
     .read_state = cpu_read_state,
-    .step = cpu_step,
+    .run_chunks = cpu_run_chunks,
+    .reduce = cpu_reduce,
+    .run_after = cpu_run_after,
     .read_metrics = cpu_read_metrics,
     .write = cpu_write,
     .read = cpu_read,

@@ -37,6 +37,12 @@ typedef struct DeviceOptions {
                           does not open */
 } DeviceOptions;
 
+/* How the processes of a run come to the same sums: by read and write of the device's table. */
+typedef struct Exchange {
+    int (*sums)(void *who); /* -1 after a message */
+    void *who;
+} Exchange;
+
 typedef struct Device Device;
 
 typedef struct DeviceTable {
@@ -56,7 +62,15 @@ typedef struct DeviceTable {
     /* State region, physical bytes. */
     int (*write_state)(Device *d, int64_t offset, const void *bytes, int64_t count);
     int (*read_state)(Device *d, int64_t offset, void *bytes, int64_t count);
-    int (*step)(Device *d, const NincProgram *program, const StepInput *input);
+    /* A step, in three calls, one behind the other; none of them need do its work before the last
+     * one is made, but for an exchange, which finds the sums in memory.
+     * run_chunks brings the inputs there and runs what is before the images and the images' part,
+     * which leaves sums over them, some in parts; reduce makes them those of all processes of the
+     * run (NULL: there is one); run_after updates the state and adds to the metrics. Parts stay
+     * apart: those who read them add them up in order, so that it does not matter who made them. */
+    int (*run_chunks)(Device *d, const NincProgram *program, const StepInput *input);
+    int (*reduce)(Device *d, const NincProgram *program, const Exchange *exchange);
+    int (*run_after)(Device *d, const NincProgram *program);
     int (*read_metrics)(Device *d, Metrics *out);
     /* For verify and profile: the memory (in the partial region copy `partial`), physical bytes,
      * and one launch on it. poison sets every byte of the program's memory to 0xFF, of the threads
@@ -133,6 +147,15 @@ static inline const NincTarget *device_target(const NincModel *model, const Devi
     return &model->target[device_programs(table)];
 }
 
+/* A step of a run that has one process. */
+static inline int device_step(const DeviceTable *table, Device *d, const NincProgram *program,
+                              const StepInput *input)
+{
+    if (table->run_chunks(d, program, input) < 0 || table->reduce(d, program, NULL) < 0)
+        return -1;
+    return table->run_after(d, program);
+}
+
 /* ---- devices.c ---- */
 
 /* auto, cpu, cuda, cuda:N, sim. `auto` gives the table NULL; false: no device's name. */
@@ -148,7 +171,7 @@ bool devices_on_bus(const char *bus);
 /* Prints the devices that there are, each on a line, or why there is none of a kind. */
 int devices_list(const NincModel *model, const DeviceOptions *options);
 
-/* ---- cpu.c ---- */
+/* ---- cpu_level.c ---- */
 
 /* Whether the CPU has AMX with bf16 and the system gives it to us. */
 bool cpu_has_amx(void);

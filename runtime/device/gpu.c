@@ -127,7 +127,8 @@ static Device *sim_open(const NincModel *model, const DeviceOptions *options)
         .name = title, .target = NINC_CUDA, .open = opener, .close = gpu_close,                 \
         .use = gpu_use, .describe = gpu_describe, .arithmetic = gpu_describe,                   \
         .write_state = gpu_write_state, .read_state = gpu_read_state,                           \
-        .step = gpu_step, .read_metrics = gpu_read_metrics,                                     \
+        .run_chunks = gpu_run_chunks, .reduce = gpu_reduce, .run_after = gpu_run_after,         \
+        .read_metrics = gpu_read_metrics,                                                       \
         .write = gpu_write, .read = gpu_read, .poison = gpu_poison, .launch = gpu_launch,       \
         .copies = gpu_copies, .time = gpu_time, .arena_bytes = gpu_bytes,                       \
     }

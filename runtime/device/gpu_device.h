@@ -22,6 +22,9 @@ typedef struct Sums {
     int32_t all_logits_zero;
 } Sums;
 
+/* Graphs of a step: all of it, or what comes before an exchange, and what comes after one. */
+typedef enum StepPart { STEP_WHOLE, STEP_CHUNKS, STEP_AFTER, STEP_PARTS } StepPart;
+
 /* A data set on the device, and the step of each program on it. */
 typedef struct Resident {
     const uint8_t *image; /* on the host: which data set it is */
@@ -29,7 +32,7 @@ typedef struct Resident {
     int count;
     int64_t edition, bytes;
     GpuAddress at, labels; /* on the device */
-    void *graph[PROGRAMS]; /* NULL: not captured yet */
+    void *graph[PROGRAMS][STEP_PARTS]; /* NULL: not captured yet */
 } Resident;
 
 struct Device {
@@ -49,7 +52,10 @@ struct Device {
     int next_slot;
     Resident data[DATA_SETS];
     int next_data;         /* the one to be replaced */
-    void *last[PROGRAMS];  /* graph of the last step; NULL: none yet */
+    void *last[PROGRAMS];  /* graph of the last whole step; NULL: none yet */
+    const NincProgram *begun; /* of a step between its calls; NULL: none is */
+    Resident *begun_on;       /* its data set */
+    bool exchanged;           /* its chunks were run */
     char description[256];
 };
 
@@ -101,6 +107,10 @@ void gpu_close(Device *d);
 
 /* ---- gpu_step.c ---- */
 
-int gpu_step(Device *d, const NincProgram *program, const StepInput *input);
+/* The graphs of all steps on a data set. */
+void free_graphs(Device *d, Resident *r);
+int gpu_run_chunks(Device *d, const NincProgram *program, const StepInput *input);
+int gpu_reduce(Device *d, const NincProgram *program, const Exchange *exchange);
+int gpu_run_after(Device *d, const NincProgram *program);
 
 #endif

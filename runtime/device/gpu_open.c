@@ -111,9 +111,7 @@ static int allocate(Device *d, const int images[2])
 void gpu_close(Device *d)
 {
     for (int i = 0; i < DATA_SETS; i++)
-        for (int p = 0; p < PROGRAMS; p++)
-            if (d->data[i].graph[p])
-                d->driver->graph_free(d->machine, d->data[i].graph[p]);
+        free_graphs(d, &d->data[i]);
     if (d->machine)
         d->driver->close(d->machine);
     free(d->kernel);

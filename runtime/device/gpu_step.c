@@ -1,20 +1,27 @@
-/* A step is one captured graph: gather_batch, the program's kernels, add_metrics. Its inputs reach
- * the device before it through pinned slots, so that the host can prepare further steps meanwhile;
- * the images lie on the device already. */
+/* A step is one captured graph: gather_batch, the program's kernels, add_metrics; or two, where the
+ * sums over the images are exchanged between. Its inputs reach the device before it through pinned
+ * slots, so that the host can prepare further steps meanwhile; the images lie on the device
+ * already. */
 #include "gpu_device.h"
 
 #include <string.h>
 
 /* ---- data sets ---- */
 
+void free_graphs(Device *d, Resident *r)
+{
+    for (int p = 0; p < PROGRAMS; p++)
+        for (int part = 0; part < STEP_PARTS; part++)
+            if (r->graph[p][part])
+                d->driver->graph_free(d->machine, r->graph[p][part]);
+}
+
 static void forget(Device *d, Resident *r)
 {
-    for (int p = 0; p < PROGRAMS; p++) {
-        if (d->last[p] == r->graph[p])
+    for (int p = 0; p < PROGRAMS; p++)
+        if (d->last[p] == r->graph[p][STEP_WHOLE])
             d->last[p] = NULL;
-        if (r->graph[p])
-            d->driver->graph_free(d->machine, r->graph[p]);
-    }
+    free_graphs(d, r);
     d->data_bytes -= r->bytes;
     *r = (Resident){0};
 }
@@ -199,23 +206,26 @@ static int launch_add_metrics(Device *d, const NincProgram *p)
     return d->driver->launch(d->machine, own_kernel(d, ADD_METRICS), grid, arg, 5);
 }
 
-static int launch_step(Device *d, const NincProgram *p, const Resident *data)
+static int launch_step(Device *d, const NincProgram *p, const Resident *data, StepPart part)
 {
-    if (launch_gather(d, p, data) < 0)
+    int first = part == STEP_AFTER ? p->befores + p->chunkeds : 0;
+    int end = part == STEP_CHUNKS ? p->befores + p->chunkeds : launches_of(p);
+    if (part != STEP_AFTER && launch_gather(d, p, data) < 0)
         return -1;
-    for (int i = 0; i < launches_of(p); i++)
+    for (int i = first; i < end; i++)
         if (launch_part(d, launch_at(p, i), 0) < 0)
             return -1;
-    return launch_add_metrics(d, p);
+    return part != STEP_CHUNKS ? launch_add_metrics(d, p) : 0;
 }
 
 /* A capture is ended in any case, so that the machine can go on. */
-static int capture_step(Device *d, const NincProgram *p, const Resident *data, void **out)
+static int capture_step(Device *d, const NincProgram *p, const Resident *data, StepPart part,
+                        void **out)
 {
     void *graph = NULL;
     if (d->driver->capture_begin(d->machine) < 0)
         return -1;
-    int status = launch_step(d, p, data);
+    int status = launch_step(d, p, data, part);
     if (d->driver->capture_end(d->machine, &graph) < 0)
         return -1;
     if (status == 0)
@@ -225,17 +235,54 @@ static int capture_step(Device *d, const NincProgram *p, const Resident *data, v
     return status;
 }
 
-int gpu_step(Device *d, const NincProgram *program, const StepInput *input)
+static int run_part(Device *d, const NincProgram *p, StepPart part)
 {
-    int number = program_number(d, program);
+    void **graph = &d->begun_on->graph[program_number(d, p)][part];
+    if (!*graph && capture_step(d, p, d->begun_on, part, graph) < 0)
+        return -1;
+    return d->driver->graph_launch(d->machine, *graph);
+}
+
+/* ---- its three calls ---- */
+
+/* The kernels are put off: one graph takes less than two. */
+int gpu_run_chunks(Device *d, const NincProgram *program, const StepInput *input)
+{
+    program_number(d, program);
     if (input->valid < 1 || input->valid > program->batch)
         internal_error("%d valid images in a batch of %d", input->valid, program->batch);
-    Resident *data = resident(d, input->data);
-    if (!data || send_inputs(d, program, input) < 0)
+    d->begun = NULL;
+    d->begun_on = resident(d, input->data);
+    if (!d->begun_on || send_inputs(d, program, input) < 0)
         return -1;
-    void **graph = &data->graph[number];
-    if (!*graph && capture_step(d, program, data, graph) < 0)
+    d->begun = program;
+    d->exchanged = false;
+    return 0;
+}
+
+static void check_begun(const Device *d, const NincProgram *program)
+{
+    if (d->begun != program)
+        internal_error("no step of program %s was begun", program->name);
+}
+
+int gpu_reduce(Device *d, const NincProgram *program, const Exchange *exchange)
+{
+    check_begun(d, program);
+    if (!exchange)
+        return 0;
+    d->exchanged = true;
+    return run_part(d, program, STEP_CHUNKS) < 0 ? -1 : exchange->sums(exchange->who);
+}
+
+int gpu_run_after(Device *d, const NincProgram *program)
+{
+    int number = program_number(d, program);
+    check_begun(d, program);
+    d->begun = NULL;
+    if (run_part(d, program, d->exchanged ? STEP_AFTER : STEP_WHOLE) < 0)
         return -1;
-    d->last[number] = *graph;
-    return d->driver->graph_launch(d->machine, *graph);
+    if (!d->exchanged)
+        d->last[number] = d->begun_on->graph[number][STEP_WHOLE];
+    return 0;
 }

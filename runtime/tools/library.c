@@ -179,7 +179,7 @@ static int run_batch(Library *l, const unsigned char *images, int count, float *
     StepInput input = {.data = &l->batch, .index = l->index, .valid = count, .logits_only = true};
     memcpy(l->batch.image, images, (size_t)count * image);
     l->batch.edition++;
-    if (l->table->step(l->device, l->program, &input) < 0 ||
+    if (device_step(l->table, l->device, l->program, &input) < 0 ||
         l->table->read(l->device, &l->logits->at, 0, l->physical,
                        tensor_elements(t) * dtype_bytes(t->dtype)) < 0)
         return -1;

@@ -1,5 +1,5 @@
-/* The command line of the trainer: reads it by the tables of options_table.c, and says what is wrong
- * with it. */
+/* The command line of the trainer: reads it by the tables of options_table.c, and says what is
+ * wrong with it. */
 #include "options.h"
 
 #include <errno.h>
@@ -121,8 +121,8 @@ static OptionsResult missing_value(const Options *o, const char *text)
     const char *name = text + strspn(text, "-");
     for (int i = 0; i < flag_count; i++)
         if (strncmp(flag_table[i].name, name, strlen(name)) == 0) {
-            fault("--%s: a value is missing: --%s=%s; try: %s", flag_table[i].name, flag_table[i].name,
-                  flag_table[i].value ? flag_table[i].value : "", o->help.data);
+            fault("--%s: a value is missing: --%s=%s; try: %s", flag_table[i].name,
+                  flag_table[i].name, flag_table[i].value ? flag_table[i].value : "", o->help.data);
             break;
         }
     return OPTIONS_WRONG;
@@ -156,8 +156,8 @@ static void fill_options(struct option *out, char *short_options)
         *short_options++ = letter_table[i].letter;
     *short_options = '\0';
     for (int i = 0; i < flag_count; i++)
-        out[i] = (struct option){flag_table[i].name, flag_table[i].value ? required_argument : no_argument,
-                                 NULL, i + 1};
+        out[i] = (struct option){
+            flag_table[i].name, flag_table[i].value ? required_argument : no_argument, NULL, i + 1};
     out[flag_count] = (struct option){0};
 }
 

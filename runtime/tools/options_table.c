@@ -1,5 +1,5 @@
-/* The trainer's flags and commands. A flag is one line of a table: what it is called, what it takes,
- * which commands know it, where its value goes, and what --help says of it. */
+/* The trainer's flags and commands. A flag is one line of a table: what it is called, what it
+ * takes, which commands know it, where its value goes, and what --help says of it. */
 #include "options.h"
 
 #include <string.h>

@@ -133,7 +133,7 @@ static int predict_batch(Predict *p, const StepInput *input, float *logits, int 
 {
     const NincProgram *program = &device_target(p->model, p->table)->eval;
     int classes = p->model->classes;
-    if (p->table->step(p->device, program, input) < 0 ||
+    if (device_step(p->table, p->device, program, input) < 0 ||
         read_logits(p->model, p->table, p->device, logits) < 0)
         return -1;
     for (int i = 0; i < input->valid; i++) {

@@ -255,7 +255,7 @@ static int warm_up(const Profile *p, uint64_t seed)
     for (int i = 0; i < valid; i++)
         order[i] = i;
     StepInput input = {.data = &data, .index = order, .valid = valid, .lr = 0, .step = 1};
-    int status = p->table->step(p->device, p->program, &input);
+    int status = device_step(p->table, p->device, p->program, &input);
     if (status == 0)
         status = p->table->read_metrics(p->device, &discarded);
     free(order);

@@ -230,7 +230,7 @@ int verify_step(Verify *v, const Graph *g, const NincProgram *p, const Dataset *
     if (status == 0)
         status = v->table->read_metrics(v->device, &discarded);
     if (status == 0)
-        status = v->table->step(v->device, p, &input);
+        status = device_step(v->table, v->device, p, &input);
     if (status == 0) {
         eval_run(e);
         status = compare_step(&s);

@@ -19,8 +19,9 @@ struct Checkpoints {
     Lock lock;      /* on the directory */
     pthread_t thread;
     bool running;
-    atomic_int status;           /* -1: a checkpoint could not be written */
-    char message[CHECKPOINT_MESSAGE]; /* why, where that was not told yet; the thread's while it runs */
+    atomic_int status;                /* -1: a checkpoint could not be written */
+    char message[CHECKPOINT_MESSAGE]; /* why, where that was not told yet; the thread's while it
+                                         runs */
 };
 
 /* ---- checkpoint_dir.c ---- */

@@ -15,7 +15,7 @@
 #define PARTIAL ".partial-"
 
 const char *const checkpoint_files[CHECKPOINT_TENSOR_FILES] = {"model.safetensors",
-                                                                "optimizer.safetensors"};
+                                                               "optimizer.safetensors"};
 const char *const checkpoint_links[CHECKPOINT_LINKS] = {"latest", "best"};
 
 /* ---- names ---- */

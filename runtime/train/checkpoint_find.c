@@ -156,7 +156,8 @@ static int find_newest(const char *path, char **step_directory)
                      path);
     if (find_in(path, step_directory) < 0)
         return -1;
-    int64_t best = checkpoint_named(path, "best"), newest = checkpoint_step(strrchr(*step_directory, '/') + 1);
+    int64_t best = checkpoint_named(path, "best"),
+            newest = checkpoint_step(strrchr(*step_directory, '/') + 1);
     if (best >= 0 && newest >= 0 && best != newest)
         notice("the newest parameters are taken; %s/best has those of step %lld", path,
                (long long)best);

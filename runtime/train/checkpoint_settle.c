@@ -154,9 +154,10 @@ static int settle_link(const Checkpoints *c, const char *name)
 static int settle_best(const Checkpoints *c)
 {
     int64_t now = checkpoint_named(c->directory, "best");
-    char *named = checkpoint_step_path(c->directory, now), *best = checkpoint_step_path(c->directory, c->from.best_step);
-    bool lost =
-        c->from.best_accuracy >= 0 && (now < 0 || !is_real_directory(named)) && is_real_directory(best);
+    char *named = checkpoint_step_path(c->directory, now),
+         *best = checkpoint_step_path(c->directory, c->from.best_step);
+    bool lost = c->from.best_accuracy >= 0 && (now < 0 || !is_real_directory(named)) &&
+                is_real_directory(best);
     free(named);
     free(best);
     return lost ? checkpoint_point(c->directory, "best", c->from.best_step) : 0;

@@ -110,7 +110,8 @@ static int write_directory(const Checkpoints *c, const char *path)
 static void prune(const Checkpoints *c)
 {
     int count, kept = 0;
-    int64_t latest = checkpoint_named(c->directory, "latest"), best = checkpoint_named(c->directory, "best");
+    int64_t latest = checkpoint_named(c->directory, "latest"),
+            best = checkpoint_named(c->directory, "best");
     int64_t *step = checkpoint_list(c->directory, &count);
     for (int i = 0; i < count && c->options.keep > 0; i++)
         if (step[i] <= c->state.step && ++kept > c->options.keep && step[i] != latest &&

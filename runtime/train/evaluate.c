@@ -62,7 +62,7 @@ static int evaluate_batches(const NincModel *model, const DeviceTable *table, De
         StepInput input = {.data = data,
                            .index = order + at,
                            .valid = left < program->batch ? left : program->batch};
-        status = table->step(device, program, &input);
+        status = device_step(table, device, program, &input);
         if (status == 0 && e->confusion)
             status = read_logits(model, table, device, logits);
         if (status == 0 && e->confusion)

@@ -154,7 +154,7 @@ static int train_step(Run *r)
                        .valid = left < program->batch ? left : program->batch,
                        .lr = (float)r->state.lr,
                        .step = (int)(r->state.step + 1)};
-    if (r->table->step(r->device, program, &input) < 0)
+    if (device_step(r->table, r->device, program, &input) < 0)
         return -1;
     r->state.step++;
     r->state.images += input.valid;

@@ -6,15 +6,15 @@
 
 compiler=${CC:-gcc}
 sanitized="$compiler -std=gnu11 -O1 -g -fsanitize=thread -D_GNU_SOURCE -Iir"
-team=(device/team base/wait device/shares device/pace base/threads)
+team=(base/wait base/threads device/{team,shares,pace,cpu,cpu_level})
 team_objects=("${team[@]/#*\//$work/}")
 team_objects=("${team_objects[@]/%/.o}")
 library=(runtime/base/fault.c ir/pool.c ir/tensor.c ir/diagnostics.c ir/words.c)
 
-# The runtime's side of the program, with runtime/device/cpu.c or another.
+# The runtime's side of the program, with runtime/device/cpu_step.c or another.
 runtime() {
     local part
-    $sanitized -Iruntime/device -I. -c -o "$work/cpu.o" "$1" || return 1
+    $sanitized -Iruntime/device -I. -c -o "$work/cpu_step.o" "$1" || return 1
     for part in "${team[@]}"; do
         $sanitized -c -o "$work/${part#*/}.o" "runtime/$part.c" || return 1
     done
@@ -28,7 +28,7 @@ link() {
         "$NINC" "-O$level" --target=cpu "$@" --emit=plan "$model" >"$work/plan.c" &&
         $sanitized -Dninc_cpu_avx512=ninc_cpu_baseline -Dninc_cpu_avx2=ninc_cpu_baseline \
             -Dninc_cpu_neon=ninc_cpu_baseline -o "$work/races" tests/tools/races.c \
-            "$work/model.c" "$work/plan.c" "$work/cpu.o" "${team_objects[@]}" "${library[@]}" \
+            "$work/model.c" "$work/plan.c" "$work/cpu_step.o" "${team_objects[@]}" "${library[@]}" \
             -lpthread -lm
 }
 
@@ -46,8 +46,9 @@ races_of_chunks() {
 }
 
 without_wait() {
-    sed '/^    *shares_wait(/d; s|"\.\./\.\./ir/|"ir/|' runtime/device/cpu.c >"$work/cpu.c" &&
-        ! cmp -s "$work/cpu.c" runtime/device/cpu.c && runtime "$work/cpu.c" || return 1
+    sed '/^    *shares_wait(/d' runtime/device/cpu_step.c >"$work/cpu_step.c" &&
+        ! cmp -s "$work/cpu_step.c" runtime/device/cpu_step.c &&
+        runtime "$work/cpu_step.c" || return 1
     ! races 2 tests/models/pytorch/pools_adam.yaml >"$work/races.log" 2>&1 &&
         grep -q 'data race' "$work/races.log"
 }
@@ -58,7 +59,7 @@ races_of_sleepers() {
         s/ YIELDING = 2000000,/ YIELDING = 0,/' runtime/base/wait.c >"$work/wait.c" &&
         [ "$(diff "$work/wait.c" runtime/base/wait.c | grep -c '^<')" -eq 3 ] &&
         $sanitized -Iruntime/base -c -o "$work/wait.o" "$work/wait.c" && races 2 "$1" &&
-        runtime runtime/device/cpu.c
+        runtime runtime/device/cpu_step.c
 }
 
 # The network of a library, used by several threads: the functions behind those that it exports. Of
@@ -78,14 +79,15 @@ const char ninc_cuda_text[] = "";
 const size_t ninc_cuda_length = 0;
 const NincCubin ninc_cubins[] = {{.kernel = NULL}};
 END
-    for source in runtime/{tools/library,device/devices,train/weights,formats/safetensors,base/files,base/random}.c \
+    for source in runtime/{tools/library,device/devices,train/weights,formats/safetensors}.c \
+        runtime/base/{files,random}.c \
         "${library[@]}" "$work/model.c" "$work/plan.c" "$work/texts.c"; do
         objects+=("$work/tsan-$(basename "$source").o")
         $sanitized -I. -Dninc_cpu_avx512=ninc_cpu_baseline -Dninc_cpu_avx2=ninc_cpu_baseline \
             -Dninc_cpu_neon=ninc_cpu_baseline -c -o "${objects[-1]}" "$source" || return 1
     done
     $sanitized -I. -DNAME=library -DCONSTANTS=LIBRARY -include "$work/network.h" \
-        -o "$work/network" tests/tools/library_client.c "$work/cpu.o" "${team_objects[@]}" \
+        -o "$work/network" tests/tools/library_client.c "$work/cpu_step.o" "${team_objects[@]}" \
         "${objects[@]}" "$BUILD/libninc_runtime.a" -ljansson -lz -lpthread -ldl -lm &&
         NINC_CPU_LEVEL=baseline "$work/network" threads "$work/weights"
 }
@@ -96,7 +98,7 @@ if ! $sanitized -o "$work/empty" "$work/empty.c" 2>/dev/null || ! "$work/empty";
     finish
     exit
 fi
-check "the CPU under ThreadSanitizer" runtime runtime/device/cpu.c
+check "the CPU under ThreadSanitizer" runtime runtime/device/cpu_step.c
 check "no races: blocks" races 2 tests/models/pytorch/blocks_sgd.yaml
 check "no races: one op a kernel" races 0 tests/models/pytorch/strides_sgd.yaml
 wide_network >"$work/wide.yaml"

@@ -45,7 +45,7 @@ int main(int argc, char **argv)
         int left = count - at;
         StepInput input = {
             .data = &data, .index = order + at, .valid = left < p->batch ? left : p->batch};
-        ninc_cpu_device.step(d, p, &input);
+        device_step(&ninc_cpu_device, d, p, &input);
         print_batch(d, p, input.valid);
     }
     ninc_cpu_device.close(d);

@@ -18,7 +18,7 @@ static int write_logits(Device *d, const NincProgram *p, const Dataset *data, FI
     for (int at = 0; at < data->count && status == 0; at += p->batch) {
         int left = data->count - at, valid = left < p->batch ? left : p->batch;
         StepInput input = {.data = data, .index = order + at, .valid = valid};
-        if (ninc_cpu_device.step(d, p, &input) < 0 ||
+        if (device_step(&ninc_cpu_device, d, p, &input) < 0 ||
             ninc_cpu_device.read(d, &logits->at, 0, value, (int64_t)((size_t)p->batch * row)) < 0 ||
             fwrite(value, row, (size_t)valid, out) != (size_t)valid)
             status = -1;

@@ -27,8 +27,8 @@ static void take_steps(Device *d, const Dataset *data)
     StepInput input = {.data = data, .index = index, .lr = 0.01f};
     for (input.step = 1; input.step <= STEPS; input.step++) {
         input.valid = target->train.batch - input.step + 1;
-        ninc_cpu_device.step(d, &target->train, &input);
-        ninc_cpu_device.step(d, &target->eval, &input);
+        device_step(&ninc_cpu_device, d, &target->train, &input);
+        device_step(&ninc_cpu_device, d, &target->eval, &input);
     }
 }
 

@@ -240,7 +240,7 @@ START_TEST(test_no_room_for_data)
     fake.free_bytes = gpu_arena_bytes(target(), true) + RANDOM_TEST_IMAGES * TINY_PIXELS;
     Device *d = opened(true);
     catch_errors();
-    ck_assert_int_eq(table.step(d, &target()->train, &input), -1);
+    ck_assert_int_eq(device_step(&table, d, &target()->train, &input), -1);
     expect_error("left beside model tiny at batch 7; compile it for a smaller batch");
     table.close(d);
     dataset_free(&data);
@@ -256,7 +256,7 @@ START_TEST(test_calls_of_a_step)
     Dataset data = random_data(5, SPLIT_TEST);
     StepInput input = step_on(&data, TINY_BATCH);
     forget_log();
-    ck_assert_int_eq(table.step(d, &target()->train, &input), 0);
+    ck_assert_int_eq(device_step(&table, d, &target()->train, &input), 0);
     ck_assert_str_eq(fake.log, "alloc\nin\nin\n"
                                "slot 0\nsend 0\nslot 1\nsend 1\n"
                                "begin\n"
@@ -268,10 +268,10 @@ START_TEST(test_calls_of_a_step)
                                "end\n"
                                "graph\n");
     forget_log();
-    ck_assert_int_eq(table.step(d, &target()->train, &input), 0);
+    ck_assert_int_eq(device_step(&table, d, &target()->train, &input), 0);
     ck_assert_str_eq(fake.log, "slot 2\nsend 2\nslot 3\nsend 3\ngraph\n");
     forget_log();
-    ck_assert_int_eq(table.step(d, &target()->eval, &input), 0);
+    ck_assert_int_eq(device_step(&table, d, &target()->eval, &input), 0);
     ck_assert_str_eq(fake.log, "slot 4\nsend 4\nslot 5\nsend 5\n"
                                "begin\n"
                                "gather_batch 7x1x1\n"
@@ -291,11 +291,11 @@ START_TEST(test_new_edition)
     Device *d = opened(false);
     Dataset data = random_data(5, SPLIT_TEST);
     StepInput input = step_on(&data, 2);
-    ck_assert_int_eq(table.step(d, &target()->eval, &input), 0);
+    ck_assert_int_eq(device_step(&table, d, &target()->eval, &input), 0);
     data.edition++;
     forget_log();
     ck_assert_int_eq(table.use(d), 0);
-    ck_assert_int_eq(table.step(d, &target()->eval, &input), 0);
+    ck_assert_int_eq(device_step(&table, d, &target()->eval, &input), 0);
     ck_assert_str_eq(fake.log, "use\nwait\nin\nslot 2\nsend 2\nslot 3\nsend 3\ngraph\n");
     table.close(d);
     dataset_free(&data);
@@ -316,6 +316,34 @@ START_TEST(test_step_like_cpu)
         }
     weights_free(want);
     weights_free(got);
+}
+END_TEST
+
+/* Two graphs, between which the sums can be read; then whole steps again. */
+START_TEST(test_exchange)
+{
+    expect_exchange(&table, tiny_cuda_update_args[1], TINY_SPLIT);
+    Device *d = opened(true);
+    Dataset data = random_data(5, SPLIT_TEST);
+    StepInput input = step_on(&data, TINY_BATCH);
+    const NincProgram *train = &target()->train;
+    Process p = {.table = &table, .device = d, .gradient = tiny_cuda_update_args[1], .copies = 1};
+    Exchange exchange = {take_sums, &p};
+    ck_assert_int_eq(device_step(&table, d, train, &input), 0);
+    forget_log();
+    ck_assert_int_eq(table.run_chunks(d, train, &input), 0);
+    ck_assert_int_eq(table.reduce(d, train, &exchange), 0);
+    ck_assert_int_eq(table.run_after(d, train), 0);
+    ck_assert_str_eq(fake.log, "slot 2\nsend 2\nslot 3\nsend 3\n"
+                               "begin\ngather_batch 7x1x1\nrows 2x1x3\nend\ngraph\n"
+                               "wait\nout\n"
+                               "begin\nmetrics 5x1x1\nupdate 5x1x1\nadd_metrics 1x1x1\nend\n"
+                               "graph\n");
+    forget_log();
+    ck_assert_int_eq(device_step(&table, d, train, &input), 0);
+    ck_assert_str_eq(fake.log, "slot 4\nsend 4\nslot 5\nsend 5\ngraph\n");
+    table.close(d);
+    dataset_free(&data);
 }
 END_TEST
 
@@ -343,7 +371,7 @@ START_TEST(test_scattered_scalars)
     Weights *got = weights_new(&ninc_model), *want = weights_new(&ninc_model);
     send_weights(&table, d);
     forget_log();
-    ck_assert_int_eq(table.step(d, train, &input), 0);
+    ck_assert_int_eq(device_step(&table, d, train, &input), 0);
     ck_assert_ptr_nonnull(strstr(fake.log, "send 2\n"));
     ck_assert_int_eq(weights_from_device(got, &table, d), 0);
     step_loss(&ninc_cpu_device, 1, 5, want);
@@ -414,16 +442,16 @@ START_TEST(test_metrics)
     Metrics first, second, none;
     send_weights(&table, d);
     fake.logits_zero = true;
-    ck_assert_int_eq(table.step(d, &target()->eval, &full), 0);
-    ck_assert_int_eq(table.step(d, &target()->eval, &part), 0);
+    ck_assert_int_eq(device_step(&table, d, &target()->eval, &full), 0);
+    ck_assert_int_eq(device_step(&table, d, &target()->eval, &part), 0);
     ck_assert_int_eq(table.read_metrics(d, &first), 0);
     ck_assert_int_eq(first.images, TINY_BATCH + 3);
     ck_assert(first.all_logits_zero);
     ck_assert_int_eq(table.read_metrics(d, &none), 0);
     ck_assert(none.loss == 0 && none.correct == 0 && none.images == 0 && !none.all_logits_zero);
     fake.logits_zero = false;
-    ck_assert_int_eq(table.step(d, &target()->eval, &full), 0);
-    ck_assert_int_eq(table.step(d, &target()->eval, &part), 0);
+    ck_assert_int_eq(device_step(&table, d, &target()->eval, &full), 0);
+    ck_assert_int_eq(device_step(&table, d, &target()->eval, &part), 0);
     ck_assert_int_eq(table.read_metrics(d, &second), 0);
     ck_assert(second.loss == first.loss && second.correct == first.correct);
     ck_assert(!second.all_logits_zero);
@@ -440,9 +468,9 @@ START_TEST(test_graph_for_each_program_and_data)
     Dataset a = random_data(5, SPLIT_TRAIN), b = random_data(5, SPLIT_TEST);
     StepInput on_a = step_on(&a, 4), on_b = step_on(&b, 4);
     for (int i = 0; i < 5; i++) {
-        ck_assert_int_eq(table.step(d, &target()->train, &on_a), 0);
-        ck_assert_int_eq(table.step(d, &target()->eval, &on_b), 0);
-        ck_assert_int_eq(table.step(d, &target()->eval, &on_a), 0);
+        ck_assert_int_eq(device_step(&table, d, &target()->train, &on_a), 0);
+        ck_assert_int_eq(device_step(&table, d, &target()->eval, &on_b), 0);
+        ck_assert_int_eq(device_step(&table, d, &target()->eval, &on_a), 0);
         ck_assert_int_eq(fake.captures, 3);
         ck_assert_int_eq(fake.buffers, 3); /* arena, a, b */
     }
@@ -456,7 +484,7 @@ static double loss_on(Device *d, const Dataset *data)
 {
     Metrics m;
     StepInput input = step_on(data, TINY_BATCH);
-    ck_assert_int_eq(table.step(d, &target()->eval, &input), 0);
+    ck_assert_int_eq(device_step(&table, d, &target()->eval, &input), 0);
     ck_assert_int_eq(table.read_metrics(d, &m), 0);
     return m.loss;
 }
@@ -538,7 +566,7 @@ START_TEST(test_time)
     Metrics m;
     double seconds = -1;
     send_weights(&table, d);
-    ck_assert_int_eq(table.step(d, &target()->train, &input), 0);
+    ck_assert_int_eq(device_step(&table, d, &target()->train, &input), 0);
     ck_assert_int_eq(table.time(d, &target()->train, &tiny_cuda_train[0], 4, &seconds), 0);
     ck_assert(seconds == 0.25);
     forget_log();
@@ -568,9 +596,9 @@ static int scenario(Dataset *data, int sets)
     status = table.write_state(d, 0, "0123456789abcdef", 16);
     for (int i = 0; i < sets && status == 0; i++) {
         StepInput input = step_on(&data[i], 3);
-        status = table.step(d, &target()->train, &input);
+        status = device_step(&table, d, &target()->train, &input);
         if (status == 0)
-            status = table.step(d, &target()->eval, &input);
+            status = device_step(&table, d, &target()->eval, &input);
     }
     if (status == 0)
         status = table.time(d, &target()->train, NULL, 2, &seconds);
@@ -621,11 +649,11 @@ START_TEST(test_data_after_failure)
     for (int copy = 2; copy <= 3; copy++) { /* after alloc: the images, the labels */
         fake.fail_at = fake.calls + copy;
         catch_errors();
-        ck_assert_int_eq(table.step(d, &target()->train, &input), -1);
+        ck_assert_int_eq(device_step(&table, d, &target()->train, &input), -1);
         expect_error("planned failure of copy_in");
         ck_assert_int_eq(fake.used, table.arena_bytes(d));
     }
-    ck_assert_int_eq(table.step(d, &target()->train, &input), 0);
+    ck_assert_int_eq(device_step(&table, d, &target()->train, &input), 0);
     ck_assert_int_gt(fake.used, table.arena_bytes(d));
     table.close(d);
     dataset_free(&data);
@@ -641,11 +669,11 @@ START_TEST(test_capture_after_failure)
     forget_log();
     fake.fail_at = fake.calls + 11; /* the launch of metrics */
     catch_errors();
-    ck_assert_int_eq(table.step(d, &target()->train, &input), -1);
+    ck_assert_int_eq(device_step(&table, d, &target()->train, &input), -1);
     expect_error("planned failure of launch");
     ck_assert_ptr_nonnull(strstr(fake.log, "metrics 5x1x1\nend\n"));
     ck_assert_int_eq(fake.graphs, 0);
-    ck_assert_int_eq(table.step(d, &target()->train, &input), 0);
+    ck_assert_int_eq(device_step(&table, d, &target()->train, &input), 0);
     ck_assert_int_eq(fake.graphs, 1);
     table.close(d);
     dataset_free(&data);
@@ -764,6 +792,7 @@ static Suite *suite(void)
     tcase_add_test(t, test_calls_of_a_step);
     tcase_add_test(t, test_new_edition);
     tcase_add_test(t, test_step_like_cpu);
+    tcase_add_test(t, test_exchange);
     tcase_add_test(t, test_scattered_scalars);
     tcase_add_test(t, test_training_like_cpu);
     tcase_add_test(t, test_metrics);

@@ -958,6 +958,12 @@ START_TEST(test_threads_do_not_matter)
 }
 END_TEST
 
+START_TEST(test_exchange)
+{
+    expect_exchange(&ninc_cpu_device, tiny_gradient_args[2], 1);
+}
+END_TEST
+
 /* Slices that read the same memory are one a thread, while there are as many. */
 START_TEST(test_coarse_slices)
 {
@@ -991,7 +997,7 @@ static int preparations(Device *d, const NincProgram *eval, const StepInput *inp
 {
     tiny_prepared = 0;
     for (int i = 0; i < 2; i++)
-        ck_assert_int_eq(ninc_cpu_device.step(d, eval, input), 0);
+        ck_assert_int_eq(device_step(&ninc_cpu_device, d, eval, input), 0);
     return tiny_prepared;
 }
 
@@ -1170,7 +1176,8 @@ static Suite *runtime_suite(void)
                                   test_json_lines,
                                   test_state_border,
                                   test_step,
-                                  test_threads_do_not_matter, test_coarse_slices,
+                                  test_threads_do_not_matter, test_exchange,
+                                  test_coarse_slices,
                                   test_kept_between_steps, test_memory_of_threads,
                                   test_forced_level,
                                   test_loop,
