@@ -51,7 +51,7 @@ OPENMP           = $(call library,$(OPENMP_LIBRARY)) -lpthread -ldl -lm
 
 SOURCES         = $(wildcard frontend/*.c passes/*.c passes/*/*.c codegen/*.c codegen/*/*.c \
                   codegen/*/*/*.c)
-IR_OBJECTS      = $(patsubst %.c,$(BUILD)/%.o,$(wildcard ir/*.c))
+IR_OBJECTS      = $(patsubst %.c,$(BUILD)/%.o,$(wildcard ir/*.c ir/*/*.c))
 RUNTIME_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(wildcard runtime/*/*.c)) \
                   $(BUILD)/proto/tfevents.pb-c.o \
                   $(BUILD)/proto/onnx.pb-c.o \
@@ -298,8 +298,9 @@ tidy:
 	clang-tidy --quiet $(filter %.c,$(FORMATTED)) -- -std=c11 -D_GNU_SOURCE \
 	    -DNINC_VERSION='"$(VERSION)"' -Iir
 
-FORMATTED = $(wildcard frontend/*.[ch] ir/*.[ch] passes/*.[ch] passes/*/*.[ch] codegen/*.[ch] \
-                       codegen/*/*.[ch] codegen/*/*/*.[ch] runtime/*.h runtime/*/*.[ch] tests/*/*.[ch])
+FORMATTED = $(wildcard frontend/*.[ch] ir/*.[ch] ir/*/*.[ch] passes/*.[ch] passes/*/*.[ch] \
+                       codegen/*.[ch] codegen/*/*.[ch] codegen/*/*/*.[ch] runtime/*.h \
+                       runtime/*/*.[ch] tests/*/*.[ch])
 
 .PHONY: all readme readme-check fuzz python tests test test-nvrtc test-gpu test-crash test-deb asan demo bench bench-gpu \
         bench-checkpoint first-contact first-contact-kit deps completion install uninstall deb clean \

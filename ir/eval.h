@@ -52,14 +52,4 @@ Map eval_map(Eval *e, const Node *n);
 /* The filter OIHW as [KH][KW][I][O], or [KH][KW][O][I] with out_first; the caller frees it. */
 double *eval_filter_by_tap(Eval *e, const Node *n, bool out_first);
 
-/* ---- eval_winograd.c ---- */
-
-/* Computes one Winograd op. */
-void eval_winograd(Eval *e, const Node *n);
-
-/* ---- eval_fold.c ---- */
-
-/* Computes one op of a folded convolution. */
-void eval_fold(Eval *e, const Node *n);
-
 #endif

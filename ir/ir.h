@@ -730,6 +730,23 @@ double kernel_flop(const Kernel *k);
  * and all copies included. */
 int64_t kernel_traffic(const Graph *g, const Kernel *k);
 
+/* ---- ir/op/: gradients ---- */
+
+/* What autodiff lends to the op whose gradients are made: the ops that it appends to the graph are
+ * the gradients. */
+typedef struct Gradient {
+    Graph *graph;
+    /* Whether the loss depends on parameters through this operand. */
+    bool (*needs)(const struct Gradient *g, const Node *operand);
+    /* Adds one use's gradient to what the operand has from its other uses. */
+    void (*give)(struct Gradient *g, const Node *operand, Node *grad, Loc loc);
+    /* A value for the backward pass that is computed right behind the forward node n. */
+    void (*keep)(struct Gradient *g, const Node *n, Node *value);
+} Gradient;
+
+/* Gives the operands of n their gradients, dy being that of its value; the loss itself has none. */
+void gradient_of_node(Gradient *g, Node *n, Node *dy);
+
 /* ---- ir/winograd.c: the transforms of Winograd convolution ---- */
 
 /* Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks" (arXiv 1509.09308): with tiles
@@ -848,7 +865,7 @@ void module_print_dot(const Module *m, Text *out);
 Module *module_parse(Pool *pool, Diagnostics *d, const char *file, const char *text,
                      size_t length);
 
-/* ---- ir/eval.c, eval_winograd.c, eval_fold.c: the naive evaluator, in double; the oracle ---- */
+/* ---- ir/eval.c, ir/op/: the naive evaluator, in double; the oracle ---- */
 
 /* Values of one graph: value[node->id] and state[i] for module->storage[i], logical row-major,
  * as doubles whatever the dtype (labels, codes and counts are exact). */

@@ -128,12 +128,15 @@ WinogradTransform winograd_transform(const Node *n)
     int tile = n->attr.winograd.tile, kernel = n->attr.winograd.kernel;
     WinogradMatrices m;
     winograd_matrices(tile, kernel, &m);
-    switch ((int)n->op) {
-    case OP_WINOGRAD_INPUT: return transform_of(m.size, m.size, m.bt[0], STEP, 1);
-    case OP_WINOGRAD_FILTER: return transform_of(m.size, kernel, m.g[0], G_STEP, 1);
-    case OP_WINOGRAD_OUTPUT: return transform_of(tile, m.size, m.at[0], STEP, 1);
-    case OP_WINOGRAD_OUTPUT_GRAD: return transform_of(m.size, tile, m.at[0], 1, STEP);
-    case OP_WINOGRAD_FILTER_GRAD: return transform_of(kernel, m.size, m.g[0], 1, G_STEP);
-    }
+    if (n->op == OP_WINOGRAD_INPUT)
+        return transform_of(m.size, m.size, m.bt[0], STEP, 1);
+    if (n->op == OP_WINOGRAD_FILTER)
+        return transform_of(m.size, kernel, m.g[0], G_STEP, 1);
+    if (n->op == OP_WINOGRAD_OUTPUT)
+        return transform_of(tile, m.size, m.at[0], STEP, 1);
+    if (n->op == OP_WINOGRAD_OUTPUT_GRAD)
+        return transform_of(m.size, tile, m.at[0], 1, STEP);
+    if (n->op == OP_WINOGRAD_FILTER_GRAD)
+        return transform_of(kernel, m.size, m.g[0], 1, G_STEP);
     internal_error("%s is no transform", op_name(n->op));
 }

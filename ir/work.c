@@ -1,42 +1,6 @@
 /* How much a kernel computes and moves: what its time is compared with. */
 #include "ir.h"
 
-double contraction_flop(const Node *n)
-{
-    if (n->arity < 2)
-        return 0;
-    const Tensor *map; /* the operand or result on the output side of the forward convolution */
-    const Shape *filter = &n->in[1]->tensor.shape;
-    switch ((int)n->op) {
-    case OP_CONV2D: map = &n->tensor; break;
-    case OP_CONV2D_DGRAD: map = &n->in[0]->tensor; break;
-    case OP_WINOGRAD_MULTIPLY: /* of maps of the same frequencies */
-        return 2.0 * n->in[0]->tensor.shape.dim[3] * (double)shape_elements(&n->tensor.shape);
-    case OP_WINOGRAD_WGRAD:
-        return 2.0 * n->tensor.shape.dim[0] * (double)shape_elements(&n->in[0]->tensor.shape);
-    case OP_CONV2D_FOLDED: { /* an output has the filter of its classes */
-        double seen = (double)n->in[0]->tensor.shape.dim[3] * filter->dim[2] * filter->dim[3];
-        return 2 * seen * (double)shape_elements(&n->tensor.shape);
-    }
-    case OP_CONV2D_FOLDED_WGRAD: {
-        double seen =
-            (double)n->in[0]->tensor.shape.dim[3] * n->tensor.shape.dim[2] * n->tensor.shape.dim[3];
-        return 2 * seen * (double)shape_elements(&n->in[1]->tensor.shape);
-    }
-    case OP_CONV2D_WGRAD:
-        map = &n->in[1]->tensor;
-        filter = &n->tensor.shape;
-        break;
-    case OP_CONV2D_TRANSPOSE: { /* its filter is IOHW */
-        double taps = (double)filter->dim[0] * filter->dim[2] * filter->dim[3];
-        return 2 * taps * (double)shape_elements(&n->in[0]->tensor.shape);
-    }
-    default: return 0;
-    }
-    double taps = (double)filter->dim[1] * filter->dim[2] * filter->dim[3];
-    return 2 * taps * (double)shape_elements(&map->shape);
-}
-
 double kernel_flop(const Kernel *k)
 {
     double flop = 0;

@@ -12,12 +12,13 @@
 /* Adjoints are looked up by the id that a forward node has when the pass starts; nodes appended
  * since then have larger ids and are never looked up. */
 typedef struct Autodiff {
+    Gradient lent; /* to the ops' gradients; first, so that a pointer to it is one to this */
     Graph *graph;
     Pool *pool; /* freed when the pass ends */
     int forward_count;
     bool *needs;         /* by id: depends on a parameter */
     Node **grad;         /* by id: gradient of the loss, NULL where there is none (yet) */
-    Node **code;         /* by id of a maxpool: its maxpool_code */
+    Node **kept;         /* by id: what is computed right behind it for its gradient */
     Node **storage_grad; /* by index in module->storage */
     int storage_count;
 } Autodiff;
@@ -37,96 +38,52 @@ static void find_needs(Autodiff *a)
     }
 }
 
-/* Appends a backward op of the forward node n; `like` gives the result's type. */
-static Node *backward_op(Autodiff *a, const Node *n, Op op, Node *x, Node *y, const Node *like)
+/* ---- what the ops' gradients are made with ---- */
+
+static bool needs(const Gradient *g, const Node *operand)
 {
-    Node *in[] = {x, y};
-    Tensor type = {.dtype = like->tensor.dtype, .shape = like->tensor.shape};
-    return graph_add_typed(a->graph, op, y ? 2 : 1, in, &n->attr, &type, n->loc);
+    return needs_gradient((const Autodiff *)g, operand);
 }
 
-/* Adds one use's gradient to what the operand has from its other uses. */
-static void accumulate(Autodiff *a, const Node *operand, Node *grad, Loc loc)
+static void give(Gradient *g, const Node *operand, Node *grad, Loc loc)
 {
+    Autodiff *a = (Autodiff *)g;
     Node **sum = operand->op == OP_STATE ? &a->storage_grad[operand->storage->index]
                                          : &a->grad[operand->id];
-    *sum = *sum ? graph_add(a->graph, OP_ADD, 2, (Node *[]){*sum, grad}, NULL, loc) : grad;
+    *sum = *sum ? graph_add(g->graph, OP_ADD, 2, (Node *[]){*sum, grad}, NULL, loc) : grad;
 }
 
-/* The order bias, filter, input lets the parameter gradients go first: the filter's gradient needs
- * the saved input and dy, both of which can be dropped once dx is there. */
-static void conv2d_backward(Autodiff *a, const Node *n, Node *dy)
+static void keep(Gradient *g, const Node *n, Node *value)
 {
-    Node *x = n->in[0], *filter = n->in[1];
-    if (n->arity > 2 && needs_gradient(a, n->in[2]))
-        accumulate(a, n->in[2], graph_add(a->graph, OP_BIAS_GRAD, 1, &dy, NULL, n->loc), n->loc);
-    if (needs_gradient(a, filter))
-        accumulate(a, filter, backward_op(a, n, OP_CONV2D_WGRAD, x, dy, filter), n->loc);
-    if (needs_gradient(a, x))
-        accumulate(a, x, backward_op(a, n, OP_CONV2D_DGRAD, dy, filter, x), n->loc);
+    Autodiff *a = (Autodiff *)g;
+    a->kept[n->id] = value;
 }
 
-/* The maximum's place is found once, in the forward pass; see place_codes. */
-static Node *maxpool_backward(Autodiff *a, const Node *n, Node *dy)
-{
-    Node *code = graph_add(a->graph, OP_MAXPOOL_CODE, 1, n->in, &n->attr, n->loc);
-    a->code[n->id] = code;
-    return backward_op(a, n, OP_MAXPOOL_GRAD, dy, code, n->in[0]);
-}
-
-static void add_backward(Autodiff *a, const Node *n, Node *dy)
-{
-    for (int k = 0; k < 2; k++) {
-        if (!shape_equal(&n->in[k]->tensor.shape, &n->tensor.shape))
-            internal_error("the gradient of a broadcast operand of add is not implemented");
-        if (needs_gradient(a, n->in[k]))
-            accumulate(a, n->in[k], dy, n->loc);
-    }
-}
-
-/* Adds the gradients of the operands of n, given that of its result. */
-static void backward(Autodiff *a, Node *n, Node *dy)
-{
-    Node *x = n->in[0], *dx = NULL;
-    switch ((int)n->op) {
-    case OP_CONV2D: conv2d_backward(a, n, dy); return;
-    case OP_ADD: add_backward(a, n, dy); return;
-    case OP_RELU: dx = backward_op(a, n, OP_RELU_GRAD, dy, n, x); break;
-    case OP_MAXPOOL: dx = maxpool_backward(a, n, dy); break;
-    case OP_AVGPOOL: dx = backward_op(a, n, OP_AVGPOOL_GRAD, dy, NULL, x); break;
-    case OP_GAP: dx = backward_op(a, n, OP_GAP_GRAD, dy, NULL, x); break;
-    case OP_FLATTEN: dx = backward_op(a, n, OP_FLATTEN_GRAD, dy, NULL, x); break;
-    default: internal_error("%s has no gradient", op_name(n->op));
-    }
-    accumulate(a, x, dx, n->loc);
-}
-
-/* The gradient of the loss enters at the logits: mean and cross-entropy have one joint gradient,
- * (softmax - onehot)/valid, that never divides by a small probability. */
+/* The gradient of the loss enters where it is summed over the images. */
 static void seed(Autodiff *a)
 {
-    const Node *loss = graph_find_output(a->graph, "loss");
-    if (!loss || loss->op != OP_MEAN_VALID || loss->in[0]->op != OP_CROSS_ENTROPY)
-        internal_error("the loss is not mean_valid of cross_entropy");
-    const Node *nll = loss->in[0];
-    Node *logits = nll->in[0], *in[] = {logits, nll->in[1], loss->in[1]};
-    if (needs_gradient(a, logits))
-        accumulate(a, logits, graph_add(a->graph, OP_CROSS_ENTROPY_GRAD, 3, in, NULL, nll->loc),
-                   nll->loc);
+    Node *loss = graph_find_output(a->graph, "loss");
+    if (!loss)
+        internal_error("there is no loss");
+    gradient_of_node(&a->lent, loss, NULL);
 }
 
-/* Moves each maxpool_code to right after its maxpool, which reads the same window. */
-static void place_codes(Autodiff *a)
+/* Moves what is kept to right behind its forward node, which reads the same operands. */
+static void place_kept(Autodiff *a)
 {
     Graph *g = a->graph;
     Node **order = pool_alloc(a->pool, (size_t)g->node_count * sizeof *order);
+    bool *moved = pool_alloc(a->pool, (size_t)g->node_count);
     int count = 0;
+    for (int i = 0; i < a->forward_count; i++)
+        if (a->kept[i])
+            moved[a->kept[i]->id] = true;
     for (int i = 0; i < g->node_count; i++) {
-        if (g->node[i]->op == OP_MAXPOOL_CODE && i >= a->forward_count)
+        if (moved[i])
             continue;
         order[count++] = g->node[i];
-        if (i < a->forward_count && a->code[i])
-            order[count++] = a->code[i];
+        if (i < a->forward_count && a->kept[i])
+            order[count++] = a->kept[i];
     }
     if (count != g->node_count)
         internal_error("%d of %d nodes placed", count, g->node_count);
@@ -230,21 +187,22 @@ void pass_autodiff(Module *m)
     Node *lr = scalar_input(g, "lr", DT_F32), *step = scalar_input(g, "step", DT_I32);
     Pool *pool = pool_new();
     size_t count = (size_t)g->node_count, storages = (size_t)m->storage_count;
-    Autodiff a = {.graph = g,
+    Autodiff a = {.lent = {g, needs, give, keep},
+                  .graph = g,
                   .pool = pool,
                   .forward_count = g->node_count,
                   .needs = pool_alloc(pool, count * sizeof(bool)),
                   .grad = pool_alloc(pool, count * sizeof(Node *)),
-                  .code = pool_alloc(pool, count * sizeof(Node *)),
+                  .kept = pool_alloc(pool, count * sizeof(Node *)),
                   .storage_grad = pool_alloc(pool, (storages + 1) * sizeof(Node *)),
                   .storage_count = m->storage_count};
     find_needs(&a);
     seed(&a);
     for (int i = a.forward_count - 1; i >= 0; i--)
         if (a.grad[i])
-            backward(&a, g->node[i], a.grad[i]);
+            gradient_of_node(&a.lent, g->node[i], a.grad[i]);
     add_updates(&a, lr, step);
-    place_codes(&a);
+    place_kept(&a);
     g->stage = eval->stage = STAGE_TRAINING;
     pool_free(pool);
 }

@@ -1,0 +1,218 @@
+/* What a step returns: cross-entropy, correct images, and their sums over the rows that count. */
+#include "op.h"
+
+#include <math.h>
+
+/* ---- types ---- */
+
+/* logits[N,K], label[N](, valid). */
+static bool check_logits(const Infer *f)
+{
+    return type_expect(f, 0, "logits", DT_F32, 2) && type_expect(f, 1, "label", DT_I32, 1) &&
+           type_expect_extent(f, 1, "the label", 0, type_dims(f, 0)[0]) &&
+           (f->arity < 3 || type_expect(f, 2, "valid", DT_I32, 0));
+}
+
+/* Losses are f32, counts i32. */
+static bool infer_row_sum(const Infer *f)
+{
+    DType dtype = f->op == OP_MEAN_VALID ? DT_F32 : DT_I32;
+    return type_expect(f, 0, "rows", dtype, 1) && type_expect(f, 1, "valid", DT_I32, 0) &&
+           type_give(f, dtype, shape_of(0, 0, 0, 0, 0));
+}
+
+/* A loss, or whether it is correct, of each row. */
+static bool infer_rows(const Infer *f)
+{
+    DType dtype = f->op == OP_CORRECT ? DT_I32 : DT_F32;
+    return check_logits(f) && type_give(f, dtype, shape_of(1, type_dims(f, 0)[0], 0, 0, 0));
+}
+
+static bool infer_logits_grad(const Infer *f)
+{
+    return check_logits(f) && type_give(f, DT_F32, f->in[0]->tensor.shape);
+}
+
+/* ---- values ---- */
+
+/* The run-time scalar %valid, at most the number of rows that are evaluated. */
+static int valid_rows(Eval *e, const Node *n)
+{
+    double valid = eval_value(e, n)[0];
+    return valid < e->batch ? (int)valid : e->batch;
+}
+
+/* log(sum of exp(row)), shifted by the maximum so that it cannot overflow */
+static double log_sum_exp(const double *row, int count)
+{
+    double top = row[0], sum = 0;
+    for (int k = 1; k < count; k++)
+        top = row[k] > top ? row[k] : top;
+    for (int k = 0; k < count; k++)
+        sum += exp(row[k] - top);
+    return top + log(sum);
+}
+
+/* nll[n] = log sum exp logits[n] - logits[n, label[n]]; a label that is no class gives NaN */
+static void eval_cross_entropy(Eval *e, const Node *node)
+{
+    Map logits = eval_map(e, node->in[0]);
+    const double *label = eval_value(e, node->in[1]);
+    double *out = eval_value(e, node);
+    for (int n = 0; n < logits.n; n++) {
+        const double *row = map_at(&logits, n, 0, 0);
+        bool is_class = label[n] >= 0 && label[n] < logits.c;
+        out[n] = is_class ? log_sum_exp(row, logits.c) - row[(int)label[n]] : NAN;
+    }
+}
+
+/* (softmax(logits[n]) - onehot(label[n])) / valid for rows n < valid, else 0 */
+static void eval_cross_entropy_grad(Eval *e, const Node *node)
+{
+    Map logits = eval_map(e, node->in[0]), out = eval_map(e, node);
+    const double *label = eval_value(e, node->in[1]);
+    double divisor = eval_value(e, node->in[2])[0];
+    int valid = valid_rows(e, node->in[2]);
+    for (int n = 0; n < logits.n; n++) {
+        const double *row = map_at(&logits, n, 0, 0);
+        double shift = log_sum_exp(row, logits.c);
+        for (int k = 0; k < logits.c; k++) {
+            double softmax = exp(row[k] - shift);
+            map_at(&out, n, 0, 0)[k] = n < valid ? (softmax - (label[n] == k)) / divisor : 0;
+        }
+    }
+}
+
+/* 1 where the first largest logit is the label's */
+static void eval_correct(Eval *e, const Node *node)
+{
+    Map logits = eval_map(e, node->in[0]);
+    const double *label = eval_value(e, node->in[1]);
+    double *out = eval_value(e, node);
+    for (int n = 0; n < logits.n; n++) {
+        const double *row = map_at(&logits, n, 0, 0);
+        int best = 0;
+        for (int k = 1; k < logits.c; k++)
+            if (row[k] > row[best] || (isnan(row[k]) && !isnan(row[best])))
+                best = k;
+        out[n] = label[n] == best;
+    }
+}
+
+/* Sum of the rows below valid; the mean divides by valid */
+static void eval_reduce_valid(Eval *e, const Node *node)
+{
+    const double *row = eval_value(e, node->in[0]);
+    int valid = valid_rows(e, node->in[1]);
+    double sum = 0;
+    for (int n = 0; n < valid; n++)
+        sum += row[n];
+    double divisor = node->op == OP_MEAN_VALID ? eval_value(e, node->in[1])[0] : 1;
+    eval_value(e, node)[0] = sum / divisor;
+}
+
+/* ---- spreads ---- */
+
+static double largest_logit(const Map *logits, int n)
+{
+    double top = 0;
+    for (int k = 0; k < logits->c; k++)
+        top = fmax(top, fabs(map_at(logits, n, 0, 0)[k]));
+    return top;
+}
+
+/* log(sum of exp(row)) */
+static double log_sum(const Map *logits, int n)
+{
+    const double *row = map_at(logits, n, 0, 0);
+    double top = row[0], sum = 0;
+    for (int k = 1; k < logits->c; k++)
+        top = fmax(top, row[k]);
+    for (int k = 0; k < logits->c; k++)
+        sum += exp(row[k] - top);
+    return top + log(sum);
+}
+
+/* The derivative of the loss by logit k is p[k] - onehot[k]. */
+static void spread_cross_entropy(Eval *e, const Node *node)
+{
+    Map logits = eval_map(e->of, node->in[0]), square = eval_map(e, node->in[0]);
+    const double *label = eval_value(e->of, node->in[1]);
+    double *out = eval_value(e, node);
+    for (int n = 0; n < logits.n; n++) {
+        double shift = log_sum(&logits, n);
+        out[n] = square_of(largest_logit(&logits, n)) + 1;
+        for (int k = 0; k < logits.c; k++)
+            out[n] += square_of(exp(map_at(&logits, n, 0, 0)[k] - shift) - (label[n] == k)) *
+                      map_at(&square, n, 0, 0)[k];
+    }
+}
+
+/* (p[k] - onehot[k]) / valid; dp[k] = p[k] (dx[k] - sum over j of p[j] dx[j]) */
+static void spread_cross_entropy_grad(Eval *e, const Node *node)
+{
+    Map logits = eval_map(e->of, node->in[0]), square = eval_map(e, node->in[0]);
+    Map out = eval_map(e, node);
+    const double *label = eval_value(e->of, node->in[1]);
+    double valid = eval_value(e->of, node->in[2])[0];
+    for (int n = 0; n < logits.n; n++) {
+        double shift = log_sum(&logits, n), all = square_of(largest_logit(&logits, n)) + 1;
+        for (int k = 0; k < logits.c; k++)
+            all += exp(2 * (map_at(&logits, n, 0, 0)[k] - shift)) * map_at(&square, n, 0, 0)[k];
+        for (int k = 0; k < logits.c; k++) {
+            double p = exp(map_at(&logits, n, 0, 0)[k] - shift);
+            double terms = p * p * (1 + all + map_at(&square, n, 0, 0)[k]) + (label[n] == k);
+            map_at(&out, n, 0, 0)[k] = n < valid ? terms / square_of(valid) : 0;
+        }
+    }
+}
+
+/* 1 where another logit than the largest may be it */
+static void spread_correct(Eval *e, const Node *node)
+{
+    Map logits = eval_map(e->of, node->in[0]), square = eval_map(e, node->in[0]);
+    double *out = eval_value(e, node);
+    for (int n = 0; n < logits.n; n++) {
+        const double *row = map_at(&logits, n, 0, 0), *spread = map_at(&square, n, 0, 0);
+        int best = 0, near = 0;
+        for (int k = 1; k < logits.c; k++)
+            best = row[k] > row[best] ? k : best;
+        for (int k = 0; k < logits.c; k++)
+            near += spread_is_near(e, row[best] - row[k], spread[best] + spread[k]);
+        out[n] = near > 1;
+    }
+}
+
+static void spread_reduce_valid(Eval *e, const Node *node)
+{
+    const double *row = eval_value(e, node->in[0]);
+    double valid = eval_value(e->of, node->in[1])[0], sum = 0;
+    for (int n = 0; n < valid && n < e->batch; n++)
+        sum += row[n];
+    eval_value(e, node)[0] = node->op == OP_MEAN_VALID ? sum / square_of(valid) : sum;
+}
+
+/* ---- gradients ---- */
+
+/* The gradient of the loss enters at the logits: mean and cross-entropy have one joint gradient,
+ * (softmax - onehot)/valid, that never divides by a small probability. */
+static void gradient_mean_valid(Gradient *g, Node *n, Node *dy)
+{
+    Node *nll = n->in[0];
+    if (dy || nll->op != OP_CROSS_ENTROPY)
+        internal_error("the loss is not mean_valid of cross_entropy");
+    Node *logits = nll->in[0], *in[] = {logits, nll->in[1], n->in[1]};
+    if (g->needs(g, logits))
+        g->give(g, logits, graph_add(g->graph, OP_CROSS_ENTROPY_GRAD, 3, in, NULL, nll->loc),
+                nll->loc);
+}
+
+OP_RULE(loss, CROSS_ENTROPY) = {infer_rows, eval_cross_entropy, spread_cross_entropy, no_gradient,
+                                no_work};
+OP_RULE(loss, CROSS_ENTROPY_GRAD) = {infer_logits_grad, eval_cross_entropy_grad,
+                                     spread_cross_entropy_grad, no_gradient, no_work};
+OP_RULE(loss, CORRECT) = {infer_rows, eval_correct, spread_correct, no_gradient, no_work};
+OP_RULE(loss, MEAN_VALID) = {infer_row_sum, eval_reduce_valid, spread_reduce_valid,
+                             gradient_mean_valid, no_work};
+OP_RULE(loss, COUNT_VALID) = {infer_row_sum, eval_reduce_valid, spread_reduce_valid, no_gradient,
+                              no_work};

@@ -1,0 +1,165 @@
+/* Optimizers, an op a line of PyTorch's: of parameters, gradients and moments, element by element.
+ * The evaluator has its own spelling of what the op table says in C. */
+#include "op.h"
+
+#include "../numbers.h"
+
+#include <math.h>
+
+/* ---- values ---- */
+
+static double weight_decay(const Node *n, const double *x)
+{
+    return x[0] + n->attr.factor * x[1];
+}
+
+static double momentum(const Node *n, const double *x)
+{
+    return n->attr.factor * x[0] + x[1];
+}
+
+static double sgd_step(const Node *n, const double *x)
+{
+    (void)n;
+    return x[0] - x[2] * x[1];
+}
+
+static double adam_m(const Node *n, const double *x)
+{
+    double k = n->attr.factor;
+    return k * x[0] + (1 - k) * x[1];
+}
+
+static double adam_v(const Node *n, const double *x)
+{
+    double k = n->attr.factor;
+    return k * x[0] + (1 - k) * x[1] * x[1];
+}
+
+/* torch.optim.Adam: x = parameter, m, v, lr, step */
+static double adam_step(const Node *n, const double *x)
+{
+    const AdamAttr *adam = &n->attr.adam;
+    double first = 1 - pow(adam->beta1, x[4]), second = 1 - pow(adam->beta2, x[4]);
+    return x[0] - x[3] / first * x[1] / (sqrt(x[2]) / sqrt(second) + adam->eps);
+}
+
+/* ---- spreads ---- */
+
+static double weight_decay_spread(const Eval *e, const Node *n, const double *square,
+                                  const double *x)
+{
+    (void)e;
+    (void)x;
+    return square[0] + square_of(n->attr.factor) * square[1];
+}
+
+static double momentum_spread(const Eval *e, const Node *n, const double *square, const double *x)
+{
+    (void)e;
+    (void)x;
+    return square_of(n->attr.factor) * square[0] + square[1];
+}
+
+static double sgd_step_spread(const Eval *e, const Node *n, const double *square, const double *x)
+{
+    (void)e;
+    (void)n;
+    return square[0] + square_of(x[2]) * square[1];
+}
+
+static double adam_m_spread(const Eval *e, const Node *n, const double *square, const double *x)
+{
+    double k = n->attr.factor;
+    (void)e;
+    (void)x;
+    return square_of(k) * square[0] + square_of(1 - k) * square[1];
+}
+
+/* k * a + (1 - k) * b * b; the error of b * b is 2 b times that of b, or its square where b is less
+ * than its error. */
+static double adam_v_spread(const Eval *e, const Node *n, const double *square, const double *x)
+{
+    double k = n->attr.factor, a = square[0], b = square[1], b_value = x[1];
+    return k * k * a + square_of(1 - k) * (4 * square_of(b_value) + square_of(e->unit) * b) * b;
+}
+
+/* x - r m / d, d = sqrt(v) / s + eps: the error of sqrt(v) is that of v over 2 sqrt(v), and no more
+ * than its root. Operands: x, m, v, lr, step. */
+static double adam_step_spread(const Eval *e, const Node *n, const double *square, const double *x)
+{
+    const AdamAttr *adam = &n->attr.adam;
+    double s = sqrt(1 - pow(adam->beta2, x[4])), rate = x[3] / (1 - pow(adam->beta1, x[4]));
+    double d = sqrt(x[2]) / s + adam->eps, error = sqrt(square[2]);
+    double of_root = fmin(x[2] > 0 ? error / (2 * sqrt(x[2])) : INFINITY, sqrt(error / e->unit));
+    return square[0] + square_of(rate / d) * (square[1] + square_of(x[1] / d * of_root / s));
+}
+
+/* ---- which is whose ---- */
+
+typedef struct Step {
+    Op op;
+    ElementRule *value;
+    SpreadRule *spread;
+} Step;
+
+static const Step steps[] = {
+    {OP_WEIGHT_DECAY, weight_decay, weight_decay_spread},
+    {OP_MOMENTUM, momentum, momentum_spread},
+    {OP_SGD_STEP, sgd_step, sgd_step_spread},
+    {OP_ADAM_M, adam_m, adam_m_spread},
+    {OP_ADAM_V, adam_v, adam_v_spread},
+    {OP_ADAM_STEP, adam_step, adam_step_spread},
+};
+
+static const Step *step_of(const Node *n)
+{
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
+        if (steps[i].op == n->op)
+            return &steps[i];
+    internal_error("%s is no step of an optimizer", op_name(n->op));
+}
+
+static void eval_step(Eval *e, const Node *n)
+{
+    eval_elementwise(e, n, step_of(n)->value);
+}
+
+static void spread_step(Eval *e, const Node *n)
+{
+    spread_elementwise(e, n, step_of(n)->spread);
+}
+
+double spread_movement(Eval *e, const Node *step)
+{
+    return spread_of_change(e, step, step_of(step)->spread);
+}
+
+/* ---- types ---- */
+
+static bool check_attr(const Infer *f)
+{
+    const AdamAttr *a = &f->attr->adam;
+    if (op_attr(f->op) == ATTR_FACTOR)
+        return fits_float(f->attr->factor) ||
+               type_fault(f, "'s factor must be a number that a float can be");
+    if (op_attr(f->op) == ATTR_ADAM)
+        return (fits_fraction(a->beta1) && fits_fraction(a->beta2) && fits_positive(a->eps)) ||
+               type_fault(f, "'s beta1 and beta2 must be in [0, 1), its eps greater than 0, as "
+                             "floats");
+    return true;
+}
+
+/* The last operand of adam_step counts steps. */
+static bool infer_step(const Infer *f)
+{
+    int floats = f->op == OP_ADAM_STEP ? f->arity - 1 : f->arity;
+    return check_attr(f) && type_pointwise(f, DT_F32, floats);
+}
+
+OP_RULE(optimizer, WEIGHT_DECAY) = {infer_step, eval_step, spread_step, no_gradient, no_work};
+OP_RULE(optimizer, MOMENTUM) = {infer_step, eval_step, spread_step, no_gradient, no_work};
+OP_RULE(optimizer, SGD_STEP) = {infer_step, eval_step, spread_step, no_gradient, no_work};
+OP_RULE(optimizer, ADAM_M) = {infer_step, eval_step, spread_step, no_gradient, no_work};
+OP_RULE(optimizer, ADAM_V) = {infer_step, eval_step, spread_step, no_gradient, no_work};
+OP_RULE(optimizer, ADAM_STEP) = {infer_step, eval_step, spread_step, no_gradient, no_work};
