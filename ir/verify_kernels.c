@@ -410,7 +410,7 @@ static bool check_row_layout(const Verifier *v, const Node *n)
     bool sums = n->op == OP_BIAS_GRAD;
     bool good = sums ? n->tensor.layout.kind == LAYOUT_VECTOR : is_blocked(v, n);
     for (int k = 0; k < n->arity; k++)
-        good &= is_blocked(v, n->in[k]);
+        good &= is_blocked(v, n->in[k]) || n->in[k]->tensor.shape.rank == 0;
     return good || verify_node_fault(v, n, "its maps do not lie in blocks of channels");
 }
 

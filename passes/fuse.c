@@ -30,7 +30,8 @@ static void fuse_all(Graph *g, int level)
     size_t nodes = (size_t)g->node_count + 1;
     Pool *scratch = pool_new();
     Fuser f = {.g = g, .pool = pool, .scratch = scratch, .level = level,
-               .claimed = pool_alloc(scratch, nodes),
+               .bf16 = graph_has_bf16(g), .claimed = pool_alloc(scratch, nodes),
+               .seen = pool_alloc(scratch, nodes * sizeof(int)),
                .backward = pool_alloc(scratch, nodes * sizeof(Kernel *))};
     g->kernel_count = 0;
     find_names(&f);

@@ -131,7 +131,55 @@ Node *fuse_next(const Graph *g, const Node *n, Op op)
     return NULL;
 }
 
-void fuse_pool_forward(Fuser *f, Node *pool)
+/* Forward kernels wait for forward ones that were there before them, and for no others. */
+static bool is_forward(const Kernel *k)
+{
+    return k->class == KERNEL_CONV_FORWARD || k->class == KERNEL_MLPCONV_FORWARD ||
+           k->class == KERNEL_POOL_FORWARD || k->class == KERNEL_IMAGE;
+}
+
+/* Whether kernel `from` must wait for k. */
+static bool waits_for(Fuser *f, const Kernel *from, const Kernel *k)
+{
+    if (from == k)
+        return true;
+    if (is_forward(from) || f->seen[from->node[0]->id] == f->searches)
+        return false;
+    f->seen[from->node[0]->id] = f->searches;
+    for (int i = 0; i < from->node_count; i++)
+        for (int j = 0; j < from->node[i]->arity; j++) {
+            const Kernel *before = from->node[i]->in[j]->kernel;
+            if (before && before != from && waits_for(f, before, k))
+                return true;
+        }
+    return false;
+}
+
+/* Whether k can read the value: it makes it itself, or does not make what that is made of. */
+static bool is_at_hand(Fuser *f, const Kernel *k, const Node *in)
+{
+    if (in->op == OP_INPUT || in->kernel == k)
+        return true;
+    f->searches++;
+    return in->kernel && !waits_for(f, in->kernel, k);
+}
+
+Node *fuse_chained(Fuser *f, const Kernel *k, const Node *n)
+{
+    Uses uses = graph_uses(f->g, n);
+    for (int i = 0; i < uses.count; i++) {
+        Node *user = uses.use[i].user;
+        bool all = !user->kernel && !f->claimed[user->id] && node_chains(n, user) &&
+                   (n->tensor.dtype == DT_BF16 || !f->bf16);
+        for (int j = 0; j < user->arity && all; j++)
+            all = user->in[j] == n || is_at_hand(f, k, user->in[j]);
+        if (all)
+            return user;
+    }
+    return NULL;
+}
+
+Kernel *fuse_pool_forward(Fuser *f, Node *pool)
 {
     char *base = pool_format(f->pool, "%s_%d_forward", op_name(pool->op), ++f->pools);
     Kernel *k = fuse_kernel(f, base, KERNEL_POOL_FORWARD, PHASE_CHUNK);
@@ -143,6 +191,7 @@ void fuse_pool_forward(Fuser *f, Node *pool)
             memcmp(&n->attr.window, &pool->attr.window, sizeof(Window)) == 0)
             fuse_take(f, k, n);
     }
+    return k;
 }
 
 bool fuse_is_optimizer(const Node *n)

@@ -14,6 +14,8 @@ typedef struct Fuser {
     int updated; /* CUDA: parameters of the last update kernel */
     int level;         /* 0: each node alone; 1: an op with its epilogue; 2: mlpconv blocks */
     int pools;         /* pools named so far */
+    bool bf16;         /* the graph's maps are of bf16, but for some of one pixel */
+    int *seen, searches; /* by id of a kernel's first node: the last search that has been there */
     const char *head_note; /* CUDA: why the head is not one kernel; NULL where it is */
     bool *claimed;     /* by id: CPU: convolutions whose weight gradient has found its kernel;
                           CUDA: nodes of the head */
@@ -41,8 +43,11 @@ Kernel *fuse_alone(Fuser *f, Node *n, KernelClass class);
 /* The first user of n behind it that has op `op`, reads n as operand 0 and is in no kernel; NULL if
  * there is none. */
 Node *fuse_next(const Graph *g, const Node *n, Op op);
+/* The pointwise op that kernel k can do where it has made n, one of its operands: the others have
+ * been computed by then. NULL: none. */
+Node *fuse_chained(Fuser *f, const Kernel *k, const Node *n);
 /* The pool's kernel, named by its number, with the code that goes with it. */
-void fuse_pool_forward(Fuser *f, Node *pool);
+Kernel *fuse_pool_forward(Fuser *f, Node *pool);
 /* Elements of parameters, gradients and moments, computed each for itself. */
 bool fuse_is_optimizer(const Node *n);
 

@@ -10,10 +10,27 @@ static const Storage *filter_storage(const Node *conv)
     return filter ? operand_storage(filter) : NULL;
 }
 
+static bool has_room(const Kernel *k)
+{
+    return k->node_count < MAX_FUSED_NODES;
+}
+
+/* The pointwise ops on n, which k makes; the last one's result. */
+static Node *take_chain(Fuser *f, Kernel *k, Node *n)
+{
+    for (Node *next; has_room(k) && (next = fuse_chained(f, k, n)); n = next)
+        fuse_take(f, k, next);
+    return n;
+}
+
 static void take_alone(Fuser *f, Node *n)
 {
-    bool rows = op_is_rows(n) && n->op != OP_MAXPOOL_CODE && fuse_phase(f->g, n) == PHASE_CHUNK;
-    fuse_alone(f, n, rows ? KERNEL_ROWS : KERNEL_GENERIC);
+    bool maps = !op_is_pointwise(n->op) || n->tensor.dtype == DT_BF16 || !f->bf16;
+    bool rows = op_is_rows(n) && maps && n->op != OP_MAXPOOL_CODE &&
+                fuse_phase(f->g, n) == PHASE_CHUNK;
+    Kernel *k = fuse_alone(f, n, rows ? KERNEL_ROWS : KERNEL_GENERIC);
+    if (rows)
+        take_chain(f, k, n);
 }
 
 /* ---- forward patterns ---- */
@@ -31,20 +48,6 @@ static bool pays_to_fuse(const Node *last, const Node *conv)
     return row_bytes(last) + row_bytes(conv) <= FUSED_ROW_BYTES;
 }
 
-static Node *take_relu(Fuser *f, Kernel *k, Node *last)
-{
-    Node *relu = fuse_next(f->g, last, OP_RELU);
-    if (!relu)
-        return last;
-    fuse_take(f, k, relu);
-    return relu;
-}
-
-static bool has_room(const Kernel *k)
-{
-    return k->node_count < MAX_FUSED_NODES;
-}
-
 static Node *next_pointwise_conv(const Fuser *f, const Kernel *k, Node *last)
 {
     Node *conv = f->level >= 2 && has_room(k) ? fuse_next(f->g, last, OP_CONV2D) : NULL;
@@ -60,11 +63,11 @@ static void fuse_forward(Fuser *f, Node *conv)
                              fuse_identifier(f->pool, filter_storage(conv)->name));
     Kernel *k = fuse_kernel(f, base, KERNEL_CONV_FORWARD, PHASE_CHUNK);
     fuse_take(f, k, conv);
-    Node *last = take_relu(f, k, conv);
+    Node *last = take_chain(f, k, conv);
     for (Node *next; (next = next_pointwise_conv(f, k, last));) {
         k->class = KERNEL_MLPCONV_FORWARD;
         fuse_take(f, k, next);
-        last = take_relu(f, k, next);
+        last = take_chain(f, k, next);
     }
     Node *gap = f->level >= 2 ? fuse_next(f->g, last, OP_GAP) : NULL;
     if (gap)
@@ -116,7 +119,7 @@ static char *gradient_name(Fuser *f, const Node *n, const Node *mask)
 
 static void fuse_gradient(Fuser *f, Node *n)
 {
-    Node *mask = fuse_next(f->g, n, OP_RELU_GRAD);
+    const Node *mask = fuse_next(f->g, n, OP_RELU_GRAD);
     Kernel *k = n->in[0]->kernel;
     if (continues(f, n))
         k->class = KERNEL_MLPCONV_BACKWARD;
@@ -124,8 +127,7 @@ static void fuse_gradient(Fuser *f, Node *n)
         k = fuse_kernel(f, gradient_name(f, n, mask),
                         is_dgrad(n) ? KERNEL_CONV_DGRAD : KERNEL_POOL_BACKWARD, PHASE_CHUNK);
     fuse_take(f, k, n);
-    if (mask)
-        fuse_take(f, k, mask);
+    take_chain(f, k, n);
 }
 
 /* The forward convolution whose weight gradient this is. */
@@ -307,7 +309,7 @@ void fuse_cpu_node(Fuser *f, Node *n)
     else if (filter_storage(n) && phase == PHASE_CHUNK)
         fuse_forward(f, n);
     else if (op_is(n->op, F_POOL))
-        fuse_pool_forward(f, n);
+        take_chain(f, fuse_pool_forward(f, n), n);
     else if (is_map_gradient(n) && phase == PHASE_CHUNK)
         fuse_gradient(f, n);
     else if (!op_sums_images(n->op) || !fuse_wgrad(f, n))
