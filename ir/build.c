@@ -131,7 +131,7 @@ static Node *node_new(Graph *g, Op op, Loc loc)
     return n;
 }
 
-static void node_append(Graph *g, Node *n)
+void graph_append(Graph *g, Node *n)
 {
     n->id = g->node_count;
     POOL_PUSH(g->module->pool, g->node, g->node_count, g->node_capacity, n);
@@ -176,7 +176,7 @@ Node *graph_add_typed(Graph *g, Op op, int arity, Node *const *in, const Attr *a
                       const Tensor *type, Loc loc)
 {
     Node *n = node_make(g, op, arity, in, attr, type, loc);
-    node_append(g, n);
+    graph_append(g, n);
     return n;
 }
 
@@ -188,7 +188,7 @@ Node *graph_input(Graph *g, const char *name, DType dtype, Shape shape, Loc loc)
     int first = 0;
     while (first < g->node_count && g->node[first]->op == OP_INPUT)
         first++;
-    node_append(g, n);
+    graph_append(g, n);
     memmove(g->node + first + 1, g->node + first,
             (size_t)(g->node_count - 1 - first) * sizeof *g->node);
     g->node[first] = n;
@@ -226,7 +226,7 @@ Node *graph_update(Graph *g, Storage *s, Node *value, Loc loc)
         internal_error("update of @%s by a value of another type", s->name);
     n->tensor = storage_tensor(s, g->target);
     n->storage = s;
-    node_append(g, n);
+    graph_append(g, n);
     return n;
 }
 
@@ -243,89 +243,6 @@ Node *graph_find_output(const Graph *g, const char *name)
         if (strcmp(g->output[i].name, name) == 0)
             return g->output[i].node;
     return NULL;
-}
-
-/* ---- copies ---- */
-
-/* Maps nodes of one graph to their copies; state nodes go by storage. */
-typedef struct Copy {
-    Graph *to;
-    Node **node; /* by id of the original */
-} Copy;
-
-static Node *copy_of(const Copy *copy, const Node *n)
-{
-    return n->op == OP_STATE ? graph_state(copy->to, n->storage) : copy->node[n->id];
-}
-
-static Node **copy_list(const Copy *copy, Node *const *list, int count)
-{
-    Node **out = pool_alloc(copy->to->module->pool, (size_t)count * sizeof *out);
-    for (int i = 0; i < count; i++)
-        out[i] = copy_of(copy, list[i]);
-    return out;
-}
-
-static Kernel *copy_kernel(const Copy *copy, const Kernel *k)
-{
-    Kernel *c = pool_alloc(copy->to->module->pool, sizeof *c);
-    *c = *k;
-    c->target = copy->to->target;
-    c->node_capacity = k->node_count;
-    c->in_capacity = k->in_count;
-    c->out_capacity = k->out_count;
-    c->node = copy_list(copy, k->node, k->node_count);
-    c->in = copy_list(copy, k->in, k->in_count);
-    c->out = copy_list(copy, k->out, k->out_count);
-    for (int i = 0; i < c->node_count; i++)
-        c->node[i]->kernel = c;
-    return c;
-}
-
-static void copy_header(Graph *to, const Graph *from)
-{
-    to->stage = from->stage;
-    to->chunk = from->chunk;
-    to->shared_bytes = from->shared_bytes;
-    to->chunk_bytes = from->chunk_bytes;
-    to->thread_bytes = from->thread_bytes;
-    to->shared_bound = from->shared_bound;
-    to->chunk_bound = from->chunk_bound;
-    to->thread_bound = from->thread_bound;
-}
-
-Graph *graph_clone(Graph *g, const char *name, Target target)
-{
-    Module *m = g->module;
-    Graph *c = module_add_graph(m, name, g->batch);
-    c->next_number = g->next_number; /* a copy has its original's name */
-    c->target = target; /* storage lies as the target keeps it */
-    Copy copy = {c, pool_alloc(m->pool, (size_t)g->node_count * sizeof(Node *))};
-    copy_header(c, g);
-    graph_renumber(g);
-    for (int i = 0; i < g->state_count; i++)
-        graph_state(c, g->state[i]->storage);
-    for (int i = 0; i < g->node_count; i++) {
-        Node *n = pool_alloc(m->pool, sizeof *n);
-        *n = *g->node[i];
-        for (int k = 0; k < n->arity; k++)
-            n->in[k] = copy_of(&copy, n->in[k]);
-        copy.node[i] = n;
-        node_append(c, n);
-    }
-    for (int i = 0; i < g->kernel_count; i++)
-        POOL_PUSH(m->pool, c->kernel, c->kernel_count, c->kernel_capacity,
-                  copy_kernel(&copy, g->kernel[i]));
-    for (int i = 0; i < g->output_count; i++)
-        graph_output(c, g->output[i].name, copy_of(&copy, g->output[i].node));
-    return c;
-}
-
-void graph_retarget(Graph *g, Target target)
-{
-    g->target = target;
-    graph_renumber(g);
-    graph_lay_out_storage(g);
 }
 
 /* ---- edits ---- */
@@ -600,112 +517,4 @@ void graph_derive_io(Graph *g)
         derive_io(g, g->kernel[i], escapes, read, i + 1);
     order_states(g, pool);
     pool_free(pool);
-}
-
-/* ---- operands ---- */
-
-const Node *behind_cast(const Node *operand)
-{
-    return operand->op == OP_CAST ? operand->in[0] : operand;
-}
-
-const Storage *operand_storage(const Node *operand)
-{
-    operand = behind_cast(operand);
-    return operand->op == OP_STATE ? operand->storage : NULL;
-}
-
-Node *conv_filter(const Node *n)
-{
-    if (n->op == OP_WINOGRAD_OUTPUT)
-        n = n->in[0];
-    if (n->op == OP_WINOGRAD_MULTIPLY)
-        return n->in[1]->op == OP_WINOGRAD_FILTER ? n->in[1]->in[0] : NULL;
-    if (n->op == OP_CONV2D_FOLDED)
-        return n->in[1]->op == OP_FOLD_FILTER ? n->in[1]->in[0] : NULL;
-    return n->op == OP_CONV2D || n->op == OP_CONV2D_TRANSPOSE ? n->in[1] : NULL;
-}
-
-/* ---- placed values ---- */
-
-/* A parameter may have as many channels as the batch has images, so the ops decide. */
-bool is_per_image(const Graph *g, const Node *n)
-{
-    while (op_is_pointwise(n->op) || n->op == OP_CAST) {
-        int k = 0;
-        while (k + 1 < n->arity && n->in[k]->tensor.shape.rank == 0)
-            k++;
-        n = n->in[k];
-    }
-    if (n->op == OP_STATE || n->op == OP_UPDATE || op_sums_images(n->op) ||
-        op_is_of_filters(n->op))
-        return false;
-    return n->tensor.shape.rank > 0 && n->tensor.shape.dim[0] == g->batch;
-}
-
-bool graph_keeps_before(const Graph *g)
-{
-    return g->update_count == 0 && target_is_cpu(g->target);
-}
-
-bool value_is_kept(const Graph *g, const Node *n)
-{
-    return n->kernel && n->kernel->phase == PHASE_BEFORE && graph_keeps_before(g);
-}
-
-Tensor placed_tensor(const Graph *g, const Node *n)
-{
-    if (n->storage)
-        return storage_tensor(n->storage, g->target);
-    Tensor t = n->tensor;
-    if (n->place.region == REGION_CHUNK && is_per_image(g, n))
-        t.shape.dim[0] = g->chunk;
-    return t;
-}
-
-int64_t value_bytes(const Graph *g, const Node *n)
-{
-    Tensor t = placed_tensor(g, n);
-    return tensor_elements(&t) * dtype_bytes(t.dtype);
-}
-
-int value_copies(const Node *n)
-{
-    if (n->place.region != REGION_PARTIAL || n->storage)
-        return 1;
-    if (target_is_cpu(n->kernel->target))
-        return PARTIALS;
-    int copies = 1;
-    for (int i = 0; i < n->kernel->schedule_count; i++)
-        if (n->kernel->schedule[i].split > copies)
-            copies = n->kernel->schedule[i].split;
-    return copies;
-}
-
-const Node *update_gradient(const Node *update)
-{
-    const Node *n = update->in[0];
-    for (;;) {
-        if (n->op == OP_SGD_STEP || n->op == OP_ADAM_STEP || n->op == OP_MOMENTUM ||
-            n->op == OP_ADAM_M)
-            n = n->in[1];
-        else if (n->op == OP_WEIGHT_DECAY)
-            n = n->in[0];
-        else
-            return n;
-    }
-}
-
-Storage *gradient_storage(const Graph *g, const Node *n)
-{
-    Uses uses = graph_uses(g, n);
-    for (int i = 0; i < uses.count; i++) {
-        const Node *user = uses.use[i].user;
-        for (int k = 0; k < user->arity; k++) {
-            Storage *s = user->in[k]->storage;
-            if (s && user->in[k]->op == OP_STATE)
-                return s->role == ROLE_MOMENT ? module_find_storage(g->module, s->of) : s;
-        }
-    }
-    return NULL;
 }

@@ -1,7 +1,7 @@
 /* The naive evaluator: every op straight from its definition, in double, never rounded. It is the
  * oracle that emitted kernels are compared with, so it shares no code with them; the ops stand in
  * op/. The only thing done for speed is that the innermost loops run over contiguous channels. */
-#include "op/op.h"
+#include "op/family.h"
 
 #include <stdlib.h>
 

@@ -1,55 +1,49 @@
-/* Within ir/: what the files of the evaluator share. */
-#ifndef NINC_EVAL_H
-#define NINC_EVAL_H
+/* The evaluator: what every emitted kernel is compared with, and how far it may be off. */
+#ifndef NINC_IR_EVAL_H
+#define NINC_IR_EVAL_H
 
-#include "ir.h"
+#include "graph.h"
 
-#include <string.h>
+/* ---- ir/eval.c, ir/op/: the naive evaluator, in double; the oracle ---- */
 
-#ifdef _OPENMP
-#define PARALLEL_FOR _Pragma("omp parallel for schedule(dynamic)")
-#else
-#define PARALLEL_FOR
-#endif
+/* Values of one graph: value[node->id] and state[i] for module->storage[i], logical row-major,
+ * as doubles whatever the dtype (labels, codes and counts are exact). */
+typedef struct Eval {
+    const Graph *graph;
+    int batch;      /* images evaluated: the first extent of per-image values here */
+    double **value; /* NULL until set or computed */
+    double **state;
+    struct Eval *of; /* NULL; else these are squares of spreads of that evaluation's values */
+    double unit, jump; /* of spreads */
+} Eval;
 
-/* An activation [n,h,w,c]; a rank-2 value [n,c] is seen as h = w = 1. */
-typedef struct Map {
-    double *data;
-    int n, h, w, c;
-} Map;
+/* `batch` <= graph->batch images (0: all). State is zero. */
+Eval *eval_new(const Graph *g, int batch);
+void eval_free(Eval *e);
+int64_t eval_elements(const Eval *e, const Node *n);
+/* The array of a node's value or of a storage, allocated (zeroed) on first use. */
+double *eval_value(Eval *e, const Node *n);
+double *eval_state(Eval *e, const Storage *s);
+/* Computes one node from its operands' values (which must be set); updates write the state. */
+void eval_node(Eval *e, const Node *n);
+/* Computes all nodes but inputs in order. */
+void eval_run(Eval *e);
 
-static inline double *map_at(const Map *m, int n, int h, int w)
-{
-    return m->data + (((int64_t)n * m->h + h) * m->w + w) * m->c;
-}
+/* ---- ir/eval_spread.c: how far rounding may move what kernels compute ---- */
 
-/* y[0..count-1] += a * x[0..count-1] */
-static inline void add_scaled(double *restrict y, double a, const double *restrict x, int count)
-{
-    typedef double Pair __attribute__((vector_size(16)));
-    int i = 0;
-    for (; i + 2 <= count; i += 2) {
-        Pair px, py;
-        memcpy(&px, x + i, sizeof px);
-        memcpy(&py, y + i, sizeof py);
-        py += a * px;
-        memcpy(y + i, &py, sizeof py);
-    }
-    for (; i < count; i++)
-        y[i] += a * x[i];
-}
-
-/* A coefficient of a linear op, squared where squares of spreads are computed (eval_spread.c). */
-static inline double eval_factor(const Eval *e, double k)
-{
-    return e->of ? k * k : k;
-}
-
-/* ---- eval.c ---- */
-
-/* The value of a node of rank 4 or 2. */
-Map eval_map(Eval *e, const Node *n);
-/* The filter OIHW as [KH][KW][I][O], or [KH][KW][O][I] with out_first; the caller frees it. */
-double *eval_filter_by_tap(Eval *e, const Node *n, bool out_first);
+/* Spreads of the values of an evaluation whose nodes are computed: of each element the root of the
+ * sum of the squares of its terms, at least its magnitude, carried through the graph to first
+ * order. An error of `unit` in each term, of independent signs, moves the element by about `unit`
+ * times its spread. Where rounding may decide a comparison, what it moves counts 1 / jump. The
+ * evaluation holds squares; 1 or the count for integers that may be other ones. */
+Eval *spread_new(Eval *values, double unit, double jump);
+/* A value that is given, not computed. */
+void spread_set(Eval *spread, const Node *n);
+/* The root of the sum of the squares of what the optimizer's node `step` adds to its first operand,
+ * but for its error: how far the storage may move where its terms cancel. */
+double spread_movement(Eval *spread, const Node *step);
+/* Computes one node from the spreads of its operands, which must be set; of inputs and state too.
+ * Updated state stands for what it was before. */
+void spread_node(Eval *spread, const Node *n);
 
 #endif

@@ -8,7 +8,7 @@
  * an op that is linear does to squares what it does to values, with the squares of its coefficients
  * (eval_factor), so that its code serves for both. The other ops have rules of their own in op/, to
  * first order. */
-#include "op/op.h"
+#include "op/family.h"
 
 #include <float.h>
 #include <math.h>

@@ -1,5 +1,5 @@
 /* Types: the one place that says which operands an op takes and what it gives. */
-#include "op/op.h"
+#include "op/family.h"
 
 TypeText type_text(const Tensor *t)
 {

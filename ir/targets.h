@@ -7,6 +7,8 @@
 #ifndef NINC_TARGETS_H
 #define NINC_TARGETS_H
 
+#include <stdbool.h>
+
 /* amx: a CPU's tiles of bf16, whose programs are others than those of the CPU without them. */
 #define IR_TARGETS(X)                                                                              \
     X(ANY, "any", ANY, NONE, 0)                                                                    \
@@ -18,5 +20,20 @@
  * TILES: straight convolutions of pairs of bf16, and no others; beside a program of VECTORS for the
  * same device. THREADS: a GPU's; values live in registers. */
 typedef enum TargetKind { KIND_NONE, KIND_VECTORS, KIND_TILES, KIND_THREADS } TargetKind;
+
+typedef enum Target {
+#define X(id, ...) TARGET_##id,
+    IR_TARGETS(X)
+#undef X
+        TARGET_COUNT
+} Target;
+
+/* ---- ir/targets.c ---- */
+
+Target target_device(Target target);
+TargetKind target_kind(Target target);
+int target_lanes(Target target);
+/* Of programs that the CPU device runs. */
+bool target_is_cpu(Target target);
 
 #endif

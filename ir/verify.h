@@ -4,7 +4,7 @@
 
 #include "ir.h"
 
-enum { PLACE_ALIGNMENT = 64 };
+enum { PLACE_ALIGNMENT = 64, WINOGRAD_LANES = 16 };
 
 typedef struct Verifier {
     const Module *m;
@@ -29,10 +29,12 @@ bool verify_is_name(const char *name, bool dots);
 bool verify_is_identifier(const char *name);
 /* Ops whose result has one row an image. */
 bool verify_works_on_images(Op op);
+/* Contractions that run in kernels of row ops. */
+bool verify_is_contraction(Op op);
 /* Same dtype, shape and layout. */
 bool verify_same_tensor(const Tensor *a, const Tensor *b);
 
-/* ---- verify_kernels.c: the rules of each stage from kernels on ---- */
+/* ---- verify_kernels.c, verify_layouts.c, verify_places.c: each stage from kernels on ---- */
 
 void verify_find_names_given_twice(const Module *m, Pool *pool, NameTable *by_target);
 bool verify_kernels(const Verifier *v);

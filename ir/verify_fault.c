@@ -75,6 +75,11 @@ bool verify_same_tensor(const Tensor *a, const Tensor *b)
 }
 
 /* Ops whose result has one row an image. */
+bool verify_is_contraction(Op op)
+{
+    return op_is(op, F_CONTRACTION) && op_is(op, F_ROWS);
+}
+
 bool verify_works_on_images(Op op)
 {
     return !op_is_pointwise(op) && op != OP_INPUT && op != OP_STATE && op != OP_UPDATE &&

@@ -1,5 +1,5 @@
 /* Convolutions of maps [N,H,W,C] by filters OIHW, their gradients, and transposed filters. */
-#include "op.h"
+#include "family.h"
 
 #include <stdlib.h>
 

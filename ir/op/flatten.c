@@ -1,5 +1,5 @@
 /* flatten: a map as a row, in PyTorch's order. */
-#include "op.h"
+#include "family.h"
 
 /* ---- types ---- */
 

@@ -1,6 +1,6 @@
 /* A convolution of a resized image as one of the source image, from the matrices of ../fold.c. That
  * they amount to a resize and a convolution is what the tests check. */
-#include "op.h"
+#include "family.h"
 
 /* ---- types ---- */
 

@@ -1,5 +1,5 @@
 /* gap: the mean of the whole map. */
-#include "op.h"
+#include "family.h"
 
 #include <stdlib.h>
 

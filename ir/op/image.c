@@ -1,5 +1,5 @@
 /* Images: u8 pixels to normalised maps, resized on the way or not. */
-#include "op.h"
+#include "family.h"
 
 #include "../numbers.h"
 

@@ -1,5 +1,5 @@
 /* Leaves: what a graph is given, and what it writes: inputs, state, updates. */
-#include "op.h"
+#include "family.h"
 
 static bool infer_given(const Infer *f)
 {

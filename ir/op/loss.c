@@ -1,5 +1,5 @@
 /* What a step returns: cross-entropy, correct images, and their sums over the rows that count. */
-#include "op.h"
+#include "family.h"
 
 #include <math.h>
 

@@ -1,6 +1,6 @@
 /* Optimizers, an op a line of PyTorch's: of parameters, gradients and moments, element by element.
  * The evaluator has its own spelling of what the op table says in C. */
-#include "op.h"
+#include "family.h"
 
 #include "../numbers.h"
 

@@ -1,6 +1,6 @@
 /* Pointwise ops of maps, and casts. The evaluator has its own spelling of what the op table says in
  * C: it is what that is checked against. */
-#include "op.h"
+#include "family.h"
 
 /* ---- types ---- */
 

@@ -1,5 +1,5 @@
 /* Pools: maxima and means of windows, their codes and gradients. */
-#include "op.h"
+#include "family.h"
 
 #include <math.h>
 

@@ -1,5 +1,5 @@
 /* The rules of all ops by op, and what stands for a gradient or work that an op does not have. */
-#include "op.h"
+#include "family.h"
 
 const OpRule *op_rule(Op op)
 {

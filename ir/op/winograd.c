@@ -1,6 +1,6 @@
 /* Winograd convolution in steps: transforms square by square, products frequency by frequency. That
  * they amount to a convolution is what the tests check. */
-#include "op.h"
+#include "family.h"
 
 #include <stdlib.h>
 

@@ -3,11 +3,11 @@
  * Each op of the table has one OP_RULE in the file of its family: how its type follows from its
  * operands, how it is evaluated, how far rounding may move it, what its gradient is, and what it
  * costs. An op without one does not link. */
-#ifndef NINC_OP_H
-#define NINC_OP_H
+#ifndef NINC_FAMILY_H
+#define NINC_FAMILY_H
 
-#include "../eval.h"
 #include "../ir.h"
+#include "map.h"
 
 /* One call of infer_type. `out` holds the given type where the op cannot infer it. */
 typedef struct Infer {

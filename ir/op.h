@@ -1,0 +1,94 @@
+/* Ops and their attributes. The table is ops.h, what each op does stands in op/. */
+#ifndef NINC_IR_OP_H
+#define NINC_IR_OP_H
+
+#include "ops.h"
+#include "tensor.h"
+
+/* ---- ops and attributes ---- */
+
+typedef enum Op {
+#define X(id, ...) OP_##id,
+    IR_OPS(X)
+#undef X
+        OP_COUNT
+} Op;
+
+enum { MAX_OPERANDS = 5 };
+
+typedef enum AttrClass {
+    ATTR_NONE,
+    ATTR_WINDOW,
+    ATTR_IMAGE,
+    ATTR_FACTOR,
+    ATTR_ADAM,
+    ATTR_WINOGRAD,
+    ATTR_FOLD
+} AttrClass;
+
+/* Kernel, stride and padding in rows (h) and columns (w). Printed
+ * {kernel=3x3 stride=2x2 padding=1x1 ceil}; stride 1x1, padding 0x0 and floor are left out. */
+typedef struct Window {
+    int kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w;
+    bool ceil_mode;
+} Window;
+
+enum { MAX_IMAGE_CHANNELS = 16 };
+
+/* Printed {mode=bilinear mean=[0.5] std=[0.5]}; `mode` only on resize, mean and std where they
+ * are not all 0 and all 1. One number a channel, in the pool: every node has an Attr. */
+typedef struct ImageAttr {
+    int channels;
+    double *mean, *std;
+} ImageAttr;
+
+typedef struct AdamAttr {
+    double beta1, beta2, eps; /* {beta1=0.9 beta2=0.999 eps=1e-08} */
+} AdamAttr;
+
+enum { WINOGRAD_MAX_TILE = 6, WINOGRAD_MAX_KERNEL = 5, WINOGRAD_MAX_SIZE = 8 };
+
+/* F(tile x tile, kernel x kernel): a convolution with stride 1 and a square kernel, tile by tile of
+ * its output y[N,height,width,O]. Tiles come row by row; the input of tile (th,tw) is the square of
+ * tile + kernel - 1 <= WINOGRAD_MAX_SIZE that starts at row tile*th - padding_h, column
+ * tile*tw - padding_w; what lies outside of x is zero, outputs past height, width are dropped and
+ * their gradients zero. Printed {tile=4 kernel=5x5 padding=2x2 size=27x27}; padding 0x0 is left
+ * out, and the size on filters, whose transform does not depend on it. */
+typedef struct Winograd {
+    int tile, kernel, padding_h, padding_w, height, width;
+} Winograd;
+
+/* The convolution, and the image that it was of: height x width, resized from source_h x source_w
+ * (bilinear). Printed {kernel=11x11 stride=4x4 padding=2x2 size=224x224 source=28x28}. */
+typedef struct Fold {
+    Window window;
+    int height, width, source_h, source_w;
+} Fold;
+
+typedef union Attr {
+    Window window;
+    Winograd winograd;
+    Fold fold;
+    ImageAttr image;
+    double factor; /* {factor=0.9} */
+    AdamAttr adam;
+} Attr;
+
+/* ---- ir/ops.c ---- */
+
+const char *op_name(Op op);
+int op_min_operands(Op op);
+int op_max_operands(Op op);
+AttrClass op_attr(Op op);
+const char *op_scalar(Op op); /* "" if not pointwise */
+const char *op_what(Op op);   /* what it computes, for people: operands -> result */
+bool op_is_pointwise(Op op);
+/* Whether it has any of the flags (F_ROWS | ...) of ops.h. */
+bool op_is(Op op, unsigned flags);
+/* The result is a sum over images: a weight or bias gradient. */
+bool op_sums_images(Op op);
+/* Filters in, filters out: no images. */
+bool op_is_of_filters(Op op);
+Shape shape_of(int rank, int d0, int d1, int d2, int d3);
+
+#endif

@@ -1,0 +1,18 @@
+/* What the printers of the IR text share. */
+#ifndef NINC_PRINT_H
+#define NINC_PRINT_H
+
+#include "ir.h"
+
+static inline void print_pair(Text *out, const char *key, int h, int w)
+{
+    text_append(out, " %s=%dx%d", key, h, w);
+}
+
+static inline void print_number(const char *key, double value, Text *out)
+{
+    char digits[32];
+    text_append(out, "%s=%s", key, format_double(value, digits));
+}
+
+#endif

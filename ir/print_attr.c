@@ -1,0 +1,91 @@
+/* The attributes of nodes in the IR text. */
+#include "print.h"
+
+#include <string.h>
+
+static void print_window(const Window *w, Text *out)
+{
+    text_append(out, " {kernel=%dx%d", w->kernel_h, w->kernel_w);
+    if (w->stride_h != 1 || w->stride_w != 1)
+        print_pair(out, "stride", w->stride_h, w->stride_w);
+    if (w->padding_h || w->padding_w)
+        print_pair(out, "padding", w->padding_h, w->padding_w);
+    text_append(out, w->ceil_mode ? " ceil" : "");
+}
+
+static void print_fold(const Fold *f, Text *out)
+{
+    print_window(&f->window, out);
+    print_pair(out, "size", f->height, f->width);
+    print_pair(out, "source", f->source_h, f->source_w);
+    text_append(out, "}");
+}
+
+static void print_winograd(const Winograd *w, Text *out)
+{
+    text_append(out, " {tile=%d kernel=%dx%d", w->tile, w->kernel, w->kernel);
+    if (w->padding_h || w->padding_w)
+        print_pair(out, "padding", w->padding_h, w->padding_w);
+    if (w->height || w->width)
+        print_pair(out, "size", w->height, w->width);
+    text_append(out, "}");
+}
+
+static bool all_equal(const double *list, int count, double value)
+{
+    for (int i = 0; i < count; i++)
+        if (list[i] != value)
+            return false;
+    return true;
+}
+
+static void print_list(const char *key, const double *list, int count, Text *out)
+{
+    char digits[32];
+    text_append(out, "%s=[", key);
+    for (int i = 0; i < count; i++)
+        text_append(out, "%s%s", i ? "," : "", format_double(list[i], digits));
+    text_append(out, "]");
+}
+
+static void print_image(Op op, const ImageAttr *image, Text *out)
+{
+    bool plain =
+        all_equal(image->mean, image->channels, 0) && all_equal(image->std, image->channels, 1);
+    if (op == OP_RESIZE)
+        text_append(out, plain ? " {mode=bilinear}" : " {mode=bilinear ");
+    else if (!plain)
+        text_append(out, " {");
+    if (plain)
+        return;
+    print_list("mean", image->mean, image->channels, out);
+    text_append(out, " ");
+    print_list("std", image->std, image->channels, out);
+    text_append(out, "}");
+}
+
+void attr_print(const Node *n, Text *out)
+{
+    switch (op_attr(n->op)) {
+    case ATTR_NONE: return;
+    case ATTR_WINDOW:
+        print_window(&n->attr.window, out);
+        text_append(out, "}");
+        return;
+    case ATTR_FOLD: print_fold(&n->attr.fold, out); return;
+    case ATTR_WINOGRAD: print_winograd(&n->attr.winograd, out); return;
+    case ATTR_IMAGE: print_image(n->op, &n->attr.image, out); return;
+    case ATTR_FACTOR:
+        text_append(out, " {");
+        print_number("factor", n->attr.factor, out);
+        text_append(out, "}");
+        return;
+    case ATTR_ADAM:
+        text_append(out, " {");
+        print_number("beta1", n->attr.adam.beta1, out);
+        print_number(" beta2", n->attr.adam.beta2, out);
+        print_number(" eps", n->attr.adam.eps, out);
+        text_append(out, "}");
+        return;
+    }
+}

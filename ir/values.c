@@ -1,0 +1,110 @@
+/* Questions about values: whose they are, how they are placed. */
+#include "ir.h"
+
+/* ---- operands ---- */
+
+const Node *behind_cast(const Node *operand)
+{
+    return operand->op == OP_CAST ? operand->in[0] : operand;
+}
+
+const Storage *operand_storage(const Node *operand)
+{
+    operand = behind_cast(operand);
+    return operand->op == OP_STATE ? operand->storage : NULL;
+}
+
+Node *conv_filter(const Node *n)
+{
+    if (n->op == OP_WINOGRAD_OUTPUT)
+        n = n->in[0];
+    if (n->op == OP_WINOGRAD_MULTIPLY)
+        return n->in[1]->op == OP_WINOGRAD_FILTER ? n->in[1]->in[0] : NULL;
+    if (n->op == OP_CONV2D_FOLDED)
+        return n->in[1]->op == OP_FOLD_FILTER ? n->in[1]->in[0] : NULL;
+    return n->op == OP_CONV2D || n->op == OP_CONV2D_TRANSPOSE ? n->in[1] : NULL;
+}
+
+/* ---- placed values ---- */
+
+/* A parameter may have as many channels as the batch has images, so the ops decide. */
+bool is_per_image(const Graph *g, const Node *n)
+{
+    while (op_is_pointwise(n->op) || n->op == OP_CAST) {
+        int k = 0;
+        while (k + 1 < n->arity && n->in[k]->tensor.shape.rank == 0)
+            k++;
+        n = n->in[k];
+    }
+    if (n->op == OP_STATE || n->op == OP_UPDATE || op_sums_images(n->op) ||
+        op_is_of_filters(n->op))
+        return false;
+    return n->tensor.shape.rank > 0 && n->tensor.shape.dim[0] == g->batch;
+}
+
+bool graph_keeps_before(const Graph *g)
+{
+    return g->update_count == 0 && target_is_cpu(g->target);
+}
+
+bool value_is_kept(const Graph *g, const Node *n)
+{
+    return n->kernel && n->kernel->phase == PHASE_BEFORE && graph_keeps_before(g);
+}
+
+Tensor placed_tensor(const Graph *g, const Node *n)
+{
+    if (n->storage)
+        return storage_tensor(n->storage, g->target);
+    Tensor t = n->tensor;
+    if (n->place.region == REGION_CHUNK && is_per_image(g, n))
+        t.shape.dim[0] = g->chunk;
+    return t;
+}
+
+int64_t value_bytes(const Graph *g, const Node *n)
+{
+    Tensor t = placed_tensor(g, n);
+    return tensor_elements(&t) * dtype_bytes(t.dtype);
+}
+
+int value_copies(const Node *n)
+{
+    if (n->place.region != REGION_PARTIAL || n->storage)
+        return 1;
+    if (target_is_cpu(n->kernel->target))
+        return PARTIALS;
+    int copies = 1;
+    for (int i = 0; i < n->kernel->schedule_count; i++)
+        if (n->kernel->schedule[i].split > copies)
+            copies = n->kernel->schedule[i].split;
+    return copies;
+}
+
+const Node *update_gradient(const Node *update)
+{
+    const Node *n = update->in[0];
+    for (;;) {
+        if (n->op == OP_SGD_STEP || n->op == OP_ADAM_STEP || n->op == OP_MOMENTUM ||
+            n->op == OP_ADAM_M)
+            n = n->in[1];
+        else if (n->op == OP_WEIGHT_DECAY)
+            n = n->in[0];
+        else
+            return n;
+    }
+}
+
+Storage *gradient_storage(const Graph *g, const Node *n)
+{
+    Uses uses = graph_uses(g, n);
+    for (int i = 0; i < uses.count; i++) {
+        const Node *user = uses.use[i].user;
+        for (int k = 0; k < user->arity; k++) {
+            Storage *s = user->in[k]->storage;
+            if (s && user->in[k]->op == OP_STATE)
+                return s->role == ROLE_MOMENT ? module_find_storage(g->module, s->of) : s;
+        }
+    }
+    return NULL;
+}
