@@ -377,10 +377,9 @@ static Node *build_input(Reader *r, Graph *g, const Tree *at, const InputSpec *i
     if (!check_elements(r, at, "the batch of images", images) ||
         !check_elements(r, at, "the input", maps))
         return NULL;
-    image = graph_input(g, "image", DT_U8, shape_of(4, g->batch, data[1], data[2], data[0]),
-                        at->loc);
-    graph_input(g, "label", DT_I32, shape_of(1, g->batch, 0, 0, 0), at->loc);
-    graph_input(g, "valid", DT_I32, shape_of(0, 0, 0, 0, 0), at->loc);
+    image = graph_take_input(g, INPUT_IMAGE, at->loc);
+    graph_take_input(g, INPUT_LABEL, at->loc);
+    graph_take_input(g, INPUT_VALID, at->loc);
     if (resize) {
         Tensor type = {.dtype = DT_F32, .shape = shape_of(4, g->batch, net[1], net[2], net[0])};
 

@@ -3,6 +3,7 @@
 #define NINC_IR_GRAPH_H
 
 #include "base.h"
+#include "inputs.h"
 #include "kernel.h"
 
 /* ---- storage: what outlives a step ---- */
@@ -287,6 +288,38 @@ int64_t value_bytes(const Graph *g, const Node *n);
 /* Copies of a value in its place: of a sum in parts on CUDA the largest split of its kernel, on the
  * CPU PARTIALS; 1 for all else. Its readers add the copies up in order. */
 int value_copies(const Node *n);
+
+/* ---- ir/inputs.c, with inputs.h ---- */
+
+typedef enum GraphInput {
+#define X(id, ...) INPUT_##id,
+    GRAPH_INPUTS(X)
+#undef X
+        INPUT_COUNT
+} GraphInput;
+
+
+/* By name; INPUT_COUNT: none. */
+GraphInput input_named(const char *name);
+/* Name, dtype and shape of an input of the graph. */
+const char *input_name(GraphInput input);
+Tensor input_type(const Graph *g, GraphInput input);
+bool input_is_needed(GraphInput input);
+/* The graph's node of it; made where there is none yet. */
+Node *graph_take_input(Graph *g, GraphInput input, Loc loc);
+
+/* ---- ir/phase.c ---- */
+
+/* The earliest part of a step in which a node can run: what is of single images with their chunk,
+ * what sums over images are read for after all of them. `known`: by id, the phases of the nodes
+ * before it; NULL: those of their kernels. */
+Phase node_phase(const Graph *g, const Node *n, const Phase *known);
+/* An operand is known only after all images. */
+bool node_reads_sums(const Node *n, const Phase *known);
+/* Why the phase of the node's kernel is not one that it can run in; NULL: it is. */
+const char *node_phase_fault(const Graph *g, const Node *n);
+/* All images of a batch are one chunk. */
+bool graph_is_one_chunk(const Graph *g);
 
 /* ---- ir/shape.c ---- */
 

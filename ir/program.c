@@ -18,38 +18,26 @@ static bool fault(const Check *c, const char *rule, const char *name)
     return false;
 }
 
-static bool has_input(const Check *c, const char *name, DType dtype, Shape shape)
+static bool has_input(const Check *c, GraphInput input)
 {
-    const Node *n = graph_find_input(c->g, name);
+    const Node *n = graph_find_input(c->g, input_name(input));
+    Tensor type = input_type(c->g, input);
     if (!n)
-        return fault(c, "it lacks the input %", name);
-    return (n->tensor.dtype == dtype && shape_equal(&n->tensor.shape, &shape)) ||
-           fault(c, "its type is not the data set's or trainer's: %", name);
-}
-
-static bool is_known_input(const Node *n)
-{
-    static const char *const names[] = {"image", "label", "valid", "lr", "step"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcmp(n->name, names[i]) == 0)
-            return true;
-    return false;
+        return !input_is_needed(input) || fault(c, "it lacks the input %", input_name(input));
+    return (n->tensor.dtype == type.dtype && shape_equal(&n->tensor.shape, &type.shape)) ||
+           fault(c, "its type is not the data set's or trainer's: %", input_name(input));
 }
 
 static bool check_inputs(const Check *c)
 {
     const Graph *g = c->g;
-    const Module *m = c->m;
-    const Shape scalar = shape_of(0, 0, 0, 0, 0);
     for (int i = 0; i < g->node_count && g->node[i]->op == OP_INPUT; i++)
-        if (!is_known_input(g->node[i]))
+        if (input_named(g->node[i]->name) == INPUT_COUNT)
             return fault(c, "the trainer knows no input %", g->node[i]->name);
-    const Shape image = shape_of(4, g->batch, m->image_h, m->image_w, m->image_c);
-    return has_input(c, "image", DT_U8, image) &&
-           has_input(c, "label", DT_I32, shape_of(1, g->batch, 0, 0, 0)) &&
-           has_input(c, "valid", DT_I32, scalar) &&
-           (!graph_find_input(g, "lr") || has_input(c, "lr", DT_F32, scalar)) &&
-           (!graph_find_input(g, "step") || has_input(c, "step", DT_I32, scalar));
+    for (int i = 0; i < (int)INPUT_COUNT; i++)
+        if (!has_input(c, (GraphInput)i))
+            return false;
+    return true;
 }
 
 /* A sum of rows that `op` makes from the logits and the labels. */
@@ -89,36 +77,16 @@ static bool wants_images(const Graph *g, const Node *n, int k)
     return k == 0 || !op_is(n->op, F_FILTERED);
 }
 
-/* The part of a step in which a node can run: 0 before the images, 1 for each chunk of them, 2
- * after them. */
-static int earliest_phase(const Graph *g, const Node *n, const char *phase)
-{
-    if (n->op == OP_STATE || n->op == OP_INPUT)
-        return 0;
-    if (op_sums_images(n->op) || is_per_image(g, n))
-        return 1;
-    if (n->op == OP_FILTER_TRANSPOSE || n->op == OP_WINOGRAD_FILTER || n->op == OP_FOLD_FILTER ||
-        n->op == OP_CAST)
-        return n->in[0]->op == OP_STATE ? 0 : phase[n->in[0]->id];
-    return 2;
-}
-
 /* Sums over the images are whole after all of them. */
-static bool check_node_phase(const Check *c, const Node *n, char *phase)
+static bool check_node_phase(const Check *c, const Node *n, Phase *phase)
 {
-    int now = earliest_phase(c->g, n, phase);
-    for (int k = 0; k < n->arity; k++) {
-        const Node *in = n->in[k];
-        if (in->op != OP_STATE && now < 2 && (op_sums_images(in->op) || phase[in->id] > now)) {
-            diagnostics_add(c->d, n->loc.file ? n->loc : c->loc, 1,
-                            "graph %s: %s works on single images, but reads what is known after "
-                            "all of them",
-                            c->g->name, op_name(n->op));
-            return false;
-        }
-    }
-    phase[n->id] = (char)now;
-    return true;
+    phase[n->id] = node_phase(c->g, n, phase);
+    if (phase[n->id] != PHASE_CHUNK || !node_reads_sums(n, phase))
+        return true;
+    diagnostics_add(c->d, n->loc.file ? n->loc : c->loc, 1,
+                    "graph %s: %s works on single images, but reads what is known after all of "
+                    "them", c->g->name, op_name(n->op));
+    return false;
 }
 
 static bool node_fault(const Check *c, const Node *n, const char *rule)
@@ -229,7 +197,7 @@ static bool check_nodes(const Check *c)
 {
     const Graph *g = c->g;
     Pool *pool = pool_new();
-    char *phase = pool_alloc(pool, (size_t)g->node_count + 1);
+    Phase *phase = pool_alloc(pool, ((size_t)g->node_count + 1) * sizeof *phase);
     bool good = true;
     for (int i = 0; good && i < g->node_count; i++) {
         const Node *n = g->node[i];

@@ -65,18 +65,12 @@ static bool check_outputs_of(const Verifier *v, const Kernel *k, const bool *esc
     return next == k->out_count || verify_kernel_fault(v, k, "it has outputs that nobody reads");
 }
 
-/* Sums over images are whole only after all chunks. */
 static bool check_phase_of(const Verifier *v, const Node *n)
 {
-    Phase phase = n->kernel->phase;
-    if ((n->op == OP_UPDATE || op_is(n->op, F_SUMS_ROWS)) && phase != PHASE_AFTER)
-        return verify_node_fault(v, n, "it belongs in the phase after the images");
-    if (op_sums_images(n->op) && phase == PHASE_BEFORE)
-        return verify_node_fault(v, n, "it cannot run before the images");
-    for (int k = 0; k < n->arity; k++)
-        if (op_sums_images(n->in[k]->op) && phase != PHASE_AFTER)
-            return verify_node_fault(v, n, "it reads a sum over images before all images are done");
-    return true;
+    const char *rule = node_phase_fault(v->g, n);
+    if (!rule && n->kernel->class == KERNEL_UPDATE && n->kernel->phase != PHASE_AFTER)
+        rule = "an update kernel cannot hold it";
+    return !rule || verify_node_fault(v, n, rule);
 }
 
 /* Classes by target. */
@@ -115,7 +109,7 @@ static bool check_class_of(const Verifier *v, const Node *n)
     if (k->class == KERNEL_WINOGRAD &&
         (op_attr(n->op) != ATTR_WINOGRAD || n->op == OP_WINOGRAD_OUTPUT))
         return verify_node_fault(v, n, "a Winograd kernel cannot hold it");
-    if (k->class == KERNEL_UPDATE && (!updates || k->phase != PHASE_AFTER))
+    if (k->class == KERNEL_UPDATE && !updates)
         return verify_node_fault(v, n, "an update kernel cannot hold it");
     bool from_filter =
         n->op == OP_CAST || n->op == OP_FOLD_FILTER ||
@@ -123,10 +117,7 @@ static bool check_class_of(const Verifier *v, const Node *n)
     if (k->class == KERNEL_FILTER && (!from_filter || n->in[0]->op != OP_STATE) &&
         n->op != OP_FOLD_FILTER_GRAD)
         return verify_node_fault(v, n, "a filter kernel cannot hold it");
-    return (k->phase == PHASE_CHUNK) == (verify_works_on_images(n->op) ||
-                                         op_sums_images(n->op) || is_per_image(v->g, n)) ||
-           verify_node_fault(v, n,
-                             "images are worked on in the chunk phase, all else outside of it");
+    return true;
 }
 
 void verify_find_names_given_twice(const Module *m, Pool *pool, NameTable *by_target)
@@ -162,7 +153,7 @@ static bool check_kernel(const Verifier *v, int index, const KernelCheck *c)
     if (index > 0 && v->g->kernel[index - 1]->phase > k->phase)
         return verify_kernel_fault(v, k, "it stands behind a kernel of a later phase");
     for (int i = 0; i < k->node_count; i++)
-        if (!check_phase_of(v, k->node[i]) || !check_class_of(v, k->node[i]))
+        if (!check_class_of(v, k->node[i]) || !check_phase_of(v, k->node[i]))
             return false;
     return check_inputs_of(v, k, c->read, index + 1) && check_outputs_of(v, k, c->escapes);
 }
@@ -253,7 +244,7 @@ static bool is_sound_schedule(const Schedule *s, bool tiled)
 static bool verify_cuda_schedule(const Verifier *v)
 {
     const Graph *g = v->g;
-    if (g->chunk != g->batch)
+    if (!graph_is_one_chunk(g))
         return verify_fault(v, (Loc){0}, "on a GPU the chunk is the batch, %d images, not %d",
                             g->batch, g->chunk);
     for (int i = 0; i < g->kernel_count; i++) {

@@ -149,12 +149,6 @@ static void adam_update(const Step *s, const Optimizer *o)
     graph_update(s->graph, s->storage, next, s->storage->loc);
 }
 
-static Node *scalar_input(Graph *g, const char *name, DType dtype)
-{
-    Node *n = graph_find_input(g, name);
-    return n ? n : graph_input(g, name, dtype, shape_of(0, 0, 0, 0, 0), (Loc){NULL, 0, 0});
-}
-
 /* Parameters that the loss does not depend on are left alone, as PyTorch leaves those whose .grad
  * is None. */
 static void add_updates(Autodiff *a, Node *lr, Node *step)
@@ -184,7 +178,8 @@ void pass_autodiff(Module *m)
         internal_error("no train graph at stage forward");
     graph_remove_dead(g);
     Graph *eval = graph_clone(g, "eval", TARGET_ANY);
-    Node *lr = scalar_input(g, "lr", DT_F32), *step = scalar_input(g, "step", DT_I32);
+    Node *lr = graph_take_input(g, INPUT_LR, (Loc){0});
+    Node *step = graph_take_input(g, INPUT_STEP, (Loc){0});
     Pool *pool = pool_new();
     size_t count = (size_t)g->node_count, storages = (size_t)m->storage_count;
     Autodiff a = {.lent = {g, needs, give, keep},

@@ -8,17 +8,9 @@
 
 Phase fuse_phase(const Graph *g, const Node *n)
 {
-    if (n->op == OP_UPDATE || op_is(n->op, F_SUMS_ROWS))
-        return PHASE_AFTER;
-    if (op_sums_images(n->op) || is_per_image(g, n))
-        return PHASE_CHUNK;
-    for (int i = 0; i < n->arity; i++) {
-        const Node *in = n->in[i];
-        if (op_sums_images(in->op) || (in->kernel && in->kernel->phase == PHASE_AFTER))
-            return PHASE_AFTER;
-    }
+    Phase phase = node_phase(g, n, NULL);
     bool of_parameters = n->op == OP_CAST || op_is_of_filters(n->op);
-    return of_parameters ? PHASE_BEFORE : PHASE_AFTER;
+    return phase == PHASE_BEFORE && !of_parameters ? PHASE_AFTER : phase;
 }
 
 /* ---- names ---- */

@@ -2,6 +2,7 @@
  * images. Each thread has its share of the slices of a launch (shares.c); the next launch begins
  * when all are done, whether or not every thread has come by. No two slices write the same bytes
  * and no sum crosses slices, so the number of threads cannot change a bit. */
+#include "../../ir/inputs.h"
 #include "cpu_device.h"
 
 #include <string.h>
@@ -134,9 +135,7 @@ static void write_inputs(const Device *d, const NincProgram *p, const StepInput 
     const Dataset *data = input->data;
     size_t bytes = (size_t)data->h * (size_t)data->w * (size_t)data->c;
     uint8_t *image = input_address(d, p, "image");
-    int32_t *label = input_address(d, p, "label"), *valid = input_address(d, p, "valid");
-    float *lr = input_address(d, p, "lr");
-    int32_t *step = input_address(d, p, "step");
+    int32_t *label = input_address(d, p, "label");
     for (int i = 0; i < p->batch; i++) {
         bool real = i < input->valid;
         if (image && real)
@@ -146,12 +145,11 @@ static void write_inputs(const Device *d, const NincProgram *p, const StepInput 
         if (label)
             label[i] = real ? data->label[input->index[i]] : 0;
     }
-    if (valid)
-        *valid = input->valid;
-    if (lr)
-        *lr = input->lr;
-    if (step)
-        *step = input->step;
+#define X(name, member)                                                                            \
+    if (input_address(d, p, name))                                                                 \
+        memcpy(input_address(d, p, name), &input->member, sizeof input->member);
+    GRAPH_SCALARS(X)
+#undef X
 }
 
 static bool logits_zero(const Device *d, const NincProgram *p, int valid)

@@ -2,6 +2,7 @@
  * sums over the images are exchanged between. Its inputs reach the device before it through pinned
  * slots, so that the host can prepare further steps meanwhile; the images lie on the device
  * already. */
+#include "../../ir/inputs.h"
 #include "gpu_device.h"
 
 #include <string.h>
@@ -123,7 +124,11 @@ static int find_scalars(const NincProgram *p, const StepInput *input, Argument *
     const struct {
         const char *name;
         const void *value;
-    } known[] = {{"valid", &input->valid}, {"lr", &input->lr}, {"step", &input->step}};
+    } known[] = {
+#define X(name, member) {name, &input->member},
+        GRAPH_SCALARS(X)
+#undef X
+    };
     int count = 0;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         const NincPort *port = find_port(p->input, p->inputs, known[i].name);
@@ -137,7 +142,9 @@ static int find_scalars(const NincProgram *p, const StepInput *input, Argument *
 static int send_scalars(Device *d, const NincProgram *p, const StepInput *input)
 {
     enum { WORD = 4 };
-    Argument scalar[3];
+#define X(...) +1
+    Argument scalar[GRAPH_SCALARS(X)];
+#undef X
     char block[SPAN] = {0};
     int count = find_scalars(p, input, scalar);
     int64_t low = count ? scalar[0].offset : 0, high = low;

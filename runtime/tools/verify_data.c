@@ -51,15 +51,16 @@ static void fill_codes(const Node *n, int64_t count, double *out, Random *r)
 
 static double input_value(const Verify *v, const Trial *t, const Node *n, Random *r)
 {
-    if (strcmp(n->name, "valid") == 0)
+    switch (input_named(n->name)) {
+    case INPUT_IMAGE: return below(r, 256);
+    case INPUT_LABEL: return below(r, v->model->classes);
+    case INPUT_VALID:
         return t->values.images < DEFAULT_IMAGES || v->full ? t->values.images : DEFAULT_IMAGES;
-    if (strcmp(n->name, "label") == 0)
-        return below(r, v->model->classes);
-    if (strcmp(n->name, "lr") == 0)
-        return LEARNING_RATE;
-    if (strcmp(n->name, "step") == 0)
-        return STEP;
-    return n->tensor.dtype == DT_U8 ? below(r, 256) : random_symmetric(r);
+    case INPUT_LR: return LEARNING_RATE;
+    case INPUT_STEP: return STEP;
+    case INPUT_COUNT: break;
+    }
+    internal_error("nobody gives the input %s", n->name);
 }
 
 /* As many zeros as ops leave: kernels may leave them out. */

@@ -154,6 +154,20 @@ static void free_state(const Module *m, double **copy)
     free(copy);
 }
 
+/* Element k of the input n. */
+static double input_element(const Node *n, const StepInput *input, int64_t k)
+{
+    switch (input_named(n->name)) {
+    case INPUT_IMAGE: return input->data->image[k];
+    case INPUT_LABEL: return input->data->label[k];
+    case INPUT_VALID: return input->valid;
+    case INPUT_LR: return (double)input->lr;
+    case INPUT_STEP: return input->step;
+    case INPUT_COUNT: break;
+    }
+    internal_error("nobody gives the input %s", n->name);
+}
+
 /* Sets the evaluator's inputs to what the device is given. */
 static void set_inputs(const Graph *g, Eval *e, const StepInput *input)
 {
@@ -164,11 +178,7 @@ static void set_inputs(const Graph *g, Eval *e, const StepInput *input)
         int64_t count = eval_elements(e, n);
         double *value = eval_value(e, n);
         for (int64_t k = 0; k < count; k++)
-            value[k] = strcmp(n->name, "image") == 0   ? input->data->image[k]
-                       : strcmp(n->name, "label") == 0 ? input->data->label[k]
-                       : strcmp(n->name, "valid") == 0 ? input->valid
-                       : strcmp(n->name, "lr") == 0    ? (double)input->lr
-                                                       : input->step;
+            value[k] = input_element(n, input, k);
     }
 }
 
