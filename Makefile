@@ -130,9 +130,11 @@ TOOL_LIBRARIES = $(LIBRARY) $(RUNTIME) $(call library,yaml) $(call library,png16
                  $(call library,z) $(OPENMP)
 TEST_LIBRARIES = -lcheck -lsubunit $(TOOL_LIBRARIES) -lrt
 
-$(BUILD)/tests/test_%: $(BUILD)/tests/unit/test_%.o $(LIBRARY) $(RUNTIME)
+NAMED = $(BUILD)/tests/unit/named.o
+
+$(BUILD)/tests/test_%: $(BUILD)/tests/unit/test_%.o $(NAMED) $(LIBRARY) $(RUNTIME)
 	$(call say,LD)
-	$(Q)$(CC) $(SANITIZERS) $(LDFLAGS) -o $@ $< $(TEST_LIBRARIES)
+	$(Q)$(CC) $(SANITIZERS) $(LDFLAGS) -o $@ $< $(NAMED) -Wl,--wrap=_tcase_add_test $(TEST_LIBRARIES)
 
 $(BUILD)/%_tool: $(BUILD)/tests/tools/%_tool.o $(LIBRARY) $(RUNTIME)
 	$(call say,LD)

@@ -10,8 +10,14 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/ninc-test-XXXXXX")
 # A process that is just being started still has the trap, and must not act for the script.
 trap '[ $BASHPID -ne $$ ] || rm -rf "$work"' EXIT
 
+# is_named NAME: whether $CHECK, part of a name or a shell pattern, leaves it in.
+is_named() {
+    # shellcheck disable=SC2053 # a pattern
+    [ -z "${CHECK:-}" ] || [[ $1 == *$CHECK* ]]
+}
+
 pass() {
-    echo "ok $1"
+    ! is_named "$1" || echo "ok $1"
 }
 
 # fail NAME [FILE]: FILE holds what went wrong; its first lines are shown.
@@ -22,19 +28,73 @@ fail() {
 }
 
 skip() {
-    echo "skip $1: $2"
+    ! is_named "$1" || echo "skip $1: $2"
 }
 
-# check NAME COMMAND...: passes when the command does; its output is shown when it does not.
-check() {
-    local name=$1
-    shift
+# Which checks run: $TESTS is quick (`make test`, the default), long (`make test-long`: what the other
+# leaves out) or all; a check that $CHECK names runs, of whatever kind.
+TESTS=${TESTS:-quick}
+[ -z "${CHECK:-}" ] || TESTS=all
+
+# In a suite whose checks need none of those before them, which says so, those that are not wanted do
+# not run. In others they run, but are not reported.
+checks_alone=
+checks_stand_alone() {
+    checks_alone=1
+}
+
+# The processor's milliseconds, of this shell and of what it waited for, in $spent.
+processor_ms() {
+    local word seconds
+    spent=0
+    times >"$work/times"
+    # shellcheck disable=SC2013 # words such as 1m2.345s
+    for word in $(<"$work/times"); do
+        seconds=${word#*m}
+        seconds=${seconds%s}
+        spent=$((spent + 60000 * ${word%m*} + 10#${seconds/[.,]/}))
+    done
+}
+
+# run_check KIND NAME COMMAND...
+run_check() {
+    local kind=$1 name=$2 begun spent
+    shift 2
+    [ "$TESTS" = all ] || [ "$TESTS" = "$kind" ] || return 0
+    if ! is_named "$name"; then
+        [ -n "$checks_alone" ] || "$@" >"$work/output" 2>&1
+        return 0
+    fi
     checks=$((checks + 1))
+    processor_ms
+    begun=$spent
     if "$@" >"$work/output" 2>&1; then
         pass "$name"
     else
         fail "$name" "$work/output"
     fi
+    processor_ms
+    [ -z "${CHECK_TIMES:-}" ] ||
+        printf '%8d ms  %s: %s\n' $((spent - begun)) "${0##*/}" "$name" >>"$CHECK_TIMES"
+}
+
+# check NAME COMMAND...: passes when the command does; its output is shown when it does not.
+# $CHECK_TIMES names a file that gets the processor time of each.
+check() {
+    run_check quick "$@"
+}
+
+# long_check NAME COMMAND...: one for `make test-long`.
+long_check() {
+    run_check long "$@"
+}
+
+# For what is more than one check.
+with_long() {
+    [ "$TESTS" != quick ]
+}
+with_quick() {
+    [ "$TESTS" != long ]
 }
 
 # check_with PROGRAM NAME COMMAND...: a check that needs the program.
