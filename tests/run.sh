@@ -99,7 +99,7 @@ has_checks() {
 }
 
 suites=("$@")
-order=(kernels sim_kernels parity test_cuda test_library test_codegen parity_sim test_amx
+order=(kernels sim_kernels parity test_chains test_cuda test_library test_codegen parity_sim test_amx
     test_device test_sim test_resume test_crash test_races test_first_contact test_faults
     test_predict test_deb test_system test_cli test_tensorboard test_export test_pytorch
     test_aarch64 test_words roundtrip test_deep test_names test_cache test_badinput test_options

@@ -28,7 +28,7 @@ kernels() {
 
 # Of all pointwise ops on maps only one chain begins with one: its operand is read twice.
 one_alone() {
-    kernels cpu tests/chains/chains.ir | grep -E ' (rows|pointwise|generic)$' >"$work/alone"
+    kernels cpu tests/models/chains/chains.ir | grep -E ' (rows|pointwise|generic)$' >"$work/alone"
     [ "$(cat "$work/alone")" = $'add rows\neval_add rows' ]
 }
 
@@ -76,11 +76,11 @@ same_steps() {
 
 check "chains are done where their maps are made" one_alone
 for precision in fp32 bf16; do
-    check "chains $precision -O2" verified tests/chains/chains.ir 2 $precision
-    check "chains $precision -O1" verified tests/chains/chains.ir 1 $precision
-    check "chains behind tiles $precision -O2" verified tests/chains/tiles.ir 2 $precision
+    check "chains $precision -O2" verified tests/models/chains/chains.ir 2 $precision
+    check "chains $precision -O1" verified tests/models/chains/chains.ir 1 $precision
+    check "chains behind tiles $precision -O2" verified tests/models/chains/tiles.ir 2 $precision
 done
-with_rate tests/chains/tiles.ir >"$work/rate.ir"
+with_rate tests/models/chains/tiles.ir >"$work/rate.ir"
 check "chains with a scalar -O2" verified "$work/rate.ir" 2 fp32
 check "lanes without channels are zeroed where a chain makes something of zeros" lanes_are_zeroed
 check "and so steps are those of plain loops" same_steps
