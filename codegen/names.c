@@ -214,15 +214,16 @@ enum { MAX_C_NAME = 256 };
 
 static bool ends_like_parameter(const char *name)
 {
-    static const char *const ends[] = {".weight", ".bias", ".m", ".v", ".momentum"};
     const char *dot = strrchr(name, '.');
-    for (size_t i = 0; dot && i < sizeof ends / sizeof *ends; i++)
-        if (strcmp(dot, ends[i]) == 0)
+    if (!dot)
+        return false;
+    for (int i = 0; moment_name(i); i++)
+        if (strcmp(dot + 1, moment_name(i)) == 0)
             return true;
-    return false;
+    return strcmp(dot, ".weight") == 0 || strcmp(dot, ".bias") == 0;
 }
 
-/* No name that ends in _weight, _bias, _m, _v or _momentum, or starts with state_, is C's or a
+/* No name that ends in _weight, _bias or like a moment's, or starts with state_, is C's or a
  * local variable's. */
 static void write_identifier(const char *name, char *id)
 {

@@ -77,44 +77,20 @@ static const Field classes_field = {"classes", FIELD_INT, true, 1, MAX_CLASSES, 
 static const Field mean_field = {"mean", FIELD_REAL, false, -1e6, 1e6, 0, "mean: [0.5]"};
 static const Field std_field = {"std", FIELD_REAL, false, 1e-6, 1e6, 0, "std: [0.5]"};
 
-#define TRAIN_FIELD(key, required, low, high, example) \
-    {#key, FIELD_INT, required, low, high, offsetof(TrainSpec, settings.key), example}
-
 static const Field train_fields[] = {
-    TRAIN_FIELD(batch_size, true, 1, MAX_BATCH, "batch_size: 16"),
-    TRAIN_FIELD(epochs, true, 1, 1000000, "epochs: 3"),
-    TRAIN_FIELD(log_every, false, 1, 1000000000, "log_every: 100"),
-    TRAIN_FIELD(checkpoint_every, false, 1, 1000000000, "checkpoint_every: 1000"),
+#define X(setting, least, standard, required, low, high, example) \
+    {#setting, FIELD_INT, required, low, high, offsetof(TrainSpec, settings.setting), example},
+    IR_TRAIN_SETTINGS(X)
+#undef X
     {"init", FIELD_TREE, false, 0, 0, offsetof(TrainSpec, init), "init: pytorch"},
 };
 
-/* A beta of 1, which 0.99999999 is as a float, would never forget, and lead to 0 / 0. */
-static const Field beta_field = {"betas", FIELD_REAL, false, 0, 0.9999999, 0,
-                                 "betas: [0.9, 0.999]"};
+enum { MAX_SETTINGS = 12 };
 
 typedef struct OptimizerSpec {
-    const Tree *betas;
+    const Tree *pair[MAX_SETTINGS]; /* by setting: of it and the next, which share a key */
     Optimizer settings;
 } OptimizerSpec;
-
-#define OPTIMIZER_FIELD(key, required, high, example) \
-    {#key, FIELD_REAL, required, 0, high, offsetof(OptimizerSpec, settings.key), example}
-
-/* With less, as a float, a gradient of zero would lead to 0 / 0. */
-#define LEAST_EPS 1.2e-38
-
-static const Field sgd_fields[] = {
-    OPTIMIZER_FIELD(lr, true, 1e6, "lr: 0.01"),
-    OPTIMIZER_FIELD(momentum, false, 1e6, "momentum: 0.9"),
-    OPTIMIZER_FIELD(weight_decay, false, 1e6, "weight_decay: 0.0001"),
-};
-
-static const Field adam_fields[] = {
-    OPTIMIZER_FIELD(lr, false, 1e6, "lr: 0.001"),
-    {"betas", FIELD_TREE, false, 0, 0, offsetof(OptimizerSpec, betas), "betas: [0.9, 0.999]"},
-    {"eps", FIELD_REAL, false, LEAST_EPS, 1e6, offsetof(OptimizerSpec, settings.eps), "eps: 1.0e-8"},
-    OPTIMIZER_FIELD(weight_decay, false, 1e6, "weight_decay: 0.0001"),
-};
 
 #define COUNT(array) (int)(sizeof(array) / sizeof *(array))
 
@@ -278,24 +254,64 @@ static bool read_input(Reader *r, const Tree *t, InputSpec *in)
 
 /* ---- optimizer and training ---- */
 
-static bool read_betas(Reader *r, const Tree *t, Optimizer *o)
+/* The bounds of a setting in a model file. A beta of 1, which 0.99999999 is as a float, would never
+ * forget, and lead to 0 / 0; so would an eps of less than the least float. */
+static Field setting_field(const Setting *s)
 {
+    Field f = {s->key, FIELD_REAL, s->required, 0, 1e6,
+               offsetof(OptimizerSpec, settings) + s->at, s->example};
+
+    if (s->range == RANGE_FRACTION)
+        f.high = 0.9999999;
+    if (s->range == RANGE_POSITIVE)
+        f.low = 1.2e-38;
+    return f;
+}
+
+static bool is_pair(OptimizerKind kind, int i)
+{
+    const Setting *s = optimizer_setting(kind, i), *next = optimizer_setting(kind, i + 1);
+
+    return next && strcmp(s->key, next->key) == 0;
+}
+
+/* The fields of an optimizer; a pair is one. */
+static int optimizer_fields(OptimizerKind kind, Field *out)
+{
+    int count = 0;
+
+    for (int i = 0; optimizer_setting(kind, i); i++) {
+        out[count] = setting_field(optimizer_setting(kind, i));
+        if (is_pair(kind, i)) {
+            out[count].kind = FIELD_TREE;
+            out[count].low = out[count].high = 0;
+            out[count].offset = offsetof(OptimizerSpec, pair) + (size_t)i++ * sizeof(Tree *);
+        }
+        count++;
+    }
+    return count;
+}
+
+static bool read_pair(Reader *r, const Tree *t, const Setting *s, Optimizer *o)
+{
+    const Field field = setting_field(s);
     bool sound;
 
     if (!t)
         return true;
     if (t->kind != TREE_SEQUENCE || t->count != 2) {
-        reader_fault(r, t, "betas must be two numbers; for example betas: [0.9, 0.999]");
+        reader_fault(r, t, "%s must be two numbers; for example %s", s->key, s->example);
         return false;
     }
-    sound = read_real(r, t->item[0], &beta_field, &o->beta1);
-    return read_real(r, t->item[1], &beta_field, &o->beta2) && sound;
+    sound = read_real(r, t->item[0], &field, setting_value(o, s));
+    return read_real(r, t->item[1], &field, setting_value(o, s + 1)) && sound;
 }
 
 static bool read_optimizer(Reader *r, const Tree *t, Optimizer *out)
 {
-    OptimizerSpec spec = {NULL, {.lr = 0.001, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8}};
     const Tree *word, *settings;
+    Field fields[MAX_SETTINGS];
+    OptimizerSpec spec = {0};
     bool sound;
     int kind;
 
@@ -304,11 +320,13 @@ static bool read_optimizer(Reader *r, const Tree *t, Optimizer *out)
     kind = find_word(r, word, "optimizer", WORDS(optimizer_words));
     if (kind < 0)
         return false;
-    sound = kind == OPTIMIZER_SGD
-                ? read_fields(r, settings, "sgd", sgd_fields, COUNT(sgd_fields), &spec)
-                : read_fields(r, settings, "adam", adam_fields, COUNT(adam_fields), &spec);
-    spec.settings.kind = (OptimizerKind)kind;
-    sound &= read_betas(r, spec.betas, &spec.settings);
+    spec.settings = optimizer_standard((OptimizerKind)kind);
+    sound = read_fields(r, settings, optimizer_words[kind], fields,
+                        optimizer_fields((OptimizerKind)kind, fields), &spec);
+    for (int i = 0; i < MAX_SETTINGS; i++)
+        if (spec.pair[i])
+            sound &= read_pair(r, spec.pair[i], optimizer_setting((OptimizerKind)kind, i),
+                               &spec.settings);
     *out = spec.settings;
     return sound;
 }
@@ -342,7 +360,9 @@ static bool read_init(Reader *r, const Tree *t, TrainSettings *out)
 
 static bool read_train(Reader *r, const Tree *t, TrainSettings *out)
 {
-    TrainSpec spec = {NULL, {.log_every = 100, .checkpoint_every = 1000, .init = INIT_PYTORCH}};
+#define X(setting, least, standard, ...) .setting = standard,
+    TrainSpec spec = {NULL, {IR_TRAIN_SETTINGS(X).init = INIT_PYTORCH}};
+#undef X
     bool sound = read_fields(r, t, "train", train_fields, COUNT(train_fields), &spec);
 
     sound &= read_init(r, spec.init, &spec.settings);

@@ -12,7 +12,7 @@ Module *module_new(Pool *pool, const char *name)
     m->pool = pool;
     m->name = pool_strdup(pool, name);
     m->dataset = "idx";
-    m->optimizer = (Optimizer){OPTIMIZER_SGD, 0.01, 0, 0, 0.9, 0.999, 1e-8};
+    m->optimizer = optimizer_standard(OPTIMIZER_SGD);
     return m;
 }
 

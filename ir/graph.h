@@ -5,6 +5,7 @@
 #include "base.h"
 #include "inputs.h"
 #include "kernel.h"
+#include "settings.h"
 
 /* ---- storage: what outlives a step ---- */
 
@@ -105,37 +106,6 @@ struct Graph {
     int64_t shared_bytes, chunk_bytes, thread_bytes; /* 0 before `memory` */
     int64_t shared_bound, chunk_bound, thread_bound; /* largest sum of live values in this order */
 };
-
-#define IR_OPTIMIZERS(X) X(SGD, "sgd") X(ADAM, "adam")
-
-typedef enum OptimizerKind {
-#define X(id, text) OPTIMIZER_##id,
-    IR_OPTIMIZERS(X)
-#undef X
-        OPTIMIZER_COUNT
-} OptimizerKind;
-
-typedef struct Optimizer {
-    OptimizerKind kind;
-    double lr, momentum, weight_decay, beta1, beta2, eps;
-} Optimizer;
-
-#define IR_INITS(X)                                                                            \
-    X(PYTORCH, "pytorch") X(XAVIER_UNIFORM, "xavier_uniform") X(KAIMING_NORMAL, "kaiming_normal") \
-    X(NORMAL, "normal")
-
-typedef enum InitKind {
-#define X(id, text) INIT_##id,
-    IR_INITS(X)
-#undef X
-        INIT_COUNT
-} InitKind;
-
-typedef struct TrainSettings {
-    int batch_size, epochs, log_every, checkpoint_every;
-    InitKind init;
-    double init_std; /* normal */
-} TrainSettings;
 
 /* Bytes that the programs of a model need at another batch. */
 typedef struct BatchMemory {

@@ -150,7 +150,8 @@ typedef enum OpFlag {
       "that gradient -> dfilter")                                                                  \
     X(CAST, "cast", 1, 1, NONE, pointwise, F_GIVEN | F_SILENT | F_KEEPS_ZERO, "",                  \
       "x -> another float dtype, to nearest even")                                                 \
-    /* optimizer: PyTorch's SGD and Adam spelled out */                                            \
+    /* optimizer: PyTorch's SGD and Adam spelled out; operand 1 is made of the gradient, but of    \
+     * weight_decay, whose operand 0 is it */                                                      \
     X(WEIGHT_DECAY, "weight_decay", 2, 2, FACTOR, optimizer, F_OPTIMIZER | F_KEEPS_ZERO,           \
       "a + k * b", "g, parameter -> g + factor * parameter")                                       \
     X(MOMENTUM, "momentum", 2, 2, FACTOR, optimizer, F_OPTIMIZER | F_KEEPS_ZERO, "k * a + b",      \

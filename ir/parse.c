@@ -19,33 +19,49 @@ static bool parse_data(Parser *p)
            lex_int_field(p->lex, "classes=", 1, &m->classes) && lex_expect_line_end(p->lex);
 }
 
+/* NAME=VALUE */
+static bool parse_setting(Parser *p, const Setting *s)
+{
+    char key[32];
+    double *out = setting_value(&p->module->optimizer, s);
+    snprintf(key, sizeof key, "%s=", s->name);
+    switch (s->range) {
+    case RANGE_RATE: return lex_rate_field(p->lex, key, out);
+    case RANGE_NUMBER: return lex_number_field(p->lex, key, out);
+    case RANGE_FRACTION: return lex_fraction_field(p->lex, key, out);
+    case RANGE_POSITIVE: return lex_positive_field(p->lex, key, out);
+    }
+    return false;
+}
+
 static bool parse_optimizer(Parser *p)
 {
     Optimizer *o = &p->module->optimizer;
+    const Setting *s;
     int kind;
     *o = (Optimizer){0};
     if (!lex_expect(p->lex, "optimizer") ||
-        !CHOOSE(p->lex, "an optimizer", optimizer_names, &kind) ||
-        !lex_rate_field(p->lex, "lr=", &o->lr))
+        !CHOOSE(p->lex, "an optimizer", optimizer_names, &kind))
         return false;
     o->kind = (OptimizerKind)kind;
-    bool good = kind == OPTIMIZER_ADAM ? lex_fraction_field(p->lex, "beta1=", &o->beta1) &&
-                                             lex_fraction_field(p->lex, "beta2=", &o->beta2) &&
-                                             lex_positive_field(p->lex, "eps=", &o->eps)
-                                       : lex_number_field(p->lex, "momentum=", &o->momentum);
-    return good && lex_number_field(p->lex, "weight_decay=", &o->weight_decay) &&
-           lex_expect_line_end(p->lex);
+    for (int i = 0; (s = optimizer_setting(o->kind, i)) != NULL; i++)
+        if (!parse_setting(p, s))
+            return false;
+    return lex_expect_line_end(p->lex);
 }
 
 static bool parse_train(Parser *p)
 {
     TrainSettings *t = &p->module->train;
     int init;
-    if (!lex_int_field(p->lex, "train batch_size=", 1, &t->batch_size) ||
-        !lex_int_field(p->lex, "epochs=", 0, &t->epochs) ||
-        !lex_int_field(p->lex, "log_every=", 0, &t->log_every) ||
-        !lex_int_field(p->lex, "checkpoint_every=", 0, &t->checkpoint_every) ||
-        !lex_expect(p->lex, "init=") || !CHOOSE(p->lex, "an initialisation", init_names, &init))
+    if (!lex_expect(p->lex, "train"))
+        return false;
+#define X(setting, least, ...)                                                                     \
+    if (!lex_int_field(p->lex, #setting "=", least, &t->setting))                                  \
+        return false;
+    IR_TRAIN_SETTINGS(X)
+#undef X
+    if (!lex_expect(p->lex, "init=") || !CHOOSE(p->lex, "an initialisation", init_names, &init))
         return false;
     t->init = (InitKind)init;
     return (t->init != INIT_NORMAL || lex_number_field(p->lex, "std=", &t->init_std)) &&

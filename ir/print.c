@@ -367,17 +367,13 @@ void kernel_print(const Graph *g, const Kernel *k, const char *prefix, Text *out
 
 void optimizer_print(const Optimizer *o, bool with_lr, Text *out)
 {
+    const Setting *s;
     text_append(out, "optimizer %s", optimizer_names[o->kind]);
-    if (with_lr)
-        print_number(" lr", o->lr, out);
-    if (o->kind == OPTIMIZER_ADAM) {
-        print_number(" beta1", o->beta1, out);
-        print_number(" beta2", o->beta2, out);
-        print_number(" eps", o->eps, out);
-    } else {
-        print_number(" momentum", o->momentum, out);
-    }
-    print_number(" weight_decay", o->weight_decay, out);
+    for (int i = 0; (s = optimizer_setting(o->kind, i)) != NULL; i++)
+        if (with_lr || s->range != RANGE_RATE) {
+            text_append(out, " ");
+            print_number(s->name, setting_of(o, s), out);
+        }
 }
 
 static void print_header(const Module *m, Text *out)
@@ -388,8 +384,11 @@ static void print_header(const Module *m, Text *out)
                 m->image_c, m->classes);
     text_append(out, "  ");
     optimizer_print(&m->optimizer, true, out);
-    text_append(out, "\n  train batch_size=%d epochs=%d log_every=%d checkpoint_every=%d init=%s",
-                t->batch_size, t->epochs, t->log_every, t->checkpoint_every, init_names[t->init]);
+    text_append(out, "\n  train");
+#define X(setting, ...) text_append(out, " " #setting "=%d", t->setting);
+    IR_TRAIN_SETTINGS(X)
+#undef X
+    text_append(out, " init=%s", init_names[t->init]);
     if (t->init == INIT_NORMAL)
         print_number(" std", t->init_std, out);
     for (int i = 0, printed = 0; i < TARGET_COUNT; i++)

@@ -212,13 +212,12 @@ static bool check_nodes(const Check *c)
 /* Autodiff makes the moments. */
 static bool check_no_moments(const Check *c)
 {
-    static const char *const suffixes[] = {"m", "v", "momentum"};
     const Module *m = c->m;
     bool taken = false;
     Pool *pool = pool_new();
     for (int i = 0; i < m->storage_count; i++)
-        for (size_t k = 0; k < sizeof suffixes / sizeof *suffixes; k++) {
-            const char *name = pool_format(pool, "%s.%s", m->storage[i]->name, suffixes[k]);
+        for (int k = 0; moment_name(k); k++) {
+            const char *name = pool_format(pool, "%s.%s", m->storage[i]->name, moment_name(k));
             taken |= module_find_storage(m, name) != NULL;
         }
     pool_free(pool);

@@ -85,13 +85,9 @@ const Node *update_gradient(const Node *update)
 {
     const Node *n = update->in[0];
     for (;;) {
-        if (n->op == OP_SGD_STEP || n->op == OP_ADAM_STEP || n->op == OP_MOMENTUM ||
-            n->op == OP_ADAM_M)
-            n = n->in[1];
-        else if (n->op == OP_WEIGHT_DECAY)
-            n = n->in[0];
-        else
+        if (!op_is(n->op, F_OPTIMIZER))
             return n;
+        n = n->in[n->op == OP_WEIGHT_DECAY ? 0 : 1];
     }
 }
 

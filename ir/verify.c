@@ -65,10 +65,24 @@ static int64_t tensor_bytes(const Tensor *t)
 
 /* ---- the module ---- */
 
+static bool check_optimizer(const Verifier *v)
+{
+    static const char *const must[] = {[RANGE_RATE] = "be a float of at least 0",
+                                       [RANGE_NUMBER] = "be a float",
+                                       [RANGE_FRACTION] = "be in [0, 1) as a float",
+                                       [RANGE_POSITIVE] = "be greater than 0 as a float"};
+    const Optimizer *o = &v->m->optimizer;
+    const Setting *s;
+    for (int i = 0; (s = optimizer_setting(o->kind, i)) != NULL; i++)
+        if (!setting_fits(s, setting_of(o, s)))
+            return verify_fault(v, (Loc){0}, "the optimizer's %s must %s", s->name,
+                                must[s->range]);
+    return true;
+}
+
 static bool check_settings(const Verifier *v)
 {
     const Module *m = v->m;
-    const Optimizer *o = &m->optimizer;
     const Loc nowhere = {0};
     bool good = true;
     if (!verify_is_name(m->name, true))
@@ -77,13 +91,7 @@ static bool check_settings(const Verifier *v)
         good = verify_fault(v, nowhere, "the data set's image and classes must be at least 1");
     if (m->train.batch_size < 1 || m->train.epochs < 0)
         good = verify_fault(v, nowhere, "batch_size must be at least 1, epochs at least 0");
-    if (!fits_float(o->lr) || !fits_float(o->momentum) || !fits_float(o->weight_decay) || o->lr < 0)
-        good = verify_fault(v, nowhere, "the optimizer's numbers must be floats, lr at least 0");
-    if (o->kind == OPTIMIZER_ADAM && (!fits_fraction(o->beta1) ||
-                                      !fits_fraction(o->beta2) || !fits_positive(o->eps)))
-        good = verify_fault(v, nowhere, "the optimizer's betas must be in [0, 1), its eps greater "
-                                        "than 0, as floats");
-    return good;
+    return check_optimizer(v) && good;
 }
 
 static bool check_moment(const Verifier *v, const Storage *s)
