@@ -124,7 +124,8 @@ static Node *only_user(const Node *n)
 /* Whether its result can go on in registers: what makes a map, place by place. */
 static bool makes_map(const Node *n)
 {
-    return op_is_rows(n) && !op_sums_images(n->op) && n->op != OP_GAP && n->op != OP_MAXPOOL_CODE;
+    return (op_is_rows(n) || n->op == OP_CONV2D_DGRAD) && !op_sums_images(n->op) &&
+           n->op != OP_GAP && n->op != OP_MAXPOOL_CODE;
 }
 
 bool node_chains(const Node *n, const Node *next)
@@ -175,8 +176,7 @@ int statement_beside(const Statement *s, bool scalars, const Node **list)
     return count;
 }
 
-/* Appends n where that leaves a chain that an epilogue can be. */
-static bool extend(Statement *s, Node *n)
+bool statement_extend(Statement *s, Node *n)
 {
     const Node *beside[MAX_STATEMENT_OPERANDS];
     if (s->chained == MAX_CHAIN)
@@ -199,6 +199,17 @@ static Statement *chained_by(Statement *list, int count, const Node *n)
             return s;
     }
     return NULL;
+}
+
+Statement kernel_statement(const Kernel *k, Node *op)
+{
+    Statement s = {.op = op};
+    for (Node *n = op; !kernel_returns(k, n); n = statement_result(&s)) {
+        Node *next = only_user(n);
+        if (!next || !node_chains(n, next) || !statement_extend(&s, next))
+            break;
+    }
+    return s;
 }
 
 bool statement_keeps_zero(const Statement *s)
@@ -265,7 +276,7 @@ int kernel_statements(const Kernel *k, Statement *out)
     for (int i = 0; i < k->node_count; i++) {
         Node *n = k->node[i];
         Statement *s = is_of_maps(n) ? chained_by(out, count, n) : NULL;
-        if (s && extend(s, n))
+        if (s && statement_extend(s, n))
             finish_later(out, count, s);
         else
             out[count++] = (Statement){.op = n};

@@ -173,6 +173,10 @@ Node *statement_result(const Statement *s);
 const Node *statement_flow(const Statement *s, int at);
 /* The other operands of its pointwise ops, each once: the maps, or the scalars. */
 int statement_beside(const Statement *s, bool scalars, const Node **list);
+/* Appends n, pointwise on the result, where that leaves a chain that an epilogue can be. */
+bool statement_extend(Statement *s, Node *n);
+/* The statement that op begins in a kernel that is one call of the device library. */
+Statement kernel_statement(const Kernel *k, Node *op);
 /* Whether zeros in, where maps have no channels, give zeros out. */
 bool statement_keeps_zero(const Statement *s);
 /* Whether `next` is pointwise over maps and can be done where n, one of its operands, is made. */

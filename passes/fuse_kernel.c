@@ -147,13 +147,14 @@ static bool waits_for(Fuser *f, const Kernel *from, const Kernel *k)
     return false;
 }
 
-/* Whether k can read the value: it makes it itself, or does not make what that is made of. */
+/* Whether k can read the value: it makes it itself, or does not make what that is made of. No
+ * kernel that is there waits for one that is to come. */
 static bool is_at_hand(Fuser *f, const Kernel *k, const Node *in)
 {
-    if (in->op == OP_INPUT || in->kernel == k)
-        return true;
+    if (in->op == OP_INPUT || !in->kernel)
+        return in->op == OP_INPUT;
     f->searches++;
-    return in->kernel && !waits_for(f, in->kernel, k);
+    return !k || in->kernel == k || !waits_for(f, in->kernel, k);
 }
 
 Node *fuse_chained(Fuser *f, const Kernel *k, const Node *n)

@@ -44,7 +44,8 @@ Kernel *fuse_alone(Fuser *f, Node *n, KernelClass class);
  * there is none. */
 Node *fuse_next(const Graph *g, const Node *n, Op op);
 /* The pointwise op that kernel k can do where it has made n, one of its operands: the others have
- * been computed by then. NULL: none. */
+ * been computed by then. k = NULL: a kernel to come, which reads nothing that it makes. NULL: there
+ * is none. */
 Node *fuse_chained(Fuser *f, const Kernel *k, const Node *n);
 /* The pool's kernel, named by its number, with the code that goes with it. */
 Kernel *fuse_pool_forward(Fuser *f, Node *pool);

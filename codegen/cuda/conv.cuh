@@ -436,11 +436,10 @@ template <class C> struct BiasStart {
     }
 };
 
-/* A map [ROWS][CHANNELS_P]; RELU (a NaN stays one), or where mask (of the same shape, or NULL) is
- * above 0. */
-template <class Element, int ROWS, int CHANNELS, int CHANNELS_P, bool RELU> struct MapSink {
+/* A map [ROWS][CHANNELS_P] and its epilogue. */
+template <class Element, int ROWS, int CHANNELS, int CHANNELS_P, class Chain> struct MapSink {
     Element *to;
-    const Element *mask;
+    Chain chain;
     int first_row, first_column;
 
     template <int V> NINC_MEMBER void put(int tile_row, int tile_column, const float (&sum)[V])
@@ -450,15 +449,14 @@ template <class Element, int ROWS, int CHANNELS, int CHANNELS_P, bool RELU> stru
             return;
         typename OffsetOf<((i64)ROWS * CHANNELS_P > 0x7fffffff)>::Type offset = row;
         offset = offset * CHANNELS_P + column;
-        float v[V], kept[V];
-        if (mask)
-            load_row(kept, mask + offset);
+        float v[V];
 #pragma unroll
-        for (int e = 0; e < V; e++) {
-            v[e] = RELU && sum[e] <= 0.0f ? 0.0f : sum[e];
-            if (column + e >= CHANNELS || (mask && !(kept[e] > 0.0f)))
-                v[e] = 0.0f;
-        }
+        for (int e = 0; e < V; e++)
+            v[e] = sum[e];
+        apply_chain(chain, v, offset);
+#pragma unroll
+        for (int e = 0; e < V; e++)
+            v[e] = column + e < CHANNELS ? v[e] : 0.0f;
         store_row(to + offset, v);
     }
 };
@@ -501,11 +499,11 @@ template <int COLUMNS> NINC_DEVICE int tile_row()
     return (int)(blockIdx.y * gridDim.x + blockIdx.x) / COLUMNS;
 }
 
-/* y = filter * x + bias, RELU: then its positive part. x [N][H][W][CP], filter [K][R][S][CP],
- * bias [K] or NULL, y [N][P][Q][KP]. */
-template <class C, class Math, class T, bool RELU>
+/* y = filter * x + bias, then the chain. x [N][H][W][CP], filter [K][R][S][CP], bias [K] or NULL,
+ * y [N][P][Q][KP]. */
+template <class C, class Math, class T, class Chain>
 NINC_DEVICE void conv_fprop(const typename Math::Element *x, const typename Math::Element *filter,
-                            const float *bias, typename Math::Element *y)
+                            const float *bias, typename Math::Element *y, const Chain &chain)
 {
     typedef typename Math::Element Element;
     typedef PatchRows<C, Element, T, C::THIN> SourceA;
@@ -523,18 +521,18 @@ NINC_DEVICE void conv_fprop(const typename Math::Element *x, const typename Math
     TileSum<Math, T, ALONG, ALONG> sum;
     sum.begin(BiasStart<C>{bias, column});
     run_pipeline<T::STAGES>(NINC_TILES(C::FILTER, T::K), a, b, sum, (Element *)shared);
-    MapSink<Element, C::OUTPUTS, C::K, C::KP, RELU> sink = {y, nullptr, row, column};
+    MapSink<Element, C::OUTPUTS, C::K, C::KP, Chain> sink = {y, chain, row, column};
     if (sizeof(Element) == 2)
         sum.each_wide(sink);
     else
         sum.each(sink);
 }
 
-/* dx: the gradient of x. dy [N][P][Q][KP], filter [K][R][S][CP], mask [N][H][W][CP] or NULL: dx is
- * 0 where mask is not above 0; dx [N][H][W][CP]. */
-template <class C, class Math, class T>
+/* dx: the gradient of x, then the chain. dy [N][P][Q][KP], filter [K][R][S][CP],
+ * dx [N][H][W][CP]. */
+template <class C, class Math, class T, class Chain>
 NINC_DEVICE void conv_dgrad(const typename Math::Element *dy, const typename Math::Element *filter,
-                            const typename Math::Element *mask, typename Math::Element *dx)
+                            typename Math::Element *dx, const Chain &chain)
 {
     static_assert(!C::THIN, "a thin image has no gradient");
     typedef typename Math::Element Element;
@@ -553,7 +551,7 @@ NINC_DEVICE void conv_dgrad(const typename Math::Element *dy, const typename Mat
     TileSum<Math, T, ALONG, ACROSS> sum;
     sum.begin(Zeros());
     run_pipeline<T::STAGES>(NINC_TILES(C::R * C::S * C::KP, T::K), a, b, sum, (Element *)shared);
-    MapSink<Element, C::INPUTS, C::C, C::CP, false> sink = {dx, mask, row, column};
+    MapSink<Element, C::INPUTS, C::C, C::CP, Chain> sink = {dx, chain, row, column};
     if (sizeof(Element) == 2)
         sum.each_wide(sink);
     else

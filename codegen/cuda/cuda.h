@@ -5,12 +5,25 @@
 
 #include "../emit.h"
 
+/* A chain of pointwise ops, a type: its name, the text of its ops, how many maps and scalars it
+ * reads. */
+typedef struct CudaChain {
+    const char *name, *text;
+    int maps, scalars;
+} CudaChain;
+
+typedef struct CudaChains {
+    CudaChain *chain;
+    int count, capacity;
+} CudaChains;
+
 typedef struct CudaEmitter {
     Pool *pool;
     const Module *module;
     const Graph *graph;
     const Kernel *kernel;
     CNames names;
+    const CudaChains *chains;
     Text *out;         /* body of the function */
     Text *types;       /* types before the functions */
 } CudaEmitter;
@@ -68,6 +81,16 @@ void cuda_emit_ops(const Module *m, Text *out);
 const char *cuda_apply(Pool *pool, const Node *n, const char *const *in, int start);
 /* A chain of pointwise ops and casts; only the last one's result is stored. */
 void cuda_emit_pointwise(CudaEmitter *e);
+
+/* ---- chain.c ---- */
+
+/* The epilogues of all CUDA kernels of a module. */
+CudaChains cuda_find_chains(Pool *pool, const Module *m);
+void cuda_emit_chains(const CudaChains *c, Text *out);
+/* A statement's epilogue: its type, Chain_relu_grad<float>, and its value,
+ * Chain_relu_grad<float>{{v7}}; NoChain, NoChain{}. */
+const char *cuda_chain_type(const CudaEmitter *e, const Statement *s);
+const char *cuda_chain(const CudaEmitter *e, const Statement *s);
 
 /* ---- update.c ---- */
 

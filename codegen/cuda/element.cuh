@@ -109,6 +109,41 @@ NINC_DEVICE void store_row(float *to, const float (&v)[8])
     store_chunk(to, low), store_chunk(to + 4, high);
 }
 
+/* ---- epilogues ---- */
+
+/* An epilogue is a chain of pointwise ops on results, before they are rounded and stored: this one
+ * of none, and those of the model, which its text defines. A chain reads MAPS maps of the shape of
+ * the result at the same place, and scalars. */
+struct NoChain {
+    static constexpr int MAPS = 0;
+    template <int V> NINC_MEMBER void apply(float (&)[V], const float (&)[1][V]) const {}
+};
+
+/* The maps' elements from `at` on. */
+template <int MAPS> struct Beside {
+    template <class Chain, int V, class Offset>
+    static NINC_MEMBER void load(const Chain &chain, float (&m)[MAPS][V], Offset at)
+    {
+#pragma unroll
+        for (int i = 0; i < MAPS; i++)
+            load_row(m[i], chain.map[i] + at);
+    }
+};
+
+template <> struct Beside<0> {
+    template <class Chain, int V, class Offset>
+    static NINC_MEMBER void load(const Chain &, float (&)[1][V], Offset) {}
+};
+
+/* x: V neighbouring results, of which the first lies at `at`. */
+template <class Chain, int V, class Offset>
+NINC_DEVICE void apply_chain(const Chain &chain, float (&x)[V], Offset at)
+{
+    float m[Chain::MAPS > 0 ? Chain::MAPS : 1][V];
+    Beside<Chain::MAPS>::load(chain, m, at);
+    chain.apply(x, m);
+}
+
 /* ---- octets: 8 channels of a pixel ---- */
 
 NINC_DEVICE void fill_octet(float (&v)[8], float value)
@@ -130,21 +165,12 @@ NINC_DEVICE void store_octet(Element *map, i64 offset, int channel, const float 
     store_row(map + offset, used);
 }
 
-/* The same of a gradient; 0 where `mask`, a map of the same shape or NULL, is not above 0. */
-template <int C, int CP, class Element>
-NINC_DEVICE void store_gradient(Element *map, const Element *mask, i64 offset, int channel,
-                                const float (&v)[8])
+/* The same of results with an epilogue. */
+template <int C, int CP, class Element, class Chain>
+NINC_DEVICE void store_octet(Element *map, const Chain &chain, i64 offset, int channel, float (&v)[8])
 {
-    if (!mask) {
-        store_octet<C, CP>(map, offset, channel, v);
-        return;
-    }
-    float kept[8], masked[8];
-    load_row(kept, mask + offset);
-#pragma unroll
-    for (int e = 0; e < 8; e++)
-        masked[e] = kept[e] > 0.0f ? v[e] : 0.0f;
-    store_octet<C, CP>(map, offset, channel, masked);
+    apply_chain(chain, v, offset);
+    store_octet<C, CP>(map, offset, channel, v);
 }
 
 #endif

@@ -222,9 +222,9 @@ static void emit_numbers(Pool *pool, const Module *m, Text *out)
     }
 }
 
-static int emit_kernels(Pool *pool, const Module *m, Text *out)
+static int emit_kernels(Pool *pool, const Module *m, const CudaChains *chains, Text *out)
 {
-    CudaEmitter e = {.pool = pool, .module = m,
+    CudaEmitter e = {.pool = pool, .module = m, .chains = chains,
                      .names = {.storage = c_storage_names(pool, m, TARGET_CUDA)}};
     const Graph *g = NULL;
     int i = 0;
@@ -249,6 +249,8 @@ void emit_cuda(const Module *m, Text *out)
     emit_library(m, out);
     emit_numbers(pool, m, out);
     cuda_emit_ops(m, out);
-    emit_step_kernels(m, emit_kernels(pool, m, out), out);
+    CudaChains chains = cuda_find_chains(pool, m);
+    cuda_emit_chains(&chains, out);
+    emit_step_kernels(m, emit_kernels(pool, m, &chains, out), out);
     pool_free(pool);
 }

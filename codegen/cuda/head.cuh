@@ -171,9 +171,9 @@ NINC_DEVICE void loss_gradient(float *row, const Loss &loss, int label, int vali
     }
 }
 
-/* dx [PIXELS][CP] of an image, from the gradients of its logits. */
-template <class D, class Element>
-NINC_DEVICE void map_gradient(const float *row, const Element *mask, Element *dx)
+/* dx [PIXELS][CP] of an image, which begins at `image`, from the gradients of its logits. */
+template <class D, class Element, class Chain>
+NINC_DEVICE void map_gradient(const float *row, Element *dx, const Chain &chain, i64 image)
 {
     for (int octet = threadIdx.x; octet < D::PIXELS * D::OCTETS; octet += D::THREADS) {
         int pixel = octet / D::OCTETS, channel = octet % D::OCTETS * 8;
@@ -185,7 +185,7 @@ NINC_DEVICE void map_gradient(const float *row, const Element *mask, Element *dx
             for (int e = 0; e < 8; e++)
                 v[e] = channel + e < D::C ? row[(channel + e) * D::PIXELS + pixel] : 0.0f;
         }
-        store_gradient<D::C, D::CP>(dx, mask, (i64)octet * 8, channel, v);
+        store_octet<D::C, D::CP>(dx, chain, image + (i64)octet * 8, channel, v);
     }
 }
 
@@ -224,11 +224,10 @@ NINC_DEVICE void head_eval(const Element *x, const i32 *label, float *logits, fl
 }
 
 /* Also dx, a map like x: the gradient of the mean cross entropy of the first *valid images, zeros
- * for the others and where mask, a map like x or NULL, is not above 0. */
-template <class D, class Element>
-NINC_DEVICE void head_train(const Element *x, const i32 *label, const i32 *valid,
-                            const Element *mask, float *logits, float *nll, i32 *correct,
-                            Element *dx)
+ * for the others, then the chain. */
+template <class D, class Element, class Chain>
+NINC_DEVICE void head_train(const Element *x, const i32 *label, const i32 *valid, float *logits,
+                            float *nll, i32 *correct, Element *dx, const Chain &chain)
 {
     DYNAMIC_SHARED(shared);
     float *row = (float *)shared;
@@ -236,7 +235,7 @@ NINC_DEVICE void head_train(const Element *x, const i32 *label, const i32 *valid
     Loss loss = head_forward<D>(x, label, logits, nll, correct, row);
     loss_gradient<D>(row, loss, label[blockIdx.x], *valid);
     __syncthreads();
-    map_gradient<D>(row, mask ? mask + image : mask, dx + image);
+    map_gradient<D>(row, dx, chain, image);
 }
 
 #endif

@@ -68,40 +68,34 @@ static void emit_pool_type(CudaEmitter *e, const Node *x, const Node *y, const W
     emit_typedef(e, "Pool", argument, 5, "P");
 }
 
-static const Node *last_node(const CudaEmitter *e)
+/* The kernel's node `at` with its epilogue. */
+static Statement statement_at(const CudaEmitter *e, int at)
 {
-    return e->kernel->node[e->kernel->node_count - 1];
-}
-
-/* The map that masks the gradient; NULL: none. */
-static const Node *mask_of(const CudaEmitter *e)
-{
-    const Node *relu_grad = cuda_find(e, OP_RELU_GRAD);
-    return relu_grad ? relu_grad->in[1] : NULL;
+    return kernel_statement(e->kernel, e->kernel->node[at]);
 }
 
 /* ---- convolutions ---- */
 
 void cuda_emit_conv_forward(CudaEmitter *e)
 {
-    const Node *conv = e->kernel->node[0], *result = last_node(e);
+    const Node *conv = e->kernel->node[0];
+    Statement s = statement_at(e, 0);
     emit_conv_type(e, conv->in[0], conv, &conv->attr.window);
     emit_tile_type(e);
     const char *argument[] = {cuda_value(e, conv->in[0]), cuda_value(e, conv->in[1]),
                               cuda_value(e, conv->arity > 2 ? conv->in[2] : NULL),
-                              cuda_value(e, result), NULL};
-    cuda_call(e, pool_format(e->pool, "conv_fprop<C, %s, T, %s>", math_of(conv),
-                             result->op == OP_RELU ? "true" : "false"),
-              argument);
+                              cuda_value(e, statement_result(&s)), cuda_chain(e, &s), NULL};
+    cuda_call(e, pool_format(e->pool, "conv_fprop<C, %s, T>", math_of(conv)), argument);
 }
 
 void cuda_emit_conv_dgrad(CudaEmitter *e)
 {
     const Node *dgrad = e->kernel->node[0];
+    Statement s = statement_at(e, 0);
     emit_conv_type(e, dgrad, dgrad->in[0], &dgrad->attr.window);
     emit_tile_type(e);
     const char *argument[] = {cuda_value(e, dgrad->in[0]), cuda_value(e, dgrad->in[1]),
-                              cuda_value(e, mask_of(e)), cuda_value(e, last_node(e)), NULL};
+                              cuda_value(e, statement_result(&s)), cuda_chain(e, &s), NULL};
     cuda_call(e, pool_format(e->pool, "conv_dgrad<C, %s, T>", math_of(dgrad)), argument);
 }
 
@@ -120,13 +114,6 @@ void cuda_emit_conv_wgrad(CudaEmitter *e)
 
 /* ---- blocks of a convolution and 1x1 convolutions ---- */
 
-/* The relu behind node `at` of the kernel; NULL: none. */
-static const Node *relu_after(const CudaEmitter *e, int at)
-{
-    const Node *next = at + 1 < e->kernel->node_count ? e->kernel->node[at + 1] : NULL;
-    return next && next->op == OP_RELU ? next : NULL;
-}
-
 /* Room for `fixed` arguments and one a node, and the NULL behind them. */
 static const char **new_arguments(CudaEmitter *e, int fixed)
 {
@@ -136,50 +123,52 @@ static const char **new_arguments(CudaEmitter *e, int fixed)
 
 static const char *pointwise_step(CudaEmitter *e, int at)
 {
-    const Node *conv = e->kernel->node[at], *relu = relu_after(e, at);
-    return pool_format(e->pool, "Pointwise<%s, %d, %s>{%s, %s, %s}", math_of(conv),
-                       map_dim(conv, 3), relu ? "true" : "false", cuda_value(e, conv->in[1]),
+    const Node *conv = e->kernel->node[at];
+    Statement s = statement_at(e, at);
+    return pool_format(e->pool, "Pointwise<%s, %d, %s>{%s, %s, %s, %s}", math_of(conv),
+                       map_dim(conv, 3), cuda_chain_type(e, &s), cuda_value(e, conv->in[1]),
                        cuda_value(e, conv->arity > 2 ? conv->in[2] : NULL),
-                       cuda_value(e, relu ? relu : conv));
+                       cuda_value(e, statement_result(&s)), cuda_chain(e, &s));
 }
 
 void cuda_emit_mlpconv_forward(CudaEmitter *e)
 {
-    const Node *conv = e->kernel->node[0], *relu = relu_after(e, 0);
-    const char **argument = new_arguments(e, 4);
+    const Node *conv = e->kernel->node[0];
+    Statement s = statement_at(e, 0);
+    const char **argument = new_arguments(e, 5);
     int count = 0;
     argument[count++] = cuda_value(e, conv->in[0]);
     argument[count++] = cuda_value(e, conv->in[1]);
     argument[count++] = cuda_value(e, conv->arity > 2 ? conv->in[2] : NULL);
-    argument[count++] = cuda_value(e, relu ? relu : conv);
+    argument[count++] = cuda_value(e, statement_result(&s));
+    argument[count++] = cuda_chain(e, &s);
     for (int i = 1; i < e->kernel->node_count; i++)
         if (e->kernel->node[i]->op == OP_CONV2D)
             argument[count++] = pointwise_step(e, i);
     emit_conv_type(e, conv->in[0], conv, &conv->attr.window);
     emit_tile_type(e);
-    cuda_call(e, pool_format(e->pool, "mlpconv_fprop<C, %s, T, %s>", math_of(conv),
-                             relu ? "true" : "false"),
-              argument);
+    cuda_call(e, pool_format(e->pool, "mlpconv_fprop<C, %s, T>", math_of(conv)), argument);
 }
 
 static const char *gradient_step(CudaEmitter *e, const Node *wgrad)
 {
-    const Node *bias = NULL, *dgrad = NULL, *mask = NULL;
+    const Node *bias = NULL;
+    Node *dgrad = NULL;
     for (int i = 0; i < e->kernel->node_count; i++) {
-        const Node *n = e->kernel->node[i];
+        Node *n = e->kernel->node[i];
         if (n->op == OP_BIAS_GRAD && n->in[0] == wgrad->in[1])
             bias = n;
         if (n->op == OP_CONV2D_DGRAD && n->in[0] == wgrad->in[1])
             dgrad = n;
-        if (n->op == OP_RELU_GRAD && n->in[0] == dgrad)
-            mask = n;
     }
     if (!dgrad)
         internal_error("%s has a weight gradient alone", e->kernel->name);
-    return pool_format(e->pool, "PointwiseGradient<%s, %d, %d, %s>{%s, %s, %s, %s}",
+    Statement s = kernel_statement(e->kernel, dgrad);
+    return pool_format(e->pool, "PointwiseGradient<%s, %d, %d, %s>{%s, %s, %s, %s, %s}",
                        math_of(wgrad), map_dim(wgrad->in[0], 3), map_dim(wgrad->in[1], 3),
-                       mask ? "true" : "false", cuda_value(e, wgrad->in[0]),
-                       cuda_value(e, dgrad->in[1]), cuda_value(e, wgrad), cuda_value(e, bias));
+                       cuda_chain_type(e, &s), cuda_value(e, wgrad->in[0]),
+                       cuda_value(e, dgrad->in[1]), cuda_value(e, wgrad), cuda_value(e, bias),
+                       cuda_chain(e, &s));
 }
 
 void cuda_emit_mlpconv_backward(CudaEmitter *e)
@@ -188,7 +177,7 @@ void cuda_emit_mlpconv_backward(CudaEmitter *e)
     const char **argument = new_arguments(e, 2);
     int count = 0;
     argument[count++] = cuda_value(e, dy);
-    argument[count++] = cuda_value(e, last_node(e));
+    argument[count++] = cuda_value(e, e->kernel->node[e->kernel->node_count - 1]);
     for (int i = 0; i < e->kernel->node_count; i++)
         if (e->kernel->node[i]->op == OP_CONV2D_WGRAD)
             argument[count++] = gradient_step(e, e->kernel->node[i]);
@@ -209,8 +198,10 @@ static bool has_nibbles(const Node *code)
 static void emit_maxpool(CudaEmitter *e)
 {
     const Node *n = e->kernel->node[0], *code = cuda_find(e, OP_MAXPOOL_CODE);
-    const char *argument[] = {cuda_value(e, n->in[0]), cuda_value(e, cuda_find(e, OP_MAXPOOL)),
-                              cuda_value(e, code), NULL};
+    Statement s = statement_at(e, 0);
+    const Node *map = n->op == OP_MAXPOOL ? statement_result(&s) : NULL;
+    const char *argument[] = {cuda_value(e, n->in[0]), cuda_value(e, map), cuda_value(e, code),
+                              cuda_chain(e, &s), NULL};
     Node y = *n; /* as wide as x, where the codes alone are wanted */
     y.tensor.layout = n->in[0]->tensor.layout;
     emit_pool_type(e, n->in[0], &y, &n->attr.window);
@@ -223,41 +214,44 @@ void cuda_emit_pool_forward(CudaEmitter *e)
 {
     const Node *n = e->kernel->node[0], *x = n->in[0];
     const Window whole = {map_dim(x, 1), map_dim(x, 2), 1, 1, 0, 0, false};
+    Statement s = statement_at(e, 0);
     if (n->op != OP_AVGPOOL && n->op != OP_GAP) {
         emit_maxpool(e);
         return;
     }
-    const char *argument[] = {cuda_value(e, x), cuda_value(e, n), NULL};
+    const char *argument[] = {cuda_value(e, x), cuda_value(e, statement_result(&s)),
+                              cuda_chain(e, &s), NULL};
     emit_pool_type(e, x, n, n->op == OP_GAP ? &whole : &n->attr.window);
     cuda_call(e, "avgpool_fprop<P>", argument);
 }
 
-static void emit_gap_backward(CudaEmitter *e, const Node *n)
+static void emit_gap_backward(CudaEmitter *e, const Statement *s)
 {
+    const Node *n = s->op, *dx = statement_result(s);
     const char *size = pool_format(
         e->pool, "/* N, H, W, C */ %d, %d, %d, %d, /* CP, CP of dy */ %d, %d", map_dim(n, 0),
         map_dim(n, 1), map_dim(n, 2), map_dim(n, 3), cuda_channels(n), cuda_channels(n->in[0]));
-    const char *argument[] = {cuda_value(e, n->in[0]), cuda_value(e, mask_of(e)),
-                              cuda_value(e, last_node(e)), NULL};
+    const char *argument[] = {cuda_value(e, n->in[0]), cuda_value(e, dx), cuda_chain(e, s), NULL};
     emit_typedef(e, "Gap", &size, 1, "G");
-    cuda_call(e, pool_format(e->pool, "gap_backward<G, %s>", element_of(last_node(e))), argument);
+    cuda_call(e, pool_format(e->pool, "gap_backward<G, %s>", element_of(dx)), argument);
 }
 
 void cuda_emit_pool_backward(CudaEmitter *e)
 {
     const Node *n = e->kernel->node[0], *dy = n->in[0];
-    const char *mask = cuda_value(e, mask_of(e)), *dx = cuda_value(e, last_node(e));
+    Statement s = statement_at(e, 0);
+    const char *dx = cuda_value(e, statement_result(&s)), *chain = cuda_chain(e, &s);
     if (n->op == OP_GAP_GRAD) {
-        emit_gap_backward(e, n);
+        emit_gap_backward(e, &s);
         return;
     }
     emit_pool_type(e, n, dy, &n->attr.window);
     if (n->op == OP_AVGPOOL_GRAD) {
-        const char *argument[] = {cuda_value(e, dy), mask, dx, NULL};
+        const char *argument[] = {cuda_value(e, dy), dx, chain, NULL};
         cuda_call(e, pool_format(e->pool, "avgpool_backward<P, %s>", element_of(n)), argument);
         return;
     }
-    const char *argument[] = {cuda_value(e, dy), cuda_value(e, n->in[1]), mask, dx, NULL};
+    const char *argument[] = {cuda_value(e, dy), cuda_value(e, n->in[1]), dx, chain, NULL};
     cuda_call(e, pool_format(e->pool, "maxpool_backward<P, %s, %s>", element_of(n),
                              has_nibbles(n->in[1]) ? "true" : "false"),
               argument);
@@ -272,6 +266,15 @@ static void emit_head_type(CudaEmitter *e, const Node *x, bool gap)
                                    cuda_channels(x));
     const char *argument[] = {size, gap ? "/* mean */ true" : "/* mean */ false"};
     emit_typedef(e, "Head", argument, 2, "H");
+}
+
+/* The last op of the head that is not pointwise gives the gradient of its map. */
+static Statement last_statement(const CudaEmitter *e)
+{
+    int last = e->kernel->node_count - 1;
+    while (op_is_pointwise(e->kernel->node[last]->op))
+        last--;
+    return statement_at(e, last);
 }
 
 void cuda_emit_head(CudaEmitter *e)
@@ -289,9 +292,10 @@ void cuda_emit_head(CudaEmitter *e)
         cuda_call(e, pool_format(e->pool, "head_eval<H, %s>", element_of(x)), argument);
         return;
     }
+    Statement s = last_statement(e);
     const char *argument[] = {cuda_value(e, x), label, cuda_value(e, gradient->in[2]),
-                              cuda_value(e, mask_of(e)), cuda_value(e, logits), cuda_value(e, nll),
-                              cuda_value(e, correct), cuda_value(e, last_node(e)), NULL};
+                              cuda_value(e, logits), cuda_value(e, nll), cuda_value(e, correct),
+                              cuda_value(e, statement_result(&s)), cuda_chain(e, &s), NULL};
     cuda_call(e, pool_format(e->pool, "head_train<H, %s>", element_of(x)), argument);
 }
 

@@ -75,33 +75,49 @@ template <class Element, int PIXELS, int CP, class T, int PITCH_> struct PixelTi
     }
 };
 
-/* Results into a tile; zeros from CHANNELS on. RELU: the positive part (a NaN stays one). */
-template <class Element, int CHANNELS, int PITCH_, bool RELU> struct ReluSink {
+/* Results into a tile with their epilogue; zeros from CHANNELS on. What the chain reads lies beside
+ * the results in maps [PIXELS][CHANNELS_P], of which the tile's first pixel is `first`. */
+template <class Element, int PIXELS, int CHANNELS, int CHANNELS_P, int PITCH_, class Chain>
+struct TileSink {
     Element *tile;
+    Chain chain;
+    int first;
 
     template <int V> NINC_MEMBER void put(int row, int column, const float (&sum)[V])
     {
+        typename OffsetOf<((i64)PIXELS * CHANNELS_P > 0x7fffffff)>::Type offset = first + row;
         float v[V];
 #pragma unroll
         for (int e = 0; e < V; e++)
-            v[e] = column + e >= CHANNELS || (RELU && sum[e] <= 0.0f) ? 0.0f : sum[e];
+            v[e] = sum[e];
+        if (Chain::MAPS == 0 || (first + row < PIXELS && column < CHANNELS_P))
+            apply_chain(chain, v, offset * CHANNELS_P + column);
+#pragma unroll
+        for (int e = 0; e < V; e++)
+            v[e] = column + e < CHANNELS ? v[e] : 0.0f;
         store_row(tile + row * PITCH_ + column, v);
     }
 };
 
-/* The same; MASKED: where `mask`, a tile of the same form, is above 0, else 0. */
-template <class Element, int CHANNELS, int PITCH_, bool MASKED> struct MaskSink {
+/* The same of gradients. What the chain reads, if anything, is `input`, a tile of the same form. */
+template <class Element, int CHANNELS, int PITCH_, class Chain> struct GradientSink {
+    static_assert(Chain::MAPS <= 1, "the input is there, and no other map");
     Element *tile;
-    const Element *mask;
+    const Element *input;
+    Chain chain;
 
     template <int V> NINC_MEMBER void put(int row, int column, const float (&sum)[V])
     {
-        float v[V], kept[V];
-        if (MASKED)
-            load_row(kept, mask + row * PITCH_ + column);
+        float v[V], m[1][V];
 #pragma unroll
         for (int e = 0; e < V; e++)
-            v[e] = column + e >= CHANNELS || (MASKED && !(kept[e] > 0.0f)) ? 0.0f : sum[e];
+            v[e] = sum[e];
+        if (Chain::MAPS > 0)
+            load_row(m[0], input + row * PITCH_ + column);
+        chain.apply(v, m);
+#pragma unroll
+        for (int e = 0; e < V; e++)
+            v[e] = column + e < CHANNELS ? v[e] : 0.0f;
         store_row(tile + row * PITCH_ + column, v);
     }
 };
@@ -131,14 +147,14 @@ struct StreamedSum : Product<Math, T::M, T::N, T::THREADS, ALONG, B> {
 
 /* ---- forward ---- */
 
-/* One 1x1 convolution of a block to K channels, and where its result goes: filter [K][CP], bias [K]
- * or NULL, out [N][P][Q][KP] or NULL. RELU: then its positive part. */
-template <class Math, int K_, bool RELU_> struct Pointwise {
+/* One 1x1 convolution of a block to K channels, its epilogue, and where its result goes: filter
+ * [K][CP], bias [K] or NULL, out [N][P][Q][KP] or NULL. */
+template <class Math, int K_, class Chain> struct Pointwise {
     static constexpr int K = K_;
-    static constexpr bool RELU = RELU_;
     const typename Math::Element *filter;
     const float *bias;
     typename Math::Element *out;
+    Chain chain;
 };
 
 /* The part of a block after the first product. C: the convolution, T: the block's tile. */
@@ -152,10 +168,10 @@ template <class C, class Math, class T> struct ForwardBlock {
 
     /* Writes a product of Shape::K channels to the tile, which nobody reads any more, and from
      * there to `out`, if that is not NULL. */
-    template <class Shape, bool RELU, class Sum>
-    NINC_MEMBER void put(const Sum &sum, Element *out) const
+    template <class Shape, class Sum, class Chain>
+    NINC_MEMBER void put(const Sum &sum, Element *out, const Chain &chain) const
     {
-        ReluSink<Element, Shape::K, PITCH_, RELU> sink = {tile};
+        TileSink<Element, C::OUTPUTS, Shape::K, Shape::KP, PITCH_, Chain> sink = {tile, chain, first};
         sum.each(sink);
         if (!out)
             return;
@@ -164,15 +180,15 @@ template <class C, class Math, class T> struct ForwardBlock {
     }
 
     /* Ends the convolution of a `Shape` and does those behind it. */
-    template <class Shape, bool RELU, class Sum>
-    NINC_MEMBER void run(const Sum &sum, Element *out) const
+    template <class Shape, class Sum, class Chain>
+    NINC_MEMBER void run(const Sum &sum, Element *out, const Chain &chain) const
     {
         __syncthreads(); /* the tile and the stages were read by everybody */
-        put<Shape, RELU>(sum, out);
+        put<Shape>(sum, out, chain);
     }
 
-    template <class Shape, bool RELU, class Sum, class Step, class... Steps>
-    NINC_MEMBER void run(const Sum &sum, Element *out, const Step &step,
+    template <class Shape, class Sum, class Chain, class Step, class... Steps>
+    NINC_MEMBER void run(const Sum &sum, Element *out, const Chain &chain, const Step &step,
                          const Steps &...steps) const
     {
         typedef PointwiseShape<Shape::K, Step::K> Next;
@@ -188,22 +204,23 @@ template <class C, class Math, class T> struct ForwardBlock {
         __syncthreads(); /* the tile and the stages were read by everybody */
         b.start(step.filter, 0);
         start_pipeline<T::STAGES>(COUNT, a, b, stages);
-        put<Shape, RELU>(sum, out);
+        put<Shape>(sum, out, chain);
         StreamedSum<Math, NextTile, ALONG, PITCH_> next;
         next.tile = tile;
         next.begin(BiasStart<Next>{step.bias, 0});
         finish_pipeline<T::STAGES>(COUNT, a, b, next, stages);
-        run<Next, Step::RELU>(next, step.out, steps...);
+        run<Next>(next, step.out, step.chain, steps...);
     }
 };
 
-/* A convolution C and the 1x1 convolutions `steps` (Pointwise) on it. RELU: after the first. x
- * [N][H][W][CP], filter [K][R][S][CP], bias [K] or NULL, out [N][P][Q][KP] or NULL: the result of
- * the first. T: N covers the channels of all. */
-template <class C, class Math, class T, bool RELU, class... Steps>
+/* A convolution C and the 1x1 convolutions `steps` (Pointwise) on it. x [N][H][W][CP], filter
+ * [K][R][S][CP], bias [K] or NULL, out [N][P][Q][KP] or NULL: the result of the first, chain: its
+ * epilogue. T: N covers the channels of all. */
+template <class C, class Math, class T, class Chain, class... Steps>
 NINC_DEVICE void mlpconv_fprop(const typename Math::Element *x,
                                const typename Math::Element *filter, const float *bias,
-                               typename Math::Element *out, const Steps &...steps)
+                               typename Math::Element *out, const Chain &chain,
+                               const Steps &...steps)
 {
     typedef typename Math::Element Element;
     typedef typename StepTileOf<Math, T, C::KP>::Type First;
@@ -222,19 +239,20 @@ NINC_DEVICE void mlpconv_fprop(const typename Math::Element *x,
     TileSum<Math, First, ALONG, ALONG> sum;
     sum.begin(BiasStart<C>{bias, 0});
     run_pipeline<T::STAGES>(NINC_TILES(C::FILTER, T::K), a, b, sum, (Element *)shared);
-    block.template run<C, RELU>(sum, out, steps...);
+    block.template run<C>(sum, out, chain, steps...);
 }
 
 /* ---- backward ---- */
 
 /* The gradients of one 1x1 convolution of C to K channels: input [pixels][CP], filter [K][CP];
- * dfilter [SPLIT][K][CP], dbias [SPLIT][KP] or NULL. MASKED: the gradient of its input is 0 where
- * the input is not above 0. */
-template <class Math, int C_, int K_, bool MASKED_> struct PointwiseGradient {
+ * dfilter [SPLIT][K][CP], dbias [SPLIT][KP] or NULL. Chain: what is done with the gradient of its
+ * input, and reads no other map than that input. */
+template <class Math, int C_, int K_, class Chain_> struct PointwiseGradient {
+    typedef Chain_ Chain;
     static constexpr int C = C_, K = K_;
-    static constexpr bool MASKED = MASKED_;
     const typename Math::Element *input, *filter;
     float *dfilter, *dbias;
+    Chain chain;
 };
 
 struct Extent {
@@ -424,7 +442,8 @@ template <class Block, class Step, class... Steps> struct BackwardSteps<Block, S
                                                             block.input + k * PITCH_);
         gradient.finish(block.delta);
         __syncthreads(); /* delta was read by everybody */
-        MaskSink<Element, Step::C, PITCH_, Step::MASKED> sink = {block.delta, block.input};
+        GradientSink<Element, Step::C, PITCH_, typename Step::Chain> sink = {
+            block.delta, block.input, step.chain};
         gradient.sum.each(sink);
         block.step();
         if (COUNT == 1) {

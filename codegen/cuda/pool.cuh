@@ -188,9 +188,9 @@ template <class P, bool NIBBLE> struct Codes {
     }
 };
 
-/* y: the maximum of each window, code: its tap r * S + s; either may be NULL. */
-template <class P, class Element, bool NIBBLE>
-NINC_DEVICE void maxpool_fprop(const Element *x, Element *y, u8 *code)
+/* y: the maximum of each window, then the chain; code: its tap r * S + s; either may be NULL. */
+template <class P, class Element, bool NIBBLE, class Chain>
+NINC_DEVICE void maxpool_fprop(const Element *x, Element *y, u8 *code, const Chain &chain)
 {
     typename P::Output at;
     if (!at.find())
@@ -200,7 +200,7 @@ NINC_DEVICE void maxpool_fprop(const Element *x, Element *y, u8 *code)
     maximum.begin((top < 0 ? -top * P::S : 0) + (left < 0 ? -left : 0));
     fold_window<P>(x, at, maximum);
     if (y)
-        store_octet<P::C, P::CP>(y, at.offset(), at.channel, maximum.best);
+        store_octet<P::C, P::CP>(y, chain, at.offset(), at.channel, maximum.best);
     if (code) {
         Codes<P, NIBBLE> codes;
         codes.set(maximum.tap, at.channel);
@@ -208,10 +208,10 @@ NINC_DEVICE void maxpool_fprop(const Element *x, Element *y, u8 *code)
     }
 }
 
-/* y: the mean of each window; padding counts as zeros, what lies past it does not count. y may be
- * of another type than x. */
-template <class P, class Element, class Result>
-NINC_DEVICE void avgpool_fprop(const Element *x, Result *y)
+/* y: the mean of each window, then the chain; padding counts as zeros, what lies past it does not
+ * count. y may be of another type than x. */
+template <class P, class Element, class Result, class Chain>
+NINC_DEVICE void avgpool_fprop(const Element *x, Result *y, const Chain &chain)
 {
     typename P::Output at;
     if (!at.find())
@@ -223,7 +223,7 @@ NINC_DEVICE void avgpool_fprop(const Element *x, Result *y)
 #pragma unroll
     for (int e = 0; e < 8; e++)
         total.sum[e] /= divisor;
-    store_octet<P::C, P::CP>(y, at.offset(), at.channel, total.sum);
+    store_octet<P::C, P::CP>(y, chain, at.offset(), at.channel, total.sum);
 }
 
 /* ---- backward ---- */
@@ -291,11 +291,10 @@ template <class P, class Element> struct AverageGradient {
     }
 };
 
-/* dx [N][H][W][CP] from dy [N][P][Q][CP] and the codes that maxpool_fprop made; 0 where mask, a map
- * like dx or NULL, is not above 0. */
-template <class P, class Element, bool NIBBLE>
-NINC_DEVICE void maxpool_backward(const Element *dy, const u8 *code, const Element *mask,
-                                  Element *dx)
+/* dx [N][H][W][CP] from dy [N][P][Q][CP] and the codes that maxpool_fprop made, then the chain. */
+template <class P, class Element, bool NIBBLE, class Chain>
+NINC_DEVICE void maxpool_backward(const Element *dy, const u8 *code, Element *dx,
+                                  const Chain &chain)
 {
     typename P::Input at;
     if (!at.find())
@@ -303,11 +302,11 @@ NINC_DEVICE void maxpool_backward(const Element *dy, const u8 *code, const Eleme
     MaximumGradient<P, Element, NIBBLE> gradient = {dy, code, at.n, at.channel};
     fill_octet(gradient.sum, 0.0f);
     gather_windows<P>(at, gradient);
-    store_gradient<P::C, P::CP>(dx, mask, at.offset(), at.channel, gradient.sum);
+    store_octet<P::C, P::CP>(dx, chain, at.offset(), at.channel, gradient.sum);
 }
 
-template <class P, class Element>
-NINC_DEVICE void avgpool_backward(const Element *dy, const Element *mask, Element *dx)
+template <class P, class Element, class Chain>
+NINC_DEVICE void avgpool_backward(const Element *dy, Element *dx, const Chain &chain)
 {
     typename P::Input at;
     if (!at.find())
@@ -315,7 +314,7 @@ NINC_DEVICE void avgpool_backward(const Element *dy, const Element *mask, Elemen
     AverageGradient<P, Element> gradient = {dy, at.n, at.channel};
     fill_octet(gradient.sum, 0.0f);
     gather_windows<P>(at, gradient);
-    store_gradient<P::C, P::CP>(dx, mask, at.offset(), at.channel, gradient.sum);
+    store_octet<P::C, P::CP>(dx, chain, at.offset(), at.channel, gradient.sum);
 }
 
 /* The mean over a map: x [N][H][W][CP], dy [N][CPDY]. */
@@ -325,10 +324,9 @@ template <int N, int H, int W_, int C_, int CP_, int CPDY_> struct Gap {
     static_assert(CP % 8 == 0 && C <= CP && C <= CPDY, "channels are rounded up to 8");
 };
 
-/* dx = dy / (H W); 0 where mask, a map like dx or NULL, is not above 0. dy may be of another type
- * than the map. */
-template <class G, class Element, class Gradient>
-NINC_DEVICE void gap_backward(const Gradient *dy, const Element *mask, Element *dx)
+/* dx = dy / (H W), then the chain. dy may be of another type than the map. */
+template <class G, class Element, class Gradient, class Chain>
+NINC_DEVICE void gap_backward(const Gradient *dy, Element *dx, const Chain &chain)
 {
     typename G::Input at;
     if (!at.find())
@@ -345,7 +343,7 @@ NINC_DEVICE void gap_backward(const Gradient *dy, const Element *mask, Element *
 #pragma unroll
     for (int e = 0; e < 8; e++)
         v[e] /= (float)G::PIXELS;
-    store_gradient<G::C, G::CP>(dx, mask, at.offset(), at.channel, v);
+    store_octet<G::C, G::CP>(dx, chain, at.offset(), at.channel, v);
 }
 
 #endif

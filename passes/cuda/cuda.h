@@ -12,14 +12,16 @@ enum { MAX_BLOCK = 8 };
 
 typedef struct Block {
     Node *conv[MAX_BLOCK], *map[MAX_BLOCK];
+    Statement chain[MAX_BLOCK]; /* each convolution with the pointwise ops on it */
     int count;
 } Block;
 
 /* The 1x1 convolutions of a block backward, last first: wgrad[i], bias[i] and dgrad[i] read one
- * gradient; result[i] is the one that goes on, dgrad[i] behind its mask where it has one. */
+ * gradient; result[i] is the one that goes on, dgrad[i] behind its chain. */
 typedef struct BackwardBlock {
     Node *wgrad[MAX_BLOCK], *bias[MAX_BLOCK]; /* bias: NULL where there is none */
     Node *dgrad[MAX_BLOCK], *result[MAX_BLOCK];
+    Statement chain[MAX_BLOCK]; /* each dgrad with the pointwise ops on it */
     int count;
 } BackwardBlock;
 

@@ -23,11 +23,21 @@ static Node *follower(const Graph *g, const Node *n, Op op)
     return user && user->op == op && user->in[0] == n && !user->kernel ? user : NULL;
 }
 
-static void take_follower(Fuser *f, Kernel *k, Node *n, Op op)
+/* n with the pointwise ops that its kernel can do on it, each the only user of the one before. */
+static Statement chain_of(Fuser *f, Node *n)
 {
-    Node *next = follower(f->g, n, op);
-    if (next)
-        fuse_take(f, k, next);
+    Statement s = {.op = n};
+    for (Node *next; (next = fuse_chained(f, NULL, n)) && next == sole_user(f->g, n) &&
+                     statement_extend(&s, next);)
+        n = next;
+    return s;
+}
+
+static void take_statement(Fuser *f, Kernel *k, const Statement *s)
+{
+    fuse_take(f, k, s->op);
+    for (int i = 0; i < s->chained; i++)
+        fuse_take(f, k, s->chain[i]);
 }
 
 /* ---- the head ---- */
@@ -75,30 +85,31 @@ static void mark_head(Fuser *f)
 
 /* ---- forward ---- */
 
-static void add_to_block(const Graph *g, Block *b, Node *conv)
+static void add_to_block(Fuser *f, Block *b, Node *conv)
 {
-    Node *relu = follower(g, conv, OP_RELU);
+    b->chain[b->count] = chain_of(f, conv);
     b->conv[b->count] = conv;
-    b->map[b->count++] = relu ? relu : conv;
+    b->map[b->count] = statement_result(&b->chain[b->count]);
+    b->count++;
 }
 
 /* conv and the 1x1 convolutions behind it that read parameters. */
-static Block find_block(const Graph *g, Node *conv, int level)
+static Block find_block(Fuser *f, Node *conv)
 {
     Block b = {.count = 0};
-    add_to_block(g, &b, conv);
-    while (level >= 2 && b.count < MAX_BLOCK) {
-        Node *next = fuse_next(g, b.map[b.count - 1], OP_CONV2D);
+    add_to_block(f, &b, conv);
+    while (f->level >= 2 && b.count < MAX_BLOCK) {
+        Node *next = fuse_next(f->g, b.map[b.count - 1], OP_CONV2D);
         if (!next || !window_is_pointwise(&next->attr.window) || !operand_storage(next->in[1]))
             break;
-        add_to_block(g, &b, next);
+        add_to_block(f, &b, next);
     }
     return b;
 }
 
 static void fuse_forward(Fuser *f, Node *conv)
 {
-    Block b = find_block(f->g, conv, f->level);
+    Block b = find_block(f, conv);
     const char *note = NULL;
     if (b.count > 1 && !cost_forward_pays(f->g, &b, &note))
         b.count = 1;
@@ -107,11 +118,8 @@ static void fuse_forward(Fuser *f, Node *conv)
     KernelClass class = b.count > 1 ? KERNEL_MLPCONV_FORWARD : KERNEL_CONV_FORWARD;
     Kernel *k = fuse_kernel(f, base, class, PHASE_CHUNK);
     k->note = note;
-    for (int i = 0; i < b.count; i++) {
-        fuse_take(f, k, b.conv[i]);
-        if (b.map[i] != b.conv[i])
-            fuse_take(f, k, b.map[i]);
-    }
+    for (int i = 0; i < b.count; i++)
+        take_statement(f, k, &b.chain[i]);
 }
 
 /* ---- backward ---- */
@@ -136,23 +144,33 @@ static Node *user_of(const Graph *g, const Node *dy, Op op, int operand)
     return found;
 }
 
-/* Adds the 1x1 convolution whose gradient is dy; false where dy is not that of one. */
-static bool add_backward(const Graph *g, BackwardBlock *b, const Node *dy)
+/* Whether a chain reads no map, or `map` alone. */
+static bool reads_only(const Statement *s, const Node *map)
 {
+    const Node *beside[MAX_STATEMENT_OPERANDS];
+    int maps = statement_beside(s, false, beside);
+    return maps == 0 || (maps == 1 && beside[0] == map);
+}
+
+/* Adds the 1x1 convolution whose gradient is dy; false where dy is not that of one. */
+static bool add_backward(Fuser *f, BackwardBlock *b, const Node *dy)
+{
+    const Graph *g = f->g;
     int i = b->count;
     Node *wgrad = user_of(g, dy, OP_CONV2D_WGRAD, 1), *dgrad = user_of(g, dy, OP_CONV2D_DGRAD, 0);
     if (i == MAX_BLOCK || !wgrad || !dgrad || !window_is_pointwise(&wgrad->attr.window) ||
         !window_is_pointwise(&dgrad->attr.window) || !operand_storage(dgrad->in[1]))
         return false;
-    Node *mask = follower(g, dgrad, OP_RELU_GRAD), *bias = bias_grad_of(g, dy);
+    Node *bias = bias_grad_of(g, dy);
     /* The gradient between two steps stays in the kernel: only the step itself may read it. */
     if (i > 0 && graph_uses(g, dy).count != 2 + (bias != NULL))
         return false;
-    /* The mask is the map that the weight gradient reads anyway. */
-    if (mask && mask->in[1] != wgrad->in[0])
+    /* A mask is the map that the weight gradient reads anyway. */
+    b->chain[i] = chain_of(f, dgrad);
+    if (!reads_only(&b->chain[i], wgrad->in[0]))
         return false;
     b->wgrad[i] = wgrad, b->dgrad[i] = dgrad, b->bias[i] = bias;
-    b->result[i] = mask ? mask : dgrad;
+    b->result[i] = statement_result(&b->chain[i]);
     b->count++;
     return true;
 }
@@ -167,9 +185,7 @@ static void take_backward(Fuser *f, const BackwardBlock *b, const char *note)
         if (b->bias[i])
             fuse_take(f, k, b->bias[i]);
         fuse_take(f, k, b->wgrad[i]);
-        fuse_take(f, k, b->dgrad[i]);
-        if (b->result[i] != b->dgrad[i])
-            fuse_take(f, k, b->result[i]);
+        take_statement(f, k, &b->chain[i]);
     }
 }
 
@@ -177,7 +193,7 @@ static void take_backward(Fuser *f, const BackwardBlock *b, const char *note)
 static bool fuse_backward_block(Fuser *f, const Node *dy, const char **note)
 {
     BackwardBlock b = {.count = 0};
-    while (add_backward(f->g, &b, b.count > 0 ? b.result[b.count - 1] : dy))
+    while (add_backward(f, &b, b.count > 0 ? b.result[b.count - 1] : dy))
         ;
     for (; b.count > 0; b.count--)
         if (cost_backward_pays(f->g, &b, note)) {
@@ -215,8 +231,8 @@ static Kernel *fuse_dgrad(Fuser *f, Node *dgrad)
     const char *name = operand_storage(dgrad->in[1])->name;
     Kernel *k = fuse_kernel(f, pool_format(f->pool, "%s_dgrad", fuse_identifier(f->pool, name)),
                             KERNEL_CONV_DGRAD, PHASE_CHUNK);
-    fuse_take(f, k, dgrad);
-    take_follower(f, k, dgrad, OP_RELU_GRAD);
+    Statement s = chain_of(f, dgrad);
+    take_statement(f, k, &s);
     return k;
 }
 
@@ -258,8 +274,8 @@ static const char *pool_backward_name(Fuser *f, const Node *n)
 static void fuse_pool_backward(Fuser *f, Node *n)
 {
     Kernel *k = fuse_kernel(f, pool_backward_name(f, n), KERNEL_POOL_BACKWARD, PHASE_CHUNK);
-    fuse_take(f, k, n);
-    take_follower(f, k, n, OP_RELU_GRAD);
+    Statement s = chain_of(f, n);
+    take_statement(f, k, &s);
 }
 
 /* ---- the rest ---- */
@@ -270,14 +286,30 @@ static bool is_elementwise(const Graph *g, const Node *n)
            is_per_image(g, n);
 }
 
-/* A chain of ops over one map, each the only user of the one before. */
+/* The op that a chain of ops over one map goes on with from n: its only user. */
+static Node *next_elementwise(Fuser *f, const Node *n)
+{
+    Node *next = sole_user(f->g, n);
+    if (!next || next == fuse_chained(f, NULL, n))
+        return next;
+    bool can = !next->kernel && !f->claimed[next->id] && is_elementwise(f->g, next);
+    return can && next->in[0] == n ? next : NULL;
+}
+
 static void fuse_elementwise(Fuser *f, Node *n)
 {
     Kernel *k = fuse_alone(f, n, KERNEL_POINTWISE);
-    for (Node *next; (next = sole_user(f->g, n)) && !next->kernel && !f->claimed[next->id] &&
-                     is_elementwise(f->g, next) && next->in[0] == n;
-         n = next)
+    for (Node *next; (next = next_elementwise(f, n)); n = next)
         fuse_take(f, k, next);
+}
+
+/* The pool, the codes that go with it, and its epilogue. */
+static void fuse_pool(Fuser *f, Node *n)
+{
+    Statement s = chain_of(f, n);
+    Kernel *k = fuse_pool_forward(f, n);
+    for (int i = 0; i < s.chained; i++)
+        fuse_take(f, k, s.chain[i]);
 }
 
 /* The gradient that a node of the optimizer works for. */
@@ -342,7 +374,7 @@ void fuse_cuda_node(Fuser *f, Node *n)
     else if (is_gradient_of_conv(n))
         fuse_gradient_of_conv(f, n);
     else if (op_is(n->op, F_POOL) || n->op == OP_GAP)
-        fuse_pool_forward(f, n);
+        fuse_pool(f, n);
     else if (n->op == OP_MAXPOOL_CODE)
         fuse_alone(f, n, KERNEL_POOL_FORWARD);
     else if (op_is(n->op, F_POOL_GRAD) || n->op == OP_GAP_GRAD)
