@@ -34,6 +34,17 @@ bool verify_is_contraction(Op op);
 /* Same dtype, shape and layout. */
 bool verify_same_tensor(const Tensor *a, const Tensor *b);
 
+/* ---- verify_class.c ---- */
+
+/* Whether the kernel, whose outputs are known, is one of its class on its target. */
+bool verify_class(const Verifier *v, const Kernel *k);
+
+/* ---- verify_gpu.c ---- */
+
+bool verify_gpu_schedules(const Verifier *v);
+/* Also schedules, as far as they follow from layouts. */
+bool verify_gpu_layouts(const Verifier *v);
+
 /* ---- verify_kernels.c, verify_layouts.c, verify_places.c: each stage from kernels on ---- */
 
 void verify_find_names_given_twice(const Module *m, Pool *pool, NameTable *by_target);

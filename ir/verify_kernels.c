@@ -73,53 +73,6 @@ static bool check_phase_of(const Verifier *v, const Node *n)
     return !rule || verify_node_fault(v, n, rule);
 }
 
-/* Classes by target. */
-static bool has_class(Target target, KernelClass class)
-{
-    switch (class) {
-    case KERNEL_ROWS:
-    case KERNEL_WINOGRAD: return target_kind(target) != KIND_THREADS;
-    case KERNEL_POINTWISE: return target_kind(target) == KIND_THREADS;
-    case KERNEL_POOL_BACKWARD:
-    case KERNEL_CONV_DGRAD:
-    case KERNEL_CONV_WGRAD:
-    case KERNEL_GENERIC:
-    case KERNEL_IMAGE:
-    case KERNEL_CONV_FORWARD:
-    case KERNEL_MLPCONV_FORWARD:
-    case KERNEL_POOL_FORWARD:
-    case KERNEL_HEAD:
-    case KERNEL_MLPCONV_BACKWARD:
-    case KERNEL_FILTER:
-    case KERNEL_METRICS:
-    case KERNEL_UPDATE: return true;
-    case KERNEL_CLASS_COUNT: break;
-    }
-    return false;
-}
-
-/* What a kernel of the node's class can execute. */
-static bool check_class_of(const Verifier *v, const Node *n)
-{
-    const Kernel *k = n->kernel;
-    bool updates = n->op == OP_UPDATE || (op_is_pointwise(n->op) && !op_is(n->op, F_ACTIVATION) &&
-                                          n->tensor.shape.rank > 0);
-    if (kernel_is_rows(k) && (!op_is_rows(n) || k->phase != PHASE_CHUNK))
-        return verify_node_fault(v, n, "a kernel of row ops cannot hold it");
-    if (k->class == KERNEL_WINOGRAD &&
-        (op_attr(n->op) != ATTR_WINOGRAD || n->op == OP_WINOGRAD_OUTPUT))
-        return verify_node_fault(v, n, "a Winograd kernel cannot hold it");
-    if (k->class == KERNEL_UPDATE && !updates)
-        return verify_node_fault(v, n, "an update kernel cannot hold it");
-    bool from_filter =
-        n->op == OP_CAST || n->op == OP_FOLD_FILTER ||
-        (n->op == OP_FILTER_TRANSPOSE && target_kind(k->target) != KIND_THREADS);
-    if (k->class == KERNEL_FILTER && (!from_filter || n->in[0]->op != OP_STATE) &&
-        n->op != OP_FOLD_FILTER_GRAD)
-        return verify_node_fault(v, n, "a filter kernel cannot hold it");
-    return true;
-}
-
 void verify_find_names_given_twice(const Module *m, Pool *pool, NameTable *by_target)
 {
     for (int target = 0; target < TARGET_COUNT; target++) {
@@ -148,14 +101,16 @@ static bool check_kernel(const Verifier *v, int index, const KernelCheck *c)
         return verify_kernel_fault(v, k, "there is another kernel of that name");
     if (k->class >= KERNEL_CLASS_COUNT || k->phase >= PHASE_COUNT || k->strip < 0)
         return verify_kernel_fault(v, k, "its class, phase or strip is unknown");
-    if (k->target != v->g->target || !has_class(k->target, k->class))
+    if (k->target != v->g->target)
         return verify_kernel_fault(v, k, "its class does not exist on the graph's target");
     if (index > 0 && v->g->kernel[index - 1]->phase > k->phase)
         return verify_kernel_fault(v, k, "it stands behind a kernel of a later phase");
+    if (!check_outputs_of(v, k, c->escapes) || !verify_class(v, k))
+        return false;
     for (int i = 0; i < k->node_count; i++)
-        if (!check_class_of(v, k->node[i]) || !check_phase_of(v, k->node[i]))
+        if (!check_phase_of(v, k->node[i]))
             return false;
-    return check_inputs_of(v, k, c->read, index + 1) && check_outputs_of(v, k, c->escapes);
+    return check_inputs_of(v, k, c->read, index + 1);
 }
 
 bool verify_kernels(const Verifier *v)
@@ -203,6 +158,9 @@ static bool check_strip(const Verifier *v, const Node *n)
     if (strip == 0 && value_is_in_parts(n))
         return verify_node_fault(v, n, "a sum in parts is made strip by strip, its kernel has "
                                        "none");
+    if (n->op == OP_WINOGRAD_OUTPUT && strip % n->attr.winograd.tile != 0 &&
+        strip < n->tensor.shape.dim[1])
+        return verify_node_fault(v, n, "its kernel's strip is not of whole rows of its tiles");
     bool higher = n->tensor.shape.rank == 4 && strip > n->tensor.shape.dim[1];
     return !higher || !value_is_strip(n) ||
            verify_node_fault(v, n, "its kernel's strip has more rows than it");
@@ -223,46 +181,11 @@ static bool check_sparse(const Verifier *v, const Node *n)
                                    "gradients in parts, are sparse");
 }
 
-static bool is_tiled(KernelClass class)
-{
-    return class == KERNEL_CONV_FORWARD || class == KERNEL_CONV_DGRAD ||
-           class == KERNEL_CONV_WGRAD || class == KERNEL_MLPCONV_FORWARD ||
-           class == KERNEL_MLPCONV_BACKWARD;
-}
-
-static bool is_sound_schedule(const Schedule *s, bool tiled)
-{
-    enum { WARP = 32, MAX_BLOCK_THREADS = 1024, MAX_SPLIT = 65535, MAX_SHARED = 227 * 1024 };
-    bool has_tile = s->tile_m > 0 && s->tile_n > 0 && s->tile_k > 0;
-    return (has_tile || !tiled) && s->threads > 0 && s->threads % WARP == 0 &&
-           s->threads <= MAX_BLOCK_THREADS && s->split >= 1 && s->split <= MAX_SPLIT &&
-           s->grid_x >= 1 && s->grid_y >= 1 && s->shared_bytes >= 0 &&
-           s->shared_bytes <= MAX_SHARED && s->architecture >= 0;
-}
-
-/* CUDA: the batch is one chunk, and every kernel has a way to run. */
-static bool verify_cuda_schedule(const Verifier *v)
-{
-    const Graph *g = v->g;
-    if (!graph_is_one_chunk(g))
-        return verify_fault(v, (Loc){0}, "on a GPU the chunk is the batch, %d images, not %d",
-                            g->batch, g->chunk);
-    for (int i = 0; i < g->kernel_count; i++) {
-        const Kernel *k = g->kernel[i];
-        if (k->schedule_count < 1)
-            return verify_kernel_fault(v, k, "it has no schedule");
-        for (int j = 0; j < k->schedule_count; j++)
-            if (!is_sound_schedule(&k->schedule[j], is_tiled(k->class)))
-                return verify_kernel_fault(v, k, "a schedule's numbers are missing or too large");
-    }
-    return true;
-}
-
 bool verify_schedule(const Verifier *v)
 {
     const Graph *g = v->g;
     if (target_kind(g->target) == KIND_THREADS)
-        return verify_cuda_schedule(v);
+        return verify_gpu_schedules(v);
     if (g->chunk < 1 || g->chunk > g->batch)
         return verify_fault(v, (Loc){0}, "a chunk must hold 1 to %d images, not %d", g->batch,
                             g->chunk);

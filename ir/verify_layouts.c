@@ -160,6 +160,8 @@ static bool check_layout(const Verifier *v, const Node *n)
 
 bool verify_layouts(const Verifier *v)
 {
+    if (target_kind(v->g->target) == KIND_THREADS && !verify_gpu_layouts(v))
+        return false;
     for (int i = 0; i < v->g->node_count; i++)
         if (!check_layout(v, v->g->node[i]))
             return false;

@@ -55,9 +55,9 @@ static int64_t region_bytes(const Graph *g, Region region)
 static bool check_place(const Verifier *v, const Node *n, bool escapes)
 {
     const Place *p = &n->place;
-    int64_t copies = value_copies(n), limit = region_bytes(v->g, p->region);
     if (!check_region_of(v, n, escapes))
         return false;
+    int64_t copies = value_copies(n), limit = region_bytes(v->g, p->region);
     if (n->tensor.layout.strip > 0 && (escapes || p->region != REGION_THREAD))
         return verify_node_fault(v, n, "a strip stays inside its kernel, in thread memory");
     if (p->region == REGION_NONE || p->region == REGION_STATE)
