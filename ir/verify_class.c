@@ -67,12 +67,24 @@ static bool follows(const Kernel *k, int at)
     return at > 0 && k->node[at]->in[0] == k->node[at - 1] && !k->node[at - 1]->returned;
 }
 
-/* One of these ops, and behind it maybe another. */
-static bool is_pair(const Kernel *k, Op second)
+/* The pointwise ops on node `op` that stand from `at` on, done where its map is made: how many.
+ * *result: the last of them, or the op. */
+static int count_chain(const Kernel *k, int op, int at, const Node **result)
 {
-    return k->node_count == 1 ||
-           (k->node_count == 2 && is_at(k, 1, second) && follows(k, 1) &&
-            k->node[1]->in[1] != k->node[0]);
+    Statement s = kernel_statement(k, k->node[op]);
+    *result = k->node[op];
+    for (int i = 0; i < s.chained; i++) {
+        if (at + i >= k->node_count || k->node[at + i] != s.chain[i])
+            return i;
+        *result = s.chain[i];
+    }
+    return s.chained;
+}
+
+static bool is_chain(const Kernel *k)
+{
+    const Node *result;
+    return 1 + count_chain(k, 0, 1, &result) == k->node_count;
 }
 
 static bool is_alone(const Kernel *k)
@@ -86,6 +98,15 @@ static bool is_image(const Kernel *k)
     return k->node_count == 1 && op_attr(k->node[0]->op) == ATTR_IMAGE;
 }
 
+/* Node `at` reads the one before it, and no other kernel does. */
+static bool reads_last(const Kernel *k, int at)
+{
+    bool reads = false;
+    for (int i = 0; i < k->node[at]->arity; i++)
+        reads |= k->node[at]->in[i] == k->node[at - 1];
+    return reads && !k->node[at - 1]->returned;
+}
+
 /* Element by element of maps of one shape; all but the last stay in registers. */
 static bool is_pointwise(const Kernel *k)
 {
@@ -93,7 +114,7 @@ static bool is_pointwise(const Kernel *k)
         const Node *n = k->node[i];
         bool element = (op_is_pointwise(n->op) || n->op == OP_CAST) && n->tensor.shape.rank == 4;
         if (!element || !shape_equal(&n->tensor.shape, &k->node[0]->tensor.shape) ||
-            (i > 0 && !follows(k, i)))
+            (i > 0 && !reads_last(k, i)))
             return false;
     }
     return true;
@@ -101,12 +122,12 @@ static bool is_pointwise(const Kernel *k)
 
 static bool is_conv_forward(const Kernel *k)
 {
-    return k->node[0]->op == OP_CONV2D && is_pair(k, OP_RELU);
+    return k->node[0]->op == OP_CONV2D && is_chain(k);
 }
 
 static bool is_conv_dgrad(const Kernel *k)
 {
-    return k->node[0]->op == OP_CONV2D_DGRAD && is_pair(k, OP_RELU_GRAD);
+    return k->node[0]->op == OP_CONV2D_DGRAD && is_chain(k);
 }
 
 static bool is_conv_wgrad(const Kernel *k)
@@ -115,8 +136,8 @@ static bool is_conv_wgrad(const Kernel *k)
     return k->node[0]->op == OP_CONV2D_WGRAD && k->node_count == 1 + bias;
 }
 
-/* Two convolutions or more, each with its relu or without, all but the first of 1x1. Each map may
- * be kept. */
+/* Two convolutions or more, each with the pointwise ops on it, all but the first of 1x1. Each map
+ * may be kept. */
 static bool is_mlpconv_forward(const Kernel *k)
 {
     const Node *map = NULL;
@@ -127,16 +148,24 @@ static bool is_mlpconv_forward(const Kernel *k)
             (map && (conv->in[0] != map || !window_is_pointwise(&conv->attr.window) ||
                      conv->math != map->kernel->node[0]->math)))
             return false;
-        map = conv;
         convs++;
-        if (is_at(k, i + 1, OP_RELU) && follows(k, i + 1))
-            map = k->node[++i];
+        i += count_chain(k, i, i + 1, &map);
     }
     return convs > 1;
 }
 
-/* The nodes of one 1x1 convolution, backward, from `at` on: [bias_grad] wgrad dgrad [relu_grad], all
- * of dy. Returns how many; 0 where they are not. *result: the gradient of its input. */
+/* Whether what is done on node `op` reads no map beside it, or `map` alone. */
+static bool reads_only(const Kernel *k, int op, const Node *map)
+{
+    Statement s = kernel_statement(k, k->node[op]);
+    const Node *beside[MAX_STATEMENT_OPERANDS];
+    int maps = statement_beside(&s, false, beside);
+    return maps == 0 || (maps == 1 && beside[0] == map);
+}
+
+/* The nodes of one 1x1 convolution, backward, from `at` on: [bias_grad] wgrad dgrad, all of dy, and
+ * the pointwise ops on dgrad. Returns how many; 0 where they are not. *result: the gradient of its
+ * input. */
 static int count_step(const Kernel *k, int at, const Node *dy, const Node **result)
 {
     int i = at;
@@ -149,10 +178,7 @@ static int count_step(const Kernel *k, int at, const Node *dy, const Node **resu
         !window_is_pointwise(&dgrad->attr.window))
         return 0;
     i += 2;
-    *result = dgrad;
-    if (is_at(k, i, OP_RELU_GRAD) && follows(k, i) && k->node[i]->in[1] == wgrad->in[0])
-        *result = k->node[i++];
-    return i - at;
+    return reads_only(k, i - 1, wgrad->in[0]) ? i + count_chain(k, i - 1, i, result) - at : 0;
 }
 
 static bool is_mlpconv_backward(const Kernel *k)
@@ -169,21 +195,24 @@ static bool is_mlpconv_backward(const Kernel *k)
     return true;
 }
 
-/* A max pool beside its codes, or one of them; or a mean. */
+/* A max pool and its codes, or one of them, or a mean; and the pointwise ops on it. */
 static bool is_pool_forward(const Kernel *k)
 {
     const Node *pool = k->node[0], *code = k->node_count > 1 ? k->node[1] : NULL;
-    if (code)
-        return k->node_count == 2 && pool->op == OP_MAXPOOL && code->op == OP_MAXPOOL_CODE &&
-               code->in[0] == pool->in[0] &&
-               memcmp(&code->attr.window, &pool->attr.window, sizeof(Window)) == 0;
-    return op_is(pool->op, F_POOL) || pool->op == OP_MAXPOOL_CODE || pool->op == OP_GAP;
+    bool coded = code && code->op == OP_MAXPOOL_CODE;
+    if (coded && (pool->op != OP_MAXPOOL || code->in[0] != pool->in[0] ||
+                  memcmp(&code->attr.window, &pool->attr.window, sizeof(Window)) != 0))
+        return false;
+    if (pool->op == OP_MAXPOOL_CODE)
+        return !code;
+    return (op_is(pool->op, F_POOL) || pool->op == OP_GAP) &&
+           1 + coded + count_chain(k, 0, 1 + coded, &pool) == k->node_count;
 }
 
 static bool is_pool_backward(const Kernel *k)
 {
     return (op_is(k->node[0]->op, F_POOL_GRAD) || k->node[0]->op == OP_GAP_GRAD) &&
-           is_pair(k, OP_RELU_GRAD);
+           is_chain(k);
 }
 
 /* The gradient of the logits, and what leads from there to that of the map x. */
@@ -280,16 +309,19 @@ static const ClassRule gpu_class[KERNEL_CLASS_COUNT] = {
     [KERNEL_GENERIC] = WHOLE(is_alone, "one op"),
     [KERNEL_IMAGE] = WHOLE(is_image, "a normalize or resize"),
     [KERNEL_POINTWISE] = WHOLE(is_pointwise, "a chain of pointwise ops over one map"),
-    [KERNEL_CONV_FORWARD] = WHOLE(is_conv_forward, "a conv2d and its relu"),
-    [KERNEL_CONV_DGRAD] = WHOLE(is_conv_dgrad, "a conv2d_dgrad and its relu_grad"),
+    [KERNEL_CONV_FORWARD] = WHOLE(is_conv_forward, "a conv2d and the pointwise ops on it"),
+    [KERNEL_CONV_DGRAD] = WHOLE(is_conv_dgrad, "a conv2d_dgrad and the pointwise ops on it"),
     [KERNEL_CONV_WGRAD] = WHOLE(is_conv_wgrad, "a conv2d_wgrad and the bias_grad of its dy"),
     [KERNEL_MLPCONV_FORWARD] =
-        WHOLE(is_mlpconv_forward, "a chain of a conv2d and 1x1 ones, two or more, each with its relu"),
+        WHOLE(is_mlpconv_forward, "a chain of a conv2d and 1x1 ones, two or more, each with the "
+                                  "pointwise ops on it"),
     [KERNEL_MLPCONV_BACKWARD] =
         WHOLE(is_mlpconv_backward, "1x1 convolutions backward: bias_grad, conv2d_wgrad, "
-                                   "conv2d_dgrad and relu_grad of each"),
-    [KERNEL_POOL_FORWARD] = WHOLE(is_pool_forward, "a pool, and the codes of a max pool"),
-    [KERNEL_POOL_BACKWARD] = WHOLE(is_pool_backward, "a pool's gradient and its relu_grad"),
+                                   "conv2d_dgrad of each, and the pointwise ops on that"),
+    [KERNEL_POOL_FORWARD] = WHOLE(is_pool_forward, "a pool, the codes of a max pool, and the "
+                                                   "pointwise ops on it"),
+    [KERNEL_POOL_BACKWARD] =
+        WHOLE(is_pool_backward, "a pool's gradient and the pointwise ops on it"),
     [KERNEL_HEAD] = WHOLE(is_head, "the end of the network: gap, flatten, cross_entropy, correct, "
                                    "and their gradient"),
     [KERNEL_FILTER] = WHOLE(is_casts, "casts of parameters"),

@@ -1,5 +1,5 @@
-/* What a GPU's kernels need of schedules and layouts: the numbers that reach the device library, and
- * how its functions read maps and filters. */
+/* What a GPU's kernels need of schedules and layouts: the numbers that reach the device library,
+ * and how its functions read maps and filters. */
 #include "numbers.h"
 #include "targets.h"
 #include "tiles.h"
