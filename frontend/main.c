@@ -414,6 +414,7 @@ static int compile(Compile *c)
 int main(int argc, char **argv)
 {
     open_standard_files();
+    await_children();
     /* A reader that left and a file past its limit are errors of writing, not the end of us. */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);

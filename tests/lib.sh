@@ -97,6 +97,11 @@ with_quick() {
     [ "$TESTS" != long ]
 }
 
+# interruptible COMMAND... &: with SIGINT, which a shell without jobs ignores in the background.
+interruptible() {
+    exec env --default-signal=INT "$@"
+}
+
 # check_with PROGRAM NAME COMMAND...: a check that needs the program.
 check_with() {
     local program=$1 name=$2

@@ -184,7 +184,8 @@ void locks_remove(void);
 
 /* The number of the signal that asked for an end; 0: none did. */
 extern volatile sig_atomic_t stop_signal;
-/* From here on a signal that asks for an end leaves no locks behind. */
+/* From here on a signal that asks for an end leaves no locks behind; those that are ignored stay
+ * so. */
 void stop_catch(void);
 /* From here on the first one is noted in stop_signal alone; SIGINT and SIGTERM that come again end
  * at once. */
@@ -245,6 +246,9 @@ char **command_words(const char *command, int *count);
 /* Runs a program, found through PATH, and keeps the first size-1 bytes that it prints; what it says
  * on standard error is dropped. -1, without a message, unless it ran and returned 0. */
 int command_output(char *const *word, char *out, size_t size);
+/* That the ends of programs can be waited for: who started this one may have ignored SIGCHLD, which
+ * it inherits. Before it starts any. */
+void await_children(void);
 
 /* ---- json.c: JSON for others to read, by Jansson ---- */
 

@@ -67,6 +67,11 @@ char **command_words(const char *command, int *count)
 
 /* ---- what a command prints ---- */
 
+void await_children(void)
+{
+    signal(SIGCHLD, SIG_DFL);
+}
+
 static pid_t start_to(char *const *word, int fd)
 {
     pid_t pid;

@@ -15,6 +15,12 @@
 #include <time.h>
 #include <unistd.h>
 
+/* A file that is not whole yet is FILE.partial-ninc-XXXXXXXX, of random digits: process ids come
+ * again, in a container with every run. Its writer holds a lock on it until it has its name or is
+ * gone, so that what a killed writer left is told from what another one is writing. */
+#define PARTIAL ".partial-ninc-"
+enum { DIGITS = 8, MOST_TRIES = 100 };
+
 char *copy_text(const char *text)
 {
     size_t bytes = strlen(text) + 1;
@@ -116,6 +122,22 @@ static int cannot_write(const char *path)
     return fault("cannot write %s: %s; choose another place", path, strerror(errno));
 }
 
+/* The longest name beside the file, that of what is not whole yet, must be possible too. */
+static int check_name(const char *path, const char *file)
+{
+    char *directory = directory_of(file), *copy = copy_text(file);
+    size_t bytes = strlen(basename(copy)), more = sizeof PARTIAL - 1 + DIGITS;
+    long most = pathconf(directory, _PC_NAME_MAX);
+    int status = 0;
+    if (most > 0 && bytes + more > (size_t)most)
+        status = fault("cannot write %s: its name has %zu bytes, and there is room for %zu: it is "
+                       "written under a longer one first; choose a shorter name",
+                       path, bytes, (size_t)most > more ? (size_t)most - more : 0);
+    free(copy);
+    free(directory);
+    return status;
+}
+
 int outfile_check(const char *path)
 {
     struct stat s;
@@ -127,17 +149,13 @@ int outfile_check(const char *path)
     }
     char *file = resolve_links(path);
     int status = file ? check_directory(path, file) : cannot_write(path);
+    if (status == 0)
+        status = check_name(path, file);
     free(file);
     return status;
 }
 
 /* ---- the file beside ---- */
-
-/* A file that is not whole yet is FILE.partial-ninc-XXXXXXXX, of random digits: process ids come
- * again, in a container with every run. Its writer holds a lock on it until it has its name or is
- * gone, so that what a killed writer left is told from what another one is writing. */
-#define PARTIAL ".partial-ninc-"
-enum { DIGITS = 8, MOST_TRIES = 100 };
 
 static uint32_t random_digits(void)
 {

@@ -57,9 +57,13 @@ static void write_owner(int fd)
         dprintf(fd, "%s\n", name);
 }
 
-static int open_lock(const char *path)
+/* *made: there was none before. */
+static int open_lock(const char *path, bool *made)
 {
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
+    *made = fd >= 0;
+    if (fd < 0 && errno == EEXIST)
+        fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
     if (fd < 0 && errno == EACCES) /* another user's, which can be locked all the same */
         fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     return fd;
@@ -78,7 +82,8 @@ static bool has_name(int fd, const char *path)
 static int take(const char *path, char *owner)
 {
     for (int i = 0; i < MOST_TRIES; i++) {
-        int fd = open_lock(path);
+        bool made;
+        int fd = open_lock(path, &made);
         if (fd < 0)
             return -1;
         bool locked = flock(fd, LOCK_EX | LOCK_NB) == 0;
@@ -87,8 +92,8 @@ static int take(const char *path, char *owner)
             return fd;
         if (!locked && error == EWOULDBLOCK)
             read_owner(fd, owner);
-        else if (!locked)
-            unlink(path); /* a lock that nobody can have */
+        else if (!locked && made)
+            unlink(path); /* a lock that cannot be had; what others made is theirs */
         close(fd);
         errno = error;
         if (!locked)

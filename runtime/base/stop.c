@@ -58,14 +58,14 @@ static void on_signal(int number)
     errno = error;
 }
 
-/* Writing goes on after a signal. One that nohup(1) shuts out stays out. */
+/* Writing goes on after a signal. One that was shut out stays out: SIGHUP by nohup(1), SIGINT by a
+ * shell that starts a program in the background, so that Ctrl-C ends what is before it. */
 void stop_catch(void)
 {
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, old;
     sigemptyset(&action.sa_mask);
     for (int i = 0; i < SIGNALS; i++)
-        if (signals[i].number != SIGHUP || sigaction(SIGHUP, NULL, &old) != 0 ||
-            old.sa_handler != SIG_IGN)
+        if (sigaction(signals[i].number, NULL, &old) != 0 || old.sa_handler != SIG_IGN)
             sigaction(signals[i].number, &action, NULL);
 }
 

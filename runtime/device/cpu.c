@@ -117,7 +117,7 @@ static Device *cpu_open(const NincModel *model, const DeviceOptions *options)
         fault("model %s was compiled without CPU code; compile it with --target=all", model->name);
         return NULL;
     }
-    const NincCpuLevel *level = cpu_level();
+    const NincCpuLevel *level = options->level ? options->level : cpu_level();
     if (!level) {
         cpu_explain_level();
         return NULL;

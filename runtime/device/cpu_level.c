@@ -55,12 +55,23 @@ static const char *wanted_level(void)
     return wanted && *wanted ? wanted : NULL;
 }
 
+int cpu_levels(const NincCpuLevel *out[CPU_MOST_LEVELS])
+{
+    int count = 0;
+    for (const NincCpuLevel *const *l = ninc_cpu_levels; *l; l++)
+        if (level_supported((*l)->name))
+            out[count++] = *l;
+    return count;
+}
+
 const NincCpuLevel *cpu_level(void)
 {
+    const NincCpuLevel *level[CPU_MOST_LEVELS];
     const char *wanted = wanted_level();
-    for (const NincCpuLevel *const *l = ninc_cpu_levels; *l; l++)
-        if ((!wanted || strcmp((*l)->name, wanted) == 0) && level_supported((*l)->name))
-            return *l;
+    int count = cpu_levels(level);
+    for (int i = 0; i < count; i++)
+        if (!wanted || strcmp(level[i]->name, wanted) == 0)
+            return level[i];
     return NULL;
 }
 

@@ -29,12 +29,13 @@ typedef struct Metrics {
 } Metrics;
 
 typedef struct DeviceOptions {
-    int threads;       /* CPU; 0: what thread_limit says */
-    int ordinal;       /* CUDA: which GPU, from 0 */
-    bool verbose;      /* say what was tried */
-    bool with_train;   /* false: only the eval program is needed, less memory */
-    int images[2];     /* of the data sets that steps will use: a GPU that has no room for them
-                          does not open */
+    int threads;               /* CPU; 0: what thread_limit says */
+    const NincCpuLevel *level; /* CPU; NULL: what NINC_CPU_LEVEL says, or the best */
+    int ordinal;               /* CUDA: which GPU, from 0 */
+    bool verbose;              /* say what was tried */
+    bool with_train;           /* false: only the eval program is needed, less memory */
+    int images[2]; /* of the data sets that steps will use: a GPU that has no room for them does
+                      not open */
 } DeviceOptions;
 
 /* How the processes of a run come to the same sums: by read and write of the device's table. */
@@ -42,6 +43,8 @@ typedef struct Exchange {
     int (*sums)(void *who); /* -1 after a message */
     void *who;
 } Exchange;
+
+enum { CPU_MOST_LEVELS = 16 };
 
 typedef struct Device Device;
 
@@ -175,6 +178,9 @@ int devices_list(const NincModel *model, const DeviceOptions *options);
 
 /* Whether the CPU has AMX with bf16 and the system gives it to us. */
 bool cpu_has_amx(void);
+/* The instruction sets that the trainer was compiled for and this CPU has, the best first; how
+ * many. */
+int cpu_levels(const NincCpuLevel *out[CPU_MOST_LEVELS]);
 
 /* ---- team.c ---- */
 

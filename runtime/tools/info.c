@@ -38,7 +38,7 @@ static void print_region(const char *program, const char *region, int64_t bytes,
 
 static void print_program(const Module *ir, const DeviceTable *table, const NincProgram *p)
 {
-    const Graph *g = plan_graph(ir, table, p->name);
+    const Graph *g = plan_graph(ir, device_programs(table), p->name);
     print_region(p->name, "shared", p->shared_bytes, g ? g->shared_bound : p->shared_bytes);
     print_region(p->name, "chunk", p->chunk_bytes, g ? g->chunk_bound : p->chunk_bytes);
     if (table->target == NINC_CPU)

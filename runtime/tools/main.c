@@ -36,7 +36,8 @@ static int run_verify(const Options *o)
                        .seed = o->train.seed,
                        .full = o->full,
                        .list = o->list,
-                       .kernel = o->kernel};
+                       .kernel = o->kernel,
+                       .levels = o->levels};
     return verify(&ninc_model, o->table, &v);
 }
 
@@ -88,6 +89,7 @@ int main(int argc, char **argv)
 {
     Options o;
     open_standard_files();
+    await_children();
     /* A reader that left and a file past its limit are errors of writing, not the end of us. */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);

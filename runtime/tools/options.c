@@ -220,6 +220,10 @@ static OptionsResult check_flags(const Options *o, const CommandInfo *c)
         fault("--heatmap is of one image; %d are given", o->arguments);
     else if (o->map_class >= 0 && !o->heatmap)
         fault("--class needs --heatmap OUT.png, which shows it");
+    else if (o->levels && o->table && o->table->target != NINC_CPU)
+        fault("--levels are instruction sets of the CPU; leave --device out, or give cpu");
+    else if (o->levels && o->list)
+        fault("--levels and --list contradict each other; give one of them");
     else if (o->command == EXPORT && !o->onnx)
         fault("export needs --onnx FILE to write to");
     else

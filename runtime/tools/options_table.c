@@ -51,6 +51,8 @@ const Flag flag_table[] = {
      "all images of a chunk instead of 2, and a whole step"},
     {"kernel", "NAME", KIND_TEXT, VERIFY, AT(kernel), 0, 0,
      "this kernel only, or train_step, eval_step"},
+    {"levels", "LIST", KIND_TEXT, VERIFY, AT(levels), 0, 0,
+     "the CPU's instruction sets at once: all, or avx512,avx2"},
     {"list", NULL, KIND_SWITCH, VERIFY, AT(list), 0, 0, "print what --kernel takes, and end"},
     {"eval", NULL, KIND_SWITCH, PROFILE, AT(eval), 0, 0,
      "the forward pass alone, not a training step"},

@@ -239,8 +239,8 @@ static int save_heatmap(const Predict *p)
     Pool *pool = pool_new();
     ClassMaps maps;
     Image picture;
-    int status = class_maps(plan_graph(plan_module(pool), p->table, "eval"), p->weights,
-                            p->data.image, &maps);
+    const Graph *eval = plan_graph(plan_module(pool), device_programs(p->table), "eval");
+    int status = class_maps(eval, p->weights, p->data.image, &maps);
     if (status == 0)
         status = heatmap_draw(&maps, class, &p->original, &picture);
     if (status == 0) {

@@ -335,7 +335,7 @@ static int profile_module(Profile *p, const ProfileOptions *options)
     Pool *pool = pool_new();
     const NincTarget *target = device_target(p->model, p->table);
     p->program = options->eval ? &target->eval : &target->train;
-    p->graph = plan_graph(plan_module(pool), p->table, p->program->name);
+    p->graph = plan_graph(plan_module(pool), device_programs(p->table), p->program->name);
     p->row = xmalloc((size_t)(p->program->befores + p->program->chunkeds + p->program->afters + 1) *
                      sizeof *p->row);
     int status = profile_device(p, options);

@@ -25,7 +25,7 @@ typedef struct Options {
     Command command;
     const DeviceTable *table; /* NULL: the best that opens */
     TrainOptions train;       /* what commands share stands here: data, device, seed */
-    const char *weights, *json, *classes, *heatmap, *onnx, *kernel;
+    const char *weights, *json, *classes, *heatmap, *onnx, *kernel, *levels;
     int repeats, top, map_class;
     bool full, list, eval, invert, preprocessing;
     char *const *argument; /* what is no flag, for commands that take such */
@@ -92,6 +92,7 @@ typedef struct VerifyOptions {
     uint64_t seed;
     bool full, list;
     const char *kernel; /* the only one that is checked, or train_step, eval_step; NULL: all */
+    const char *levels; /* instruction sets of the CPU, "all" or "avx512,avx2"; NULL: the device */
 } VerifyOptions;
 
 typedef struct ExportOptions {

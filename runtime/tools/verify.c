@@ -9,159 +9,52 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_BYTES = 96, LINE_BYTES = sizeof ((ApartState *)0)->doing };
+enum { NAME_BYTES = 96, LINE_BYTES = sizeof((ApartState *)0)->doing };
 
 static const Bounds all_bounds[] = {
     {"fp32", 1e-5, 1e-4, 1e-3}, {"tf32", 2e-3, 5e-3, 5e-2}, {"bf16", 1e-2, 2e-2, 2e-1}};
 
-/* One that is checked: a kernel of a program, or (NULL) all of them as a whole step. */
-typedef struct Item {
-    const Graph *graph;
-    const NincProgram *program;
-    const Kernel *kernel;
-} Item;
+/* ---- what is told ---- */
 
-typedef struct ItemList {
-    Item *item;
-    int count;
-} ItemList;
-
-typedef struct Worst {
-    double error;     /* norm-relative */
-    const Node *node; /* that has it */
-    int64_t dirty;    /* halo and padding elements that are not zero, over all outputs */
-} Worst;
-
-/* ---- one kernel ---- */
-
-static double *value_in(const Trial *t, const Node *n)
+Values verify_values(const Values *at, const Subject *s)
 {
-    return is_stored(n) ? eval_state(t->eval, n->storage) : eval_value(t->eval, n);
+    Values values = *at;
+    values.device = s->device;
+    return values;
 }
 
-/* Partials get random parts each; the evaluator sees their sum in order. */
-static int place_input(Verify *v, const Trial *t, const Node *n)
+void verify_running(Verify *v, const Subject *s, bool running)
 {
-    int64_t count = eval_elements(t->eval, n);
-    int copies = values_copies(&t->values, n), status = 0;
-    double *sum = value_in(t, n), *part = xmalloc((size_t)count * sizeof *part + 1);
-    for (int c = 0; c < copies && status == 0; c++) {
-        if (c > 0 && t->extremes)
-            memset(part, 0, (size_t)count * sizeof *part); /* parts that cancel say nothing */
-        else
-            fill_value(v, t, n, count, part);
-        status = values_write(&t->values, n, c, part);
-        for (int64_t i = 0; i < count; i++)
-            sum[i] += part[i];
-    }
-    free(part);
-    return status;
+    char *end = v->state->doing + v->described;
+    if (!s->tally)
+        return;
+    s->tally->running = running;
+    if (running)
+        snprintf(end, sizeof v->state->doing - v->described, ", %s", s->level->name);
+    else
+        *end = '\0';
 }
 
-/* On a GPU a sum over images comes in as many parts as one run of the kernel leaves. */
-static int compare_output(const Verify *v, Trial *t, const Node *n, Worst *worst)
+static void note_worst(Tally *t, const Check *check)
 {
-    int64_t count = eval_elements(t->eval, n);
-    double *got = xmalloc((size_t)count * sizeof *got + 1);
-    int64_t dirty = values_read(&t->values, n, got);
-    /* The code of a padding lane is that of a window of zeros, not 0; its gradient is zero. */
-    if (n->op != OP_MAXPOOL_CODE && dirty > 0)
-        worst->dirty += dirty;
-    double error = dirty < 0 ? 0 : kernel_error(v, t, n, got);
-    if (!worst->node || (!isnan(worst->error) && !(error <= worst->error))) { /* NaN is the worst */
-        worst->error = error;
-        worst->node = n;
-    }
-    free(got);
-    return dirty < 0 ? -1 : 0;
+    if (t->checked++ > 0 && (isnan(t->worst) || check->error <= t->worst))
+        return;
+    t->worst = check->error;
+    snprintf(t->of, sizeof t->of, "%s %s, %s", check->graph, check->what, check->of);
 }
 
-static int launch_kernel(const Verify *v, const Trial *t)
+void verify_report(Verify *v, const Subject *s, const Check *check)
 {
-    const NincLaunch *launch = find_launch(t->values.program, t->kernel);
-    bool chunk = t->kernel->phase == PHASE_CHUNK;
-    int slices = launch->slices < 1 ? 1 : launch->slices, status = 0;
-    for (int s = 0; s < slices && status == 0; s++) {
-        NincRange range = {.images = chunk ? t->values.images : 0, .slice = s, .slices = slices};
-        status = v->table->launch(v->device, t->values.program, launch, &range, 0);
-    }
-    return status;
-}
-
-static void report(Verify *v, const Trial *t, const Worst *w)
-{
-    bool ok = w->error <= v->bounds.kernel && w->dirty == 0;
-    Text node = {0};
-    node_print(t->values.graph, w->node, &node);
     v->state->checked++;
-    v->state->failed += !ok;
-    printf("%-5s %-6s %-34s %9.2e  %s%s", ok ? "ok" : "WRONG", t->values.graph->name,
-           t->kernel->name, w->error,
-           op_name(w->node->op == OP_UPDATE ? w->node->in[0]->op : w->node->op),
-           t->extremes ? ", limits" : "");
-    if (w->dirty)
-        printf("\n      %lld halo or padding elements are not zero", (long long)w->dirty);
-    printf("\n");
-    if (!ok)
-        printf("      in %s\n", node.data ? node.data : "");
-    fflush(stdout);
-    text_free(&node);
-}
-
-/* Rows of every per-image value: on a GPU a kernel works on the whole batch. */
-static int trial_images(const Verify *v, const Graph *g, const Kernel *k)
-{
-    if (k->phase != PHASE_CHUNK || !target_is_cpu(g->target))
-        return g->batch;
-    return v->full || g->chunk < DEFAULT_IMAGES ? g->chunk : DEFAULT_IMAGES;
-}
-
-static int run_trial(Verify *v, Trial *t, Worst *worst)
-{
-    const Kernel *k = t->kernel;
-    if (v->table->poison(v->device, t->values.program) < 0)
-        return -1;
-    for (int i = 0; i < k->in_count; i++)
-        if (place_input(v, t, k->in[i]) < 0)
-            return -1;
-    if (t->extremes)
-        t->spread = spread_kernel(v, t);
-    if (launch_kernel(v, t) < 0)
-        return -1;
-    for (int i = 0; i < k->node_count; i++)
-        eval_node(t->eval, k->node[i]);
-    if (t->extremes)
-        spread_nodes(t);
-    for (int i = 0; i < k->out_count; i++)
-        if (compare_output(v, t, k->out[i], worst) < 0)
-            return -1;
-    return 0;
-}
-
-static int try_kernel(Verify *v, Trial *t)
-{
-    Worst worst = {0};
-    t->eval = eval_new(t->values.graph, t->values.images);
-    int status = run_trial(v, t, &worst);
-    if (status == 0 && worst.node)
-        report(v, t, &worst);
-    eval_free(t->spread);
-    eval_free(t->eval);
-    t->eval = t->spread = NULL;
-    return status;
-}
-
-static int verify_kernel(Verify *v, const Item *item)
-{
-    Trial t = {.values = {.graph = item->graph,
-                          .program = item->program,
-                          .table = v->table,
-                          .device = v->device,
-                          .images = trial_images(v, item->graph, item->kernel)},
-               .kernel = item->kernel};
-    int status = try_kernel(v, &t);
-    t.extremes = takes_extremes(item->kernel);
-    return status < 0 || !t.extremes ? status : try_kernel(v, &t);
+    v->state->failed += !check->ok;
+    if (s->tally) {
+        note_worst(s->tally, check);
+        s->tally->failed += !check->ok;
+        if (check->ok)
+            return;
+    }
+    printf("%-5s %-6s %-34s %9.2e  %s%s%s\n", check->ok ? "ok" : "WRONG", check->graph, check->what,
+           check->error, check->of, s->tally ? ", " : "", s->tally ? s->level->name : "");
 }
 
 /* ---- all of it ---- */
@@ -172,11 +65,10 @@ static void add_items(ItemList *list, const Graph *g, const NincProgram *p)
         list->item[list->count++] = (Item){.graph = g, .program = p, .kernel = g->kernel[i]};
 }
 
-/* The kernels of both programs, then their whole steps. The caller frees list.item. */
-static ItemList list_items(const NincTarget *target, const DeviceTable *table, const Module *m)
+ItemList verify_list(const NincTarget *target, NincTargetKind programs, const Module *m)
 {
-    const Graph *train_graph = plan_graph(m, table, "train");
-    const Graph *eval_graph = plan_graph(m, table, "eval");
+    const Graph *train_graph = plan_graph(m, programs, "train");
+    const Graph *eval_graph = plan_graph(m, programs, "eval");
     size_t most = (size_t)train_graph->kernel_count + (size_t)eval_graph->kernel_count + 2;
     ItemList list = {.item = xmalloc(most * sizeof *list.item)};
     add_items(&list, train_graph, &target->train);
@@ -219,14 +111,15 @@ static int check_item(Verify *v, const Item *item)
     return status;
 }
 
-/* From the one behind v->state->item on. */
-static int check_items(Verify *v, const ItemList *list)
+int verify_items(Verify *v, const ItemList *list)
 {
-    for (int i = v->state->item + 1; i < list->count; i++) {
+    int done = v->state->item + 1 - list->first;
+    for (int i = done > 0 ? done : 0; i < list->count; i++) {
         if (!is_wanted(v, &list->item[i]))
             continue;
-        v->state->item = i;
+        v->state->item = list->first + i;
         describe_item(&list->item[i], v->state->doing, sizeof v->state->doing);
+        v->described = strlen(v->state->doing);
         v->random = random_stream(v->seed, STREAM_VERIFY + 1 + (uint64_t)i);
         if (check_item(v, &list->item[i]) < 0)
             return -1;
@@ -242,7 +135,7 @@ static const DeviceTable *listed_table(const Verify *v)
     if (v->table)
         return v->table;
     return cuda && (!cpu || cuda_devices(why, sizeof why) > 0) ? &ninc_cuda_device
-                                                                : &ninc_cpu_device;
+                                                               : &ninc_cpu_device;
 }
 
 static int no_code(const Verify *v, const DeviceTable *table)
@@ -260,7 +153,8 @@ static int print_items(const Verify *v)
     if (!device_target(v->model, table)->precision)
         return no_code(v, table);
     Pool *pool = pool_new();
-    ItemList list = list_items(device_target(v->model, table), table, plan_module(pool));
+    ItemList list =
+        verify_list(device_target(v->model, table), device_programs(table), plan_module(pool));
     for (int i = 0; i < list.count; i++) {
         if (!is_wanted(v, &list.item[i]))
             continue;
@@ -275,7 +169,7 @@ static int print_items(const Verify *v)
     return 1;
 }
 
-static Bounds bounds_of(const char *precision)
+Bounds verify_bounds(const char *precision)
 {
     for (size_t i = 0; i < sizeof all_bounds / sizeof *all_bounds; i++)
         if (strcmp(all_bounds[i].precision, precision) == 0)
@@ -291,24 +185,28 @@ static int no_kernel(const Verify *v)
                  printable(v->only, text, sizeof text));
 }
 
+int verify_summary(const Verify *v)
+{
+    if (v->only && v->state->item < 0)
+        return no_kernel(v);
+    printf("%d of %d checks are within bounds\n", v->state->checked - v->state->failed,
+           v->state->checked);
+    return 0;
+}
+
 static int check_device(Verify *v)
 {
-    v->bounds = bounds_of(v->target->precision);
+    v->bounds = verify_bounds(v->target->precision);
     if (v->state->item < 0)
         printf("model %s on %s%s\n%s, seed %llu, bound %.0e\n", v->model->name,
-               v->table->describe(v->device), v->note, v->bounds.precision,
+               v->table->describe(v->subject[0].device), v->note, v->bounds.precision,
                (unsigned long long)v->seed, v->bounds.kernel);
     Pool *pool = pool_new();
-    ItemList list = list_items(v->target, v->table, plan_module(pool));
-    int status = check_items(v, &list);
+    ItemList list = verify_list(v->target, device_programs(v->table), plan_module(pool));
+    int status = verify_items(v, &list);
     free(list.item);
     pool_free(pool);
-    if (status == 0 && v->only && v->state->item < 0)
-        return no_kernel(v);
-    if (status == 0)
-        printf("%d of %d checks are within bounds\n", v->state->checked - v->state->failed,
-               v->state->checked);
-    return status;
+    return status == 0 ? verify_summary(v) : status;
 }
 
 /* The work of apart_run: opens the device and checks what is left. */
@@ -320,18 +218,36 @@ static int check_rest(void *context, ApartState *state)
     v.state = state;
     options.with_train = true;
     options.images[0] = v.full || v.only ? RANDOM_TEST_IMAGES : 0;
-    v.device = device_open(v.model, &v.table, &options, &v.note);
-    if (!v.device)
+    v.subject[0].device = device_open(v.model, &v.table, &options, &v.note);
+    v.subjects = 1;
+    if (!v.subject[0].device)
         return 1;
     v.target = device_target(v.model, v.table);
     int status = check_device(&v);
-    v.table->close(v.device);
+    v.table->close(v.subject[0].device);
     return status < 0 ? APART_LOST : state->failed > 0;
+}
+
+int verify_run(const Verify *v, int (*work)(void *context, ApartState *state), void *context)
+{
+    ApartState alone = {.item = -1};
+    if (!v->only)
+        return apart_run(work, context);
+    int status = work(context, &alone);
+    if (status == APART_LOST && alone.item >= 0)
+        printf("FAULT %s\n", alone.doing);
+    return status != 0;
+}
+
+static int verify_all_levels(const Verify *v, const char *levels)
+{
+    const NincCpuLevel *level[CPU_MOST_LEVELS];
+    int count = verify_find_levels(levels, level);
+    return count < 0 ? 1 : verify_levels(v, level, count);
 }
 
 int verify(const NincModel *model, const DeviceTable *table, const VerifyOptions *options)
 {
-    ApartState alone = {.item = -1};
     Verify v = {.model = model,
                 .table = table,
                 .options = &options->device,
@@ -340,10 +256,7 @@ int verify(const NincModel *model, const DeviceTable *table, const VerifyOptions
                 .seed = options->seed};
     if (options->list)
         return print_items(&v);
-    if (!options->kernel)
-        return apart_run(check_rest, &v);
-    int status = check_rest(&v, &alone);
-    if (status == APART_LOST && alone.item >= 0)
-        printf("FAULT %s\n", alone.doing);
-    return status != 0;
+    if (options->levels)
+        return verify_all_levels(&v, options->levels);
+    return verify_run(&v, check_rest, &v);
 }

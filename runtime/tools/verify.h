@@ -25,29 +25,95 @@ typedef struct Bounds {
     double kernel, loss, state;
 } Bounds;
 
+/* What one instruction set came to, in memory that the processes of apart.c share. */
+typedef struct Tally {
+    int checked, failed;
+    double worst;
+    char of[96];  /* what had that error */
+    bool running; /* a kernel of it: where the process is lost, it was that one */
+} Tally;
+
+/* What is compared: a device or, with --levels, the CPU with one instruction set. */
+typedef struct Subject {
+    const NincCpuLevel *level; /* NULL: the device as it opens */
+    Device *device;
+    Tally *tally; /* NULL: each check is told */
+} Subject;
+
 typedef struct Verify {
     const NincModel *model;
     const NincTarget *target;
     Bounds bounds;
     const DeviceTable *table;
     const DeviceOptions *options;
-    Device *device;
+    Subject subject[CPU_MOST_LEVELS]; /* with the same programs */
+    int subjects;
     const char *note; /* of device_open */
     bool full;
     const char *only; /* the one item that is checked; NULL: all */
     uint64_t seed;
     Random random;
     ApartState *state;
+    size_t described; /* bytes of state->doing that name the item */
 } Verify;
 
 /* What one kernel is run on. */
 typedef struct Trial {
-    Values values;
+    Values values; /* of the first subject */
     const Kernel *kernel;
     Eval *eval;
     Eval *spread;  /* NULL until an error asks for it */
     bool extremes; /* zeros, denormals and large numbers instead of sensible ones */
 } Trial;
+
+/* One that is checked: a kernel of a program, or (NULL) all of them as a whole step. */
+typedef struct Item {
+    const Graph *graph;
+    const NincProgram *program;
+    const Kernel *kernel;
+} Item;
+
+typedef struct ItemList {
+    Item *item;
+    int count;
+    int first; /* number of the first one among those of all programs */
+} ItemList;
+
+typedef struct Check {
+    const char *graph, *what, *of; /* train, conv_0_0_forward, conv2d */
+    double error;
+    bool ok;
+} Check;
+
+/* ---- verify.c ---- */
+
+/* The kernels of both programs, then their whole steps. The caller frees list.item. */
+ItemList verify_list(const NincTarget *target, NincTargetKind programs, const Module *m);
+/* Checks those that are wanted from the one behind v->state->item on. */
+int verify_items(Verify *v, const ItemList *list);
+/* The end of an output: how many of all checks are within bounds; an error where --kernel names
+ * none. */
+int verify_summary(const Verify *v);
+/* apart_run, or in this process where there is one item, so that a debugger sees it. */
+int verify_run(const Verify *v, int (*work)(void *context, ApartState *state), void *context);
+Bounds verify_bounds(const char *precision);
+/* The values of a graph as they lie with another subject. */
+Values verify_values(const Values *at, const Subject *s);
+/* What the device is doing is that subject's part: where the process is lost, it was that one. */
+void verify_running(Verify *v, const Subject *s, bool running);
+/* Counts a check and tells it, or notes it where each instruction set has a line in the end. */
+void verify_report(Verify *v, const Subject *s, const Check *check);
+
+/* ---- verify_levels.c ---- */
+
+/* Whether --levels says which instruction sets there are: into `out`; -1 after a message. */
+int verify_find_levels(const char *levels, const NincCpuLevel *out[CPU_MOST_LEVELS]);
+/* Compares them all, a kernel at a time; returns the exit status. */
+int verify_levels(const Verify *v, const NincCpuLevel *const *level, int levels);
+
+/* ---- verify_kernel.c ---- */
+
+int verify_kernel(Verify *v, const Item *item);
 
 /* ---- verify_data.c ---- */
 

@@ -92,7 +92,7 @@ bool takes_extremes(const Kernel *k)
  * large ones whose squares still are. */
 static double extreme_value(Random *r)
 {
-    static const float magnitude[] = {0,     0,    0,     1e-45f, 1e-40f, FLT_MIN, 1e-30f,
+    static const float magnitude[] = {0,      0,     0,    1e-45f, 1e-40f, FLT_MIN, 1e-30f,
                                       1e-22f, 1e-8f, 1.0f, 1.0f,   1e6f,   1e15f};
     float x = magnitude[below(r, sizeof magnitude / sizeof *magnitude)];
     return below(r, 2) ? (double)-x : (double)x;
@@ -136,4 +136,3 @@ void fill_value(Verify *v, const Trial *t, const Node *n, int64_t count, double 
     for (int64_t i = 0; n->tensor.dtype == DT_BF16 && i < count; i++)
         out[i] = bf16_rounded((float)out[i]); /* what the device sees */
 }
-

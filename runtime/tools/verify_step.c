@@ -7,12 +7,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void check_number(Verify *v, const Graph *g, const char *what, double error, double bound)
+/* A whole step that was evaluated, and what a subject made of it. */
+typedef struct Step {
+    Verify *verify;
+    const Subject *subject;
+    const Values *at; /* its values */
+    Eval *eval;
+    Eval *spread;          /* NULL until an error asks for it */
+    double *const *before; /* storage before the step */
+} Step;
+
+static void check_number(const Step *s, const char *what, double error, double bound)
 {
-    bool ok = error <= bound;
-    v->state->checked++;
-    v->state->failed += !ok;
-    printf("%-5s %-6s %-34s %9.2e  whole step\n", ok ? "ok" : "WRONG", g->name, what, error);
+    verify_report(s->verify, s->subject,
+                  &(Check){s->at->graph->name, what, "whole step", error, error <= bound});
 }
 
 /* Random state on both sides. The copy is what movements are measured from. */
@@ -25,20 +33,14 @@ static int place_state(Verify *v, const Values *at, Eval *e)
         double *value = eval_state(e, s);
         for (int64_t k = 0; k < count; k++)
             value[k] = storage_value(s, &v->random);
-        if (values_write_storage(at, s, value) < 0)
-            return -1;
+        for (int k = 0; k < v->subjects; k++) {
+            Values there = verify_values(at, &v->subject[k]);
+            if (values_write_storage(&there, s, value) < 0)
+                return -1;
+        }
     }
     return 0;
 }
-
-/* A whole step that was evaluated, and what the device made of it. */
-typedef struct Step {
-    Verify *verify;
-    const Values *at;
-    Eval *eval;
-    Eval *spread; /* NULL until an error asks for it */
-    double *const *before; /* storage before the step */
-} Step;
 
 static Eval *spread_of_step(Step *s)
 {
@@ -72,8 +74,7 @@ static double storage_error(Step *s, int i, const double *got)
     double error = relative(d.difference, moved.difference);
     if (error <= s->verify->bounds.state || isnan(error))
         return error;
-    return relative(d.difference,
-                    fmax(moved.difference, movement_norm(s, storage, moved.norm)));
+    return relative(d.difference, fmax(moved.difference, movement_norm(s, storage, moved.norm)));
 }
 
 /* The worst error of all storage, relative to how far each moved. */
@@ -90,6 +91,8 @@ static int compare_state(Step *s)
         if (dirty > 0)
             printf("WRONG padding of %s is not zero\n", m->storage[i]->name);
         v->state->failed += dirty > 0;
+        if (s->subject->tally)
+            s->subject->tally->failed += dirty > 0;
         double error = storage_error(s, i, got);
         if (!(error <= worst))
             worst = error;
@@ -97,7 +100,7 @@ static int compare_state(Step *s)
     }
     if (dirty < 0)
         return -1;
-    check_number(v, s->at->graph, "parameters and moments", worst, v->bounds.state);
+    check_number(s, "parameters and moments", worst, v->bounds.state);
     return 0;
 }
 
@@ -133,7 +136,7 @@ static int compare_gradients(Step *s)
     }
     snprintf(what, sizeof what, "gradients of %d parameters", count);
     if (count > 0)
-        check_number(s->verify, s->at->graph, what, worst, s->verify->bounds.state);
+        check_number(s, what, worst, s->verify->bounds.state);
     return 0;
 }
 
@@ -204,18 +207,49 @@ static void compare_metrics(Step *s)
     Verify *v = s->verify;
     const Graph *g = s->at->graph;
     const Node *loss = graph_find_output(g, "loss"), *correct = graph_find_output(g, "correct");
-    if (v->table->read_metrics(v->device, &m) < 0)
+    if (v->table->read_metrics(s->subject->device, &m) < 0)
         return;
     if (loss)
-        check_number(v, g, "loss", loss_error(s, loss, m.loss / s->at->images), v->bounds.loss);
+        check_number(s, "loss", loss_error(s, loss, m.loss / s->at->images), v->bounds.loss);
     if (correct)
-        check_number(v, g, "correct", correct_error(s, correct, (double)m.correct), 0);
+        check_number(s, "correct", correct_error(s, correct, (double)m.correct), 0);
 }
 
 static int compare_step(Step *s)
 {
     compare_metrics(s);
     return compare_gradients(s) < 0 ? -1 : compare_state(s);
+}
+
+static int run_step(Verify *v, const Subject *subject, const NincProgram *p, const StepInput *input)
+{
+    Metrics discarded;
+    if (v->table->poison(subject->device, p) < 0 ||
+        v->table->read_metrics(subject->device, &discarded) < 0)
+        return -1;
+    verify_running(v, subject, true);
+    int status = device_step(v->table, subject->device, p, input);
+    verify_running(v, subject, false);
+    return status;
+}
+
+/* The state of all subjects is placed: each does the step, the evaluator once for all. */
+static int compare_steps(Verify *v, Step *s, const StepInput *input)
+{
+    const Values *at = s->at;
+    int status = 0;
+    for (int i = 0; i < v->subjects && status == 0; i++)
+        status = run_step(v, &v->subject[i], at->program, input);
+    if (status == 0)
+        eval_run(s->eval);
+    for (int i = 0; i < v->subjects && status == 0; i++) {
+        Values there = verify_values(at, &v->subject[i]);
+        s->at = &there;
+        s->subject = &v->subject[i];
+        status = compare_step(s);
+    }
+    s->at = at;
+    return status;
 }
 
 /* A small batch, so that the masking of rows past `valid` is checked too. */
@@ -227,24 +261,18 @@ int verify_step(Verify *v, const Graph *g, const NincProgram *p, const Dataset *
         order[i] = i;
     StepInput input = {
         .data = data, .index = order, .valid = valid, .lr = (float)LEARNING_RATE, .step = STEP};
-    Metrics discarded;
-    Values at = {
-        .graph = g, .program = p, .table = v->table, .device = v->device, .images = valid};
+    Values at = {.graph = g,
+                 .program = p,
+                 .table = v->table,
+                 .device = v->subject[0].device,
+                 .images = valid};
     Eval *e = eval_new(g, valid);
     int status = place_state(v, &at, e);
     double **before = copy_state(g->module, e);
     Step s = {.verify = v, .at = &at, .eval = e, .before = before};
     set_inputs(g, e, &input);
     if (status == 0)
-        status = v->table->poison(v->device, p);
-    if (status == 0)
-        status = v->table->read_metrics(v->device, &discarded);
-    if (status == 0)
-        status = device_step(v->table, v->device, p, &input);
-    if (status == 0) {
-        eval_run(e);
-        status = compare_step(&s);
-    }
+        status = compare_steps(v, &s, &input);
     free_state(g->module, before);
     eval_free(s.spread);
     eval_free(e);

@@ -13,12 +13,12 @@ Module *plan_module(Pool *pool)
     return m;
 }
 
-const Graph *plan_graph(const Module *m, const DeviceTable *table, const char *name)
+const Graph *plan_graph(const Module *m, NincTargetKind programs, const char *name)
 {
     static const Target targets[] = {
         [NINC_CPU] = TARGET_CPU, [NINC_AMX] = TARGET_AMX, [NINC_CUDA] = TARGET_CUDA};
-    const Graph *g = module_find_graph(m, name, targets[device_programs(table)]);
+    const Graph *g = module_find_graph(m, name, targets[programs]);
     if (!g)
-        internal_error("the plan's IR has no graph %s for device %s", name, table->name);
+        internal_error("the plan's IR has no graph %s for programs %d", name, (int)programs);
     return g;
 }

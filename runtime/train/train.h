@@ -163,8 +163,8 @@ typedef struct TrainOptions {
 
 /* Parsed and verified; a fault is ours. */
 Module *plan_module(Pool *pool);
-/* The graph `train` or `eval` that the device runs. */
-const Graph *plan_graph(const Module *m, const DeviceTable *table, const char *name);
+/* The graph `train` or `eval` of these programs. */
+const Graph *plan_graph(const Module *m, NincTargetKind programs, const char *name);
 
 /* ---- weights.c ---- */
 

@@ -15,7 +15,7 @@ Watch *watch_open(const NincModel *model, const DeviceTable *table, Device *devi
 {
     Pool *pool = pool_new();
     Watch *w = pool_alloc(pool, sizeof *w);
-    const Graph *g = plan_graph(plan_module(pool), table, "train");
+    const Graph *g = plan_graph(plan_module(pool), device_programs(table), "train");
     const Module *m = g->module;
     int64_t most = 0;
     *w = (Watch){.pool = pool,

@@ -484,6 +484,10 @@ check "a run that fails at its start keeps nothing" bash -c "$(declare -f fresh_
     work='$work'; fresh_place; ! '$trainer' train --data '$work/none' && [ -z \"\$(kept)\" ]"
 check "random images are kept where --save says so" bash -c \
     '"$1" train --data random --max-steps 1 --save "$2" && [ -s "$2" ]' - "$trainer" "$work/r.st"
+name=$(printf 'n%.0s' {1..240})
+expect "a name that leaves no room for the file beside" 1 "its name has 240 bytes, and there is room" \
+    "$trainer" train --data random --max-steps 1 --save "$work/$name"
+check "and that is told before the first step" bash -c '! grep "^step" "$1"' - "$work/output"
 expect "--save and --no-save" 2 "contradict" train --save "$work/r.st" --no-save
 expect "eval says what training writes" 2 "'trainer train' writes one, small.safetensors" \
     "$trainer" eval
@@ -495,7 +499,7 @@ stopped() {
     local name=$1 wanted=$2 text=$3 signals=$4 child status signal
     shift 4
     rm -f "$work/output" # the lines of the run before
-    "$trainer" train --data "$data" --epochs 1000000 --no-eval --threads 1 "$@" \
+    interruptible "$trainer" train --data "$data" --epochs 1000000 --no-eval --threads 1 "$@" \
         >"$work/output" 2>&1 </dev/null &
     child=$!
     wait_for '^step' "$work/output"
@@ -565,6 +569,29 @@ ignores_hangup() (
     [ $? -eq 143 ] && [ -s "$work/hup.st" ]
 )
 check "SIGHUP that nohup shuts out does not end a run" ignores_hangup
+
+# The shell of a script ignores SIGINT in what it starts in the background.
+ignores_interrupt() (
+    rm -f "$work/int.st" "$work/said"
+    "$trainer" train --data "$data" --epochs 1000000 --no-eval --save "$work/int.st" \
+        >"$work/said" 2>&1 </dev/null &
+    child=$!
+    wait_for '^step' "$work/said"
+    kill -INT $child
+    sleep 0.2
+    kill -0 $child && kill -TERM $child
+    wait $child
+    [ $? -eq 143 ] && grep "stopped by SIGTERM" "$work/said" && [ -s "$work/int.st" ]
+)
+check "SIGINT that a shell shuts out does not end a run" ignores_interrupt
+
+# Whoever ignores SIGCHLD hands that on: the ends of children could not be waited for.
+without_children() {
+    env --ignore-signal=CHLD "$trainer" verify --device cpu &&
+        env --ignore-signal=CHLD "$ninc" -q --target=cpu -O0 \
+            --cpu-levels="$(machine_levels | sed 's/.*,//')" -o "$work/childless" "$repository/models/nin_fashion.yaml"
+}
+check "SIGCHLD that is ignored" without_children
 
 cpu_time() (
     rm -f "$work/xcpu.st"

@@ -98,7 +98,7 @@ same_end "seed, order, rate and epochs come from the checkpoint" own part
 
 for signal in TERM INT; do
     rm -rf "$work/c" "$work/part".* "$work/said"
-    "$work/adam/trainer" train --device cpu --data random --epochs 100000 --no-eval \
+    interruptible "$work/adam/trainer" train --device cpu --data random --epochs 100000 --no-eval \
         --max-steps 5000000 --checkpoint-dir "$work/c" --log "$work/part.jsonl" \
         >"$work/said" 2>&1 </dev/null &
     child=$!
@@ -127,7 +127,7 @@ done
 # Ctrl-C ends both sides of a pipe.
 stops_without_reader() (
     rm -rf "$work/c" && mkfifo "$work/pipe" || exit 1
-    "$work/adam/trainer" train --device cpu --data random --epochs 100000 --no-eval \
+    interruptible "$work/adam/trainer" train --device cpu --data random --epochs 100000 --no-eval \
         --log-every 50 --checkpoint-dir "$work/c" >"$work/pipe" 2>"$work/said" </dev/null &
     child=$!
     exec 3<"$work/pipe"
@@ -304,6 +304,14 @@ bare_files() (
         diff "$work/losses" "$work/adam.losses"
 )
 
+# A lock file that was there is another's, who may hold it in a way that this system cannot see.
+anothers_lock() (
+    echo "process 1 on elsewhere" >"$work/.kept.jsonl.lock"
+    LD_PRELOAD=$work/without.so "$work/adam/trainer" train --device cpu --data random --no-save \
+        --max-steps 1 --log "$work/kept.jsonl" 2>&1
+    grep "process 1 on elsewhere" "$work/.kept.jsonl.lock" && rm "$work/.kept.jsonl.lock"
+)
+
 # A file has another number each time that it is asked for.
 numbered_anew() (
     cat >"$work/anew.c" <<'END'
@@ -325,6 +333,7 @@ END
 )
 if bash -c 'ulimit -v 4000000; "$1" train --help' - "$work/adam/trainer" >/dev/null 2>&1; then
     without && check "no links, no locks, no exchange of names" bare_files
+    check "another's lock file stays" anothers_lock
     check "files whose numbers change" numbered_anew
 else
     skip "no links, no locks, no exchange of names" "the trainer is instrumented"

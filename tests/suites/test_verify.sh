@@ -8,19 +8,25 @@ export NINC_CACHE_DIR=$work/cache # what is compiled here is wrong
 # Of the least instruction set, and not for speed.
 level=$(machine_levels | sed 's/.*,//')
 
+# A text is edited once, for all instruction sets that it is compiled for.
+cat >"$work/edit" <<END
+#!/bin/sh
+grep -q 'planted(' "\$1" || sed -i -E -f "$work/plant" "\$1"
+END
 cat >"$work/cc" <<END
 #!/bin/bash
 for file in "\$@"; do
-    [[ \$file != */planted.c ]] || sed -i -E -f "$work/plant" "\$file"
+    [[ \$file != */planted.c ]] || flock "$work/plant" "$work/edit" "\$file"
 done
 exec ${CC:-gcc} "\$@" -O1
 END
-chmod +x "$work/cc"
+chmod +x "$work/edit" "$work/cc"
 
 # compiled MODEL OPTION...: in $work/kernels.
 compiled() {
     rm -rf "$work/kernels"
-    CC=$work/cc "$NINC" -q --target=cpu --cpu-levels="$level" -o "$work/kernels" "${@:2}" "$1"
+    CC=$work/cc "$NINC" -q --target=cpu --cpu-levels="${levels:-$level}" -o "$work/kernels" \
+        "${@:2}" "$1"
 }
 
 verify() {
@@ -56,11 +62,18 @@ cat >"$work/plant" <<'END'
 1i\
 #include <stdlib.h>\
 #include <string.h>\
+#define TEXT_(x) #x\
+#define TEXT(x) TEXT_(x)\
+#define LEVEL TEXT(NINC_LEVEL)\
 static float planted(const char *name)\
 {\
     static const char *wanted;\
     if (!wanted)\
         wanted = getenv("PLANTED") ? getenv("PLANTED") : "";\
+    if (getenv("PLANTED_IN") && strcmp(getenv("PLANTED_IN"), LEVEL) != 0)\
+        return 1;\
+    if (strcmp(name, wanted) == 0 && getenv("PLANTED_CRASH"))\
+        __builtin_trap();\
     return strcmp(name, wanted) == 0 ? 1.001f : 1;\
 }
 # -O0
@@ -72,14 +85,14 @@ s/^( +v[0-9]+\[n .* = best);/\1 * (w == 0 ? planted("maxpool") : 1);/
 s/(= sum) (\/ \(float\)\(rows \* cols\);)/\1 * (w == 0 ? planted("avgpool") : 1) \2/
 # -O2
 /^static void a_forward\(/,/^}/ s/^    const float .*a_weight = arg\[([0-9]+)\];/\
-    float a_weight[9 * 16];\
+    _Alignas(64) float a_weight[9 * 16];\
     for (int i = 0; i < 9 * 16; i++)\
         a_weight[i] = ((const float *)arg[\1])[i] * (i \/ 16 == 4 ? planted("conv2d") : 1);/
 s/: acc\[at\] \+ \(Vector\)s \* \(Vector\)d\[j\];/\
     : acc[at] + (Vector)s * (Vector)d[j] * (p == 1 ? planted("conv2d_wgrad") : 1);/
 s/sum\[i\] \+= load_map\(p \+ i /sum[i] += (w == 0 ? planted("bias_grad") : 1) * load_map(p + i /
-s/^        v = positive\(v\);/        v = positive(v) * planted("relu");/
-s/(store_map\(map_row\(y, row\) .*), best\);/\1, best * (col == 0 ? planted("maxpool") : 1));/
+s/^        x = op_relu\(x\);/        x = op_relu(x) * planted("relu");/
+s/(store_at\(EPILOGUE, &to, .*), best\);/\1, best * (col == 0 ? planted("maxpool") : 1));/
 s/return 1.0f \/ \(float\)\(rows \* cols\);/\
     return (col == 0 ? planted("avgpool") : 1) \/ (float)(rows * cols);/
 /^static const float winograd_[a-z_]+_4x5_matrix/ {
@@ -99,10 +112,10 @@ __attribute__((constructor)) static void plant_entries(void)\
 #endif
 END
 
-# found OP: verify says WRONG of what computes it.
+# found OP: verify says WRONG of what computes it, also where another op behind it is fused to it.
 found() {
     PLANTED=$1 verify >"$work/said" 2>&1
-    [ $? -eq 1 ] && grep -q "^WRONG .* $1\$" "$work/said" && return
+    [ $? -eq 1 ] && grep -qE "^WRONG .* $1\$|^WRONG +train +$1_" "$work/said" && return
     grep -E "^WRONG|$1" "$work/said"
     return 1
 }
@@ -117,6 +130,50 @@ for optimized in 0 2; do
         check "1e-3 in $op is found at -O$optimized" found "$op"
     done
 done
+
+# ---- all instruction sets at once ----
+
+# all_levels STATUS LINE...: of --levels=all, which has a line for each set, and these.
+all_levels() {
+    local status
+    "$work/kernels/trainer" verify --threads 2 --levels=all >"$work/said" 2>&1
+    status=$?
+    [ $status -eq "$1" ] && [ "$(grep -cE '^(ok|WRONG) +[a-z0-9]+ +[0-9]+ of ' "$work/said")" -eq \
+        "$(tr , '\n' <<<"$levels" | wc -l)" ] || { cat "$work/said"; return 1; }
+    shift
+    for line; do
+        grep -qE "$line" "$work/said" || { echo "no line $line"; cat "$work/said"; return 1; }
+    done
+}
+
+# What one set computes is wrong, what the others do is not.
+one_is_wrong() {
+    PLANTED=conv2d PLANTED_IN=$level all_levels 1 "^WRONG train .* conv2d, $level\$" \
+        "^WRONG $level " "^ok +$best .*" && ! grep -q "^WRONG .* $best" "$work/said"
+}
+
+# One that ends its process is named, and the others are compared all the same.
+one_is_lost() {
+    PLANTED=conv2d PLANTED_IN=$level PLANTED_CRASH=1 all_levels 1 "^FAULT train .*, $level\$" \
+        "^WRONG $level " "^ok +$best .*"
+}
+
+levels=$(machine_levels)
+best=${levels%%,*}
+if [ "$best" = "$level" ]; then
+    skip "verify --levels" "this machine has one instruction set"
+else
+    levels=$best,$level
+    check "errors are planted in two instruction sets" compiled "$work/planted.yaml"
+    check "--levels=all compares both" all_levels 0 "^ok +$best " "^ok +$level "
+    check "--levels=all says which one is wrong" one_is_wrong
+    check "--levels=all says which one crashes" one_is_lost
+    check "--levels of one" [ "$("$work/kernels/trainer" verify --levels="$level" |
+        grep -c "^ok  *$level ")" -eq 1 ]
+    check "--levels with --kernel" [ "$("$work/kernels/trainer" verify --levels=all \
+        --kernel=update | grep -c "^ok .* 2 of 2 checks")" -eq 2 ]
+fi
+unset levels
 
 # ---- sums that cancel ----
 
