@@ -1,4 +1,5 @@
 /* The model file -> a module with one graph, `train`, at stage forward. */
+#include "../runtime/data/sets.h"
 #include "frontend.h"
 
 #include <string.h>
@@ -21,17 +22,6 @@ typedef struct TrainSpec {
     const Tree *init;
     TrainSettings settings;
 } TrainSpec;
-
-typedef struct DatasetType {
-    const char *word; /* first, for nearest_word */
-    int shape[3], classes; /* 0: the model file says it */
-} DatasetType;
-
-static const DatasetType dataset_types[] = {
-    {"fashion-mnist", {1, 28, 28}, 10},
-    {"mnist", {1, 28, 28}, 10},
-    {"idx", {0, 0, 0}, 0},
-};
 
 static const char *const optimizer_words[] = {
 #define X(id, text) text,
@@ -180,7 +170,7 @@ static bool read_per_channel(Reader *r, const Tree *t, const Field *f, int chann
 }
 
 /* What an idx data set says of itself in the model file; the known ones may not. */
-static bool read_data(Reader *r, const DatasetType *type, InputSpec *in)
+static bool read_data(Reader *r, const DataSet *type, InputSpec *in)
 {
     bool sound = true;
 
@@ -191,7 +181,7 @@ static bool read_data(Reader *r, const DatasetType *type, InputSpec *in)
         in->classes = type->classes;
         if (wrong)
             reader_fault(r, wrong, "%s is only for dataset: idx; %s is known, remove the key",
-                         in->classes_at ? "classes" : "data_shape", type->word);
+                         in->classes_at ? "classes" : "data_shape", type->name);
         return !wrong;
     }
     if (in->classes_at)
@@ -237,7 +227,8 @@ static bool read_input(Reader *r, const Tree *t, InputSpec *in)
         in->image.std[i] = 1;
     sound = read_fields(r, t, "input", input_fields, COUNT(input_fields), in);
     if (in->dataset)
-        dataset = find_word(r, in->dataset, "dataset", WORDS(dataset_types));
+        dataset = find_word(r, in->dataset, "dataset",
+                            (Words){data_sets, data_set_count, sizeof *data_sets});
     if (in->resize && find_word(r, in->resize, "resize", WORDS(resize_words)) < 0)
         sound = false;
     shaped = in->shape && read_shape(r, in->shape, in->net);
@@ -248,8 +239,8 @@ static bool read_input(Reader *r, const Tree *t, InputSpec *in)
     }
     if (dataset < 0)
         return false;
-    in->dataset_name = dataset_types[dataset].word;
-    return shaped && read_data(r, &dataset_types[dataset], in) && check_shapes(r, in) && sound;
+    in->dataset_name = data_sets[dataset].name;
+    return shaped && read_data(r, &data_sets[dataset], in) && check_shapes(r, in) && sound;
 }
 
 /* ---- optimizer and training ---- */

@@ -1,6 +1,7 @@
 /* The names of the classes: of the data sets that are known, or from a file. */
 #include "../../ir/ir.h"
 #include "data.h"
+#include "sets.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -8,19 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { KNOWN_CLASSES = 10, NAME_BYTES = 254 };
-
-typedef struct KnownNames {
-    const char *dataset, *name[KNOWN_CLASSES];
-} KnownNames;
-
-static const KnownNames known_names[] = {
-    {"fashion-mnist",
-     {"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
-      "Ankle boot"}},
-    {"cifar10",
-     {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"}},
-};
+enum { NAME_BYTES = 254 };
 
 static void add_name(ClassNames *names, const char *text)
 {
@@ -40,14 +29,12 @@ void class_names_free(ClassNames *names)
 /* The digits of mnist are their numbers. */
 static void default_names(const NincModel *model, ClassNames *out)
 {
-    const KnownNames *known = NULL;
-    for (size_t i = 0; i < sizeof known_names / sizeof *known_names; i++)
-        if (model->classes == KNOWN_CLASSES && strcmp(model->dataset, known_names[i].dataset) == 0)
-            known = &known_names[i];
+    const DataSet *known = find_data_set(model->dataset);
+    bool named = known && known->classes == model->classes && known->class_name[0];
     for (int i = 0; i < model->classes; i++) {
         char number[16];
         snprintf(number, sizeof number, "%d", i);
-        add_name(out, known ? known->name[i] : number);
+        add_name(out, named ? known->class_name[i] : number);
     }
 }
 

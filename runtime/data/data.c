@@ -1,5 +1,6 @@
-/* Data sets: four IDX files, read whole; images as u8, labels as i32. */
+/* Data sets: where they are, and in which format; read whole, images as u8, labels as i32. */
 #include "data.h"
+#include "sets.h"
 #include "../../ir/ir.h"
 
 #include <stdlib.h>
@@ -11,19 +12,14 @@
 
 /* ---- where the files are ---- */
 
-static int images_rank(const NincModel *model)
-{
-    return model->image_c == 1 ? 3 : 4;
-}
-
 static int not_found(const NincModel *model, const char *searched)
 {
     const char *dataset = model->dataset;
-    int rank = images_rank(model);
-    if (strcmp(dataset, "fashion-mnist") == 0)
-        return fault("data set fashion-mnist not found (%s); install it with 'apt install "
-                     "dataset-fashion-mnist', or give its directory with --data DIR",
-                     searched);
+    const DataSet *known = find_data_set(dataset);
+    int rank = model->image_c == 1 ? 3 : 4;
+    if (known && known->get)
+        return fault("data set %s not found (%s); %s, or give its directory with --data DIR",
+                     dataset, searched, known->get);
     return fault("data set %s not found (%s); put train-images-idx%d-ubyte, "
                  "train-labels-idx1-ubyte, t10k-images-idx%d-ubyte and t10k-labels-idx1-ubyte "
                  "(or these with .gz) into one directory and give it with --data DIR",
@@ -76,52 +72,24 @@ static int find_directory(const NincModel *model, const char *data, char *out)
     return not_found(model, searched);
 }
 
-/* ---- images and labels ---- */
+/* ---- formats ---- */
 
-static int read_images(const NincModel *model, IdxFile *f, Dataset *out)
+/* The first that knows the directory reads it; where none does, the first one says what it lacks. */
+static const DataFormat formats[] = {
+    {"idx", data_idx_probe, data_idx_read},
+};
+
+enum { FORMATS = sizeof formats / sizeof *formats };
+
+static int read_directory(const NincModel *model, const char *directory, Split split, Dataset *out)
 {
-    uint32_t h = f->dim[1], w = f->dim[2], c = f->rank > 3 ? f->dim[3] : 1;
-    if (f->rank < 3)
-        return fault("%s has %d dimension%s, images have 3 (items, height, width) or 4 (and "
-                     "channels); it is not the file its name says",
-                     f->path, f->rank, f->rank == 1 ? "" : "s");
-    if (h != (uint32_t)model->image_h || w != (uint32_t)model->image_w ||
-        c != (uint32_t)model->image_c)
-        return fault("%s holds images of %ux%ux%u (height, width, channels), the model was "
-                     "compiled for %dx%dx%d; use the data set %s",
-                     f->path, h, w, c, model->image_h, model->image_w, model->image_c,
-                     model->dataset);
-    out->h = model->image_h;
-    out->w = model->image_w;
-    out->c = model->image_c;
-    out->count = (int)f->dim[0];
-    return idx_bytes(f, &out->image);
+    for (int i = 0; i < FORMATS; i++)
+        if (formats[i].probe(directory))
+            return formats[i].read(model, directory, split, out);
+    return formats[0].read(model, directory, split, out);
 }
 
-static int read_labels(const NincModel *model, IdxFile *f, Dataset *out)
-{
-    if (f->dim[0] != (uint32_t)out->count)
-        return fault("%s holds %u labels for %d images; the two files do not belong together",
-                     f->path, f->dim[0], out->count);
-    return idx_labels(f, model->classes, &out->label);
-}
-
-static int read_idx(const NincModel *model, const char *directory, Split split, Dataset *out)
-{
-    const char *part = split == SPLIT_TRAIN ? "train" : "t10k";
-    IdxFile f;
-    int status = idx_open(&f, directory, &(IdxName){part, "images", images_rank(model)});
-    if (status == 0)
-        status = read_images(model, &f, out);
-    idx_close(&f);
-    if (status < 0)
-        return status;
-    status = idx_open(&f, directory, &(IdxName){part, "labels", 1});
-    if (status == 0)
-        status = read_labels(model, &f, out);
-    idx_close(&f);
-    return status;
-}
+/* ---- data sets ---- */
 
 static int make_random(const NincModel *model, uint64_t seed, Split split, Dataset *out)
 {
@@ -150,7 +118,7 @@ int dataset_read(const NincModel *model, const char *data, uint64_t seed, Split 
     if (data && strcmp(data, "random") == 0)
         status = make_random(model, seed, split, out);
     else if ((status = find_directory(model, data, directory)) == 0)
-        status = read_idx(model, directory, split, out);
+        status = read_directory(model, directory, split, out);
     if (status < 0)
         dataset_free(out);
     return status;

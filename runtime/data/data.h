@@ -1,5 +1,6 @@
 /* The map of the data: data sets, the names of their classes, images that a user names. Functions
- * that return int give 0, or -1 after a message. */
+ * that return int give 0, or -1 after a message. The table of the sets that are known by name stands
+ * in sets.h. */
 #ifndef NINC_DATA_H
 #define NINC_DATA_H
 
@@ -20,6 +21,14 @@ typedef enum Split { SPLIT_TRAIN, SPLIT_TEST } Split;
 
 enum { DATA_PATH = 4096 }; /* bytes */
 
+/* A format of data sets. */
+typedef struct DataFormat {
+    const char *name;
+    bool (*probe)(const char *directory); /* whether a data set of it lies there */
+    /* One split, whose images must be the model's; -1 after a message. */
+    int (*read)(const NincModel *model, const char *directory, Split split, Dataset *out);
+} DataFormat;
+
 typedef struct ClassNames {
     char **name; /* UTF-8 without control characters */
     int count;
@@ -38,6 +47,11 @@ int32_t *dataset_order(const Dataset *d);
 /* The directory that dataset_read takes the model's data from, in `out` of DATA_PATH bytes; false
  * where there is none. */
 bool dataset_directory(const NincModel *model, const char *data, char *out);
+
+/* ---- data_idx.c: one format each ---- */
+
+bool data_idx_probe(const char *directory);
+int data_idx_read(const NincModel *model, const char *directory, Split split, Dataset *out);
 
 /* ---- classes.c ---- */
 

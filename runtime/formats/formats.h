@@ -19,6 +19,13 @@ typedef struct Image {
 
 enum { IMAGE_MAX_CHANNELS = 4 };
 
+/* A format of images: whether a file that begins so is of it, and what reads one. */
+typedef struct ImageFormat {
+    const char *name;
+    bool (*probe)(const uint8_t *bytes, size_t size);
+    int (*decode)(const uint8_t *bytes, size_t size, const char *name, Image *out);
+} ImageFormat;
+
 typedef struct NamedTensor {
     const char *name;
     Shape shape;
@@ -121,10 +128,14 @@ int image_convert(Image *image, int c);
 /* 255 - x, but for alpha. */
 void image_invert(Image *image);
 
-/* ---- image_png.c, image_jpeg.c: one format each ---- */
+/* ---- image_png.c, image_jpeg.c, image_pnm.c: one format each ---- */
 
+bool image_is_png(const uint8_t *bytes, size_t size);
+bool image_is_jpeg(const uint8_t *bytes, size_t size);
+bool image_is_pnm(const uint8_t *bytes, size_t size);
 int image_decode_png(const uint8_t *bytes, size_t size, const char *name, Image *out);
 int image_decode_jpeg(const uint8_t *bytes, size_t size, const char *name, Image *out);
+int image_decode_pnm(const uint8_t *bytes, size_t size, const char *name, Image *out);
 /* The bytes of a PNG file, which the caller frees. */
 int image_encode_png(const Image *image, uint8_t **bytes, size_t *size);
 /* Writes a PNG file that appears whole or not at all. */
@@ -141,6 +152,8 @@ int image_write_png(const char *path, const Image *image);
  * there under other names. */
 int idx_open(IdxFile *f, const char *directory, const IdxName *name);
 void idx_close(IdxFile *f);
+/* Whether the directory has images or labels of any split under such a name. */
+bool idx_any(const char *directory);
 /* Elements of an item. */
 int64_t idx_item(const IdxFile *f);
 /* All elements as bytes, which the caller frees: whole numbers from 0 to 255 of any type; floats

@@ -84,6 +84,19 @@ static char *find_nearest(const char *directory, const IdxName *name)
     return best;
 }
 
+bool idx_any(const char *directory)
+{
+    static const IdxName names[] = {
+        {"train", "images", 3}, {"train", "labels", 1}, {"t10k", "images", 3}, {"t10k", "labels", 1}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *path = find_nearest(directory, &names[i]);
+        free(path);
+        if (path)
+            return true;
+    }
+    return false;
+}
+
 /* Whether the name reads as if it was what is looked for, and is not that of the other split. */
 static bool is_like(const char *file, const IdxName *name)
 {

@@ -181,3 +181,9 @@ int image_decode_jpeg(const uint8_t *bytes, size_t size, const char *name, Image
     jpeg_destroy_decompress(&r.jpeg);
     return status < 0 ? -1 : image_turn(out, r.orientation);
 }
+
+bool image_is_jpeg(const uint8_t *bytes, size_t size)
+{
+    static const char magic[] = "\xff\xd8\xff";
+    return size >= sizeof magic - 1 && memcmp(bytes, magic, sizeof magic - 1) == 0;
+}

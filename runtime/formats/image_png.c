@@ -165,3 +165,9 @@ int image_write_png(const char *path, const Image *image)
     free(bytes);
     return status;
 }
+
+bool image_is_png(const uint8_t *bytes, size_t size)
+{
+    static const char magic[] = "\x89PNG\r\n\x1a\n";
+    return size >= sizeof magic - 1 && memcmp(bytes, magic, sizeof magic - 1) == 0;
+}

@@ -1,5 +1,6 @@
 /* What eval reports, against figures made by hand, and the names of classes. */
 #include "../../ir/ir.h"
+#include "../../runtime/data/sets.h"
 #include "../../runtime/tools/tools.h"
 #include "messages.h"
 #include "tiny_plan.h"
@@ -176,6 +177,24 @@ START_TEST(test_names)
 }
 END_TEST
 
+/* A set has its number of classes and no name, or that many. */
+START_TEST(test_sets)
+{
+    ck_assert_int_gt(data_set_count, 1);
+    for (int i = 0; i < data_set_count; i++) {
+        const DataSet *set = &data_sets[i];
+        int named = 0;
+        while (named < NAMED_CLASSES && set->class_name[named])
+            named++;
+        ck_assert_ptr_eq(find_data_set(set->name), set);
+        ck_assert_msg(named == 0 || named == set->classes, "%s has %d names", set->name, named);
+        ck_assert_int_eq(set->classes > 0, set->shape[0] > 0);
+        ck_assert_int_eq(set->classes > 0, set->shape[1] > 0 && set->shape[2] > 0);
+    }
+    ck_assert_ptr_null(find_data_set("imagenet"));
+}
+END_TEST
+
 START_TEST(test_bad_names)
 {
     NincModel model = ninc_model;
@@ -235,6 +254,7 @@ int main(void)
     tcase_add_test(all, test_many_classes);
     tcase_add_test(all, test_json);
     tcase_add_test(all, test_names);
+    tcase_add_test(all, test_sets);
     tcase_add_test(all, test_bad_names);
     tcase_add_test(all, test_without_logits);
     suite_add_tcase(suite, all);
