@@ -16,7 +16,7 @@ typedef struct LayerSpec {
 typedef enum LayerKind {
     LAYER_MLPCONV,
     LAYER_CONV2D,
-    LAYER_RELU,
+    LAYER_ACTIVATION,
     LAYER_MAXPOOL,
     LAYER_AVGPOOL,
     LAYER_GAP,
@@ -57,7 +57,8 @@ static const Field plain_fields[] = {
 static const LayerType layer_types[] = {
     {"mlpconv", LAYER_MLPCONV, OP_CONV2D, conv_fields, 5},
     {"conv2d", LAYER_CONV2D, OP_CONV2D, conv_fields, 6},
-    {"relu", LAYER_RELU, OP_RELU, plain_fields, 1},
+    {"relu", LAYER_ACTIVATION, OP_RELU, plain_fields, 1},
+    {"sigmoid", LAYER_ACTIVATION, OP_SIGMOID, plain_fields, 1},
     {"maxpool", LAYER_MAXPOOL, OP_MAXPOOL, pool_fields, 5},
     {"avgpool", LAYER_AVGPOOL, OP_AVGPOOL, pool_fields, 5},
     {"gap", LAYER_GAP, OP_GAP, plain_fields, 1},
@@ -218,8 +219,8 @@ static void add_layer(Builder *b, const LayerType *type, const LayerSpec *spec,
     case LAYER_AVGPOOL:
         add_pool(b, type, &w);
         return;
-    case LAYER_RELU:
-        add_node(b, OP_RELU, 1, &b->x, NULL);
+    case LAYER_ACTIVATION:
+        add_node(b, type->op, 1, &b->x, NULL);
         return;
     case LAYER_GAP:
         if (wants_map(b, "gap"))
@@ -254,7 +255,7 @@ static const LayerType *find_type(Reader *r, const Tree *word)
                      near);
     else
         reader_fault(r, word, "there is no layer %s; the layers are mlpconv, conv2d, relu, "
-                              "maxpool, avgpool, gap and flatten", reader_quote(r, word));
+                              "sigmoid, maxpool, avgpool, gap and flatten", reader_quote(r, word));
     return NULL;
 }
 

@@ -9,7 +9,7 @@
  *
  * The scalar expression is that of a pointwise op, in C, over its operands a, b, c, d, e (already
  * of the computing type), the attribute `k` (ATTR_FACTOR) or `adam` (ATTR_ADAM), and MAX-free
- * functions SQRT and POW; "" for ops that are not pointwise. A rank-0 operand is broadcast. What an
+ * functions SQRT, POW and EXP; "" for ops that are not pointwise. A rank-0 operand is broadcast. What an
  * op computes is for --list-ops: operands -> result, of at most 51 columns. */
 #ifndef NINC_OPS_H
 #define NINC_OPS_H
@@ -68,6 +68,8 @@ typedef enum OpFlag {
       "x, filter[, bias] -> convolution")                                                          \
     X(RELU, "relu", 1, 1, NONE, pointwise, F_FORWARD | F_OF_MAPS | F_ACTIVATION | F_KEEPS_ZERO,    \
       "a <= 0 ? 0 : a", "x -> max(x, 0)")                                                          \
+    X(SIGMOID, "sigmoid", 1, 1, NONE, pointwise, F_FORWARD | F_OF_MAPS | F_ACTIVATION,             \
+      "1 / (1 + EXP(-a))", "x -> 1 / (1 + exp(-x))")                                               \
     X(MAXPOOL, "maxpool", 1, 1, WINDOW, pool, F_FORWARD | F_POOL | F_ROWS | F_NEIGHBOURS, "",      \
       "x -> maximum of each window")                                                               \
     X(MAXPOOL_CODE, "maxpool_code", 1, 1, WINDOW, pool, F_ROWS | F_NEIGHBOURS, "",                 \
@@ -101,6 +103,8 @@ typedef enum OpFlag {
       "dy -> [C]: sum over images and pixels")                                                     \
     X(RELU_GRAD, "relu_grad", 2, 2, NONE, pointwise, F_OF_MAPS | F_ACTIVATION | F_KEEPS_ZERO,      \
       "b > 0 ? a : 0", "dy, y -> dy where y > 0, else 0")                                          \
+    X(SIGMOID_GRAD, "sigmoid_grad", 2, 2, NONE, pointwise,                                         \
+      F_OF_MAPS | F_ACTIVATION | F_KEEPS_ZERO, "a * b * (1 - b)", "dy, y -> dy * y * (1 - y)")     \
     X(MAXPOOL_GRAD, "maxpool_grad", 2, 2, WINDOW, pool,                                            \
       F_GIVEN | F_POOL_GRAD | F_ROWS | F_NEIGHBOURS, "",                                           \
       "dy, code -> dx: dy at each window's maximum")                                               \
@@ -167,6 +171,6 @@ typedef enum OpFlag {
       "a - d / (1 - POW(adam_beta1, e)) * b / (SQRT(c) / SQRT(1 - POW(adam_beta2, e)) + adam_eps)",\
       "parameter, m, v, lr, step -> parameter")                                                    \
     /* printed `@name : type = update %value` */                                                   \
-    X(UPDATE, "update", 1, 1, NONE, leaf, F_SILENT, "", "writes its operand to an @name in place")
+    X(UPDATE, "update", 1, 1, NONE, leaf, F_SILENT | F_KEEPS_ZERO, "", "writes its operand to an @name in place")
 
 #endif

@@ -103,6 +103,8 @@ void cuda_emit_generic(CudaEmitter *e)
     case OP_COUNT_VALID: cuda_emit_sum(e, n); return;
     case OP_RELU:
     case OP_RELU_GRAD:
+    case OP_SIGMOID:
+    case OP_SIGMOID_GRAD:
     case OP_ADD:
     case OP_CAST:
     case OP_WEIGHT_DECAY:

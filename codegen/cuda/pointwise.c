@@ -92,11 +92,14 @@ static bool is_before(const CudaEmitter *e, const Node *n)
     return n->kernel == e->kernel && n->op != OP_INPUT;
 }
 
-/* Whether all that the chain reads lies as its result, so that one number leads to all elements. */
+/* Whether all that the chain reads lies as its result, so that one number leads to all elements, also
+ * to what a map has no channels or pixels for, which must stay zero. */
 static bool is_flat(const CudaEmitter *e, const Node *result)
 {
     for (int i = 0; i < e->kernel->node_count; i++) {
         const Node *n = e->kernel->node[i];
+        if (!op_is(n->op, F_KEEPS_ZERO))
+            return false;
         for (int k = 0; k < n->arity; k++)
             if (is_element_wise(n->in[k]) && !is_before(e, n->in[k]) &&
                 !same_form(&n->in[k]->tensor, &result->tensor))

@@ -4,6 +4,7 @@
 #define NINC_SCALAR_CUH
 
 #define SQRT(x) sqrtf(x)
+#define EXP(x) expf(x)
 #define POW(beta, step) (Power{(beta).log * (step)})
 
 /* The attribute k of an op, and 1 - k: rounded once, from the decimal number. */

@@ -2,6 +2,8 @@
  * C: it is what that is checked against. */
 #include "family.h"
 
+#include <math.h>
+
 /* ---- types ---- */
 
 static bool is_float(DType dtype)
@@ -43,6 +45,28 @@ static double relu_grad(const Node *n, const double *x)
 {
     (void)n;
     return x[1] > 0 ? x[0] : 0;
+}
+
+static double sigmoid(const Node *n, const double *x)
+{
+    (void)n;
+    return 1 / (1 + exp(-x[0]));
+}
+
+static double sigmoid_grad(const Node *n, const double *x)
+{
+    (void)n;
+    return x[0] * x[1] * (1 - x[1]);
+}
+
+static void eval_sigmoid(Eval *e, const Node *n)
+{
+    eval_elementwise(e, n, sigmoid);
+}
+
+static void eval_sigmoid_grad(Eval *e, const Node *n)
+{
+    eval_elementwise(e, n, sigmoid_grad);
 }
 
 static void eval_relu(Eval *e, const Node *n)
@@ -90,6 +114,33 @@ static void spread_relu_grad(Eval *e, const Node *node)
     }
 }
 
+/* The derivative is y (1 - y). */
+static double sigmoid_spread(const Eval *e, const Node *n, const double *square, const double *x)
+{
+    double y = sigmoid(n, x);
+    (void)e;
+    return square_of(y * (1 - y)) * square[0];
+}
+
+static void spread_sigmoid(Eval *e, const Node *n)
+{
+    spread_elementwise(e, n, sigmoid_spread);
+}
+
+static double sigmoid_grad_spread(const Eval *e, const Node *n, const double *square,
+                                  const double *x)
+{
+    double dy = x[0], y = x[1];
+    (void)e;
+    (void)n;
+    return square_of(y * (1 - y)) * square[0] + square_of(dy * (1 - 2 * y)) * square[1];
+}
+
+static void spread_sigmoid_grad(Eval *e, const Node *n)
+{
+    spread_elementwise(e, n, sigmoid_grad_spread);
+}
+
 static double add_spread(const Eval *e, const Node *n, const double *square, const double *x)
 {
     (void)e;
@@ -110,6 +161,11 @@ static void gradient_relu(Gradient *g, Node *n, Node *dy)
     g->give(g, n->in[0], gradient_op(g, n, OP_RELU_GRAD, dy, n, n->in[0]), n->loc);
 }
 
+static void gradient_sigmoid(Gradient *g, Node *n, Node *dy)
+{
+    g->give(g, n->in[0], gradient_op(g, n, OP_SIGMOID_GRAD, dy, n, n->in[0]), n->loc);
+}
+
 static void gradient_add(Gradient *g, Node *n, Node *dy)
 {
     for (int k = 0; k < 2; k++) {
@@ -123,5 +179,9 @@ static void gradient_add(Gradient *g, Node *n, Node *dy)
 OP_RULE(pointwise, RELU) = {infer_of_maps, eval_relu, spread_relu, gradient_relu, no_work};
 OP_RULE(pointwise, RELU_GRAD) = {infer_of_maps, eval_relu_grad, spread_relu_grad, no_gradient,
                                  no_work};
+OP_RULE(pointwise, SIGMOID) = {infer_of_maps, eval_sigmoid, spread_sigmoid, gradient_sigmoid,
+                               no_work};
+OP_RULE(pointwise, SIGMOID_GRAD) = {infer_of_maps, eval_sigmoid_grad, spread_sigmoid_grad,
+                                    no_gradient, no_work};
 OP_RULE(pointwise, ADD) = {infer_of_maps, eval_add, spread_add, gradient_add, no_work};
 OP_RULE(pointwise, CAST) = {infer_cast, eval_cast, spread_linear, no_gradient, no_work};

@@ -340,6 +340,7 @@ static int map_node(Mapper *m, const Node *n)
     case OP_WINOGRAD_OUTPUT: return map_winograd(m, n);
     case OP_CONV2D_FOLDED: return map_folded(m, n);
     case OP_RELU: return map_pointwise(m, n, "Relu");
+    case OP_SIGMOID: return map_pointwise(m, n, "Sigmoid");
     case OP_ADD: return map_pointwise(m, n, "Add");
     case OP_GAP: return map_pointwise(m, n, "GlobalAveragePool");
     case OP_FLATTEN: return map_pointwise(m, n, "Flatten");
@@ -363,6 +364,7 @@ static int map_node(Mapper *m, const Node *n)
     case OP_CONV2D_WGRAD:
     case OP_BIAS_GRAD:
     case OP_RELU_GRAD:
+    case OP_SIGMOID_GRAD:
     case OP_MAXPOOL_GRAD:
     case OP_AVGPOOL_GRAD:
     case OP_GAP_GRAD:

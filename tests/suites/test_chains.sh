@@ -80,6 +80,10 @@ for precision in fp32 bf16; do
     check "chains $precision -O1" verified tests/models/chains/chains.ir 1 $precision
     check "chains behind tiles $precision -O2" verified tests/models/chains/tiles.ir 2 $precision
 done
+sed 's/ = relu / = sigmoid /' tests/models/chains/tiles.ir >"$work/sigmoid.ir"
+for precision in fp32 bf16; do
+    check "chains of sigmoids $precision -O2" verified "$work/sigmoid.ir" 2 $precision
+done
 with_rate tests/models/chains/tiles.ir >"$work/rate.ir"
 check "chains with a scalar -O2" verified "$work/rate.ir" 2 fp32
 check "lanes without channels are zeroed where a chain makes something of zeros" lanes_are_zeroed

@@ -634,6 +634,31 @@ START_TEST(relu_and_add)
 }
 END_TEST
 
+/* Of 0 it is a half, far off 0 and 1; its gradient against a difference of its values. */
+START_TEST(sigmoid_and_its_gradient)
+{
+    Fixture f = fixture_new(1);
+    Node *x = map_input(&f, "x", 1, 4, 1), *dy = map_input(&f, "dy", 1, 4, 1);
+    Node *y = add(&f, OP_SIGMOID, NULL, 1, &x);
+    Node *dx = add(&f, OP_SIGMOID_GRAD, NULL, 2, (Node *[]){dy, y});
+    start(&f, 0);
+    SET(&f, x, {0, -800, 800, 0.7});
+    SET(&f, dy, {4, 5, 6, 7});
+    eval_run(f.eval);
+    EXPECT(&f, y, {0.5, 0, 1, 1 / (1 + exp(-0.7))});
+    double gradient = value(&f, dx)[3], above, below;
+    EXPECT(&f, dx, {1, 0, 0, gradient});
+    SET(&f, x, {0, 0, 0, 0.7 + 1e-5});
+    eval_node(f.eval, y);
+    above = value(&f, y)[3];
+    SET(&f, x, {0, 0, 0, 0.7 - 1e-5});
+    eval_node(f.eval, y);
+    below = value(&f, y)[3];
+    expect_near(gradient, 7 * (above - below) / 2e-5, 1e-6, "the gradient of sigmoid");
+    fixture_free(&f);
+}
+END_TEST
+
 START_TEST(optimizer_ops)
 {
     Fixture f = fixture_new(1);
@@ -755,6 +780,7 @@ static Suite *eval_suite(void)
     tcase_add_test(ops, part_of_a_batch);
     tcase_add_test(ops, a_parameter_is_not_cut_to_the_batch);
     tcase_add_test(ops, relu_and_add);
+    tcase_add_test(ops, sigmoid_and_its_gradient);
     tcase_add_test(ops, optimizer_ops);
     tcase_add_test(ops, spread_of_what_cancels);
     tcase_add_test(ops, spread_of_equal_terms);

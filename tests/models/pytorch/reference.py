@@ -115,6 +115,8 @@ class Network(nn.Module):
                 x = self.convs[p["name"]](x)
             elif kind == "relu":
                 x = F.relu(x)
+            elif kind == "sigmoid":
+                x = torch.sigmoid(x)
             elif kind in ("maxpool", "avgpool"):
                 pool = F.max_pool2d if kind == "maxpool" else F.avg_pool2d
                 x = pool(x, pair(p["kernel_size"]), pair(p.get("stride", p["kernel_size"])),
