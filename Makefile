@@ -2,6 +2,7 @@
 #
 #   make          ./ninc                         make test     all tests
 #   make demo     train on Fashion-MNIST         make asan     the same tests under sanitizers
+#   make test-long  what `make test` has no time for
 #   make deps     install what is missing        make bench    ninc beside PyTorch
 #   make python   PyTorch, TensorBoard, ONNX Runtime for the tests that need them
 #   make test-crash  200 kill -9 during checkpoints    make fuzz  corrupt files under ASan
@@ -145,6 +146,11 @@ tests: $(NINC) $(TESTS) $(TOOLS)
 test: deps
 	@$(MAKE) tests
 	@NINC=./$(NINC) BUILD=$(BUILD) tests/run.sh
+
+# What `make test` leaves out, as it takes longer: other networks, sets and options, fresh seeds.
+test-long: deps
+	@$(MAKE) tests
+	@TESTS=long NINC=./$(NINC) BUILD=$(BUILD) tests/run.sh
 
 asan: deps
 	@$(MAKE) SANITIZE=1 BUILD=build/asan tests
@@ -304,7 +310,7 @@ FORMATTED = $(wildcard frontend/*.[ch] ir/*.[ch] ir/*/*.[ch] passes/*.[ch] passe
                        codegen/*.[ch] codegen/*/*.[ch] codegen/*/*/*.[ch] runtime/*.h \
                        runtime/*/*.[ch] tests/*/*.[ch])
 
-.PHONY: all readme readme-check fuzz python tests test test-nvrtc test-gpu test-crash test-deb asan demo bench bench-gpu \
+.PHONY: all readme readme-check fuzz python tests test test-long test-nvrtc test-gpu test-crash test-deb asan demo bench bench-gpu \
         bench-checkpoint first-contact first-contact-kit deps completion install uninstall deb clean \
         format tidy
 .SECONDARY:

@@ -102,15 +102,21 @@ interruptible() {
     exec env --default-signal=INT "$@"
 }
 
-# check_with PROGRAM NAME COMMAND...: a check that needs the program.
-check_with() {
-    local program=$1 name=$2
-    shift 2
-    if command -v "$program" >/dev/null; then
-        check "$name" "$@"
+# with_program CHECK PROGRAM NAME COMMAND...: a check that needs the program.
+with_program() {
+    if command -v "$2" >/dev/null; then
+        "$1" "${@:3}"
     else
-        skip "$name" "there is no $program"
+        skip "$3" "there is no $2"
     fi
+}
+
+# check_with PROGRAM NAME COMMAND...
+check_with() {
+    with_program check "$@"
+}
+long_check_with() {
+    with_program long_check "$@"
 }
 
 # python_with MODULE...: prints the name of a Python that has the modules ($PYTHON, what `make python`
@@ -147,6 +153,13 @@ machine_levels() {
 # Those of them that a trainer picks here, in fp32 and in bf16.
 best_levels() {
     machine_levels | sed -E 's/^((amx,)?(avx512bf16,)?)(avx512|avx2|baseline|neon).*/\1\4/'
+}
+
+# light_kernels: those that a suite compiles are there to be run, not to be fast: at -O1, and with
+# "$one_level" for the best instruction set alone. A program of its own is compiled by $CC as before.
+light_kernels() {
+    one_level=--cpu-levels=$(best_levels)
+    export CC=$PWD/tests/tools/light_cc
 }
 
 # The last line of a test script.

@@ -3,10 +3,12 @@
 # on the same images, against committed float64 values of real PyTorch. Then that a small error
 # would be seen, that the number of threads changes no bit, and that images a chunk and instruction
 # set do not matter.
-# $NINC and $BUILD name the compiler and the build directory; $QUICK leaves out the seed network;
-# $DEVICE is the trainer's --device (default cpu).
+# Quick checks take each case and each optimizer once, long ones all of their pairs and the seed
+# network. $DEVICE is the trainer's --device (default cpu), $QUICK an instrumented build.
 . tests/lib.sh
 . tests/models/draw.sh
+. tests/tools/kernels.sh
+checks_stand_alone
 
 cases=tests/models/pytorch
 tool=$BUILD/parity_tool
@@ -14,29 +16,32 @@ device=${DEVICE:-cpu}
 target=cuda
 [ "$device" != cpu ] || target=cpu
 
-# compiled OPTION...: for $levels, or this machine's best instruction set.
-compiled() {
-    local set=(--cpu-levels="${levels:-$(best_levels)}")
-    [ $target = cpu ] || set=()
-    "$NINC" -q --target=$target "${set[@]}" "$@"
+# compiled_to OUT MODEL LEVEL [OPTION...]: for $levels, or this machine's best instruction set.
+compiled_to() {
+    if [ $target = cpu ]; then
+        compiled "${@:2}" && rm -rf "$1" && mv "$work/kernels" "$1"
+    else
+        "$NINC" -q --target=$target "-O$3" "${@:4}" -o "$1" "$2"
+    fi
 }
 
-# compile CASE LEVEL [OPTION...] -> $work/CASE-LEVEL/trainer; every instruction set of a small case
-# will run.
+# compile CASE LEVEL [OPTION...] -> $work/CASE-LEVEL/trainer
 compile() {
-    local levels=
-    [ "$2" != 2 ] || [[ $1 == nin_* ]] || levels=$(machine_levels)
     [ -x "$work/$1-O$2/trainer" ] ||
-        compiled "-O$2" "${@:3}" -o "$work/$1-O$2" "$cases/$1.yaml"
+        compiled_to "$work/$1-O$2" "$cases/$1.yaml" "$2" "${@:3}"
+}
+
+# data_of CASE -> $work/CASE-data, $work/CASE.safetensors
+data_of() {
+    [ -d "$work/$1-data" ] || {
+        mkdir -p "$work/$1-data" && "$tool" data "$cases/$1.json" "$work/$1-data" &&
+            "$tool" init "$cases/$1.json" "$work/$1.safetensors"
+    }
 }
 
 # train CASE LEVEL STEPS [WEIGHTS] -> $work/log.jsonl, $work/saved.safetensors
 train() {
-    [ -d "$work/$1-data" ] || {
-        mkdir -p "$work/$1-data"
-        "$tool" data "$cases/$1.json" "$work/$1-data" || return 1
-        "$tool" init "$cases/$1.json" "$work/$1.safetensors" || return 1
-    }
+    data_of "$1" || return 1
     rm -f "$work/log.jsonl" "$work/saved.safetensors"
     "$work/$1-O$2/trainer" train --device "$device" --data "$work/$1-data" \
         --init "${4:-$work/$1.safetensors}" --no-shuffle --no-eval --no-progress --max-steps "$3" \
@@ -50,10 +55,17 @@ parity() {
 }
 
 small="strides pools flatten blocks"
+check "parity blocks sgd -O2, 20 steps" parity blocks_sgd 2 20
+check "parity pools adam -O2, 3 steps" parity pools_adam 2 3
+check "parity strides sgd -O2, 20 steps" parity strides_sgd 2 20
+check "parity flatten adam -O0, 3 steps" light parity flatten_adam 0 3
+# Both optimizers on one machine's plain loops and tiles: what is left of all pairs.
 for case in $small; do
     for level in 0 2; do
-        check "parity $case sgd -O$level, 20 steps" parity "${case}_sgd" $level 20
-        check "parity $case adam -O$level, 3 steps" parity "${case}_adam" $level 3
+        [[ $case$level == @(blocks2|strides2) ]] ||
+            long_check "parity $case sgd -O$level, 20 steps" parity "${case}_sgd" $level 20
+        [[ $case$level == @(pools2|flatten0) ]] ||
+            long_check "parity $case adam -O$level, 3 steps" parity "${case}_adam" $level 3
     done
 done
 # Adam divides a gradient by its own size: one of the size of a rounding moves its parameter as far
@@ -66,30 +78,34 @@ adam_losses() {
     rm -rf "$work/nin_adam-O2" && compile nin_adam 2 "$@" && train nin_adam 2 3 &&
         "$tool" losses "$cases/nin_adam.json" "$work/log.jsonl" "$bound"
 }
+# without PASSES CASE LEVEL STEPS
+without() {
+    rm -rf "$work/$2-O$3"
+    compile "$2" "$3" --disable-pass="$1" && parity "${@:2}" && rm -rf "$work/$2-O$3"
+}
+# $QUICK: tests/suites/parity_sim.sh, which has no time for the seed network.
 if [ -z "${QUICK:-}" ]; then
-    compile nin_sgd 2 --disable-pass=winograd
-    check "parity nin sgd -O2 without Winograd, 8 steps" parity nin_sgd 2 8
-    rm -rf "$work/nin_sgd-O2"
+    long_check "parity nin sgd -O2 without Winograd, 8 steps" without winograd nin_sgd 2 8
     for level in 0 2; do
-        check "parity nin sgd -O$level, 8 steps" parity nin_sgd $level 8
+        long_check "parity nin sgd -O$level, 8 steps" parity nin_sgd $level 8
     done
-    compile nin_adam 2 --disable-pass=winograd,fold
-    check "parity nin adam -O2 without Winograd and fold, 3 steps" parity nin_adam 2 3
-    check "losses of nin adam -O2, 3 steps" adam_losses
-    check "losses of nin adam -O2 without Winograd, 3 steps" adam_losses --disable-pass=winograd
+    long_check "parity nin adam -O2 without Winograd and fold, 3 steps" \
+        without winograd,fold nin_adam 2 3
+    long_check "losses of nin adam -O2, 3 steps" adam_losses
+    long_check "losses of nin adam -O2 without Winograd, 3 steps" \
+        adam_losses --disable-pass=winograd
 fi
 
 # One tap that is 1 % off must show in the losses and in the other parameters.
 planted() {
-    "$tool" init "$cases/$1.json" "$work/planted.safetensors" "$2" &&
+    compile "$1" 2 && "$tool" init "$cases/$1.json" "$work/planted.safetensors" "$2" &&
         train "$1" 2 "$3" "$work/planted.safetensors" || return 1
     ! "$tool" compare "$cases/$1.json" "$work/log.jsonl" "$work/saved.safetensors" "$2"
 }
 check "1 % at one tap of blocks is seen" planted blocks_sgd b.0.weight 20
 check "1 % at one tap of strides is seen" planted strides_sgd b.weight 20
-if [ -z "${QUICK:-}" ]; then
-    check "1 % at one tap of nin is seen" planted nin_sgd conv.2.0.weight 1
-fi
+[ -n "${QUICK:-}" ] ||
+    long_check "1 % at one tap of nin is seen" planted nin_sgd conv.2.0.weight 1
 
 if [ "$device" != cpu ]; then
     finish
@@ -98,13 +114,14 @@ fi
 
 # bf16 CASE LEVEL STEPS: bf16 maps round at 0.4 %, and the losses begin above 1.
 bf16() {
-    compiled "-O$2" --precision=bf16 -o "$work/$1-O$2-bf16" "$cases/$1.yaml" &&
+    in_precision bf16 compiled_to "$work/$1-O$2-bf16" "$cases/$1.yaml" "$2" &&
         train "$1" "$2-bf16" "$3" && "$tool" losses "$cases/$1.json" "$work/log.jsonl" 0.1
 }
-for case in $small; do
-    check "losses of $case in bf16 -O2, 8 steps" bf16 "${case}_sgd" 2 8
+check "losses of blocks in bf16 -O2, 8 steps" bf16 blocks_sgd 2 8
+for case in strides pools flatten; do
+    long_check "losses of $case in bf16 -O2, 8 steps" bf16 "${case}_sgd" 2 8
 done
-check "losses of blocks in bf16 -O0, 8 steps" bf16 blocks_sgd 0 8
+long_check "losses of blocks in bf16 -O0, 8 steps" bf16 blocks_sgd 0 8
 
 # few_steps TRAINER DATA THREADS SAVED: shuffled, the last batch of an epoch is a part.
 few_steps() {
@@ -123,15 +140,15 @@ same_bits() {
 
 # threads CASE LEVEL BATCH [PRECISION]
 threads() {
-    compiled "-O$2" --batch="$3" --precision="${4:-fp32}" -o "$work/threads" \
-        "$cases/$1.yaml" && same_bits "$work/threads" "$work/$1-data"
+    in_precision "${4:-fp32}" compiled_to "$work/threads" "$cases/$1.yaml" "$2" --batch="$3" &&
+        data_of "$1" && same_bits "$work/threads" "$work/$1-data"
 }
-check "threads 1, 2, 3, 8 give the same bits: blocks" threads blocks_sgd 2 4
-check "threads 1, 2, 3, 8 give the same bits: pools" threads pools_adam 2 4
-check "threads 1, 2, 3, 8 give the same bits: blocks bf16" threads blocks_sgd 2 4 bf16
-check "threads 1, 2, 3, 8 give the same bits: pools bf16" threads pools_adam 2 4 bf16
-check "threads 1, 2, 3, 8 give the same bits: one image" threads blocks_sgd 2 1
-check "threads 1, 2, 3, 8 give the same bits: -O0" threads blocks_sgd 0 4
+check "threads 1, 2, 3, 8 give the same bits: blocks" light threads blocks_sgd 2 4
+check "threads 1, 2, 3, 8 give the same bits: pools bf16" light threads pools_adam 2 4 bf16
+long_check "threads 1, 2, 3, 8 give the same bits: pools" threads pools_adam 2 4
+long_check "threads 1, 2, 3, 8 give the same bits: blocks bf16" threads blocks_sgd 2 4 bf16
+long_check "threads 1, 2, 3, 8 give the same bits: one image" threads blocks_sgd 2 1
+long_check "threads 1, 2, 3, 8 give the same bits: -O0" threads blocks_sgd 0 4
 
 # with_chunk IMAGES MODEL BATCH LEVEL OUT: compiled with chunks of so many images of a batch.
 with_chunk() {
@@ -140,7 +157,7 @@ with_chunk() {
         "$2" >/dev/null || return 1
     sed "/^graph/s/ chunk=$3 / chunk=$1 /" "$work"/chunks/*-schedule.ir >"$work/chunk.ir"
     [ "$(grep -c "^graph.* chunk=$1 " "$work/chunk.ir")" -eq 2 ] &&
-        compiled "-O$4" -o "$5" "$work/chunk.ir"
+        compiled_to "$5" "$work/chunk.ir" "$4"
 }
 
 # Sums in parts, Winograd's sums over the tiles of a chunk; the last chunk is a part.
@@ -151,7 +168,8 @@ threads_of_wide() {
         grep -q ' at partial+' "$work/threads/wide.ir" &&
         same_bits "$work/threads" random
 }
-check "threads 1, 2, 3, 8 give the same bits: in tiles, chunks of 5 of 16 images" threads_of_wide
+check "threads 1, 2, 3, 8 give the same bits: in tiles, chunks of 5 of 16 images" \
+    light threads_of_wide
 
 threads_of_folded() {
     folded_network >"$work/folded.yaml"
@@ -159,31 +177,38 @@ threads_of_folded() {
         grep -q '= conv2d_folded_wgrad ' "$work/threads/folded.ir" &&
         same_bits "$work/threads" random
 }
-check "threads 1, 2, 3, 8 give the same bits: folded, chunks of 3 of 5 images" threads_of_folded
+long_check "threads 1, 2, 3, 8 give the same bits: folded, chunks of 3 of 5 images" threads_of_folded
 
-# chunks CASE LEVEL STEPS: the reference, however a batch of 4 is cut into chunks.
+# chunks CASE LEVEL STEPS IMAGES...: the reference, however a batch of 4 is cut into chunks.
 chunks() {
     local n
-    for n in 1 2 3; do
-        with_chunk $n "$cases/$1.yaml" 4 "$2" "$work/$1-O$2-chunk$n" &&
+    for n in "${@:4}"; do
+        with_chunk "$n" "$cases/$1.yaml" 4 "$2" "$work/$1-O$2-chunk$n" &&
             train "$1" "$2-chunk$n" "$3" &&
             "$tool" compare "$cases/$1.json" "$work/log.jsonl" "$work/saved.safetensors" || return 1
     done
 }
-check "parity in chunks of 1, 2, 3 images: blocks sgd" chunks blocks_sgd 2 20
-check "parity in chunks of 1, 2, 3 images: pools adam" chunks pools_adam 2 3
-check "parity in chunks of 1, 2, 3 images: strides sgd -O0" chunks strides_sgd 0 20
+check "parity in chunks of 3 images: blocks sgd" light chunks blocks_sgd 2 20 3
+check "parity in chunks of 1 image: pools adam" light chunks pools_adam 2 3 1
+long_check "parity in chunks of 1, 2, 3 images: blocks sgd" chunks blocks_sgd 2 20 1 2 3
+long_check "parity in chunks of 1, 2, 3 images: pools adam" chunks pools_adam 2 3 1 2 3
+long_check "parity in chunks of 1, 2, 3 images: strides sgd -O0" chunks strides_sgd 0 20 1 2 3
 
-# Every instruction set in the trainer that this machine has.
+# on_level LEVEL CASE: in a trainer that has every instruction set of this machine.
+on_level() {
+    local levels
+    levels=$(machine_levels)
+    compiled_to "$work/$2-Oany" "$cases/$2.yaml" 2 && NINC_CPU_LEVEL=$1 train "$2" any 20 &&
+        "$tool" compare "$cases/$2.json" "$work/log.jsonl" "$work/saved.safetensors"
+}
 for level in avx512 avx2 baseline; do
-    export NINC_CPU_LEVEL=$level
-    if ! "$work/blocks_sgd-O2/trainer" info >/dev/null 2>&1; then
-        skip "kernels for $level" "this machine or build does not have it"
+    if [[ ,$(machine_levels), != *,$level,* ]]; then
+        skip "kernels for $level" "this machine does not have it"
         continue
     fi
-    for case in $small; do
-        check "parity $case sgd, kernels for $level" parity "${case}_sgd" 2 20
+    check "parity blocks sgd, kernels for $level" light on_level $level blocks_sgd
+    for case in strides pools flatten; do
+        long_check "parity $case sgd, kernels for $level" on_level $level "${case}_sgd"
     done
 done
-unset NINC_CPU_LEVEL
 finish

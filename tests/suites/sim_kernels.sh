@@ -1,9 +1,10 @@
 #!/bin/bash
 # Every CUDA kernel against the naive evaluator, in the simulator, on fresh random data: the models
-# at a reduced size, and networks of layer shapes drawn anew each run. $NINC_TEST_SEED repeats a
-# run; $QUICK draws fewer. Then whole training steps, and that no kernel at -O2 is a plain loop.
+# at a reduced size, and networks of drawn layer shapes, two of fixed seeds in quick checks, others
+# each time in long ones ($NINC_TEST_SEED repeats them). And that no kernel at -O2 is a plain loop.
 . tests/lib.sh
 . tests/models/draw.sh
+checks_stand_alone
 
 if ! "${CXX:-c++}" --version >/dev/null 2>&1; then
     skip "simulated CUDA kernels" "no C++ compiler (\$CXX or c++; Debian: apt-get install g++)"
@@ -11,8 +12,11 @@ if ! "${CXX:-c++}" --version >/dev/null 2>&1; then
     exit
 fi
 export NINC_CACHE_DIR=${NINC_CACHE_DIR:-$work/cache}
-first=${NINC_TEST_SEED:-$((RANDOM * 32768 + RANDOM))}
-echo "data and drawn networks from seed $first on; NINC_TEST_SEED=$first repeats them"
+first=${NINC_TEST_SEED:-1}
+if with_long; then
+    first=${NINC_TEST_SEED:-$((RANDOM * 32768 + RANDOM))}
+    echo "data and drawn networks from seed $first on; NINC_TEST_SEED=$first repeats them"
+fi
 
 # simulated LEVEL PRECISION MODEL [OPTION...]: verify on the simulator.
 simulated() {
@@ -46,22 +50,19 @@ small_nin=(models/nin.yaml '--set=input.shape=[1,95,63]'
 small_cifar10=(models/nin_cifar10.yaml '--set=input.shape=[3,8,8]'
     '--set=input.data_shape=[3,8,8]' --batch=1)
 small_fashion=(models/nin_fashion.yaml --batch=1)
-for precision in $precisions; do
-    check "simulated nin_fashion $precision -O2" simulated 2 $precision "${reduced_fashion[@]}"
-    [ -z "${QUICK:-}" ] || continue
-    check "simulated nin $precision -O2" simulated 2 $precision "${reduced_nin[@]}"
-    check "simulated nin_cifar10 $precision -O2" simulated 2 $precision "${reduced_cifar10[@]}"
-done
-NINC_SIM=checks=0 check "simulated nin_fashion bf16 -O2, plain accesses not checked" \
+check "simulated nin_fashion fp32 -O2" simulated 2 fp32 "${reduced_fashion[@]}"
+check "simulated nin_fashion bf16 -O2" simulated 2 bf16 "${reduced_fashion[@]}"
+long_check "simulated nin_fashion tf32 -O2" simulated 2 tf32 "${reduced_fashion[@]}"
+NINC_SIM=checks=0 long_check "simulated nin_fashion bf16 -O2, plain accesses not checked" \
     simulated 2 bf16 "${reduced_fashion[@]}"
-if [ -z "${QUICK:-}" ]; then
-    check "simulated nin_fashion fp32 -O1" simulated 1 fp32 "${reduced_fashion[@]}"
-    for precision in $precisions; do
-        check "simulated nin $precision -O0" simulated 0 $precision "${small_nin[@]}"
-        check "simulated nin_cifar10 $precision -O0" simulated 0 $precision "${small_cifar10[@]}"
-        check "simulated nin_fashion $precision -O0" simulated 0 $precision "${small_fashion[@]}"
-    done
-fi
+long_check "simulated nin_fashion fp32 -O1" simulated 1 fp32 "${reduced_fashion[@]}"
+for precision in $precisions; do
+    long_check "simulated nin $precision -O2" simulated 2 $precision "${reduced_nin[@]}"
+    long_check "simulated nin_cifar10 $precision -O2" simulated 2 $precision "${reduced_cifar10[@]}"
+    long_check "simulated nin $precision -O0" simulated 0 $precision "${small_nin[@]}"
+    long_check "simulated nin_cifar10 $precision -O0" simulated 0 $precision "${small_cifar10[@]}"
+    long_check "simulated nin_fashion $precision -O0" simulated 0 $precision "${small_fashion[@]}"
+done
 
 # too_many_classes CLASSES: a row of logits is too long for the head's shared memory.
 too_many_classes() {
@@ -71,26 +72,32 @@ too_many_classes() {
         "$work/sim/trainer" verify --device sim --seed "$first" >"$work/verify" 2>&1 &&
         [ "$(grep -c '^ok .* cross_entropy$' "$work/verify")" -eq 2 ]
 }
-[ -n "${QUICK:-}" ] ||
-    check "simulated head of too many classes" too_many_classes 14337
+long_check "simulated head of too many classes" too_many_classes 14337
 
-# At least this many convolutions of drawn shapes.
-wanted=40
-[ -z "${QUICK:-}" ] || wanted=6
-drawn=0
-for ((number = first; drawn < wanted; number++)); do
-    drawn_network $number >"$work/drawn.yaml"
-    # A window may be too large for what the layers before it left.
-    grep -q 'does not fit' <("$NINC" --check "$work/drawn.yaml" 2>&1) && continue
-    drawn=$((drawn + 3 * $(grep -c mlpconv "$work/drawn.yaml")))
-    drawn=$((drawn + $(grep -c conv2d "$work/drawn.yaml")))
-    for precision in $precisions; do
-        drawn_network $number $precision >"$work/drawn.yaml"
-        check "simulated drawn network $number $precision -O2" \
-            simulated 2 $precision "$work/drawn.yaml"
-        check "simulated drawn network $number $precision -O0" \
-            simulated 0 $precision "$work/drawn.yaml"
+# drawn NUMBER PRECISION LEVEL
+drawn() {
+    drawn_network "$1" "$2" >"$work/drawn.yaml"
+    simulated "$3" "$2" "$work/drawn.yaml"
+}
+check "simulated drawn network 8 tf32 -O2" drawn 8 tf32 2
+check "simulated drawn network 9 bf16 -O2" drawn 9 bf16 2
+check "simulated drawn network 8 fp32 -O0" drawn 8 fp32 0
+
+if with_long; then
+    # At least this many convolutions of drawn shapes.
+    wanted=40
+    count=0
+    for ((number = first; count < wanted; number++)); do
+        drawn_network $number >"$work/drawn.yaml"
+        # A window may be too large for what the layers before it left.
+        grep -q 'does not fit' <("$NINC" --check "$work/drawn.yaml" 2>&1) && continue
+        count=$((count + 3 * $(grep -c mlpconv "$work/drawn.yaml")))
+        count=$((count + $(grep -c conv2d "$work/drawn.yaml")))
+        for precision in $precisions; do
+            long_check "simulated drawn network $number $precision -O2" drawn $number $precision 2
+            long_check "simulated drawn network $number $precision -O0" drawn $number $precision 0
+        done
     done
-done
-check "$wanted convolutions drawn" [ $drawn -ge $wanted ]
+    long_check "$wanted convolutions drawn" [ $count -ge $wanted ]
+fi
 finish

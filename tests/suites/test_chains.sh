@@ -3,22 +3,8 @@
 # beside them: that they are done where the map is made, and right, for each instruction set and in
 # the simulator; and that what a map has no channels for stays zero.
 . tests/lib.sh
-
-levels=$(machine_levels)
-
-# verified MODEL LEVEL PRECISION: on each instruction set that this machine and build have.
-verified() {
-    local set ran=0
-    rm -rf "$work/chains"
-    "$NINC" -q "-O$2" --target=cpu --cpu-levels="$levels" --precision="$3" -o "$work/chains" "$1" ||
-        return 1
-    for set in ${levels//,/ }; do
-        NINC_CPU_LEVEL=$set "$work/chains/trainer" info >/dev/null 2>&1 || continue
-        ran=$((ran + 1))
-        NINC_CPU_LEVEL=$set "$work/chains/trainer" verify --device cpu || return 1
-    done
-    [ $ran -gt 0 ]
-}
+. tests/tools/kernels.sh
+checks_stand_alone
 
 # kernels TARGET MODEL [OPTION...]: the kernels of a graph, a line each, without what lies behind
 # their classes.
@@ -75,17 +61,24 @@ same_steps() {
 }
 
 check "chains are done where their maps are made" one_alone
+check "chains fp32 -O2" mixed everywhere tests/models/chains/chains.ir 2
+check "chains bf16 -O2" light in_precision bf16 everywhere tests/models/chains/chains.ir 2
+check "chains behind tiles bf16 -O2" light in_precision bf16 verified tests/models/chains/tiles.ir 2
 for precision in fp32 bf16; do
-    check "chains $precision -O2" verified tests/models/chains/chains.ir 2 $precision
-    check "chains $precision -O1" verified tests/models/chains/chains.ir 1 $precision
-    check "chains behind tiles $precision -O2" verified tests/models/chains/tiles.ir 2 $precision
+    long_check "chains $precision -O2, as they ship" \
+        in_precision $precision everywhere tests/models/chains/chains.ir 2
+    long_check "chains $precision -O1" \
+        in_precision $precision everywhere tests/models/chains/chains.ir 1
+    long_check "chains behind tiles $precision -O2, everywhere" \
+        in_precision $precision everywhere tests/models/chains/tiles.ir 2
 done
 sed 's/ = relu / = sigmoid /' tests/models/chains/tiles.ir >"$work/sigmoid.ir"
 for precision in fp32 bf16; do
     check "chains of sigmoids $precision -O2" verified "$work/sigmoid.ir" 2 $precision
 done
 with_rate tests/models/chains/tiles.ir >"$work/rate.ir"
-check "chains with a scalar -O2" verified "$work/rate.ir" 2 fp32
+check "chains with a scalar -O2" light verified "$work/rate.ir" 2
+long_check "chains with a scalar -O2, everywhere" everywhere "$work/rate.ir" 2
 check "lanes without channels are zeroed where a chain makes something of zeros" lanes_are_zeroed
-check "and so steps are those of plain loops" same_steps
+check "and so steps are those of plain loops" light same_steps
 finish

@@ -3,6 +3,7 @@
 # cannot break it, each target has its artefacts, and the same input gives the same trainer. IR text
 # from a user that no program can be made of is a diagnostic.
 . tests/lib.sh
+light_kernels
 . tests/models/draw.sh
 
 # clean COMPILER MODEL LEVEL [PRECISION [FLAG...]]: MODEL.c and plan.c without a warning.
@@ -208,7 +209,7 @@ END
 # named LEVEL DEVICE
 named() {
     rm -rf "$work/names"
-    "$NINC" -q "-O$1" -o "$work/names" "$work/names.yaml" &&
+    "$NINC" -q "$one_level" "-O$1" -o "$work/names" "$work/names.yaml" &&
         NINC_CACHE_DIR=$work/cache "$work/names/trainer" verify --device "$2"
 }
 for level in 0 2; do

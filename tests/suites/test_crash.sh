@@ -4,6 +4,7 @@
 # $CRASHES: how often (20; `make test-crash`: 200); $SEED: of the moments.
 # shellcheck source=tests/lib.sh
 . tests/lib.sh
+light_kernels
 
 crashes=${CRASHES:-20}
 SEED=${SEED:-$RANDOM}
@@ -22,7 +23,7 @@ loss: cross_entropy
 optimizer: {adam: {lr: 0.01}}
 train: {batch_size: 48, epochs: 12, log_every: 5}
 END
-if ! "$NINC" -q --target=cpu -o "$work/kernels" "$work/crash.yaml" >"$work/output" 2>&1; then
+if ! "$NINC" -q --target=cpu "$one_level" -o "$work/kernels" "$work/crash.yaml" >"$work/output" 2>&1; then
     fail "compile a small model" "$work/output"
     finish
     exit

@@ -2,6 +2,7 @@
 # trainer export: the ONNX model passes onnx's checker and gives the trainer's logits in ONNX
 # Runtime; whatever the trainer was compiled for, it writes the same file; bad paths are errors.
 . tests/lib.sh
+light_kernels
 . tests/tools/logits.sh
 
 tool=$BUILD/parity_tool
@@ -40,7 +41,7 @@ END
 # make MODEL NAME DATA [CASE]: trainer and logits program of NAME; parameters of the case, or those
 # after a step from random ones.
 make() {
-    "$NINC" -q --target=cpu -o "$work/$2-trainer" "$1" && build_logits "$1" "$work/$2-logits" ||
+    "$NINC" -q --target=cpu "$one_level" -o "$work/$2-trainer" "$1" && build_logits "$1" "$work/$2-logits" ||
         return 1
     if [ -n "${4:-}" ]; then
         "$tool" init "$cases/$4.json" "$work/$2.safetensors"

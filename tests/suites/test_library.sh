@@ -4,6 +4,7 @@
 # example runs.
 # shellcheck disable=SC2086
 . tests/lib.sh
+light_kernels
 
 compiler=${CC:-gcc}
 case $BUILD in
@@ -326,14 +327,14 @@ keeps_what_was() {
 }
 other_names() {
     sed 's/^model:.*/model: 2.nets.v1/' tests/models/pytorch/pools_sgd.yaml >"$work/names.yaml"
-    "$NINC" -q --target=cpu --emit=library -o "$work/a, b" "$work/names.yaml" &&
+    "$NINC" -q --target=cpu "$one_level" --emit=library -o "$work/a, b" "$work/names.yaml" &&
         [ "$(ls "$work/a, b" | paste -sd' ')" = \
             "libmodel_2_nets_v1.so model_2_nets_v1.h model_2_nets_v1.pc" ] &&
         $compiler -std=c11 $warnings -fsyntax-only -x c "$work/a, b/model_2_nets_v1.h"
 }
 for_one_target() {
     "$NINC" -q --target=cuda --emit=library -o "$work/cuda" tests/models/pytorch/pools_sgd.yaml &&
-        "$NINC" -q --precision=bf16 --target=cpu --emit=library -o "$work/bf16" \
+        "$NINC" -q --precision=bf16 --target=cpu "$one_level" --emit=library -o "$work/bf16" \
             tests/models/pytorch/pools_sgd.yaml &&
         [ -s "$work/cuda/libpools_sgd.so" ] && [ -s "$work/bf16/libpools_sgd.so" ]
 }
@@ -391,8 +392,8 @@ from_elsewhere() {
     (cd / && "$work/elsewhere" "$work/fashion.safetensors" <"$work/image") | grep -x 'class [0-9]'
 }
 fashion() {
-    "$NINC" -q --emit=library -o "$work/fashion" models/nin_fashion.yaml &&
-        "$NINC" -q --target=cpu -o "$work/trainer" models/nin_fashion.yaml >/dev/null &&
+    "$NINC" -q "$one_level" --emit=library -o "$work/fashion" models/nin_fashion.yaml &&
+        "$NINC" -q --target=cpu "$one_level" -o "$work/trainer" models/nin_fashion.yaml >/dev/null &&
         "$work/trainer/trainer" train --data random --max-steps 1 --no-eval \
             --save "$work/fashion.safetensors"
 }

@@ -2,6 +2,7 @@
 # Prediction, evaluation class by class, and heat maps, by small trainers: predict must say what
 # eval says, on the simulated GPU what it says on the CPU, and a map must be hot where its class is.
 . tests/lib.sh
+light_kernels
 
 image_tool=$BUILD/image_tool
 data=/usr/share/datasets/fashion-mnist
@@ -40,7 +41,7 @@ loss: cross_entropy
 optimizer: {sgd: {lr: 0.1}}
 train: {batch_size: 4, epochs: 1}
 END
-check "the small models compile" "$NINC" -q "$work/spot.yaml" -o "$work/spot"
+check "the small models compile" "$NINC" -q "$one_level" "$work/spot.yaml" -o "$work/spot"
 spot=$work/spot/trainer
 
 # Weights +8 and -8, biases 0 and 0: logits are 8 and -8 times the mean brightness.
@@ -171,7 +172,7 @@ four_channels() {
     } >"$work/four.safetensors"
     sed -e 's/model: spot/model: four/' -e 's/\[1, 16, 16\]/[4, 1, 1]/' "$work/spot.yaml" \
         >"$work/four.yaml"
-    "$NINC" -q -O0 --target=cpu "$work/four.yaml" -o "$work/four" &&
+    "$NINC" -q -O0 --target=cpu "$one_level" "$work/four.yaml" -o "$work/four" &&
         "$image_tool" pixel "$work/clear.png" 255 0 0 0 &&
         "$image_tool" pixel "$work/faint.png" 255 0 0 51 &&
         run 0 "$work/four/trainer" predict --weights "$work/four.safetensors" --top 1 \
@@ -213,7 +214,7 @@ check_with g++ "the simulated GPU predicts as the CPU does" on_the_simulator
 sed -e 's/- gap/- maxpool: {kernel_size: 16}/' -e 's/model: spot/model: blind/' \
     "$work/spot.yaml" >"$work/blind.yaml"
 no_maps() {
-    "$NINC" -q --target=cpu "$work/blind.yaml" -o "$work/blind" &&
+    "$NINC" -q --target=cpu "$one_level" "$work/blind.yaml" -o "$work/blind" &&
         run 1 "$work/blind/trainer" predict --weights "$work/spot.safetensors" \
             --heatmap "$work/no.png" "$work/dot.png" &&
         has "$work/err" "has no class maps" && [ ! -e "$work/no.png" ]
@@ -245,7 +246,7 @@ train: {batch_size: 64, epochs: 1, init: kaiming_normal}
 END
 small=$work/small/trainer
 trained() {
-    "$NINC" -q --target=cpu "$work/small.yaml" -o "$work/small" &&
+    "$NINC" -q --target=cpu "$one_level" "$work/small.yaml" -o "$work/small" &&
         "$small" train --max-steps 100 --no-eval --save "$work/small.safetensors"
 }
 check "a small network trains" trained

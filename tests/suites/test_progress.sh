@@ -3,6 +3,7 @@
 # the log holds; the progress bar on terminals of some widths.
 # shellcheck source=tests/lib.sh
 . tests/lib.sh
+light_kernels
 
 export LC_ALL=C.UTF-8
 
@@ -18,7 +19,7 @@ loss: cross_entropy
 optimizer: {sgd: {lr: 0.01}}
 train: {batch_size: $2, epochs: 2, log_every: $3}
 END
-    "$NINC" -q -O0 --target=cpu -o "$work/$1" "$work/$1.yaml" >"$work/output" 2>&1 ||
+    "$NINC" -q -O0 --target=cpu "$one_level" -o "$work/$1" "$work/$1.yaml" >"$work/output" 2>&1 ||
         fail "compile $1" "$work/output"
 }
 compile long 1 5

@@ -3,13 +3,14 @@
 # never stopped; checkpoints that do not fit are refused; a full disk costs no earlier checkpoint.
 # shellcheck source=tests/lib.sh
 . tests/lib.sh
+light_kernels
 
 # compile NAME [OPTIONS...]: a trainer of the model whose YAML is on stdin.
 compile() {
     local name=$1
     shift
     cat >"$work/$name.yaml"
-    "$NINC" -q --target=cpu "$@" -o "$work/$name" "$work/$name.yaml" >"$work/output" 2>&1 ||
+    "$NINC" -q --target=cpu "$one_level" "$@" -o "$work/$name" "$work/$name.yaml" >"$work/output" 2>&1 ||
         fail "compile $name" "$work/output"
 }
 
@@ -412,7 +413,7 @@ other_arithmetic() {
         run bf16 --resume "$work/c" --max-steps 4 2>"$work/said" >/dev/null &&
         grep "$said bf16 on" "$work/said"
 }
-"$NINC" -q --target=cpu --precision=bf16 -o "$work/bf16" "$work/adam.yaml"
+"$NINC" -q --target=cpu "$one_level" --precision=bf16 -o "$work/bf16" "$work/adam.yaml"
 if grep -q '"instruction_set": "\(baseline\|neon\)"' "$work/c/latest/state.json"; then
     skip "other arithmetic" "this machine has one instruction set"
 else

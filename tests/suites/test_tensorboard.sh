@@ -4,6 +4,7 @@
 # shellcheck source=tests/lib.sh
 cd "$(dirname "$0")/../.." || exit 1
 . tests/lib.sh
+light_kernels
 
 cat >"$work/small.yaml" <<'END'
 model: small
@@ -21,7 +22,7 @@ END
 sed 's/^  - gap/  - relu\n  - gap/; s/^train.*/train: {batch_size: 8, epochs: 1, init: kaiming_normal}/' \
     "$work/small.yaml" >"$work/dead.yaml"
 for model in small dead; do
-    if ! "$NINC" -q -o "$work/$model" "$work/$model.yaml" >"$work/output" 2>&1; then
+    if ! "$NINC" -q "$one_level" -o "$work/$model" "$work/$model.yaml" >"$work/output" 2>&1; then
         fail "compile $model" "$work/output"
         finish
         exit
@@ -119,7 +120,7 @@ tensorboard_reads() {
     sed 's/sgd: {.*/sgd: {lr: 0.125}}/; s/model: small/model: plain/' "$work/small.yaml" \
         >"$work/plain.yaml"
     # shellcheck disable=SC2086 # words
-    "$NINC" -q -o "$work/plain" "$work/plain.yaml" &&
+    "$NINC" -q "$one_level" -o "$work/plain" "$work/plain.yaml" &&
         "$sgd" train $rest --max-steps 255 --save "$work/255.safetensors" &&
         "$sgd" train $rest --save "$work/256.safetensors" --log "$work/tb.jsonl" \
             --tensorboard "$work/runs/plain" &&
@@ -195,7 +196,7 @@ keeps_good_checkpoint() {
 # The loss was finite before the only step, the parameters are not behind it.
 saves_no_bad_parameters() {
     echo kept >"$work/kept.safetensors"
-    "$NINC" -q -O0 --target=cpu --set optimizer.sgd.weight_decay=1000 -o "$work/heavy" \
+    "$NINC" -q -O0 --target=cpu "$one_level" --set optimizer.sgd.weight_decay=1000 -o "$work/heavy" \
         "$work/small.yaml" || return 1
     says 1 "are not finite after step 1; training" "$work/heavy/trainer" train --device cpu \
         --data random --seed 3 --no-progress --lr 3e38 --max-steps 1 \
@@ -256,9 +257,9 @@ END
         { bytes 0 0 8 1 0 0 0 64; for _ in {1..32}; do printf '\0\1'; done; } \
             >"$work/line_data/$split-labels-idx1-ubyte"
     done
-    "$NINC" -q -O0 --target=cpu -o "$work/far" "$work/line.yaml" &&
+    "$NINC" -q -O0 --target=cpu "$one_level" -o "$work/far" "$work/line.yaml" &&
         sed 's/std: 3/std: 0.001/' "$work/line.yaml" >"$work/near.yaml" &&
-        "$NINC" -q -O0 --target=cpu -o "$work/near" "$work/near.yaml"
+        "$NINC" -q -O0 --target=cpu "$one_level" -o "$work/near" "$work/near.yaml"
 }
 # advises MODEL SEEN ADVICE OPTION...
 advises() {

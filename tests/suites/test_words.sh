@@ -3,10 +3,11 @@
 # model. Each gets one message that says what to do.
 cd "$(dirname "$0")/../.." || exit 1
 . tests/lib.sh
+light_kernels
 
 ninc=$(realpath "$NINC")
 model=$PWD/tests/models/pytorch/flatten_sgd.yaml
-"$NINC" -q -O0 --target=cpu -o "$work/k" "$model" || fail "the trainer"
+"$NINC" -q -O0 --target=cpu "$one_level" -o "$work/k" "$model" || fail "the trainer"
 trainer=$work/k/trainer
 cd "$work" || exit 1
 
