@@ -23,7 +23,9 @@ extern const Embedded embedded_prelude_cuh, embedded_scalar_cuh, embedded_elemen
     embedded_mlpconv_cuh, embedded_pool_cuh, embedded_head_cuh, embedded_update_cuh,
     embedded_generic_cuh, embedded_step_cuh;
 
-/* A header's text without its includes of ours, for emitted files (cpu/emit.c). */
+/* ---- header.c ---- */
+
+/* A header's text without its includes of ours, for emitted files. */
 void emit_header(const Embedded *header, Text *out);
 
 #endif

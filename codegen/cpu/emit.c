@@ -3,8 +3,6 @@
 #include "../target.h"
 #include "cpu.h"
 
-#include <string.h>
-
 /* ---- one kernel ---- */
 
 static void emit_arguments(CpuEmitter *e)
@@ -129,20 +127,6 @@ static void emit_kernel_table(const Module *m, Target target, Text *out)
         text_append(out, "    %s,\n", k->name);
     text_append(out, "};\n\nconst NincCpuLevel NINC_JOIN(ninc_cpu_, NINC_LEVEL) = {\n"
                      "    NINC_TEXT(NINC_LEVEL), %s, kernels};\n", code_target(target)->id);
-}
-
-/* A header's text without its includes of ours. */
-void emit_header(const Embedded *header, Text *out)
-{
-    static const char include[] = "#include \"";
-    const char *p = header->data, *end = p + header->length;
-    while (p < end) {
-        const char *newline = memchr(p, '\n', (size_t)(end - p));
-        const char *next = newline ? newline + 1 : end;
-        if ((size_t)(end - p) < sizeof include || memcmp(p, include, sizeof include - 1) != 0)
-            text_write(out, p, (size_t)(next - p));
-        p = next;
-    }
 }
 
 /* The kernels of a target's programs, behind what they call, and their table. */
