@@ -1,5 +1,5 @@
 /* The IR text: what ir/parse.c reads. Every field that a stage has set stands in it. */
-#include "print.h"
+#include "print_parts.h"
 
 #include <string.h>
 

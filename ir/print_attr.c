@@ -1,5 +1,5 @@
 /* The attributes of nodes in the IR text. */
-#include "print.h"
+#include "print_parts.h"
 
 #include <string.h>
 

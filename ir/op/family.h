@@ -134,6 +134,9 @@ const OpRule *op_rule(Op op);
 void no_gradient(Gradient *g, Node *n, Node *dy);
 /* For ops that are no contractions. */
 double no_work(const Node *n);
+
+/* ---- gradient.c ---- */
+
 /* Appends a backward op of the forward node n; `like` gives the result's type. */
 Node *gradient_op(Gradient *g, const Node *n, Op op, Node *x, Node *y, const Node *like);
 

@@ -30,15 +30,3 @@ double contraction_flop(const Node *n)
 {
     return op_rule(n->op)->work(n);
 }
-
-Node *gradient_op(Gradient *g, const Node *n, Op op, Node *x, Node *y, const Node *like)
-{
-    Node *in[] = {x, y};
-    Tensor type = {.dtype = like->tensor.dtype, .shape = like->tensor.shape};
-    return graph_add_typed(g->graph, op, y ? 2 : 1, in, &n->attr, &type, n->loc);
-}
-
-void gradient_of_node(Gradient *g, Node *n, Node *dy)
-{
-    op_rule(n->op)->gradient(g, n, dy);
-}

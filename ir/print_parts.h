@@ -1,6 +1,6 @@
 /* What the printers of the IR text share. */
-#ifndef NINC_PRINT_H
-#define NINC_PRINT_H
+#ifndef NINC_PRINT_PARTS_H
+#define NINC_PRINT_PARTS_H
 
 #include "ir.h"
 
