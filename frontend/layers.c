@@ -5,31 +5,29 @@
 
 #include <string.h>
 
+/* What `input` calls the network's input. */
+#define IMAGE_NAME "image"
+
 enum { MAX_SIZE = 4096, MAX_CHANNELS = 65536, MLPCONV_CONVOLUTIONS = 3 };
 
 typedef struct LayerSpec {
-    const Tree *name, *out_channels;
+    const Tree *name, *input, *out_channels;
+    int channels[MLPCONV_CONVOLUTIONS];
     int kernel[2], stride[2], padding[2];
     bool bias, ceil_mode;
 } LayerSpec;
 
-typedef enum LayerKind {
-    LAYER_MLPCONV,
-    LAYER_CONV2D,
-    LAYER_ACTIVATION,
-    LAYER_MAXPOOL,
-    LAYER_AVGPOOL,
-    LAYER_GAP,
-    LAYER_FLATTEN
-} LayerKind;
+typedef struct Builder Builder;
+typedef struct LayerType LayerType;
 
-typedef struct LayerType {
+/* A kind of layer: what it is called, the nodes that it adds behind b->x, its keys. */
+struct LayerType {
     const char *word; /* first, for nearest_word */
-    LayerKind kind;
+    void (*add)(Builder *b, const LayerType *type, const LayerSpec *spec);
     Op op;
     const Field *fields;
     int field_count;
-} LayerType;
+};
 
 #define AT(member) offsetof(LayerSpec, member)
 
@@ -39,6 +37,7 @@ static const Field conv_fields[] = {
     {"kernel_size", FIELD_SIZE, true, 1, MAX_SIZE, AT(kernel), "kernel_size: 3"},
     {"stride", FIELD_SIZE, false, 1, MAX_SIZE, AT(stride), "stride: 2"},
     {"padding", FIELD_SIZE, false, 0, MAX_SIZE, AT(padding), "padding: 1"},
+    {"input", FIELD_TREE, false, 0, 0, AT(input), "input: conv.0"},
     {"bias", FIELD_BOOL, false, 0, 0, AT(bias), "bias: false"}, /* conv2d only */
 };
 
@@ -48,35 +47,35 @@ static const Field pool_fields[] = {
     {"stride", FIELD_SIZE, false, 1, MAX_SIZE, AT(stride), "stride: 2"},
     {"padding", FIELD_SIZE, false, 0, MAX_SIZE, AT(padding), "padding: 1"},
     {"ceil_mode", FIELD_BOOL, false, 0, 0, AT(ceil_mode), "ceil_mode: true"},
+    {"input", FIELD_TREE, false, 0, 0, AT(input), "input: conv.0"},
 };
 
 static const Field plain_fields[] = {
     {"name", FIELD_TREE, false, 0, 0, AT(name), "name: relu.1"},
+    {"input", FIELD_TREE, false, 0, 0, AT(input), "input: conv.0"},
 };
 
-static const LayerType layer_types[] = {
-    {"mlpconv", LAYER_MLPCONV, OP_CONV2D, conv_fields, 5},
-    {"conv2d", LAYER_CONV2D, OP_CONV2D, conv_fields, 6},
-    {"relu", LAYER_ACTIVATION, OP_RELU, plain_fields, 1},
-    {"sigmoid", LAYER_ACTIVATION, OP_SIGMOID, plain_fields, 1},
-    {"maxpool", LAYER_MAXPOOL, OP_MAXPOOL, pool_fields, 5},
-    {"avgpool", LAYER_AVGPOOL, OP_AVGPOOL, pool_fields, 5},
-    {"gap", LAYER_GAP, OP_GAP, plain_fields, 1},
-    {"flatten", LAYER_FLATTEN, OP_FLATTEN, plain_fields, 1},
-};
-
-enum { LAYER_TYPES = sizeof layer_types / sizeof *layer_types };
+/* What a layer gives, for others to read. */
+typedef struct Value {
+    const char *name; /* first, for nearest_word: the layer's, else its index */
+    const Tree *named; /* where; NULL: it has no name of its own */
+    const Tree *at;
+    Node *node; /* NULL when its shape is not known */
+    bool read;
+} Value;
 
 /* Where the building of the graph stands. */
-typedef struct Builder {
+struct Builder {
     Reader *r;
     Graph *graph;
-    Node *x;        /* the last node; NULL when its shape is not known */
+    const Tree *layers;
+    Node *image;    /* the network's input */
+    Node *x;        /* what the layer reads, then its last node; NULL when its shape is not known */
     const Tree *at; /* the layer */
-    const Tree *name[MAX_LAYERS];
-    int names, parameters;
+    Value value[MAX_LAYERS];
+    int values, parameters;
     bool sound;
-} Builder;
+};
 
 /* ---- nodes ---- */
 
@@ -178,64 +177,168 @@ static void add_conv(Builder *b, const char *name, int channels, const Window *w
     add_node(b, OP_CONV2D, bias ? 3 : 2, in, &attr);
 }
 
+static Window window_of(const LayerSpec *s)
+{
+    return (Window){s->kernel[0],  s->kernel[1],  s->stride[0],  s->stride[1],
+                    s->padding[0], s->padding[1], s->ceil_mode};
+}
+
+/* ---- layers ---- */
+
+static void add_conv2d(Builder *b, const LayerType *type, const LayerSpec *spec)
+{
+    Window w = window_of(spec);
+
+    (void)type;
+    add_conv(b, spec->name->text, spec->channels[0], &w, spec->bias);
+}
+
 /* k x k convolution, ReLU, then twice 1x1 convolution and ReLU (Lin, Chen, Yan 2013, section
  * 3.1), named NAME.0, NAME.2, NAME.4 as in a torch.nn.Sequential. */
-static void add_mlpconv(Builder *b, const char *name, const int *channels, const Window *w)
+static void add_mlpconv(Builder *b, const LayerType *type, const LayerSpec *spec)
 {
     static const Window one = {1, 1, 1, 1, 0, 0, false};
+    Window w = window_of(spec);
 
+    (void)type;
     for (int i = 0; i < MLPCONV_CONVOLUTIONS && b->x; i++) {
-        add_conv(b, pool_format(b->r->pool, "%s.%d", name, 2 * i), channels[i], i == 0 ? w : &one,
-                 true);
+        add_conv(b, pool_format(b->r->pool, "%s.%d", spec->name->text, 2 * i), spec->channels[i],
+                 i == 0 ? &w : &one, true);
         if (b->x)
             add_node(b, OP_RELU, 1, &b->x, NULL);
     }
 }
 
-static void add_pool(Builder *b, const LayerType *type, const Window *w)
+static void add_pool(Builder *b, const LayerType *type, const LayerSpec *spec)
 {
-    Attr attr = {.window = *w};
+    Attr attr = {.window = window_of(spec)};
 
-    if (wants_map(b, type->word) && check_window_size(b, w, 0))
+    if (wants_map(b, type->word) && check_window_size(b, &attr.window, 0))
         add_node(b, type->op, 1, &b->x, &attr);
     else
         give_up(b);
 }
 
-static void add_layer(Builder *b, const LayerType *type, const LayerSpec *spec,
-                      const int *channels)
+/* An op without settings, of maps or rows. */
+static void add_plain(Builder *b, const LayerType *type, const LayerSpec *spec)
 {
-    Window w = {spec->kernel[0], spec->kernel[1],  spec->stride[0],
-                spec->stride[1], spec->padding[0], spec->padding[1], spec->ceil_mode};
+    (void)spec;
+    add_node(b, type->op, 1, &b->x, NULL);
+}
 
-    switch (type->kind) {
-    case LAYER_MLPCONV:
-        add_mlpconv(b, spec->name->text, channels, &w);
-        return;
-    case LAYER_CONV2D:
-        add_conv(b, spec->name->text, channels[0], &w, spec->bias);
-        return;
-    case LAYER_MAXPOOL:
-    case LAYER_AVGPOOL:
-        add_pool(b, type, &w);
-        return;
-    case LAYER_ACTIVATION:
-        add_node(b, type->op, 1, &b->x, NULL);
-        return;
-    case LAYER_GAP:
-        if (wants_map(b, "gap"))
-            add_node(b, OP_GAP, 1, &b->x, NULL);
-        else
-            give_up(b);
-        return;
-    case LAYER_FLATTEN:
-        if (b->x->tensor.shape.rank == 4)
-            add_node(b, OP_FLATTEN, 1, &b->x, NULL);
+static void add_gap(Builder *b, const LayerType *type, const LayerSpec *spec)
+{
+    if (wants_map(b, type->word))
+        add_plain(b, type, spec);
+    else
+        give_up(b);
+}
+
+/* Rows are flat. */
+static void add_flatten(Builder *b, const LayerType *type, const LayerSpec *spec)
+{
+    if (b->x->tensor.shape.rank == 4)
+        add_plain(b, type, spec);
+}
+
+#define FIELDS(list) list, sizeof list / sizeof *list
+
+static const LayerType layer_types[] = {
+    {"mlpconv", add_mlpconv, OP_CONV2D, conv_fields, sizeof conv_fields / sizeof *conv_fields - 1},
+    {"conv2d", add_conv2d, OP_CONV2D, FIELDS(conv_fields)},
+    {"relu", add_plain, OP_RELU, FIELDS(plain_fields)},
+    {"sigmoid", add_plain, OP_SIGMOID, FIELDS(plain_fields)},
+    {"maxpool", add_pool, OP_MAXPOOL, FIELDS(pool_fields)},
+    {"avgpool", add_pool, OP_AVGPOOL, FIELDS(pool_fields)},
+    {"gap", add_gap, OP_GAP, FIELDS(plain_fields)},
+    {"flatten", add_flatten, OP_FLATTEN, FIELDS(plain_fields)},
+};
+
+enum { LAYER_TYPES = sizeof layer_types / sizeof *layer_types };
+
+/* ---- what a layer reads ---- */
+
+/* The name that the layer gives itself; NULL: none. */
+static const Tree *own_name(const Tree *layer)
+{
+    const Tree *settings = layer->kind == TREE_MAPPING && layer->count == 1 ? layer->item[0] : NULL;
+    const Tree *name = settings && settings->kind == TREE_MAPPING ? tree_find(settings, "name")
+                                                                  : NULL;
+    return name && name->kind == TREE_SCALAR ? name : NULL;
+}
+
+/* The value of that name: a layer's own name goes before the index of one that has none. */
+static Value *find_value(Builder *b, const char *name)
+{
+    Value *found = NULL;
+
+    for (int i = 0; i < b->values; i++)
+        if (strcmp(b->value[i].name, name) == 0 && (!found || b->value[i].named))
+            found = &b->value[i];
+    return found;
+}
+
+static void wrong_input(Builder *b, const Tree *input)
+{
+    const char *name = input->text;
+    static const char *const image[] = {IMAGE_NAME};
+    const char *near = nearest_word(name, b->value, b->values, sizeof *b->value);
+
+    near = near ? near : nearest_word(name, image, 1, sizeof *image);
+    for (int i = b->values; i < b->layers->count; i++) {
+        const Tree *own = own_name(b->layers->item[i]);
+        const char *later = own ? own->text : pool_format(b->r->pool, "%d", i);
+
+        if (strcmp(later, name) != 0)
+            continue;
+        reader_fault(b->r, input, i == b->values ? "a layer cannot read itself; input names an "
+                                                   "earlier one"
+                                                 : "the layer '%s' stands later, in line %d; "
+                                                   "input names an earlier one",
+                     name, b->layers->item[i]->loc.line);
         return;
     }
+    if (near)
+        reader_fault(b->r, input, "no layer before it is named %s; did you mean '%s'?",
+                     reader_quote(b->r, input), near);
+    else
+        reader_fault(b->r, input, "no layer before it is named %s; input names an earlier one, or "
+                                  "image, the network's input", reader_quote(b->r, input));
+}
+
+/* Sets b->x to what the layer reads: what `input` names, else the layer before it. False after a
+ * diagnostic. */
+static bool find_input(Builder *b, const Tree *input)
+{
+    const char *name;
+    Value *value = b->values > 0 ? &b->value[b->values - 1] : NULL;
+
+    if (input && !read_name(b->r, input, "input", &name))
+        return false;
+    if (input && strcmp(name, IMAGE_NAME) == 0)
+        value = NULL;
+    else if (input && !(value = find_value(b, name))) {
+        wrong_input(b, input);
+        return false;
+    }
+    if (value)
+        value->read = true;
+    b->x = value ? value->node : b->image;
+    return true;
 }
 
 /* ---- keys and values of a layer ---- */
+
+/* `mlpconv, conv2d ... and flatten` */
+static const char *all_layers(Pool *pool)
+{
+    const char *list = layer_types[0].word;
+
+    for (int i = 1; i < LAYER_TYPES; i++)
+        list = pool_format(pool, "%s%s%s", list, i + 1 < LAYER_TYPES ? ", " : " and ",
+                           layer_types[i].word);
+    return list;
+}
 
 static const LayerType *find_type(Reader *r, const Tree *word)
 {
@@ -254,8 +357,8 @@ static const LayerType *find_type(Reader *r, const Tree *word)
         reader_fault(r, word, "there is no layer %s; did you mean '%s'?", reader_quote(r, word),
                      near);
     else
-        reader_fault(r, word, "there is no layer %s; the layers are mlpconv, conv2d, relu, "
-                              "sigmoid, maxpool, avgpool, gap and flatten", reader_quote(r, word));
+        reader_fault(r, word, "there is no layer %s; the layers are %s", reader_quote(r, word),
+                     all_layers(r->pool));
     return NULL;
 }
 
@@ -265,14 +368,17 @@ static bool check_name(Builder *b, const Tree *name)
 
     if (!read_name(b->r, name, "name", &text))
         return false;
-    for (int i = 0; i < b->names; i++) {
-        if (strcmp(b->name[i]->text, text) != 0)
-            continue;
-        reader_fault(b->r, name, "the name '%s' is taken by the layer in line %d; names must "
-                                 "differ", text, b->name[i]->loc.line);
+    if (strcmp(text, IMAGE_NAME) == 0) {
+        reader_fault(b->r, name, "'" IMAGE_NAME "' is the network's input; rename the layer");
         return false;
     }
-    b->name[b->names++] = name;
+    for (int i = 0; i < b->values; i++) {
+        if (!b->value[i].named || strcmp(b->value[i].name, text) != 0)
+            continue;
+        reader_fault(b->r, name, "the name '%s' is taken by the layer in line %d; names must "
+                                 "differ", text, b->value[i].named->loc.line);
+        return false;
+    }
     return true;
 }
 
@@ -282,7 +388,7 @@ static bool read_channels(Reader *r, const LayerType *type, const Tree *value, i
     const Field *f = &conv_fields[1];
     bool sound = true;
 
-    if (value->kind == TREE_SEQUENCE && type->kind == LAYER_MLPCONV) {
+    if (value->kind == TREE_SEQUENCE && type->add == add_mlpconv) {
         if (value->count != MLPCONV_CONVOLUTIONS) {
             reader_fault(r, value, "out_channels must be one number or three, not a list of %d",
                          value->count);
@@ -308,7 +414,7 @@ static bool check_pool(Reader *r, const LayerType *type, const Tree *settings,
                      spec->kernel[0], spec->kernel[1]);
         return false;
     }
-    if (type->kind == LAYER_MAXPOOL && spec->kernel[0] * spec->kernel[1] > 256) {
+    if (type->op == OP_MAXPOOL && spec->kernel[0] * spec->kernel[1] > 256) {
         reader_fault(r, tree_find(settings, "kernel_size"),
                      "maxpool's window of %dx%d holds more than 256 values; use a smaller one",
                      spec->kernel[0], spec->kernel[1]);
@@ -318,35 +424,39 @@ static bool check_pool(Reader *r, const LayerType *type, const Tree *settings,
 }
 
 /* Reads the settings; on return the strides are set. */
-static bool read_layer(Builder *b, const LayerType *type, const Tree *settings, LayerSpec *spec,
-                       int *channels)
+static bool read_layer(Builder *b, const LayerType *type, const Tree *settings, LayerSpec *spec)
 {
-    bool pool = type->kind == LAYER_MAXPOOL || type->kind == LAYER_AVGPOOL;
+    bool pool = type->fields == pool_fields;
     bool sound = read_fields(b->r, settings, type->word, type->fields, type->field_count, spec);
 
-    if (spec->name)
-        sound &= check_name(b, spec->name);
+    if (spec->name && !check_name(b, spec->name)) {
+        spec->name = NULL;
+        sound = false;
+    }
     if (spec->out_channels)
-        sound &= read_channels(b->r, type, spec->out_channels, channels);
+        sound &= read_channels(b->r, type, spec->out_channels, spec->channels);
     for (int i = 0; i < 2; i++)
         if (spec->stride[i] == 0)
             spec->stride[i] = pool ? spec->kernel[i] : 1;
-    return sound && (!pool || check_pool(b->r, type, settings, spec));
+    return find_input(b, spec->input) && sound && (!pool || check_pool(b->r, type, settings, spec));
 }
 
 static void build_layer(Builder *b, const Tree *layer)
 {
     LayerSpec spec = {.bias = true};
-    int channels[MLPCONV_CONVOLUTIONS] = {0};
     const Tree *word, *settings;
     const LayerType *type;
 
     b->at = layer;
     if (!read_choice(b->r, layer, "a layer", &word, &settings) ||
-        !(type = find_type(b->r, word)) || !read_layer(b, type, settings, &spec, channels))
+        !(type = find_type(b->r, word)) || !read_layer(b, type, settings, &spec))
         give_up(b);
     else if (b->x)
-        add_layer(b, type, &spec, channels);
+        type->add(b, type, &spec);
+    b->value[b->values] = (Value){
+        .name = spec.name ? spec.name->text : pool_format(b->r->pool, "%d", b->values),
+        .named = spec.name, .at = layer, .node = b->x};
+    b->values++;
 }
 
 /* ---- the end of the network ---- */
@@ -389,11 +499,27 @@ static void finish(Builder *b)
     }
 }
 
+/* Without layers that join several, what stands beside the way from the image to the last layer is
+ * for nothing. */
+static void check_read(Builder *b)
+{
+    for (int i = 0; i < b->values - 1; i++) {
+        const Value *v = &b->value[i];
+
+        if (v->read)
+            continue;
+        reader_fault(b->r, v->named ? v->named : v->at,
+                     "no layer reads what layer '%s' gives; leave the layer out, or name it as the "
+                     "input of another", v->name);
+        b->sound = false;
+    }
+}
+
 Node *layers_build(Reader *r, Graph *g, const Tree *layers, Node *x)
 {
     Builder *b = pool_alloc(r->pool, sizeof *b);
 
-    *b = (Builder){.r = r, .graph = g, .x = x, .sound = true};
+    *b = (Builder){.r = r, .graph = g, .layers = layers, .image = x, .sound = true};
     if (layers->kind != TREE_SEQUENCE || layers->count == 0) {
         reader_fault(r, layers, "layers must be a list with one layer or more, not %s",
                      layers->kind == TREE_SEQUENCE ? "an empty list" : reader_quote(r, layers));
@@ -405,6 +531,8 @@ Node *layers_build(Reader *r, Graph *g, const Tree *layers, Node *x)
     }
     for (int i = 0; i < layers->count; i++)
         build_layer(b, layers->item[i]);
+    if (b->sound)
+        check_read(b);
     if (b->x)
         finish(b);
     return b->sound ? b->x : NULL;
