@@ -74,7 +74,7 @@ static int find_directory(const NincModel *model, const char *data, char *out)
 
 /* ---- formats ---- */
 
-/* The first that knows the directory reads it; where none does, the first one says what it lacks. */
+/* The first that knows the directory reads it; where none does, the first says what it lacks. */
 static const DataFormat formats[] = {
     {"idx", data_idx_probe, data_idx_read},
 };

@@ -1,6 +1,6 @@
 /* The map of the data: data sets, the names of their classes, images that a user names. Functions
- * that return int give 0, or -1 after a message. The table of the sets that are known by name stands
- * in sets.h. */
+ * that return int give 0, or -1 after a message. The table of the sets that are known by name
+ * stands in sets.h. */
 #ifndef NINC_DATA_H
 #define NINC_DATA_H
 

@@ -185,19 +185,6 @@ static int cpu_read_state(Device *d, int64_t offset, void *bytes, int64_t count)
 
 /* ---- addresses and launches ---- */
 
-void *cpu_address(const Device *d, const NincArg *at, int thread, int first_image)
-{
-    switch (at->region) {
-    case NINC_REGION_STATE: return d->state + at->offset;
-    case NINC_REGION_SHARED: return d->shared + at->offset + first_image * at->per_image;
-    case NINC_REGION_CHUNK: return d->chunk + at->offset;
-    case NINC_REGION_THREAD: return d->thread + thread * d->thread_stride + at->offset;
-    case NINC_REGION_PARTIAL: return d->shared + at->offset;
-    case NINC_REGION_NONE: break;
-    }
-    return NULL;
-}
-
 static int cpu_write(Device *d, const NincArg *at, int partial, const void *bytes, int64_t count)
 {
     d->kept = NULL;

@@ -44,13 +44,10 @@ const NincCpuLevel *cpu_level(void);
 /* Says why there is no level. */
 void cpu_explain_level(void);
 
-/* ---- cpu.c ---- */
+/* ---- cpu_step.c ---- */
 
 /* Where a value lies for a thread and the first image of a chunk. */
 void *cpu_address(const Device *d, const NincArg *at, int thread, int first_image);
-
-/* ---- cpu_step.c ---- */
-
 /* Launches of a step, those of every chunk counted. */
 int64_t cpu_launches(const NincProgram *p);
 void cpu_run_slice(const Device *d, const NincLaunch *launch, const NincRange *range, int thread);

@@ -19,6 +19,19 @@ int64_t cpu_launches(const NincProgram *p)
     return p->befores + (int64_t)chunks_of(p) * p->chunkeds + p->afters;
 }
 
+void *cpu_address(const Device *d, const NincArg *at, int thread, int first_image)
+{
+    switch (at->region) {
+    case NINC_REGION_STATE: return d->state + at->offset;
+    case NINC_REGION_SHARED: return d->shared + at->offset + first_image * at->per_image;
+    case NINC_REGION_CHUNK: return d->chunk + at->offset;
+    case NINC_REGION_THREAD: return d->thread + thread * d->thread_stride + at->offset;
+    case NINC_REGION_PARTIAL: return d->shared + at->offset;
+    case NINC_REGION_NONE: break;
+    }
+    return NULL;
+}
+
 void cpu_run_slice(const Device *d, const NincLaunch *launch, const NincRange *range, int thread)
 {
     void **arg = d->args + (size_t)thread * (size_t)d->args_each;

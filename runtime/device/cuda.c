@@ -1,6 +1,6 @@
 /* A CUDA GPU as a machine for gpu.c. One context (the device's primary one) and one stream; every
  * call is checked. */
-#include "cuda.h"
+#include "cuda_api.h"
 
 #include <stdlib.h>
 #include <string.h>

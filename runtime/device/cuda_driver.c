@@ -1,6 +1,6 @@
 /* The driver API in libcuda.so.1, opened by dlopen, so that nothing of CUDA is needed to build or,
  * without a GPU, to run: its errors in words, and the devices that it has. */
-#include "cuda.h"
+#include "cuda_api.h"
 
 #include <dlfcn.h>
 #include <pthread.h>

@@ -87,7 +87,11 @@ static char *find_nearest(const char *directory, const IdxName *name)
 bool idx_any(const char *directory)
 {
     static const IdxName names[] = {
-        {"train", "images", 3}, {"train", "labels", 1}, {"t10k", "images", 3}, {"t10k", "labels", 1}};
+        {"train", "images", 3},
+        {"train", "labels", 1},
+        {"t10k", "images", 3},
+        {"t10k", "labels", 1},
+    };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char *path = find_nearest(directory, &names[i]);
         free(path);

@@ -1,6 +1,6 @@
 /* The command line of the trainer: reads it by the tables of options_table.c, and says what is
  * wrong with it. */
-#include "options.h"
+#include "flags.h"
 
 #include <errno.h>
 #include <getopt.h>

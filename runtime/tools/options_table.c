@@ -1,6 +1,6 @@
 /* The trainer's flags and commands. A flag is one line of a table: what it is called, what it
  * takes, which commands know it, where its value goes, and what --help says of it. */
-#include "options.h"
+#include "flags.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* The values of the trainer's flags. */
 #include "../../ir/numbers.h"
-#include "options.h"
+#include "flags.h"
 
 #include <errno.h>
 #include <stdlib.h>

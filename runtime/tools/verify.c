@@ -1,131 +1,12 @@
-/* Every kernel of the compiled model against the naive evaluator, on fresh random data. The IR
- * text that the plan carries says what each kernel computes and where its values lie. What one
- * kernel is given depends on the seed and its place in the list alone, not on what else is checked,
- * so that it can be checked again by itself. */
-#include "verify.h"
+/* Every kernel of the compiled model against the naive evaluator, on fresh random data. The IR text
+ * that the plan carries says what each kernel computes and where its values lie. */
+#include "verification.h"
 #include "../../ir/ir.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_BYTES = 96, LINE_BYTES = sizeof((ApartState *)0)->doing };
-
-static const Bounds all_bounds[] = {
-    {"fp32", 1e-5, 1e-4, 1e-3}, {"tf32", 2e-3, 5e-3, 5e-2}, {"bf16", 1e-2, 2e-2, 2e-1}};
-
-/* ---- what is told ---- */
-
-Values verify_values(const Values *at, const Subject *s)
-{
-    Values values = *at;
-    values.device = s->device;
-    return values;
-}
-
-void verify_running(Verify *v, const Subject *s, bool running)
-{
-    char *end = v->state->doing + v->described;
-    if (!s->tally)
-        return;
-    s->tally->running = running;
-    if (running)
-        snprintf(end, sizeof v->state->doing - v->described, ", %s", s->level->name);
-    else
-        *end = '\0';
-}
-
-static void note_worst(Tally *t, const Check *check)
-{
-    if (t->checked++ > 0 && (isnan(t->worst) || check->error <= t->worst))
-        return;
-    t->worst = check->error;
-    snprintf(t->of, sizeof t->of, "%s %s, %s", check->graph, check->what, check->of);
-}
-
-void verify_report(Verify *v, const Subject *s, const Check *check)
-{
-    v->state->checked++;
-    v->state->failed += !check->ok;
-    if (s->tally) {
-        note_worst(s->tally, check);
-        s->tally->failed += !check->ok;
-        if (check->ok)
-            return;
-    }
-    printf("%-5s %-6s %-34s %9.2e  %s%s%s\n", check->ok ? "ok" : "WRONG", check->graph, check->what,
-           check->error, check->of, s->tally ? ", " : "", s->tally ? s->level->name : "");
-}
-
-/* ---- all of it ---- */
-
-static void add_items(ItemList *list, const Graph *g, const NincProgram *p)
-{
-    for (int i = 0; i < g->kernel_count; i++)
-        list->item[list->count++] = (Item){.graph = g, .program = p, .kernel = g->kernel[i]};
-}
-
-ItemList verify_list(const NincTarget *target, NincTargetKind programs, const Module *m)
-{
-    const Graph *train_graph = plan_graph(m, programs, "train");
-    const Graph *eval_graph = plan_graph(m, programs, "eval");
-    size_t most = (size_t)train_graph->kernel_count + (size_t)eval_graph->kernel_count + 2;
-    ItemList list = {.item = xmalloc(most * sizeof *list.item)};
-    add_items(&list, train_graph, &target->train);
-    add_items(&list, eval_graph, &target->eval);
-    list.item[list.count++] = (Item){.graph = train_graph, .program = &target->train};
-    list.item[list.count++] = (Item){.graph = eval_graph, .program = &target->eval};
-    return list;
-}
-
-/* What --kernel calls it, in `out` of NAME_BYTES. */
-static const char *item_name(const Item *item, char *out)
-{
-    snprintf(out, NAME_BYTES, "%s%s", item->kernel ? item->kernel->name : item->graph->name,
-             item->kernel ? "" : "_step");
-    return out;
-}
-
-static bool is_wanted(const Verify *v, const Item *item)
-{
-    char name[NAME_BYTES];
-    return v->only ? strcmp(item_name(item, name), v->only) == 0 : item->kernel || v->full;
-}
-
-static void describe_item(const Item *item, char *out, size_t size)
-{
-    char name[NAME_BYTES];
-    snprintf(out, size, "%-6s %-34s %s", item->graph->name, item_name(item, name),
-             item->kernel ? class_names[item->kernel->class] : "whole step");
-}
-
-static int check_item(Verify *v, const Item *item)
-{
-    Dataset data;
-    if (item->kernel)
-        return verify_kernel(v, item);
-    if (dataset_read(v->model, "random", v->seed, SPLIT_TEST, &data) < 0)
-        return -1;
-    int status = verify_step(v, item->graph, item->program, &data);
-    dataset_free(&data);
-    return status;
-}
-
-int verify_items(Verify *v, const ItemList *list)
-{
-    int done = v->state->item + 1 - list->first;
-    for (int i = done > 0 ? done : 0; i < list->count; i++) {
-        if (!is_wanted(v, &list->item[i]))
-            continue;
-        v->state->item = list->first + i;
-        describe_item(&list->item[i], v->state->doing, sizeof v->state->doing);
-        v->described = strlen(v->state->doing);
-        v->random = random_stream(v->seed, STREAM_VERIFY + 1 + (uint64_t)i);
-        if (check_item(v, &list->item[i]) < 0)
-            return -1;
-    }
-    return 0;
-}
+enum { LINE_BYTES = sizeof ((ApartState *)0)->doing };
 
 /* The device whose kernels --list names: as `auto` chooses, but without opening it. */
 static const DeviceTable *listed_table(const Verify *v)
@@ -156,9 +37,9 @@ static int print_items(const Verify *v)
     ItemList list =
         verify_list(device_target(v->model, table), device_programs(table), plan_module(pool));
     for (int i = 0; i < list.count; i++) {
-        if (!is_wanted(v, &list.item[i]))
+        if (!verify_wants(v, &list.item[i]))
             continue;
-        describe_item(&list.item[i], line, sizeof line);
+        verify_describe(&list.item[i], line, sizeof line);
         puts(line);
     }
     free(list.item);
@@ -167,31 +48,6 @@ static int print_items(const Verify *v)
         return 0;
     fault("cannot write to standard output");
     return 1;
-}
-
-Bounds verify_bounds(const char *precision)
-{
-    for (size_t i = 0; i < sizeof all_bounds / sizeof *all_bounds; i++)
-        if (strcmp(all_bounds[i].precision, precision) == 0)
-            return all_bounds[i];
-    internal_error("no error bounds for precision %s", precision);
-}
-
-static int no_kernel(const Verify *v)
-{
-    char text[80];
-    return fault("--kernel %s: the program has no kernel of that name; 'trainer verify --list' "
-                 "names them",
-                 printable(v->only, text, sizeof text));
-}
-
-int verify_summary(const Verify *v)
-{
-    if (v->only && v->state->item < 0)
-        return no_kernel(v);
-    printf("%d of %d checks are within bounds\n", v->state->checked - v->state->failed,
-           v->state->checked);
-    return 0;
 }
 
 static int check_device(Verify *v)
@@ -226,17 +82,6 @@ static int check_rest(void *context, ApartState *state)
     int status = check_device(&v);
     v.table->close(v.subject[0].device);
     return status < 0 ? APART_LOST : state->failed > 0;
-}
-
-int verify_run(const Verify *v, int (*work)(void *context, ApartState *state), void *context)
-{
-    ApartState alone = {.item = -1};
-    if (!v->only)
-        return apart_run(work, context);
-    int status = work(context, &alone);
-    if (status == APART_LOST && alone.item >= 0)
-        printf("FAULT %s\n", alone.doing);
-    return status != 0;
 }
 
 static int verify_all_levels(const Verify *v, const char *levels)

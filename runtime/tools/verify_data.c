@@ -1,6 +1,6 @@
 /* Random data for kernels: values that make sense, and those at the ends of what a float can be. */
 #include "../../ir/ir.h"
-#include "verify.h"
+#include "verification.h"
 
 #include <float.h>
 #include <math.h>

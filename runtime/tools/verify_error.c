@@ -2,7 +2,7 @@
  * far, as it is of sums that cancel, against the spread of their terms, which takes the evaluator's
  * time once more. */
 #include "../../ir/ir.h"
-#include "verify.h"
+#include "verification.h"
 
 #include <float.h>
 #include <math.h>

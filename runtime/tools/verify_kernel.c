@@ -1,6 +1,6 @@
 /* One kernel against the naive evaluator, on fresh random data. */
 #include "../../ir/ir.h"
-#include "verify.h"
+#include "verification.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  * the evaluator computes for a kernel is compared with all of them, and each has one line in the
  * end. Those that run other programs (AMX) are another group, with an evaluation of its own. */
 #include "../../ir/ir.h"
-#include "verify.h"
+#include "verification.h"
 
 #include <errno.h>
 #include <stdlib.h>

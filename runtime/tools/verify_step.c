@@ -1,6 +1,6 @@
 /* A whole step of a program against the naive evaluator: loss, gradients, and what was updated. */
 #include "../../ir/ir.h"
-#include "verify.h"
+#include "verification.h"
 
 #include <float.h>
 #include <math.h>

@@ -1,5 +1,5 @@
 /* The writer of a run's checkpoints: the directory that it has for itself, and its thread. */
-#include "checkpoint.h"
+#include "checkpoint_files.h"
 
 #include <errno.h>
 #include <pthread.h>

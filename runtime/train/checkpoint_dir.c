@@ -1,5 +1,5 @@
 /* What lies in a directory of checkpoints: names, whole ones and leftovers, what links name. */
-#include "checkpoint.h"
+#include "checkpoint_files.h"
 
 #include <dirent.h>
 #include <errno.h>

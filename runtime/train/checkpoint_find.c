@@ -1,5 +1,5 @@
 /* Which checkpoint a path means, and reading it. */
-#include "checkpoint.h"
+#include "checkpoint_files.h"
 
 #include <errno.h>
 #include <libgen.h>

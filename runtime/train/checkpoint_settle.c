@@ -1,6 +1,6 @@
 /* What a directory of checkpoints was left with: steps of a run that went back, and what became of
  * links in copying. */
-#include "checkpoint.h"
+#include "checkpoint_files.h"
 
 #include <errno.h>
 #include <stdlib.h>

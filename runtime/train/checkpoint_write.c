@@ -1,5 +1,5 @@
 /* One checkpoint: written beside, synced, renamed, named by the links; older ones go. */
-#include "checkpoint.h"
+#include "checkpoint_files.h"
 
 #include <errno.h>
 #include <fcntl.h>

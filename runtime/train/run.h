@@ -41,12 +41,6 @@ typedef struct Run {
     int64_t zero_images;                  /* the last images in a row whose logits were all zero */
 } Run;
 
-/* ---- train.c ---- */
-
-/* After a message: what failed (status < 0) is no fault of the training, which ends with what it
- * has. */
-void run_fail(Run *r, int status);
-
 /* ---- train_setup.c ---- */
 
 /* Opens data, device, checkpoints and logs of a run that has model, table and options alone; prints
@@ -54,12 +48,12 @@ void run_fail(Run *r, int status);
 int run_set_up(Run *r);
 /* Frees what the set-up, whole or not, has opened; the log is closed before (log_close). */
 void run_tear_down(Run *r);
-/* Whether checkpoints are written. */
-bool run_has_checkpoints(const Run *r);
-bool is_random(const char *data);
 
 /* ---- train_watch.c ---- */
 
+/* After a message: what failed (status < 0) is no fault of the training, which ends with what it
+ * has. */
+void run_fail(Run *r, int status);
 /* Takes the device's sums into those of the run. A loss that is not finite ends the run: -1. */
 int run_collect(Run *r);
 /* Writes a log line of the images since the last one, if there are any, and shows it where that is
@@ -82,6 +76,9 @@ void run_write_histograms(Run *r);
 
 /* ---- train_result.c ---- */
 
+/* Whether checkpoints are written. */
+bool run_has_checkpoints(const Run *r);
+bool is_random(const char *data);
 /* Before anything is read: finds out where the parameters go, and that no other run writes there.
  * Without --save, --no-save and checkpoints that is MODEL.safetensors, or the first MODEL-N that is
  * nobody's. */

@@ -10,12 +10,6 @@ static bool ending(const Run *r)
     return stop_signal || r->failed;
 }
 
-void run_fail(Run *r, int status)
-{
-    if (status < 0)
-        r->failed = true;
-}
-
 /* ---- evaluation ---- */
 
 static int take_evaluation(Run *r, const Evaluation *e)

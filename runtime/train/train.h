@@ -1,6 +1,7 @@
 /* The map of training: parameters, the steps of a run, what it keeps (checkpoints) and what it
  * tells (logs, progress, evaluations). What the files of a run share stands in run.h, what those of
- * checkpoints share in checkpoint.h. Functions that return int give 0, or -1 after a message. */
+ * checkpoints share in checkpoint_files.h. Functions that return int give 0, or -1 after a
+ * message. */
 #ifndef NINC_TRAIN_H
 #define NINC_TRAIN_H
 

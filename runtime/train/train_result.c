@@ -53,6 +53,16 @@ static int claim_default(Run *r)
     return 0;
 }
 
+bool is_random(const char *data)
+{
+    return data && strcmp(data, "random") == 0;
+}
+
+bool run_has_checkpoints(const Run *r)
+{
+    return r->options->checkpoint_dir || r->options->resume;
+}
+
 int run_claim_save(Run *r)
 {
     const TrainOptions *o = r->options;

@@ -9,11 +9,6 @@
 
 /* ---- where it starts ---- */
 
-bool is_random(const char *data)
-{
-    return data && strcmp(data, "random") == 0;
-}
-
 static void start_fresh(Run *r)
 {
     const TrainOptions *o = r->options;
@@ -67,11 +62,6 @@ static int start_from_checkpoint(Run *r)
     r->saved_step = r->state.step;
     settle_rate(r);
     return check_contradictions(r);
-}
-
-bool run_has_checkpoints(const Run *r)
-{
-    return r->options->checkpoint_dir || r->options->resume;
 }
 
 static int start_state(Run *r)

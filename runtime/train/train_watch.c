@@ -7,6 +7,12 @@
 /* A batch of so many images without a logit above zero is a dead network; fewer may be chance. */
 enum { DEAD_IMAGES = 16 };
 
+void run_fail(Run *r, int status)
+{
+    if (status < 0)
+        r->failed = true;
+}
+
 /* So small a learning rate moves no parameter to speak of in the steps that are looked at. */
 static const double TINY_LR = 1e-6;
 

@@ -1,7 +1,7 @@
 /* Inside of checkpoints: what checkpoint_dir.c (what lies in a directory), checkpoint_find.c,
  * checkpoint_write.c, checkpoint_settle.c and checkpoint.c (the writer) share. */
-#ifndef NINC_CHECKPOINT_H
-#define NINC_CHECKPOINT_H
+#ifndef NINC_CHECKPOINT_FILES_H
+#define NINC_CHECKPOINT_FILES_H
 
 #include "train.h"
 

@@ -1,7 +1,7 @@
 /* Inside of the CUDA machine: the driver API, as its header declares it, for cuda_driver.c (which
  * opens it) and cuda.c (the machine). */
-#ifndef NINC_CUDA_H
-#define NINC_CUDA_H
+#ifndef NINC_CUDA_API_H
+#define NINC_CUDA_API_H
 
 #include "../../ir/ir.h"
 #include "gpu.h"

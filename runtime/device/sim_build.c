@@ -2,7 +2,7 @@
  * translation unit a kernel, as many at a time as there are processors. The libraries are kept in
  * the cache directory, under a hash of all that they depend on, each with a checksum at its end. */
 #include "../../ir/ir.h"
-#include "sim_machine.h"
+#include "gpu.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /* Inside of the command line: what options_table.c (flags, commands, help), options_values.c and
  * options.c share. */
-#ifndef NINC_OPTIONS_H
-#define NINC_OPTIONS_H
+#ifndef NINC_FLAGS_H
+#define NINC_FLAGS_H
 
 #include "tools.h"
 

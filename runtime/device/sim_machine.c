@@ -6,9 +6,9 @@
  * arch: compute capability; sms: processors; shared: bytes of shared memory that a block may have;
  * memory: bytes of device memory; seed: of the order in which blocks and threads run; races=0: no
  * race checks; checks=0: plain accesses to memory are not checked at all (faster). */
-#include "sim_machine.h"
+#include "gpu.h"
 #include "../../ir/ir.h"
-#include "launch.h"
+#include "../sim/launch.h"
 
 #include <dlfcn.h>
 #include <errno.h>

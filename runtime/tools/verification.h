@@ -1,7 +1,7 @@
 /* Inside of verify: what its files share. Functions that return int give 0, or -1 after a
  * message. */
-#ifndef NINC_VERIFY_H
-#define NINC_VERIFY_H
+#ifndef NINC_VERIFICATION_H
+#define NINC_VERIFICATION_H
 
 #include "../device/gpu.h"
 #include "tools.h"
@@ -85,17 +85,8 @@ typedef struct Check {
     bool ok;
 } Check;
 
-/* ---- verify.c ---- */
+/* ---- verify_report.c ---- */
 
-/* The kernels of both programs, then their whole steps. The caller frees list.item. */
-ItemList verify_list(const NincTarget *target, NincTargetKind programs, const Module *m);
-/* Checks those that are wanted from the one behind v->state->item on. */
-int verify_items(Verify *v, const ItemList *list);
-/* The end of an output: how many of all checks are within bounds; an error where --kernel names
- * none. */
-int verify_summary(const Verify *v);
-/* apart_run, or in this process where there is one item, so that a debugger sees it. */
-int verify_run(const Verify *v, int (*work)(void *context, ApartState *state), void *context);
 Bounds verify_bounds(const char *precision);
 /* The values of a graph as they lie with another subject. */
 Values verify_values(const Values *at, const Subject *s);
@@ -103,6 +94,21 @@ Values verify_values(const Values *at, const Subject *s);
 void verify_running(Verify *v, const Subject *s, bool running);
 /* Counts a check and tells it, or notes it where each instruction set has a line in the end. */
 void verify_report(Verify *v, const Subject *s, const Check *check);
+
+/* ---- verify_items.c ---- */
+
+/* The kernels of both programs, then their whole steps. The caller frees list.item. */
+ItemList verify_list(const NincTarget *target, NincTargetKind programs, const Module *m);
+/* Whether it is to be checked; a line that names it. */
+bool verify_wants(const Verify *v, const Item *item);
+void verify_describe(const Item *item, char *out, size_t size);
+/* Checks those that are wanted from the one behind v->state->item on. */
+int verify_items(Verify *v, const ItemList *list);
+/* The end of an output: how many of all checks are within bounds; an error where --kernel names
+ * none. */
+int verify_summary(const Verify *v);
+/* apart_run, or in this process where there is one item, so that a debugger sees it. */
+int verify_run(const Verify *v, int (*work)(void *context, ApartState *state), void *context);
 
 /* ---- verify_levels.c ---- */
 
