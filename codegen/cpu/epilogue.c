@@ -150,8 +150,9 @@ static void add_programs(Pool *pool, Epilogues *e, const Module *m, Target targe
 Epilogues find_epilogues(Pool *pool, const Module *m)
 {
     Epilogues e = {.maps = 1, .scalars = 1};
-    add_programs(pool, &e, m, TARGET_CPU);
-    add_programs(pool, &e, m, TARGET_AMX);
+    for (Target target = TARGET_ANY + 1; target < TARGET_COUNT; target++)
+        if (target_is_cpu(target))
+            add_programs(pool, &e, m, target);
     return e;
 }
 
