@@ -93,9 +93,6 @@ long_check() {
 with_long() {
     [ "$TESTS" != quick ]
 }
-with_quick() {
-    [ "$TESTS" != long ]
-}
 
 # interruptible COMMAND... &: with SIGINT, which a shell without jobs ignores in the background.
 interruptible() {

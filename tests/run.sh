@@ -9,6 +9,9 @@
 cd "$(dirname "$0")/.." || exit 1
 export NINC=${NINC:-./ninc} BUILD=${BUILD:-build}
 unset COLUMNS # messages would break at it
+# Suites share the processors: threads of the evaluator that spin while they wait would take them from
+# one another, a hundred times what they need.
+export OMP_WAIT_POLICY=passive
 # What was compiled for one suite, or one run, is there for the others, the instrumented ones too.
 export NINC_CACHE_DIR=${NINC_CACHE_DIR:-$PWD/build/cache}
 scratch=$(mktemp -d)
