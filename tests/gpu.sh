@@ -85,7 +85,7 @@ repeated() {
 }
 export -f repeated
 in_time "two runs give the same bits" repeated
-DEVICE=cuda in_time "parity with PyTorch on the device" bad_lines tests/suites/parity.sh
+TESTS=all DEVICE=cuda in_time "parity with PyTorch on the device" bad_lines tests/suites/parity.sh
 
 . tests/models/draw.sh
 for number in 1 2 3 4 5 6 7 8 9 10; do

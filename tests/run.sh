@@ -102,13 +102,13 @@ has_checks() {
         ;;
     esac
     case ${TESTS:-quick} in
-    long) grep -q 'long_check\|with_long' "tests/suites/$1.sh" 2>/dev/null ;;
-    *) true ;;
+    long) [ "$1" = parity_sim ] || grep -q long_check "tests/suites/$1.sh" 2>/dev/null ;;
+    quick) [ "$1" != planted ] ;;
     esac
 }
 
 suites=("$@")
-order=(kernels sim_kernels parity test_chains test_cuda test_library test_codegen parity_sim test_amx
+order=(kernels sim_kernels parity planted test_chains test_cuda test_library test_codegen parity_sim test_amx
     test_device test_sim test_resume test_crash test_races test_first_contact test_faults
     test_predict test_deb test_system test_cli test_tensorboard test_export test_pytorch
     test_aarch64 test_words roundtrip test_deep test_names test_cache test_badinput test_options
