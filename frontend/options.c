@@ -2,101 +2,9 @@
 #include "frontend.h"
 
 #include <getopt.h>
+#include <stddef.h>
 #include <string.h>
 #include <unistd.h>
-
-enum {
-    OPTION_EMIT = 256,
-    OPTION_TARGET,
-    OPTION_PRECISION,
-    OPTION_CUBIN,
-    OPTION_CPU_LEVELS,
-    OPTION_BATCH,
-    OPTION_SET,
-    OPTION_DUMP,
-    OPTION_DUMP_DIR,
-    OPTION_DISABLE_PASS,
-    OPTION_TIME_PASSES,
-    OPTION_MEMORY_REPORT,
-    OPTION_LIST_PASSES,
-    OPTION_LIST_OPS,
-    OPTION_CHECK,
-    OPTION_COLOR,
-    OPTION_USAGE,
-    OPTION_VERSION
-};
-
-static const struct option long_options[] = {
-    {"output", required_argument, NULL, 'o'},
-    {"emit", required_argument, NULL, OPTION_EMIT},
-    {"target", required_argument, NULL, OPTION_TARGET},
-    {"precision", required_argument, NULL, OPTION_PRECISION},
-    {"cubin", required_argument, NULL, OPTION_CUBIN},
-    {"cpu-levels", required_argument, NULL, OPTION_CPU_LEVELS},
-    {"batch", required_argument, NULL, OPTION_BATCH},
-    {"set", required_argument, NULL, OPTION_SET},
-    {"dump", required_argument, NULL, OPTION_DUMP},
-    {"dump-dir", required_argument, NULL, OPTION_DUMP_DIR},
-    {"disable-pass", required_argument, NULL, OPTION_DISABLE_PASS},
-    {"time-passes", no_argument, NULL, OPTION_TIME_PASSES},
-    {"memory-report", no_argument, NULL, OPTION_MEMORY_REPORT},
-    {"list-passes", no_argument, NULL, OPTION_LIST_PASSES},
-    {"list-ops", no_argument, NULL, OPTION_LIST_OPS},
-    {"check", no_argument, NULL, OPTION_CHECK},
-    {"verbose", no_argument, NULL, 'v'},
-    {"quiet", no_argument, NULL, 'q'},
-    {"color", required_argument, NULL, OPTION_COLOR},
-    {"help", no_argument, NULL, 'h'},
-    {"usage", no_argument, NULL, OPTION_USAGE},
-    {"version", no_argument, NULL, OPTION_VERSION},
-    {NULL, 0, NULL, 0},
-};
-
-static const char usage_text[] =
-    "Usage: ninc [-o DIR] [--emit=KIND] [--target=cpu|cuda|all]\n"
-    "            [--precision=fp32|tf32|bf16] [--cubin=sm_XX,...]\n"
-    "            [--cpu-levels=LEVEL,...] [--batch=N] [--set=KEY=VALUE]\n"
-    "            [-O0|-O1|-O2] [--dump=PASS[,PASS]|all]\n"
-    "            [--dump-dir=DIR] [--disable-pass=PASS] [--time-passes]\n"
-    "            [--memory-report] [--list-passes] [--list-ops] [--check] [-v] [-q]\n"
-    "            [--color=WHEN] [-h] [--help] [--usage] [--version]\n"
-    "            MODEL.yaml|GRAPH.ir|-\n";
-
-/* A line an option, of at most 80 columns. */
-static const char help_text[] =
-    "Usage: ninc [options] MODEL.yaml|GRAPH.ir|-\n"
-    "Compiles the description of an image classifier into a program that trains it.\n"
-    "\n"
-    "  -o, --output=DIR         directory of the artefacts, default MODEL_kernels\n"
-    "      --emit=KIND          print ir, dot, c, cuda, plan, summary; make a library\n"
-    "      --target=TARGET      which code the trainer has: cpu, cuda, or both: all\n"
-    "      --precision=TYPE     of convolutions: fp32, the default, tf32 or bf16\n"
-    "      --cubin=sm_XX,...    compile the GPU's kernels now, for these GPUs\n"
-    "      --cpu-levels=LEVEL,...  instruction sets to compile for, default all\n"
-    "      --batch=N            overrides the model's batch size\n"
-    "      --set=KEY=VALUE      overrides one value of the model file\n"
-    "  -O0, -O1, -O2            optimisation level, default -O2; -O0: a kernel an op\n"
-    "\n"
-    "      --dump=PASS,...      print the IR after these passes, or after all\n"
-    "      --dump-dir=DIR       write the dumps as numbered files instead\n"
-    "      --disable-pass=PASS  leave optional passes out\n"
-    "      --time-passes        print the seconds that each pass takes\n"
-    "      --memory-report      print what memory the programs need, and for what\n"
-    "      --list-passes        print the passes and what they do\n"
-    "      --list-ops           print the ops of the IR\n"
-    "      --check              check the model, print what is asked for, and stop\n"
-    "\n"
-    "  -v, --verbose            say more\n"
-    "  -q, --quiet              print errors only\n"
-    "      --color=WHEN         of messages: auto, always or never\n"
-    "  -h, --help               print this\n"
-    "      --usage              print all options in short\n"
-    "      --version            print the version\n"
-    "\n"
-    "Examples:\n"
-    "  ninc models/nin.yaml -o nin_kernels && nin_kernels/trainer train\n"
-    "  ninc --emit=summary --batch=64 --set train.epochs=1 models/nin.yaml\n"
-    "More: man ninc, man ninc-model, man ninc-trainer.\n";
 
 static OptionsResult usage_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static OptionsResult answered_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -144,17 +52,6 @@ static OptionsResult wrong_word(const char *message, const char *value, const ch
     near = nearest_word(value, list, count, sizeof *list);
     return near ? answered_error("%s, not '%s'; did you mean '%s'?", message, value, near)
                 : usage_error("%s, not '%s'", message, value);
-}
-
-static void list_ops(void)
-{
-    for (int op = 0; op < OP_COUNT; op++) {
-        int low = op_min_operands((Op)op), high = op_max_operands((Op)op);
-        char operands[32];
-
-        snprintf(operands, sizeof operands, low == high ? "%d" : "%d to %d", low, high);
-        printf("%-20s %-7s %s\n", op_name((Op)op), operands, op_what((Op)op));
-    }
 }
 
 /* The index of `value` in a NULL-terminated list; -1 if it is not there. */
@@ -277,10 +174,202 @@ static const char *add_to_list(Pool *pool, const char *list, const char *value)
     return list ? pool_format(pool, "%s,%s", list, value) : value;
 }
 
-static OptionsResult show(const char *text)
+static OptionsResult parse_output(Options *o, const char *value)
 {
-    fputs(text, stdout);
+    o->output = value;
+    return *value ? OPTIONS_RUN : usage_error("--output needs a name");
+}
+
+static OptionsResult parse_cubin(Options *o, const char *value)
+{
+    o->cubins = value;
+    return *value ? OPTIONS_RUN : usage_error("--cubin needs an architecture, as sm_90a");
+}
+
+static OptionsResult parse_set(Options *o, const char *value)
+{
+    return add_set(o, value, pool_format(o->pool, "--set=%s", value));
+}
+
+static OptionsResult parse_dump(Options *o, const char *value)
+{
+    o->pipeline.dump = add_to_list(o->pool, o->pipeline.dump, value);
+    return OPTIONS_RUN;
+}
+
+static OptionsResult parse_dump_dir(Options *o, const char *value)
+{
+    o->pipeline.dump_dir = value;
+    return OPTIONS_RUN;
+}
+
+static OptionsResult parse_disable_pass(Options *o, const char *value)
+{
+    o->pipeline.disable = add_to_list(o->pool, o->pipeline.disable, value);
+    return OPTIONS_RUN;
+}
+
+/* ---- options that are answered at once ---- */
+
+static OptionsResult list_passes(Options *o, const char *value)
+{
+    (void)o, (void)value;
+    pipeline_list(stdout);
     return OPTIONS_DONE;
+}
+
+static OptionsResult list_ops(Options *o, const char *value)
+{
+    (void)o, (void)value;
+    for (int op = 0; op < OP_COUNT; op++) {
+        int low = op_min_operands((Op)op), high = op_max_operands((Op)op);
+        char operands[32];
+
+        snprintf(operands, sizeof operands, low == high ? "%d" : "%d to %d", low, high);
+        printf("%-20s %-7s %s\n", op_name((Op)op), operands, op_what((Op)op));
+    }
+    return OPTIONS_DONE;
+}
+
+static OptionsResult print_version(Options *o, const char *value)
+{
+    (void)o, (void)value;
+    fputs("ninc " NINC_VERSION "\n", stdout);
+    return OPTIONS_DONE;
+}
+
+static OptionsResult print_help(Options *o, const char *value);
+static OptionsResult print_usage(Options *o, const char *value);
+
+/* ---- the table ---- */
+
+/* What an option takes, how --help and --usage show it, and what it does: calls `parse`, or sets
+ * the bool at `flag`; `given`: also set where it is not 0. */
+typedef struct Option {
+    const char *name; /* NULL: only the letter */
+    char letter;      /* 0: none */
+    const char *argument;
+    const char *usage; /* in --usage, where it is not the letter or the name with its argument */
+    const char *help;
+    OptionsResult (*parse)(Options *o, const char *value);
+    size_t flag, given;
+    bool ends_group; /* a blank line follows in --help */
+} Option;
+
+#define AT(member) offsetof(Options, member)
+
+static const Option table[] = {
+    {"output", 'o', "DIR", "-o DIR", "directory of the artefacts, default MODEL_kernels",
+     parse_output, 0, 0, false},
+    {"emit", 0, "KIND", NULL, "print ir, dot, c, cuda, plan, summary; make a library", parse_emit,
+     0, 0, false},
+    {"target", 0, "TARGET", "--target=cpu|cuda|all",
+     "which code the trainer has: cpu, cuda, or both: all", parse_target, 0, AT(target_given),
+     false},
+    {"precision", 0, "TYPE", "--precision=fp32|tf32|bf16",
+     "of convolutions: fp32, the default, tf32 or bf16", parse_precision, 0, AT(precision_given),
+     false},
+    {"cubin", 0, "sm_XX,...", NULL, "compile the GPU's kernels now, for these GPUs", parse_cubin,
+     0, 0, false},
+    {"cpu-levels", 0, "LEVEL,...", NULL, "instruction sets to compile for, default all",
+     parse_cpu_levels, 0, 0, false},
+    {"batch", 0, "N", NULL, "overrides the model's batch size", parse_batch, 0, 0, false},
+    {"set", 0, "KEY=VALUE", NULL, "overrides one value of the model file", parse_set, 0, 0, false},
+    {NULL, 'O', "0, -O1, -O2", "-O0|-O1|-O2",
+     "optimisation level, default -O2; -O0: a kernel an op", parse_level, 0, AT(level_given), true},
+    {"dump", 0, "PASS,...", "--dump=PASS[,PASS]|all",
+     "print the IR after these passes, or after all", parse_dump, 0, 0, false},
+    {"dump-dir", 0, "DIR", NULL, "write the dumps as numbered files instead", parse_dump_dir, 0, 0,
+     false},
+    {"disable-pass", 0, "PASS", NULL, "leave optional passes out", parse_disable_pass, 0, 0, false},
+    {"time-passes", 0, NULL, NULL, "print the seconds that each pass takes", NULL,
+     AT(pipeline.time), 0, false},
+    {"memory-report", 0, NULL, NULL, "print what memory the programs need, and for what", NULL,
+     AT(memory_report), 0, false},
+    {"list-passes", 0, NULL, NULL, "print the passes and what they do", list_passes, 0, 0, false},
+    {"list-ops", 0, NULL, NULL, "print the ops of the IR", list_ops, 0, 0, false},
+    {"check", 0, NULL, NULL, "check the model, print what is asked for, and stop", NULL, AT(check),
+     0, true},
+    {"verbose", 'v', NULL, "-v", "say more", NULL, AT(verbose), 0, false},
+    {"quiet", 'q', NULL, "-q", "print errors only", NULL, AT(quiet), 0, false},
+    {"color", 0, "WHEN", NULL, "of messages: auto, always or never", parse_color, 0, 0, false},
+    {"help", 'h', NULL, "-h] [--help", "print this", print_help, 0, 0, false},
+    {"usage", 0, NULL, NULL, "print all options in short", print_usage, 0, 0, false},
+    {"version", 0, NULL, NULL, "print the version", print_version, 0, 0, true},
+};
+
+enum { OPTION_COUNT = sizeof table / sizeof *table, FIRST_LONG = 256 };
+
+/* What getopt returns for an option, and shows as optopt. */
+static int value_of(int i)
+{
+    return table[i].letter ? table[i].letter : FIRST_LONG + i;
+}
+
+/* `-o, --output=DIR         directory ...`: of at most 80 columns. */
+static OptionsResult print_help(Options *o, const char *value)
+{
+    (void)o, (void)value;
+    fputs("Usage: ninc [options] MODEL.yaml|GRAPH.ir|-\n"
+          "Compiles the description of an image classifier into a program that trains it.\n\n",
+          stdout);
+    for (const Option *p = table; p < table + OPTION_COUNT; p++) {
+        char form[64];
+        const char *argument = p->argument ? p->argument : "";
+
+        if (p->name && p->letter)
+            snprintf(form, sizeof form, "-%c, --%s%s%s", p->letter, p->name, *argument ? "=" : "",
+                     argument);
+        else if (p->name)
+            snprintf(form, sizeof form, "    --%s%s%s", p->name, *argument ? "=" : "", argument);
+        else
+            snprintf(form, sizeof form, "-%c%s", p->letter, argument);
+        printf("  %-23s  %s\n%s", form, p->help, p->ends_group ? "\n" : "");
+    }
+    fputs("Examples:\n"
+          "  ninc models/nin.yaml -o nin_kernels && nin_kernels/trainer train\n"
+          "  ninc --emit=summary --batch=64 --set train.epochs=1 models/nin.yaml\n"
+          "More: man ninc, man ninc-model, man ninc-trainer.\n",
+          stdout);
+    return OPTIONS_DONE;
+}
+
+static OptionsResult print_usage(Options *o, const char *value)
+{
+    enum { COLUMNS = 80, INDENT = 12 };
+    int column = printf("Usage: ninc");
+
+    (void)o, (void)value;
+    for (const Option *p = table; p < table + OPTION_COUNT; p++) {
+        char form[64];
+
+        if (p->usage)
+            snprintf(form, sizeof form, "[%s]", p->usage);
+        else
+            snprintf(form, sizeof form, "[--%s%s%s]", p->name, p->argument ? "=" : "",
+                     p->argument ? p->argument : "");
+        if (column + 1 + (int)strlen(form) >= COLUMNS)
+            column = printf("\n%*s", INDENT - 1, "") - 1;
+        column += printf(" %s", form);
+    }
+    printf("\n%*sMODEL.yaml|GRAPH.ir|-\n", INDENT, "");
+    return OPTIONS_DONE;
+}
+
+/* ---- the command line ---- */
+
+/* The table as getopt has it; returns how many there are. */
+static int long_options(struct option *list)
+{
+    int count = 0;
+
+    for (int i = 0; i < OPTION_COUNT; i++)
+        if (table[i].name)
+            list[count++] = (struct option){
+                table[i].name, table[i].argument ? required_argument : no_argument, NULL,
+                value_of(i)};
+    list[count] = (struct option){0};
+    return count;
 }
 
 /* -epochs and the like: a word with one dash, at which getopt stands still within the word. */
@@ -305,11 +394,12 @@ static const char *number_after(const char *option, char **argv)
 static OptionsResult unknown_option(Options *o, char **argv)
 {
     const char *text = option_word(argv), *word = text + strspn(text, "-"), *near, *advice;
-    const int count = (int)(sizeof long_options / sizeof *long_options) - 1;
+    struct option list[OPTION_COUNT + 1];
+    const int count = long_options(list);
 
     word = pool_format(o->pool, "%.*s", (int)strcspn(word, "="), word);
     text = pool_format(o->pool, "%.*s", (int)strcspn(text, "="), text);
-    near = nearest_word(word, long_options, count, sizeof *long_options);
+    near = nearest_word(word, list, count, sizeof *list);
     advice = option_advice(o->pool, word, number_after(option_word(argv), argv));
     if (!advice && !near)
         advice = near_option_advice(word);
@@ -324,75 +414,23 @@ static OptionsResult unknown_option(Options *o, char **argv)
 
 static OptionsResult parse_one(Options *o, int option, char **argv)
 {
-    switch (option) {
-    case 'o':
-        o->output = optarg;
-        return *optarg ? OPTIONS_RUN : usage_error("--output needs a name");
-    case 'O':
-        o->level_given = true;
-        return parse_level(o, optarg);
-    case 'v':
-        o->verbose = true;
-        return OPTIONS_RUN;
-    case 'q':
-        o->quiet = true;
-        return OPTIONS_RUN;
-    case OPTION_EMIT:
-        return parse_emit(o, optarg);
-    case OPTION_TARGET:
-        o->target_given = true;
-        return parse_target(o, optarg);
-    case OPTION_PRECISION:
-        o->precision_given = true;
-        return parse_precision(o, optarg);
-    case OPTION_CUBIN:
-        o->cubins = optarg;
-        return *optarg ? OPTIONS_RUN : usage_error("--cubin needs an architecture, as sm_90a");
-    case OPTION_CPU_LEVELS:
-        return parse_cpu_levels(o, optarg);
-    case OPTION_BATCH:
-        return parse_batch(o, optarg);
-    case OPTION_SET:
-        return add_set(o, optarg, pool_format(o->pool, "--set=%s", optarg));
-    case OPTION_DUMP:
-        o->pipeline.dump = add_to_list(o->pool, o->pipeline.dump, optarg);
-        return OPTIONS_RUN;
-    case OPTION_DUMP_DIR:
-        o->pipeline.dump_dir = optarg;
-        return OPTIONS_RUN;
-    case OPTION_DISABLE_PASS:
-        o->pipeline.disable = add_to_list(o->pool, o->pipeline.disable, optarg);
-        return OPTIONS_RUN;
-    case OPTION_TIME_PASSES:
-        o->pipeline.time = true;
-        return OPTIONS_RUN;
-    case OPTION_MEMORY_REPORT:
-        o->memory_report = true;
-        return OPTIONS_RUN;
-    case OPTION_CHECK:
-        o->check = true;
-        return OPTIONS_RUN;
-    case OPTION_COLOR:
-        return parse_color(o, optarg);
-    case OPTION_LIST_PASSES:
-        pipeline_list(stdout);
-        return OPTIONS_DONE;
-    case OPTION_LIST_OPS:
-        list_ops();
-        return OPTIONS_DONE;
-    case 'h':
-        return show(help_text);
-    case OPTION_USAGE:
-        return show(usage_text);
-    case OPTION_VERSION:
-        return show("ninc " NINC_VERSION "\n");
-    case ':':
+    if (option == ':')
         return usage_error("the option '%s' needs a value", argv[optind - 1]);
-    default:
-        if (optopt > OPTION_EMIT)
-            return usage_error("the option '%s' takes no value", argv[optind - 1]);
-        return unknown_option(o, argv);
+    if (option == '?' && optopt >= FIRST_LONG)
+        return usage_error("the option '%s' takes no value", argv[optind - 1]);
+    for (int i = 0; i < OPTION_COUNT; i++) {
+        const Option *p = &table[i];
+
+        if (value_of(i) != option)
+            continue;
+        if (p->given)
+            *(bool *)((char *)o + p->given) = true;
+        if (p->parse)
+            return p->parse(o, optarg);
+        *(bool *)((char *)o + p->flag) = true;
+        return OPTIONS_RUN;
     }
+    return unknown_option(o, argv);
 }
 
 static bool wrong_precision(const Options *o)
@@ -409,46 +447,74 @@ static bool is_compiler_command(const char *word)
     return strcmp(word, "compile") == 0 || strcmp(word, "build") == 0 || strcmp(word, "help") == 0;
 }
 
+/* What stands where the model file should. */
+static OptionsResult check_file(char **argv)
+{
+    const char *file = argv[optind];
+
+    if (!file)
+        return usage_error("name a model file");
+    if (access(file, F_OK) != 0 && is_trainer_command(file))
+        return answered_error("'%s' is a command of the trainer, which ninc makes of a model: ninc "
+                              "MODEL.yaml, then MODEL_kernels/trainer %s", file, file);
+    if (access(file, F_OK) != 0 && is_compiler_command(file))
+        return answered_error("ninc has no commands; it compiles a model: ninc %s",
+                              argv[optind + 1] ? argv[optind + 1] : "MODEL.yaml");
+    if (argv[optind + 1])
+        return usage_error("one model file at a time; '%s' is one too many", argv[optind + 1]);
+    return OPTIONS_RUN;
+}
+
+/* Options that do not go together. */
+static OptionsResult check_together(const Options *o)
+{
+    const bool *wanted = o->pipeline.wanted;
+    const struct {
+        bool wrong;
+        const char *message;
+    } rule[] = {
+        {o->verbose && o->quiet, "--verbose and --quiet contradict each other"},
+        {o->pipeline.dump_dir && !o->pipeline.dump,
+         "--dump-dir needs --dump, which says what to put there"},
+        {o->check && o->emit != EMIT_ARTEFACTS,
+         "--check and --emit contradict each other: --check writes nothing"},
+        {o->check && o->output,
+         "--check and --output contradict each other: --check writes nothing"},
+        {o->emit == EMIT_C && !wanted[TARGET_CPU],
+         "--emit=c prints the CPU's kernels, which --target=cuda leaves out"},
+        {o->emit == EMIT_CUDA && !wanted[TARGET_CUDA],
+         "--emit=cuda prints the GPU's kernels, which --target=cpu leaves out"},
+        {o->cubins && !wanted[TARGET_CUDA],
+         "--cubin compiles the GPU's kernels, which --target=cpu leaves out"},
+        {o->levels && !wanted[TARGET_CPU],
+         "--cpu-levels is of the CPU's kernels, which --target=cuda leaves out"},
+    };
+
+    for (size_t i = 0; i < sizeof rule / sizeof *rule; i++)
+        if (rule[i].wrong)
+            return usage_error("%s", rule[i].message);
+    return OPTIONS_RUN;
+}
+
 OptionsResult options_parse(Options *o, Pool *pool, int argc, char **argv)
 {
+    struct option list[OPTION_COUNT + 1];
+    OptionsResult result = OPTIONS_RUN;
     int option;
 
     *o = (Options){.pool = pool, .pipeline = {.level = 2}};
     o->pipeline.wanted[TARGET_CPU] = o->pipeline.wanted[TARGET_CUDA] = true;
     opterr = 0;
-    while ((option = getopt_long(argc, argv, ":o:O:vqh", long_options, NULL)) != -1) {
-        OptionsResult result = parse_one(o, option, argv);
-
-        if (result != OPTIONS_RUN)
-            return result;
-    }
-    if (optind == argc)
-        return usage_error("name a model file");
-    if (access(argv[optind], F_OK) != 0 && is_trainer_command(argv[optind]))
-        return answered_error("'%s' is a command of the trainer, which ninc makes of a model: ninc "
-                              "MODEL.yaml, then MODEL_kernels/trainer %s", argv[optind],
-                              argv[optind]);
-    if (access(argv[optind], F_OK) != 0 && is_compiler_command(argv[optind]))
-        return answered_error("ninc has no commands; it compiles a model: ninc %s",
-                              argv[optind + 1] ? argv[optind + 1] : "MODEL.yaml");
-    if (optind + 1 < argc)
-        return usage_error("one model file at a time; '%s' is one too many", argv[optind + 1]);
-    if (o->verbose && o->quiet)
-        return usage_error("--verbose and --quiet contradict each other");
-    if (o->pipeline.dump_dir && !o->pipeline.dump)
-        return usage_error("--dump-dir needs --dump, which says what to put there");
-    if (o->check && o->emit != EMIT_ARTEFACTS)
-        return usage_error("--check and --emit contradict each other: --check writes nothing");
-    if (o->check && o->output)
-        return usage_error("--check and --output contradict each other: --check writes nothing");
-    if (o->emit == EMIT_C && !o->pipeline.wanted[TARGET_CPU])
-        return usage_error("--emit=c prints the CPU's kernels, which --target=cuda leaves out");
-    if (o->emit == EMIT_CUDA && !o->pipeline.wanted[TARGET_CUDA])
-        return usage_error("--emit=cuda prints the GPU's kernels, which --target=cpu leaves out");
-    if (o->cubins && !o->pipeline.wanted[TARGET_CUDA])
-        return usage_error("--cubin compiles the GPU's kernels, which --target=cpu leaves out");
-    if (o->levels && !o->pipeline.wanted[TARGET_CPU])
-        return usage_error("--cpu-levels is of the CPU's kernels, which --target=cuda leaves out");
+    long_options(list);
+    while (result == OPTIONS_RUN &&
+           (option = getopt_long(argc, argv, ":o:O:vqh", list, NULL)) != -1)
+        result = parse_one(o, option, argv);
+    if (result == OPTIONS_RUN)
+        result = check_file(argv);
+    if (result == OPTIONS_RUN)
+        result = check_together(o);
+    if (result != OPTIONS_RUN)
+        return result;
     if (!o->levels)
         o->levels = ALL_CPU_LEVELS;
     o->input = argv[optind];
