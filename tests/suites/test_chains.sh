@@ -60,7 +60,21 @@ same_steps() {
         } END { exit bad }'
 }
 
+# simulated MODEL PRECISION [LEVEL]: CUDA's.
+simulated() {
+    rm -rf "$work/sim"
+    "$NINC" -q "-O${3:-2}" --target=cuda --precision="$2" -o "$work/sim" "$1" &&
+        "$work/sim/trainer" verify --device sim
+}
+
+# What of the chains stands in kernels of their own on a GPU: operands that the kernel itself makes.
+few_alone() {
+    kernels cuda tests/models/chains/chains.ir | grep -E '^eval_.* (pointwise|generic)$' >"$work/alone"
+    [ "$(cat "$work/alone")" = $'eval_add pointwise\neval_add_2 pointwise' ]
+}
+
 check "chains are done where their maps are made" one_alone
+check "chains are done where their maps are made, on a GPU" few_alone
 check "chains fp32 -O2" mixed everywhere tests/models/chains/chains.ir 2
 check "chains bf16 -O2" light in_precision bf16 everywhere tests/models/chains/chains.ir 2
 check "chains behind tiles bf16 -O2" light in_precision bf16 verified tests/models/chains/tiles.ir 2
@@ -81,4 +95,13 @@ check "chains with a scalar -O2" light verified "$work/rate.ir" 2
 long_check "chains with a scalar -O2, everywhere" everywhere "$work/rate.ir" 2
 check "lanes without channels are zeroed where a chain makes something of zeros" lanes_are_zeroed
 check "and so steps are those of plain loops" light same_steps
+if "${CXX:-c++}" --version >/dev/null 2>&1; then
+    check "simulated chains fp32 -O2" simulated tests/models/chains/chains.ir fp32
+    long_check "simulated chains bf16 -O2" simulated tests/models/chains/chains.ir bf16
+    long_check "simulated chains tf32 -O2" simulated tests/models/chains/chains.ir tf32
+    long_check "simulated chains fp32 -O1" simulated tests/models/chains/chains.ir fp32 1
+    long_check "simulated chains of sigmoids bf16 -O2" simulated "$work/sigmoid.ir" bf16
+else
+    skip "simulated chains" "no C++ compiler (\$CXX or c++; Debian: apt-get install g++)"
+fi
 finish

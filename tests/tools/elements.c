@@ -70,6 +70,21 @@ static bool kept(const float *values, int count, const Element *masks)
     return true;
 }
 
+/* e^x of vectors: to about two units in the last place; past the ends what it is there. */
+static bool powers(void)
+{
+    for (float x = -120; x < 120; x += 0.0137f) {
+        const Vector v = exp_vector((Vector){0} + x);
+        const double wanted = exp(x < -87 ? -87.0 : x > 88 ? 88.0 : (double)x);
+        if (!(fabs((double)v[LANES_A_PART - 1] - wanted) <= 2.5e-7 * wanted)) {
+            printf("e^%g is %g\n", (double)x, (double)v[LANES_A_PART - 1]);
+            return false;
+        }
+    }
+    const float nan = exp_vector((Vector){0} + NAN)[0];
+    return nan != nan && exp_vector((Vector){0})[0] == 1;
+}
+
 static const float values[] = {1.5f, -3e30f, 1e-41f, INFINITY, -INFINITY, NAN};
 enum { VALUES = sizeof values / sizeof *values };
 
@@ -156,6 +171,7 @@ int main(void)
         {"codes of windows", codes},
         {"zeroed elements", zeros},
         {"masks", masks},
+        {"powers of e", powers},
 #ifdef NINC_BF16
         {"floats of bf16", floats},
         {"pairs of pixels", pairs},
