@@ -95,15 +95,11 @@ static const Meaning keys[] = {
     {"the model file", "precision", NULL, "ninc is told: ninc --precision=bf16 MODEL.yaml"},
 };
 
-#define LINEAR \
-    "a fully connected layer is a conv2d, of kernel_size: 1 before gap, or as large as the map"
-
 static const Meaning words[] = {
-    {NULL, "linear", NULL, LINEAR},
-    {NULL, "dense", NULL, LINEAR},
-    {NULL, "fc", NULL, LINEAR},
-    {NULL, "fully_connected", NULL, LINEAR},
-    {NULL, "innerproduct", NULL, LINEAR},
+    {NULL, "dense", "linear", NULL},
+    {NULL, "fc", "linear", NULL},
+    {NULL, "fully_connected", "linear", NULL},
+    {NULL, "innerproduct", "linear", NULL},
     {NULL, "softmax", NULL, "it is part of loss: cross_entropy; leave it out"},
     {NULL, "logsoftmax", NULL, "it is part of loss: cross_entropy; leave it out"},
     {NULL, "log_softmax", NULL, "it is part of loss: cross_entropy; leave it out"},

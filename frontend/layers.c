@@ -41,6 +41,13 @@ static const Field conv_fields[] = {
     {"bias", FIELD_BOOL, false, 0, 0, AT(bias), "bias: false"}, /* conv2d only */
 };
 
+static const Field linear_fields[] = {
+    {"name", FIELD_TREE, true, 0, 0, AT(name), "name: fc.1"},
+    {"out_features", FIELD_TREE, true, 1, MAX_CHANNELS, AT(out_channels), "out_features: 10"},
+    {"bias", FIELD_BOOL, false, 0, 0, AT(bias), "bias: false"},
+    {"input", FIELD_TREE, false, 0, 0, AT(input), "input: flat"},
+};
+
 static const Field pool_fields[] = {
     {"name", FIELD_TREE, false, 0, 0, AT(name), "name: pool.1"},
     {"kernel_size", FIELD_SIZE, true, 1, MAX_SIZE, AT(kernel), "kernel_size: 3"},
@@ -124,7 +131,7 @@ static Storage *add_parameter(Builder *b, const char *name, Shape shape, Role ro
     }
     s = module_add_storage(m, name, shape, role, b->at->loc);
     s->fan_in = filter->dim[1] * taps;
-    s->fan_out = filter->dim[0] * taps;
+    s->fan_out = filter->dim[0] * (role == ROLE_MATRIX ? 1 : taps);
     b->parameters++;
     return s;
 }
@@ -150,9 +157,12 @@ static bool wants_map(Builder *b, const char *what)
     return false;
 }
 
-static void add_conv(Builder *b, const char *name, int channels, const Window *w, bool bias)
+/* `role`: of its filter, WEIGHT or MATRIX. */
+static void add_conv(Builder *b, const LayerSpec *spec, const char *name, int channels,
+                     const Window *w, Role role)
 {
     Pool *pool = b->r->pool;
+    bool bias = spec->bias;
     Attr attr = {.window = *w};
     Storage *weight, *offset = NULL;
     Node *in[3];
@@ -163,7 +173,7 @@ static void add_conv(Builder *b, const char *name, int channels, const Window *w
         return;
     }
     filter = shape_of(4, channels, b->x->tensor.shape.dim[3], w->kernel_h, w->kernel_w);
-    weight = add_parameter(b, pool_format(pool, "%s.weight", name), filter, ROLE_WEIGHT, &filter);
+    weight = add_parameter(b, pool_format(pool, "%s.weight", name), filter, role, &filter);
     if (weight && bias)
         offset = add_parameter(b, pool_format(pool, "%s.bias", name),
                                shape_of(1, channels, 0, 0, 0), ROLE_BIAS, &filter);
@@ -190,7 +200,7 @@ static void add_conv2d(Builder *b, const LayerType *type, const LayerSpec *spec)
     Window w = window_of(spec);
 
     (void)type;
-    add_conv(b, spec->name->text, spec->channels[0], &w, spec->bias);
+    add_conv(b, spec, spec->name->text, spec->channels[0], &w, ROLE_WEIGHT);
 }
 
 /* k x k convolution, ReLU, then twice 1x1 convolution and ReLU (Lin, Chen, Yan 2013, section
@@ -202,8 +212,8 @@ static void add_mlpconv(Builder *b, const LayerType *type, const LayerSpec *spec
 
     (void)type;
     for (int i = 0; i < MLPCONV_CONVOLUTIONS && b->x; i++) {
-        add_conv(b, pool_format(b->r->pool, "%s.%d", spec->name->text, 2 * i), spec->channels[i],
-                 i == 0 ? &w : &one, true);
+        add_conv(b, spec, pool_format(b->r->pool, "%s.%d", spec->name->text, 2 * i),
+                 spec->channels[i], i == 0 ? &w : &one, ROLE_WEIGHT);
         if (b->x)
             add_node(b, OP_RELU, 1, &b->x, NULL);
     }
@@ -219,11 +229,54 @@ static void add_pool(Builder *b, const LayerType *type, const LayerSpec *spec)
         give_up(b);
 }
 
-/* An op without settings, of maps or rows. */
+/* An op without settings, of maps. */
 static void add_plain(Builder *b, const LayerType *type, const LayerSpec *spec)
 {
     (void)spec;
     add_node(b, type->op, 1, &b->x, NULL);
+}
+
+/* The map that a flatten made a row of; NULL where none is one. */
+static Node *flattened(const Builder *b)
+{
+    return b->x->op == OP_FLATTEN ? b->x->in[0] : NULL;
+}
+
+static void flatten(Builder *b)
+{
+    if (b->x)
+        add_node(b, OP_FLATTEN, 1, &b->x, NULL);
+}
+
+/* Of a row: of its map, and then the row. */
+static void add_activation(Builder *b, const LayerType *type, const LayerSpec *spec)
+{
+    Node *map = flattened(b);
+
+    b->x = map ? map : b->x;
+    add_plain(b, type, spec);
+    if (map)
+        flatten(b);
+}
+
+/* A row c, h, w times a matrix [O, C*H*W] is the convolution of the map by the same numbers as a
+ * filter [O,C,H,W], which fits there once. */
+static void add_linear(Builder *b, const LayerType *type, const LayerSpec *spec)
+{
+    Node *map = flattened(b);
+    Window whole = {1, 1, 1, 1, 0, 0, false};
+
+    if (!map) {
+        reader_fault(b->r, b->at, "%s works on a row of values; add a flatten before it",
+                     type->word);
+        give_up(b);
+        return;
+    }
+    whole.kernel_h = map->tensor.shape.dim[1];
+    whole.kernel_w = map->tensor.shape.dim[2];
+    b->x = map;
+    add_conv(b, spec, spec->name->text, spec->channels[0], &whole, ROLE_MATRIX);
+    flatten(b);
 }
 
 static void add_gap(Builder *b, const LayerType *type, const LayerSpec *spec)
@@ -246,8 +299,9 @@ static void add_flatten(Builder *b, const LayerType *type, const LayerSpec *spec
 static const LayerType layer_types[] = {
     {"mlpconv", add_mlpconv, OP_CONV2D, conv_fields, sizeof conv_fields / sizeof *conv_fields - 1},
     {"conv2d", add_conv2d, OP_CONV2D, FIELDS(conv_fields)},
-    {"relu", add_plain, OP_RELU, FIELDS(plain_fields)},
-    {"sigmoid", add_plain, OP_SIGMOID, FIELDS(plain_fields)},
+    {"linear", add_linear, OP_CONV2D, FIELDS(linear_fields)},
+    {"relu", add_activation, OP_RELU, FIELDS(plain_fields)},
+    {"sigmoid", add_activation, OP_SIGMOID, FIELDS(plain_fields)},
     {"maxpool", add_pool, OP_MAXPOOL, FIELDS(pool_fields)},
     {"avgpool", add_pool, OP_AVGPOOL, FIELDS(pool_fields)},
     {"gap", add_gap, OP_GAP, FIELDS(plain_fields)},
@@ -385,7 +439,7 @@ static bool check_name(Builder *b, const Tree *name)
 /* One number for all convolutions or, for an mlpconv, a list of three. */
 static bool read_channels(Reader *r, const LayerType *type, const Tree *value, int *channels)
 {
-    const Field *f = &conv_fields[1];
+    const Field *f = &type->fields[1];
     bool sound = true;
 
     if (value->kind == TREE_SEQUENCE && type->add == add_mlpconv) {
@@ -467,6 +521,13 @@ static bool flattens_map(const Node *x)
     return x->op == OP_FLATTEN && x->in[0]->tensor.shape.dim[1] * x->in[0]->tensor.shape.dim[2] > 1;
 }
 
+static bool ends_with_linear(const Builder *b)
+{
+    const Node *map = flattened(b);
+
+    return map && map->op == OP_CONV2D && map->in[1]->storage->role == ROLE_MATRIX;
+}
+
 static void finish(Builder *b)
 {
     const Module *m = b->graph->module;
@@ -491,8 +552,10 @@ static void finish(Builder *b)
         give_up(b);
     } else if (s->dim[s->rank - 1] != m->classes) {
         reader_fault(b->r, b->at, "the last layer gives %d values an image, but %s has %d "
-                                  "classes; the last convolution needs out_channels: %d",
-                     s->dim[s->rank - 1], m->dataset, m->classes, m->classes);
+                                  "classes; the last %s: %d",
+                     s->dim[s->rank - 1], m->dataset, m->classes,
+                     ends_with_linear(b) ? "linear needs out_features"
+                                         : "convolution needs out_channels", m->classes);
         give_up(b);
     } else if (s->rank == 4) {
         add_node(b, OP_FLATTEN, 1, &b->x, NULL);

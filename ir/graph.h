@@ -9,7 +9,8 @@
 
 /* ---- storage: what outlives a step ---- */
 
-#define IR_ROLES(X) X(WEIGHT, "weight") X(BIAS, "bias") X(MOMENT, "moment")
+/* matrix: the filter of a convolution over the whole of its input, in files [O, I*KH*KW]. */
+#define IR_ROLES(X) X(WEIGHT, "weight") X(MATRIX, "matrix") X(BIAS, "bias") X(MOMENT, "moment")
 
 typedef enum Role {
 #define X(id, text) ROLE_##id,

@@ -122,6 +122,7 @@ static bool check_storage(const Verifier *v, const Storage *s)
         return verify_fault(v, s->loc, "@%s: fan_in and fan_out must not be negative", s->name);
     switch (s->role) {
     case ROLE_WEIGHT:
+    case ROLE_MATRIX:
         return t->shape.rank == 4 ||
                verify_fault(v, s->loc, "@%s: a weight is [O,I,KH,KW]", s->name);
     case ROLE_BIAS:

@@ -72,7 +72,13 @@ typedef struct NincProgram {
     bool keeps_before; /* the results of `before` stay valid until the state changes */
 } NincProgram;
 
-typedef enum NincRole { NINC_ROLE_WEIGHT, NINC_ROLE_BIAS, NINC_ROLE_MOMENT } NincRole;
+/* MATRIX: a weight that is [O, I*KH*KW] in files. */
+typedef enum NincRole {
+    NINC_ROLE_WEIGHT,
+    NINC_ROLE_MATRIX,
+    NINC_ROLE_BIAS,
+    NINC_ROLE_MOMENT
+} NincRole;
 
 typedef struct NincStorage {
     const char *name; /* state_dict key; moments: PARAMETER.m, .v, .momentum */

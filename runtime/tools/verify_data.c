@@ -16,7 +16,8 @@ double storage_value(const Storage *s, Random *r)
     double x = random_symmetric(r);
     size_t length = strlen(s->name);
     switch (s->role) {
-    case ROLE_WEIGHT: return (float)(2.4 * x / sqrt(s->fan_in > 0 ? s->fan_in : 1));
+    case ROLE_WEIGHT:
+    case ROLE_MATRIX: return (float)(2.4 * x / sqrt(s->fan_in > 0 ? s->fan_in : 1));
     case ROLE_BIAS: return (float)(0.1 * x);
     case ROLE_MOMENT:
         if (length > 2 && strcmp(s->name + length - 2, ".v") == 0)

@@ -128,7 +128,7 @@ static void fill_normal(Random *r, float *value, int64_t count, double std)
         value[i] = (float)(std * random_normal(r));
 }
 
-/* torch.nn.Conv2d's default is kaiming_uniform_(a=sqrt(5)), whose bound is
+/* torch.nn.Conv2d's and Linear's default is kaiming_uniform_(a=sqrt(5)), whose bound is
  * sqrt(6 / ((1 + 5) fan_in)) = 1 / sqrt(fan_in), for weights and biases alike. */
 static void init_storage(const NincModel *model, const NincStorage *s, Random *r, float *value)
 {
@@ -138,7 +138,7 @@ static void init_storage(const NincModel *model, const NincStorage *s, Random *r
         fill_uniform(r, value, count, 1.0 / sqrt(fan_in));
         return;
     }
-    if (s->role != NINC_ROLE_WEIGHT) {
+    if (s->role == NINC_ROLE_BIAS) {
         memset(value, 0, (size_t)count * sizeof *value);
         return;
     }
@@ -163,6 +163,14 @@ void weights_init(Weights *w, uint64_t seed)
 
 /* ---- files ---- */
 
+static Shape shape_in_files(const NincStorage *s)
+{
+    const Shape *shape = &s->tensor.shape;
+    if (s->role != NINC_ROLE_MATRIX)
+        return *shape;
+    return (Shape){2, {shape->dim[0], shape->dim[1] * shape->dim[2] * shape->dim[3]}};
+}
+
 /* The parameters, or the moments, as a file holds them; free(list.item). */
 static TensorList tensor_list(const Weights *w, bool moments)
 {
@@ -173,7 +181,7 @@ static TensorList tensor_list(const Weights *w, bool moments)
     for (int i = 0; i < model->storages; i++) {
         const NincStorage *s = &model_storage(model)[i];
         if (w->value[i] && (s->role == NINC_ROLE_MOMENT) == moments)
-            list.item[list.count++] = (NamedTensor){s->name, s->tensor.shape, w->value[i]};
+            list.item[list.count++] = (NamedTensor){s->name, shape_in_files(s), w->value[i]};
     }
     return list;
 }

@@ -54,15 +54,16 @@ parity() {
         "$tool" compare "$cases/$1.json" "$work/log.jsonl" "$work/saved.safetensors"
 }
 
-small="strides pools flatten blocks"
+small="strides pools flatten blocks linear"
 check "parity blocks sgd -O2, 20 steps" parity blocks_sgd 2 20
 check "parity pools adam -O2, 3 steps" parity pools_adam 2 3
 check "parity strides sgd -O2, 20 steps" parity strides_sgd 2 20
+check "parity linear sgd -O2, 20 steps" parity linear_sgd 2 20
 check "parity flatten adam -O0, 3 steps" light parity flatten_adam 0 3
 # Both optimizers on one machine's plain loops and tiles: what is left of all pairs.
 for case in $small; do
     for level in 0 2; do
-        [[ $case$level == @(blocks2|strides2) ]] ||
+        [[ $case$level == @(blocks2|strides2|linear2) ]] ||
             long_check "parity $case sgd -O$level, 20 steps" parity "${case}_sgd" $level 20
         [[ $case$level == @(pools2|flatten0) ]] ||
             long_check "parity $case adam -O$level, 3 steps" parity "${case}_adam" $level 3

@@ -78,22 +78,29 @@ class Network(nn.Module):
                 channels = self.add(primitive, p, channels)
 
     def add(self, kind, p, channels):
+        if kind == "linear":
+            channels = self(torch.zeros(1, *self.spec["input"]["shape"])).shape[1]
+            layer = nn.Linear(channels, p["out_features"], bias=p.get("bias", True))
+            return self.add_parameters(kind, p, layer, channels, p["out_features"])
         if kind != "conv2d":
             self.steps.append((kind, p))
             return channels
         conv = nn.Conv2d(channels, p["out_channels"], pair(p["kernel_size"]),
                          pair(p.get("stride", 1)), pair(p.get("padding", 0)),
                          bias=p.get("bias", True))
+        return self.add_parameters(kind, p, conv, channels * math.prod(conv.kernel_size),
+                                   p["out_channels"])
+
+    def add_parameters(self, kind, p, conv, fan_in, outputs):
         self.convs[p["name"]] = conv
         self.attach(p["name"], conv)
         self.steps.append((kind, p))
-        fan_in = channels * math.prod(conv.kernel_size)
         with torch.no_grad():
             for key, parameter in conv.named_parameters():
                 name = p["name"] + "." + key
                 self.fan_in[name] = fan_in
                 parameter.copy_(torch.tensor(initial(name, tuple(parameter.shape), fan_in)))
-        return p["out_channels"]
+        return outputs
 
     def attach(self, name, conv):
         """As part NAME of nested modules, so that state_dict() has the model file's keys."""
@@ -111,7 +118,7 @@ class Network(nn.Module):
 
     def forward(self, x):
         for kind, p in self.steps:
-            if kind == "conv2d":
+            if kind in ("conv2d", "linear"):
                 x = self.convs[p["name"]](x)
             elif kind == "relu":
                 x = F.relu(x)
@@ -311,9 +318,27 @@ BLOCKS = dict(
         ("flatten", {})])
 
 
+# Sigmoids of maps with borders and of rows, matrices behind maps and behind each other.
+LINEAR = dict(
+    idx(7, [2, 14, 13], shape=[2, 14, 13], mean=[0.4, 0.5], std=[0.3, 0.25]),
+    layers=[
+        ("conv2d", dict(name="a", out_channels=20, kernel_size=3, padding=1)),
+        ("sigmoid", {}),
+        ("conv2d", dict(name="b", out_channels=9, kernel_size=3, stride=2, padding=1)),
+        ("relu", {}),
+        ("maxpool", dict(kernel_size=2)),
+        ("flatten", {}),
+        ("linear", dict(name="fc.0", out_features=40)),
+        ("sigmoid", {}),
+        ("linear", dict(name="fc.2", out_features=33, bias=False)),
+        ("relu", {}),
+        ("linear", dict(name="fc.4", out_features=7))])
+
+
 def cases():
     for name, base, lr in (("strides", STRIDES, 0.02), ("pools", POOLS, 0.02),
-                           ("flatten", FLATTEN, 0.02), ("blocks", BLOCKS, 0.02)):
+                           ("flatten", FLATTEN, 0.02), ("blocks", BLOCKS, 0.02),
+                           ("linear", LINEAR, 0.02)):
         # 11 images in batches of 4: every third step has 3.
         yield name + "_sgd", dict(
             base, batch=4, images=11, steps=20, compare_after=[20],
