@@ -221,7 +221,7 @@ check "between bf16 maps those of max pools alone" \
     leaves_zeros_out "$work/sparse.yaml" 1 1 --precision=bf16
 long_check "kernels of a sparse network -O2" everywhere "$work/sparse.yaml" 2
 long_check "kernels of a sparse network bf16 -O2" in_precision bf16 everywhere "$work/sparse.yaml" 2
-check "kernels of a sparse network, a whole step" whole_chunk "$work/sparse.yaml" 2
+check "kernels of a sparse network, a whole step" light whole_chunk "$work/sparse.yaml" 2
 long_check "kernels of a sparse network, a whole step without pass sparse" \
     whole_chunk "$work/sparse.yaml" 2 --disable-pass=sparse
 # Tiles of 16 vectors, as no pass makes them but IR text may say, with array bounds checked.
@@ -366,7 +366,7 @@ rows_in_pieces() {
              END { exit !(wgrads >= 2 && pieces >= 2) }' "$work/tiles.c"
 }
 check "some rows are longer than what a weight gradient packs" rows_in_pieces
-check "kernels of rows of all lengths bf16 -O2" in_precision bf16 verified "$work/tiles.yaml" 2
+check "kernels of rows of all lengths bf16 -O2" light in_precision bf16 verified "$work/tiles.yaml" 2
 long_check "kernels of rows of all lengths bf16 -O2, everywhere" \
     in_precision bf16 everywhere "$work/tiles.yaml" 2
 long_check "kernels of rows of all lengths bf16 -O1" in_precision bf16 everywhere "$work/tiles.yaml" 1

@@ -75,7 +75,7 @@ few_alone() {
 
 check "chains are done where their maps are made" one_alone
 check "chains are done where their maps are made, on a GPU" few_alone
-check "chains fp32 -O2" mixed everywhere tests/models/chains/chains.ir 2
+check "chains fp32 -O2" light everywhere tests/models/chains/chains.ir 2
 check "chains bf16 -O2" light in_precision bf16 everywhere tests/models/chains/chains.ir 2
 check "chains behind tiles bf16 -O2" light in_precision bf16 verified tests/models/chains/tiles.ir 2
 for precision in fp32 bf16; do

@@ -155,9 +155,9 @@ check "output directories with odd names" odd_directories
 
 compiler_words() {
     printf '#!/bin/sh\nexec cc "$@"\n' >"$work/a c'c" && chmod +x "$work/a c'c" || return 1
-    CC="$work/a c'c" "$NINC" -q -O0 --target=cpu -o "$work/words" "$model" &&
+    CC="$work/a c'c" "$NINC" -q -O0 --target=cpu --cpu-levels="$(best_levels)" -o "$work/words" "$model" &&
         CC="\"$work/a c'c\" -DA='b c' -D\"E=f g\" -DH=\\'i $(printf -- '-DW%s ' {1..200})" \
-            "$NINC" -q -O0 --target=cpu -o "$work/words" "$model"
+            "$NINC" -q -O0 --target=cpu --cpu-levels="$(best_levels)" -o "$work/words" "$model"
 }
 check "CC of any number of words" compiler_words
 

@@ -23,27 +23,29 @@ avx512="-mavx512f -mavx512bw -mavx512dq -mavx512vl"
 amx="-mavx512bf16 -mamx-tile -mamx-bf16"
 
 emitted=(models/nin.yaml models/nin_cifar10.yaml tests/models/pytorch/{strides,pools,flatten}_adam.yaml)
+# Of gcc: quick checks.
 for compiler in gcc clang; do
+    kind=$([ $compiler = gcc ] && echo check || echo long_check)
     for model in "${emitted[@]}"; do
         for level in 0 2; do
-            check_with $compiler "$compiler has no warning for ${model##*/} -O$level" \
+            with_program $kind $compiler "$compiler has no warning for ${model##*/} -O$level" \
                 clean $compiler "$model" $level
         done
     done
-    check_with $compiler "$compiler has no warning in bf16" clean $compiler models/nin.yaml 2 bf16
+    with_program $kind $compiler "$compiler has no warning in bf16" clean $compiler models/nin.yaml 2 bf16
     [ "$(uname -m)" = x86_64 ] || continue
     for precision in fp32 bf16; do
-        check_with $compiler "$compiler has no warning for AVX2 in $precision" \
+        with_program $kind $compiler "$compiler has no warning for AVX2 in $precision" \
             clean $compiler models/nin.yaml 2 $precision -mavx2 -mfma
         # shellcheck disable=SC2086
-        check_with $compiler "$compiler has no warning for AVX-512 in $precision" \
+        with_program $kind $compiler "$compiler has no warning for AVX-512 in $precision" \
             clean $compiler models/nin.yaml 2 $precision $avx512
     done
     # shellcheck disable=SC2086
-    check_with $compiler "$compiler has no warning for AVX-512 BF16" \
+    with_program $kind $compiler "$compiler has no warning for AVX-512 BF16" \
         clean $compiler models/nin.yaml 2 bf16 $avx512 -mavx512vnni -mavx512bf16
     # shellcheck disable=SC2086
-    check_with $compiler "$compiler has no warning for AMX" \
+    with_program $kind $compiler "$compiler has no warning for AMX" \
         clean $compiler models/nin.yaml 2 bf16 $avx512 $amx
 done
 
@@ -57,10 +59,11 @@ clean_cuda() {
 }
 
 for compiler in g++ clang++; do
+    kind=$([ $compiler = g++ ] && echo check || echo long_check)
     for model in "${emitted[@]}"; do
         for form in "0 bf16" "1 tf32" "2 fp32" "2 bf16"; do
             # shellcheck disable=SC2086
-            check_with $compiler \
+            with_program $kind $compiler \
                 "$compiler has no warning for the CUDA text of ${model##*/} -O$form" \
                 clean_cuda $compiler "$model" $form
         done
@@ -213,8 +216,9 @@ named() {
         NINC_CACHE_DIR=$work/cache "$work/names/trainer" verify --device "$2"
 }
 for level in 0 2; do
-    check "names of layers -O$level" named $level cpu
-    check_with "${CXX:-c++}" "names of layers -O$level in the CUDA text" named $level sim
+    kind=$([ $level = 2 ] && echo check || echo long_check)
+    $kind "names of layers -O$level" named $level cpu
+    with_program $kind "${CXX:-c++}" "names of layers -O$level in the CUDA text" named $level sim
 done
 
 # has TARGET FILE...: what -o leaves for that target; the CUDA text is in the trainer where there is

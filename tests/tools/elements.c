@@ -123,6 +123,32 @@ static bool floats(void)
     return true;
 }
 
+/* Floats between two bf16: the nearer one, of two as near the even one. Not of floats that have not
+ * all their digits. */
+static bool rounding(void)
+{
+    static const uint32_t between[] = {0x0001, 0x7FFF, 0x8000, 0x8001, 0xFFFF};
+    _Alignas(64) Element to[LANES_A_PART];
+    for (uint32_t below = 0; below < 0x10000; below++) {
+        if ((below & 0x7F80) == 0 || (below & 0x7F80) == 0x7F80)
+            continue;
+        for (size_t i = 0; i < sizeof between / sizeof *between; i++) {
+            const uint32_t bits = below << 16 | between[i];
+            const uint32_t odd = below & 1, up = between[i] + odd > 0x8000;
+            Vector v;
+            float x;
+            memcpy(&x, &bits, sizeof x);
+            for (int lane = 0; lane < LANES_A_PART; lane++)
+                v[lane] = x;
+            store_map(to, v);
+            if (to[0] != below + up || to[LANES_A_PART - 1] != below + up ||
+                to_element(x) != below + up)
+                return false;
+        }
+    }
+    return true;
+}
+
 /* Pairs of pixels that lie side by side or apart, and are not aligned. */
 static bool pairs(void)
 {
@@ -174,6 +200,7 @@ int main(void)
         {"powers of e", powers},
 #ifdef NINC_BF16
         {"floats of bf16", floats},
+        {"rounding to bf16", rounding},
         {"pairs of pixels", pairs},
 #endif
     };
