@@ -22,15 +22,16 @@ typedef struct FileText {
     size_t size;
 } FileText;
 
-extern const FileText sim_text_sim_h, sim_text_launch_h, sim_text_core_h, sim_text_sim_cc,
-    sim_text_check_cc;
+extern const FileText sim_text_sim_h, sim_text_launch_h, sim_text_core_h, sim_text_fiber_cc,
+    sim_text_sim_cc, sim_text_check_cc;
 
 static const struct {
     const char *name;
     const FileText *text;
 } simulator[] = {
     {"sim.h", &sim_text_sim_h},   {"launch.h", &sim_text_launch_h}, {"core.h", &sim_text_core_h},
-    {"sim.cc", &sim_text_sim_cc}, {"check.cc", &sim_text_check_cc},
+    {"fiber.cc", &sim_text_fiber_cc}, {"sim.cc", &sim_text_sim_cc},
+    {"check.cc", &sim_text_check_cc},
 };
 
 enum { SIMULATOR_FILES = sizeof simulator / sizeof simulator[0] };
@@ -256,27 +257,32 @@ static bool is_whole(const SimProgram *p)
     return p->numbers != 1;
 }
 
-/* Unit -2 and -1: the simulator; 0: the kernels. */
+/* The simulator's own, then the kernels. */
+static const char *const units[] = {"fiber", "sim", "check", "kernels"};
+
+enum { UNITS = sizeof units / sizeof *units, KERNELS = UNITS - 1 };
+
 static pid_t start_unit(const Build *b, int unit)
 {
-    char number[32];
-    const char *const sim[] = {"@flags", "-O3", "-c", "sim.cc", "-o", "sim.o", NULL};
-    const char *const check[] = {"@flags", "-O3", "-c", "check.cc", "-o", "check.o", NULL};
+    char number[32], source[32], object[32];
+    const char *const core[] = {"@flags", "-O3", "-c", source, "-o", object, NULL};
     const char *const kernels[] = {"@flags", "@options",  "-x",
                                    "c++",    "-c",        "kernels.cu",
                                    "-o",     "kernels.o", is_whole(b->program) ? NULL : number,
                                    NULL};
     snprintf(number, sizeof number, "-DNINC_KERNEL=%d", b->program->number[0]);
-    return start(b->work, b->compiler, unit == -2 ? sim : unit == -1 ? check : kernels);
+    snprintf(source, sizeof source, "%s.cc", units[unit]);
+    snprintf(object, sizeof object, "%s.o", units[unit]);
+    return start(b->work, b->compiler, unit == KERNELS ? kernels : core);
 }
 
 static int compile_units(const Build *b)
 {
-    pid_t pid[3];
+    pid_t pid[UNITS];
     int status = 0;
-    for (int i = 0; i < 3; i++)
-        pid[i] = i == 2 || !b->core_ready ? start_unit(b, i - 2) : 0;
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < UNITS; i++)
+        pid[i] = i == KERNELS || !b->core_ready ? start_unit(b, i) : 0;
+    for (int i = 0; i < UNITS; i++)
         if (pid[i] < 0 || (pid[i] > 0 && finish(pid[i]) != 0))
             status = -1;
     return status ? fault("--device sim: %s does not compile the kernels", b->compiler->command)
@@ -341,8 +347,8 @@ static void find_core(Build *b)
 
 static int link_core(Build *b)
 {
-    static const char *const words[] = {"-r",    "-nostdlib", "-o", "core.o",
-                                        "sim.o", "check.o",   NULL};
+    static const char *const words[] = {"-r",      "-nostdlib", "-o",      "core.o",
+                                        "fiber.o", "sim.o",     "check.o", NULL};
     if (b->core_ready)
         return 0;
     if (run(b->work, b->compiler, words))

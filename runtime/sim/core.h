@@ -1,4 +1,5 @@
-/* The simulator's inside: what sim.cc (fibers, collectives) and check.cc (checks) share. */
+/* The simulator's inside: what fiber.cc (stacks), sim.cc (threads, collectives) and check.cc
+ * (checks) share. */
 #ifndef NINC_SIM_CORE_H
 #define NINC_SIM_CORE_H
 
@@ -17,6 +18,13 @@ enum {
     GUARD = 64 << 10, /* bytes around shared memory that belong to no one */
     STACK_BYTES = 128 << 10,
 };
+
+/* Arguments of a function that are passed in registers. */
+#if defined __x86_64__
+enum { REGISTER_ARGS = 6 };
+#else
+enum { REGISTER_ARGS = 8 };
+#endif
 
 /* A cp.async that was issued and not yet waited for. */
 struct Copy {
@@ -84,6 +92,19 @@ static inline u32 sim_random(void)
     return (u32)(sim.random >> 16);
 }
 
+/* ---- fiber.cc ---- */
+
+extern "C" {
+/* Saves the registers that a callee must keep on this stack, and goes on with another stack. */
+void sim_switch(void **from, void *to) __attribute__((visibility("hidden")));
+void sim_enter() __attribute__((visibility("hidden")));
+void sim_leave() __attribute__((visibility("hidden")));
+/* Of sim.cc: where a kernel returns to. */
+[[noreturn, gnu::used, gnu::visibility("hidden")]] void sim_thread_exit();
+}
+/* A stack from which sim_switch goes to sim_enter: below the arguments that are passed on the
+ * stack. `arg` has at least REGISTER_ARGS elements. */
+void *sim_first_stack(u8 *end, void *function, void *const *arg, int args);
 /* Ends the launch with a report; `site`: the return address in the kernel. */
 [[noreturn]] void sim_fault(const void *site, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -19,6 +19,7 @@ NAME:                                                                           
 FILE_TEXT(sim_text_sim_h, "runtime/sim/sim.h")
 FILE_TEXT(sim_text_launch_h, "runtime/sim/launch.h")
 FILE_TEXT(sim_text_core_h, "runtime/sim/core.h")
+FILE_TEXT(sim_text_fiber_cc, "runtime/sim/fiber.cc")
 FILE_TEXT(sim_text_sim_cc, "runtime/sim/sim.cc")
 FILE_TEXT(sim_text_check_cc, "runtime/sim/check.cc")
 
