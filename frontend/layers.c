@@ -260,7 +260,7 @@ static void add_activation(Builder *b, const LayerType *type, const LayerSpec *s
 }
 
 /* A row c, h, w times a matrix [O, C*H*W] is the convolution of the map by the same numbers as a
- * filter [O,C,H,W], which fits there once. */
+ * filter [O,C,H,W], which fits there once. By its stride each pixel has one tap, backwards too. */
 static void add_linear(Builder *b, const LayerType *type, const LayerSpec *spec)
 {
     Node *map = flattened(b);
@@ -272,8 +272,8 @@ static void add_linear(Builder *b, const LayerType *type, const LayerSpec *spec)
         give_up(b);
         return;
     }
-    whole.kernel_h = map->tensor.shape.dim[1];
-    whole.kernel_w = map->tensor.shape.dim[2];
+    whole.kernel_h = whole.stride_h = map->tensor.shape.dim[1];
+    whole.kernel_w = whole.stride_w = map->tensor.shape.dim[2];
     b->x = map;
     add_conv(b, spec, spec->name->text, spec->channels[0], &whole, ROLE_MATRIX);
     flatten(b);
