@@ -48,10 +48,10 @@ static const char *epilogue_of(const CpuEmitter *e, const Statement *s)
                            map_name(e, i < maps ? beside[i] : statement_result(s)));
     int count = statement_beside(s, true, beside);
     for (int i = 0; i < count; i++)
-        scalars = pool_format(e->pool, "%s%s%s[0]", scalars, i ? ", " : ", {",
+        scalars = pool_format(e->pool, "%s%s%s[0]", scalars, i ? ", " : "",
                               value_name(e, beside[i]));
-    return pool_format(e->pool, "&(Epilogue){%s, {%s}%s%s}", epilogue_name(e->pool, e->epilogues, s),
-                       list, scalars, count ? "}" : "");
+    return pool_format(e->pool, "&(Epilogue){%s, {%s}, {%s}}",
+                       epilogue_name(e->pool, e->epilogues, s), list, count ? scalars : "0");
 }
 
 static const Node *codes_of(const CpuEmitter *e)
