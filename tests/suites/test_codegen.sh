@@ -195,7 +195,7 @@ layers:
   - conv2d: {name: head, out_channels: 3, kernel_size: 1}
   - relu
   - conv2d: {name: update, out_channels: 3, kernel_size: 1}
-  - conv2d: {name: image, out_channels: 3, kernel_size: 1}
+  - conv2d: {name: images, out_channels: 3, kernel_size: 1}
   - conv2d: {name: relu, out_channels: 3, kernel_size: 1}
   - relu
   - conv2d: {name: main, out_channels: 3, kernel_size: 1}
