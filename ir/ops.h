@@ -9,11 +9,11 @@
  *
  * The scalar expression is that of a pointwise op, in C, over its operands a, b, c, d, e (already
  * of the computing type), the attribute `k` (ATTR_FACTOR) or `adam` (ATTR_ADAM), and MAX-free
- * functions SQRT, POW and EXP; "" for ops that are not pointwise. Where it is of maps (OF_MAPS), the
- * epilogues are made from it, those of the CPU of vectors: its conditions are comparisons, joined
- * by & and |, before a ? and nowhere else, its numbers whole or floats (0.5f), and it calls EXP
- * alone. A rank-0 operand is broadcast. What an
- * op computes is for --list-ops: operands -> result, of at most 51 columns. */
+ * functions SQRT, POW and EXP; "" for ops that are not pointwise. Where it is of maps (OF_MAPS),
+ * the epilogues are made from it, those of the CPU of vectors: its conditions are comparisons,
+ * joined by & and |, before a ? and nowhere else, its numbers whole or floats (0.5f), and it calls
+ * EXP alone. A rank-0 operand is broadcast. What an op computes is for --list-ops: operands ->
+ * result, of at most 51 columns. */
 #ifndef NINC_OPS_H
 #define NINC_OPS_H
 
@@ -174,6 +174,7 @@ typedef enum OpFlag {
       "a - d / (1 - POW(adam_beta1, e)) * b / (SQRT(c) / SQRT(1 - POW(adam_beta2, e)) + adam_eps)",\
       "parameter, m, v, lr, step -> parameter")                                                    \
     /* printed `@name : type = update %value` */                                                   \
-    X(UPDATE, "update", 1, 1, NONE, leaf, F_SILENT | F_KEEPS_ZERO, "", "writes its operand to an @name in place")
+    X(UPDATE, "update", 1, 1, NONE, leaf, F_SILENT | F_KEEPS_ZERO, "",                             \
+      "writes its operand to an @name in place")
 
 #endif

@@ -63,7 +63,7 @@ typedef struct TrainSettings {
 
 /* ---- ir/settings.c ---- */
 
-/* What a setting may be, always as floats: RATE at least 0, FRACTION in [0, 1), POSITIVE above 0. */
+/* What a setting may be, as a float: RATE at least 0, FRACTION in [0, 1), POSITIVE above 0. */
 typedef enum SettingRange { RANGE_RATE, RANGE_NUMBER, RANGE_FRACTION, RANGE_POSITIVE } SettingRange;
 
 typedef struct Setting {
