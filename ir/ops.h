@@ -40,6 +40,7 @@
     X(READS_F32, "reads f32 alone") X(GIVES_F32, "gives f32, whatever it reads")                   \
     X(ACTIVATION, "an activation or its gradient")                                                 \
     X(OPTIMIZER, "a step of an optimizer")                                                         \
+    X(FRACTION, "its values lie between 0 and 1")                                                  \
     X(KEEPS_ZERO, "pointwise, and zero where all its maps or parameters are: f(0, ...) = 0")
 
 typedef enum OpFlagBit {
@@ -71,7 +72,8 @@ typedef enum OpFlag {
       "x, filter[, bias] -> convolution")                                                          \
     X(RELU, "relu", 1, 1, NONE, pointwise, F_FORWARD | F_OF_MAPS | F_ACTIVATION | F_KEEPS_ZERO,    \
       "a <= 0 ? 0 : a", "x -> max(x, 0)")                                                          \
-    X(SIGMOID, "sigmoid", 1, 1, NONE, pointwise, F_FORWARD | F_OF_MAPS | F_ACTIVATION,             \
+    X(SIGMOID, "sigmoid", 1, 1, NONE, pointwise,                                                   \
+      F_FORWARD | F_OF_MAPS | F_ACTIVATION | F_FRACTION,                                           \
       "1 / (1 + EXP(-a))", "x -> 1 / (1 + exp(-x))")                                               \
     X(MAXPOOL, "maxpool", 1, 1, WINDOW, pool, F_FORWARD | F_POOL | F_ROWS | F_NEIGHBOURS, "",      \
       "x -> maximum of each window")                                                               \

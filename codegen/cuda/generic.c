@@ -69,65 +69,105 @@ static void emit_pair(CudaEmitter *e, View a, View b)
     emit_loops(e, e->kernel->node[0], pool_format(e->pool, "%s, %s", a.letter, b.letter));
 }
 
-static void emit_logits_gradient(CudaEmitter *e, const Node *n)
+/* ---- a family each ---- */
+
+typedef void LoopsFn(CudaEmitter *e, const Node *n);
+
+static void loops_image(CudaEmitter *e, const Node *n)
 {
-    emit_views(e, (View[]){{"L", n}, {NULL, NULL}});
-    emit_loops(e, n, "L");
+    cuda_emit_image(e, n);
 }
+
+static void loops_conv(CudaEmitter *e, const Node *n)
+{
+    if (n->op == OP_CONV2D)
+        emit_conv(e, n->in[0], n->in[1], n);
+    else if (n->op == OP_CONV2D_DGRAD)
+        emit_conv(e, n, n->in[1], n->in[0]);
+    else if (n->op == OP_CONV2D_WGRAD)
+        emit_conv(e, n->in[0], n, n->in[1]);
+    else if (n->op == OP_CONV2D_TRANSPOSE)
+        emit_conv_transpose(e, n);
+    else if (n->op == OP_BIAS_GRAD)
+        emit_pair(e, (View){"Y", n->in[0]}, (View){"B", n});
+    else
+        emit_pair(e, (View){"F", n->in[0]}, (View){"T", n});
+}
+
+static void loops_pool(CudaEmitter *e, const Node *n)
+{
+    if (n->op == OP_MAXPOOL_GRAD)
+        emit_pool(e, n, n->in[0], "X, Y, Code, G");
+    else if (n->op == OP_AVGPOOL_GRAD)
+        emit_pool(e, n, n->in[0], "X, Y, G");
+    else
+        emit_pool(e, n->in[0], n, "X, Y, G");
+}
+
+static void loops_gap(CudaEmitter *e, const Node *n)
+{
+    if (n->op == OP_GAP)
+        emit_pair(e, (View){"X", n->in[0]}, (View){"Y", n});
+    else
+        emit_pair(e, (View){"X", n}, (View){"Y", n->in[0]});
+}
+
+static void loops_flatten(CudaEmitter *e, const Node *n)
+{
+    if (n->op == OP_FLATTEN)
+        emit_pair(e, (View){"X", n->in[0]}, (View){"L", n});
+    else
+        emit_pair(e, (View){"X", n}, (View){"L", n->in[0]});
+}
+
+static void loops_loss(CudaEmitter *e, const Node *n)
+{
+    if (op_is(n->op, F_SUMS_ROWS)) {
+        cuda_emit_sum(e, n);
+    } else if (n->op == OP_CROSS_ENTROPY_GRAD) {
+        emit_views(e, (View[]){{"L", n}, {NULL, NULL}});
+        emit_loops(e, n, "L");
+    } else {
+        emit_pair(e, (View){"L", n->in[0]}, (View){"Rows", n});
+    }
+}
+
+static void loops_pointwise(CudaEmitter *e, const Node *n)
+{
+    (void)n;
+    cuda_emit_pointwise(e);
+}
+
+static void loops_optimizer(CudaEmitter *e, const Node *n)
+{
+    loops_pointwise(e, n);
+}
+
+/* Inputs and storage are in no kernel, rewritten convolutions in no CUDA graph. */
+static void no_loops(CudaEmitter *e, const Node *n)
+{
+    (void)e;
+    internal_error("no loops for %s", op_name(n->op));
+}
+
+static void loops_leaf(CudaEmitter *e, const Node *n)
+{
+    if (n->op == OP_UPDATE)
+        loops_pointwise(e, n);
+    else
+        no_loops(e, n);
+}
+
+#define loops_winograd no_loops
+#define loops_fold no_loops
 
 void cuda_emit_generic(CudaEmitter *e)
 {
-    const Node *n = e->kernel->node[0], *const *in = (const Node *const *)n->in;
-    switch (n->op) {
-    case OP_NORMALIZE:
-    case OP_RESIZE: cuda_emit_image(e, n); return;
-    case OP_CONV2D: emit_conv(e, in[0], in[1], n); return;
-    case OP_CONV2D_DGRAD: emit_conv(e, n, in[1], in[0]); return;
-    case OP_CONV2D_WGRAD: emit_conv(e, in[0], n, in[1]); return;
-    case OP_CONV2D_TRANSPOSE: emit_conv_transpose(e, n); return;
-    case OP_BIAS_GRAD: emit_pair(e, (View){"Y", in[0]}, (View){"B", n}); return;
-    case OP_FILTER_TRANSPOSE: emit_pair(e, (View){"F", in[0]}, (View){"T", n}); return;
-    case OP_MAXPOOL:
-    case OP_MAXPOOL_CODE:
-    case OP_AVGPOOL: emit_pool(e, in[0], n, "X, Y, G"); return;
-    case OP_MAXPOOL_GRAD: emit_pool(e, n, in[0], "X, Y, Code, G"); return;
-    case OP_AVGPOOL_GRAD: emit_pool(e, n, in[0], "X, Y, G"); return;
-    case OP_GAP: emit_pair(e, (View){"X", in[0]}, (View){"Y", n}); return;
-    case OP_GAP_GRAD: emit_pair(e, (View){"X", n}, (View){"Y", in[0]}); return;
-    case OP_FLATTEN: emit_pair(e, (View){"X", in[0]}, (View){"L", n}); return;
-    case OP_FLATTEN_GRAD: emit_pair(e, (View){"X", n}, (View){"L", in[0]}); return;
-    case OP_CROSS_ENTROPY:
-    case OP_CORRECT: emit_pair(e, (View){"L", in[0]}, (View){"Rows", n}); return;
-    case OP_CROSS_ENTROPY_GRAD: emit_logits_gradient(e, n); return;
-    case OP_MEAN_VALID:
-    case OP_COUNT_VALID: cuda_emit_sum(e, n); return;
-    case OP_RELU:
-    case OP_RELU_GRAD:
-    case OP_SIGMOID:
-    case OP_SIGMOID_GRAD:
-    case OP_ADD:
-    case OP_CAST:
-    case OP_WEIGHT_DECAY:
-    case OP_MOMENTUM:
-    case OP_SGD_STEP:
-    case OP_ADAM_M:
-    case OP_ADAM_V:
-    case OP_ADAM_STEP:
-    case OP_UPDATE: cuda_emit_pointwise(e); return;
-    case OP_WINOGRAD_INPUT: /* not in CUDA graphs */
-    case OP_WINOGRAD_FILTER:
-    case OP_WINOGRAD_MULTIPLY:
-    case OP_WINOGRAD_OUTPUT:
-    case OP_WINOGRAD_OUTPUT_GRAD:
-    case OP_WINOGRAD_WGRAD:
-    case OP_WINOGRAD_FILTER_GRAD:
-    case OP_FOLD_FILTER:
-    case OP_CONV2D_FOLDED:
-    case OP_CONV2D_FOLDED_WGRAD:
-    case OP_FOLD_FILTER_GRAD:
-    case OP_INPUT:
-    case OP_STATE:
-    case OP_COUNT: break;
-    }
-    internal_error("no loops for %s", op_name(n->op));
+    static LoopsFn *const loops[OP_COUNT] = {
+#define X(id, text, lo, hi, attr, family, ...) loops_##family,
+        IR_OPS(X)
+#undef X
+    };
+    const Node *n = e->kernel->node[0];
+    loops[n->op](e, n);
 }

@@ -331,60 +331,55 @@ static void add_metadata(Mapper *m)
 
 /* ---- the graph ---- */
 
+/* What ONNX has for an op of a forward pass. */
+typedef struct Mapping {
+    int (*map)(Mapper *m, const Node *n);
+    const char *type; /* where `map` is NULL: ONNX's op of the same operands, without attributes */
+} Mapping;
+
+/* Without a value of its own: leaves, and what a convolution's result looks through. */
+static int map_none(Mapper *m, const Node *n)
+{
+    (void)m;
+    (void)n;
+    return 0;
+}
+
+static int map_cast(Mapper *m, const Node *n)
+{
+    m->value[n->id] = operand(m, n->in[0]);
+    return 0;
+}
+
+static const Mapping mappings[OP_COUNT] = {
+    [OP_NORMALIZE] = {map_image, NULL},
+    [OP_RESIZE] = {map_image, NULL},
+    [OP_CONV2D] = {map_conv2d, NULL},
+    [OP_WINOGRAD_OUTPUT] = {map_winograd, NULL},
+    [OP_CONV2D_FOLDED] = {map_folded, NULL},
+    [OP_RELU] = {NULL, "Relu"},
+    [OP_SIGMOID] = {NULL, "Sigmoid"},
+    [OP_ADD] = {NULL, "Add"},
+    [OP_GAP] = {NULL, "GlobalAveragePool"},
+    [OP_FLATTEN] = {NULL, "Flatten"},
+    [OP_MAXPOOL] = {map_maxpool, NULL},
+    [OP_AVGPOOL] = {map_avgpool, NULL},
+    [OP_CAST] = {map_cast, NULL},
+    [OP_INPUT] = {map_none, NULL},
+    [OP_STATE] = {map_none, NULL},
+    [OP_WINOGRAD_INPUT] = {map_none, NULL},
+    [OP_WINOGRAD_FILTER] = {map_none, NULL},
+    [OP_WINOGRAD_MULTIPLY] = {map_none, NULL},
+    [OP_FOLD_FILTER] = {map_none, NULL},
+};
+
 static int map_node(Mapper *m, const Node *n)
 {
-    switch (n->op) {
-    case OP_NORMALIZE:
-    case OP_RESIZE: return map_image(m, n);
-    case OP_CONV2D: return map_conv2d(m, n);
-    case OP_WINOGRAD_OUTPUT: return map_winograd(m, n);
-    case OP_CONV2D_FOLDED: return map_folded(m, n);
-    case OP_RELU: return map_pointwise(m, n, "Relu");
-    case OP_SIGMOID: return map_pointwise(m, n, "Sigmoid");
-    case OP_ADD: return map_pointwise(m, n, "Add");
-    case OP_GAP: return map_pointwise(m, n, "GlobalAveragePool");
-    case OP_FLATTEN: return map_pointwise(m, n, "Flatten");
-    case OP_MAXPOOL: return map_maxpool(m, n);
-    case OP_AVGPOOL: return map_avgpool(m, n);
-    case OP_CAST: m->value[n->id] = operand(m, n->in[0]); return 0;
-    /* Without a value of their own: leaves, and what a convolution's result looks through. */
-    case OP_INPUT:
-    case OP_STATE:
-    case OP_WINOGRAD_INPUT:
-    case OP_WINOGRAD_FILTER:
-    case OP_WINOGRAD_MULTIPLY:
-    case OP_FOLD_FILTER: return 0;
-    case OP_MAXPOOL_CODE:
-    case OP_CROSS_ENTROPY:
-    case OP_CORRECT:
-    case OP_MEAN_VALID:
-    case OP_COUNT_VALID:
-    case OP_CROSS_ENTROPY_GRAD:
-    case OP_CONV2D_DGRAD:
-    case OP_CONV2D_WGRAD:
-    case OP_BIAS_GRAD:
-    case OP_RELU_GRAD:
-    case OP_SIGMOID_GRAD:
-    case OP_MAXPOOL_GRAD:
-    case OP_AVGPOOL_GRAD:
-    case OP_GAP_GRAD:
-    case OP_FLATTEN_GRAD:
-    case OP_CONV2D_TRANSPOSE:
-    case OP_FILTER_TRANSPOSE:
-    case OP_WINOGRAD_OUTPUT_GRAD:
-    case OP_WINOGRAD_WGRAD:
-    case OP_WINOGRAD_FILTER_GRAD:
-    case OP_CONV2D_FOLDED_WGRAD:
-    case OP_FOLD_FILTER_GRAD:
-    case OP_WEIGHT_DECAY:
-    case OP_MOMENTUM:
-    case OP_SGD_STEP:
-    case OP_ADAM_M:
-    case OP_ADAM_V:
-    case OP_ADAM_STEP:
-    case OP_UPDATE:
-    case OP_COUNT: break;
-    }
+    const Mapping *mapping = &mappings[n->op];
+    if (mapping->map)
+        return mapping->map(m, n);
+    if (mapping->type)
+        return map_pointwise(m, n, mapping->type);
     return cannot(n, "it is no op of a forward pass that ONNX has");
 }
 

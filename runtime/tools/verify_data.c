@@ -118,6 +118,9 @@ static bool is_square(const Node *n)
 static double any_value(Verify *v, const Trial *t, const Node *n)
 {
     Random *r = &v->random;
+    if (op_is(n->op, F_FRACTION))
+        return is_extreme(t, n) ? fmin(fabs(extreme_value(r)), 1)
+                                : 1 / (1 + exp(-random_normal(r)));
     if (is_extreme(t, n))
         return is_square(n) ? fabs(extreme_value(r)) : extreme_value(r);
     return n->op == OP_STATE   ? storage_value(n->storage, r)

@@ -90,6 +90,8 @@ sed 's/ = relu / = sigmoid /' tests/models/chains/tiles.ir >"$work/sigmoid.ir"
 for precision in fp32 bf16; do
     check "chains of sigmoids $precision -O2" light verified "$work/sigmoid.ir" 2 $precision
 done
+check "sigmoids fp32 -O1" light everywhere tests/models/chains/sigmoids.yaml 1
+long_check "sigmoids bf16 -O2" light in_precision bf16 everywhere tests/models/chains/sigmoids.yaml 2
 with_rate tests/models/chains/tiles.ir >"$work/rate.ir"
 check "chains with a scalar -O2" light verified "$work/rate.ir" 2
 long_check "chains with a scalar -O2, everywhere" everywhere "$work/rate.ir" 2
@@ -97,6 +99,8 @@ check "lanes without channels are zeroed where a chain makes something of zeros"
 check "and so steps are those of plain loops" light same_steps
 if "${CXX:-c++}" --version >/dev/null 2>&1; then
     check "simulated chains fp32 -O2" simulated tests/models/chains/chains.ir fp32
+    check "simulated sigmoids fp32 -O1" simulated tests/models/chains/sigmoids.yaml fp32 1
+    long_check "simulated sigmoids bf16 -O2" simulated tests/models/chains/sigmoids.yaml bf16
     long_check "simulated chains bf16 -O2" simulated tests/models/chains/chains.ir bf16
     long_check "simulated chains tf32 -O2" simulated tests/models/chains/chains.ir tf32
     long_check "simulated chains fp32 -O1" simulated tests/models/chains/chains.ir fp32 1
