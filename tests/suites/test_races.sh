@@ -9,12 +9,12 @@ sanitized="$compiler -std=gnu11 -O1 -g -fsanitize=thread -D_GNU_SOURCE -Iir"
 team=(base/wait base/threads device/{team,shares,pace,cpu,cpu_level})
 team_objects=("${team[@]/#*\//$work/}")
 team_objects=("${team_objects[@]/%/.o}")
-library=(runtime/base/fault.c ir/pool.c ir/tensor.c ir/diagnostics.c ir/words.c)
+library=(runtime/base/fault.c ir/fatal.c ir/pool.c ir/tensor.c ir/diagnostics.c ir/words.c)
 
 # The runtime's side of the program, with runtime/device/cpu_step.c or another.
 runtime() {
     local part
-    $sanitized -Iruntime/device -I. -c -o "$work/cpu_step.o" "$1" || return 1
+    $sanitized -iquote runtime/device -I. -c -o "$work/cpu_step.o" "$1" || return 1
     for part in "${team[@]}"; do
         $sanitized -c -o "$work/${part#*/}.o" "runtime/$part.c" || return 1
     done
@@ -58,7 +58,7 @@ races_of_sleepers() {
     sed 's/ SPINS = 4096,/ SPINS = 1,/; s/FEW_SPINS = 128,/FEW_SPINS = 1,/
         s/ YIELDING = 2000000,/ YIELDING = 0,/' runtime/base/wait.c >"$work/wait.c" &&
         [ "$(diff "$work/wait.c" runtime/base/wait.c | grep -c '^<')" -eq 3 ] &&
-        $sanitized -Iruntime/base -c -o "$work/wait.o" "$work/wait.c" && races 2 "$1" &&
+        $sanitized -iquote runtime/base -c -o "$work/wait.o" "$work/wait.c" && races 2 "$1" &&
         runtime runtime/device/cpu_step.c
 }
 
