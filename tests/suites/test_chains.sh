@@ -88,7 +88,8 @@ for precision in fp32 bf16; do
 done
 sed 's/ = relu / = sigmoid /' tests/models/chains/tiles.ir >"$work/sigmoid.ir"
 for precision in fp32 bf16; do
-    check "chains of sigmoids $precision -O2" light verified "$work/sigmoid.ir" 2 $precision
+    check "chains of sigmoids $precision -O2" light in_precision $precision \
+        verified "$work/sigmoid.ir" 2
 done
 check "sigmoids fp32 -O1" light everywhere tests/models/chains/sigmoids.yaml 1
 long_check "sigmoids bf16 -O2" light in_precision bf16 everywhere tests/models/chains/sigmoids.yaml 2
