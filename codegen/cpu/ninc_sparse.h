@@ -38,6 +38,7 @@ typedef struct SparseRun {
 INLINE void sparse_store(const int EPILOGUE, const SparseTile *t, const Vector *acc, int r,
                          const int VECTORS, const int INNER)
 {
+    (void)EPILOGUE; /* in bf16 the sums are stored, and rounded elsewhere */
     float *to = t->to + r * t->to_row;
     UNROLL for (int j = 0; j < VECTORS; j++) {
         float *at = to + j / INNER * t->to_block + j % INNER * LANES;
