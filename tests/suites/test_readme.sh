@@ -25,7 +25,7 @@ check "a stale number is found" sees_stale
 # Marks come in pairs.
 marked() {
     awk 'FNR == 1 && open { bad = 1 }
-         /^<!-- (run|print)/ { if (open) bad = 1; open = 1 }
+         /^<!-- (run|print|add)/ { if (open) bad = 1; open = 1 }
          /^<!-- end -->/ { if (!open) bad = 1; open = 0 }
          END { exit bad || open }' "${pages[@]}"
 }
