@@ -266,7 +266,7 @@ if ! python=$(python_with yaml); then
     finish
     exit
 fi
-printf '#!/bin/bash\nexec %s "$@"\n' "$(realpath -s "$(command -v "$python")")" >"$work/bin/python3"
+printf '#!/bin/bash\nexec %s "$@"\n' "$("$python" -c 'import sys; print(sys.executable)')" >"$work/bin/python3"
 chmod +x "$work/bin/python3"
 
 torchless() {
