@@ -137,7 +137,7 @@ template <> struct Beside<0> {
 
 /* x: V neighbouring results, of which the first lies at `at`. */
 template <class Chain, int V, class Offset>
-NINC_DEVICE void apply_chain(const Chain &chain, float (&x)[V], Offset at)
+NINC_DEVICE void apply_chain(Chain chain, float (&x)[V], Offset at)
 {
     float m[Chain::MAPS > 0 ? Chain::MAPS : 1][V];
     Beside<Chain::MAPS>::load(chain, m, at);

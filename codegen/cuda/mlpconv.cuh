@@ -75,9 +75,11 @@ template <class Element, int PIXELS, int CP, class T, int PITCH_> struct PixelTi
     }
 };
 
-/* Results into a tile with their epilogue; zeros from CHANNELS on. What the chain reads lies beside
- * the results in maps [PIXELS][CHANNELS_P], of which the tile's first pixel is `first`. */
-template <class Element, int PIXELS, int CHANNELS, int CHANNELS_P, int PITCH_, class Chain>
+/* Results into a tile of COLUMNS with their epilogue; zeros from CHANNELS on. What the chain reads
+ * lies beside the results in maps [PIXELS][CHANNELS_P], of which the tile's first pixel is
+ * `first`. */
+template <class Element, int PIXELS, int CHANNELS, int CHANNELS_P, int COLUMNS, int PITCH_,
+          class Chain>
 struct TileSink {
     Element *tile;
     Chain chain;
@@ -94,7 +96,7 @@ struct TileSink {
             apply_chain(chain, v, offset * CHANNELS_P + column);
 #pragma unroll
         for (int e = 0; e < V; e++)
-            v[e] = column + e < CHANNELS ? v[e] : 0.0f;
+            v[e] = CHANNELS == COLUMNS || column + e < CHANNELS ? v[e] : 0.0f;
         store_row(tile + row * PITCH_ + column, v);
     }
 };
@@ -171,7 +173,8 @@ template <class C, class Math, class T> struct ForwardBlock {
     template <class Shape, class Sum, class Chain>
     NINC_MEMBER void put(const Sum &sum, Element *out, const Chain &chain) const
     {
-        TileSink<Element, C::OUTPUTS, Shape::K, Shape::KP, PITCH_, Chain> sink = {tile, chain, first};
+        TileSink<Element, C::OUTPUTS, Shape::K, Shape::KP, T::N, PITCH_, Chain> sink = {tile, chain,
+                                                                                        first};
         sum.each(sink);
         if (!out)
             return;
