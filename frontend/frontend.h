@@ -1,7 +1,7 @@
 /* The front end: from the command line and a YAML model to the IR, and from the IR to what the
  * user reads. One header for the folder: types first, then the prototypes by file.
  *
- *   source.c -> yaml.c -> override.c (--set) -> model.c, layers.c -> the passes
+ *   source.c -> yaml.c -> override.c (--set) -> model.c, network.c, layers.c -> the passes
  *   render.c prints diagnostics; summary.c and memory.c print tables; main.c ties it together. */
 #ifndef NINC_FRONTEND_H
 #define NINC_FRONTEND_H
@@ -194,11 +194,14 @@ Meant layer_meant(const char *word);
 /* Builds the module of a model file: graph "train" at stage forward. NULL after diagnostics. */
 Module *model_build(Pool *pool, Diagnostics *d, const Tree *root);
 
-/* ---- layers.c ---- */
+/* ---- network.c ---- */
 
 /* Adds the layers of the sequence behind the map `x` f32[N,H,W,C] and returns the logits
  * f32[N,classes]; NULL after diagnostics. With x == NULL only keys and values are checked. */
 Node *layers_build(Reader *r, Graph *g, const Tree *layers, Node *x);
+
+/* ---- layers.c, with layers.h ---- */
+
 /* False after a diagnostic for a tensor of 2^31 elements or more. `what` names it. */
 bool check_elements(Reader *r, const Tree *at, const char *what, const int64_t extent[4]);
 

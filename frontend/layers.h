@@ -1,0 +1,65 @@
+/* Within frontend/: kinds of layers, and the network that is built of them. */
+#ifndef NINC_LAYERS_H
+#define NINC_LAYERS_H
+
+#include "frontend.h"
+
+enum { MAX_SIZE = 4096, MAX_CHANNELS = 65536, MLPCONV_CONVOLUTIONS = 3 };
+
+typedef struct LayerSpec {
+    const Tree *name, *input, *out_channels;
+    int channels[MLPCONV_CONVOLUTIONS];
+    int kernel[2], stride[2], padding[2];
+    bool bias, ceil_mode;
+} LayerSpec;
+
+typedef struct Builder Builder;
+typedef struct LayerType LayerType;
+
+/* A kind of layer: what it is called, the nodes that it adds behind b->x, its keys. */
+struct LayerType {
+    const char *word; /* first, for nearest_word */
+    void (*add)(Builder *b, const LayerType *type, const LayerSpec *spec);
+    Op op;
+    const Field *fields;
+    int field_count;
+};
+
+/* What a layer gives, for others to read. */
+typedef struct Value {
+    const char *name; /* first, for nearest_word: the layer's, else its index */
+    const Tree *named; /* where; NULL: it has no name of its own */
+    const Tree *at;
+    Node *node; /* NULL when its shape is not known */
+    bool read;
+} Value;
+
+/* Where the building of the graph stands. */
+struct Builder {
+    Reader *r;
+    Graph *graph;
+    const Tree *layers;
+    Node *image;    /* the network's input */
+    Node *x;        /* what the layer reads, then its last node; NULL when its shape is not known */
+    const Tree *at; /* the layer */
+    Value value[MAX_LAYERS];
+    int values, parameters;
+    bool sound;
+};
+
+/* ---- layers.c ---- */
+
+extern const LayerType layer_types[];
+extern const int layer_type_count;
+
+/* An mlpconv, whose out_channels may be a list. */
+bool layer_is_block(const LayerType *type);
+bool layer_is_pool(const LayerType *type);
+/* Marks that the network is not sound, and what the layer gives not known. */
+void layer_give_up(Builder *b);
+/* Appends a node that reads b->x and, for convolutions, parameters. */
+void layer_add_node(Builder *b, Op op, int arity, Node *const *in, const Attr *attr);
+/* The map that a flatten made a row of; NULL where none is one. */
+Node *layer_flattened(const Builder *b);
+
+#endif
