@@ -31,7 +31,13 @@ static bool is_of_filter(const Node *n)
     return n->op == OP_FOLD_FILTER_GRAD || (made_of_one && n->in[0]->op == OP_STATE);
 }
 
-/* A kernel of plain loops, whatever its class is called. */
+/* A kernel of plain loops: anything but products in fixed point. */
+static bool has_any_loops(const Node *n)
+{
+    return !is_winograd(n) || n->math != MATH_I16;
+}
+
+/* The same by the name of a class that is for other ops. */
 static bool has_loops(const Node *n)
 {
     return !is_winograd(n);
@@ -285,7 +291,7 @@ typedef struct ClassRule {
 #define LOOPS {has_loops, "a kernel of plain loops cannot hold it", is_any, ""}
 
 static const ClassRule cpu_class[KERNEL_CLASS_COUNT] = {
-    [KERNEL_GENERIC] = LOOPS,
+    [KERNEL_GENERIC] = {has_any_loops, "a kernel of plain loops cannot hold it", is_any, ""},
     [KERNEL_IMAGE] = LOOPS,
     [KERNEL_HEAD] = LOOPS,
     [KERNEL_METRICS] = LOOPS,
