@@ -102,7 +102,7 @@ struct TileSink {
 };
 
 /* The same of gradients. What the chain reads, if anything, is `input`, a tile of the same form. */
-template <class Element, int CHANNELS, int PITCH_, class Chain> struct GradientSink {
+template <class Element, int CHANNELS, int COLUMNS, int PITCH_, class Chain> struct GradientSink {
     static_assert(Chain::MAPS <= 1, "the input is there, and no other map");
     Element *tile;
     const Element *input;
@@ -119,7 +119,7 @@ template <class Element, int CHANNELS, int PITCH_, class Chain> struct GradientS
         chain.apply(v, m);
 #pragma unroll
         for (int e = 0; e < V; e++)
-            v[e] = column + e < CHANNELS ? v[e] : 0.0f;
+            v[e] = CHANNELS == COLUMNS || column + e < CHANNELS ? v[e] : 0.0f;
         store_row(tile + row * PITCH_ + column, v);
     }
 };
@@ -445,7 +445,7 @@ template <class Block, class Step, class... Steps> struct BackwardSteps<Block, S
                                                             block.input + k * PITCH_);
         gradient.finish(block.delta);
         __syncthreads(); /* delta was read by everybody */
-        GradientSink<Element, Step::C, PITCH_, typename Step::Chain> sink = {
+        GradientSink<Element, Step::C, T::N, PITCH_, typename Step::Chain> sink = {
             block.delta, block.input, step.chain};
         gradient.sum.each(sink);
         block.step();
