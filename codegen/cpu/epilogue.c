@@ -21,23 +21,13 @@ static int first_op(const Statement *s)
     return op_is_pointwise(s->op->op) ? 0 : 1;
 }
 
-static int index_of(const Node *const *list, const Node *n)
-{
-    int at = 0;
-    while (list[at] != n)
-        at++;
-    return at;
-}
-
 static const char *operand(Pool *pool, const Statement *s, int at, const Node *in)
 {
-    const Node *list[MAX_STATEMENT_OPERANDS];
     bool scalar = in->tensor.shape.rank == 0;
     if (in == statement_flow(s, at))
         return "x";
-    statement_beside(s, scalar, list);
     return pool_format(pool, scalar ? "splat(beside.scalar[%d])" : "load_map(beside.map[%d])",
-                       index_of(list, in));
+                       chain_place(s, in));
 }
 
 /* op_NAME(x, load_map(beside.map[0])) */
@@ -55,11 +45,10 @@ static const char *call(Pool *pool, const Statement *s, int at)
 /* What stores x where a map is > 0 has a function of its own, which in bf16 compares bits. */
 static const char *masked_store(Pool *pool, const Statement *s, int at)
 {
-    const Node *n = pointwise_op(s, at), *list[MAX_STATEMENT_OPERANDS];
+    const Node *n = pointwise_op(s, at);
     if (n->op != OP_RELU_GRAD || n->in[0] != statement_flow(s, at) || n->in[1] == n->in[0])
         return NULL;
-    statement_beside(s, false, list);
-    return pool_format(pool, "store_masked(to, x, beside.map[%d]);", index_of(list, n->in[1]));
+    return pool_format(pool, "store_masked(to, x, beside.map[%d]);", chain_place(s, n->in[1]));
 }
 
 /* The lines of a chain, "" for none. */
@@ -85,33 +74,18 @@ static const char *upper(Pool *pool, const char *name)
     return text;
 }
 
-/* EPILOGUE_ADD_RELU, or EPILOGUE_ADD_RELU_2 where an earlier one has its ops. */
-static const char *name_of(Pool *pool, const Epilogues *e, const Statement *s)
+/* EPILOGUE_ADD_RELU */
+static const char *name_of(Pool *pool, const Statement *s)
 {
     const char *name = "EPILOGUE";
-    int same = 1;
     for (int at = first_op(s); at <= s->chained; at++)
         name = pool_format(pool, "%s_%s", name, upper(pool, op_name(pointwise_op(s, at)->op)));
-    const char *numbered = name;
-    for (int i = 0; i < e->count; i++)
-        if (strcmp(e->chain[i].name, numbered) == 0) {
-            numbered = pool_format(pool, "%s_%d", name, ++same);
-            i = -1;
-        }
-    return numbered;
-}
-
-static const Chain *find(const Epilogues *e, const char *text)
-{
-    for (int i = 0; i < e->count; i++)
-        if (strcmp(e->chain[i].text, text) == 0)
-            return &e->chain[i];
-    return NULL;
+    return name;
 }
 
 const char *epilogue_name(Pool *pool, const Epilogues *e, const Statement *s)
 {
-    const Chain *chain = find(e, text_of(pool, s));
+    const Chain *chain = chains_find(&e->chains, text_of(pool, s));
     return chain ? chain->name : "EPILOGUE_NONE";
 }
 
@@ -119,15 +93,13 @@ const char *epilogue_name(Pool *pool, const Epilogues *e, const Statement *s)
 
 static void add_statement(Pool *pool, Epilogues *e, const Statement *s)
 {
-    const Node *list[MAX_STATEMENT_OPERANDS];
     const char *text = text_of(pool, s);
-    int maps = statement_beside(s, false, list), scalars = statement_beside(s, true, list);
-    if (!*text || find(e, text))
+    if (!*text || chains_find(&e->chains, text))
         return;
-    Chain chain = {name_of(pool, e, s), text};
-    POOL_PUSH(pool, e->chain, e->count, e->capacity, chain);
-    e->maps = maps > e->maps ? maps : e->maps;
-    e->scalars = scalars > e->scalars ? scalars : e->scalars;
+    chains_add(pool, &e->chains, name_of(pool, s), text, s);
+    const Chain *chain = &e->chains.chain[e->chains.count - 1];
+    e->maps = chain->maps > e->maps ? chain->maps : e->maps;
+    e->scalars = chain->scalars > e->scalars ? chain->scalars : e->scalars;
     for (int at = first_op(s); at <= s->chained; at++)
         if (at < s->chained || !masked_store(pool, s, at))
             e->used[pointwise_op(s, at)->op] = true;
@@ -180,8 +152,8 @@ static void emit_op(Pool *pool, Op op, Text *out)
 static void emit_numbers(const Epilogues *e, Text *out)
 {
     text_append(out, "enum {\n    EPILOGUE_NONE,\n");
-    for (int i = 0; i < e->count; i++)
-        text_append(out, "    %s,\n", e->chain[i].name);
+    for (int i = 0; i < e->chains.count; i++)
+        text_append(out, "    %s,\n", e->chains.chain[i].name);
     text_append(out, "};\n\n");
 }
 
@@ -192,8 +164,8 @@ static void emit_store(const Epilogues *e, Text *out)
                      "Beside beside)\n{\n"
                      "    (void)beside;\n"
                      "    switch (epilogue) {\n");
-    for (int i = 0; i < e->count; i++)
-        text_append(out, "    case %s:\n%s        break;\n", e->chain[i].name, e->chain[i].text);
+    for (int i = 0; i < e->chains.count; i++)
+        text_append(out, "    case %s:\n%s        break;\n", e->chains.chain[i].name, e->chains.chain[i].text);
     text_append(out, "    default:\n        store_map(to, x);\n    }\n}\n\n");
 }
 
@@ -209,9 +181,9 @@ static void emit_with(Pool *pool, const Epilogues *e, Text *out)
     macro_line(out, "#define WITH_EPILOGUE(NUMBER, F, ...)");
     macro_line(out, "    do {");
     macro_line(out, "        switch (NUMBER) {");
-    for (int i = 0; i < e->count; i++) {
-        macro_line(out, pool_format(pool, "        case %s:", e->chain[i].name));
-        macro_line(out, pool_format(pool, "            F(%s, __VA_ARGS__);", e->chain[i].name));
+    for (int i = 0; i < e->chains.count; i++) {
+        macro_line(out, pool_format(pool, "        case %s:", e->chains.chain[i].name));
+        macro_line(out, pool_format(pool, "            F(%s, __VA_ARGS__);", e->chains.chain[i].name));
         macro_line(out, "            break;");
     }
     macro_line(out, "        default:");

@@ -2,17 +2,11 @@
 #ifndef NINC_CODEGEN_CPU_EPILOGUE_H
 #define NINC_CODEGEN_CPU_EPILOGUE_H
 
-#include "../../ir/ir.h"
+#include "../chains.h"
 
-/* A chain of pointwise ops: `text`, in emitted code, of the vector x. */
-typedef struct Chain {
-    const char *name, *text; /* EPILOGUE_ADD_RELU */
-} Chain;
-
-/* Those of all CPU graphs of a module, which share one text. */
+/* Those of all CPU graphs of a module, which share one text. A chain is of the vector x. */
 typedef struct Epilogues {
-    Chain *chain;
-    int count, capacity;
+    Chains chains;       /* EPILOGUE_ADD_RELU ... */
     bool used[OP_COUNT]; /* ops that stand in a chain */
     int maps, scalars;   /* that a chain reads, at most and at least 1 */
 } Epilogues;

@@ -2,24 +2,12 @@
  * that kernels pass to the device library. */
 #include "cuda.h"
 
-#include <string.h>
-
-static int index_of(const Node *const *list, const Node *n)
-{
-    int at = 0;
-    while (list[at] != n)
-        at++;
-    return at;
-}
-
 static const char *operand(Pool *pool, const Statement *s, int at, const Node *in)
 {
-    const Node *list[MAX_STATEMENT_OPERANDS];
     bool scalar = in->tensor.shape.rank == 0;
     if (in == statement_flow(s, at))
         return "x[e]";
-    statement_beside(s, scalar, list);
-    return pool_format(pool, scalar ? "scalar[%d]" : "m[%d][e]", index_of(list, in));
+    return pool_format(pool, scalar ? "scalar[%d]" : "m[%d][e]", chain_place(s, in));
 }
 
 /* The lines of a chain, with its op `at` from 1 on. */
@@ -36,43 +24,25 @@ static const char *text_of(Pool *pool, const Statement *s)
     return text;
 }
 
-static const CudaChain *find(const CudaChains *c, const char *text)
+/* Chain_add_relu */
+static const char *name_of(Pool *pool, const Statement *s)
 {
-    for (int i = 0; i < c->count; i++)
-        if (strcmp(c->chain[i].text, text) == 0)
-            return &c->chain[i];
-    return NULL;
-}
-
-/* Chain_add_relu, or Chain_add_relu_2 where an earlier one has its ops. */
-static const char *name_of(Pool *pool, const CudaChains *c, const Statement *s)
-{
-    const char *name = "Chain", *numbered;
+    const char *name = "Chain";
     for (int i = 0; i < s->chained; i++)
         name = pool_format(pool, "%s_%s", name, op_name(s->chain[i]->op));
-    numbered = name;
-    for (int i = 0, same = 1; i < c->count; i++)
-        if (strcmp(c->chain[i].name, numbered) == 0) {
-            numbered = pool_format(pool, "%s_%d", name, ++same);
-            i = -1;
-        }
-    return numbered;
+    return name;
 }
 
-static void add_chain(Pool *pool, CudaChains *c, const Statement *s)
+static void add_chain(Pool *pool, Chains *c, const Statement *s)
 {
-    const Node *list[MAX_STATEMENT_OPERANDS];
     const char *text = text_of(pool, s);
-    if (s->chained == 0 || find(c, text))
-        return;
-    CudaChain chain = {name_of(pool, c, s), text, statement_beside(s, false, list),
-                       statement_beside(s, true, list)};
-    POOL_PUSH(pool, c->chain, c->count, c->capacity, chain);
+    if (s->chained > 0 && !chains_find(c, text))
+        chains_add(pool, c, name_of(pool, s), text, s);
 }
 
-CudaChains cuda_find_chains(Pool *pool, const Module *m)
+Chains cuda_find_chains(Pool *pool, const Module *m)
 {
-    CudaChains c = {0};
+    Chains c = {0};
     const Graph *g;
     const Kernel *k;
     for (int i = 0; (k = target_kernel(m, TARGET_CUDA, i, &g)); i++)
@@ -85,13 +55,14 @@ CudaChains cuda_find_chains(Pool *pool, const Module *m)
     return c;
 }
 
-void cuda_emit_chains(const CudaChains *c, Text *out)
+void cuda_emit_chains(const Chains *c, Text *out)
 {
     if (c->count)
         text_append(out, "/* ---- the epilogues of this model ---- */\n\n");
     for (int i = 0; i < c->count; i++) {
-        const CudaChain *chain = &c->chain[i];
-        text_append(out, "template <class Element> struct %s {\n    static constexpr int MAPS = %d;\n",
+        const Chain *chain = &c->chain[i];
+        text_append(out,
+                    "template <class Element> struct %s {\n    static constexpr int MAPS = %d;\n",
                     chain->name, chain->maps);
         if (chain->maps)
             text_append(out, "    const Element *map[MAPS];\n");
@@ -117,7 +88,7 @@ const char *cuda_chain_type(const CudaEmitter *e, const Statement *s)
 {
     if (s->chained == 0)
         return "NoChain";
-    return pool_format(e->pool, "%s<%s>", find(e->chains, text_of(e->pool, s))->name,
+    return pool_format(e->pool, "%s<%s>", chains_find(e->chains, text_of(e->pool, s))->name,
                        cuda_type(statement_result(s)->tensor.dtype));
 }
 

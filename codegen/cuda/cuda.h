@@ -3,19 +3,8 @@
 #ifndef NINC_CODEGEN_CUDA_H
 #define NINC_CODEGEN_CUDA_H
 
+#include "../chains.h"
 #include "../emit.h"
-
-/* A chain of pointwise ops, a type: its name, the text of its ops, how many maps and scalars it
- * reads. */
-typedef struct CudaChain {
-    const char *name, *text;
-    int maps, scalars;
-} CudaChain;
-
-typedef struct CudaChains {
-    CudaChain *chain;
-    int count, capacity;
-} CudaChains;
 
 typedef struct CudaEmitter {
     Pool *pool;
@@ -23,7 +12,7 @@ typedef struct CudaEmitter {
     const Graph *graph;
     const Kernel *kernel;
     CNames names;
-    const CudaChains *chains;
+    const Chains *chains;
     Text *out;         /* body of the function */
     Text *types;       /* types before the functions */
 } CudaEmitter;
@@ -85,8 +74,8 @@ void cuda_emit_pointwise(CudaEmitter *e);
 /* ---- chain.c ---- */
 
 /* The epilogues of all CUDA kernels of a module. */
-CudaChains cuda_find_chains(Pool *pool, const Module *m);
-void cuda_emit_chains(const CudaChains *c, Text *out);
+Chains cuda_find_chains(Pool *pool, const Module *m);
+void cuda_emit_chains(const Chains *c, Text *out);
 /* A statement's epilogue: its type, Chain_relu_grad<float>, and its value,
  * Chain_relu_grad<float>{{v7}}; NoChain, NoChain{}. */
 const char *cuda_chain_type(const CudaEmitter *e, const Statement *s);

@@ -222,7 +222,7 @@ static void emit_numbers(Pool *pool, const Module *m, Text *out)
     }
 }
 
-static int emit_kernels(Pool *pool, const Module *m, const CudaChains *chains, Text *out)
+static int emit_kernels(Pool *pool, const Module *m, const Chains *chains, Text *out)
 {
     CudaEmitter e = {.pool = pool, .module = m, .chains = chains,
                      .names = {.storage = c_storage_names(pool, m, TARGET_CUDA)}};
@@ -249,7 +249,7 @@ void emit_cuda(const Module *m, Text *out)
     emit_library(m, out);
     emit_numbers(pool, m, out);
     cuda_emit_ops(m, out);
-    CudaChains chains = cuda_find_chains(pool, m);
+    Chains chains = cuda_find_chains(pool, m);
     cuda_emit_chains(&chains, out);
     emit_step_kernels(m, emit_kernels(pool, m, &chains, out), out);
     pool_free(pool);
