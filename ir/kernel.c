@@ -60,12 +60,6 @@ bool window_is_pointwise(const Window *w)
            w->padding_h == 0 && w->padding_w == 0;
 }
 
-static bool is_unit_pool(const Window *w)
-{
-    return w->kernel_h == 1 && w->kernel_w == 1 && w->stride_h == 1 && w->stride_w == 1 &&
-           w->padding_h == 0 && w->padding_w == 0;
-}
-
 static bool has_one_pixel(const Node *n)
 {
     const Shape *s = &n->tensor.shape;
@@ -85,9 +79,15 @@ bool pool_covers_map(const Node *n)
 bool node_is_identity(const Node *n)
 {
     if (op_is(n->op, F_POOL))
-        return is_unit_pool(&n->attr.window) || (pool_covers_map(n) && has_one_pixel(n->in[0]));
+        return window_is_pointwise(&n->attr.window) || (pool_covers_map(n) && has_one_pixel(n->in[0]));
     return (n->op == OP_GAP && has_one_pixel(n->in[0])) ||
            (n->op == OP_RELU && n->in[0]->op == OP_RELU);
+}
+
+bool node_is_optimizer(const Node *n)
+{
+    return n->op == OP_UPDATE || (op_is_pointwise(n->op) && !op_is(n->op, F_ACTIVATION) &&
+                                  n->tensor.shape.rank > 0);
 }
 
 bool kernel_returns(const Kernel *k, const Node *n)

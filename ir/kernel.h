@@ -167,6 +167,8 @@ bool window_is_pointwise(const Window *w);
 bool pool_covers_map(const Node *n);
 /* The value of a forward node is that of its operand. */
 bool node_is_identity(const Node *n);
+/* Elements of parameters, gradients and moments, computed each for itself. */
+bool node_is_optimizer(const Node *n);
 Node *statement_result(const Statement *s);
 /* The operand of its pointwise op `at` that stays in registers: of chain[at - 1] what stands before
  * it, of a pointwise `op` itself, 0, its first map. */

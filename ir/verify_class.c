@@ -18,12 +18,6 @@ static bool is_winograd(const Node *n)
     return op_attr(n->op) == ATTR_WINOGRAD && n->op != OP_WINOGRAD_OUTPUT;
 }
 
-static bool is_optimizer(const Node *n)
-{
-    return n->op == OP_UPDATE || (op_is_pointwise(n->op) && !op_is(n->op, F_ACTIVATION) &&
-                                  n->tensor.shape.rank > 0);
-}
-
 static bool is_of_filter(const Node *n)
 {
     bool made_of_one =
@@ -256,7 +250,7 @@ static bool is_head(const Kernel *k)
 static bool is_update(const Kernel *k)
 {
     for (int i = 0; i < k->node_count; i++)
-        if (!is_optimizer(k->node[i]) || (k->node[i]->returned && k->node[i]->op != OP_UPDATE))
+        if (!node_is_optimizer(k->node[i]) || (k->node[i]->returned && k->node[i]->op != OP_UPDATE))
             return false;
     return true;
 }
@@ -306,7 +300,7 @@ static const ClassRule cpu_class[KERNEL_CLASS_COUNT] = {
     [KERNEL_FILTER] = {is_of_filter, "a filter kernel cannot hold it", is_any, ""},
     [KERNEL_WINOGRAD] = {is_winograd, "a Winograd kernel cannot hold it", is_one_transform,
                          "one transform of filters, or one op of maps"},
-    [KERNEL_UPDATE] = {is_optimizer, "an update kernel cannot hold it", is_any, ""},
+    [KERNEL_UPDATE] = {node_is_optimizer, "an update kernel cannot hold it", is_any, ""},
 };
 
 #define WHOLE(is, what) {NULL, NULL, is, what}

@@ -186,9 +186,3 @@ Kernel *fuse_pool_forward(Fuser *f, Node *pool)
     }
     return k;
 }
-
-bool fuse_is_optimizer(const Node *n)
-{
-    return n->op == OP_UPDATE || (op_is_pointwise(n->op) && !op_is(n->op, F_ACTIVATION) &&
-                                  n->tensor.shape.rank > 0);
-}

@@ -49,7 +49,5 @@ Node *fuse_next(const Graph *g, const Node *n, Op op);
 Node *fuse_chained(Fuser *f, const Kernel *k, const Node *n);
 /* The pool's kernel, named by its number, with the code that goes with it. */
 Kernel *fuse_pool_forward(Fuser *f, Node *pool);
-/* Elements of parameters, gradients and moments, computed each for itself. */
-bool fuse_is_optimizer(const Node *n);
 
 #endif

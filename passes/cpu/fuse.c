@@ -302,7 +302,7 @@ void fuse_cpu_node(Fuser *f, Node *n)
         fuse_take(f, fuse_the_kernel(f, "filters", KERNEL_FILTER, PHASE_BEFORE), n);
     else if (op_is(n->op, F_SUMS_ROWS))
         fuse_take(f, fuse_the_kernel(f, "metrics", KERNEL_METRICS, PHASE_AFTER), n);
-    else if (phase == PHASE_AFTER && fuse_is_optimizer(n))
+    else if (phase == PHASE_AFTER && node_is_optimizer(n))
         fuse_take(f, fuse_the_kernel(f, "update", KERNEL_UPDATE, PHASE_AFTER), n);
     else if (op_attr(n->op) == ATTR_WINOGRAD && n->op != OP_WINOGRAD_OUTPUT)
         fuse_winograd(f, n);

@@ -367,7 +367,7 @@ void fuse_cuda_node(Fuser *f, Node *n)
         fuse_cast(f, n);
     else if (op_is(n->op, F_SUMS_ROWS))
         fuse_take(f, fuse_the_kernel(f, "metrics", KERNEL_METRICS, PHASE_AFTER), n);
-    else if (phase == PHASE_AFTER && fuse_is_optimizer(n))
+    else if (phase == PHASE_AFTER && node_is_optimizer(n))
         fuse_optimizer(f, n);
     else if (n->op == OP_CONV2D && operand_storage(n->in[1]))
         fuse_forward(f, n);
