@@ -1,8 +1,8 @@
 #!/bin/bash
 # Runs every test and prints, as the last line, `N passed, N failed, N skipped`. Exit 1 when one
 # failed. $NINC and $BUILD name the compiler and the build directory; $QUICK says that they are
-# instrumented, and leaves out suites of what is not. Arguments: names of suites to run (default: all). $TESTS and
-# $CHECK say which checks of a suite, and $CHECK_TIMES what each takes: tests/lib.sh.
+# instrumented, and leaves out suites of what is not. Arguments: names of suites to run (default:
+# all). $TESTS and $CHECK say which checks of a suite, and $CHECK_TIMES what each takes: tests/lib.sh.
 #
 # As many suites at once as there are processors, those that take longest first; each is printed
 # when it is done.
@@ -108,11 +108,15 @@ has_checks() {
 }
 
 suites=("$@")
-order=(kernels sim_kernels parity planted test_chains test_cuda test_library test_codegen parity_sim test_amx
-    test_device test_sim test_resume test_crash test_races test_first_contact test_faults
+order=(kernels sim_kernels parity planted test_chains test_cuda test_library test_codegen parity_sim
+    test_amx test_texts test_device test_sim test_resume test_crash test_races test_first_contact test_faults
     test_predict test_deb test_system test_cli test_tensorboard test_export test_pytorch
     test_aarch64 test_words roundtrip test_deep test_names test_cache test_badinput test_options
     test_progress test_readme test_verify golden)
+for script in tests/suites/*.sh; do # those that the list above has forgotten, too
+    name=${script##*/}
+    [[ " ${order[*]} " == *" ${name%.sh} "* ]] || order+=("${name%.sh}")
+done
 for program in "$BUILD"/tests/test_*; do
     [[ ! -x $program || ! -f $program || $program == *.[od] ]] || order+=("${program##*/}")
 done
