@@ -71,15 +71,15 @@ int compiler_run(Build *b, const char *what, const char *flags, const char *cons
                  const char *libraries);
 /* Where the compiler finds a file of its libraries; NULL: nowhere. */
 const char *compiler_file(Pool *pool, const char *file);
-/* What a program gets that includes a header by <...>, with comments, its first 64 KB; NULL: it finds
- * none. */
+/* What a program gets that includes a header by <...>, with comments, its first 64 KB; NULL: it
+ * finds none. */
 char *compiler_header(Pool *pool, const char *header);
 /* "-l:libNAME.a", or "-lNAME" where there is no such file. */
 const char *static_library(Build *b, const char *name);
 /* The same for linking a shared library, which not every libNAME.a is fit for. */
 const char *shared_library(Build *b, const char *name);
 
-/* ---- objects.c: objects that were compiled before; without a message, as all works without ---- */
+/* ---- objects.c: objects that were compiled before; no messages, as all works without ---- */
 
 /* Finds the cache directory, for the compiler of these words. */
 void objects_open(Build *b, char *const *word, int count);

@@ -104,7 +104,8 @@ static int eval_batch(const Module *m)
 }
 
 /* The word of `length` characters at `at`; another one is a fault of the template. */
-static const Placeholder *find_word(const Placeholder *words, int count, const char *at, size_t length)
+static const Placeholder *find_word(const Placeholder *words, int count, const char *at,
+                                    size_t length)
 {
     for (int i = 0; i < count; i++)
         if (strlen(words[i].word) == length && memcmp(words[i].word, at, length) == 0)

@@ -174,7 +174,8 @@ static bool is_free(const Taken *t, const Kernel *k)
     const char *name = k->name;
     char *base = pool_format(t->pool, "%.*s", (int)length_without_number(name), name);
     return ends_like_kernel(name) && *name != '_' && !starts_with(name, "kernel_") &&
-           !starts_with(name, "Optimizer_") && !starts_with(name, "Chain_") && !names_find(&t->words, name) &&
+           !starts_with(name, "Optimizer_") && !starts_with(name, "Chain_") &&
+           !names_find(&t->words, name) &&
            !(t->target->macro && names_find(&t->macros, t->target->macro(t->pool, k))) &&
            (strcmp(base, name) == 0 || !names_find(&t->tables, base));
 }

@@ -1,7 +1,8 @@
 /* Object files of the CPU's kernels kept between runs of ninc, beside the GPU's: a compiler that is
  * given the same text and the same flags once more is not run. An entry is named by a hash of all
  * that the object depends on: the text, the flags, the compiler (its words, its files, what it says
- * of its version), the C library whose headers it reads, and the variables that lead it to others. */
+ * of its version), the C library whose headers it reads, and the variables that lead it to
+ * others. */
 #include "../runtime/base/base.h"
 #include "artefacts.h"
 

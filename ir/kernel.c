@@ -79,7 +79,8 @@ bool pool_covers_map(const Node *n)
 bool node_is_identity(const Node *n)
 {
     if (op_is(n->op, F_POOL))
-        return window_is_pointwise(&n->attr.window) || (pool_covers_map(n) && has_one_pixel(n->in[0]));
+        return window_is_pointwise(&n->attr.window) ||
+               (pool_covers_map(n) && has_one_pixel(n->in[0]));
     return (n->op == OP_GAP && has_one_pixel(n->in[0])) ||
            (n->op == OP_RELU && n->in[0]->op == OP_RELU);
 }

@@ -133,8 +133,8 @@ struct Kernel {
 
 /* ---- ir/kernel.c: how a kernel of row ops is executed ---- */
 
-/* Pointwise ops that one op may have behind it, and maps, and scalars, that they may read beside its
- * result. */
+/* Pointwise ops that one op may have behind it, and maps, and scalars, that they may read beside
+ * its result. */
 enum { MAX_CHAIN = 8, MAX_BESIDE = 4, MAX_STATEMENT_OPERANDS = (MAX_CHAIN + 1) * MAX_OPERANDS };
 
 /* One call of the device library: an op with the pointwise ops that finish it, its epilogue.

@@ -1,5 +1,5 @@
-/* Whole numbers: the smaller, the larger, and division that rounds up. Numbers as kernels have them,
- * which compute in float. */
+/* Whole numbers: the smaller, the larger, and division that rounds up. Numbers as kernels have
+ * them, which compute in float. */
 #ifndef NINC_NUMBERS_H
 #define NINC_NUMBERS_H
 

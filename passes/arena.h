@@ -1,5 +1,5 @@
-/* Memory that values share over time: for each the lowest offset at which nothing lies that is alive
- * together with it. */
+/* Memory that values share over time: for each the lowest offset at which nothing lies that is
+ * alive together with it. */
 #ifndef NINC_PASSES_ARENA_H
 #define NINC_PASSES_ARENA_H
 

@@ -149,8 +149,8 @@ typedef struct NincCubin {
 
 /* Defined by plan.c. */
 extern const NincModel ninc_model;
-/* Best first, NULL at the end; the last one runs on any CPU of the architecture, unless ninc was told
- * which to compile for. */
+/* Best first, NULL at the end; the last one runs on any CPU of the architecture, unless ninc was
+ * told which to compile for. */
 extern const NincCpuLevel *const ninc_cpu_levels[];
 /* The final IR, the very text of MODEL.ir. */
 extern const char ninc_ir_text[];

@@ -165,7 +165,8 @@ static void emit_store(const Epilogues *e, Text *out)
                      "    (void)beside;\n"
                      "    switch (epilogue) {\n");
     for (int i = 0; i < e->chains.count; i++)
-        text_append(out, "    case %s:\n%s        break;\n", e->chains.chain[i].name, e->chains.chain[i].text);
+        text_append(out, "    case %s:\n%s        break;\n", e->chains.chain[i].name,
+                    e->chains.chain[i].text);
     text_append(out, "    default:\n        store_map(to, x);\n    }\n}\n\n");
 }
 
@@ -183,7 +184,8 @@ static void emit_with(Pool *pool, const Epilogues *e, Text *out)
     macro_line(out, "        switch (NUMBER) {");
     for (int i = 0; i < e->chains.count; i++) {
         macro_line(out, pool_format(pool, "        case %s:", e->chains.chain[i].name));
-        macro_line(out, pool_format(pool, "            F(%s, __VA_ARGS__);", e->chains.chain[i].name));
+        macro_line(out,
+                   pool_format(pool, "            F(%s, __VA_ARGS__);", e->chains.chain[i].name));
         macro_line(out, "            break;");
     }
     macro_line(out, "        default:");

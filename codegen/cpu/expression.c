@@ -44,7 +44,8 @@ const char *expression_of(Pool *pool, const Node *n, const char *const *in, cons
 
 /* ---- vectors ---- */
 
-/* The first of the characters in `text` that stands in no parentheses; its end where there is none. */
+/* The first of the characters in `text` that stands in no parentheses; its end where there is
+ * none. */
 static const char *outside(const char *text, const char *end, const char *characters)
 {
     int depth = 0;

@@ -341,8 +341,8 @@ INLINE uint8_t *code_row(CodeMap m, int row)
 /* ---- what an epilogue reads ---- */
 
 /* Pointwise ops on the result of another op, before it is rounded and stored: the number of a chain
- * of them (0: none), the maps that it reads, which lie beside the result, and numbers. The maps that
- * it does not read are the result. */
+ * of them (0: none), the maps that it reads, which lie beside the result, and numbers. The maps
+ * that it does not read are the result. */
 typedef struct Epilogue {
     int number;
     Map map[EPILOGUE_MAPS];

@@ -132,8 +132,8 @@ INLINE void store_pool_sums(const int EPILOGUE, const Place *p, ptrdiff_t at, co
 }
 
 /* Input row h from column w on: the windows that cover it, one after the other. */
-INLINE void maxpool_grad_columns(const Pool *g, Map dy, CodeMap codes, const Place *to, int epilogue,
-                                 int b, int h, int w)
+INLINE void maxpool_grad_columns(const Pool *g, Map dy, CodeMap codes, const Place *to,
+                                 int epilogue, int b, int h, int w)
 {
     const Cover rows = covering(h, g->kernel_h, g->stride_h, g->padding_h, g->out_height);
     const int columns = smaller(g->width - w, POOL_COLUMNS);

@@ -22,7 +22,8 @@ static void touch(const CpuEmitter *e, Touched *t, const Node *n)
 
 static Touched touched_by(const CpuEmitter *e, const Statement *s, int count)
 {
-    Touched t = {pool_alloc(e->pool, (size_t)count * (MAX_OPERANDS + MAX_BESIDE + 1) * sizeof *t.node), 0};
+    size_t most = (size_t)count * (MAX_OPERANDS + MAX_BESIDE + 1);
+    Touched t = {pool_alloc(e->pool, most * sizeof *t.node), 0};
     for (int i = 0; i < count; i++) {
         for (int k = 0; k < s[i].op->arity; k++)
             touch(e, &t, s[i].op->in[k]);

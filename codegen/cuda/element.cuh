@@ -167,7 +167,8 @@ NINC_DEVICE void store_octet(Element *map, i64 offset, int channel, const float 
 
 /* The same of results with an epilogue. */
 template <int C, int CP, class Element, class Chain>
-NINC_DEVICE void store_octet(Element *map, const Chain &chain, i64 offset, int channel, float (&v)[8])
+NINC_DEVICE void store_octet(Element *map, const Chain &chain, i64 offset, int channel,
+                             float (&v)[8])
 {
     apply_chain(chain, v, offset);
     store_octet<C, CP>(map, offset, channel, v);

@@ -92,8 +92,8 @@ static bool is_before(const CudaEmitter *e, const Node *n)
     return n->kernel == e->kernel && n->op != OP_INPUT;
 }
 
-/* Whether all that the chain reads lies as its result, so that one number leads to all elements, also
- * to what a map has no channels or pixels for, which must stay zero. */
+/* Whether all that the chain reads lies as its result, so that one number leads to all elements,
+ * also to what a map has no channels or pixels for, which must stay zero. */
 static bool is_flat(const CudaEmitter *e, const Node *result)
 {
     for (int i = 0; i < e->kernel->node_count; i++) {

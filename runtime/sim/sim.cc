@@ -414,8 +414,8 @@ static void begin_block(void *const *arg)
     for (u32 t = 0; t < sim.threads; t++) {
         Thread *thread = &sim.thread[t];
         thread->copies = thread->group = 0;
-        thread->stack = sim_first_stack(sim.stacks + (size_t)(t + 1) * STACK_BYTES, launch->function,
-                                    arg, launch->args);
+        thread->stack = sim_first_stack(sim.stacks + (size_t)(t + 1) * STACK_BYTES,
+                                        launch->function, arg, launch->args);
     }
     sim.ready_warps = sim.waiting = sim.exited = 0;
     for (u32 w = 0; w < sim.warps; w++) {

@@ -1,7 +1,7 @@
 /* The map of the trainer's commands and of its command line. What the files of `verify` share
  * stands in verification.h, what those of the command line share in flags.h. Where a table is NULL
- * the best device that opens is taken (device_open). Functions that return int give 0, or -1 after a
- * message. */
+ * the best device that opens is taken (device_open). Functions that return int give 0, or -1 after
+ * a message. */
 #ifndef NINC_TOOLS_H
 #define NINC_TOOLS_H
 

@@ -41,8 +41,8 @@ static Result wanted_failure(const char *call)
     return ++count >= from ? error : 0;
 }
 
-/* The call's line in the log, then the failure that was asked for. What frees has done so before: the
- * driver takes back all that a process had. */
+/* The call's line in the log, then the failure that was asked for. What frees has done so before:
+ * the driver takes back all that a process had. */
 #define CALL(...)                                                                                  \
     do {                                                                                           \
         char line[512];                                                                            \

@@ -1,5 +1,5 @@
-/* A program that uses an emitted library, for tests/suites/test_library.sh. Compiled with -DNAME=model and
- * -include model.h, as C.
+/* A program that uses an emitted library, for tests/suites/test_library.sh. Compiled with
+ * -DNAME=model and -include model.h, as C.
  *
  *   client logits    WEIGHTS DEVICE THREADS COUNT...   logits of that many images a call, %a, an
  * image a line client elsewhere WEIGHTS DEVICE THREADS   a network used and freed by other threads

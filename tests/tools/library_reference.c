@@ -1,5 +1,5 @@
-/* What the eval program of a trainer computes, for tests/suites/test_library.sh: linked with the MODEL.c
- * and plan.c of an artefact directory and the runtime.
+/* What the eval program of a trainer computes, for tests/suites/test_library.sh: linked with the
+ * MODEL.c and plan.c of an artefact directory and the runtime.
  *
  *   reference WEIGHTS COUNT    logits of the images of library_client.c, %a, an image a line */
 #include "../../ir/ir.h"

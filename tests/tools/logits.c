@@ -1,7 +1,7 @@
 /* The logits that a compiled model computes on the CPU for the test images: logits WEIGHTS DATA OUT
  *
- * OUT becomes f32[count, classes]. Linked with an emitted MODEL.c and plan.c (tests/tools/logits.sh), so
- * that the numbers are those of the trainer's own eval program. */
+ * OUT becomes f32[count, classes]. Linked with an emitted MODEL.c and plan.c
+ * (tests/tools/logits.sh), so that the numbers are those of the trainer's own eval program. */
 #include "../../runtime/train/train.h"
 
 #include <stdio.h>

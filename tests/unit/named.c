@@ -1,5 +1,6 @@
-/* Linked into every Check program, in the place of Check's own function: of the tests that a program
- * adds it keeps those whose names $CHECK matches, which is a part of a name or a shell pattern. */
+/* Linked into every Check program, in the place of Check's own function: of the tests that a
+ * program adds it keeps those whose names $CHECK matches, which is a part of a name or a shell
+ * pattern. */
 #include <check.h>
 #include <fnmatch.h>
 #include <stdio.h>

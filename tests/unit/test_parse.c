@@ -115,7 +115,8 @@ START_TEST(free_form_is_accepted)
 }
 END_TEST
 
-/* Text may have any number, and passes add theirs: none gets so high that it no longer reads back. */
+/* Text may have any number, and passes add theirs: none gets so high that it no longer reads
+ * back. */
 START_TEST(highest_numbers_are_given_anew)
 {
     static const char graph[] = HEADER "\ngraph m.train batch=2 stage=forward target=any {\n"

@@ -1,4 +1,5 @@
-/* What plain loops are made of: where an element lies in any layout, loops over pixels and windows. */
+/* What plain loops are made of: where an element lies in any layout, loops over pixels and
+ * windows. */
 #include "../../../ir/numbers.h"
 #include "generic.h"
 
