@@ -2,6 +2,7 @@
 #include "tensor.h"
 #include "numbers.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static const char *const dtype_names[] = {
@@ -147,63 +148,148 @@ int64_t tensor_offset(const Tensor *t, const int32_t *at)
     return offset;
 }
 
-/* Steps `at` to the next logical coordinate in row-major order. */
-static void advance(const Shape *s, int32_t *at)
+/* A walk over all elements in logical order, row by row of the last axis that is longer than one.
+ * Where the offset is a sum of what each coordinate adds to it, as in every layout but pairs across
+ * columns, what each adds is worked out once. */
+typedef struct Walk {
+    const Tensor *tensor;
+    int32_t at[TENSOR_MAX_RANK]; /* of the row */
+    int64_t row;                 /* what the coordinates before `last` add */
+    int last;                    /* the axis of a row */
+    int32_t column;
+    int64_t *moves; /* [rank][dim]; NULL: tensor_offset is asked of each element */
+    const int64_t *axis[TENSOR_MAX_RANK];
+} Walk;
+
+/* Whether moving along one axis adds the same wherever the others stand. */
+static bool is_separable(const Layout *l)
 {
-    for (int i = s->rank - 1; i >= 0; i--) {
-        if (++at[i] < s->dim[i])
-            return;
-        at[i] = 0;
+    return !l->pairs || l->block % 2 == 0;
+}
+
+static int64_t moves_of(const Shape *s)
+{
+    int64_t n = 0;
+    for (int i = 0; i < s->rank; i++)
+        n += s->dim[i];
+    return n;
+}
+
+/* What `axis` adds at each of its coordinates; the first one also counts where the tensor begins. */
+static void fill_moves(const Tensor *t, int axis, int64_t *moves)
+{
+    int32_t at[TENSOR_MAX_RANK] = {0};
+    int64_t begin = axis > 0 ? tensor_offset(t, at) : 0;
+    for (; at[axis] < t->shape.dim[axis]; at[axis]++)
+        moves[at[axis]] = tensor_offset(t, at) - begin;
+}
+
+/* Enters the row at `at`. */
+static void begin_row(Walk *walk)
+{
+    walk->column = 0;
+    walk->row = 0;
+    for (int i = 0; walk->moves && i < walk->tensor->shape.rank; i++)
+        walk->row += i == walk->last ? 0 : walk->axis[i][walk->at[i]];
+}
+
+/* Steps to the next row, in row-major order. */
+static void next_row(Walk *walk)
+{
+    const Shape *s = &walk->tensor->shape;
+    for (int i = walk->last - 1; i >= 0; i--) {
+        if (++walk->at[i] < s->dim[i])
+            break;
+        walk->at[i] = 0;
     }
+    begin_row(walk);
+}
+
+/* Without memory for the moves it goes on without them. */
+static Walk walk_of(const Tensor *t)
+{
+    Walk walk = {.tensor = t, .last = t->shape.rank - 1};
+    while (walk.last > 0 && t->shape.dim[walk.last] == 1)
+        walk.last--;
+    if (t->shape.rank > 0 && is_separable(&t->layout))
+        walk.moves = malloc((size_t)moves_of(&t->shape) * sizeof *walk.moves);
+    int64_t *moves = walk.moves;
+    for (int i = 0; moves && i < t->shape.rank; moves += t->shape.dim[i++]) {
+        fill_moves(t, i, moves);
+        walk.axis[i] = moves;
+    }
+    begin_row(&walk);
+    return walk;
+}
+
+/* The offset of the element that it stands at; then it goes on to the next. */
+static int64_t next_offset(Walk *walk)
+{
+    const Tensor *t = walk->tensor;
+    if (t->shape.rank == 0)
+        return 0;
+    if (walk->column == t->shape.dim[walk->last])
+        next_row(walk);
+    int32_t column = walk->column++;
+    if (walk->moves)
+        return walk->row + walk->axis[walk->last][column];
+    int32_t at[TENSOR_MAX_RANK];
+    memcpy(at, walk->at, sizeof at);
+    at[walk->last] = column;
+    return tensor_offset(t, at);
 }
 
 /* Channel 2k is the low half of a byte, 2k + 1 the high one. */
-static void pack_nibbles(const Tensor *t, const uint8_t *logical, uint8_t *physical)
+static void pack_nibbles(Walk *walk, int64_t n, const uint8_t *logical, uint8_t *physical)
 {
-    int32_t at[TENSOR_MAX_RANK] = {0};
-    int64_t n = shape_elements(&t->shape);
-    memset(physical, 0, (size_t)tensor_elements(t));
-    for (int64_t i = 0; i < n; i++, advance(&t->shape, at)) {
-        int64_t nibble = tensor_offset(t, at);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t nibble = next_offset(walk);
         physical[nibble / 2] |= (uint8_t)((logical[i] & 15) << nibble % 2 * 4);
     }
 }
 
-static void unpack_nibbles(const Tensor *t, const uint8_t *physical, uint8_t *logical)
+static void unpack_nibbles(Walk *walk, int64_t n, const uint8_t *physical, uint8_t *logical)
 {
-    int32_t at[TENSOR_MAX_RANK] = {0};
-    int64_t n = shape_elements(&t->shape);
-    for (int64_t i = 0; i < n; i++, advance(&t->shape, at)) {
-        int64_t nibble = tensor_offset(t, at);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t nibble = next_offset(walk);
         logical[i] = physical[nibble / 2] >> nibble % 2 * 4 & 15;
     }
 }
 
+/* A size that is known where it is copied, as it is for all but a few tensors, costs one move. */
+static void copy_element(void *to, const void *from, size_t bytes)
+{
+    if (bytes == sizeof(float))
+        memcpy(to, from, sizeof(float));
+    else
+        memcpy(to, from, bytes);
+}
+
 void tensor_pack(const Tensor *t, const void *logical, void *physical)
 {
-    if (t->layout.kind == LAYOUT_NIBBLE) {
-        pack_nibbles(t, logical, physical);
-        return;
-    }
-    size_t bytes = (size_t)dtype_bytes(t->dtype);
-    int32_t at[TENSOR_MAX_RANK] = {0};
+    Walk walk = walk_of(t);
     int64_t n = shape_elements(&t->shape);
+    size_t bytes = (size_t)dtype_bytes(t->dtype);
     memset(physical, 0, (size_t)tensor_elements(t) * bytes);
-    for (int64_t i = 0; i < n; i++, advance(&t->shape, at))
-        memcpy((char *)physical + (size_t)tensor_offset(t, at) * bytes,
-               (const char *)logical + (size_t)i * bytes, bytes);
+    if (t->layout.kind == LAYOUT_NIBBLE)
+        pack_nibbles(&walk, n, logical, physical);
+    else
+        for (int64_t i = 0; i < n; i++)
+            copy_element((char *)physical + (size_t)next_offset(&walk) * bytes,
+                         (const char *)logical + (size_t)i * bytes, bytes);
+    free(walk.moves);
 }
 
 void tensor_unpack(const Tensor *t, const void *physical, void *logical)
 {
-    if (t->layout.kind == LAYOUT_NIBBLE) {
-        unpack_nibbles(t, physical, logical);
-        return;
-    }
-    size_t bytes = (size_t)dtype_bytes(t->dtype);
-    int32_t at[TENSOR_MAX_RANK] = {0};
+    Walk walk = walk_of(t);
     int64_t n = shape_elements(&t->shape);
-    for (int64_t i = 0; i < n; i++, advance(&t->shape, at))
-        memcpy((char *)logical + (size_t)i * bytes,
-               (const char *)physical + (size_t)tensor_offset(t, at) * bytes, bytes);
+    size_t bytes = (size_t)dtype_bytes(t->dtype);
+    if (t->layout.kind == LAYOUT_NIBBLE)
+        unpack_nibbles(&walk, n, physical, logical);
+    else
+        for (int64_t i = 0; i < n; i++)
+            copy_element((char *)logical + (size_t)i * bytes,
+                         (const char *)physical + (size_t)next_offset(&walk) * bytes, bytes);
+    free(walk.moves);
 }
