@@ -79,6 +79,7 @@ enum { MAX_SETTINGS = 12 };
 
 typedef struct OptimizerSpec {
     const Tree *pair[MAX_SETTINGS]; /* by setting: of it and the next, which share a key */
+    bool flag[MAX_SETTINGS];
     Optimizer settings;
 } OptimizerSpec;
 
@@ -273,6 +274,10 @@ static int optimizer_fields(OptimizerKind kind, Field *out)
 
     for (int i = 0; optimizer_setting(kind, i); i++) {
         out[count] = setting_field(optimizer_setting(kind, i));
+        if (optimizer_setting(kind, i)->range == RANGE_FLAG) {
+            out[count].kind = FIELD_BOOL;
+            out[count].offset = offsetof(OptimizerSpec, flag) + (size_t)i * sizeof(bool);
+        }
         if (is_pair(kind, i)) {
             out[count].kind = FIELD_TREE;
             out[count].low = out[count].high = 0;
@@ -298,6 +303,15 @@ static bool read_pair(Reader *r, const Tree *t, const Setting *s, Optimizer *o)
     return read_real(r, t->item[1], &field, setting_value(o, s + 1)) && sound;
 }
 
+static bool check_nesterov(Reader *r, const Tree *settings, const Optimizer *o)
+{
+    if (o->nesterov == 0 || o->momentum != 0)
+        return true;
+    reader_fault(r, tree_find(settings, "nesterov"), "nesterov needs a momentum above 0; for "
+                                                     "example momentum: 0.9");
+    return false;
+}
+
 static bool read_optimizer(Reader *r, const Tree *t, Optimizer *out)
 {
     const Tree *word, *settings;
@@ -314,12 +328,15 @@ static bool read_optimizer(Reader *r, const Tree *t, Optimizer *out)
     spec.settings = optimizer_standard((OptimizerKind)kind);
     sound = read_fields(r, settings, optimizer_words[kind], fields,
                         optimizer_fields((OptimizerKind)kind, fields), &spec);
-    for (int i = 0; i < MAX_SETTINGS; i++)
+    for (int i = 0; i < MAX_SETTINGS; i++) {
         if (spec.pair[i])
             sound &= read_pair(r, spec.pair[i], optimizer_setting((OptimizerKind)kind, i),
                                &spec.settings);
+        if (spec.flag[i])
+            *setting_value(&spec.settings, optimizer_setting((OptimizerKind)kind, i)) = 1;
+    }
     *out = spec.settings;
-    return sound;
+    return check_nesterov(r, settings, out) && sound;
 }
 
 static bool read_init(Reader *r, const Tree *t, TrainSettings *out)

@@ -159,18 +159,26 @@ typedef enum OpFlag {
       "that gradient -> dfilter")                                                                  \
     X(CAST, "cast", 1, 1, NONE, pointwise, F_GIVEN | F_SILENT | F_KEEPS_ZERO, "",                  \
       "x -> another float dtype, to nearest even")                                                 \
-    /* optimizer: PyTorch's SGD and Adam spelled out; operand 1 is made of the gradient, but of    \
-     * weight_decay, whose operand 0 is it */                                                      \
+    /* optimizer: PyTorch's spelled out; operand 1 is made of the gradient, but of weight_decay,   \
+     * whose operand 0 is it, and of adamw_decay, which has none */                                \
     X(WEIGHT_DECAY, "weight_decay", 2, 2, FACTOR, optimizer, F_OPTIMIZER | F_KEEPS_ZERO,           \
       "a + k * b", "g, parameter -> g + factor * parameter")                                       \
     X(MOMENTUM, "momentum", 2, 2, FACTOR, optimizer, F_OPTIMIZER | F_KEEPS_ZERO, "k * a + b",      \
       "velocity, g -> factor * velocity + g")                                                      \
+    X(NESTEROV, "nesterov", 2, 2, FACTOR, optimizer, F_OPTIMIZER | F_KEEPS_ZERO, "k * a + b",      \
+      "velocity, g -> g, a step of the velocity ahead")                                            \
     X(SGD_STEP, "sgd_step", 3, 3, NONE, optimizer, F_OPTIMIZER | F_KEEPS_ZERO, "a - c * b",        \
       "parameter, g, lr -> parameter - lr * g")                                                    \
     X(ADAM_M, "adam_m", 2, 2, FACTOR, optimizer, F_OPTIMIZER | F_KEEPS_ZERO,                       \
       "k * a + (1 - k) * b", "m, g -> mean of gradients")                                          \
     X(ADAM_V, "adam_v", 2, 2, FACTOR, optimizer, F_OPTIMIZER | F_KEEPS_ZERO,                       \
       "k * a + (1 - k) * b * b", "v, g -> mean of squared gradients")                              \
+    /* the gradient by the root of the mean of its squares; the factor is eps */                   \
+    X(RMSPROP_SCALE, "rmsprop_scale", 2, 2, FACTOR, optimizer, F_OPTIMIZER | F_KEEPS_ZERO,         \
+      "b / (SQRT(a) + k)", "v, g -> g / (sqrt(v) + factor)")                                       \
+    /* weight decay that does not go through the gradient: of what a step starts from */           \
+    X(ADAMW_DECAY, "adamw_decay", 2, 2, FACTOR, optimizer, F_OPTIMIZER | F_KEEPS_ZERO,             \
+      "a - k * b * a", "parameter, lr -> parameter * (1 - factor * lr)")                           \
     /* lr and step are scalars, f32 and i32; step counts from 1 */                                 \
     X(ADAM_STEP, "adam_step", 5, 5, ADAM, optimizer, F_OPTIMIZER | F_KEEPS_ZERO,                   \
       "a - d / (1 - POW(adam_beta1, e)) * b / (SQRT(c) / SQRT(1 - POW(adam_beta2, e)) + adam_eps)",\

@@ -19,7 +19,7 @@ static bool parse_data(Parser *p)
            lex_int_field(p->lex, "classes=", 1, &m->classes) && lex_expect_line_end(p->lex);
 }
 
-/* NAME=VALUE */
+/* NAME=VALUE, or NAME of a flag */
 static bool parse_setting(Parser *p, const Setting *s)
 {
     char key[32];
@@ -30,6 +30,7 @@ static bool parse_setting(Parser *p, const Setting *s)
     case RANGE_NUMBER: return lex_number_field(p->lex, key, out);
     case RANGE_FRACTION: return lex_fraction_field(p->lex, key, out);
     case RANGE_POSITIVE: return lex_positive_field(p->lex, key, out);
+    case RANGE_FLAG: *out = lex_accept(p->lex, s->name); return true;
     }
     return false;
 }

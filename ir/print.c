@@ -369,11 +369,14 @@ void optimizer_print(const Optimizer *o, bool with_lr, Text *out)
 {
     const Setting *s;
     text_append(out, "optimizer %s", optimizer_names[o->kind]);
-    for (int i = 0; (s = optimizer_setting(o->kind, i)) != NULL; i++)
-        if (with_lr || s->range != RANGE_RATE) {
+    for (int i = 0; (s = optimizer_setting(o->kind, i)) != NULL; i++) {
+        if (s->range == RANGE_FLAG) {
+            text_append(out, setting_of(o, s) != 0 ? " %s" : "", s->name);
+        } else if (with_lr || s->range != RANGE_RATE) {
             text_append(out, " ");
             print_number(s->name, setting_of(o, s), out);
         }
+    }
 }
 
 static void print_header(const Module *m, Text *out)

@@ -37,6 +37,7 @@ bool setting_fits(const Setting *s, double value)
     case RANGE_NUMBER: return fits_float(value);
     case RANGE_FRACTION: return fits_fraction(value);
     case RANGE_POSITIVE: return fits_positive(value);
+    case RANGE_FLAG: return value == 0 || value == 1;
     }
     return false;
 }
@@ -53,7 +54,7 @@ Optimizer optimizer_standard(OptimizerKind kind)
 const char *moment_name(int i)
 {
     static const char *const names[] = {
-#define X(optimizer, name) name,
+#define X(name) name,
         IR_MOMENTS(X)
 #undef X
     };

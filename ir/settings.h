@@ -6,22 +6,35 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define IR_OPTIMIZERS(X) X(SGD, "sgd") X(ADAM, "adam")
+#define IR_OPTIMIZERS(X)                                                                           \
+    X(SGD, "sgd") X(ADAM, "adam") X(ADAMW, "adamw") X(RMSPROP, "rmsprop")
 
 /* X(optimizer, setting, range, default, must be given, in the model file, example): the text has
- * them in this order. Two settings of one name in the model file are a pair there. */
+ * them in this order, a FLAG as a word where it is set. Two settings of one name in the model file
+ * are a pair there. */
 #define IR_OPTIMIZER_SETTINGS(X)                                                                   \
     X(SGD, lr, RATE, 0, true, "lr", "lr: 0.01")                                                    \
     X(SGD, momentum, NUMBER, 0, false, "momentum", "momentum: 0.9")                                \
     X(SGD, weight_decay, NUMBER, 0, false, "weight_decay", "weight_decay: 0.0001")                 \
-    X(ADAM, lr, RATE, 0.001, false, "lr", "lr: 0.001")                                             \
-    X(ADAM, beta1, FRACTION, 0.9, false, "betas", "betas: [0.9, 0.999]")                           \
-    X(ADAM, beta2, FRACTION, 0.999, false, "betas", "betas: [0.9, 0.999]")                         \
-    X(ADAM, eps, POSITIVE, 1e-8, false, "eps", "eps: 1.0e-8")                                      \
-    X(ADAM, weight_decay, NUMBER, 0, false, "weight_decay", "weight_decay: 0.0001")
+    X(SGD, nesterov, FLAG, 0, false, "nesterov", "nesterov: true")                                 \
+    IR_ADAM_SETTINGS(X, ADAM, 0)                                                                   \
+    IR_ADAM_SETTINGS(X, ADAMW, 0.01)                                                               \
+    X(RMSPROP, lr, RATE, 0.01, false, "lr", "lr: 0.01")                                            \
+    X(RMSPROP, alpha, FRACTION, 0.99, false, "alpha", "alpha: 0.99")                               \
+    X(RMSPROP, eps, POSITIVE, 1e-8, false, "eps", "eps: 1.0e-8")                                   \
+    X(RMSPROP, momentum, NUMBER, 0, false, "momentum", "momentum: 0.9")                            \
+    X(RMSPROP, weight_decay, NUMBER, 0, false, "weight_decay", "weight_decay: 0.0001")
 
-/* X(optimizer, name): storage PARAMETER.name of the optimizer */
-#define IR_MOMENTS(X) X(SGD, "momentum") X(ADAM, "m") X(ADAM, "v")
+/* Adam, and what differs from it in the default of weight_decay */
+#define IR_ADAM_SETTINGS(X, id, decay)                                                             \
+    X(id, lr, RATE, 0.001, false, "lr", "lr: 0.001")                                               \
+    X(id, beta1, FRACTION, 0.9, false, "betas", "betas: [0.9, 0.999]")                             \
+    X(id, beta2, FRACTION, 0.999, false, "betas", "betas: [0.9, 0.999]")                           \
+    X(id, eps, POSITIVE, 1e-8, false, "eps", "eps: 1.0e-8")                                        \
+    X(id, weight_decay, NUMBER, decay, false, "weight_decay", "weight_decay: 0.0001")
+
+/* X(name): storage PARAMETER.name of an optimizer; v is a mean of squares */
+#define IR_MOMENTS(X) X("momentum") X("m") X("v")
 
 typedef enum OptimizerKind {
 #define X(id, text) OPTIMIZER_##id,
@@ -32,7 +45,7 @@ typedef enum OptimizerKind {
 
 typedef struct Optimizer {
     OptimizerKind kind;
-    double lr, momentum, weight_decay, beta1, beta2, eps;
+    double lr, momentum, weight_decay, nesterov, beta1, beta2, eps, alpha;
 } Optimizer;
 
 #define IR_INITS(X)                                                                                \
@@ -63,8 +76,15 @@ typedef struct TrainSettings {
 
 /* ---- ir/settings.c ---- */
 
-/* What a setting may be, as a float: RATE at least 0, FRACTION in [0, 1), POSITIVE above 0. */
-typedef enum SettingRange { RANGE_RATE, RANGE_NUMBER, RANGE_FRACTION, RANGE_POSITIVE } SettingRange;
+/* What a setting may be, as a float: RATE at least 0, FRACTION in [0, 1), POSITIVE above 0, FLAG 0
+ * or 1. */
+typedef enum SettingRange {
+    RANGE_RATE,
+    RANGE_NUMBER,
+    RANGE_FRACTION,
+    RANGE_POSITIVE,
+    RANGE_FLAG
+} SettingRange;
 
 typedef struct Setting {
     OptimizerKind of;

@@ -70,14 +70,16 @@ static bool check_optimizer(const Verifier *v)
     static const char *const must[] = {[RANGE_RATE] = "be a float of at least 0",
                                        [RANGE_NUMBER] = "be a float",
                                        [RANGE_FRACTION] = "be in [0, 1) as a float",
-                                       [RANGE_POSITIVE] = "be greater than 0 as a float"};
+                                       [RANGE_POSITIVE] = "be greater than 0 as a float",
+                                       [RANGE_FLAG] = "be 0 or 1"};
     const Optimizer *o = &v->m->optimizer;
     const Setting *s;
     for (int i = 0; (s = optimizer_setting(o->kind, i)) != NULL; i++)
         if (!setting_fits(s, setting_of(o, s)))
             return verify_fault(v, (Loc){0}, "the optimizer's %s must %s", s->name,
                                 must[s->range]);
-    return true;
+    return o->nesterov == 0 || o->momentum != 0 ||
+           verify_fault(v, (Loc){0}, "the optimizer's nesterov needs a momentum");
 }
 
 static bool check_settings(const Verifier *v)

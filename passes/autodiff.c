@@ -93,11 +93,16 @@ static void place_kept(Autodiff *a)
 
 /* ---- optimizers ---- */
 
+enum { MAX_MOMENTS = 2 };
+
 /* One parameter's update under way. */
 typedef struct Step {
     Graph *graph;
     Storage *storage;
     Node *parameter, *grad, *lr, *step;
+    Storage *moment[MAX_MOMENTS];
+    Node *next[MAX_MOMENTS]; /* of each moment */
+    int moments;
 } Step;
 
 static Node *optimizer_op(const Step *s, Op op, Node *x, Node *y, double factor)
@@ -118,34 +123,77 @@ static Storage *add_moment(const Step *s, const char *suffix)
     return moment;
 }
 
+/* The next value of a new moment, which is stored behind the step. */
+static Node *next_moment(Step *s, Op op, const char *suffix, Node *by, double factor)
+{
+    Storage *moment = add_moment(s, suffix);
+    Node *next = optimizer_op(s, op, graph_state(s->graph, moment), by, factor);
+    if (s->moments == MAX_MOMENTS)
+        internal_error("an optimizer of more than %d moments", MAX_MOMENTS);
+    s->moment[s->moments] = moment;
+    s->next[s->moments++] = next;
+    return next;
+}
+
+static Node *sgd_op(const Step *s, Node *direction)
+{
+    return graph_add(s->graph, OP_SGD_STEP, 3, (Node *[]){s->parameter, direction, s->lr}, NULL,
+                     s->storage->loc);
+}
+
 /* torch.optim.SGD: velocity = momentum * velocity + grad; parameter -= lr * velocity */
-static void sgd_update(const Step *s, const Optimizer *o)
+static Node *sgd_step(Step *s, const Optimizer *o)
 {
     Node *direction = s->grad;
-    Storage *velocity = NULL;
-    if (o->momentum != 0) {
-        velocity = add_moment(s, "momentum");
-        direction =
-            optimizer_op(s, OP_MOMENTUM, graph_state(s->graph, velocity), direction, o->momentum);
-    }
-    Node *in[] = {s->parameter, direction, s->lr};
-    Node *next = graph_add(s->graph, OP_SGD_STEP, 3, in, NULL, s->storage->loc);
-    if (velocity)
-        graph_update(s->graph, velocity, direction, s->storage->loc);
-    graph_update(s->graph, s->storage, next, s->storage->loc);
+    if (o->momentum != 0)
+        direction = next_moment(s, OP_MOMENTUM, "momentum", direction, o->momentum);
+    if (o->nesterov != 0)
+        direction = optimizer_op(s, OP_NESTEROV, direction, s->grad, o->momentum);
+    return sgd_op(s, direction);
 }
 
 /* torch.optim.Adam, without amsgrad */
-static void adam_update(const Step *s, const Optimizer *o)
+static Node *adam_step(Step *s, const Optimizer *o)
 {
-    Storage *m = add_moment(s, "m"), *v = add_moment(s, "v");
-    Node *first = optimizer_op(s, OP_ADAM_M, graph_state(s->graph, m), s->grad, o->beta1);
-    Node *second = optimizer_op(s, OP_ADAM_V, graph_state(s->graph, v), s->grad, o->beta2);
-    Node *in[] = {s->parameter, first, second, s->lr, s->step};
-    Attr attr = {.adam = {o->beta1, o->beta2, o->eps}};
-    Node *next = graph_add(s->graph, OP_ADAM_STEP, 5, in, &attr, s->storage->loc);
-    graph_update(s->graph, m, first, s->storage->loc);
-    graph_update(s->graph, v, second, s->storage->loc);
+    Node *m = next_moment(s, OP_ADAM_M, "m", s->grad, o->beta1);
+    Node *v = next_moment(s, OP_ADAM_V, "v", s->grad, o->beta2);
+    Node *in[] = {s->parameter, m, v, s->lr, s->step};
+    if (o->kind == OPTIMIZER_ADAMW && o->weight_decay != 0)
+        in[0] = optimizer_op(s, OP_ADAMW_DECAY, s->parameter, s->lr, o->weight_decay);
+    return graph_add(s->graph, OP_ADAM_STEP, 5, in,
+                     &(Attr){.adam = {o->beta1, o->beta2, o->eps}}, s->storage->loc);
+}
+
+/* torch.optim.RMSprop, not centered */
+static Node *rmsprop_step(Step *s, const Optimizer *o)
+{
+    Node *v = next_moment(s, OP_ADAM_V, "v", s->grad, o->alpha);
+    Node *direction = optimizer_op(s, OP_RMSPROP_SCALE, v, s->grad, o->eps);
+    if (o->momentum != 0)
+        direction = next_moment(s, OP_MOMENTUM, "momentum", direction, o->momentum);
+    return sgd_op(s, direction);
+}
+
+typedef Node *StepFn(Step *s, const Optimizer *o);
+
+/* By optimizer: how its step is made, and whether weight_decay is part of the gradient. */
+static const struct {
+    StepFn *step;
+    bool decays_gradient;
+} optimizers[OPTIMIZER_COUNT] = {
+    [OPTIMIZER_SGD] = {sgd_step, true},
+    [OPTIMIZER_ADAM] = {adam_step, true},
+    [OPTIMIZER_ADAMW] = {adam_step, false},
+    [OPTIMIZER_RMSPROP] = {rmsprop_step, true},
+};
+
+static void add_update(Step *s, const Optimizer *o)
+{
+    if (o->weight_decay != 0 && optimizers[o->kind].decays_gradient)
+        s->grad = optimizer_op(s, OP_WEIGHT_DECAY, s->grad, s->parameter, o->weight_decay);
+    Node *next = optimizers[o->kind].step(s, o);
+    for (int i = 0; i < s->moments; i++)
+        graph_update(s->graph, s->moment[i], s->next[i], s->storage->loc);
     graph_update(s->graph, s->storage, next, s->storage->loc);
 }
 
@@ -156,17 +204,11 @@ static void add_updates(Autodiff *a, Node *lr, Node *step)
     const Optimizer *o = &a->graph->module->optimizer;
     for (int i = 0; i < a->storage_count; i++) {
         Storage *storage = a->graph->module->storage[i];
-        Step s = {a->graph, storage, NULL, a->storage_grad[i], lr, step};
+        Step s = {a->graph, storage, NULL, a->storage_grad[i], lr, step, {NULL}, {NULL}, 0};
         if (!s.grad)
             continue;
         s.parameter = graph_state(a->graph, storage);
-        if (o->weight_decay != 0)
-            s.grad = optimizer_op(&s, OP_WEIGHT_DECAY, s.grad, s.parameter, o->weight_decay);
-        switch (o->kind) {
-        case OPTIMIZER_SGD: sgd_update(&s, o); break;
-        case OPTIMIZER_ADAM: adam_update(&s, o); break;
-        case OPTIMIZER_COUNT: internal_error("unknown optimizer");
-        }
+        add_update(&s, o);
     }
 }
 

@@ -45,7 +45,7 @@ typedef uint8_t Codes __attribute__((vector_size(LANES_A_PART)));
 #define SHARED static __attribute__((noinline, unused))
 #define UNROLL _Pragma("GCC unroll 32")
 /* What the op table's scalar expressions call. */
-#define SQRT sqrt
+#define SQRT(X) _Generic((X), float: sqrtf, default: sqrt)(X)
 #define POW pow
 #define EXP(X) _Generic((X), Vector: exp_vector, default: exp)(X)
 

@@ -13,6 +13,7 @@ struct Factor {
 };
 
 NINC_DEVICE float operator*(Factor k, float x) { return k.value * x; }
+NINC_DEVICE float operator+(float x, Factor k) { return x + k.value; }
 NINC_DEVICE float operator-(int, Factor k) { return k.rest; }
 
 /* A number below 1 by its logarithm, and a power of it: 1 - beta^step, which floats of beta would

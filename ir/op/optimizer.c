@@ -36,6 +36,18 @@ static double adam_v(const Node *n, const double *x)
     return k * x[0] + (1 - k) * x[1] * x[1];
 }
 
+/* torch.optim.RMSprop, not centered */
+static double rmsprop_scale(const Node *n, const double *x)
+{
+    return x[1] / (sqrt(x[0]) + n->attr.factor);
+}
+
+/* torch.optim.AdamW */
+static double adamw_decay(const Node *n, const double *x)
+{
+    return x[0] * (1 - x[1] * n->attr.factor);
+}
+
 /* torch.optim.Adam: x = parameter, m, v, lr, step */
 static double adam_step(const Node *n, const double *x)
 {
@@ -84,14 +96,35 @@ static double adam_v_spread(const Eval *e, const Node *n, const double *square, 
     return k * k * a + square_of(1 - k) * (4 * square_of(b_value) + square_of(e->unit) * b) * b;
 }
 
-/* x - r m / d, d = sqrt(v) / s + eps: the error of sqrt(v) is that of v over 2 sqrt(v), and no more
- * than its root. Operands: x, m, v, lr, step. */
+/* The error of sqrt(v), as that of v allows: it is that over 2 sqrt(v), and no more than its root.
+ * In units of e->unit. */
+static double root_spread(const Eval *e, double square, double v)
+{
+    double error = sqrt(square);
+    return fmin(v > 0 ? error / (2 * sqrt(v)) : INFINITY, sqrt(error / e->unit));
+}
+
+/* g / d, d = sqrt(v) + eps */
+static double rmsprop_scale_spread(const Eval *e, const Node *n, const double *square,
+                                   const double *x)
+{
+    double d = sqrt(x[0]) + n->attr.factor;
+    return (square[1] + square_of(x[1] / d * root_spread(e, square[0], x[0]))) / square_of(d);
+}
+
+static double adamw_decay_spread(const Eval *e, const Node *n, const double *square,
+                                 const double *x)
+{
+    (void)e;
+    return square_of(1 - n->attr.factor * x[1]) * square[0];
+}
+
+/* x - r m / d, d = sqrt(v) / s + eps. Operands: x, m, v, lr, step. */
 static double adam_step_spread(const Eval *e, const Node *n, const double *square, const double *x)
 {
     const AdamAttr *adam = &n->attr.adam;
     double s = sqrt(1 - pow(adam->beta2, x[4])), rate = x[3] / (1 - pow(adam->beta1, x[4]));
-    double d = sqrt(x[2]) / s + adam->eps, error = sqrt(square[2]);
-    double of_root = fmin(x[2] > 0 ? error / (2 * sqrt(x[2])) : INFINITY, sqrt(error / e->unit));
+    double d = sqrt(x[2]) / s + adam->eps, of_root = root_spread(e, square[2], x[2]);
     return square[0] + square_of(rate / d) * (square[1] + square_of(x[1] / d * of_root / s));
 }
 
@@ -106,9 +139,12 @@ typedef struct Step {
 static const Step steps[] = {
     {OP_WEIGHT_DECAY, weight_decay, weight_decay_spread},
     {OP_MOMENTUM, momentum, momentum_spread},
+    {OP_NESTEROV, momentum, momentum_spread},
     {OP_SGD_STEP, sgd_step, sgd_step_spread},
     {OP_ADAM_M, adam_m, adam_m_spread},
     {OP_ADAM_V, adam_v, adam_v_spread},
+    {OP_RMSPROP_SCALE, rmsprop_scale, rmsprop_scale_spread},
+    {OP_ADAMW_DECAY, adamw_decay, adamw_decay_spread},
     {OP_ADAM_STEP, adam_step, adam_step_spread},
 };
 
@@ -159,7 +195,10 @@ static bool infer_step(const Infer *f)
 
 OP_RULE(optimizer, WEIGHT_DECAY) = {infer_step, eval_step, spread_step, no_gradient, no_work};
 OP_RULE(optimizer, MOMENTUM) = {infer_step, eval_step, spread_step, no_gradient, no_work};
+OP_RULE(optimizer, NESTEROV) = {infer_step, eval_step, spread_step, no_gradient, no_work};
 OP_RULE(optimizer, SGD_STEP) = {infer_step, eval_step, spread_step, no_gradient, no_work};
 OP_RULE(optimizer, ADAM_M) = {infer_step, eval_step, spread_step, no_gradient, no_work};
 OP_RULE(optimizer, ADAM_V) = {infer_step, eval_step, spread_step, no_gradient, no_work};
+OP_RULE(optimizer, RMSPROP_SCALE) = {infer_step, eval_step, spread_step, no_gradient, no_work};
+OP_RULE(optimizer, ADAMW_DECAY) = {infer_step, eval_step, spread_step, no_gradient, no_work};
 OP_RULE(optimizer, ADAM_STEP) = {infer_step, eval_step, spread_step, no_gradient, no_work};

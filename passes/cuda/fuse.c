@@ -312,8 +312,8 @@ static void fuse_pool(Fuser *f, Node *n)
         fuse_take(f, k, s.chain[i]);
 }
 
-/* The gradient that a node of the optimizer works for. */
-static const Node *gradient_of(const Node *n)
+/* The gradient that a node of the optimizer is made of. */
+static const Node *gradient_in(const Node *n)
 {
     const Node *found = NULL;
     for (int i = 0; i < n->arity && !found; i++) {
@@ -321,15 +321,22 @@ static const Node *gradient_of(const Node *n)
         if (op_sums_images(in->op))
             found = in;
         else if (in->op != OP_STATE && in->op != OP_INPUT)
-            found = gradient_of(in);
+            found = gradient_in(in);
     }
     return found;
+}
+
+/* The gradient that it works for: of a parameter that decays on its own, its user's. */
+static const Node *gradient_of(const Fuser *f, const Node *n)
+{
+    const Node *found = gradient_in(n), *user = found ? NULL : sole_user(f->g, n);
+    return user ? gradient_in(user) : found;
 }
 
 /* All that one parameter needs is in one kernel. */
 static void fuse_optimizer(Fuser *f, Node *n)
 {
-    const Node *gradient = gradient_of(n);
+    const Node *gradient = gradient_of(f, n);
     Kernel *last = f->last[KERNEL_UPDATE];
     Kernel *k = gradient ? f->backward[gradient->id] : last;
     if (!k && last && f->updated < MAX_UPDATED)

@@ -465,17 +465,38 @@ END_TEST
 
 /* ---- optimizers ---- */
 
-/* A parameter followed by hand through the steps of torch.optim.SGD or Adam. */
+/* A parameter followed by hand through the steps of PyTorch's optimizers. */
 typedef struct Hand {
     double x, velocity, m, v;
 } Hand;
 
+static void hand_descend(Hand *hand, const Optimizer *o, double grad, double lr, int step)
+{
+    hand->velocity = step == 1 ? grad : o->momentum * hand->velocity + grad;
+    if (o->nesterov != 0)
+        hand->x -= lr * (grad + o->momentum * hand->velocity);
+    else
+        hand->x -= lr * (o->momentum != 0 ? hand->velocity : grad);
+}
+
+static void hand_rmsprop(Hand *hand, const Optimizer *o, double grad, double lr)
+{
+    hand->v = o->alpha * hand->v + (1 - o->alpha) * grad * grad;
+    hand->velocity = o->momentum * hand->velocity + grad / (sqrt(hand->v) + o->eps);
+    hand->x -= lr * hand->velocity;
+}
+
 static void hand_step(Hand *hand, const Optimizer *o, double grad, double lr, int step)
 {
-    grad += o->weight_decay * hand->x;
-    if (o->kind == OPTIMIZER_SGD) {
-        hand->velocity = step == 1 ? grad : o->momentum * hand->velocity + grad;
-        hand->x -= lr * (o->momentum != 0 ? hand->velocity : grad);
+    if (o->kind == OPTIMIZER_ADAMW)
+        hand->x *= 1 - lr * o->weight_decay;
+    else
+        grad += o->weight_decay * hand->x;
+    if (o->kind == OPTIMIZER_SGD || o->kind == OPTIMIZER_RMSPROP) {
+        if (o->kind == OPTIMIZER_SGD)
+            hand_descend(hand, o, grad, lr, step);
+        else
+            hand_rmsprop(hand, o, grad, lr);
         return;
     }
     hand->m = o->beta1 * hand->m + (1 - o->beta1) * grad;
@@ -485,18 +506,26 @@ static void hand_step(Hand *hand, const Optimizer *o, double grad, double lr, in
 }
 
 static const Optimizer optimizers[] = {
-    {OPTIMIZER_SGD, 0.1, 0, 0, 0, 0, 0},
-    {OPTIMIZER_SGD, 0.1, 0.9, 0, 0, 0, 0},
-    {OPTIMIZER_SGD, 0.1, 0.9, 0.01, 0, 0, 0},
-    {OPTIMIZER_SGD, 0.1, 0, 0.01, 0, 0, 0},
-    {OPTIMIZER_ADAM, 0.01, 0, 0, 0.9, 0.999, 1e-8},
-    {OPTIMIZER_ADAM, 0.01, 0, 0.1, 0.8, 0.99, 1e-3},
+    {OPTIMIZER_SGD, .lr = 0.1},
+    {OPTIMIZER_SGD, .lr = 0.1, .momentum = 0.9},
+    {OPTIMIZER_SGD, .lr = 0.1, .momentum = 0.9, .weight_decay = 0.01},
+    {OPTIMIZER_SGD, .lr = 0.1, .weight_decay = 0.01},
+    {OPTIMIZER_SGD, .lr = 0.1, .momentum = 0.9, .weight_decay = 0.01, .nesterov = 1},
+    {OPTIMIZER_ADAM, .lr = 0.01, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8},
+    {OPTIMIZER_ADAM, .lr = 0.01, .weight_decay = 0.1, .beta1 = 0.8, .beta2 = 0.99, .eps = 1e-3},
+    {OPTIMIZER_ADAMW, .lr = 0.01, .weight_decay = 0.1, .beta1 = 0.8, .beta2 = 0.99, .eps = 1e-3},
+    {OPTIMIZER_ADAMW, .lr = 0.01, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8},
+    {OPTIMIZER_RMSPROP, .lr = 0.01, .alpha = 0.9, .eps = 1e-3},
+    {OPTIMIZER_RMSPROP, .lr = 0.01, .weight_decay = 0.1, .momentum = 0.8, .eps = 1e-3,
+     .alpha = 0.9},
 };
 enum { OPTIMIZERS = sizeof optimizers / sizeof optimizers[0] };
 
 static int moments(const Optimizer *o)
 {
-    return o->kind == OPTIMIZER_ADAM ? 2 : o->momentum != 0;
+    if (o->kind == OPTIMIZER_ADAM || o->kind == OPTIMIZER_ADAMW)
+        return 2;
+    return (o->kind == OPTIMIZER_RMSPROP) + (o->momentum != 0);
 }
 
 /* d loss / d (element 0 of the parameter) at the state of `e`, by finite differences. */
@@ -544,7 +573,7 @@ END_TEST
 START_TEST(moments_are_named_after_their_parameter)
 {
     Net n = padded_net();
-    n.module->optimizer = optimizers[4];
+    n.module->optimizer = optimizers[5];
     pass_autodiff(n.module);
     const Storage *m = module_find_storage(n.module, "b.weight.m");
     const Storage *v = module_find_storage(n.module, "b.weight.v");

@@ -671,6 +671,9 @@ START_TEST(optimizer_ops)
     Node *sgd = add(&f, OP_SGD_STEP, NULL, 3, (Node *[]){p, g, lr});
     Node *first = add(&f, OP_ADAM_M, &k, 2, (Node *[]){v, g});
     Node *second = add(&f, OP_ADAM_V, &k, 2, (Node *[]){v, g});
+    Node *ahead = add(&f, OP_NESTEROV, &k, 2, (Node *[]){v, g});
+    Node *scaled = add(&f, OP_RMSPROP_SCALE, &k, 2, (Node *[]){v, g});
+    Node *decayed = add(&f, OP_ADAMW_DECAY, &k, 2, (Node *[]){p, lr});
     Node *next = add(&f, OP_ADAM_STEP, &adam, 5, (Node *[]){p, g, v, lr, step});
     start(&f, 0);
     SET(&f, p, {1, -2});
@@ -684,6 +687,9 @@ START_TEST(optimizer_ops)
     EXPECT(&f, sgd, {-1, -6});
     EXPECT(&f, first, {13, 5});
     EXPECT(&f, second, {16, 19});
+    EXPECT(&f, ahead, {16, 11});
+    EXPECT(&f, scaled, {4 / 4.75, 8 / 2.75});
+    EXPECT(&f, decayed, {0.625, -1.25});
     /* corrections 1 - 0.25 and 1 - 0.5625 */
     EXPECT(&f, next,
            {1 - 0.5 / 0.75 * 4 / (4 / sqrt(0.4375) + 0.25),
@@ -693,6 +699,9 @@ START_TEST(optimizer_ops)
     expect_spread(&f, 2, (Node *[]){p, g}, sgd, 1);
     expect_spread(&f, 2, (Node *[]){v, g}, first, 1);
     expect_spread(&f, 2, (Node *[]){v, g}, second, 1);
+    expect_spread(&f, 2, (Node *[]){v, g}, ahead, 1);
+    expect_spread(&f, 2, (Node *[]){v, g}, scaled, 1);
+    expect_spread(&f, 1, &p, decayed, 1);
     expect_spread(&f, 3, (Node *[]){p, g, v}, next, 1);
     fixture_free(&f);
 }

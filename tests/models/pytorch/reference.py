@@ -157,7 +157,8 @@ def prepare(spec, image, dtype):
 
 def optimizer(spec, parameters):
     (kind, keys), = spec["optimizer"].items()
-    make = torch.optim.SGD if kind == "sgd" else torch.optim.Adam
+    make = dict(sgd=torch.optim.SGD, adam=torch.optim.Adam, adamw=torch.optim.AdamW,
+                rmsprop=torch.optim.RMSprop)[kind]
     return make(parameters, **keys)
 
 
@@ -345,6 +346,13 @@ def cases():
             optimizer=dict(sgd=dict(lr=lr, momentum=0.9, weight_decay=5.0e-4)))
         yield name + "_adam", dict(base, batch=4, images=11, steps=3, compare_after=[3],
                                    optimizer=dict(adam=dict(lr=0.001, weight_decay=0.01)))
+    for name, steps, keys in (
+            ("nesterov", 20, dict(sgd=dict(lr=0.02, momentum=0.9, weight_decay=5.0e-4,
+                                           nesterov=True))),
+            ("adamw", 3, dict(adamw=dict(lr=0.001, weight_decay=0.1))),
+            ("rmsprop", 3, dict(rmsprop=dict(lr=0.001, alpha=0.9, momentum=0.5)))):
+        yield "flatten_" + name, dict(FLATTEN, batch=4, images=11, steps=steps,
+                                      compare_after=[steps], optimizer=keys)
     # 6 images in batches of 4. The state after the first step serves the slow -O0 program.
     # Small rates: its ReLUs and pools amplify rounding, and more so the further it moves.
     yield "nin_sgd", dict(SEED, batch=4, images=6, steps=8, compare_after=[1, 8],
