@@ -152,7 +152,7 @@ best_levels() {
     machine_levels | sed -E 's/^((amx,)?(avx512bf16,)?)(avx512|avx2|baseline|neon).*/\1\4/'
 }
 
-# light_kernels: those that a suite compiles are there to be run, not to be fast: at -O1, and with
+# light_kernels: those that a suite compiles are there to be run, not to be fast: at -Og, and with
 # "$one_level" for the best instruction set alone. A program of its own is compiled by $CC as before.
 light_kernels() {
     one_level=--cpu-levels=$(best_levels)

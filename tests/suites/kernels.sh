@@ -32,10 +32,10 @@ draw() {
 
 draw 3
 check "kernels of drawn network 3 -O2" mixed everywhere "$work/drawn.yaml" 2
-check "kernels of drawn network 3 bf16 -O0" light in_precision bf16 verified "$work/bf16.yaml" 0
+check "kernels of drawn network 3 bf16 -O0" in_precision bf16 light verified "$work/bf16.yaml" 0
 draw 4
 check "kernels of drawn network 4 bf16 -O2" \
-    mixed in_precision bf16 everywhere "$work/bf16.yaml" 2
+    in_precision bf16 mixed everywhere "$work/bf16.yaml" 2
 check "kernels of drawn network 4 -O0" light verified "$work/drawn.yaml" 0
 if with_long; then
     first=${NINC_TEST_SEED:-$((RANDOM * 32768 + RANDOM))}
@@ -162,15 +162,16 @@ check "and not without pass fixed" in_tiles 0 --precision=bf16 --disable-pass=fi
 check "a tile that does not divide the outputs is refused" tile_that_does_not_divide
 long_check "kernels of a wide network -O2" everywhere "$work/wide.yaml" 2
 long_check "kernels of a wide network bf16 -O2" in_precision bf16 everywhere "$work/wide.yaml" 2
-check "kernels of a wide network, a whole step" whole_chunk "$work/wide.yaml" 2
+check "kernels of a wide network, a whole step" light whole_chunk "$work/wide.yaml" 2
+long_check "kernels of a wide network, a whole step, as they ship" whole_chunk "$work/wide.yaml" 2
 long_check "kernels of a wide network, one image" one_image_in_tiles
 for pass in fuse winograd mask; do
     long_check "kernels of a wide network without pass $pass" without $pass
 done
 check "kernels of a wide network bf16, a whole step" \
-    whole_chunk "$work/wide.yaml" 2 --precision=bf16
+    in_precision bf16 whole_chunk "$work/wide.yaml" 2
 long_check "kernels of a wide network bf16, a whole step without pass fixed" \
-    whole_chunk "$work/wide.yaml" 2 --precision=bf16 --disable-pass=fixed
+    in_precision bf16 whole_chunk "$work/wide.yaml" 2 --disable-pass=fixed
 
 folded_network >"$work/folded.yaml"
 
@@ -187,7 +188,9 @@ check "nor between bf16 maps" is_folded "$work/folded.yaml" 0 --precision=bf16
 sed 's/\[3, 40, 39\]/[3, 41, 39]/' "$work/folded.yaml" >"$work/uneven.yaml"
 check "nor where every row of outputs has its own filter" is_folded "$work/uneven.yaml" 0
 long_check "kernels of a folded network -O2" everywhere "$work/folded.yaml" 2
-check "kernels of a folded network, a whole step" whole_chunk "$work/folded.yaml" 2
+check "kernels of a folded network, a whole step" light whole_chunk "$work/folded.yaml" 2
+long_check "kernels of a folded network, a whole step, as they ship" \
+    whole_chunk "$work/folded.yaml" 2
 for option in --disable-pass=fuse --disable-pass=fold --batch=1; do
     long_check "kernels of a folded network, a whole step with $option" \
         whole_chunk "$work/folded.yaml" 2 $option
@@ -248,7 +251,7 @@ forgotten() {
 for file in "\$@"; do
     [[ \$file != */wide.c ]] || sed -i '/^    transpose_filter(&filters_0,/d' "\$file"
 done
-exec ${CC:-gcc} "\${@/#-O3/-O1}"
+exec $PWD/tests/tools/light_cc "\$@"
 END
     chmod +x "$work/forgetful"
     CC=$work/forgetful compiled "$work/wide.yaml" 2 &&
@@ -292,14 +295,14 @@ errors_of() {
 
 # rounds_little KERNEL PADDING CHANNELS PRECISION: at most ten times the direct convolution's error.
 rounds_little() {
-    local op tiles direct
+    local precision=$4 op tiles direct
     linear_network "$@" >"$work/linear.yaml"
     for op in multiply wgrad; do
-        "$NINC" --target=cpu --emit=ir --precision="$4" "$work/linear.yaml" |
+        "$NINC" --target=cpu --emit=ir --precision="$precision" "$work/linear.yaml" |
             grep "= winograd_$op " || return 1
     done
-    tiles=$(errors_of --precision="$4") &&
-        direct=$(errors_of --precision="$4" --disable-pass=winograd) || return 1
+    tiles=$(errors_of) &&
+        direct=$(errors_of --disable-pass=winograd) || return 1
     echo "in tiles:" $tiles "directly:" $direct
     paste <(echo "$tiles") <(echo "$direct") | awk '
         { if (!($1 > 0 && $2 > 0 && $1 <= 10 * $2)) bad = 1 }
@@ -366,7 +369,7 @@ rows_in_pieces() {
              END { exit !(wgrads >= 2 && pieces >= 2) }' "$work/tiles.c"
 }
 check "some rows are longer than what a weight gradient packs" rows_in_pieces
-check "kernels of rows of all lengths bf16 -O2" light in_precision bf16 verified "$work/tiles.yaml" 2
+check "kernels of rows of all lengths bf16 -O2" in_precision bf16 light verified "$work/tiles.yaml" 2
 long_check "kernels of rows of all lengths bf16 -O2, everywhere" \
     in_precision bf16 everywhere "$work/tiles.yaml" 2
 long_check "kernels of rows of all lengths bf16 -O1" in_precision bf16 everywhere "$work/tiles.yaml" 1

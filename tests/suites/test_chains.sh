@@ -76,8 +76,8 @@ few_alone() {
 check "chains are done where their maps are made" one_alone
 check "chains are done where their maps are made, on a GPU" few_alone
 check "chains fp32 -O2" light everywhere tests/models/chains/chains.ir 2
-check "chains bf16 -O2" light in_precision bf16 everywhere tests/models/chains/chains.ir 2
-check "chains behind tiles bf16 -O2" light in_precision bf16 verified tests/models/chains/tiles.ir 2
+check "chains bf16 -O2" in_precision bf16 light everywhere tests/models/chains/chains.ir 2
+check "chains behind tiles bf16 -O2" in_precision bf16 light verified tests/models/chains/tiles.ir 2
 for precision in fp32 bf16; do
     long_check "chains $precision -O2, as they ship" \
         in_precision $precision everywhere tests/models/chains/chains.ir 2
@@ -88,11 +88,11 @@ for precision in fp32 bf16; do
 done
 sed 's/ = relu / = sigmoid /' tests/models/chains/tiles.ir >"$work/sigmoid.ir"
 for precision in fp32 bf16; do
-    check "chains of sigmoids $precision -O2" light in_precision $precision \
-        verified "$work/sigmoid.ir" 2
+    check "chains of sigmoids $precision -O2" in_precision $precision \
+        light verified "$work/sigmoid.ir" 2
 done
 check "sigmoids fp32 -O1" light everywhere tests/models/chains/sigmoids.yaml 1
-long_check "sigmoids bf16 -O2" light in_precision bf16 everywhere tests/models/chains/sigmoids.yaml 2
+long_check "sigmoids bf16 -O2" in_precision bf16 light everywhere tests/models/chains/sigmoids.yaml 2
 with_rate tests/models/chains/tiles.ir >"$work/rate.ir"
 check "chains with a scalar -O2" light verified "$work/rate.ir" 2
 long_check "chains with a scalar -O2, everywhere" everywhere "$work/rate.ir" 2

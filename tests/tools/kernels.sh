@@ -5,20 +5,26 @@
 # compiled MODEL LEVEL [OPTION...]
 compiled() {
     rm -rf "$work/kernels"
-    "$NINC" -q "-O$2" --target=cpu --cpu-levels="${levels:-$(best_levels)}" \
+    "$NINC" -q "-O$2" --target=cpu --cpu-levels="${levels:-$(best_level)}" \
         --precision="${precision:-fp32}" "${@:3}" -o "$work/kernels" "$1"
 }
 
-# light COMMAND...: with kernels at -O1.
+# light COMMAND...: with kernels at -Og.
 light() {
     CC=$PWD/tests/tools/light_cc "$@"
 }
 
-# mixed COMMAND...: the best instruction set as it ships, the others at -O1.
+# best_level: the instruction set that a trainer in $precision picks here.
+best_level() {
+    case ${precision:-fp32} in
+    bf16) best_levels | sed 's/,.*//' ;;
+    *) best_levels | sed 's/.*,//' ;;
+    esac
+}
+
+# mixed COMMAND...: the best instruction set as it ships, the others at -Og.
 mixed() {
-    local shipped
-    shipped=" $(best_levels)"
-    CC="$PWD/tests/tools/light_cc ${shipped//[ ,]/ -DSHIPPED_}" "$@"
+    CC="$PWD/tests/tools/light_cc -DSHIPPED_$(best_level)" "$@"
 }
 
 # verified MODEL LEVEL [ARGUMENT...]
