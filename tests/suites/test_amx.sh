@@ -1,9 +1,10 @@
 #!/bin/bash
 # The CPU's programs for AMX on a processor without it: compiled as those of AVX-512, with the tile
-# instructions in plain C (tests/tools/amx.h), against the naive evaluator. A processor with AMX runs them
-# in the other suites too.
+# instructions in plain C (tests/tools/amx.h), against the naive evaluator. A processor with AMX runs
+# them in the other suites too.
 . tests/lib.sh
 . tests/models/draw.sh
+checks_stand_alone
 
 export NINC_CPU_LEVEL=avx512
 # What a processor with AMX has too, if this one has it.
@@ -13,21 +14,25 @@ cat >"$work/amx-cc" <<END
 #!/bin/bash
 case " \$* " in
 *" -DNINC_LEVEL=avx512 "*) set -- "\$@" -include "$PWD/tests/tools/amx.h" -D__AMX_BF16__ $with ;;
-*" -DNINC_LEVEL="*) set -- "\$@" -O0 ;;
 esac
-exec ${CC:-gcc} "\$@"
+exec $PWD/tests/tools/light_cc "\$@"
 END
 chmod +x "$work/amx-cc"
 
-# compiled MODEL LEVEL
+# compiled MODEL LEVEL: for $levels, $shipped words of the compiler's command.
 compiled() {
     rm -rf "$work/kernels"
-    CC=$work/amx-cc "$NINC" -q "-O$2" --precision=bf16 --target=cpu --batch=3 \
-        -o "$work/kernels" "$1"
+    CC="$work/amx-cc${shipped:-}" "$NINC" -q "-O$2" --precision=bf16 --target=cpu \
+        --cpu-levels="${levels:-avx512}" --batch=3 -o "$work/kernels" "$1"
 }
 
 verified() {
     compiled "$@" && "$work/kernels/trainer" verify
+}
+
+as_it_ships() {
+    local shipped=" -DSHIPPED_avx512"
+    verified "$@"
 }
 
 # losses THREADS
@@ -49,6 +54,7 @@ plan() {
 
 # The programs for AMX have another plan than the CPU's, which its other instruction sets share.
 chosen() {
+    local levels=avx512,avx2,baseline
     compiled models/nin_fashion.yaml 2 && plan avx512 && plan avx2 && plan baseline &&
         grep -q '^eval .*kernels' "$work/plan.avx2" &&
         cmp "$work/plan.avx2" "$work/plan.baseline" &&
@@ -74,8 +80,9 @@ sanitize=
     sanitize=-fsanitize=address,undefined
 peak_of_tiles() {
     # shellcheck disable=SC2086
-    ${CC:-gcc} -std=gnu11 -D_GNU_SOURCE -O1 -fopenmp $sanitize -Iir -I. -include tests/tools/amx.h -o "$work/peak" \
-        "$work/peak.c" "$BUILD/libninc_runtime.a" -lm -lpthread && "$work/peak"
+    ${CC:-gcc} -std=gnu11 -D_GNU_SOURCE -O1 -fopenmp $sanitize -Iir -I. \
+        -include tests/tools/amx.h -o "$work/peak" "$work/peak.c" "$BUILD/libninc_runtime.a" \
+        -lm -lpthread && "$work/peak"
 }
 if [ "$(uname -m)" = x86_64 ]; then
     check "the loop for the peak of tiles" peak_of_tiles
@@ -92,10 +99,14 @@ wide_network >"$work/wide.yaml"
 tiles_network >"$work/tiles.yaml"
 for level in 0 2; do
     check "AMX kernels of a drawn network -O$level" verified "$work/drawn.yaml" $level
+    long_check "AMX kernels of a drawn network -O$level, as they ship" \
+        as_it_ships "$work/drawn.yaml" $level
 done
 check "AMX kernels of a wide network -O2" verified "$work/wide.yaml" 2
 check "AMX kernels of rows of all lengths -O2" verified "$work/tiles.yaml" 2
 check "AMX kernels of nin_cifar10 -O2" verified models/nin_cifar10.yaml 2
+long_check "AMX kernels of a wide network -O2, as they ship" as_it_ships "$work/wide.yaml" 2
+long_check "AMX kernels of nin_cifar10 -O2, as they ship" as_it_ships models/nin_cifar10.yaml 2
 check "AMX steps on one and two threads" stepped models/nin_fashion.yaml 2
 check "AMX has programs of its own" chosen
 finish
