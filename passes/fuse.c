@@ -1,16 +1,23 @@
 /* fuse: groups all nodes of a target's graphs into kernels.
  *
- * Requires stage training; brings it to kernels. Level 0 gives each node a kernel of its own,
- * level 1 groups an op with its epilogue, level 2 forms mlpconv blocks forward and backward. What
- * the groups are is in cpu/fuse.c and cuda/fuse.c. */
+ * Requires stage training; brings it to kernels. Level 0 gives each node a kernel of plain loops,
+ * which have no fixed point; level 1 groups an op with its epilogue, level 2 forms mlpconv blocks
+ * forward and backward. What the groups are is in cpu/fuse.c and cuda/fuse.c. */
 #include "targets.h"
+
+static void in_plain_loops(Fuser *f, Node *n)
+{
+    if (n->math == MATH_I16)
+        n->math = MATH_FP32;
+    fuse_alone(f, n, KERNEL_GENERIC);
+}
 
 static void fuse_node(Fuser *f, Node *n)
 {
     if (n->op == OP_INPUT || n->kernel)
         return;
     if (f->level == 0)
-        fuse_alone(f, n, KERNEL_GENERIC);
+        in_plain_loops(f, n);
     else
         target_passes(f->g->target)->fuse(f, n);
 }

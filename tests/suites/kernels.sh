@@ -172,6 +172,8 @@ check "kernels of a wide network bf16, a whole step" \
     in_precision bf16 whole_chunk "$work/wide.yaml" 2
 long_check "kernels of a wide network bf16, a whole step without pass fixed" \
     in_precision bf16 whole_chunk "$work/wide.yaml" 2 --disable-pass=fixed
+long_check "kernels of a wide network bf16, a whole step without pass fuse" \
+    in_precision bf16 light whole_chunk "$work/wide.yaml" 2 --disable-pass=fuse
 
 folded_network >"$work/folded.yaml"
 

@@ -49,6 +49,22 @@ for compiler in gcc clang; do
         clean $compiler models/nin.yaml 2 bf16 $avx512 $amx
 done
 
+# without_any TARGET PRECISION...: the text without each pass that may be left out, which is C.
+without_any() {
+    local pass precision kind=c
+    [ "$1" = cpu ] || kind=cuda
+    for pass in $("$NINC" --list-passes | awk '$2 == "optional" { print $1 }'); do
+        for precision in "${@:2}"; do
+            "$NINC" --target="$1" --precision="$precision" --disable-pass="$pass" --emit=$kind \
+                models/nin_fashion.yaml >"$work/emitted.c" &&
+                { [ $kind = cuda ] || ${CC:-gcc} -std=gnu11 -w -fsyntax-only "$work/emitted.c"; } ||
+                { echo "without $pass in $precision"; return 1; }
+        done
+    done
+}
+check "any pass may be left out on a CPU" without_any cpu fp32 bf16
+check "any pass may be left out on a GPU" without_any cuda fp32 tf32 bf16
+
 # clean_cuda COMPILER MODEL LEVEL PRECISION: MODEL.cu, as the simulator compiles it. A model may not
 # need every function of the library.
 clean_cuda() {

@@ -15,16 +15,16 @@ static void emit_matrix(CpuEmitter *e, const WinogradTransform *l)
     emit_line(e, "};");
 }
 
-/* Element i, j of the square that n reads of v or writes to it: of filter o, c, or of tile t and
- * channel c as a pixel y, x or as a frequency. */
-static const char *square_element(CpuEmitter *e, const Node *n, const Node *v, bool pixels)
+/* Where element i, j of the square lies that n reads of v or writes to it: of filter o, c, or of
+ * tile t and channel c as a pixel y, x or as a frequency. */
+static const char *square_index(CpuEmitter *e, const Node *n, const Node *v, bool pixels)
 {
     if (op_is_of_filters(n->op))
-        return element_at(e, v, filter_index(e, v, "o", "c", "i", "j"));
+        return filter_index(e, v, "o", "c", "i", "j");
     if (pixels)
-        return read_map(e, v, "n", "y", "x", "c");
+        return map_index(e, v, "n", "y", "x", "c");
     int size = winograd_size(&n->attr.winograd);
-    return read_map(e, v, "n", pool_format(e->pool, "i * %d + j", size), "t", "c");
+    return map_index(e, v, "n", pool_format(e->pool, "i * %d + j", size), "t", "c");
 }
 
 /* The pixel y, x of element i, j of tile t, and what is done where it lies inside of the map. */
@@ -47,13 +47,14 @@ static void emit_square(CpuEmitter *e, const Node *n, const Node *v, int extent)
     open_loop(e, "j", extent);
     if (pixels)
         open_tile_pixel(e, n, v);
-    const char *element = square_element(e, n, v, pixels);
+    const char *index = square_index(e, n, v, pixels);
     if (v == n && n->arity > 1)
-        emit_line(e, "%s = out[i][j] + %s;", element, element_at(e, n->in[1], "c"));
+        emit_write(e, n, index,
+                   pool_format(e->pool, "out[i][j] + %s", element_at(e, n->in[1], "c")));
     else if (v == n)
-        emit_line(e, "%s = out[i][j];", element);
+        emit_write(e, n, index, "out[i][j]");
     else
-        emit_line(e, "in[i][j] = %s;", element);
+        emit_line(e, "in[i][j] = %s;", element_at(e, v, index));
     close_loops(e, 2 + pixels);
 }
 
