@@ -200,7 +200,8 @@ static int link_library(Build *b, const char *const *object, int objects)
                                     "-Wl,-z,nodelete -Wl,--gc-sections "
                                     "-Wl,--as-needed -o",
                     shared_file(b)),
-        path, pool_format(b->pool, "%s -lm -lpthread -ldl", shared_library(b, "jansson")));
+        path, pool_format(b->pool, "%s %s -lm -lpthread -ldl", shared_library(b, "jansson"),
+                          shared_library(b, "z")));
 }
 
 /* The library is last, so that where it stands the rest does too. */

@@ -64,9 +64,9 @@ static int parse_device(const char *text, Library *l, DeviceOptions *options)
 static int load_weights(const Library *l, const char *path)
 {
     if (!path)
-        return fault("no weights; give a .safetensors file");
+        return fault("no weights; give a .safetensors file or a directory of checkpoints");
     Weights *w = weights_new(&ninc_model);
-    int status = w ? safetensors_read_foreign(path, w) : -1;
+    int status = w ? weights_read(path, w) : -1;
     if (status == 0)
         status = weights_to_device(w, l->table, l->device);
     weights_free(w);

@@ -83,7 +83,7 @@ exports_only_its_own() {
 # Beside the C library nothing but what a shared library shares; the sanitizers bring theirs.
 needs_little() {
     readelf -d "$work/$1/lib$1.so" | sed -n 's/.*NEEDED.*\[\(.*\)\]/\1/p' |
-        grep -Ev '^(libjansson\.so\.4|libm\.so\.6|libc\.so\.6|ld-linux.*)$' |
+        grep -Ev '^(libjansson\.so\.4|libz\.so\.1|libm\.so\.6|libc\.so\.6|ld-linux.*)$' |
         grep -Ev '^lib([alu]b?san|gcc_s|pthread|dl)\.' >"$work/needed"
     [ ! -s "$work/needed" ] || { cat "$work/needed"; return 1; }
     ldd "$work/$1/lib$1.so" >"$work/needed" && ! grep 'not found' "$work/needed"
@@ -229,6 +229,8 @@ check "two libraries in one program, loaded three times" load_twice
 
 head -c 1000 "$weights" >"$work/cut"
 check "no such weights" refused "cannot read $work/none: No such file" "$work/none" cpu 0
+check "weights in a directory without any" refused "without checkpoints; give a .safetensors" \
+    "$work/pools_sgd" cpu 0
 check "weights cut off" refused "truncated" "$work/cut" cpu 0
 check "weights of another network" refused "tensor a.weight.* missing" \
     "$work/nin_sgd/weights" cpu 0
@@ -395,7 +397,16 @@ fashion() {
     "$NINC" -q "$one_level" --emit=library -o "$work/fashion" models/nin_fashion.yaml &&
         "$NINC" -q --target=cpu "$one_level" -o "$work/trainer" models/nin_fashion.yaml >/dev/null &&
         "$work/trainer/trainer" train --data random --max-steps 1 --no-eval \
-            --save "$work/fashion.safetensors"
+            --save "$work/fashion.safetensors" --checkpoint-dir "$work/run"
+}
+
+# A directory of checkpoints, one of them, and the name of the newest: the weights of the file.
+of_run_directory() {
+    local weights wanted
+    wanted=$("$work/elsewhere" "$work/fashion.safetensors" <"$work/image") || return 1
+    for weights in "$work/run" "$work/run/step-00000001" "$work/run/latest"; do
+        [ "$("$work/elsewhere" "$weights" <"$work/image")" = "$wanted" ] || return 1
+    done
 }
 if command -v pkg-config >/dev/null; then
     check "nin_fashion and its weights" fashion
@@ -406,6 +417,7 @@ if command -v pkg-config >/dev/null; then
     check "README's example, from another directory" from_elsewhere "$work/said_by_readme"
     check "what ninc says to go on with, from another directory" from_elsewhere \
         "$work/said_by_ninc"
+    check "weights of a run directory" of_run_directory
 else
     skip "README's example" "there is no pkg-config"
 fi
