@@ -187,7 +187,7 @@ static const char flags_text[] =
     "-march=native\n";
 #endif
 /* Without scalar replacement a float4 is read as 16 bytes, so that its alignment is seen. */
-static const char kernel_flags[] = "-O2 -fno-tree-sra -DNINC_SIM -include sim.h\n";
+static const char kernel_flags[] = "-Og -fno-tree-sra -DNINC_SIM -include sim.h\n";
 /* Makes plain accesses visible (check.cc). */
 static const char check_flags[] = "-fsanitize=thread\n";
 
@@ -265,7 +265,7 @@ enum { UNITS = sizeof units / sizeof *units, KERNELS = UNITS - 1 };
 static pid_t start_unit(const Build *b, int unit)
 {
     char number[32], source[32], object[32];
-    const char *const core[] = {"@flags", "-O3", "-c", source, "-o", object, NULL};
+    const char *const core[] = {"@flags", "-O2", "-c", source, "-o", object, NULL};
     const char *const kernels[] = {"@flags", "@options",  "-x",
                                    "c++",    "-c",        "kernels.cu",
                                    "-o",     "kernels.o", is_whole(b->program) ? NULL : number,

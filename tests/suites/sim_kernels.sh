@@ -74,14 +74,14 @@ too_many_classes() {
 }
 long_check "simulated head of too many classes" too_many_classes 14337
 
-# drawn NUMBER PRECISION LEVEL
+# drawn NUMBER PRECISION LEVEL [OPTION...]
 drawn() {
     drawn_network "$1" "$2" >"$work/drawn.yaml"
-    simulated "$3" "$2" "$work/drawn.yaml"
+    simulated "$3" "$2" "$work/drawn.yaml" "${@:4}"
 }
 check "simulated drawn network 8 tf32 -O2" drawn 8 tf32 2
 check "simulated drawn network 9 bf16 -O2" drawn 9 bf16 2
-check "simulated drawn network 8 fp32 -O0" drawn 8 fp32 0
+check "simulated drawn network 8 fp32 -O0" drawn 8 fp32 0 --batch=2
 
 if with_long; then
     # At least this many convolutions of drawn shapes.

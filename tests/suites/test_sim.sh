@@ -99,6 +99,15 @@ check "checks=0: a matrix in flight" in_flight
 
 # ---- settings, compiler, cache ----
 
+# The same library many times: compiled at -Og, and each start of the compiler is noted.
+cat >"$work/c++" <<END
+#!/bin/bash
+[[ " \$* " != *" -c "* ]] || echo compiled >>"$work/compiled"
+exec g++ "\${@/#-O2/-Og}"
+END
+chmod +x "$work/c++"
+export CXX=$work/c++
+
 one=(launch $text sound_exchange 1 64 256)
 
 # says PATTERN COMMAND...: the command fails, and its last line matches.
@@ -114,7 +123,7 @@ for setting in sms=0 arch=7x colour=1 races seed= shared=99999999; do
     check "NINC_SIM=$setting" says "NINC_SIM: \"$setting\" is no setting" \
         env NINC_SIM="arch=86 $setting" "$tool" "${one[@]}"
 done
-check "no compiler" says 'neither c\+\+ nor g\+\+ runs' env -u CXX PATH="$work" "$tool" "${one[@]}"
+check "no compiler" says 'neither c\+\+ nor g\+\+ runs' env -u CXX PATH="$work/none" "$tool" "${one[@]}"
 check "CXX that fails" says '\(\$CXX\) fails' env CXX=false "$tool" "${one[@]}"
 check "too much shared memory" says 'asks for 256 bytes of shared memory, a block may have 128' \
     env NINC_SIM=shared=128 "$tool" "${one[@]}"
@@ -170,10 +179,9 @@ check "one library is left" cached 1
 check "a shortened library" recompiled shorten
 check "a damaged library" recompiled overwrite
 check "nothing is left in TMPDIR" [ -z "$(find "$TMPDIR" -mindepth 1 -name 'ninc-sim-*')" ]
-start=$(date +%s%N)
+rm "$work/compiled"
 check "from the cache" "$tool" "${one[@]}"
-check "in less than a second" [ $((($(date +%s%N) - start) / 1000000)) -lt 1000 ]
-
+check "nothing was compiled" [ ! -e "$work/compiled" ]
 
 # ---- where others can write, and names that a shell would read ----
 
@@ -192,14 +200,16 @@ chmod 1777 "$work/sticky"
 check "a cache that others can write" untrusted "$work/open"
 check "a cache that a group can write" untrusted "$work/group"
 check "a cache in a directory that others can write" untrusted "$work/above/own"
-check "a link to a cache that others can write" untrusted "$(ln -s open "$work/link"; echo "$work/link")"
+ln -s open "$work/link"
+check "a link to a cache that others can write" untrusted "$work/link"
 if [ "$(id -u)" -eq 0 ]; then
     mkdir "$work/foreign" && chown 12345 "$work/foreign"
     check "a cache of another user" untrusted "$work/foreign"
 else
     skip "a cache of another user" "only root can make one"
 fi
-check "a sticky directory above is no danger" env NINC_CACHE_DIR="$work/sticky/own" "$tool" "${one[@]}"
+check "a sticky directory above is no danger" \
+    env NINC_CACHE_DIR="$work/sticky/own" "$tool" "${one[@]}"
 check "a new cache is its owner's alone" [ "$(stat -c %a "$NINC_CACHE_DIR")" = 700 ]
 
 # A library that is right but that others could have written, or a link to one, is not loaded.
@@ -218,9 +228,8 @@ check "a library behind a link" planted behind_link
 odd=$work/"a b'c\"d\$(touch $$)\`e\`\\f;&|#*
 g"
 mkdir -p "$odd/tmp" "$odd/cache"
-printf '#!/bin/sh\nexec g++ "$@"\n' >"$odd/my c++"
-chmod +x "$odd/my c++"
-cp "$odd/my c++" "$work/c x"
+cp "$work/c++" "$odd/my c++"
+cp "$work/c++" "$work/c x"
 
 # Compiled in, kept in, and the line of a fault sought in such a directory.
 oddly() {
