@@ -65,7 +65,7 @@ LIBRARY         = $(BUILD)/libninc.a
 TESTS           = $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 TOOLS           = $(patsubst tests/tools/%.c,$(BUILD)/%,$(wildcard tests/tools/*_tool.c))
 # Compiled into ninc as data: the runtime, and the headers that emitted code carries along.
-EMBEDDED        = $(RUNTIME) ir/tensor.h ir/tiles.h runtime/plan.h runtime/library.h \
+EMBEDDED        = $(RUNTIME) ir/tensor.h ir/rate.h ir/tiles.h runtime/plan.h runtime/library.h \
                   $(wildcard codegen/cpu/*.h codegen/cuda/*.cuh codegen/library/*.in)
 
 all: $(NINC)

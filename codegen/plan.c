@@ -271,6 +271,29 @@ static void emit_target(const Module *m, Target target, Text *out, Text *targets
     pool_free(pool);
 }
 
+static const char *const rate_ids[] = {
+#define X(id, text) "RATE_" #id,
+    RATE_KINDS(X)
+#undef X
+};
+
+/* The schedule's type too, as only plans of models that have one need it. */
+static void emit_schedule(const RateSchedule *r, Text *out)
+{
+    char digits[32];
+    const Setting *s;
+    if (r->kind == RATE_CONSTANT)
+        return;
+    emit_header(&embedded_rate_h, out);
+    text_append(out, "\nstatic const RateSchedule schedule = {\n    .kind = %s",
+                rate_ids[r->kind]);
+    for (int i = 0; (s = schedule_setting((int)r->kind, i)) != NULL; i++)
+        text_append(out, ",\n    .%s = %s", s->name, format_double(setting_of(r, s), digits));
+    for (int i = 0; i < r->milestones; i++)
+        text_append(out, "%s%d", i ? ", " : ",\n    .milestone = {", r->milestone[i]);
+    text_append(out, r->milestones ? "},\n    .milestones = %d};\n" : "};\n", r->milestones);
+}
+
 static void emit_model(const Module *m, const Text *targets, Text *out)
 {
     char lr[32], std[32];
@@ -279,11 +302,12 @@ static void emit_model(const Module *m, const Text *targets, Text *out)
     emit_recipe(m, module_first_graph(m, "eval"), out);
     text_append(out,
                 "    \"\",\n    %d, %d, %d, %d,\n"
-                "    %s, %d, %d, %d, %s, %s, %d,\n"
+                "    %s, %d, %d, %d, %s, %s, %s, %d,\n"
                 "    {\n%s    }};\n",
                 m->image_h, m->image_w, m->image_c, m->classes,
                 format_double(m->optimizer.lr, lr), t->epochs, t->log_every, t->checkpoint_every,
-                init_ids[t->init], format_double(t->init_std, std), m->storage_count,
+                init_ids[t->init], format_double(t->init_std, std),
+                t->schedule.kind == RATE_CONSTANT ? "NULL" : "&schedule", m->storage_count,
                 targets->data);
 }
 
@@ -328,6 +352,7 @@ void emit_plan(const Module *m, CpuLevelSet levels, Text *out)
         emit_target(m, target, out, &targets);
     if (!targets.data)
         internal_error("the module has no graphs of a target");
+    emit_schedule(&m->train.schedule, out);
     emit_model(m, &targets, out);
     emit_levels(m, levels, out);
     text_free(&targets);

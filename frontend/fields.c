@@ -354,6 +354,44 @@ bool read_choice(Reader *r, const Tree *t, const char *what, const Tree **word,
     return true;
 }
 
+/* ---- words ---- */
+
+static const char *word_at(Words words, int i)
+{
+    return *(const char *const *)((const char *)words.list + (size_t)i * words.stride);
+}
+
+static const char *list_words(Pool *pool, Words words)
+{
+    const char *list = word_at(words, 0);
+
+    for (int i = 1; i < words.count; i++)
+        list = pool_format(pool, "%s%s%s", list, i + 1 < words.count ? ", " : " or ",
+                           word_at(words, i));
+    return list;
+}
+
+int find_word(Reader *r, const Tree *t, const char *what, Words words)
+{
+    const char *near;
+
+    for (int i = 0; i < words.count; i++)
+        if (tree_is(t, word_at(words, i)))
+            return i;
+    near = t->kind == TREE_SCALAR
+               ? nearest_word(t->text, words.list, words.count, words.stride)
+               : NULL;
+    if (near)
+        reader_fault(r, t, "%s cannot be %s; did you mean '%s'?", what, reader_quote(r, t), near);
+    else if (strcmp(what, "dataset") == 0)
+        reader_fault(r, t, "dataset must be %s, not %s; idx, with its classes, takes any data set "
+                           "of IDX files", list_words(r->pool, words), reader_quote(r, t));
+    else
+        reader_fault(r, t, "%s must be %s, not %s", what, list_words(r->pool, words),
+                     reader_quote(r, t));
+    return -1;
+}
+
 /* ---- names ---- */
 
 static bool is_name(const char *p)

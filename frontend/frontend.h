@@ -178,6 +178,18 @@ bool read_name(Reader *r, const Tree *value, const char *what, const char **out)
 bool read_choice(Reader *r, const Tree *t, const char *what, const Tree **word,
                  const Tree **settings);
 
+/* Words that a scalar may be. */
+typedef struct Words {
+    const void *list; /* each entry starts with a const char * */
+    int count;
+    size_t stride;
+} Words;
+
+#define WORDS(array) ((Words){array, (int)(sizeof(array) / sizeof *(array)), sizeof *(array)})
+
+/* The index of the scalar among the words; -1 after a diagnostic. */
+int find_word(Reader *r, const Tree *t, const char *what, Words words);
+
 /* ---- keys.c ---- */
 
 /* What a word of another tool is here: our word for it, or what to do; both NULL: not known. */
@@ -193,6 +205,12 @@ Meant layer_meant(const char *word);
 
 /* Builds the module of a model file: graph "train" at stage forward. NULL after diagnostics. */
 Module *model_build(Pool *pool, Diagnostics *d, const Tree *root);
+
+/* ---- training.c ---- */
+
+/* The values of `optimizer` and `train`; false after a diagnostic. */
+bool read_optimizer(Reader *r, const Tree *t, Optimizer *out);
+bool read_train(Reader *r, const Tree *t, TrainSettings *out);
 
 /* ---- network.c ---- */
 
@@ -231,6 +249,8 @@ void asked_target(Module *m, const Options *o);
 
 /* Prints the diagnostics to `out`, sorted by place, each with its line and a caret. */
 void render_diagnostics(FILE *out, Diagnostics *d, const Source *sources, bool color);
+/* Its notes alone. */
+void render_notes(FILE *out, const Diagnostics *d, const Source *sources, bool color);
 
 /* ---- summary.c ---- */
 

@@ -369,6 +369,13 @@ static void note_one_class(const Compile *c, const Module *m)
                                                    "one, for what is not of it", m->name));
 }
 
+static void note_all(const Compile *c, const Module *m)
+{
+    note_one_class(c, m);
+    if (!c->options->quiet)
+        render_notes(stderr, &c->d, c->sources, wants_color(c->options->color));
+}
+
 static int compile(Compile *c)
 {
     const Options *o = c->options;
@@ -382,7 +389,7 @@ static int compile(Compile *c)
     m = load(c);
     if (!m)
         return report(c);
-    note_one_class(c, m);
+    note_all(c, m);
     if (!asked_in_time(m, o, &c->d, (Loc){c->sources->name, 1, 1}))
         return report(c);
     asked_target(m, o);

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { MAX_EXTENT = 65536, MAX_CLASSES = 65536, MAX_BATCH = 1 << 20 };
+enum { MAX_EXTENT = 65536, MAX_CLASSES = 65536 };
 
 typedef struct ModelSpec {
     const Tree *model, *input, *layers, *loss, *optimizer, *train;
@@ -17,23 +17,6 @@ typedef struct InputSpec {
     int data[3], net[3]; /* c, h, w of the images of the data set and of the network's input */
     ImageAttr image;
 } InputSpec;
-
-typedef struct TrainSpec {
-    const Tree *init;
-    TrainSettings settings;
-} TrainSpec;
-
-static const char *const optimizer_words[] = {
-#define X(id, text) text,
-    IR_OPTIMIZERS(X)
-#undef X
-};
-
-static const char *const init_words[] = {
-#define X(id, text) text,
-    IR_INITS(X)
-#undef X
-};
 
 #define ROOT_FIELD(key, example) {#key, FIELD_TREE, true, 0, 0, offsetof(ModelSpec, key), example}
 
@@ -67,68 +50,7 @@ static const Field classes_field = {"classes", FIELD_INT, true, 1, MAX_CLASSES, 
 static const Field mean_field = {"mean", FIELD_REAL, false, -1e6, 1e6, 0, "mean: [0.5]"};
 static const Field std_field = {"std", FIELD_REAL, false, 1e-6, 1e6, 0, "std: [0.5]"};
 
-static const Field train_fields[] = {
-#define X(setting, least, standard, required, low, high, example) \
-    {#setting, FIELD_INT, required, low, high, offsetof(TrainSpec, settings.setting), example},
-    IR_TRAIN_SETTINGS(X)
-#undef X
-    {"init", FIELD_TREE, false, 0, 0, offsetof(TrainSpec, init), "init: pytorch"},
-};
-
-enum { MAX_SETTINGS = 12 };
-
-typedef struct OptimizerSpec {
-    const Tree *pair[MAX_SETTINGS]; /* by setting: of it and the next, which share a key */
-    bool flag[MAX_SETTINGS];
-    Optimizer settings;
-} OptimizerSpec;
-
 #define COUNT(array) (int)(sizeof(array) / sizeof *(array))
-
-typedef struct Words {
-    const void *list; /* each entry starts with a const char * */
-    int count;
-    size_t stride;
-} Words;
-
-#define WORDS(array) ((Words){array, COUNT(array), sizeof *(array)})
-
-static const char *word_at(Words words, int i)
-{
-    return *(const char *const *)((const char *)words.list + (size_t)i * words.stride);
-}
-
-static const char *list_words(Pool *pool, Words words)
-{
-    const char *list = word_at(words, 0);
-
-    for (int i = 1; i < words.count; i++)
-        list = pool_format(pool, "%s%s%s", list, i + 1 < words.count ? ", " : " or ",
-                           word_at(words, i));
-    return list;
-}
-
-/* The index of the scalar among the words; -1 after a diagnostic. */
-static int find_word(Reader *r, const Tree *t, const char *what, Words words)
-{
-    const char *near;
-
-    for (int i = 0; i < words.count; i++)
-        if (tree_is(t, word_at(words, i)))
-            return i;
-    near = t->kind == TREE_SCALAR
-               ? nearest_word(t->text, words.list, words.count, words.stride)
-               : NULL;
-    if (near)
-        reader_fault(r, t, "%s cannot be %s; did you mean '%s'?", what, reader_quote(r, t), near);
-    else if (strcmp(what, "dataset") == 0)
-        reader_fault(r, t, "dataset must be %s, not %s; idx, with its classes, takes any data set "
-                           "of IDX files", list_words(r->pool, words), reader_quote(r, t));
-    else
-        reader_fault(r, t, "%s must be %s, not %s", what, list_words(r->pool, words),
-                     reader_quote(r, t));
-    return -1;
-}
 
 /* ---- input ---- */
 
@@ -242,140 +164,6 @@ static bool read_input(Reader *r, const Tree *t, InputSpec *in)
         return false;
     in->dataset_name = data_sets[dataset].name;
     return shaped && read_data(r, &data_sets[dataset], in) && check_shapes(r, in) && sound;
-}
-
-/* ---- optimizer and training ---- */
-
-/* The bounds of a setting in a model file. A beta of 1, which 0.99999999 is as a float, would never
- * forget, and lead to 0 / 0; so would an eps of less than the least float. */
-static Field setting_field(const Setting *s)
-{
-    Field f = {s->key, FIELD_REAL, s->required, 0, 1e6,
-               offsetof(OptimizerSpec, settings) + s->at, s->example};
-
-    if (s->range == RANGE_FRACTION)
-        f.high = 0.9999999;
-    if (s->range == RANGE_POSITIVE)
-        f.low = 1.2e-38;
-    return f;
-}
-
-static bool is_pair(OptimizerKind kind, int i)
-{
-    const Setting *s = optimizer_setting(kind, i), *next = optimizer_setting(kind, i + 1);
-
-    return next && strcmp(s->key, next->key) == 0;
-}
-
-/* The fields of an optimizer; a pair is one. */
-static int optimizer_fields(OptimizerKind kind, Field *out)
-{
-    int count = 0;
-
-    for (int i = 0; optimizer_setting(kind, i); i++) {
-        out[count] = setting_field(optimizer_setting(kind, i));
-        if (optimizer_setting(kind, i)->range == RANGE_FLAG) {
-            out[count].kind = FIELD_BOOL;
-            out[count].offset = offsetof(OptimizerSpec, flag) + (size_t)i * sizeof(bool);
-        }
-        if (is_pair(kind, i)) {
-            out[count].kind = FIELD_TREE;
-            out[count].low = out[count].high = 0;
-            out[count].offset = offsetof(OptimizerSpec, pair) + (size_t)i++ * sizeof(Tree *);
-        }
-        count++;
-    }
-    return count;
-}
-
-static bool read_pair(Reader *r, const Tree *t, const Setting *s, Optimizer *o)
-{
-    const Field field = setting_field(s);
-    bool sound;
-
-    if (!t)
-        return true;
-    if (t->kind != TREE_SEQUENCE || t->count != 2) {
-        reader_fault(r, t, "%s must be two numbers; for example %s", s->key, s->example);
-        return false;
-    }
-    sound = read_real(r, t->item[0], &field, setting_value(o, s));
-    return read_real(r, t->item[1], &field, setting_value(o, s + 1)) && sound;
-}
-
-static bool check_nesterov(Reader *r, const Tree *settings, const Optimizer *o)
-{
-    if (o->nesterov == 0 || o->momentum != 0)
-        return true;
-    reader_fault(r, tree_find(settings, "nesterov"), "nesterov needs a momentum above 0; for "
-                                                     "example momentum: 0.9");
-    return false;
-}
-
-static bool read_optimizer(Reader *r, const Tree *t, Optimizer *out)
-{
-    const Tree *word, *settings;
-    Field fields[MAX_SETTINGS];
-    OptimizerSpec spec = {0};
-    bool sound;
-    int kind;
-
-    if (!read_choice(r, t, "optimizer", &word, &settings))
-        return false;
-    kind = find_word(r, word, "optimizer", WORDS(optimizer_words));
-    if (kind < 0)
-        return false;
-    spec.settings = optimizer_standard((OptimizerKind)kind);
-    sound = read_fields(r, settings, optimizer_words[kind], fields,
-                        optimizer_fields((OptimizerKind)kind, fields), &spec);
-    for (int i = 0; i < MAX_SETTINGS; i++) {
-        if (spec.pair[i])
-            sound &= read_pair(r, spec.pair[i], optimizer_setting((OptimizerKind)kind, i),
-                               &spec.settings);
-        if (spec.flag[i])
-            *setting_value(&spec.settings, optimizer_setting((OptimizerKind)kind, i)) = 1;
-    }
-    *out = spec.settings;
-    return check_nesterov(r, settings, out) && sound;
-}
-
-static bool read_init(Reader *r, const Tree *t, TrainSettings *out)
-{
-    static const Field normal_fields[] = {
-        {"std", FIELD_REAL, true, 0, 1e6, offsetof(TrainSettings, init_std), "std: 0.05"},
-    };
-    const Tree *word, *settings;
-    int kind;
-
-    if (!t)
-        return true;
-    if (!read_choice(r, t, "init", &word, &settings))
-        return false;
-    kind = find_word(r, word, "init", WORDS(init_words));
-    if (kind < 0)
-        return false;
-    out->init = (InitKind)kind;
-    if (kind == INIT_NORMAL)
-        return read_fields(r, settings, "normal", normal_fields, 1, out);
-    if (settings->kind == TREE_SCALAR && tree_is_null(settings))
-        return true;
-    if (settings->kind == TREE_MAPPING && settings->count == 0)
-        return true;
-    reader_fault(r, settings, "init %s has no settings; write init: %s", init_words[kind],
-                 init_words[kind]);
-    return false;
-}
-
-static bool read_train(Reader *r, const Tree *t, TrainSettings *out)
-{
-#define X(setting, least, standard, ...) .setting = standard,
-    TrainSpec spec = {NULL, {IR_TRAIN_SETTINGS(X).init = INIT_PYTORCH}};
-#undef X
-    bool sound = read_fields(r, t, "train", train_fields, COUNT(train_fields), &spec);
-
-    sound &= read_init(r, spec.init, &spec.settings);
-    *out = spec.settings;
-    return sound;
 }
 
 /* ---- the graph ---- */

@@ -88,7 +88,9 @@ static void append_line(Text *line, Text *marks, const char *p, size_t length,
         text_append(marks, now < column ? " " : "^");
 }
 
-static void render_one(FILE *out, const Diagnostic *diagnostic, const Source *sources, bool color)
+/* `kind`: error or notice. */
+static void render_one(FILE *out, const Diagnostic *diagnostic, const char *kind,
+                       const Source *sources, bool color)
 {
     Text head = {0}, line = {0}, marks = {0};
     const Loc *loc = &diagnostic->loc;
@@ -102,7 +104,7 @@ static void render_one(FILE *out, const Diagnostic *diagnostic, const Source *so
     } else {
         text_append(&head, "ninc");
     }
-    text_append(&line, "%s%s: %serror: %s", color ? BOLD : "", head.data, color ? RED : "",
+    text_append(&line, "%s%s: %s%s: %s", color ? BOLD : "", head.data, color ? RED : "", kind,
                 color ? PLAIN : "");
     append_safe(&line, diagnostic->message);
     print_message(out, line.data);
@@ -139,8 +141,14 @@ void render_diagnostics(FILE *out, Diagnostics *d, const Source *sources, bool c
         sorted[i] = &d->list[i];
     qsort(sorted, (size_t)d->count, sizeof *sorted, compare_places);
     for (int i = 0; i < d->count; i++)
-        render_one(out, sorted[i], sources, color);
+        render_one(out, sorted[i], "error", sources, color);
     if (d->total > d->count)
         fprintf(out, "ninc: %d errors, of which the first %d found are shown\n", d->total,
                 d->count);
+}
+
+void render_notes(FILE *out, const Diagnostics *d, const Source *sources, bool color)
+{
+    for (int i = 0; i < d->notes; i++)
+        render_one(out, &d->note[i], "notice", sources, color);
 }

@@ -45,7 +45,7 @@ typedef struct Diagnostic {
     char *message;
 } Diagnostic;
 
-enum { MAX_DIAGNOSTICS = 20 };
+enum { MAX_DIAGNOSTICS = 20, MAX_NOTES = 8 };
 
 /* The user's faults, collected in order of discovery; the frontend prints them. */
 typedef struct Diagnostics {
@@ -53,6 +53,8 @@ typedef struct Diagnostics {
     Diagnostic list[MAX_DIAGNOSTICS];
     int count; /* stored */
     int total; /* found; more than count when there were too many */
+    Diagnostic note[MAX_NOTES]; /* what is no fault, but hardly meant */
+    int notes;
 } Diagnostics;
 
 /* ---- ir/pool.c ---- */
@@ -115,6 +117,8 @@ void names_add(NameTable *t, Pool *pool, const char *key, void *value);
 
 void diagnostics_init(Diagnostics *d, Pool *pool);
 void diagnostics_add(Diagnostics *d, Loc loc, int width, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+void diagnostics_note(Diagnostics *d, Loc loc, int width, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
 /* ---- ir/fatal.c ---- */

@@ -19,36 +19,73 @@ static bool parse_data(Parser *p)
            lex_int_field(p->lex, "classes=", 1, &m->classes) && lex_expect_line_end(p->lex);
 }
 
-/* NAME=VALUE, or NAME of a flag */
-static bool parse_setting(Parser *p, const Setting *s)
+/* NAME=VALUE, or NAME of a flag; the verifier sees whether a count is one. */
+static bool parse_setting(Parser *p, const Setting *s, void *of)
 {
     char key[32];
-    double *out = setting_value(&p->module->optimizer, s);
+    double *out = setting_value(of, s);
     snprintf(key, sizeof key, "%s=", s->name);
     switch (s->range) {
     case RANGE_RATE: return lex_rate_field(p->lex, key, out);
-    case RANGE_NUMBER: return lex_number_field(p->lex, key, out);
     case RANGE_FRACTION: return lex_fraction_field(p->lex, key, out);
     case RANGE_POSITIVE: return lex_positive_field(p->lex, key, out);
     case RANGE_FLAG: *out = lex_accept(p->lex, s->name); return true;
+    case RANGE_NUMBER:
+    case RANGE_PART:
+    case RANGE_SHARE:
+    case RANGE_WHOLE:
+    case RANGE_COUNT:
+    case RANGE_COUNT_OR_ALL: break;
     }
-    return false;
+    return lex_number_field(p->lex, key, out);
+}
+
+static bool parse_settings(Parser *p, SettingsOf *settings, int kind, void *of)
+{
+    const Setting *s;
+    for (int i = 0; (s = settings(kind, i)) != NULL; i++)
+        if (!parse_setting(p, s, of))
+            return false;
+    return lex_expect_line_end(p->lex);
 }
 
 static bool parse_optimizer(Parser *p)
 {
     Optimizer *o = &p->module->optimizer;
-    const Setting *s;
     int kind;
     *o = (Optimizer){0};
     if (!lex_expect(p->lex, "optimizer") ||
         !CHOOSE(p->lex, "an optimizer", optimizer_names, &kind))
         return false;
     o->kind = (OptimizerKind)kind;
-    for (int i = 0; (s = optimizer_setting(o->kind, i)) != NULL; i++)
-        if (!parse_setting(p, s))
+    return parse_settings(p, optimizer_setting, kind, o);
+}
+
+/* milestones=[30,80] */
+static bool parse_milestones(Parser *p, RateSchedule *r)
+{
+    if (!lex_expect(p->lex, "milestones=["))
+        return false;
+    do {
+        int64_t milestone;
+        if (r->milestones == MAX_MILESTONES)
+            return lex_fail(p->lex, "a schedule has at most %d milestones", MAX_MILESTONES);
+        if (!lex_integer(p->lex, 1, LARGEST_COUNT, &milestone))
             return false;
-    return lex_expect_line_end(p->lex);
+        r->milestone[r->milestones++] = (int)milestone;
+    } while (lex_accept(p->lex, ","));
+    return lex_expect(p->lex, "]");
+}
+
+static bool parse_schedule(Parser *p)
+{
+    RateSchedule *r = &p->module->train.schedule;
+    int kind;
+    if (!CHOOSE(p->lex, "a schedule", rate_names, &kind))
+        return false;
+    r->kind = (RateKind)kind;
+    return (r->kind != RATE_MULTI_STEP || parse_milestones(p, r)) &&
+           parse_settings(p, schedule_setting, kind, r);
 }
 
 static bool parse_train(Parser *p)
@@ -97,6 +134,9 @@ static bool parse_header(Parser *p)
         return false;
     lex_skip_space(p->lex);
     if (!parse_train(p))
+        return false;
+    lex_skip_space(p->lex);
+    if (lex_accept(p->lex, "schedule ") && !parse_schedule(p))
         return false;
     lex_skip_space(p->lex);
     if (lex_accept(p->lex, "state ") && !parse_state_bytes(p))

@@ -365,18 +365,35 @@ void kernel_print(const Graph *g, const Kernel *k, const char *prefix, Text *out
 
 /* ---- modules ---- */
 
-void optimizer_print(const Optimizer *o, bool with_lr, Text *out)
+/* ` NAME=VALUE` each, of a flag that is set ` NAME`. */
+static void print_settings(SettingsOf *settings, int kind, const void *of, bool with_lr, Text *out)
 {
     const Setting *s;
-    text_append(out, "optimizer %s", optimizer_names[o->kind]);
-    for (int i = 0; (s = optimizer_setting(o->kind, i)) != NULL; i++) {
+    for (int i = 0; (s = settings(kind, i)) != NULL; i++) {
         if (s->range == RANGE_FLAG) {
-            text_append(out, setting_of(o, s) != 0 ? " %s" : "", s->name);
-        } else if (with_lr || s->range != RANGE_RATE) {
+            text_append(out, setting_of(of, s) != 0 ? " %s" : "", s->name);
+        } else if (setting_is_whole(s)) {
+            text_append(out, " %s=%.0f", s->name, setting_of(of, s));
+        } else if (with_lr || strcmp(s->name, "lr") != 0) {
             text_append(out, " ");
-            print_number(s->name, setting_of(o, s), out);
+            print_number(s->name, setting_of(of, s), out);
         }
     }
+}
+
+void optimizer_print(const Optimizer *o, bool with_lr, Text *out)
+{
+    text_append(out, "optimizer %s", optimizer_names[o->kind]);
+    print_settings(optimizer_setting, (int)o->kind, o, with_lr, out);
+}
+
+void schedule_print(const RateSchedule *r, Text *out)
+{
+    text_append(out, "schedule %s", rate_names[r->kind]);
+    for (int i = 0; i < r->milestones; i++)
+        text_append(out, "%s%d", i ? "," : " milestones=[", r->milestone[i]);
+    text_append(out, r->milestones ? "]" : "");
+    print_settings(schedule_setting, (int)r->kind, r, true, out);
 }
 
 static void print_header(const Module *m, Text *out)
@@ -394,6 +411,10 @@ static void print_header(const Module *m, Text *out)
     text_append(out, " init=%s", init_names[t->init]);
     if (t->init == INIT_NORMAL)
         print_number(" std", t->init_std, out);
+    if (t->schedule.kind != RATE_CONSTANT) {
+        text_append(out, "\n  ");
+        schedule_print(&t->schedule, out);
+    }
     for (int i = 0, printed = 0; i < TARGET_COUNT; i++)
         if (m->state_bytes[i])
             text_append(out, "%s %s=%lld", printed++ ? "" : "\n  state", target_names[i],

@@ -2,7 +2,9 @@
 #include "settings.h"
 #include "numbers.h"
 
-static const Setting settings[] = {
+#include <math.h>
+
+static const Setting optimizers[] = {
 #define X(optimizer, setting, range, standard, required, key, example)                             \
     {OPTIMIZER_##optimizer, #setting, key, example, RANGE_##range, standard, required,             \
      offsetof(Optimizer, setting)},
@@ -10,24 +12,50 @@ static const Setting settings[] = {
 #undef X
 };
 
-enum { SETTINGS = sizeof settings / sizeof *settings };
+static const Setting schedules[] = {
+#define X(schedule, setting, range, standard, required, key, example)                              \
+    {RATE_##schedule, #setting, key, example, RANGE_##range, standard, required,                   \
+     offsetof(RateSchedule, setting)},
+    IR_SCHEDULE_SETTINGS(X)
+#undef X
+};
 
-const Setting *optimizer_setting(OptimizerKind kind, int i)
+static const Setting *find(const Setting *list, int count, int kind, int i)
 {
-    for (int k = 0; k < SETTINGS; k++)
-        if (settings[k].of == kind && i-- == 0)
-            return &settings[k];
+    for (int k = 0; k < count; k++)
+        if (list[k].of == kind && i-- == 0)
+            return &list[k];
     return NULL;
 }
 
-double *setting_value(Optimizer *o, const Setting *s)
+const Setting *optimizer_setting(int kind, int i)
 {
-    return (double *)((char *)o + s->at);
+    return find(optimizers, sizeof optimizers / sizeof *optimizers, kind, i);
 }
 
-double setting_of(const Optimizer *o, const Setting *s)
+const Setting *schedule_setting(int kind, int i)
 {
-    return *(const double *)((const char *)o + s->at);
+    return find(schedules, sizeof schedules / sizeof *schedules, kind, i);
+}
+
+double *setting_value(void *of, const Setting *s)
+{
+    return (double *)((char *)of + s->at);
+}
+
+double setting_of(const void *of, const Setting *s)
+{
+    return *(const double *)((const char *)of + s->at);
+}
+
+bool setting_is_whole(const Setting *s)
+{
+    return s->range == RANGE_WHOLE || s->range == RANGE_COUNT || s->range == RANGE_COUNT_OR_ALL;
+}
+
+static bool is_count(double value)
+{
+    return value >= 0 && value <= LARGEST_COUNT && value == floor(value);
 }
 
 bool setting_fits(const Setting *s, double value)
@@ -38,17 +66,34 @@ bool setting_fits(const Setting *s, double value)
     case RANGE_FRACTION: return fits_fraction(value);
     case RANGE_POSITIVE: return fits_positive(value);
     case RANGE_FLAG: return value == 0 || value == 1;
+    case RANGE_PART: return fits_float(value) && value >= 0 && value <= 1;
+    case RANGE_SHARE: return fits_positive(value) && value <= 1;
+    case RANGE_COUNT: return is_count(value) && value > 0;
+    case RANGE_WHOLE:
+    case RANGE_COUNT_OR_ALL: return is_count(value);
     }
     return false;
+}
+
+static void set_standard(SettingsOf *settings, int kind, void *of)
+{
+    const Setting *s;
+    for (int i = 0; (s = settings(kind, i)) != NULL; i++)
+        *setting_value(of, s) = s->standard;
 }
 
 Optimizer optimizer_standard(OptimizerKind kind)
 {
     Optimizer o = {.kind = kind};
-    const Setting *s;
-    for (int i = 0; (s = optimizer_setting(kind, i)) != NULL; i++)
-        *setting_value(&o, s) = s->standard;
+    set_standard(optimizer_setting, (int)kind, &o);
     return o;
+}
+
+RateSchedule schedule_standard(RateKind kind)
+{
+    RateSchedule r = {.kind = kind};
+    set_standard(schedule_setting, (int)kind, &r);
+    return r;
 }
 
 const char *moment_name(int i)

@@ -3,8 +3,11 @@
 #ifndef NINC_SETTINGS_H
 #define NINC_SETTINGS_H
 
+#include "rate.h"
+
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define IR_OPTIMIZERS(X)                                                                           \
     X(SGD, "sgd") X(ADAM, "adam") X(ADAMW, "adamw") X(RMSPROP, "rmsprop")
@@ -48,6 +51,41 @@ typedef struct Optimizer {
     double lr, momentum, weight_decay, nesterov, beta1, beta2, eps, alpha;
 } Optimizer;
 
+/* The same of schedules. `by_step` is unit: step in a model file, `accuracy` metric: accuracy; a
+ * count of 0 stands for the whole run. */
+#define IR_SCHEDULE_SETTINGS(X)                                                                    \
+    X(STEP, step_size, COUNT, 0, true, "step_size", "step_size: 30")                               \
+    X(STEP, gamma, RATE, 0.1, false, "gamma", "gamma: 0.1")                                        \
+    IR_UNIT_SETTINGS(X, STEP)                                                                      \
+    X(MULTI_STEP, gamma, RATE, 0.1, false, "gamma", "gamma: 0.1")                                  \
+    IR_UNIT_SETTINGS(X, MULTI_STEP)                                                                \
+    X(EXPONENTIAL, gamma, RATE, 0, true, "gamma", "gamma: 0.95")                                   \
+    IR_UNIT_SETTINGS(X, EXPONENTIAL)                                                               \
+    X(COSINE_ANNEALING, t_max, COUNT_OR_ALL, 0, false, "t_max", "t_max: 30")                       \
+    X(COSINE_ANNEALING, eta_min, RATE, 0, false, "eta_min", "eta_min: 0.0001")                     \
+    IR_UNIT_SETTINGS(X, COSINE_ANNEALING)                                                          \
+    X(LINEAR, start_factor, SHARE, 0.3333333, false, "start_factor", "start_factor: 0.1")          \
+    X(LINEAR, end_factor, PART, 1, false, "end_factor", "end_factor: 1.0")                         \
+    X(LINEAR, total_iters, COUNT, 5, false, "total_iters", "total_iters: 5")                       \
+    IR_UNIT_SETTINGS(X, LINEAR)                                                                    \
+    X(POLY, power, RATE, 1, false, "power", "power: 1.0")                                          \
+    X(POLY, total_iters, COUNT_OR_ALL, 0, false, "total_iters", "total_iters: 30")                 \
+    IR_UNIT_SETTINGS(X, POLY)                                                                      \
+    X(REDUCE_ON_PLATEAU, factor, FRACTION, 0.1, false, "factor", "factor: 0.1")                    \
+    X(REDUCE_ON_PLATEAU, patience, WHOLE, 10, false, "patience", "patience: 10")                   \
+    X(REDUCE_ON_PLATEAU, accuracy, FLAG, 0, false, "metric", "metric: loss")                       \
+    X(REDUCE_ON_PLATEAU, warmup, WHOLE, 0, false, "warmup", "warmup: 500")                         \
+    X(ONE_CYCLE, max_lr, POSITIVE, 0, true, "max_lr", "max_lr: 0.1")                               \
+    X(ONE_CYCLE, total_steps, COUNT_OR_ALL, 0, false, "total_steps", "total_steps: 5000")          \
+    X(ONE_CYCLE, pct_start, PART, 0.3, false, "pct_start", "pct_start: 0.3")                       \
+    X(ONE_CYCLE, div_factor, POSITIVE, 25, false, "div_factor", "div_factor: 25")                  \
+    X(ONE_CYCLE, final_div_factor, POSITIVE, 10000, false, "final_div_factor",                     \
+      "final_div_factor: 10000")
+
+#define IR_UNIT_SETTINGS(X, id)                                                                    \
+    X(id, by_step, FLAG, 0, false, "unit", "unit: epoch")                                          \
+    X(id, warmup, WHOLE, 0, false, "warmup", "warmup: 500")
+
 #define IR_INITS(X)                                                                                \
     X(PYTORCH, "pytorch") X(XAVIER_UNIFORM, "xavier_uniform") X(KAIMING_NORMAL, "kaiming_normal")  \
     X(NORMAL, "normal")
@@ -72,37 +110,77 @@ typedef struct TrainSettings {
 #undef X
     InitKind init;
     double init_std; /* normal */
+    RateSchedule schedule;
 } TrainSettings;
 
 /* ---- ir/settings.c ---- */
 
 /* What a setting may be, as a float: RATE at least 0, FRACTION in [0, 1), POSITIVE above 0, FLAG 0
- * or 1. */
+ * or 1, PART in [0, 1], SHARE above 0 and at most 1, WHOLE a number without fraction of at least 0,
+ * COUNT of at least 1, or COUNT_OR_ALL 0, which no model file says. */
 typedef enum SettingRange {
     RANGE_RATE,
     RANGE_NUMBER,
     RANGE_FRACTION,
     RANGE_POSITIVE,
-    RANGE_FLAG
+    RANGE_FLAG,
+    RANGE_PART,
+    RANGE_SHARE,
+    RANGE_WHOLE,
+    RANGE_COUNT,
+    RANGE_COUNT_OR_ALL
 } SettingRange;
 
+enum { LARGEST_COUNT = 1000000000 };
+
 typedef struct Setting {
-    OptimizerKind of;
+    int of; /* OptimizerKind or RateKind */
     const char *name, *key, *example; /* key: in the model file */
     SettingRange range;
     double standard;
     bool required;
-    size_t at; /* in Optimizer */
+    size_t at; /* in Optimizer or RateSchedule */
 } Setting;
 
-/* The i-th setting of an optimizer; NULL past the last. */
-const Setting *optimizer_setting(OptimizerKind kind, int i);
-double *setting_value(Optimizer *o, const Setting *s);
-double setting_of(const Optimizer *o, const Setting *s);
+/* The i-th setting of an optimizer, or of a schedule; NULL past the last. */
+typedef const Setting *SettingsOf(int kind, int i);
+SettingsOf optimizer_setting, schedule_setting;
+/* In what the setting is of. */
+double *setting_value(void *of, const Setting *s);
+double setting_of(const void *of, const Setting *s);
+/* Without a fraction. */
+bool setting_is_whole(const Setting *s);
 /* The value is in the setting's range. */
 bool setting_fits(const Setting *s, double value);
 Optimizer optimizer_standard(OptimizerKind kind);
+RateSchedule schedule_standard(RateKind kind);
 /* The i-th name that moments of any optimizer end in; NULL past the last. */
 const char *moment_name(int i);
+
+/* ---- ir/rate.c ---- */
+
+extern const char *const rate_names[RATE_KIND_COUNT];
+
+/* A run, whole, as its schedule sees it. */
+typedef struct RateRun {
+    double base; /* the optimizer's lr */
+    int64_t epochs, epoch_steps;
+} RateRun;
+
+/* What reduce_on_plateau has seen: the best value, NaN before the first; how many in a row were no
+ * better; how often the rate was reduced. */
+typedef struct Plateau {
+    double best, bad, cuts;
+} Plateau;
+
+/* The rate of a step, from 1, after so many cuts of reduce_on_plateau. */
+double rate_at(const RateSchedule *s, const RateRun *run, int64_t step, double cuts);
+/* After an epoch, of the test images. */
+void plateau_follow(const RateSchedule *s, Plateau *p, double loss, double accuracy);
+/* Whether its units are steps. */
+bool rate_is_by_step(const RateSchedule *s);
+/* The setting that says that the schedule is longer or shorter than a run of so many units, and
+ * what comes of it into `text`; NULL where it fits. */
+const char *rate_misfit(const RateSchedule *s, int64_t units, char *text, size_t size);
 
 #endif

@@ -15,8 +15,9 @@ void node_print(const Graph *g, const Node *n, Text *out);
 void kernel_print(const Graph *g, const Kernel *k, const char *prefix, Text *out);
 /* ` {kernel=3x3 stride=2x2}`: the attributes of a node; nothing where it has none. */
 void attr_print(const Node *n, Text *out);
-/* `optimizer adam lr=0.001 ...`, without an end of line. */
+/* `optimizer adam lr=0.001 ...`, and `schedule step step_size=30 ...`, without an end of line. */
 void optimizer_print(const Optimizer *o, bool with_lr, Text *out);
+void schedule_print(const RateSchedule *r, Text *out);
 void module_print_dot(const Module *m, Text *out);
 
 /* ---- ir/parse.c, with parse.h; its lexer is lex.c, with lex.h ---- */

@@ -65,21 +65,43 @@ static int64_t tensor_bytes(const Tensor *t)
 
 /* ---- the module ---- */
 
-static bool check_optimizer(const Verifier *v)
+static bool check_ranges(const Verifier *v, const char *whose, SettingsOf *settings, int kind,
+                         const void *of)
 {
     static const char *const must[] = {[RANGE_RATE] = "be a float of at least 0",
                                        [RANGE_NUMBER] = "be a float",
                                        [RANGE_FRACTION] = "be in [0, 1) as a float",
                                        [RANGE_POSITIVE] = "be greater than 0 as a float",
-                                       [RANGE_FLAG] = "be 0 or 1"};
-    const Optimizer *o = &v->m->optimizer;
+                                       [RANGE_FLAG] = "be 0 or 1",
+                                       [RANGE_PART] = "be in [0, 1]",
+                                       [RANGE_SHARE] = "be greater than 0, and at most 1",
+                                       [RANGE_WHOLE] = "be a whole number of at least 0",
+                                       [RANGE_COUNT] = "be a whole number of at least 1",
+                                       [RANGE_COUNT_OR_ALL] = "be a whole number of at least 0"};
     const Setting *s;
-    for (int i = 0; (s = optimizer_setting(o->kind, i)) != NULL; i++)
-        if (!setting_fits(s, setting_of(o, s)))
-            return verify_fault(v, (Loc){0}, "the optimizer's %s must %s", s->name,
+    for (int i = 0; (s = settings(kind, i)) != NULL; i++)
+        if (!setting_fits(s, setting_of(of, s)))
+            return verify_fault(v, (Loc){0}, "the %s's %s must %s", whose, s->name,
                                 must[s->range]);
+    return true;
+}
+
+static bool check_optimizer(const Verifier *v)
+{
+    const Optimizer *o = &v->m->optimizer;
+    if (!check_ranges(v, "optimizer", optimizer_setting, (int)o->kind, o))
+        return false;
     return o->nesterov == 0 || o->momentum != 0 ||
            verify_fault(v, (Loc){0}, "the optimizer's nesterov needs a momentum");
+}
+
+static bool check_schedule(const Verifier *v)
+{
+    const RateSchedule *r = &v->m->train.schedule;
+    for (int i = 1; i < r->milestones; i++)
+        if (r->milestone[i] <= r->milestone[i - 1])
+            return verify_fault(v, (Loc){0}, "the schedule's milestones must rise");
+    return check_ranges(v, "schedule", schedule_setting, (int)r->kind, r);
 }
 
 static bool check_settings(const Verifier *v)
@@ -93,7 +115,7 @@ static bool check_settings(const Verifier *v)
         good = verify_fault(v, nowhere, "the data set's image and classes must be at least 1");
     if (m->train.batch_size < 1 || m->train.epochs < 0)
         good = verify_fault(v, nowhere, "batch_size must be at least 1, epochs at least 0");
-    return check_optimizer(v) && good;
+    return check_optimizer(v) && check_schedule(v) && good;
 }
 
 static bool check_moment(const Verifier *v, const Storage *s)

@@ -117,6 +117,8 @@ typedef struct NincTarget {
     int smallers;              /* down to batch 1; 0 where that is not known */
 } NincTarget;
 
+struct RateSchedule;
+
 typedef struct NincModel {
     const char *name, *dataset;
     /* What decides the numbers of a run beside its flags, a line each: data, batch, optimizer,
@@ -127,6 +129,7 @@ typedef struct NincModel {
     int epochs, log_every, checkpoint_every;
     NincInit init;
     double init_std;
+    const struct RateSchedule *schedule; /* of ir/rate.h; NULL: the rate stays as it is */
     int storages;
     NincTarget target[NINC_TARGETS];
 } NincModel;

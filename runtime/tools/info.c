@@ -107,7 +107,9 @@ int info(const NincModel *model, const DeviceTable *table, const DeviceOptions *
     }
     printf("model %s: data set %s, images %dx%dx%d, %d classes\n", model->name, model->dataset,
            model->image_h, model->image_w, model->image_c, model->classes);
-    printf("%d epochs, learning rate %g, %s\n", model->epochs, model->lr, precisions(model));
+    printf("%d epochs, learning rate %g%s%s, %s\n", model->epochs, model->lr,
+           model->schedule ? " by schedule " : "",
+           model->schedule ? rate_names[model->schedule->kind] : "", precisions(model));
     print_parameters(model);
     print_targets(model, table);
     printf("\ndevices\n");

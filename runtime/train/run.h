@@ -31,6 +31,7 @@ typedef struct Run {
     Checkpoints *checkpoints; /* NULL: none are written */
     char *resumed_from, *checkpoint_directory;
     double resumed_lr; /* the rate of the checkpoint that it comes from */
+    double tested_loss, tested_accuracy; /* of the last evaluation */
     bool failed;       /* an output failed, and was told: the run ends, and saves first */
     char *save;        /* where the parameters go; NULL: nowhere */
     bool saved, save_is_default;
@@ -48,6 +49,18 @@ typedef struct Run {
 int run_set_up(Run *r);
 /* Frees what the set-up, whole or not, has opened; the log is closed before (log_close). */
 void run_tear_down(Run *r);
+
+/* ---- rate.c ---- */
+
+/* The learning rate of a step, from 1: the run's, as the model's schedule has it there. */
+double run_rate(const Run *r, int64_t step);
+/* Makes of what a checkpoint had of reduce_on_plateau, if it had, what the model's schedule goes on
+ * with. */
+void run_start_plateau(Run *r);
+/* After an epoch and its evaluation. */
+void run_follow_plateau(Run *r);
+/* Flags that the schedule cannot be followed with; notices where it is not as long as the run. */
+int run_check_schedule(const Run *r);
 
 /* ---- train_watch.c ---- */
 

@@ -15,7 +15,7 @@ enum { STATE_VERSION = 1, DUMP = JSON_SORT_KEYS | JSON_REAL_PRECISION(17) };
 
 /* A seed is a text, as JSON's readers lose whole numbers past 2^53. A sum that is not finite is
  * null and reads back as NaN. A text of STATE_TEXT bytes may be missing, and a number that older
- * checkpoints do not have: it is NaN. */
+ * checkpoints, or runs of other models, do not have: it is NaN. */
 typedef enum Kind {
     KIND_INT,
     KIND_LONG,
@@ -60,6 +60,10 @@ static const Field fields[] = {
     FIELD(BOOL, shuffle, 0, 0),
     FIELD(REAL, lr, 0, FLT_MAX),
     FIELD(LATER, model_lr, 0, FLT_MAX),
+    FIELD(LATER, used_lr, 0, FLT_MAX),
+    {"plateau_best", KIND_LATER, offsetof(RunState, plateau.best), -DBL_MAX, DBL_MAX},
+    {"plateau_bad", KIND_LATER, offsetof(RunState, plateau.bad), 0, INT32_MAX},
+    {"plateau_cuts", KIND_LATER, offsetof(RunState, plateau.cuts), 0, INT32_MAX},
     FIELD(BOOL, random_data, 0, 0),
     FIELD(INT, training_images, 1, INT32_MAX),
     FIELD(CRC, data_crc, 0, UINT32_MAX),
@@ -122,6 +126,11 @@ static json_t *put_field(const Field *f, const RunState *state)
     return isfinite(value) ? json_real(value) : json_null();
 }
 
+static bool is_there(const Field *f, const RunState *state)
+{
+    return f->kind != KIND_LATER || isfinite(*(const double *)((const char *)state + f->place));
+}
+
 static json_t *put_all(const RunState *state, const NincModel *model, const uint32_t *crc)
 {
     json_t *root =
@@ -130,7 +139,8 @@ static json_t *put_all(const RunState *state, const NincModel *model, const uint
     uint32_t sum = 0;
     bool whole = root != NULL;
     for (int i = 0; i < FIELDS && whole; i++)
-        whole = json_object_set_new(root, fields[i].name, put_field(&fields[i], state)) == 0;
+        whole = !is_there(&fields[i], state) ||
+                json_object_set_new(root, fields[i].name, put_field(&fields[i], state)) == 0;
     for (int i = 0; i < CHECKPOINT_TENSOR_FILES && whole; i++)
         whole = json_object_set_new(root, crc_names[i], json_integer(crc[i])) == 0;
     if (whole && sum_of(root, &sum) && json_object_set_new(root, "sum", json_integer(sum)) == 0)

@@ -27,6 +27,8 @@ static int take_evaluation(Run *r, const Evaluation *e)
                  (long long)r->state.step);
         return run_stop_diverged(r, loss);
     }
+    r->tested_loss = entry.loss;
+    r->tested_accuracy = entry.accuracy;
     if (!r->failed && entry.accuracy > r->state.best_accuracy) {
         r->state.best_accuracy = entry.accuracy;
         r->state.best_step = r->state.step;
@@ -142,15 +144,17 @@ static int train_step(Run *r)
 {
     const NincProgram *program = &device_target(r->model, r->table)->train;
     int left = r->train.count - r->state.images;
+    double rate = run_rate(r, r->state.step + 1);
     order_epoch(r);
     StepInput input = {.data = &r->train,
                        .index = r->order + r->state.images,
                        .valid = left < program->batch ? left : program->batch,
-                       .lr = (float)r->state.lr,
+                       .lr = (float)rate,
                        .step = (int)(r->state.step + 1)};
     if (device_step(r->table, r->device, program, &input) < 0)
         return -1;
     r->state.step++;
+    r->state.used_lr = rate;
     r->state.images += input.valid;
     return after_step(r);
 }
@@ -162,6 +166,7 @@ static int end_epoch(Run *r)
         return -1;
     if (ending(r))
         return 0;
+    run_follow_plateau(r);
     r->state.epoch++;
     r->state.images = 0;
     return 0;

@@ -120,7 +120,9 @@ typedef struct RunState {
     uint64_t seed;
     bool shuffle, random_data;
     uint32_t data_crc;  /* of training images and labels */
-    double lr;          /* of the run */
+    double lr;          /* of the run, before its schedule */
+    double used_lr;     /* of the last step; NaN: not known */
+    Plateau plateau;    /* all NaN where the schedule is another */
     double model_lr;    /* what the model had when it was written; NaN: not known */
     Sums logged, stall; /* since the last log line, since the last look for a stall */
     bool warned_stall;

@@ -18,6 +18,8 @@ static void start_fresh(Run *r)
                           .random_data = is_random(o->data),
                           .lr = o->lr >= 0 ? o->lr : r->model->lr,
                           .model_lr = r->model->lr,
+                          .used_lr = NAN,
+                          .plateau = {NAN, NAN, NAN},
                           .best_accuracy = -1};
 }
 
@@ -77,6 +79,7 @@ static int start_state(Run *r)
         return -1;
     if (o->epochs >= 0)
         r->state.epochs = o->epochs;
+    run_start_plateau(r);
     r->first_step = r->collected_step = r->watched_step = r->state.step;
     r->unlearnable = r->state.random_data;
     return 0;
@@ -290,6 +293,10 @@ int run_set_up(Run *r)
         load_weights(r) < 0)
         return -1;
     settle_counts(r);
+    if (run_check_schedule(r) < 0)
+        return -1;
+    if (isnan(r->state.used_lr)) /* an older checkpoint's, or no step is done */
+        r->state.used_lr = run_rate(r, larger(r->state.step, 1));
     if ((run_has_checkpoints(r) && identify_data(r) < 0) || open_checkpoints(r) < 0 ||
         open_log(r) < 0)
         return -1;

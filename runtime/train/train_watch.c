@@ -46,7 +46,7 @@ static int write_interval(Run *r, bool shown)
         .quiet = !shown,
         .loss = mean(r->state.logged.loss, r->state.logged.images),
         .accuracy = (double)r->state.logged.correct / (double)r->state.logged.images,
-        .lr = r->state.lr,
+        .lr = r->state.used_lr,
         .images_per_second = (double)r->state.logged.images / r->state.logged.seconds,
     };
     return log_train(&r->log, &entry);

@@ -1,6 +1,7 @@
 #!/bin/bash
 # What decides a step beside the network: optimizers, against the evaluator on the CPU and in the
-# simulator.
+# simulator; schedules of the learning rate, which the log tells as they were used, and with which a
+# run that was stopped goes on.
 # shellcheck source=tests/lib.sh
 . tests/lib.sh
 light_kernels
@@ -60,5 +61,118 @@ check "a step of rmsprop -O2" step_of rmsprop 2 "$rmsprop"
 long_check "a step of nesterov -O0" step_of nesterov0 0 "$nesterov"
 long_check "a step of adamw -O0" step_of adamw0 0 "$adamw"
 long_check "a step of rmsprop -O0" step_of rmsprop0 0 "$rmsprop"
+
+# ---- schedules ----
+
+# On 1024 random images an epoch has 11 steps, a run 33.
+schedule() {
+    model "sgd: {lr: 0.1, momentum: 0.9}" "batch_size: 100, schedule: {$1}" |
+        sed 's/batch_size: 6, //; s/log_every: 1,/log_every: 1, checkpoint_every: 5,/'
+}
+
+run() {
+    "$work/$1/trainer" train --device cpu --threads 1 --data random --no-progress "${@:2}"
+}
+
+# field NAME FILE: of the training lines of a log, on one line.
+field() {
+    sed -n '/"train"/s/.*"'"$1"'":\([^,]*\).*/\1/p' "$2" | tr '\n' ' '
+}
+
+# rates NAME PYTHON: the log's rates are those of the expression, of step s from 1, epoch e from 0.
+rates() {
+    run "$1" --log "$work/$1.jsonl" --save "$work/$1.safetensors" >/dev/null || return 1
+    field lr "$work/$1.jsonl" | awk -v steps=33 'NF != steps { exit 1 } { for (s = 1; s <= NF; s++) {
+        e = int((s - 1) / 11); want = '"$2"'; off = $s - want
+        if (!(off <= 1e-9 && off >= -1e-9)) { print s, $s, want; exit 1 } } }'
+}
+
+# goes_on NAME STEP: stopped there and resumed, the run ends with the same bits and log.
+goes_on() {
+    rm -rf "$work/c" "$work/part".*
+    run "$1" --max-steps "$2" --checkpoint-dir "$work/c" --log "$work/part.jsonl" \
+        --save "$work/part.safetensors" >/dev/null &&
+        run "$1" --resume "$work/c" --log "$work/part.jsonl" --save "$work/part.safetensors" \
+            >/dev/null &&
+        cmp "$work/part.safetensors" "$work/$1.safetensors" &&
+        [ "$(field lr "$work/part.jsonl")" = "$(field lr "$work/$1.jsonl")" ] &&
+        [ "$(field loss "$work/part.jsonl")" = "$(field loss "$work/$1.jsonl")" ]
+}
+
+# scheduled NAME SETTINGS AWK STEP...
+scheduled() {
+    local step
+    schedule "$2" | compile "$1" --target=cpu && rates "$1" "$3" || return 1
+    for step in "${@:4}"; do
+        goes_on "$1" "$step" || return 1
+    done
+}
+
+pi=3.14159265358979
+check "step, by epochs, a long warm-up" scheduled step \
+    "step: {step_size: 1, gamma: 0.5, warmup: 40}" "0.1 * 0.5 ^ e * s / 40" 11
+check "cosine, by steps, with warm-up" scheduled cosine \
+    "cosine_annealing: {eta_min: 0.01, unit: step, warmup: 7}" \
+    "(0.01 + 0.09 * (1 + cos($pi * (s - 1) / 33)) / 2) * (s < 7 ? s / 7 : 1)" 3 16
+check "one cycle" scheduled cycle "one_cycle: {max_lr: 0.4, pct_start: 0.4}" \
+    "s - 1 <= 12.2 ? 0.016 + 0.384 * (1 - cos($pi * (s - 1) / 12.2)) / 2 : \
+        1.6e-6 + (0.4 - 1.6e-6) * (1 + cos($pi * (s - 13.2) / 19.8)) / 2" 20
+# plateau_rates: an epoch's accuracy that is no better than all before halves the rate.
+plateau_rates() {
+    sed -n 's/.*"eval".*"accuracy":\([^,}]*\).*/\1/p' "$work/plateau.jsonl" >"$work/accuracy"
+    field lr "$work/plateau.jsonl" | tr ' ' '\n' | awk 'NR == FNR { accuracy[NR - 1] = $1; next }
+        FNR == 1 { rate = 0.1; best = accuracy[0] }
+        FNR > 1 && (FNR - 1) % 11 == 0 && FNR > 12 { e = (FNR - 1) / 11 - 1
+            if (accuracy[e] > best * 1.0001) best = accuracy[e]; else { rate /= 2; cuts++ } }
+        $1 != "" && $1 != rate { print FNR, $1, rate; exit 1 }
+        END { if (FNR < 33 || cuts < 1) exit 1 }' "$work/accuracy" -
+}
+
+plateau() {
+    schedule "reduce_on_plateau: {factor: 0.5, patience: 0, metric: accuracy}" |
+        sed 's/epochs: 3/epochs: 6/' | compile plateau --target=cpu &&
+        run plateau --log "$work/plateau.jsonl" --save "$work/plateau.safetensors" >/dev/null &&
+        plateau_rates && goes_on plateau 22 && goes_on plateau 40
+}
+check "plateau" plateau
+
+# refused MESSAGE COMMAND...
+refused() {
+    ! "${@:2}" >"$work/said" 2>&1 && grep -q "$1" "$work/said"
+}
+check "--no-eval and a plateau" refused "plateau follows the test images" \
+    run plateau --no-eval --no-save
+check "--lr and one cycle" refused "lr says nothing to one_cycle" run cycle --lr 1 --no-save
+check "--lr is the base" eval 'run step --lr 0.4 --max-steps 12 --log "$work/base.jsonl" \
+    --no-save >/dev/null && [[ $(field lr "$work/base.jsonl") == "0.01 "*" 0.11 0.06 " ]]'
+
+# told MESSAGE COMMAND...
+told() {
+    "${@:2}" >"$work/said" 2>&1 && grep -q "$1" "$work/said"
+}
+for length in "step: {step_size: 3}|step.s step_size is 3, but the run has 3 epochs" \
+    "multi_step: {milestones: [1, 7]}|the last of multi_step.s milestones is 7" \
+    "cosine_annealing: {t_max: 2}|cosine_annealing.s t_max is 2, but .*: the rate rises again"; do
+    schedule "${length%%|*}" >"$work/length.yaml"
+    check "ninc tells ${length%%:*} of another length" told "yaml:11:[0-9]*: notice: ${length#*|}" \
+        "$NINC" --check "$work/length.yaml"
+    check "ninc -q does not tell ${length%%:*} of another length" \
+        eval '[ -z "$("$NINC" -q --check "$work/length.yaml" 2>&1)" ]'
+done
+check "the trainer tells other epochs" told "step.s step_size is 1, but the run has 1 epoch:" \
+    run step --epochs 1 --max-steps 1 --no-save
+check "the trainer tells a warm-up that is too long" \
+    told "warmup of step is 40 steps, but the run has 33" run step --max-steps 1 --no-save
+
+# What stands in the text of IR reads back.
+for text in "multi_step: {milestones: [1, 2], gamma: 0.5, warmup: 12}|multi_step milestones=[1,2] \
+gamma=0.5 warmup=12" "poly: {power: 2.0, unit: step}|poly power=2 total_iters=0 by_step warmup=0" \
+    "reduce_on_plateau: {metric: accuracy, patience: 1}|reduce_on_plateau factor=0.1 patience=1 \
+accuracy warmup=0"; do
+    schedule "${text%%|*}" >"$work/text.yaml"
+    check "text of ${text%%:*}" eval '"$NINC" -O0 --target=cpu --emit=ir "$work/text.yaml" \
+        >"$work/text.ir" 2>/dev/null && grep -qxF "  schedule ${text#*|}" "$work/text.ir" &&
+        "$NINC" --emit=ir "$work/text.ir" | cmp - "$work/text.ir"'
+done
 
 finish
