@@ -118,6 +118,7 @@ static NameTable taken_names(Pool *pool, const CodeTarget *target)
         scan_text(*text, &words, pool);
     if (target->declare)
         target->declare(&words, pool);
+    declare_name(&words, pool, "tanh"); /* the one op that C's headers have, too */
     return words;
 }
 
@@ -140,7 +141,7 @@ static size_t length_without_number(const char *name)
 }
 
 /* Whether the name ends as those do that fuse gives: in what the kernel does, maybe with a number.
- * No keyword, no name of the system's headers and none that emitters make does. */
+ * No keyword, no name of the system's headers but tanh and none that emitters make does. */
 static bool ends_like_kernel(const char *name)
 {
     static const char *const endings[] = {"forward", "backward", "dgrad", "wgrad",   "grads",

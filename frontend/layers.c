@@ -36,6 +36,19 @@ static const Field plain_fields[] = {
     {"input", FIELD_TREE, false, 0, 0, AT(input), "input: conv.0"},
 };
 
+static const Field leaky_fields[] = {
+    {"name", FIELD_TREE, false, 0, 0, AT(name), "name: relu.1"},
+    {"negative_slope", FIELD_REAL, false, -MAX_FACTOR, MAX_FACTOR, AT(factor),
+     "negative_slope: 0.01"},
+    {"input", FIELD_TREE, false, 0, 0, AT(input), "input: conv.0"},
+};
+
+static const Field elu_fields[] = {
+    {"name", FIELD_TREE, false, 0, 0, AT(name), "name: elu.1"},
+    {"alpha", FIELD_REAL, false, -MAX_FACTOR, MAX_FACTOR, AT(factor), "alpha: 1.0"},
+    {"input", FIELD_TREE, false, 0, 0, AT(input), "input: conv.0"},
+};
+
 /* ---- nodes ---- */
 
 void layer_give_up(Builder *b)
@@ -180,11 +193,12 @@ static void add_pool(Builder *b, const LayerType *type, const LayerSpec *spec)
         layer_give_up(b);
 }
 
-/* An op without settings, of maps. */
+/* An op of maps, without settings but a factor. */
 static void add_plain(Builder *b, const LayerType *type, const LayerSpec *spec)
 {
-    (void)spec;
-    layer_add_node(b, type->op, 1, &b->x, NULL);
+    Attr factor = {.factor = spec->factor};
+
+    layer_add_node(b, type->op, 1, &b->x, op_attr(type->op) == ATTR_FACTOR ? &factor : NULL);
 }
 
 Node *layer_flattened(const Builder *b)
@@ -244,14 +258,23 @@ static void add_flatten(Builder *b, const LayerType *type, const LayerSpec *spec
         add_plain(b, type, spec);
 }
 
-#define FIELDS(list) list, sizeof list / sizeof *list
+#define FIELDS(list) .fields = list, .field_count = sizeof list / sizeof *list
 
 const LayerType layer_types[] = {
-    {"mlpconv", add_mlpconv, OP_CONV2D, conv_fields, sizeof conv_fields / sizeof *conv_fields - 1},
+    {"mlpconv", add_mlpconv, OP_CONV2D, .fields = conv_fields,
+     .field_count = sizeof conv_fields / sizeof *conv_fields - 1},
     {"conv2d", add_conv2d, OP_CONV2D, FIELDS(conv_fields)},
     {"linear", add_linear, OP_CONV2D, FIELDS(linear_fields)},
     {"relu", add_activation, OP_RELU, FIELDS(plain_fields)},
     {"sigmoid", add_activation, OP_SIGMOID, FIELDS(plain_fields)},
+    {"relu6", add_activation, OP_RELU6, FIELDS(plain_fields)},
+    {"leaky_relu", add_activation, OP_LEAKY_RELU, FIELDS(leaky_fields), .factor = 0.01},
+    {"elu", add_activation, OP_ELU, FIELDS(elu_fields), .factor = 1},
+    {"tanh", add_activation, OP_TANH, FIELDS(plain_fields)},
+    {"gelu", add_activation, OP_GELU, FIELDS(plain_fields)},
+    {"silu", add_activation, OP_SILU, FIELDS(plain_fields)},
+    {"hardswish", add_activation, OP_HARDSWISH, FIELDS(plain_fields)},
+    {"softplus", add_activation, OP_SOFTPLUS, FIELDS(plain_fields)},
     {"maxpool", add_pool, OP_MAXPOOL, FIELDS(pool_fields)},
     {"avgpool", add_pool, OP_AVGPOOL, FIELDS(pool_fields)},
     {"gap", add_gap, OP_GAP, FIELDS(plain_fields)},

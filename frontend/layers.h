@@ -4,12 +4,13 @@
 
 #include "frontend.h"
 
-enum { MAX_SIZE = 4096, MAX_CHANNELS = 65536, MLPCONV_CONVOLUTIONS = 3 };
+enum { MAX_SIZE = 4096, MAX_CHANNELS = 65536, MLPCONV_CONVOLUTIONS = 3, MAX_FACTOR = 1000 };
 
 typedef struct LayerSpec {
     const Tree *name, *input, *out_channels;
     int channels[MLPCONV_CONVOLUTIONS];
     int kernel[2], stride[2], padding[2];
+    double factor; /* of an activation */
     bool bias, ceil_mode;
 } LayerSpec;
 
@@ -23,6 +24,7 @@ struct LayerType {
     Op op;
     const Field *fields;
     int field_count;
+    double factor; /* by default */
 };
 
 /* What a layer gives, for others to read. */

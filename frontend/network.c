@@ -178,8 +178,10 @@ static bool check_pool(Reader *r, const LayerType *type, const Tree *settings,
 /* Reads the settings; on return the strides are set. */
 static bool read_layer(Builder *b, const LayerType *type, const Tree *settings, LayerSpec *spec)
 {
-    bool pool = layer_is_pool(type);
-    bool sound = read_fields(b->r, settings, type->word, type->fields, type->field_count, spec);
+    bool pool = layer_is_pool(type), sound;
+
+    spec->factor = type->factor;
+    sound = read_fields(b->r, settings, type->word, type->fields, type->field_count, spec);
 
     if (spec->name && !check_name(b, spec->name)) {
         spec->name = NULL;

@@ -9,11 +9,12 @@
  *
  * The scalar expression is that of a pointwise op, in C, over its operands a, b, c, d, e (already
  * of the computing type), the attribute `k` (ATTR_FACTOR) or `adam` (ATTR_ADAM), and MAX-free
- * functions SQRT, POW and EXP; "" for ops that are not pointwise. Where it is of maps (OF_MAPS),
- * the epilogues are made from it, those of the CPU of vectors: its conditions are comparisons,
- * joined by & and |, before a ? and nowhere else, its numbers whole or floats (0.5f), and it calls
- * EXP alone. A rank-0 operand is broadcast. What an op computes is for --list-ops: operands ->
- * result, of at most 51 columns. */
+ * functions SQRT, POW, EXP, EXPM1 (e^x - 1), LOG1P (log(1 + x), x from 0 to 1), TANH and NORMCDF
+ * (the standard normal distribution's); "" for ops that are not pointwise. Where it is of maps
+ * (OF_MAPS), the epilogues are made from it, those of the CPU of vectors: its conditions are
+ * comparisons, joined by & and |, before a ? and nowhere else, its numbers whole or floats (0.5f),
+ * and it calls neither SQRT nor POW. A rank-0 operand is broadcast. What an op computes is for
+ * --list-ops: operands -> result, of at most 51 columns. */
 #ifndef NINC_OPS_H
 #define NINC_OPS_H
 
@@ -40,7 +41,7 @@
     X(READS_F32, "reads f32 alone") X(GIVES_F32, "gives f32, whatever it reads")                   \
     X(ACTIVATION, "an activation or its gradient")                                                 \
     X(OPTIMIZER, "a step of an optimizer")                                                         \
-    X(FRACTION, "its values lie between 0 and 1")                                                  \
+    X(FRACTION, "its values lie between 0 and 1, or -1 and 1 where it keeps zero")                 \
     X(KEEPS_ZERO, "pointwise, and zero where all its maps or parameters are: f(0, ...) = 0")
 
 typedef enum OpFlagBit {
@@ -75,6 +76,29 @@ typedef enum OpFlag {
     X(SIGMOID, "sigmoid", 1, 1, NONE, pointwise,                                                   \
       F_FORWARD | F_OF_MAPS | F_ACTIVATION | F_FRACTION,                                           \
       "1 / (1 + EXP(-a))", "x -> 1 / (1 + exp(-x))")                                               \
+    X(RELU6, "relu6", 1, 1, NONE, activation,                                                      \
+      F_FORWARD | F_OF_MAPS | F_ACTIVATION | F_KEEPS_ZERO, "a <= 0 ? 0 : a >= 6 ? 6 : a",          \
+      "x -> min(max(x, 0), 6)")                                                                    \
+    X(LEAKY_RELU, "leaky_relu", 1, 1, FACTOR, activation,                                          \
+      F_FORWARD | F_OF_MAPS | F_ACTIVATION | F_KEEPS_ZERO, "a > 0 ? a : k * a",                    \
+      "x -> x where x > 0, else factor * x")                                                       \
+    X(ELU, "elu", 1, 1, FACTOR, activation,                                                        \
+      F_FORWARD | F_OF_MAPS | F_ACTIVATION | F_KEEPS_ZERO, "a > 0 ? a : k * EXPM1(a)",             \
+      "x -> x where x > 0, else factor * (exp(x) - 1)")                                            \
+    X(TANH, "tanh", 1, 1, NONE, activation,                                                        \
+      F_FORWARD | F_OF_MAPS | F_ACTIVATION | F_FRACTION | F_KEEPS_ZERO, "TANH(a)", "x -> tanh(x)") \
+    X(GELU, "gelu", 1, 1, NONE, activation,                                                        \
+      F_FORWARD | F_OF_MAPS | F_ACTIVATION | F_KEEPS_ZERO, "a * NORMCDF(a)",                       \
+      "x -> x times the normal distribution's at x")                                               \
+    X(SILU, "silu", 1, 1, NONE, activation,                                                        \
+      F_FORWARD | F_OF_MAPS | F_ACTIVATION | F_KEEPS_ZERO, "a / (1 + EXP(-a))",                    \
+      "x -> x / (1 + exp(-x))")                                                                    \
+    X(HARDSWISH, "hardswish", 1, 1, NONE, activation,                                              \
+      F_FORWARD | F_OF_MAPS | F_ACTIVATION | F_KEEPS_ZERO,                                         \
+      "a <= -3 ? 0 : a >= 3 ? a : a * (a + 3) * 0.166666667f",                                     \
+      "x -> x * min(max(x + 3, 0), 6) / 6")                                                        \
+    X(SOFTPLUS, "softplus", 1, 1, NONE, activation, F_FORWARD | F_OF_MAPS | F_ACTIVATION,          \
+      "(a > 0 ? a : 0) + LOG1P(EXP(a > 0 ? -a : a))", "x -> log(1 + exp(x))")                      \
     X(MAXPOOL, "maxpool", 1, 1, WINDOW, pool, F_FORWARD | F_POOL | F_ROWS | F_NEIGHBOURS, "",      \
       "x -> maximum of each window")                                                               \
     X(MAXPOOL_CODE, "maxpool_code", 1, 1, WINDOW, pool, F_ROWS | F_NEIGHBOURS, "",                 \
@@ -110,6 +134,24 @@ typedef enum OpFlag {
       "b > 0 ? a : 0", "dy, y -> dy where y > 0, else 0")                                          \
     X(SIGMOID_GRAD, "sigmoid_grad", 2, 2, NONE, pointwise,                                         \
       F_OF_MAPS | F_ACTIVATION | F_KEEPS_ZERO, "a * b * (1 - b)", "dy, y -> dy * y * (1 - y)")     \
+    X(RELU6_GRAD, "relu6_grad", 2, 2, NONE, activation, F_OF_MAPS | F_ACTIVATION | F_KEEPS_ZERO,   \
+      "(b > 0) & (b < 6) ? a : 0", "dy, y -> dy where 0 < y < 6, else 0")                          \
+    X(LEAKY_RELU_GRAD, "leaky_relu_grad", 2, 2, FACTOR, activation,                                \
+      F_OF_MAPS | F_ACTIVATION | F_KEEPS_ZERO, "b > 0 ? a : k * a",                                \
+      "dy, x or y -> dy where > 0, else factor * dy")                                      \
+    X(ELU_GRAD, "elu_grad", 2, 2, FACTOR, activation, F_OF_MAPS | F_ACTIVATION | F_KEEPS_ZERO,     \
+      "b > 0 ? a : k * a * EXP(b)", "dy, x -> dy where x > 0, else factor * dy * exp(x)")          \
+    X(TANH_GRAD, "tanh_grad", 2, 2, NONE, activation, F_OF_MAPS | F_ACTIVATION | F_KEEPS_ZERO,     \
+      "a * (1 - b * b)", "dy, y -> dy * (1 - y^2)")                                                \
+    X(GELU_GRAD, "gelu_grad", 2, 2, NONE, activation, F_OF_MAPS | F_ACTIVATION | F_KEEPS_ZERO,     \
+      "a * (NORMCDF(b) + b * (EXP(-0.5f * b * b) * 0.398942280f))", "dy, x -> dx of gelu")         \
+    X(SILU_GRAD, "silu_grad", 2, 2, NONE, activation, F_OF_MAPS | F_ACTIVATION | F_KEEPS_ZERO,     \
+      "a * (1 + b / (1 + EXP(b))) / (1 + EXP(-b))", "dy, x -> dx of silu")                         \
+    X(HARDSWISH_GRAD, "hardswish_grad", 2, 2, NONE, activation,                                    \
+      F_OF_MAPS | F_ACTIVATION | F_KEEPS_ZERO,                                                     \
+      "b < -3 ? 0 : b > 3 ? a : a * (b * 0.333333333f + 0.5f)", "dy, x -> dx of hardswish")        \
+    X(SOFTPLUS_GRAD, "softplus_grad", 2, 2, NONE, activation,                                      \
+      F_OF_MAPS | F_ACTIVATION | F_KEEPS_ZERO, "a / (1 + EXP(-b))", "dy, x -> dy / (1 + exp(-x))") \
     X(MAXPOOL_GRAD, "maxpool_grad", 2, 2, WINDOW, pool,                                            \
       F_GIVEN | F_POOL_GRAD | F_ROWS | F_NEIGHBOURS, "",                                           \
       "dy, code -> dx: dy at each window's maximum")                                               \

@@ -119,6 +119,8 @@ blocks_of '[200,97,33]' tf32
 blocks_of 40 tf32
 blocks_of 184 tf32
 blocks_of 72 bf16
+all_targets "activations fp32" "sm_75 sm_90a" tests/models/chains/activations.yaml
+all_targets "activations bf16" "sm_80" --precision=bf16 tests/models/chains/activations.yaml
 all_targets "nin -O0" "sm_80" -O0 models/nin.yaml
 all_targets "nin bf16 -O0" "sm_90a" -O0 --precision=bf16 models/nin.yaml
 mkdir "$work/fake"

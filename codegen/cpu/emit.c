@@ -185,6 +185,8 @@ void emit_cpu(const Module *m, Text *out)
         text_append(out, "\n#define NINC_BF16\n");
     emit_epilogue_sizes(&epilogues, out);
     emit_header(&embedded_map_h, out);
+    text_append(out, "\n");
+    emit_header(&embedded_math_h, out);
     emit_epilogues(pool, &epilogues, out);
     text_append(out, "\n");
     emit_header(&embedded_cpu_h, out);

@@ -38,7 +38,7 @@ static const char *call(Pool *pool, const Statement *s, int at)
     for (int i = 0; i < n->arity; i++)
         list = pool_format(pool, "%s%s%s", list, i ? ", " : "", operand(pool, s, at, n->in[i]));
     if (op_attr(n->op) == ATTR_FACTOR)
-        list = pool_format(pool, "%s, %.9gf, %.9gf", list, n->attr.factor, 1 - n->attr.factor);
+        list = pool_format(pool, "%s, %#.9gf, %#.9gf", list, n->attr.factor, 1 - n->attr.factor);
     return pool_format(pool, "op_%s(%s)", op_name(n->op), list);
 }
 

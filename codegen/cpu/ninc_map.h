@@ -44,10 +44,6 @@ typedef uint8_t Codes __attribute__((vector_size(LANES_A_PART)));
 #define INLINE static inline __attribute__((always_inline, unused))
 #define SHARED static __attribute__((noinline, unused))
 #define UNROLL _Pragma("GCC unroll 32")
-/* What the op table's scalar expressions call. */
-#define SQRT(X) _Generic((X), float: sqrtf, default: sqrt)(X)
-#define POW pow
-#define EXP(X) _Generic((X), Vector: exp_vector, default: exp)(X)
 
 INLINE Vector load(const float *p)
 {
@@ -114,26 +110,6 @@ INLINE Vector select_lanes(Mask m, Vector a, Vector b)
 
 /* The same of numbers too. */
 #define SELECT(M, A, B) select_lanes((Mask)(M), (A) - (Vector){0}, (B) - (Vector){0})
-
-/* To two units in the last place: 2^n e^r with x = n ln 2 + r, |r| <= ln 2 / 2, e^r by its series.
- * Where that is no normal number it is the least or greatest one that is computed so. */
-INLINE Vector exp_vector(Vector x)
-{
-    const float log2e = 1.44269504f, ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
-    x = SELECT(x < -87, -87, x);
-    x = SELECT(x > 88, 88, x);
-    const Mask n = __builtin_convertvector(x * log2e + SELECT(x < 0, -0.5f, 0.5f), Mask);
-    const Vector whole = __builtin_convertvector(n, Vector);
-    const Vector r = x - whole * ln2_high - whole * ln2_low;
-    Vector y = r * (1.0f / 5040) + 1.0f / 720;
-    y = y * r + 1.0f / 120;
-    y = y * r + 1.0f / 24;
-    y = y * r + 1.0f / 6;
-    y = y * r + 0.5f;
-    y = y * r + 1;
-    y = y * r + 1;
-    return y * (Vector)((n + 127) << 23);
-}
 
 INLINE int smaller(int a, int b)
 {

@@ -158,6 +158,7 @@ static void loops_leaf(CudaEmitter *e, const Node *n)
         no_loops(e, n);
 }
 
+#define loops_activation loops_pointwise
 #define loops_winograd no_loops
 #define loops_fold no_loops
 

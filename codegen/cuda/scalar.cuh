@@ -5,6 +5,10 @@
 
 #define SQRT(x) sqrtf(x)
 #define EXP(x) expf(x)
+#define EXPM1(x) expm1f(x)
+#define LOG1P(x) log1pf(x)
+#define TANH(x) tanhf(x)
+#define NORMCDF(x) (0.5f * erfcf(-0.707106781f * (x)))
 #define POW(beta, step) (Power{(beta).log * (step)})
 
 /* The attribute k of an op, and 1 - k: rounded once, from the decimal number. */

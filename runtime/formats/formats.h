@@ -241,6 +241,7 @@ OnnxNode *onnx_node(Onnx *o, const char *type, const char *output, const char *c
                     int inputs);
 void onnx_set_integer(Onnx *o, OnnxNode *n, const char *name, int64_t value);
 void onnx_set_integers(Onnx *o, OnnxNode *n, const char *name, int count, const int64_t *value);
+void onnx_set_float(Onnx *o, OnnxNode *n, const char *name, double value);
 void onnx_set_dtype(Onnx *o, OnnxNode *n, const char *name, DType value);
 void onnx_set_text(Onnx *o, OnnxNode *n, const char *name, const char *value);
 /* The file's bytes, appended to `out`; the same model gives the same bytes. */

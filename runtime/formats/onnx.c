@@ -193,6 +193,14 @@ void onnx_set_integer(Onnx *o, OnnxNode *n, const char *name, int64_t value)
     a->i = value;
 }
 
+void onnx_set_float(Onnx *o, OnnxNode *n, const char *name, double value)
+{
+    Onnx__AttributeProto *a = add_attribute(o, n, name);
+    a->type = ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT;
+    a->has_f = true;
+    a->f = (float)value;
+}
+
 void onnx_set_integers(Onnx *o, OnnxNode *n, const char *name, int count, const int64_t *value)
 {
     Onnx__AttributeProto *a = add_attribute(o, n, name);

@@ -7,6 +7,7 @@
 #include "../../ir/numbers.h"
 #include "formats.h"
 
+#include <math.h>
 #include <string.h>
 
 typedef struct Mapper {
@@ -329,6 +330,78 @@ static void add_metadata(Mapper *m)
     onnx_metadata(o, "std", list_text(m, a->std, a->channels));
 }
 
+/* ---- activations ---- */
+
+/* An op with the setting alpha. */
+static int map_factor(Mapper *m, const Node *n, const char *type)
+{
+    const char *x = operand(m, n->in[0]);
+    OnnxNode *node = add_node(m, n, type, &x, 1);
+    if (!node)
+        return -1;
+    onnx_set_float(m->onnx, node, "alpha", n->attr.factor);
+    return 0;
+}
+
+static int map_leaky_relu(Mapper *m, const Node *n)
+{
+    return map_factor(m, n, "LeakyRelu");
+}
+
+static int map_elu(Mapper *m, const Node *n)
+{
+    return map_factor(m, n, "Elu");
+}
+
+/* A scalar as an initializer, under a name of its own. */
+static const char *number(Mapper *m, const Node *n, double value)
+{
+    float *copy = pool_alloc(m->pool, sizeof *copy);
+    const char *name = new_name(m, op_name(n->op));
+    *copy = (float)value;
+    onnx_floats(m->onnx, name, shape_of(0, 0, 0, 0, 0), copy);
+    return name;
+}
+
+static int map_relu6(Mapper *m, const Node *n)
+{
+    const char *input[] = {operand(m, n->in[0]), number(m, n, 0), number(m, n, 6)};
+    return add_node(m, n, "Clip", input, 3) ? 0 : -1;
+}
+
+/* x times `gate`, a function of it. */
+static int map_gated(Mapper *m, const Node *n, const char *gate)
+{
+    const char *input[] = {operand(m, n->in[0]), gate};
+    return add_node(m, n, "Mul", input, 2) ? 0 : -1;
+}
+
+static const char *unary(Mapper *m, const Node *n, const char *type, const char *x)
+{
+    const char *name = new_name(m, op_name(n->op));
+    onnx_node(m->onnx, type, name, &x, 1);
+    return name;
+}
+
+static int map_silu(Mapper *m, const Node *n)
+{
+    const char *x = operand(m, n->in[0]);
+    return map_gated(m, n, x ? unary(m, n, "Sigmoid", x) : NULL);
+}
+
+/* x (1 + erf(x / sqrt 2)) / 2: Gelu is an op from a later opset on. */
+static int map_gelu(Mapper *m, const Node *n)
+{
+    const char *gate = operand(m, n->in[0]);
+    if (gate) {
+        gate = binary(m, "Mul", new_name(m, "gelu"), gate, number(m, n, sqrt(0.5)));
+        gate = unary(m, n, "Erf", gate);
+        gate = binary(m, "Add", new_name(m, "gelu"), gate, number(m, n, 1));
+        gate = binary(m, "Mul", new_name(m, "gelu"), gate, number(m, n, 0.5));
+    }
+    return map_gated(m, n, gate);
+}
+
 /* ---- the graph ---- */
 
 /* What ONNX has for an op of a forward pass. */
@@ -359,6 +432,14 @@ static const Mapping mappings[OP_COUNT] = {
     [OP_CONV2D_FOLDED] = {map_folded, NULL},
     [OP_RELU] = {NULL, "Relu"},
     [OP_SIGMOID] = {NULL, "Sigmoid"},
+    [OP_RELU6] = {map_relu6, NULL},
+    [OP_LEAKY_RELU] = {map_leaky_relu, NULL},
+    [OP_ELU] = {map_elu, NULL},
+    [OP_TANH] = {NULL, "Tanh"},
+    [OP_GELU] = {map_gelu, NULL},
+    [OP_SILU] = {map_silu, NULL},
+    [OP_HARDSWISH] = {NULL, "HardSwish"},
+    [OP_SOFTPLUS] = {NULL, "Softplus"},
     [OP_ADD] = {NULL, "Add"},
     [OP_GAP] = {NULL, "GlobalAveragePool"},
     [OP_FLATTEN] = {NULL, "Flatten"},

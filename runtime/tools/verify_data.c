@@ -115,12 +115,18 @@ static bool is_square(const Node *n)
 
 /* ---- all ---- */
 
+/* Of that size; of either sign where a result of the op may be. */
+static double fraction(const Node *n, double size, Random *r)
+{
+    return op_is(n->op, F_KEEPS_ZERO) && below(r, 2) ? -size : size;
+}
+
 static double any_value(Verify *v, const Trial *t, const Node *n)
 {
     Random *r = &v->random;
     if (op_is(n->op, F_FRACTION))
-        return is_extreme(t, n) ? fmin(fabs(extreme_value(r)), 1)
-                                : 1 / (1 + exp(-random_normal(r)));
+        return fraction(n, is_extreme(t, n) ? fmin(fabs(extreme_value(r)), 1)
+                                            : 1 / (1 + exp(-random_normal(r))), r);
     if (is_extreme(t, n))
         return is_square(n) ? fabs(extreme_value(r)) : extreme_value(r);
     return n->op == OP_STATE   ? storage_value(n->storage, r)

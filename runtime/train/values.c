@@ -73,12 +73,13 @@ static void pack_doubles(const Tensor *t, const double *from, void *physical)
     free(logical);
 }
 
+/* -0 is zero. */
 static bool is_nonzero(DType dtype, const char *p)
 {
-    float f;
-    if (dtype == DT_F32) {
-        memcpy(&f, p, sizeof f);
-        return !(f == 0);
+    double x;
+    if (dtype == DT_F32 || dtype == DT_BF16) {
+        from_typed(dtype, p, 1, &x);
+        return !(x == 0);
     }
     for (int i = 0; i < dtype_bytes(dtype); i++)
         if (p[i])

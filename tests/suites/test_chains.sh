@@ -93,6 +93,13 @@ for precision in fp32 bf16; do
 done
 check "sigmoids fp32 -O1" light everywhere tests/models/chains/sigmoids.yaml 1
 long_check "sigmoids bf16 -O2" in_precision bf16 light everywhere tests/models/chains/sigmoids.yaml 2
+acts=tests/models/chains/activations.yaml
+check "activations fp32 -O2" light verified $acts 2
+long_check "activations fp32 -O0" light everywhere $acts 0
+for precision in fp32 bf16; do
+    long_check "activations $precision -O2, everywhere" \
+        in_precision $precision everywhere $acts 2
+done
 with_rate tests/models/chains/tiles.ir >"$work/rate.ir"
 check "chains with a scalar -O2" light verified "$work/rate.ir" 2
 long_check "chains with a scalar -O2, everywhere" everywhere "$work/rate.ir" 2
@@ -101,6 +108,9 @@ check "and so steps are those of plain loops" light same_steps
 if "${CXX:-c++}" --version >/dev/null 2>&1; then
     check "simulated chains fp32 -O2" simulated tests/models/chains/chains.ir fp32
     check "simulated sigmoids fp32 -O1" simulated tests/models/chains/sigmoids.yaml fp32 1
+    check "simulated activations bf16 -O2" simulated $acts bf16
+    long_check "simulated activations fp32 -O0" simulated $acts fp32 0
+    long_check "simulated activations tf32 -O2" simulated $acts tf32
     long_check "simulated sigmoids bf16 -O2" simulated tests/models/chains/sigmoids.yaml bf16
     long_check "simulated chains bf16 -O2" simulated tests/models/chains/chains.ir bf16
     long_check "simulated chains tf32 -O2" simulated tests/models/chains/chains.ir tf32

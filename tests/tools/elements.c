@@ -9,6 +9,8 @@ enum { EPILOGUE_MAPS = 1, EPILOGUE_SCALARS = 1 };
 
 #include "../../codegen/cpu/ninc_map.h"
 
+#include "../../codegen/cpu/ninc_math.h"
+
 #include "epilogues.h"
 
 #include "../../codegen/cpu/ninc_cpu.h"
@@ -70,19 +72,44 @@ static bool kept(const float *values, int count, const Element *masks)
     return true;
 }
 
-/* e^x of vectors: to about two units in the last place; past the ends what it is there. */
-static bool powers(void)
+/* Whether a function of vectors gives at x what it should: to `error`, relative, but for what is
+ * hardly a normal float or too large for one. */
+static bool is_near(const char *name, Vector got, float x, double wanted, double error)
 {
-    for (float x = -120; x < 120; x += 0.0137f) {
-        const Vector v = exp_vector((Vector){0} + x);
-        const double wanted = exp(x < -87 ? -87.0 : x > 88 ? 88.0 : (double)x);
-        if (!(fabs((double)v[LANES_A_PART - 1] - wanted) <= 2.5e-7 * wanted)) {
-            printf("e^%g is %g\n", (double)x, (double)v[LANES_A_PART - 1]);
-            return false;
+    const double value = (double)got[LANES_A_PART - 1];
+    const bool infinite = value == INFINITY && wanted > 3.4e38;
+    if (infinite || fabs(value - wanted) <= error * fabs(wanted) + 1.7e-38)
+        return true;
+    printf("%s of %g is %.9g, not %.9g\n", name, (double)x, value, wanted);
+    return false;
+}
+
+static bool is_nan(Vector v)
+{
+    return v[0] != v[0] && v[LANES_A_PART - 1] != v[LANES_A_PART - 1];
+}
+
+/* What the op table's expressions call: to two or three units in the last place, past the ends what
+ * it is there, and near zero with all digits. */
+static bool functions(void)
+{
+    const Vector nan = (Vector){0} + NAN;
+    for (int i = -2000; i <= 2000; i++) {
+        const float list[] = {(float)i * 0.0613f, (float)copysign(exp2(i * 0.06), i)};
+        for (int k = 0; k < 2; k++) {
+            const float x = list[k], part = fabsf(x) < 1 ? fabsf(x) : 1 / fabsf(x);
+            const Vector v = (Vector){0} + x;
+            if (!is_near("exp", EXP(v), x, exp((double)x), 2.5e-7) ||
+                !is_near("expm1", EXPM1(v), x, expm1((double)x), 3e-7) ||
+                !is_near("tanh", TANH(v), x, tanh((double)x), 5e-7) ||
+                !is_near("log1p", LOG1P((Vector){0} + part), part, log1p((double)part), 3e-7) ||
+                !is_near("normcdf", NORMCDF(v), x, normcdf_number((double)x),
+                         6e-7 + 1e-7 * fmin((double)x * (double)x, 200)))
+                return false;
         }
     }
-    const float nan = exp_vector((Vector){0} + NAN)[0];
-    return nan != nan && exp_vector((Vector){0})[0] == 1;
+    return is_nan(EXP(nan)) && is_nan(EXPM1(nan)) && is_nan(TANH(nan)) && is_nan(LOG1P(nan)) &&
+           is_nan(NORMCDF(nan)) && EXP((Vector){0})[0] == 1 && TANH((Vector){0})[0] == 0;
 }
 
 static const float values[] = {1.5f, -3e30f, 1e-41f, INFINITY, -INFINITY, NAN};
@@ -197,7 +224,7 @@ int main(void)
         {"codes of windows", codes},
         {"zeroed elements", zeros},
         {"masks", masks},
-        {"powers of e", powers},
+        {"functions of the op table", functions},
 #ifdef NINC_BF16
         {"floats of bf16", floats},
         {"rounding to bf16", rounding},

@@ -10,6 +10,8 @@ enum { EPILOGUE_MAPS = 1, EPILOGUE_SCALARS = 1 };
 
 #include "../../codegen/cpu/ninc_map.h"
 
+#include "../../codegen/cpu/ninc_math.h"
+
 #include "epilogues.h"
 
 #include "../../codegen/cpu/ninc_cpu.h"

@@ -54,6 +54,8 @@ static int check(const char *path, const char *target)
     Pool *pool = pool_new();
     Module *m = read_module(pool, path);
     int faults = 0, status = 2;
+    if (m)
+        name_kernels(m);
     if (m && compile_cuda(pool, m, target, &c)) {
         print_usage(&c, &table);
         fputs(table.data, stdout);

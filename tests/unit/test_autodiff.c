@@ -143,7 +143,29 @@ static Net branching_net(void)
     return n;
 }
 
-static Net (*const networks[])(void) = {strided_net, padded_net, branching_net};
+/* Every activation, of a convolution's values; of both signs of a factor. */
+static Net activations_net(void)
+{
+    static const struct {
+        Op op;
+        double factor;
+    } list[] = {{OP_SIGMOID, 0},        {OP_RELU6, 0},   {OP_LEAKY_RELU, 0.125},
+                {OP_LEAKY_RELU, -0.25}, {OP_ELU, 0.75},  {OP_ELU, -0.5},
+                {OP_TANH, 0},           {OP_GELU, 0},    {OP_SILU, 0},
+                {OP_HARDSWISH, 0},      {OP_SOFTPLUS, 0}};
+    Net n = net_new(2, 3, 4, 2);
+    Node *sum = NULL, *x = conv(&n, "a", normalize(&n), 2, (Window){1, 1, 1, 1, 0, 0, 0}, true);
+    for (int i = 0; i < (int)(sizeof list / sizeof *list); i++) {
+        const char *name = pool_format(n.pool, "c%d", i);
+        Node *y = conv(&n, name, x, CLASSES, (Window){2, 2, 1, 1, 0, 0, 0}, true);
+        y = graph_add(n.graph, list[i].op, 1, &y, &(Attr){.factor = list[i].factor}, nowhere);
+        sum = sum ? graph_add(n.graph, OP_ADD, 2, (Node *[]){sum, y}, NULL, nowhere) : y;
+    }
+    finish(&n, unary(&n, OP_FLATTEN, unary(&n, OP_GAP, sum)));
+    return n;
+}
+
+static Net (*const networks[])(void) = {strided_net, padded_net, branching_net, activations_net};
 enum { NETWORKS = sizeof networks / sizeof networks[0] };
 
 /* ---- running them ---- */

@@ -659,6 +659,68 @@ START_TEST(sigmoid_and_its_gradient)
 }
 END_TEST
 
+/* What PyTorch has for them: of -4, -1, 0, 1, 3 and 7, with the factor 0.25. */
+START_TEST(activations)
+{
+    static const double x[] = {-4, -1, 0, 1, 3, 7};
+    static const struct {
+        Op op;
+        double y[6];
+    } known[] = {
+        {OP_RELU6, {0, 0, 0, 1, 3, 6}},
+        {OP_LEAKY_RELU, {-1, -0.25, 0, 1, 3, 7}},
+        {OP_ELU, {-0.245421090278, -0.158030139707, 0, 1, 3, 7}},
+        {OP_TANH, {-0.999329299739, -0.761594155956, 0, 0.761594155956, 0.995054753687,
+                   0.999998336944}},
+        {OP_GELU, {-0.000126684967, -0.158655253931, 0, 0.841344746069, 2.99595030571,
+                   6.999999999991}},
+        {OP_SILU, {-0.0719448398495, -0.268941421370, 0, 0.731058578630, 2.857722380487,
+                   6.993622644}},
+        {OP_HARDSWISH, {0, -1.0 / 3, 0, 2.0 / 3, 3, 7}},
+        {OP_SOFTPLUS, {0.0181499279178, 0.313261687518, 0.693147180560, 1.313261687518,
+                       3.048587351573, 7.000911466454}},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        Fixture f = fixture_new(1);
+        Node *in = map_input(&f, "x", 2, 3, 1);
+        Node *y = add(&f, known[i].op, &(Attr){.factor = 0.25}, 1, &in);
+        start(&f, 0);
+        set(&f, in, x);
+        eval_run(f.eval);
+        for (int k = 0; k < 6; k++)
+            expect_near(value(&f, y)[k], known[i].y[k], 1e-9, op_name(known[i].op));
+        fixture_free(&f);
+    }
+}
+END_TEST
+
+/* At a kink, and of a factor below 0, whose results do not tell on which side x was. */
+START_TEST(gradients_at_kinks)
+{
+    static const struct {
+        Op op;
+        double factor, x[4], dx[4];
+    } known[] = {
+        {OP_RELU6_GRAD, 0, {0, 6, 5.9, -1}, {0, 0, 2, 0}},
+        {OP_LEAKY_RELU_GRAD, 0.25, {0, -1, 1, 1e-30}, {0.5, 0.5, 2, 2}},
+        {OP_LEAKY_RELU_GRAD, -0.5, {0, -1, 1, 1e-30}, {-1, -1, 2, 2}},
+        {OP_ELU_GRAD, 0.25, {0, 1e-30, 5, -1e30}, {0.5, 2, 2, 0}},
+        {OP_HARDSWISH_GRAD, 0, {-3, 3, -3.1, 3.1}, {-1, 3, 0, 2}},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        Fixture f = fixture_new(1);
+        Node *dy = map_input(&f, "dy", 1, 4, 1), *x = map_input(&f, "x", 1, 4, 1);
+        Node *dx = add(&f, known[i].op, &(Attr){.factor = known[i].factor}, 2, (Node *[]){dy, x});
+        start(&f, 0);
+        SET(&f, dy, {2, 2, 2, 2});
+        set(&f, x, known[i].x);
+        eval_run(f.eval);
+        expect_values(&f, dx, 4, known[i].dx);
+        fixture_free(&f);
+    }
+}
+END_TEST
+
 START_TEST(optimizer_ops)
 {
     Fixture f = fixture_new(1);
@@ -790,6 +852,8 @@ static Suite *eval_suite(void)
     tcase_add_test(ops, a_parameter_is_not_cut_to_the_batch);
     tcase_add_test(ops, relu_and_add);
     tcase_add_test(ops, sigmoid_and_its_gradient);
+    tcase_add_test(ops, activations);
+    tcase_add_test(ops, gradients_at_kinks);
     tcase_add_test(ops, optimizer_ops);
     tcase_add_test(ops, spread_of_what_cancels);
     tcase_add_test(ops, spread_of_equal_terms);

@@ -367,6 +367,33 @@ START_TEST(test_sum)
 }
 END_TEST
 
+/* Activations that ONNX has, with their setting, and those that are more than one op there. */
+START_TEST(test_activations)
+{
+    static const Op ops[] = {OP_SIGMOID, OP_RELU6,     OP_LEAKY_RELU, OP_ELU, OP_TANH,
+                             OP_GELU,    OP_HARDSWISH, OP_SOFTPLUS,   OP_SILU};
+    Small s = small();
+    Node *x = add(&s, OP_CONV2D, s.map, s.weight);
+    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
+        x = graph_add(s.graph, ops[i], 1, &x, &(Attr){.factor = 0.25}, nowhere);
+    graph_output(s.graph, "logits", add(&s, OP_FLATTEN, x, NULL));
+    graph_renumber(s.graph);
+    Text out = packed(s.module, TARGET_ANY, false);
+    Onnx__ModelProto *m = onnx__model_proto__unpack(NULL, out.length, (const uint8_t *)out.data);
+    expect_text(ops_of(m), "Conv Sigmoid Clip LeakyRelu Elu Tanh Mul Erf Add Mul Mul HardSwish "
+                           "Softplus Sigmoid Mul Flatten");
+    ck_assert_float_eq(m->graph->node[3]->attribute[0]->f, 0.25f);
+    ck_assert_str_eq(m->graph->node[4]->attribute[0]->name, "alpha");
+    ck_assert_uint_eq(m->graph->node[2]->n_input, 3);
+    ck_assert_str_eq(m->graph->node[10]->input[0], m->graph->node[5]->output[0]);
+    ck_assert_str_eq(m->graph->node[14]->input[0], m->graph->node[12]->output[0]);
+    ck_assert_str_eq(m->graph->node[14]->input[1], m->graph->node[13]->output[0]);
+    onnx__model_proto__free_unpacked(m, NULL);
+    text_free(&out);
+    pool_free(s.pool);
+}
+END_TEST
+
 /* ---- writing ---- */
 
 static void expect_unwritten(const char *path)
@@ -429,6 +456,7 @@ int main(void)
     tcase_add_test(tests, test_other_op);
     tcase_add_test(tests, test_two_images);
     tcase_add_test(tests, test_sum);
+    tcase_add_test(tests, test_activations);
     tcase_add_test(tests, test_unwritten);
     tcase_add_test(tests, test_write);
     suite_add_tcase(suite, tests);

@@ -72,6 +72,11 @@ void generic_pointwise(CpuEmitter *e, const Node *n)
         emit_expression(e, n);
 }
 
+void generic_activation(CpuEmitter *e, const Node *n)
+{
+    emit_expression(e, n);
+}
+
 void generic_optimizer(CpuEmitter *e, const Node *n)
 {
     emit_expression(e, n);
