@@ -243,8 +243,8 @@ static double larger_size(double a, double b)
     return fabs(a) > fabs(b) ? a : b;
 }
 
-/* f' at x of that square of a spread: the greater one where an error may bring x across a kink; *jump
- * is then how far f' may be off. */
+/* f' at x of that square of a spread: the greater one where an error may bring x across a kink;
+ * *jump is then how far f' may be off. */
 static double slope_near(const Eval *e, const Node *n, double x, double square, double *jump)
 {
     const Activation *a = activation_of(n);
