@@ -43,6 +43,11 @@ static const Field leaky_fields[] = {
     {"input", FIELD_TREE, false, 0, 0, AT(input), "input: conv.0"},
 };
 
+static const Field join_fields[] = {
+    {"name", FIELD_TREE, false, 0, 0, AT(name), "name: sum.1"},
+    {"inputs", FIELD_TREE, true, 0, 0, AT(inputs), "inputs: [conv.0, conv.2]"},
+};
+
 static const Field elu_fields[] = {
     {"name", FIELD_TREE, false, 0, 0, AT(name), "name: elu.1"},
     {"alpha", FIELD_REAL, false, -MAX_FACTOR, MAX_FACTOR, AT(factor), "alpha: 1.0"},
@@ -275,6 +280,7 @@ const LayerType layer_types[] = {
     {"silu", add_activation, OP_SILU, FIELDS(plain_fields)},
     {"hardswish", add_activation, OP_HARDSWISH, FIELDS(plain_fields)},
     {"softplus", add_activation, OP_SOFTPLUS, FIELDS(plain_fields)},
+    {"add", layer_add_sum, OP_ADD, FIELDS(join_fields)},
     {"maxpool", add_pool, OP_MAXPOOL, FIELDS(pool_fields)},
     {"avgpool", add_pool, OP_AVGPOOL, FIELDS(pool_fields)},
     {"gap", add_gap, OP_GAP, FIELDS(plain_fields)},
@@ -291,4 +297,9 @@ bool layer_is_block(const LayerType *type)
 bool layer_is_pool(const LayerType *type)
 {
     return type->add == add_pool;
+}
+
+bool layer_joins(const LayerType *type)
+{
+    return type->fields == join_fields;
 }

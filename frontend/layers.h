@@ -4,10 +4,13 @@
 
 #include "frontend.h"
 
-enum { MAX_SIZE = 4096, MAX_CHANNELS = 65536, MLPCONV_CONVOLUTIONS = 3, MAX_FACTOR = 1000 };
+enum { MAX_SIZE = 4096, MAX_CHANNELS = 65536, MLPCONV_CONVOLUTIONS = 3, MAX_FACTOR = 1000,
+       MAX_JOINED = 64 };
 
 typedef struct LayerSpec {
-    const Tree *name, *input, *out_channels;
+    const Tree *name, *input, *inputs, *out_channels;
+    Node *operand[MAX_JOINED]; /* those that `inputs` names */
+    int operands;
     int channels[MLPCONV_CONVOLUTIONS];
     int kernel[2], stride[2], padding[2];
     double factor; /* of an activation */
@@ -57,11 +60,18 @@ extern const int layer_type_count;
 /* An mlpconv, whose out_channels may be a list. */
 bool layer_is_block(const LayerType *type);
 bool layer_is_pool(const LayerType *type);
+/* One that reads what its `inputs` name. */
+bool layer_joins(const LayerType *type);
 /* Marks that the network is not sound, and what the layer gives not known. */
 void layer_give_up(Builder *b);
 /* Appends a node that reads b->x and, for convolutions, parameters. */
 void layer_add_node(Builder *b, Op op, int arity, Node *const *in, const Attr *attr);
 /* The map that a flatten made a row of; NULL where none is one. */
 Node *layer_flattened(const Builder *b);
+
+/* ---- join.c ---- */
+
+/* The sum of the operands, maps of one shape or rows of such. */
+void layer_add_sum(Builder *b, const LayerType *type, const LayerSpec *spec);
 
 #endif

@@ -29,11 +29,13 @@ static Value *find_value(Builder *b, const char *name)
     return found;
 }
 
-static void wrong_input(Builder *b, const Tree *input)
+/* `key`: input, or inputs. */
+static void wrong_input(Builder *b, const Tree *input, const char *key)
 {
     const char *name = input->text;
     static const char *const image[] = {IMAGE_NAME};
     const char *near = nearest_word(name, b->value, b->values, sizeof *b->value);
+    const char *plural = key[strlen(key) - 1] == 's' ? "name earlier ones" : "names an earlier one";
 
     near = near ? near : nearest_word(name, image, 1, sizeof *image);
     for (int i = b->values; i < b->layers->count; i++) {
@@ -42,40 +44,79 @@ static void wrong_input(Builder *b, const Tree *input)
 
         if (strcmp(later, name) != 0)
             continue;
-        reader_fault(b->r, input, i == b->values ? "a layer cannot read itself; input names an "
-                                                   "earlier one"
-                                                 : "the layer '%s' stands later, in line %d; "
-                                                   "input names an earlier one",
-                     name, b->layers->item[i]->loc.line);
+        if (i == b->values)
+            reader_fault(b->r, input, "a layer cannot read itself; %s %s", key, plural);
+        else
+            reader_fault(b->r, input, "the layer '%s' stands later, in line %d; %s %s", name,
+                         b->layers->item[i]->loc.line, key, plural);
         return;
     }
     if (near)
         reader_fault(b->r, input, "no layer before it is named %s; did you mean '%s'?",
                      reader_quote(b->r, input), near);
     else
-        reader_fault(b->r, input, "no layer before it is named %s; input names an earlier one, or "
-                                  "image, the network's input", reader_quote(b->r, input));
+        reader_fault(b->r, input, "no layer before it is named %s; %s %s, or "
+                                  "image, the network's input", reader_quote(b->r, input), key,
+                     plural);
+}
+
+/* What `input`, of that key, names: *node, NULL where its shape is not known. False after a
+ * diagnostic. */
+static bool find_named(Builder *b, const Tree *input, const char *key, Node **node)
+{
+    const char *name;
+    Value *value = NULL;
+
+    if (!read_name(b->r, input, key, &name))
+        return false;
+    *node = b->image;
+    if (strcmp(name, IMAGE_NAME) == 0)
+        return true;
+    value = find_value(b, name);
+    if (!value) {
+        wrong_input(b, input, key);
+        return false;
+    }
+    value->read = true;
+    *node = value->node;
+    return true;
 }
 
 /* Sets b->x to what the layer reads: what `input` names, else the layer before it. False after a
  * diagnostic. */
 static bool find_input(Builder *b, const Tree *input)
 {
-    const char *name;
     Value *value = b->values > 0 ? &b->value[b->values - 1] : NULL;
 
-    if (input && !read_name(b->r, input, "input", &name))
-        return false;
-    if (input && strcmp(name, IMAGE_NAME) == 0)
-        value = NULL;
-    else if (input && !(value = find_value(b, name))) {
-        wrong_input(b, input);
-        return false;
-    }
+    if (input)
+        return find_named(b, input, "input", &b->x);
     if (value)
         value->read = true;
     b->x = value ? value->node : b->image;
     return true;
+}
+
+/* Sets the operands of a layer that joins some, and b->x to the first; to NULL where one's shape is
+ * not known. */
+static bool find_inputs(Builder *b, const LayerType *type, LayerSpec *spec)
+{
+    const Tree *list = spec->inputs;
+    bool known = true, sound = true;
+
+    if (!list)
+        return false;
+    if (list->kind != TREE_SEQUENCE || list->count < 2 || list->count > MAX_JOINED) {
+        reader_fault(b->r, list, "inputs must be a list of 2 to %d names; for example "
+                                 "%s: {inputs: [conv.0, conv.2]}", (int)MAX_JOINED, type->word);
+        return false;
+    }
+    spec->operands = list->count;
+    for (int i = 0; i < list->count; i++) {
+        sound &= find_named(b, list->item[i], "inputs", &spec->operand[i]);
+        known &= sound && spec->operand[i] != NULL;
+    }
+    b->x = known ? spec->operand[0] : NULL;
+    return sound;
 }
 
 /* ---- keys and values of a layer ---- */
@@ -192,7 +233,9 @@ static bool read_layer(Builder *b, const LayerType *type, const Tree *settings, 
     for (int i = 0; i < 2; i++)
         if (spec->stride[i] == 0)
             spec->stride[i] = pool ? spec->kernel[i] : 1;
-    return find_input(b, spec->input) && sound && (!pool || check_pool(b->r, type, settings, spec));
+    if (!(layer_joins(type) ? find_inputs(b, type, spec) : find_input(b, spec->input)))
+        return false;
+    return sound && (!pool || check_pool(b->r, type, settings, spec));
 }
 
 static void build_layer(Builder *b, const Tree *layer)
@@ -262,8 +305,7 @@ static void finish(Builder *b)
     }
 }
 
-/* Without layers that join several, what stands beside the way from the image to the last layer is
- * for nothing. */
+/* What stands beside the way from the image to the last layer is for nothing. */
 static void check_read(Builder *b)
 {
     for (int i = 0; i < b->values - 1; i++) {

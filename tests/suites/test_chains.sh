@@ -73,6 +73,18 @@ few_alone() {
     [ "$(cat "$work/alone")" = $'eval_add pointwise\neval_add_2 pointwise' ]
 }
 
+# sums_alone TARGET COUNT: kernels that are a sum alone, of the residual network's many.
+sums_alone() {
+    "$NINC" --target="$1" --emit=ir $residual >"$work/residual.ir" &&
+        [ "$(grep -c ' = add %' "$work/residual.ir")" -gt 8 ] &&
+        [ "$(grep -cE '^  kernel (eval_)?add' "$work/residual.ir")" -eq "$2" ]
+}
+
+# A GPU's kernel of two matrices makes both operands of the sum behind them.
+sums_are_fused() {
+    sums_alone cpu 0 && sums_alone cuda 2
+}
+
 check "chains are done where their maps are made" one_alone
 check "chains are done where their maps are made, on a GPU" few_alone
 check "chains fp32 -O2" light everywhere tests/models/chains/chains.ir 2
@@ -100,6 +112,13 @@ for precision in fp32 bf16; do
     long_check "activations $precision -O2, everywhere" \
         in_precision $precision everywhere $acts 2
 done
+residual=tests/models/chains/residual.yaml
+check "sums of a residual network are done where their last operand is made" sums_are_fused
+check "residual network fp32 -O2" light verified $residual 2
+for precision in fp32 bf16; do
+    long_check "residual network $precision -O2, everywhere" \
+        in_precision $precision everywhere $residual 2
+done
 with_rate tests/models/chains/tiles.ir >"$work/rate.ir"
 check "chains with a scalar -O2" light verified "$work/rate.ir" 2
 long_check "chains with a scalar -O2, everywhere" everywhere "$work/rate.ir" 2
@@ -108,6 +127,9 @@ check "and so steps are those of plain loops" light same_steps
 if "${CXX:-c++}" --version >/dev/null 2>&1; then
     check "simulated chains fp32 -O2" simulated tests/models/chains/chains.ir fp32
     check "simulated sigmoids fp32 -O1" simulated tests/models/chains/sigmoids.yaml fp32 1
+    check "simulated residual network bf16 -O2" simulated $residual bf16
+    long_check "simulated residual network fp32 -O0" simulated $residual fp32 0
+    long_check "simulated residual network tf32 -O2" simulated $residual tf32
     check "simulated activations bf16 -O2" simulated $acts bf16
     long_check "simulated activations fp32 -O0" simulated $acts fp32 0
     long_check "simulated activations tf32 -O2" simulated $acts tf32
