@@ -294,6 +294,12 @@ static void emit_schedule(const RateSchedule *r, Text *out)
     text_append(out, r->milestones ? "},\n    .milestones = %d};\n" : "};\n", r->milestones);
 }
 
+static int least_images(const Module *m)
+{
+    const Graph *train = module_first_graph(m, "train"); /* a library has none */
+    return train ? graph_least_images(train) : 1;
+}
+
 static void emit_model(const Module *m, const Text *targets, Text *out)
 {
     char lr[32], std[32];
@@ -301,10 +307,10 @@ static void emit_model(const Module *m, const Text *targets, Text *out)
     text_append(out, "const NincModel ninc_model = {\n    \"%s\", \"%s\",\n", m->name, m->dataset);
     emit_recipe(m, module_first_graph(m, "eval"), out);
     text_append(out,
-                "    \"\",\n    %d, %d, %d, %d,\n"
+                "    \"\",\n    %d, %d, %d, %d, %d,\n"
                 "    %s, %d, %d, %d, %s, %s, %s, %d,\n"
                 "    {\n%s    }};\n",
-                m->image_h, m->image_w, m->image_c, m->classes,
+                m->image_h, m->image_w, m->image_c, m->classes, least_images(m),
                 format_double(m->optimizer.lr, lr), t->epochs, t->log_every, t->checkpoint_every,
                 init_ids[t->init], format_double(t->init_std, std),
                 t->schedule.kind == RATE_CONSTANT ? "NULL" : "&schedule", m->storage_count,

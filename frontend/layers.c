@@ -31,6 +31,14 @@ static const Field pool_fields[] = {
     {"input", FIELD_TREE, false, 0, 0, AT(input), "input: conv.0"},
 };
 
+static const Field norm_fields[] = {
+    {"name", FIELD_TREE, true, 0, 0, AT(name), "name: norm.1"},
+    {"eps", FIELD_REAL, false, 1e-30, 1, AT(eps), "eps: 1.0e-5"},
+    {"momentum", FIELD_REAL, false, 0, 1, AT(momentum), "momentum: 0.1"},
+    {"affine", FIELD_BOOL, false, 0, 0, AT(affine), "affine: false"},
+    {"input", FIELD_TREE, false, 0, 0, AT(input), "input: conv.0"},
+};
+
 static const Field plain_fields[] = {
     {"name", FIELD_TREE, false, 0, 0, AT(name), "name: relu.1"},
     {"input", FIELD_TREE, false, 0, 0, AT(input), "input: conv.0"},
@@ -87,21 +95,28 @@ void layer_add_node(Builder *b, Op op, int arity, Node *const *in, const Attr *a
     layer_give_up(b);
 }
 
-static Storage *add_parameter(Builder *b, const char *name, Shape shape, Role role,
-                              const Shape *filter)
+static Storage *add_storage(Builder *b, const char *name, Shape shape, Role role)
 {
     Module *m = b->graph->module;
-    int taps = filter->dim[2] * filter->dim[3];
-    Storage *s;
 
     if (module_find_storage(m, name)) {
         reader_fault(b->r, b->at, "two layers have a parameter '%s'; rename one of them", name);
         return NULL;
     }
-    s = module_add_storage(m, name, shape, role, b->at->loc);
-    s->fan_in = filter->dim[1] * taps;
-    s->fan_out = filter->dim[0] * (role == ROLE_MATRIX ? 1 : taps);
-    b->parameters++;
+    b->parameters += role_is_parameter(role);
+    return module_add_storage(m, name, shape, role, b->at->loc);
+}
+
+static Storage *add_parameter(Builder *b, const char *name, Shape shape, Role role,
+                              const Shape *filter)
+{
+    int taps = filter->dim[2] * filter->dim[3];
+    Storage *s = add_storage(b, name, shape, role);
+
+    if (s) {
+        s->fan_in = filter->dim[1] * taps;
+        s->fan_out = filter->dim[0] * (role == ROLE_MATRIX ? 1 : taps);
+    }
     return s;
 }
 
@@ -228,6 +243,80 @@ static void add_activation(Builder *b, const LayerType *type, const LayerSpec *s
         flatten(b);
 }
 
+/* What a batch norm keeps, by its operand; the last is none. */
+static const struct Kept {
+    const char *suffix;
+    Role role;
+    bool affine;
+} kept[] = {
+    {"running_mean", ROLE_MEAN, false},  {"running_var", ROLE_VARIANCE, false},
+    {"weight", ROLE_SCALE, true},        {"bias", ROLE_SHIFT, true},
+    {"num_batches_tracked", ROLE_BATCHES, false},
+};
+
+enum { KEPT = sizeof kept / sizeof *kept };
+
+/* Fills in in[1] ..., the storage of a batch norm of `channels`; how many operands; 0 after a
+ * diagnostic. */
+static int add_kept(Builder *b, const LayerSpec *spec, int channels, Node **in)
+{
+    const char *mean = NULL;
+    int count = 1;
+
+    for (int i = 0; i < KEPT; i++) {
+        bool batches = kept[i].role == ROLE_BATCHES;
+        const char *name = pool_format(b->r->pool, "%s.%s", spec->name->text, kept[i].suffix);
+        Storage *s;
+
+        if (kept[i].affine && !spec->affine)
+            continue;
+        s = add_storage(b, name, shape_of(1, batches ? 1 : channels, 0, 0, 0), kept[i].role);
+        if (!s)
+            return 0;
+        mean = kept[i].role == ROLE_MEAN ? s->name : mean;
+        if (batches)
+            s->of = mean;
+        else
+            in[count++] = graph_state(b->graph, s);
+    }
+    return count;
+}
+
+/* A statistic of one value has no variance (torch.nn.functional.batch_norm raises ValueError). */
+static bool has_many_values(Builder *b, const Node *map)
+{
+    const int32_t *x = map->tensor.shape.dim;
+
+    if ((int64_t)x[0] * x[1] * x[2] > 1)
+        return true;
+    reader_fault(b->r, b->at, "batch_norm in training needs more than one value a channel, and "
+                              "this map is 1x1 in a batch of one image; use a larger batch_size");
+    return false;
+}
+
+/* Of a row: of its map, and then the row. */
+static void add_batch_norm(Builder *b, const LayerType *type, const LayerSpec *spec)
+{
+    Node *map = layer_flattened(b), *in[5];
+    Attr attr = {.norm = {spec->eps, spec->momentum}};
+    int count;
+
+    if (map && map->tensor.shape.dim[1] * map->tensor.shape.dim[2] > 1) {
+        reader_fault(b->r, b->at, "%s of a row is for what a linear gives, or a map of 1x1; move "
+                                  "it before the flatten", type->word);
+        layer_give_up(b);
+        return;
+    }
+    in[0] = map ? map : b->x;
+    count = has_many_values(b, in[0]) ? add_kept(b, spec, in[0]->tensor.shape.dim[3], in) : 0;
+    if (count > 0)
+        layer_add_node(b, type->op, count, in, &attr);
+    else
+        layer_give_up(b);
+    if (map)
+        flatten(b);
+}
+
 /* A row c, h, w times a matrix [O, C*H*W] is the convolution of the map by the same numbers as a
  * filter [O,C,H,W], which fits there once. By its stride each pixel has one tap, backwards too. */
 static void add_linear(Builder *b, const LayerType *type, const LayerSpec *spec)
@@ -270,6 +359,7 @@ const LayerType layer_types[] = {
      .field_count = sizeof conv_fields / sizeof *conv_fields - 1},
     {"conv2d", add_conv2d, OP_CONV2D, FIELDS(conv_fields)},
     {"linear", add_linear, OP_CONV2D, FIELDS(linear_fields)},
+    {"batch_norm", add_batch_norm, OP_BATCH_NORM, FIELDS(norm_fields)},
     {"relu", add_activation, OP_RELU, FIELDS(plain_fields)},
     {"sigmoid", add_activation, OP_SIGMOID, FIELDS(plain_fields)},
     {"relu6", add_activation, OP_RELU6, FIELDS(plain_fields)},

@@ -14,7 +14,8 @@ typedef struct LayerSpec {
     int channels[MLPCONV_CONVOLUTIONS];
     int kernel[2], stride[2], padding[2];
     double factor; /* of an activation */
-    bool bias, ceil_mode;
+    double eps, momentum;
+    bool bias, ceil_mode, affine;
 } LayerSpec;
 
 typedef struct Builder Builder;

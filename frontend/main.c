@@ -327,17 +327,17 @@ static bool plan_batch(Compile *c, int batch, BatchMemory *out)
     return planned;
 }
 
-/* Half the batch, a quarter, down to one image, so that the trainer can name one that fits a GPU:
+/* Half the batch, a quarter, down to one image or the least there is, so that the trainer can name one that fits a GPU:
  * the passes decide anew for each, so what it takes does not follow from what this one does. */
 static bool plan_smaller(Compile *c, Module *m)
 {
     enum { HALVINGS = 32 };
-    int batch = m->train.batch_size;
+    int batch = m->train.batch_size, least = graph_least_images(module_first_graph(m, "train"));
 
     if (!c->root || !c->options->pipeline.wanted[TARGET_CUDA])
         return true;
     m->smaller = pool_alloc(c->pool, HALVINGS * sizeof *m->smaller);
-    while ((batch /= 2) >= 1)
+    while ((batch /= 2) >= least)
         if (!plan_batch(c, batch, &m->smaller[m->smaller_count++]))
             return false;
     return true;

@@ -240,7 +240,7 @@ static bool read_layer(Builder *b, const LayerType *type, const Tree *settings, 
 
 static void build_layer(Builder *b, const Tree *layer)
 {
-    LayerSpec spec = {.bias = true};
+    LayerSpec spec = {.bias = true, .affine = true, .eps = 1e-5, .momentum = 0.1};
     const Tree *word, *settings;
     const LayerType *type;
 

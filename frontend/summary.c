@@ -86,10 +86,10 @@ static const char *layer_name(Pool *pool, const char *parameter, int parts)
     return pool_format(pool, "%.*s", (int)length, parameter);
 }
 
-/* s: NULL for none. */
+/* s: NULL for none. Running statistics are none either. */
 static void add_parameter(Row *row, const Storage *s, bool *counted)
 {
-    if (!s || counted[s->index])
+    if (!s || counted[s->index] || !role_is_parameter(s->role))
         return;
     counted[s->index] = true;
     row->parameters += shape_elements(&s->tensor.shape);
@@ -112,6 +112,8 @@ static void add_to_row(Row *row, const Node *n, Pool *pool)
         row->layer = layer_name(pool, filter->name, row->convolutions > 1 ? 2 : 1);
         row->op = row->convolutions > 1 ? "mlpconv" : op_name(OP_CONV2D);
     }
+    if (n->op == OP_BATCH_NORM && n->in[1]->op == OP_STATE)
+        row->layer = layer_name(pool, n->in[1]->storage->name, 1);
     row->last = n;
     if (n->kernel && !(row->kernel && op_is(n->op, F_RESULT)))
         row->kernel = n->kernel;

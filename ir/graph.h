@@ -9,8 +9,13 @@
 
 /* ---- storage: what outlives a step ---- */
 
-/* matrix: the filter of a convolution over the whole of its input, in files [O, I*KH*KW]. */
-#define IR_ROLES(X) X(WEIGHT, "weight") X(MATRIX, "matrix") X(BIAS, "bias") X(MOMENT, "moment")
+/* matrix: the filter of a convolution over the whole of its input, in files [O, I*KH*KW]. scale and
+ * shift: weight and bias of a batch norm; mean, variance: its running statistics, which a step
+ * updates too; batches: how many batches are in these, [1], in files an I64 without extents. */
+#define IR_ROLES(X)                                                                                \
+    X(WEIGHT, "weight") X(MATRIX, "matrix") X(BIAS, "bias") X(MOMENT, "moment")                    \
+    X(SCALE, "scale") X(SHIFT, "shift") X(MEAN, "mean") X(VARIANCE, "variance")                    \
+    X(BATCHES, "batches")
 
 typedef enum Role {
 #define X(id, text) ROLE_##id,
@@ -30,7 +35,7 @@ typedef struct Storage {
     Tensor tensor;    /* logical: weight OIHW, bias [O], moment as its parameter */
     Role role;
     int fan_in, fan_out; /* of the convolution, for initialisation; 0 for moments */
-    const char *of;      /* moments: the parameter's name; else NULL */
+    const char *of;      /* moments: the parameter's name; batches: the mean's; else NULL */
     int index;           /* in module->storage */
     Loc loc;
     Home home[TARGET_COUNT];
@@ -226,6 +231,11 @@ int graph_slots(const Graph *g);
 
 /* ---- ir/values.c ---- */
 
+/* What an optimizer trains. */
+bool role_is_parameter(Role role);
+/* One value a channel. */
+bool role_is_vector(Role role);
+
 /* The value that an operand is, itself or through a cast. */
 const Node *behind_cast(const Node *operand);
 /* The storage that an operand is, itself or through a cast; NULL where it is computed. */
@@ -291,6 +301,11 @@ bool node_reads_sums(const Node *n, const Phase *known);
 const char *node_phase_fault(const Graph *g, const Node *n);
 /* All images of a batch are one chunk. */
 bool graph_is_one_chunk(const Graph *g);
+/* Valid images that a step needs: one value has no variance, so that two where a statistic is of
+ * maps of one pixel. */
+int graph_least_images(const Graph *g);
+/* They must be: some op of the chunk reads a statistic of them all. */
+bool graph_looks_across(const Graph *g);
 
 /* ---- ir/shape.c ---- */
 

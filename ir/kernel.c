@@ -369,7 +369,7 @@ Slices kernel_slices(const Graph *g, const Kernel *k)
     if (kernel_is_rows(k))
         return rows_slices(g, k);
     for (int i = 0; i < k->node_count; i++)
-        if (op_sums_images(k->node[i]->op))
+        if (op_is(k->node[i]->op, F_SUMS_IMAGES | F_STATISTIC))
             return (Slices){1, false};
     return (Slices){g->chunk, false};
 }

@@ -14,7 +14,7 @@ typedef enum Op {
         OP_COUNT
 } Op;
 
-enum { MAX_OPERANDS = 5 };
+enum { MAX_OPERANDS = 8 };
 
 typedef enum AttrClass {
     ATTR_NONE,
@@ -23,7 +23,8 @@ typedef enum AttrClass {
     ATTR_FACTOR,
     ATTR_ADAM,
     ATTR_WINOGRAD,
-    ATTR_FOLD
+    ATTR_FOLD,
+    ATTR_NORM
 } AttrClass;
 
 /* Kernel, stride and padding in rows (h) and columns (w). Printed
@@ -65,6 +66,12 @@ typedef struct Fold {
     int height, width, source_h, source_w;
 } Fold;
 
+/* Printed {eps=1e-05 momentum=0.1}. The momentum is that of the running statistics; it is left out
+ * where it is 0, as on gradients. */
+typedef struct NormAttr {
+    double eps, momentum;
+} NormAttr;
+
 typedef union Attr {
     Window window;
     Winograd winograd;
@@ -72,6 +79,7 @@ typedef union Attr {
     ImageAttr image;
     double factor; /* {factor=0.9} */
     AdamAttr adam;
+    NormAttr norm;
 } Attr;
 
 /* ---- ir/ops.c ---- */

@@ -36,6 +36,7 @@
     X(ROWS, "runs strip by strip of a map's rows")                                                 \
     X(NEIGHBOURS, "reads other rows of its map than those that it works on, whatever its window")  \
     X(SUMS_IMAGES, "a sum over images: a weight or bias gradient")                                 \
+    X(STATISTIC, "a sum over all images, read by ops of their chunk, which is then the batch")     \
     X(OF_FILTERS, "filters in, filters out: no images")                                            \
     X(OF_MAPS, "pointwise, of maps of any float dtype")                                            \
     X(READS_F32, "reads f32 alone") X(GIVES_F32, "gives f32, whatever it reads")                   \
@@ -110,6 +111,8 @@ typedef enum OpFlag {
       "x -> [N,1,1,C]: mean of the whole map")                                                     \
     X(FLATTEN, "flatten", 1, 1, NONE, flatten, F_FORWARD | F_SILENT | F_READS_F32, "",             \
       "x -> [N,C*H*W], in PyTorch's order c, h, w")                                                \
+    X(BATCH_NORM, "batch_norm", 3, 5, NORM, batch_norm, F_FORWARD | F_FILTERED, "",                \
+      "x, mean, var[, weight, bias] -> normalized")                                                \
     X(ADD, "add", 2, 2, NONE, pointwise, F_FORWARD | F_OF_MAPS | F_KEEPS_ZERO, "a + b",            \
       "x, y -> x + y")                                                                             \
     /* loss, by row n; rows from valid on count nothing */                                         \
@@ -199,6 +202,22 @@ typedef enum OpFlag {
       "image, dy -> gradient of the folded filters")                                               \
     X(FOLD_FILTER_GRAD, "fold_filter_grad", 1, 1, FOLD, fold, F_OF_FILTERS, "",                    \
       "that gradient -> dfilter")                                                                  \
+    /* batch norm: of the pixels of the first `valid` images, whose number is `count` below */      \
+    X(BATCH_MEAN, "batch_mean", 2, 2, NONE, batch_norm, F_STATISTIC, "",                           \
+      "x, valid -> [C]: mean over images and pixels")                                              \
+    X(BATCH_VAR, "batch_var", 3, 3, NONE, batch_norm, F_STATISTIC, "",                             \
+      "x, mean, valid -> [C]: mean of (x - mean)^2")                                               \
+    X(BATCH_SUM, "batch_sum", 1, 1, NONE, batch_norm, F_STATISTIC, "",                             \
+      "dy -> [C]: dbias")                                                                          \
+    X(BATCH_DOT, "batch_dot", 4, 4, NORM, batch_norm, F_STATISTIC, "",                             \
+      "dy, x, mean, var -> [C]: dweight")                                                          \
+    X(BATCH_NORM_GRAD, "batch_norm_grad", 7, 8, NORM, batch_norm, 0, "",                           \
+      "dy, x, mean, var, dbias, dweight, valid[, weight]")                                         \
+    X(UNBIASED, "unbiased", 2, 2, FACTOR, optimizer, F_KEEPS_ZERO,                                 \
+      "a * (k * b) / (k * b - 1)", "var, valid -> var * count / (count - 1)")                      \
+    X(RUNNING, "running", 2, 2, FACTOR, optimizer, F_KEEPS_ZERO, "(1 - k) * a + k * b",            \
+      "running, batch's -> running statistic")                                                     \
+    X(COUNT_BATCH, "count_batch", 1, 1, NONE, optimizer, 0, "a + 1", "batches -> batches + 1")     \
     X(CAST, "cast", 1, 1, NONE, pointwise, F_GIVEN | F_SILENT | F_KEEPS_ZERO, "",                  \
       "x -> another float dtype, to nearest even")                                                 \
     /* optimizer: PyTorch's spelled out; operand 1 is made of the gradient, but of weight_decay,   \

@@ -120,6 +120,13 @@ static bool parse_image(Parser *p, Op op, const Operands *o, ImageAttr *image)
            parse_list(p, "std=", image->std, image->channels) && lex_expect(p->lex, "}");
 }
 
+static bool parse_norm(Parser *p, NormAttr *norm)
+{
+    return lex_expect(p->lex, "{") && lex_positive_field(p->lex, "eps=", &norm->eps) &&
+           (!lex_accept(p->lex, "momentum=") || lex_number(p->lex, &norm->momentum)) &&
+           lex_expect(p->lex, "}");
+}
+
 static bool parse_attr(Parser *p, Op op, const Operands *o, Attr *attr)
 {
     switch (op_attr(op)) {
@@ -135,6 +142,7 @@ static bool parse_attr(Parser *p, Op op, const Operands *o, Attr *attr)
         return lex_expect(p->lex, "{") && lex_fraction_field(p->lex, "beta1=", &attr->adam.beta1) &&
                lex_fraction_field(p->lex, "beta2=", &attr->adam.beta2) &&
                lex_positive_field(p->lex, "eps=", &attr->adam.eps) && lex_expect(p->lex, "}");
+    case ATTR_NORM: return parse_norm(p, &attr->norm);
     }
     return false;
 }

@@ -87,5 +87,12 @@ void attr_print(const Node *n, Text *out)
         print_number(" eps", n->attr.adam.eps, out);
         text_append(out, "}");
         return;
+    case ATTR_NORM:
+        text_append(out, " {");
+        print_number("eps", n->attr.norm.eps, out);
+        if (n->attr.norm.momentum != 0)
+            print_number(" momentum", n->attr.norm.momentum, out);
+        text_append(out, "}");
+        return;
     }
 }

@@ -74,6 +74,8 @@ static bool wants_images(const Graph *g, const Node *n, int k)
         return is_per_image(g, n);
     if (op_is_of_filters(n->op) || n->op == OP_UPDATE)
         return false;
+    if (op_is(n->op, F_STATISTIC) || op_attr(n->op) == ATTR_NORM)
+        return n->in[k]->tensor.shape.rank == 4;
     return k == 0 || !op_is(n->op, F_FILTERED);
 }
 
@@ -178,6 +180,20 @@ static bool check_rewritten(const Check *c, const Node *n)
 
 /* ---- before autodiff ---- */
 
+/* The storage of a batch_norm is its own: each step updates it once. */
+static bool check_norm(const Check *c, const Node *n)
+{
+    static const Role role[] = {ROLE_MEAN, ROLE_VARIANCE, ROLE_SCALE, ROLE_SHIFT};
+    for (int k = 1; k < n->arity; k++) {
+        if (n->in[k]->storage->role != role[k - 1])
+            return node_fault(c, n, "before autodiff its operands are x, a mean, a variance, and a "
+                                    "scale and a shift");
+        if (graph_uses(c->g, n->in[k]).count != 1)
+            return node_fault(c, n, "another layer reads its storage; give each its own");
+    }
+    return true;
+}
+
 /* What autodiff can differentiate: forward ops, parameters read by convolutions alone. */
 static bool check_forward(const Check *c, const Node *n)
 {
@@ -186,11 +202,13 @@ static bool check_forward(const Check *c, const Node *n)
     if (n->op == OP_ADD && !shape_equal(&n->in[0]->tensor.shape, &n->in[1]->tensor.shape))
         return node_fault(c, n, "before autodiff its operands have one shape");
     for (int k = 0; k < n->arity; k++)
-        if ((n->in[k]->op == OP_STATE) != (n->op == OP_CONV2D && k > 0))
+        if ((n->in[k]->op == OP_STATE) !=
+            ((n->op == OP_CONV2D || n->op == OP_BATCH_NORM) && k > 0))
             return node_fault(c, n,
-                              "filters and biases of convolutions are storage, and nothing "
-                              "else reads storage before autodiff");
-    return true;
+                              "filters and biases of convolutions, statistics, weight and bias of "
+                              "batch_norm are storage, and nothing else reads storage before "
+                              "autodiff");
+    return n->op != OP_BATCH_NORM || check_norm(c, n);
 }
 
 static bool check_nodes(const Check *c)

@@ -1,6 +1,24 @@
 /* Questions about values: whose they are, how they are placed. */
 #include "ir.h"
 
+/* ---- storage ---- */
+
+bool role_is_parameter(Role role)
+{
+    static const bool trained[ROLE_COUNT] = {[ROLE_WEIGHT] = true, [ROLE_MATRIX] = true,
+                                             [ROLE_BIAS] = true, [ROLE_SCALE] = true,
+                                             [ROLE_SHIFT] = true};
+    return trained[role];
+}
+
+bool role_is_vector(Role role)
+{
+    static const bool vector[ROLE_COUNT] = {[ROLE_BIAS] = true, [ROLE_SCALE] = true,
+                                            [ROLE_SHIFT] = true, [ROLE_MEAN] = true,
+                                            [ROLE_VARIANCE] = true};
+    return vector[role];
+}
+
 /* ---- operands ---- */
 
 const Node *behind_cast(const Node *operand)
@@ -36,8 +54,8 @@ bool is_per_image(const Graph *g, const Node *n)
             k++;
         n = n->in[k];
     }
-    if (n->op == OP_STATE || n->op == OP_UPDATE || op_sums_images(n->op) ||
-        op_is_of_filters(n->op))
+    if (n->op == OP_STATE || n->op == OP_UPDATE || op_is_of_filters(n->op) ||
+        op_is(n->op, F_SUMS_IMAGES | F_STATISTIC))
         return false;
     return n->tensor.shape.rank > 0 && n->tensor.shape.dim[0] == g->batch;
 }

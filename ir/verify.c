@@ -121,10 +121,19 @@ static bool check_settings(const Verifier *v)
 static bool check_moment(const Verifier *v, const Storage *s)
 {
     const Storage *of = s->of ? module_find_storage(v->m, s->of) : NULL;
-    if (!of || of->role == ROLE_MOMENT)
+    if (!of || !role_is_parameter(of->role))
         return verify_fault(v, s->loc, "@%s: a moment names its parameter by {of=@...}", s->name);
     return shape_equal(&of->tensor.shape, &s->tensor.shape) ||
            verify_fault(v, s->loc, "@%s has another shape than its parameter @%s", s->name, s->of);
+}
+
+static bool check_batches(const Verifier *v, const Storage *s)
+{
+    const Storage *of = s->of ? module_find_storage(v->m, s->of) : NULL;
+    const Shape *shape = &s->tensor.shape;
+    return (of && of->role == ROLE_MEAN && shape->rank == 1 && shape->dim[0] == 1) ||
+           verify_fault(v, s->loc, "@%s: a number of batches is [1], and names the running mean by "
+                                   "{of=@...}", s->name);
 }
 
 static bool check_storage(const Verifier *v, const Storage *s)
@@ -150,8 +159,14 @@ static bool check_storage(const Verifier *v, const Storage *s)
         return t->shape.rank == 4 ||
                verify_fault(v, s->loc, "@%s: a weight is [O,I,KH,KW]", s->name);
     case ROLE_BIAS:
-        return t->shape.rank == 1 || verify_fault(v, s->loc, "@%s: a bias is [O]", s->name);
+    case ROLE_SCALE:
+    case ROLE_SHIFT:
+    case ROLE_MEAN:
+    case ROLE_VARIANCE:
+        return t->shape.rank == 1 ||
+               verify_fault(v, s->loc, "@%s: a %s is [O]", s->name, role_names[s->role]);
     case ROLE_MOMENT: return check_moment(v, s);
+    case ROLE_BATCHES: return check_batches(v, s);
     case ROLE_COUNT: break;
     }
     return verify_fault(v, s->loc, "@%s: its role is unknown", s->name);

@@ -189,6 +189,9 @@ bool verify_schedule(const Verifier *v)
     if (g->chunk < 1 || g->chunk > g->batch)
         return verify_fault(v, (Loc){0}, "a chunk must hold 1 to %d images, not %d", g->batch,
                             g->chunk);
+    if (graph_looks_across(g) && !graph_is_one_chunk(g))
+        return verify_fault(v, (Loc){0}, "a chunk must hold all %d images, of which there are "
+                                         "statistics, not %d", g->batch, g->chunk);
     for (int i = 0; i < g->node_count; i++)
         if (!check_tile(v, g->node[i]) || !check_strip(v, g->node[i]) ||
             !check_sparse(v, g->node[i]))

@@ -2,7 +2,8 @@
  *
  * Requires one graph `train` at stage forward with the outputs loss, which must be
  * mean_valid(cross_entropy(logits, label), valid), and correct. Makes of it `train` (forward,
- * backward in reverse order, then the optimizer's update of each parameter in storage order) and
+ * batch norms by the batch's statistics, backward in reverse order, then the optimizer's update of
+ * each parameter in storage order, and those of the running statistics) and
  * `eval` (the forward alone), both at stage training. Adds the inputs lr and step and the storage
  * of the optimizer's moments. Breaks nothing. */
 #include "passes.h"
@@ -25,7 +26,7 @@ typedef struct Autodiff {
 
 static bool needs_gradient(const Autodiff *a, const Node *n)
 {
-    return n->op == OP_STATE ? n->storage->role != ROLE_MOMENT : a->needs[n->id];
+    return n->op == OP_STATE ? role_is_parameter(n->storage->role) : a->needs[n->id];
 }
 
 static void find_needs(Autodiff *a)
@@ -212,6 +213,66 @@ static void add_updates(Autodiff *a, Node *lr, Node *step)
     }
 }
 
+/* ---- batch norm ---- */
+
+/* One batch norm of `train`, which reads the batch's statistics, and what becomes of them. */
+typedef struct Norm {
+    Storage *mean, *var;
+    Node *node;
+    double momentum;
+} Norm;
+
+/* In training a batch is normalized by its own statistics. Fills in `list`; how many there are. */
+static int take_statistics(Graph *g, Norm *list)
+{
+    int count = 0, nodes = g->node_count;
+    Node *valid = graph_find_input(g, "valid");
+    for (int i = 0; i < nodes; i++) {
+        Node *n = g->node[i], *x = n->in[0];
+        if (n->op != OP_BATCH_NORM)
+            continue;
+        list[count++] = (Norm){n->in[1]->storage, n->in[2]->storage, n, n->attr.norm.momentum};
+        Node *mean = graph_add(g, OP_BATCH_MEAN, 2, (Node *[]){x, valid}, NULL, n->loc);
+        Node *var = graph_add(g, OP_BATCH_VAR, 3, (Node *[]){x, mean, valid}, NULL, n->loc);
+        n->in[1] = mean, n->in[2] = var;
+        n->attr.norm.momentum = 0;
+    }
+    graph_sort(g);
+    return count;
+}
+
+static Storage *batches_of(const Module *m, const Storage *mean)
+{
+    for (int i = 0; i < m->storage_count; i++)
+        if (m->storage[i]->role == ROLE_BATCHES && strcmp(m->storage[i]->of, mean->name) == 0)
+            return m->storage[i];
+    return NULL;
+}
+
+/* running = (1 - momentum) * running + momentum * statistic */
+static void update_running(Graph *g, Storage *s, Node *statistic, double momentum, Loc loc)
+{
+    Node *in[] = {graph_state(g, s), statistic};
+    Attr attr = {.factor = momentum};
+    graph_update(g, s, graph_add(g, OP_RUNNING, 2, in, &attr, loc), loc);
+}
+
+/* torch.nn.BatchNorm2d in training: the running variance is of the unbiased one. */
+static void add_running_statistics(Graph *g, const Norm *norm)
+{
+    Node *n = norm->node, *var[] = {n->in[2], graph_find_input(g, "valid")};
+    const int32_t *x = n->in[0]->tensor.shape.dim;
+    Attr pixels = {.factor = (double)x[1] * x[2]};
+    Storage *batches = batches_of(g->module, norm->mean);
+    update_running(g, norm->mean, n->in[1], norm->momentum, n->loc);
+    update_running(g, norm->var, graph_add(g, OP_UNBIASED, 2, var, &pixels, n->loc),
+                   norm->momentum, n->loc);
+    if (batches) {
+        Node *before = graph_state(g, batches);
+        graph_update(g, batches, graph_add(g, OP_COUNT_BATCH, 1, &before, NULL, n->loc), n->loc);
+    }
+}
+
 /* Completes `train` with the backward ops and the updates, and adds `eval`. */
 void pass_autodiff(Module *m)
 {
@@ -223,6 +284,8 @@ void pass_autodiff(Module *m)
     Node *lr = graph_take_input(g, INPUT_LR, (Loc){0});
     Node *step = graph_take_input(g, INPUT_STEP, (Loc){0});
     Pool *pool = pool_new();
+    Norm *norm = pool_alloc(pool, (size_t)g->node_count * sizeof *norm);
+    int norms = take_statistics(g, norm);
     size_t count = (size_t)g->node_count, storages = (size_t)m->storage_count;
     Autodiff a = {.lent = {g, needs, give, keep},
                   .graph = g,
@@ -239,6 +302,8 @@ void pass_autodiff(Module *m)
         if (a.grad[i])
             gradient_of_node(&a.lent, g->node[i], a.grad[i]);
     add_updates(&a, lr, step);
+    for (int i = 0; i < norms; i++)
+        add_running_statistics(g, &norm[i]);
     place_kept(&a);
     g->stage = eval->stage = STAGE_TRAINING;
     pool_free(pool);

@@ -60,6 +60,7 @@ static bool has_attr(const Node *n, const Attr *attr)
     case ATTR_WINDOW:
     case ATTR_IMAGE:
     case ATTR_FACTOR:
+    case ATTR_NORM:
     case ATTR_ADAM: break;
     }
     internal_error("%s is not looked for", op_name(n->op));

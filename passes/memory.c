@@ -89,7 +89,7 @@ static void keep_gradients(const Graph *g, Items *items, const int *index)
 {
     for (int i = 0; i < g->node_count; i++) {
         const Node *n = g->node[i];
-        if (n->op != OP_UPDATE || n->storage->role == ROLE_MOMENT)
+        if (n->op != OP_UPDATE || !role_is_parameter(n->storage->role))
             continue;
         const Node *gradient = update_gradient(n);
         if (gradient->id >= 0 && index[gradient->id] >= 0)

@@ -30,6 +30,9 @@ static bool attr_equal(const Node *a, const Node *b)
     case ATTR_WINDOW: return window_equal(&a->attr.window, &b->attr.window);
     case ATTR_IMAGE: return image_equal(&a->attr.image, &b->attr.image);
     case ATTR_FACTOR: return a->attr.factor == b->attr.factor;
+    case ATTR_NORM:
+        return a->attr.norm.eps == b->attr.norm.eps &&
+               a->attr.norm.momentum == b->attr.norm.momentum;
     case ATTR_ADAM:
     case ATTR_WINOGRAD:
     case ATTR_FOLD: break; /* no forward op has them */

@@ -77,7 +77,12 @@ typedef enum NincRole {
     NINC_ROLE_WEIGHT,
     NINC_ROLE_MATRIX,
     NINC_ROLE_BIAS,
-    NINC_ROLE_MOMENT
+    NINC_ROLE_MOMENT,
+    NINC_ROLE_SCALE, /* weight and bias of a batch norm */
+    NINC_ROLE_SHIFT,
+    NINC_ROLE_MEAN, /* its running statistics */
+    NINC_ROLE_VARIANCE,
+    NINC_ROLE_BATCHES /* how many batches are in them: [1], in files an I64 without extents */
 } NincRole;
 
 typedef struct NincStorage {
@@ -125,6 +130,7 @@ typedef struct NincModel {
      * layers, parameters. The same for every target, precision and optimisation level. */
     const char *recipe;
     int image_h, image_w, image_c, classes; /* of the u8 images of the data set */
+    int least_images; /* of a training step: 2 with batch norm of one value an image */
     double lr;
     int epochs, log_every, checkpoint_every;
     NincInit init;

@@ -132,6 +132,29 @@ static void loops_loss(CudaEmitter *e, const Node *n)
     }
 }
 
+/* Which maps and vectors an op reads, by position, and whether it has an eps. */
+static void loops_batch_norm(CudaEmitter *e, const Node *n)
+{
+    bool pair = n->op == OP_BATCH_DOT || n->op == OP_BATCH_NORM_GRAD;
+    const char *eps = cuda_literal(e->pool, n->attr.norm.eps), *types = pair ? "Y, X" : "X";
+    const char *argument[MAX_OPERANDS + 4];
+    int count = 0;
+    emit_views(e, (View[]){{pair ? "Y" : "X", n->in[0]}, {NULL, NULL}});
+    if (pair)
+        emit_views(e, (View[]){{"X", n->in[1]}, {NULL, NULL}});
+    emit_views(e, (View[]){{op_is(n->op, F_STATISTIC) ? "C" : "To", n}, {NULL, NULL}});
+    for (int i = 0; i < n->arity; i++)
+        argument[count++] = cuda_value(e, n->in[i]);
+    for (int i = n->arity; i < op_max_operands(n->op); i++)
+        argument[count++] = "nullptr"; /* without weight and bias */
+    if (op_attr(n->op) == ATTR_NORM)
+        argument[count++] = eps;
+    argument[count++] = cuda_value(e, n);
+    argument[count] = NULL;
+    cuda_call(e, pool_format(e->pool, "generic_%s<%s, %s>", op_name(n->op), types,
+                             op_is(n->op, F_STATISTIC) ? "C" : "To"), argument);
+}
+
 static void loops_pointwise(CudaEmitter *e, const Node *n)
 {
     (void)n;

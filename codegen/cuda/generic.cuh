@@ -124,6 +124,101 @@ NINC_DEVICE void generic_filter_transpose(const From *from, To *to)
     });
 }
 
+/* ---- batch norm: x and dy X and Y, C: [C] as a map of one image ---- */
+
+/* The sum of term(n, h, w) over the pixels of the first `images` of M, by rows and images. */
+template <class M, class Term> NINC_DEVICE float sum_over_images(int images, const Term &term)
+{
+    float total = 0.0f;
+#pragma unroll 1
+    for (int n = 0; n < images; n++) {
+        float image = 0.0f;
+#pragma unroll 1
+        for (int h = 0; h < M::H; h++) {
+            float row = 0.0f;
+#pragma unroll 1
+            for (int w = 0; w < M::W; w++)
+                row += term(n, h, w);
+            image += row;
+        }
+        total += image;
+    }
+    return total;
+}
+
+template <class X, class C, class Element>
+NINC_DEVICE void generic_batch_mean(const Element *x, const i32 *valid, float *mean)
+{
+    C::each(mean, [=](int, int, int, int c) {
+        float sum = sum_over_images<X>(*valid, [&](int n, int h, int w) {
+            return X::read(x, n, h, w, c);
+        });
+        return sum / ((float)*valid * (X::H * X::W));
+    });
+}
+
+template <class X, class C, class Element>
+NINC_DEVICE void generic_batch_var(const Element *x, const float *mean, const i32 *valid,
+                                   float *var)
+{
+    C::each(var, [=](int, int, int, int c) {
+        float sum = sum_over_images<X>(*valid, [&](int n, int h, int w) {
+            float d = X::read(x, n, h, w, c) - mean[c];
+            return d * d;
+        });
+        return sum / ((float)*valid * (X::H * X::W));
+    });
+}
+
+template <class X, class C, class Element>
+NINC_DEVICE void generic_batch_sum(const Element *dy, float *dbias)
+{
+    C::each(dbias, [=](int, int, int, int c) {
+        return sum_over_images<X>(X::N, [&](int n, int h, int w) {
+            return X::read(dy, n, h, w, c);
+        });
+    });
+}
+
+template <class Y, class X, class C, class Element>
+NINC_DEVICE void generic_batch_dot(const Element *dy, const Element *x, const float *mean,
+                                   const float *var, float eps, float *dweight)
+{
+    C::each(dweight, [=](int, int, int, int c) {
+        float sum = sum_over_images<X>(X::N, [&](int n, int h, int w) {
+            return Y::read(dy, n, h, w, c) * (X::read(x, n, h, w, c) - mean[c]);
+        });
+        return sum / sqrtf(var[c] + eps);
+    });
+}
+
+/* weight, bias: [C], or both NULL */
+template <class X, class To, class Element>
+NINC_DEVICE void generic_batch_norm(const Element *x, const float *mean, const float *var,
+                                    const float *weight, const float *bias, float eps, Element *y)
+{
+    To::each(y, [=](int n, int h, int w, int c) {
+        float xhat = (X::read(x, n, h, w, c) - mean[c]) / sqrtf(var[c] + eps);
+        return weight ? xhat * weight[c] + bias[c] : xhat;
+    });
+}
+
+/* weight: [C] or NULL; rows from *valid on have the gradient 0 */
+template <class Y, class X, class To, class Element>
+NINC_DEVICE void generic_batch_norm_grad(const Element *dy, const Element *x, const float *mean,
+                                         const float *var, const float *dbias,
+                                         const float *dweight, const i32 *valid,
+                                         const float *weight, float eps, Element *dx)
+{
+    To::each(dx, [=](int n, int h, int w, int c) {
+        float inverse = 1.0f / sqrtf(var[c] + eps), count = (float)*valid * (X::H * X::W);
+        float scale = weight ? weight[c] * inverse : inverse;
+        float xhat = (X::read(x, n, h, w, c) - mean[c]) * inverse;
+        float change = (dbias[c] + xhat * dweight[c]) / count;
+        return n < *valid ? scale * (Y::read(dy, n, h, w, c) - change) : 0.0f;
+    });
+}
+
 /* ---- pools ---- */
 
 /* The maximum of a window and its tap r * S + s: the first that nothing before it exceeds; the

@@ -22,6 +22,7 @@ void cuda_emit_ops(const Module *m, Text *out)
     static const char *const attributes[] = {
         [ATTR_NONE] = "",
         [ATTR_FACTOR] = ", Factor k",
+        [ATTR_NORM] = "",
         [ATTR_ADAM] = ",\n                              "
                       "Beta adam_beta1, Beta adam_beta2, float adam_eps",
     };

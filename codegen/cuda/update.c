@@ -58,8 +58,10 @@ static Group find_group(const CudaEmitter *e, const int *group, int id)
             add_once(g.state, &g.states, n);
         g.elements = tensor_elements(&n->tensor);
     }
-    if (g.states == 0 || g.gradients == 0)
-        internal_error("an optimizer without a gradient");
+    if (g.states == 0)
+        internal_error("an update of nothing");
+    if (g.gradients == 0) /* a count reads itself alone; an array has an element */
+        add_once(g.gradient, &g.gradients, g.state[0]);
     return g;
 }
 

@@ -1,4 +1,5 @@
-/* Optimizers, an op a line of PyTorch's: of parameters, gradients and moments, element by element.
+/* Optimizers, an op a line of PyTorch's, and running statistics: of parameters, gradients and
+ * moments, element by element.
  * The evaluator has its own spelling of what the op table says in C. */
 #include "family.h"
 
@@ -54,6 +55,23 @@ static double adam_step(const Node *n, const double *x)
     const AdamAttr *adam = &n->attr.adam;
     double first = 1 - pow(adam->beta1, x[4]), second = 1 - pow(adam->beta2, x[4]);
     return x[0] - x[3] / first * x[1] / (sqrt(x[2]) / sqrt(second) + adam->eps);
+}
+
+static double unbiased(const Node *n, const double *x)
+{
+    double count = n->attr.factor * x[1];
+    return x[0] * count / (count - 1);
+}
+
+static double running(const Node *n, const double *x)
+{
+    return (1 - n->attr.factor) * x[0] + n->attr.factor * x[1];
+}
+
+static double count_batch(const Node *n, const double *x)
+{
+    (void)n;
+    return x[0] + 1;
 }
 
 /* ---- spreads ---- */
@@ -128,6 +146,30 @@ static double adam_step_spread(const Eval *e, const Node *n, const double *squar
     return square[0] + square_of(rate / d) * (square[1] + square_of(x[1] / d * of_root / s));
 }
 
+static double unbiased_spread(const Eval *e, const Node *n, const double *square, const double *x)
+{
+    double count = n->attr.factor * x[1];
+    (void)e;
+    return square_of(count / (count - 1)) * square[0];
+}
+
+static double running_spread(const Eval *e, const Node *n, const double *square, const double *x)
+{
+    double k = n->attr.factor;
+    (void)e;
+    (void)x;
+    return square_of(1 - k) * square[0] + square_of(k) * square[1];
+}
+
+static double count_batch_spread(const Eval *e, const Node *n, const double *square,
+                                 const double *x)
+{
+    (void)e;
+    (void)n;
+    (void)x;
+    return square[0];
+}
+
 /* ---- which is whose ---- */
 
 typedef struct Step {
@@ -146,6 +188,9 @@ static const Step steps[] = {
     {OP_RMSPROP_SCALE, rmsprop_scale, rmsprop_scale_spread},
     {OP_ADAMW_DECAY, adamw_decay, adamw_decay_spread},
     {OP_ADAM_STEP, adam_step, adam_step_spread},
+    {OP_UNBIASED, unbiased, unbiased_spread},
+    {OP_RUNNING, running, running_spread},
+    {OP_COUNT_BATCH, count_batch, count_batch_spread},
 };
 
 static const Step *step_of(const Node *n)
@@ -186,10 +231,11 @@ static bool check_attr(const Infer *f)
     return true;
 }
 
-/* The last operand of adam_step counts steps. */
+/* The last operand of adam_step counts steps, that of unbiased images. */
 static bool infer_step(const Infer *f)
 {
-    int floats = f->op == OP_ADAM_STEP ? f->arity - 1 : f->arity;
+    bool counts = f->op == OP_ADAM_STEP || f->op == OP_UNBIASED;
+    int floats = counts ? f->arity - 1 : f->arity;
     return check_attr(f) && type_pointwise(f, DT_F32, floats);
 }
 
@@ -202,3 +248,6 @@ OP_RULE(optimizer, ADAM_V) = {infer_step, eval_step, spread_step, no_gradient, n
 OP_RULE(optimizer, RMSPROP_SCALE) = {infer_step, eval_step, spread_step, no_gradient, no_work};
 OP_RULE(optimizer, ADAMW_DECAY) = {infer_step, eval_step, spread_step, no_gradient, no_work};
 OP_RULE(optimizer, ADAM_STEP) = {infer_step, eval_step, spread_step, no_gradient, no_work};
+OP_RULE(optimizer, UNBIASED) = {infer_step, eval_step, spread_step, no_gradient, no_work};
+OP_RULE(optimizer, RUNNING) = {infer_step, eval_step, spread_step, no_gradient, no_work};
+OP_RULE(optimizer, COUNT_BATCH) = {infer_step, eval_step, spread_step, no_gradient, no_work};

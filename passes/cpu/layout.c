@@ -154,7 +154,7 @@ static void lay_out_storage(Module *m, Target target, int level)
 {
     for (int i = 0; i < m->storage_count; i++) {
         Storage *s = m->storage[i];
-        if (s->role == ROLE_BIAS && level > 0)
+        if (role_is_vector(s->role) && level > 0)
             s->home[target].layout = bias_layout(target);
     }
     for (int i = 0; i < m->storage_count; i++) {
@@ -189,7 +189,7 @@ static void lay_out_parameters(Graph *g, int level)
         if (n->op == OP_CONV2D_WGRAD || n->op == OP_WINOGRAD_FILTER_GRAD ||
             n->op == OP_FOLD_FILTER_GRAD)
             n->tensor.layout = wgrad_layout(g, n);
-        else if (n->op == OP_BIAS_GRAD && level > 0)
+        else if ((n->op == OP_BIAS_GRAD || op_is(n->op, F_STATISTIC)) && level > 0)
             n->tensor.layout = bias_layout(g->target);
         else if (op_is_pointwise(n->op) && !is_per_image(g, n))
             n->tensor.layout = like_operand(n);

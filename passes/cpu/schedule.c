@@ -132,6 +132,8 @@ static int64_t image_bytes(const Graph *g)
 /* As many images as those bytes allow, in chunks of equal size. */
 static int chunk_images(const Graph *g)
 {
+    if (graph_looks_across(g))
+        return g->batch;
     int64_t bytes = larger(image_bytes(g), 1);
     int64_t fit = larger(CHUNK_BYTES / bytes, smaller(FEW_IMAGES_BYTES / bytes, FEW_IMAGES));
     if (fit >= g->batch)

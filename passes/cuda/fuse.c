@@ -318,7 +318,7 @@ static const Node *gradient_in(const Node *n)
     const Node *found = NULL;
     for (int i = 0; i < n->arity && !found; i++) {
         const Node *in = n->in[i];
-        if (op_sums_images(in->op))
+        if (op_is(in->op, F_SUMS_IMAGES | F_STATISTIC))
             found = in;
         else if (in->op != OP_STATE && in->op != OP_INPUT)
             found = gradient_in(in);

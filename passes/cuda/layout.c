@@ -91,7 +91,7 @@ static Layout storage_layout(const CudaGraph *c, const Storage *s)
 {
     if (s->role == ROLE_MOMENT)
         s = module_find_storage(c->graph->module, s->of);
-    if (s->role == ROLE_BIAS)
+    if (role_is_vector(s->role))
         return (Layout){.kind = LAYOUT_VECTOR, .block = CUDA_LANES};
     const Graph *g = c->graph;
     const Node *state = s->index < g->state_of_capacity ? g->state_of[s->index] : NULL;
@@ -110,7 +110,7 @@ Layout cuda_layout(const CudaGraph *c, const Node *n)
         return map_layout(c, n);
     if (n->op == OP_CONV2D_WGRAD)
         return filter_layout(c, n->in[0]);
-    if (n->op == OP_BIAS_GRAD)
+    if (n->op == OP_BIAS_GRAD || op_is(n->op, F_STATISTIC))
         return (Layout){.kind = LAYOUT_VECTOR, .block = CUDA_LANES};
     if ((op_is_pointwise(n->op) || n->op == OP_CAST) && !is_per_image(c->graph, n))
         for (int k = 0; k < n->arity; k++)

@@ -30,6 +30,7 @@ typedef struct NamedTensor {
     const char *name;
     Shape shape;
     float *value; /* shape_elements(&shape), row by row */
+    bool whole;   /* I64 in files */
 } NamedTensor;
 
 typedef struct TensorList {
@@ -170,12 +171,12 @@ int idx_labels(IdxFile *f, int classes, int32_t **out);
 int tensor_file_open(TensorFile *f, const char *path);
 void tensor_file_close(TensorFile *f);
 /* Whether a tensor of this dtype can be loaded: F32, F64, F16, BF16. */
-bool tensor_dtype_readable(const char *dtype);
+bool tensor_dtype_readable(const char *dtype, bool whole);
 /* Reads the tensor `name` of the file, which has as many elements as `t`, into t->value. A value
  * that is not finite (in F32) is an error. */
 int tensor_file_load(const TensorFile *f, const char *name, const NamedTensor *t);
 
-/* Writes all, F32. */
+/* Writes all, F32, or I64 what is whole. */
 int tensors_write(const char *path, const TensorList *list);
 
 /* ---- tensors_fit.c ---- */

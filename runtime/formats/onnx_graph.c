@@ -47,10 +47,11 @@ static const char *new_name(Mapper *m, const char *what)
     return pool_format(m->pool, "/%s/%d", what, m->nodes++);
 }
 
-/* A convolution is named after its parameters, NAME.weight; the rest after their ops. */
+/* A convolution and a batch norm are named after their parameters, NAME.weight; the rest after their
+ * ops. */
 static const char *node_name(Mapper *m, const Node *n)
 {
-    const Node *filter = conv_filter(n);
+    const Node *filter = n->op == OP_BATCH_NORM ? n->in[1] : conv_filter(n);
     const Storage *s = filter ? operand_storage(filter) : NULL;
     const char *end = s ? strrchr(s->name, '.') : NULL;
     if (n == m->logits)
@@ -219,6 +220,40 @@ static int map_winograd(Mapper *m, const Node *n)
 static int map_folded(Mapper *m, const Node *n)
 {
     return map_conv(m, n, n->in[0], n->arity > 2 ? n->in[2] : NULL, &n->attr.fold.window);
+}
+
+/* ---- batch norm ---- */
+
+/* [C] of one number, as an initializer. */
+static const char *constant_vector(Mapper *m, const char *name, int channels, float number)
+{
+    float *value = pool_alloc(m->pool, (size_t)channels * sizeof *value);
+    for (int c = 0; c < channels; c++)
+        value[c] = number;
+    onnx_floats(m->onnx, name, shape_of(1, channels, 0, 0, 0), value);
+    return name;
+}
+
+static int map_batch_norm(Mapper *m, const Node *n)
+{
+    const char *kept[4] = {0};
+    int channels = dims(n)->dim[3];
+    for (int k = 1; k < n->arity; k++) {
+        if (n->in[k]->op != OP_STATE)
+            return cannot(n, "its statistics must be the running ones");
+        kept[k - 1] = n->in[k]->storage->name;
+    }
+    for (int k = 2; k < 4; k++)
+        if (!kept[k])
+            kept[k] = constant_vector(m, pool_format(m->pool, "%s/%s", kept[0],
+                                                     k == 2 ? "weight" : "bias"),
+                                      channels, k == 2 ? 1 : 0);
+    const char *input[] = {operand(m, n->in[0]), kept[2], kept[3], kept[0], kept[1]};
+    OnnxNode *norm = add_node(m, n, "BatchNormalization", input, 5);
+    if (!norm)
+        return -1;
+    onnx_set_float(m->onnx, norm, "epsilon", n->attr.norm.eps);
+    return 0;
 }
 
 /* ---- the image ---- */
@@ -445,6 +480,7 @@ static const Mapping mappings[OP_COUNT] = {
     [OP_FLATTEN] = {NULL, "Flatten"},
     [OP_MAXPOOL] = {map_maxpool, NULL},
     [OP_AVGPOOL] = {map_avgpool, NULL},
+    [OP_BATCH_NORM] = {map_batch_norm, NULL},
     [OP_CAST] = {map_cast, NULL},
     [OP_INPUT] = {map_none, NULL},
     [OP_STATE] = {map_none, NULL},
@@ -481,7 +517,7 @@ static void add_parameters(Mapper *m)
     const Module *ir = m->what->graph->module;
     for (int i = 0; i < ir->storage_count; i++) {
         const Storage *s = ir->storage[i];
-        if (s->role != ROLE_MOMENT)
+        if (s->role != ROLE_MOMENT && s->role != ROLE_BATCHES)
             onnx_floats(m->onnx, s->name, s->tensor.shape, m->what->value[i]);
     }
 }

@@ -23,7 +23,7 @@ typedef struct Entry {
 typedef struct Dtype {
     const char *name;
     int bytes;
-    float (*to_float)(const uint8_t *element); /* NULL: not a dtype of parameters */
+    float (*to_float)(const uint8_t *element); /* NULL: not a dtype of ours */
 } Dtype;
 
 static int little_endian(void)
@@ -37,6 +37,14 @@ static int little_endian(void)
 static float f64_to_float(const uint8_t *element)
 {
     double value;
+    memcpy(&value, element, sizeof value);
+    return (float)value;
+}
+
+/* A count, by convention below 2^24, up to which floats have all. */
+static float i64_to_float(const uint8_t *element)
+{
+    int64_t value;
     memcpy(&value, element, sizeof value);
     return (float)value;
 }
@@ -167,7 +175,7 @@ static const Dtype *find_dtype(const char *name)
 {
     static const Dtype known[] = {
         {"F64", 8, f64_to_float},   {"F32", 4, f32_to_float}, {"F16", 2, f16_to_float},
-        {"BF16", 2, bf16_to_float}, {"I64", 8, NULL},         {"U64", 8, NULL},
+        {"BF16", 2, bf16_to_float}, {"I64", 8, i64_to_float},         {"U64", 8, NULL},
         {"I32", 4, NULL},           {"U32", 4, NULL},         {"I16", 2, NULL},
         {"U16", 2, NULL},           {"I8", 1, NULL},          {"U8", 1, NULL},
         {"BOOL", 1, NULL}};
@@ -268,10 +276,10 @@ static int check_claims(TensorFile *f)
 
 /* ---- reading ---- */
 
-bool tensor_dtype_readable(const char *dtype)
+bool tensor_dtype_readable(const char *dtype, bool whole)
 {
     const Dtype *known = find_dtype(dtype);
-    return known && known->to_float;
+    return known && known->to_float && (known->to_float == i64_to_float) == whole;
 }
 
 static int read_elements(const TensorFile *f, const Dtype *dtype, uint8_t *raw,
@@ -365,23 +373,39 @@ void tensor_file_close(TensorFile *f)
 
 /* ---- writing ---- */
 
+static int64_t bytes_in_file(const NamedTensor *t)
+{
+    return shape_elements(&t->shape) * (int64_t)(t->whole ? sizeof(int64_t) : sizeof(float));
+}
+
+/* Where the data of item i begins: that of whole numbers comes first, as readers want it aligned. */
+static int64_t begin_in_file(const TensorList *list, int i)
+{
+    int64_t at = 0;
+    for (int k = 0; k < list->count; k++)
+        if (list->item[k].whole == list->item[i].whole ? k < i : list->item[k].whole)
+            at += bytes_in_file(&list->item[k]);
+    return at;
+}
+
+static void add_claim(json_t *header, const NamedTensor *t, int64_t at)
+{
+    json_t *shape = json_array();
+    for (int k = 0; k < t->shape.rank; k++)
+        json_array_append_new(shape, json_integer(t->shape.dim[k]));
+    json_object_set_new(header, t->name,
+                        json_pack("{s:s, s:o, s:[I, I]}", "dtype", t->whole ? "I64" : "F32",
+                                  "shape", shape, "data_offsets", (json_int_t)at,
+                                  (json_int_t)(at + bytes_in_file(t))));
+}
+
 /* The JSON header, padded with spaces so that the data starts at a multiple of 8. */
 static char *make_header(const TensorList *list, size_t *length)
 {
     json_t *header =
         json_pack("{s:{s:s, s:s}}", "__metadata__", "format", "pt", "model", list->model);
-    int64_t at = 0;
-    for (int i = 0; header && i < list->count; i++) {
-        const NamedTensor *t = &list->item[i];
-        json_t *shape = json_array();
-        for (int k = 0; k < t->shape.rank; k++)
-            json_array_append_new(shape, json_integer(t->shape.dim[k]));
-        int64_t end = at + shape_elements(&t->shape) * (int64_t)sizeof(float);
-        json_object_set_new(header, t->name,
-                            json_pack("{s:s, s:o, s:[I, I]}", "dtype", "F32", "shape", shape,
-                                      "data_offsets", (json_int_t)at, (json_int_t)end));
-        at = end;
-    }
+    for (int i = 0; header && i < list->count; i++)
+        add_claim(header, &list->item[i], begin_in_file(list, i));
     char *text = header ? json_dumps(header, JSON_COMPACT) : NULL;
     json_decref(header);
     if (!text)
@@ -393,6 +417,17 @@ static char *make_header(const TensorList *list, size_t *length)
     free(text);
     *length = padded;
     return out;
+}
+
+static void write_elements(const NamedTensor *t, FILE *out)
+{
+    int64_t count = shape_elements(&t->shape);
+    if (!t->whole)
+        fwrite(t->value, sizeof(float), (size_t)count, out);
+    for (int64_t i = 0; t->whole && i < count; i++) {
+        const int64_t value = (int64_t)t->value[i];
+        fwrite(&value, sizeof value, 1, out);
+    }
 }
 
 int tensors_write(const char *path, const TensorList *list)
@@ -414,8 +449,9 @@ int tensors_write(const char *path, const TensorList *list)
     fwrite(raw, 1, 8, out.file);
     fwrite(header, 1, length, out.file);
     free(header);
-    for (int i = 0; i < list->count; i++)
-        fwrite(list->item[i].value, sizeof(float), (size_t)shape_elements(&list->item[i].shape),
-               out.file);
+    for (int whole = 1; whole >= 0; whole--)
+        for (int i = 0; i < list->count; i++)
+            if (list->item[i].whole == whole)
+                write_elements(&list->item[i], out.file);
     return outfile_commit(&out);
 }

@@ -38,6 +38,8 @@ static void wanted_shape_text(const Shape *shape, char out[SHAPE_TEXT])
     out[0] = '\0';
     for (int i = 0; i < shape->rank; i++)
         at += (size_t)snprintf(out + at, SHAPE_TEXT - at, "%s%d", i ? "x" : "", shape->dim[i]);
+    if (shape->rank == 0)
+        snprintf(out, SHAPE_TEXT, "a scalar");
 }
 
 static bool same_shape(const Shape *shape, const json_t *array)
@@ -99,9 +101,9 @@ static const char *misfit(const Fit *f, const char *prefix, const NamedTensor *t
     wanted_shape_text(&t->shape, want);
     if (!same_shape(&t->shape, shape) && (f->exact || !same_layer(&t->shape, shape)))
         snprintf(why, WHY_TEXT, "has shape %s, the model needs %s", have, want);
-    else if (!tensor_dtype_readable(dtype))
-        snprintf(why, WHY_TEXT, "has dtype %s; F32, F64, F16 or BF16 is needed",
-                 printable(dtype, have, sizeof have));
+    else if (!tensor_dtype_readable(dtype, t->whole))
+        snprintf(why, WHY_TEXT, "has dtype %s; %s is needed", printable(dtype, have, sizeof have),
+                 t->whole ? "I64" : "F32, F64, F16 or BF16");
     else
         return NULL;
     return why;
@@ -266,6 +268,12 @@ static bool may_name(Fit *f)
     return ++f->faults <= MAX_NAMED;
 }
 
+/* A count that an older program did not write: PyTorch before 0.4.1 had no num_batches_tracked. */
+static bool may_lack(const Fit *f, const NamedTensor *t)
+{
+    return t->whole && !f->exact && !find_info(f, f->prefix, t);
+}
+
 /* Where the file does not fit, its other tensors are named too: one may be what is missing. */
 static int check_fit(Fit *f)
 {
@@ -274,7 +282,7 @@ static int check_fit(Fit *f)
     char text[WHY_TEXT];
     for (int i = 0; i < f->list->count; i++) {
         const char *why = misfit(f, f->prefix, &f->list->item[i], text);
-        if (why && may_name(f))
+        if (why && !may_lack(f, &f->list->item[i]) && may_name(f))
             fault("%s: tensor %s %s", f->file.path, f->list->item[i].name, why);
     }
     if (f->faults == 0 && !f->exact)
@@ -299,7 +307,7 @@ static int read_all(Fit *f)
     if (check_fit(f) < 0)
         return -1;
     for (int i = 0; i < f->list->count; i++)
-        if (load(f, &f->list->item[i]) < 0)
+        if (!may_lack(f, &f->list->item[i]) && load(f, &f->list->item[i]) < 0)
             return -1;
     note_prefix(f);
     note_shapes(f);

@@ -23,6 +23,11 @@ double storage_value(const Storage *s, Random *r)
         if (length > 2 && strcmp(s->name + length - 2, ".v") == 0)
             return (float)(0.01 * fabs(x) + 0.001);
         return (float)(0.1 * x);
+    case ROLE_SCALE: return (float)(1 + 0.5 * x);
+    case ROLE_SHIFT:
+    case ROLE_MEAN: return (float)(0.2 * x);
+    case ROLE_VARIANCE: return (float)(1 + 0.5 * x);
+    case ROLE_BATCHES: return floor(100 * fabs(x));
     case ROLE_COUNT: break;
     }
     return 0;
@@ -70,7 +75,7 @@ static double computed_value(const Node *n, Random *r)
     if (n->tensor.dtype != DT_F32 && n->tensor.dtype != DT_BF16)
         return below(r, 2);
     float x = (float)random_normal(r);
-    if (n->op == OP_ADAM_V)
+    if (n->op == OP_ADAM_V || n->op == OP_BATCH_VAR)
         return fabsf(x) + 0.001f;
     bool zero = (n->op == OP_RELU && x < 0) || (n->op == OP_RELU_GRAD && below(r, 2) == 0) ||
                 (n->op == OP_MAXPOOL_GRAD && below(r, 8) > 0);

@@ -122,7 +122,7 @@ static int compare_gradients(Step *s)
     char what[48];
     for (int i = 0; i < m->storage_count; i++) {
         const Node *n = gradient_of(s->at->graph, m->storage[i]);
-        if (m->storage[i]->role == ROLE_MOMENT || !n)
+        if (!role_is_parameter(m->storage[i]->role) || !n)
             continue;
         double *got = xmalloc((size_t)eval_elements(s->eval, n) * sizeof *got + 1);
         int64_t dirty = values_read(s->at, n, got);

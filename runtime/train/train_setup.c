@@ -238,6 +238,22 @@ static void settle_log(Run *r)
         r->show_every *= ceil_div(span, SHOWN_AN_EPOCH * r->show_every);
 }
 
+/* The last batch of an epoch may be too small for a batch norm; before the run comes there. */
+static int check_last_batch(const Run *r)
+{
+    int batch = device_target(r->model, r->table)->train.batch, last = r->train.count % batch;
+    if (last == 0 || last >= r->model->least_images || r->steps < ceil_div(r->train.count, batch))
+        return 0;
+    int other = batch;
+    while (other <= r->train.count && r->train.count % other != 0 &&
+           r->train.count % other < r->model->least_images)
+        other++;
+    return fault("the last batch of an epoch of %d training images in batches of %d has %d image, "
+                 "but a batch norm of one value an image needs %d images or more; compile the "
+                 "model with --batch=%d",
+                 r->train.count, batch, last, r->model->least_images, other);
+}
+
 static void settle_counts(Run *r)
 {
     const TrainOptions *o = r->options;
@@ -293,7 +309,7 @@ int run_set_up(Run *r)
         load_weights(r) < 0)
         return -1;
     settle_counts(r);
-    if (run_check_schedule(r) < 0)
+    if (run_check_schedule(r) < 0 || check_last_batch(r) < 0)
         return -1;
     if (isnan(r->state.used_lr)) /* an older checkpoint's, or no step is done */
         r->state.used_lr = run_rate(r, larger(r->state.step, 1));

@@ -29,7 +29,7 @@ Watch *watch_open(const NincModel *model, const DeviceTable *table, Device *devi
         const Storage *s = m->storage[i];
         int64_t count = shape_elements(&s->tensor.shape);
         most = count > most ? count : most;
-        w->gradient[i] = s->role == ROLE_MOMENT ? NULL : gradient_of(g, s);
+        w->gradient[i] = role_is_parameter(s->role) ? gradient_of(g, s) : NULL;
     }
     w->value = pool_alloc(pool, ((size_t)most + 1) * sizeof *w->value);
     return w;

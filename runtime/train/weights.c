@@ -116,6 +116,12 @@ int weights_check_finite(const Weights *w, int64_t step)
     return 0;
 }
 
+static void fill_with(float *value, int64_t count, float with)
+{
+    for (int64_t i = 0; i < count; i++)
+        value[i] = with;
+}
+
 static void fill_uniform(Random *r, float *value, int64_t count, double bound)
 {
     for (int64_t i = 0; i < count; i++)
@@ -128,12 +134,24 @@ static void fill_normal(Random *r, float *value, int64_t count, double std)
         value[i] = (float)(std * random_normal(r));
 }
 
-/* torch.nn.Conv2d's and Linear's default is kaiming_uniform_(a=sqrt(5)), whose bound is
+/* A batch norm begins with weight 1, bias 0, mean 0 and variance 1, whatever `init` says.
+ * torch.nn.Conv2d's and Linear's default is kaiming_uniform_(a=sqrt(5)), whose bound is
  * sqrt(6 / ((1 + 5) fan_in)) = 1 / sqrt(fan_in), for weights and biases alike. */
 static void init_storage(const NincModel *model, const NincStorage *s, Random *r, float *value)
 {
     int64_t count = shape_elements(&s->tensor.shape);
     double fan_in = s->fan_in > 0 ? s->fan_in : 1, fan_out = s->fan_out > 0 ? s->fan_out : 1;
+    switch (s->role) {
+    case NINC_ROLE_SHIFT:
+    case NINC_ROLE_MEAN:
+    case NINC_ROLE_BATCHES:
+    case NINC_ROLE_MOMENT: return; /* zeros */
+    case NINC_ROLE_SCALE:
+    case NINC_ROLE_VARIANCE: fill_with(value, count, 1); return;
+    case NINC_ROLE_WEIGHT:
+    case NINC_ROLE_MATRIX:
+    case NINC_ROLE_BIAS: break;
+    }
     if (model->init == NINC_INIT_PYTORCH) {
         fill_uniform(r, value, count, 1.0 / sqrt(fan_in));
         return;
@@ -166,6 +184,8 @@ void weights_init(Weights *w, uint64_t seed)
 static Shape shape_in_files(const NincStorage *s)
 {
     const Shape *shape = &s->tensor.shape;
+    if (s->role == NINC_ROLE_BATCHES)
+        return (Shape){0};
     if (s->role != NINC_ROLE_MATRIX)
         return *shape;
     return (Shape){2, {shape->dim[0], shape->dim[1] * shape->dim[2] * shape->dim[3]}};
@@ -181,7 +201,8 @@ static TensorList tensor_list(const Weights *w, bool moments)
     for (int i = 0; i < model->storages; i++) {
         const NincStorage *s = &model_storage(model)[i];
         if (w->value[i] && (s->role == NINC_ROLE_MOMENT) == moments)
-            list.item[list.count++] = (NamedTensor){s->name, shape_in_files(s), w->value[i]};
+            list.item[list.count++] = (NamedTensor){
+                s->name, shape_in_files(s), w->value[i], s->role == NINC_ROLE_BATCHES};
     }
     return list;
 }
@@ -196,19 +217,36 @@ static int on_file(TensorsFn *what, const char *path, const Weights *w, bool mom
     return status;
 }
 
+/* A running variance is a mean of squares, whose root is taken. */
+static int read_parameters(TensorsFn *read, const char *path, Weights *w)
+{
+    if (on_file(read, path, w, false) < 0)
+        return -1;
+    for (int i = 0; i < w->model->storages; i++) {
+        const NincStorage *s = &model_storage(w->model)[i];
+        bool counts = s->role == NINC_ROLE_VARIANCE || s->role == NINC_ROLE_BATCHES;
+        for (int64_t k = counts ? shape_elements(&s->tensor.shape) - 1 : -1; k >= 0; k--)
+            if (w->value[i][k] < 0)
+                return fault("tensor %s of %s has the value %g, and cannot be negative; give the "
+                             "file of a training that went well",
+                             s->name, path, (double)w->value[i][k]);
+    }
+    return 0;
+}
+
 int safetensors_read(const char *path, Weights *w)
 {
-    return on_file(tensors_read, path, w, false);
+    return read_parameters(tensors_read, path, w);
 }
 
 int safetensors_read_foreign(const char *path, Weights *w)
 {
-    return on_file(tensors_read_foreign, path, w, false);
+    return read_parameters(tensors_read_foreign, path, w);
 }
 
 int safetensors_read_partial(const char *path, Weights *w)
 {
-    return on_file(tensors_read_partial, path, w, false);
+    return read_parameters(tensors_read_partial, path, w);
 }
 
 int safetensors_write(const char *path, const Weights *w)

@@ -79,17 +79,18 @@ static size_t parameter_elements(const json_t *p)
     return n;
 }
 
-/* Uniform in +-scale/sqrt(fan_in), PyTorch's default times scale. */
+/* Uniform in +-scale/sqrt(fan_in), PyTorch's default times scale, around a centre (or 0). */
 static float *initial(const json_t *c, const json_t *p)
 {
     size_t n = parameter_elements(p);
     float *value = malloc(n * sizeof *value);
     if (!value)
         die("out of memory", parameter_name(p));
-    double bound = number(c, "scale") / sqrt(number(p, "fan_in"));
+    double bound = number(c, "scale") / sqrt(number(p, "fan_in")), centre = number(p, "centre");
     uint64_t seed = fnv1a(parameter_name(p), NULL);
     for (size_t i = 0; i < n; i++)
-        value[i] = (float)((2 * ((double)(hash(seed, i) >> 40) / 16777216.0) - 1) * bound);
+        value[i] = (float)(centre +
+                           (2 * ((double)(hash(seed, i) >> 40) / 16777216.0) - 1) * bound);
     return value;
 }
 
@@ -320,6 +321,25 @@ static void compare_parameter(const json_t *c, const json_t *p, const json_t *af
     free(start);
 }
 
+/* Batch norms have counted all steps: scalars of 64 bits. */
+static void check_batches(const json_t *c, const json_t *header, const unsigned char *data,
+                          size_t steps)
+{
+    const json_t *name;
+    size_t i;
+    json_array_foreach(json_object_get(c, "batches"), i, name) {
+        const char *key = json_string_value(name);
+        const json_t *t = json_object_get(header, key);
+        const json_t *at = json_array_get(json_object_get(t, "data_offsets"), 0);
+        const char *dtype = json_string_value(json_object_get(t, "dtype"));
+        int64_t count = -1;
+        if (dtype && !strcmp(dtype, "I64") && json_array_size(json_object_get(t, "shape")) == 0)
+            memcpy(&count, data + json_integer_value(at), sizeof count);
+        if (count != (int64_t)steps)
+            die("does not hold the number of steps", key);
+    }
+}
+
 static bool compare_weights(const json_t *c, const char *path, size_t steps, const char *but,
                             Worst *worst)
 {
@@ -327,6 +347,7 @@ static bool compare_weights(const json_t *c, const char *path, size_t steps, con
     size_t bytes, i, j;
     bool compared = false;
     json_t *header = load_weights(path, &data, &bytes), *p, *after;
+    check_batches(c, header, data, steps);
     json_array_foreach(json_object_get(c, "parameters"), i, p) {
         const float *got = find_weights(header, p, data, bytes);
         json_array_foreach(json_object_get(p, "after"), j, after) {

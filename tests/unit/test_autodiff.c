@@ -259,6 +259,135 @@ static int count_ops(const Graph *g, Op op)
     return count;
 }
 
+/* ---- batch norm ---- */
+
+static Node *state_of(Net *n, const char *name, const char *kind, Role role, int count)
+{
+    char *full = pool_format(n->pool, "%s.%s", name, kind);
+    return graph_state(n->graph, module_add_storage(n->module, full, shape_of(1, count, 0, 0, 0),
+                                                    role, nowhere));
+}
+
+static Node *batch_norm(Net *n, const char *name, Node *x, bool affine)
+{
+    int c = x->tensor.shape.dim[3];
+    Node *in[5] = {x, state_of(n, name, "running_mean", ROLE_MEAN, c),
+                   state_of(n, name, "running_var", ROLE_VARIANCE, c)};
+    char *batches = pool_format(n->pool, "%s.batches", name);
+    if (affine) {
+        in[3] = state_of(n, name, "weight", ROLE_SCALE, c);
+        in[4] = state_of(n, name, "bias", ROLE_SHIFT, c);
+    }
+    module_add_storage(n->module, batches, shape_of(1, 1, 0, 0, 0), ROLE_BATCHES, nowhere)->of =
+        in[1]->storage->name;
+    return graph_add(n->graph, OP_BATCH_NORM, affine ? 5 : 3, in,
+                     &(Attr){.norm = {1e-3, 0.25}}, nowhere);
+}
+
+/* Behind a convolution with and without bias, behind a pool, and of one value an image. */
+static Net norm_net(void)
+{
+    Net n = net_new(4, 7, 6, 2);
+    Node *x = conv(&n, "a", normalize(&n), 3, (Window){3, 3, 1, 1, 1, 1, 0}, false);
+    x = unary(&n, OP_RELU, batch_norm(&n, "a.norm", x, true));
+    x = batch_norm(&n, "b.norm", pool(&n, OP_MAXPOOL, x, (Window){3, 3, 2, 2, 0, 0, 0}), false);
+    x = conv(&n, "b", x, 4, (Window){2, 2, 1, 1, 0, 0, 0}, true);
+    x = batch_norm(&n, "c.norm", unary(&n, OP_GAP, x), true);
+    x = conv(&n, "c", x, CLASSES, (Window){1, 1, 1, 1, 0, 0, 0}, true);
+    finish(&n, unary(&n, OP_FLATTEN, x));
+    return n;
+}
+
+/* By the train graph itself: in evaluation other statistics count. Its rate is 0. */
+START_TEST(batch_norm_by_finite_differences)
+{
+    const double h = 1e-5;
+    Net n = norm_net();
+    pass_autodiff(n.module);
+    const Graph *train = module_find_graph(n.module, "train", TARGET_ANY);
+    Eval *e = start(&n, train, _i), *t = start(&n, train, _i);
+    int compared = 0;
+    eval_run(t);
+    for (int i = 0; i < n.module->storage_count; i++) {
+        const Storage *s = n.module->storage[i];
+        if (!role_is_parameter(s->role))
+            continue;
+        const double *grad = eval_value(t, gradient_of(train, s));
+        for (int64_t k = 0; k < shape_elements(&s->tensor.shape); k++, compared++) {
+            double *at = eval_state(e, s) + k, middle = *at, side[2];
+            for (int j = 0; j < 2; j++) {
+                *at = middle + (j ? h : -h);
+                side[j] = loss(e);
+            }
+            *at = middle;
+            expect_near(grad[k], (side[1] - side[0]) / (2 * h), 1e-7, s->name);
+        }
+    }
+    ck_assert_int_eq(compared, 3 * 2 * 9 + 4 * 3 * 4 + 4 + 3 * 4 + 3 + 2 * 3 + 2 * 4);
+    eval_free(e);
+    eval_free(t);
+    pool_free(n.pool);
+}
+END_TEST
+
+/* The running statistics of c.norm, of one value an image, after a step. */
+START_TEST(running_statistics_are_pytorchs)
+{
+    enum { VALID = 3 };
+    Net n = norm_net();
+    pass_autodiff(n.module);
+    const Graph *train = module_find_graph(n.module, "train", TARGET_ANY);
+    Eval *e = start(&n, train, VALID);
+    const Storage *running[] = {module_find_storage(n.module, "c.norm.running_mean"),
+                                module_find_storage(n.module, "c.norm.running_var")};
+    const Storage *batches = module_find_storage(n.module, "c.norm.batches");
+    double before[2] = {eval_state(e, running[0])[1], eval_state(e, running[1])[1]};
+    eval_state(e, batches)[0] = 7;
+    eval_run(e);
+    const Node *gap = NULL;
+    for (int i = 0; i < train->node_count; i++)
+        gap = train->node[i]->op == OP_GAP ? train->node[i] : gap;
+    double mean = 0, var = 0;
+    for (int i = 0; i < VALID; i++)
+        mean += eval_value(e, gap)[i * 4 + 1] / VALID;
+    for (int i = 0; i < VALID; i++)
+        var += pow(eval_value(e, gap)[i * 4 + 1] - mean, 2) / (VALID - 1);
+    expect_near(eval_state(e, running[0])[1], 0.75 * before[0] + 0.25 * mean, 1e-12, "mean");
+    expect_near(eval_state(e, running[1])[1], 0.75 * before[1] + 0.25 * var, 1e-12, "variance");
+    ck_assert_double_eq(eval_state(e, batches)[0], 8);
+    eval_free(e);
+    pool_free(n.pool);
+}
+END_TEST
+
+/* Rows from `valid` on count nothing: what stands there changes no gradient. */
+START_TEST(a_partial_batch_is_a_smaller_one)
+{
+    Net n = norm_net();
+    pass_autodiff(n.module);
+    const Graph *train = module_find_graph(n.module, "train", TARGET_ANY);
+    Eval *e = start(&n, train, 3), *t = start(&n, train, 3);
+    double *image = eval_value(t, graph_find_input(train, "image"));
+    for (int64_t k = eval_elements(t, graph_find_input(train, "image")) * 3 / 4,
+                 end = k / 3 * 4; k < end; k++)
+        image[k] = 255 - image[k] / 2;
+    eval_run(e);
+    eval_run(t);
+    for (int i = 0; i < n.module->storage_count; i++) {
+        const Storage *s = n.module->storage[i];
+        const Node *grad = role_is_parameter(s->role) ? gradient_of(train, s) : NULL;
+        for (int64_t k = 0; k < shape_elements(&s->tensor.shape); k++) {
+            expect_near(eval_state(t, s)[k], eval_state(e, s)[k], 1e-12, s->name);
+            if (grad)
+                expect_near(eval_value(t, grad)[k], eval_value(e, grad)[k], 1e-12, s->name);
+        }
+    }
+    eval_free(e);
+    eval_free(t);
+    pool_free(n.pool);
+}
+END_TEST
+
 START_TEST(gradients_after_target_and_dgrad)
 {
     Net n = networks[_i]();
@@ -615,6 +744,9 @@ static Suite *autodiff_suite(void)
     tcase_set_timeout(tests, 120);
     tcase_add_loop_test(tests, gradients_by_finite_differences, 0, NETWORKS);
     tcase_add_loop_test(tests, gradients_after_target_and_dgrad, 0, NETWORKS);
+    tcase_add_loop_test(tests, batch_norm_by_finite_differences, 2, 5); /* valid images */
+    tcase_add_test(tests, running_statistics_are_pytorchs);
+    tcase_add_test(tests, a_partial_batch_is_a_smaller_one);
     tcase_add_test(tests, winograd_changes_no_number);
     tcase_add_test(tests, fold_changes_no_number);
     tcase_add_test(tests, nothing_flows_to_the_image);

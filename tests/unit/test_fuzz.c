@@ -150,9 +150,9 @@ static void make_foreign(void)
 {
     float value[TINY_CLASSES * TINY_PIXELS] = {1, 2, 3};
     NamedTensor item[] = {
-        {"module.fc.weight", {2, {TINY_CLASSES, TINY_PIXELS}}, value},
-        {"module.fc.bias", {1, {TINY_CLASSES}}, value},
-        {"module.bn.num_batches_tracked", {1, {1}}, value},
+        {"module.fc.weight", {2, {TINY_CLASSES, TINY_PIXELS}}, value, false},
+        {"module.fc.bias", {1, {TINY_CLASSES}}, value, false},
+        {"module.bn.num_batches_tracked", {0, {0}}, value, true},
     };
     TensorList list = {.what = "the parameters", .model = "other", .item = item, .count = 3};
     ck_assert_int_eq(tensors_write(at("foreign.safetensors"), &list), 0);

@@ -702,7 +702,8 @@ END_TEST
 START_TEST(test_foreign_convolution)
 {
     float value[48] = {0};
-    NamedTensor matrix = {"fc.weight", {2, {3, 16}}, value}, row = {"fc.weight", {1, {48}}, value};
+    NamedTensor matrix = {"fc.weight", {2, {3, 16}}, value, false};
+    NamedTensor row = {"fc.weight", {1, {48}}, value, false};
     TensorList list = {.what = "the parameters", .model = "tiny", .item = &matrix, .count = 1};
     const char *header = "{" NAMED("fc.weight", "[3,1,4,4]", "0", "192") "}";
     write_tensors(header, strlen(header), 48);

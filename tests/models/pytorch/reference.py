@@ -26,6 +26,8 @@ import torch.nn.functional as F
 HERE = os.path.dirname(os.path.abspath(__file__))
 SCALE = 2.4  # times PyTorch's default bound: with the default itself the gradients hardly matter
 SAMPLES = 96
+NORM = "norm"  # how the names of batch norms end
+NORM_FAN_IN = 16  # its values lie within 0.6 of their centre
 
 
 def hashes(name, count):
@@ -40,10 +42,16 @@ def hashes(name, count):
         return z ^ (z >> np.uint64(31))
 
 
+def centre(name):
+    """What the initial values lie around: 1 for a batch norm's weight and variance."""
+    return 1 if name.endswith(".running_var") or name.endswith(NORM + ".weight") else 0
+
+
 def initial(name, shape, fan_in):
-    """float32 values, uniform in +-SCALE/sqrt(fan_in)."""
+    """float32 values, uniform in +-SCALE/sqrt(fan_in) around the centre."""
     unit = (hashes(name, math.prod(shape)) >> np.uint64(40)).astype(np.float64) / 2.0**24
-    return ((2 * unit - 1) * (SCALE / math.sqrt(fan_in))).astype(np.float32).reshape(shape)
+    values = centre(name) + (2 * unit - 1) * (SCALE / math.sqrt(fan_in))
+    return values.astype(np.float32).reshape(shape)
 
 
 def sampled(name, count):
@@ -77,9 +85,17 @@ class Network(nn.Module):
             for primitive, p in mlpconv(**keys) if kind == "mlpconv" else [(kind, keys)]:
                 channels = self.add(primitive, p, channels)
 
+    def values(self):
+        """What the layers so far give for one image; batch norms by their running statistics."""
+        x = self.eval()(torch.zeros(1, *self.spec["input"]["shape"]))
+        self.train()
+        return x
+
     def add(self, kind, p, channels):
+        if kind == "batch_norm":
+            return self.add_norm(p)
         if kind == "linear":
-            channels = self(torch.zeros(1, *self.spec["input"]["shape"])).shape[1]
+            channels = self.values().shape[1]
             layer = nn.Linear(channels, p["out_features"], bias=p.get("bias", True))
             return self.add_parameters(kind, p, layer, channels, p["out_features"])
         if kind != "conv2d":
@@ -102,6 +118,20 @@ class Network(nn.Module):
                 parameter.copy_(torch.tensor(initial(name, tuple(parameter.shape), fan_in)))
         return outputs
 
+    def add_norm(self, p):
+        x = self.values()
+        make = nn.BatchNorm2d if x.dim() == 4 else nn.BatchNorm1d
+        keys = {k: p[k] for k in ("eps", "momentum", "affine") if k in p}
+        assert p["name"].endswith(NORM)
+        norm = make(x.shape[1], **keys)
+        self.add_parameters("batch_norm", p, norm, NORM_FAN_IN, x.shape[1])
+        with torch.no_grad():
+            for key in ("running_mean", "running_var"):
+                name, buffer = p["name"] + "." + key, getattr(norm, key)
+                self.fan_in[name] = NORM_FAN_IN
+                buffer.copy_(torch.tensor(initial(name, tuple(buffer.shape), NORM_FAN_IN)))
+        return x.shape[1]
+
     def attach(self, name, conv):
         """As part NAME of nested modules, so that state_dict() has the model file's keys."""
         at = self
@@ -114,11 +144,16 @@ class Network(nn.Module):
 
     def named(self):
         return [(f"{name}.{key}", p) for name, conv in self.convs.items()
-                for key, p in conv.named_parameters()]
+                for part in (conv.named_parameters(), conv.named_buffers())
+                for key, p in part if key != "num_batches_tracked"]
+
+    def batches(self):
+        return [name + ".num_batches_tracked" for name, conv in self.convs.items()
+                if isinstance(conv, nn.modules.batchnorm._BatchNorm)]
 
     def forward(self, x):
         for kind, p in self.steps:
-            if kind in ("conv2d", "linear"):
+            if kind in ("conv2d", "linear", "batch_norm"):
                 x = self.convs[p["name"]](x)
             elif kind == "relu":
                 x = F.relu(x)
@@ -198,6 +233,8 @@ def reference(case, spec):
     for name, p in network.named():
         start = initial(name, tuple(p.shape), network.fan_in[name]).astype(np.float64)
         entry = dict(name=name, shape=list(p.shape), fan_in=network.fan_in[name], after=[])
+        if centre(name):
+            entry["centre"] = centre(name)
         for step in spec["compare_after"]:
             moved = after[step][name] - start
             norm = np.linalg.norm(moved)
@@ -214,6 +251,8 @@ def reference(case, spec):
                   scale=SCALE, steps=spec["steps"],
                   loss_tolerance=rounded(max(1e-4, 10 * loss_error)), loss=losses,
                   parameters=parameters)
+    if network.batches():
+        result["batches"] = network.batches()
     with open(os.path.join(HERE, case + ".json"), "w") as out:
         lines = [f'"{k}": {json.dumps(v)}' for k, v in result.items() if k != "parameters"]
         rows = ",\n".join(json.dumps(p) for p in parameters)
@@ -336,10 +375,33 @@ LINEAR = dict(
         ("linear", dict(name="fc.4", out_features=7))])
 
 
+# Batch norms behind convolutions, a pool and a ReLU, with and without weights, and of rows.
+NORMS = dict(
+    idx(7, [3, 12, 13], shape=[3, 12, 13], mean=[0.4, 0.5, 0.6], std=[0.2, 0.25, 0.3]),
+    layers=[
+        ("conv2d", dict(name="a", out_channels=20, kernel_size=3, padding=1, bias=False)),
+        ("batch_norm", dict(name="a_norm")),
+        ("relu", {}),
+        ("maxpool", dict(kernel_size=3, stride=2, ceil_mode=True)),
+        ("batch_norm", dict(name="pool_norm", momentum=0.3)),
+        ("conv2d", dict(name="b", out_channels=33, kernel_size=3, padding=1)),
+        ("relu", {}),
+        ("batch_norm", dict(name="b_norm", affine=False, eps=0.001)),
+        ("conv2d", dict(name="c", out_channels=18, kernel_size=1, bias=False)),
+        ("batch_norm", dict(name="c_norm")),
+        ("sigmoid", {}),
+        ("gap", {}),
+        ("flatten", {}),
+        ("linear", dict(name="fc", out_features=24, bias=False)),
+        ("batch_norm", dict(name="fc_norm")),
+        ("relu", {}),
+        ("linear", dict(name="out", out_features=7))])
+
+
 def cases():
     for name, base, lr in (("strides", STRIDES, 0.02), ("pools", POOLS, 0.02),
                            ("flatten", FLATTEN, 0.02), ("blocks", BLOCKS, 0.02),
-                           ("linear", LINEAR, 0.02)):
+                           ("linear", LINEAR, 0.02), ("norms", NORMS, 0.02)):
         # 11 images in batches of 4: every third step has 3.
         yield name + "_sgd", dict(
             base, batch=4, images=11, steps=20, compare_after=[20],
