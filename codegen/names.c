@@ -145,7 +145,8 @@ static size_t length_without_number(const char *name)
 static bool ends_like_kernel(const char *name)
 {
     static const char *const endings[] = {"forward", "backward", "dgrad", "wgrad",   "grads",
-                                          "filters", "head",     "image", "metrics", "update"};
+                                          "filters", "head",     "image", "metrics", "update",
+                                          "statistics", "sums"};
     size_t length = length_without_number(name);
     for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
         if (ends_in(name, length, endings[i]))

@@ -243,6 +243,8 @@ const Storage *operand_storage(const Node *operand);
 /* The filter of a convolution, of its products in tiles or their result: before Winograd's
  * transform or folding; NULL for other nodes. */
 Node *conv_filter(const Node *n);
+/* The running mean that n, an op of a batch norm, or its statistics belong to; NULL: none. */
+const Storage *norm_storage(const Graph *g, const Node *n);
 /* The gradient that an update of a parameter is made of, up through the optimizer's ops. */
 const Node *update_gradient(const Node *update);
 /* The parameter whose gradient n is: what it is used with has state of it. NULL for none. */

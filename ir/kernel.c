@@ -21,6 +21,8 @@ bool kernel_is_rows(const Kernel *k)
     case KERNEL_MLPCONV_BACKWARD: return true;
     case KERNEL_WINOGRAD:
     case KERNEL_GENERIC:
+    case KERNEL_NORM:
+    case KERNEL_STATISTICS:
     case KERNEL_IMAGE:
     case KERNEL_HEAD:
     case KERNEL_FILTER:
@@ -364,6 +366,8 @@ Slices kernel_slices(const Graph *g, const Kernel *k)
         return (Slices){FLAT_SLICES, false};
     if (k->class == KERNEL_WINOGRAD)
         return winograd_slices(g, k->node[0]);
+    if (k->class == KERNEL_STATISTICS)
+        return (Slices){ceil_div(k->node[0]->in[0]->tensor.shape.dim[3], graph_lanes(g)), false};
     if (k->phase != PHASE_CHUNK)
         return (Slices){1, false};
     if (kernel_is_rows(k))

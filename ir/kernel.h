@@ -70,6 +70,8 @@ typedef enum Math {
     X(CONV_FORWARD, "conv_forward")         /* conv + epilogue */                                \
     X(MLPCONV_FORWARD, "mlpconv_forward")   /* conv and 1x1 convs strip by strip (+ gap) */      \
     X(POOL_FORWARD, "pool_forward")                                                              \
+    X(NORM, "norm")                         /* CUDA: batch norm or its gradient */               \
+    X(STATISTICS, "statistics")             /* two sums over all images, a channel each */       \
     X(HEAD, "head")                         /* softmax, loss, accuracy, logits gradient */       \
     X(POOL_BACKWARD, "pool_backward")       /* pool gather + mask */                             \
     X(CONV_DGRAD, "conv_dgrad")             /* dgrad + mask */                                   \

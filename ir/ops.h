@@ -111,7 +111,7 @@ typedef enum OpFlag {
       "x -> [N,1,1,C]: mean of the whole map")                                                     \
     X(FLATTEN, "flatten", 1, 1, NONE, flatten, F_FORWARD | F_SILENT | F_READS_F32, "",             \
       "x -> [N,C*H*W], in PyTorch's order c, h, w")                                                \
-    X(BATCH_NORM, "batch_norm", 3, 5, NORM, batch_norm, F_FORWARD | F_FILTERED, "",                \
+    X(BATCH_NORM, "batch_norm", 3, 5, NORM, batch_norm, F_FORWARD | F_FILTERED | F_ROWS, "",       \
       "x, mean, var[, weight, bias] -> normalized")                                                \
     X(ADD, "add", 2, 2, NONE, pointwise, F_FORWARD | F_OF_MAPS | F_KEEPS_ZERO, "a + b",            \
       "x, y -> x + y")                                                                             \
@@ -211,7 +211,7 @@ typedef enum OpFlag {
       "dy -> [C]: dbias")                                                                          \
     X(BATCH_DOT, "batch_dot", 4, 4, NORM, batch_norm, F_STATISTIC, "",                             \
       "dy, x, mean, var -> [C]: dweight")                                                          \
-    X(BATCH_NORM_GRAD, "batch_norm_grad", 7, 8, NORM, batch_norm, 0, "",                           \
+    X(BATCH_NORM_GRAD, "batch_norm_grad", 7, 8, NORM, batch_norm, F_ROWS, "",                      \
       "dy, x, mean, var, dbias, dweight, valid[, weight]")                                         \
     X(UNBIASED, "unbiased", 2, 2, FACTOR, optimizer, F_KEEPS_ZERO,                                 \
       "a * (k * b) / (k * b - 1)", "var, valid -> var * count / (count - 1)")                      \

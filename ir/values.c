@@ -43,6 +43,20 @@ Node *conv_filter(const Node *n)
     return n->op == OP_CONV2D || n->op == OP_CONV2D_TRANSPOSE ? n->in[1] : NULL;
 }
 
+const Storage *norm_storage(const Graph *g, const Node *n)
+{
+    static const int at[OP_COUNT] = {[OP_BATCH_NORM] = 1, [OP_BATCH_VAR] = 1, [OP_BATCH_DOT] = 2,
+                                     [OP_BATCH_NORM_GRAD] = 2};
+    const Node *mean = at[n->op] ? n->in[at[n->op]] : n;
+    if (mean->op == OP_STATE)
+        return mean->storage;
+    Uses uses = graph_uses(g, mean);
+    for (int i = 0; i < uses.count; i++)
+        if (uses.use[i].user->op == OP_RUNNING)
+            return uses.use[i].user->in[0]->storage;
+    return NULL;
+}
+
 /* ---- placed values ---- */
 
 /* A parameter may have as many channels as the batch has images, so the ops decide. */

@@ -25,6 +25,11 @@ static bool is_of_filter(const Node *n)
     return n->op == OP_FOLD_FILTER_GRAD || (made_of_one && n->in[0]->op == OP_STATE);
 }
 
+static bool is_statistic(const Node *n)
+{
+    return op_is(n->op, F_STATISTIC);
+}
+
 /* A kernel of plain loops: anything but products in fixed point. */
 static bool has_any_loops(const Node *n)
 {
@@ -52,6 +57,17 @@ static bool is_one_transform(const Kernel *k)
         if (k->node[i]->op != k->node[0]->op || !op_is_of_filters(k->node[i]->op))
             return false;
     return true;
+}
+
+/* Mean and variance of one map, or both sums of one gradient. */
+static bool is_pair_of_statistics(const Kernel *k)
+{
+    const Node *a = k->node[0], *b = k->node_count == 2 ? k->node[1] : NULL;
+    if (!b || a->in[0] != b->in[0])
+        return false;
+    if (a->op == OP_BATCH_MEAN && b->op == OP_BATCH_VAR)
+        return b->in[1] == a && b->in[2] == a->in[1];
+    return a->op == OP_BATCH_SUM && b->op == OP_BATCH_DOT;
 }
 
 /* ---- kernels of a GPU ---- */
@@ -215,6 +231,11 @@ static bool is_pool_backward(const Kernel *k)
            is_chain(k);
 }
 
+static bool is_norm(const Kernel *k)
+{
+    return (k->node[0]->op == OP_BATCH_NORM || k->node[0]->op == OP_BATCH_NORM_GRAD) && is_chain(k);
+}
+
 /* The gradient of the logits, and what leads from there to that of the map x. */
 static bool is_head_gradient(const Kernel *k, int at, const Node *logits, bool mean)
 {
@@ -284,6 +305,8 @@ typedef struct ClassRule {
 #define ROW_OPS {is_row_op, "a kernel of row ops cannot hold it", is_any, ""}
 #define LOOPS {has_loops, "a kernel of plain loops cannot hold it", is_any, ""}
 
+#define STATISTICS "batch_mean and batch_var of one map, or batch_sum and batch_dot of one gradient"
+
 static const ClassRule cpu_class[KERNEL_CLASS_COUNT] = {
     [KERNEL_GENERIC] = {has_any_loops, "a kernel of plain loops cannot hold it", is_any, ""},
     [KERNEL_IMAGE] = LOOPS,
@@ -301,6 +324,8 @@ static const ClassRule cpu_class[KERNEL_CLASS_COUNT] = {
     [KERNEL_WINOGRAD] = {is_winograd, "a Winograd kernel cannot hold it", is_one_transform,
                          "one transform of filters, or one op of maps"},
     [KERNEL_UPDATE] = {node_is_optimizer, "an update kernel cannot hold it", is_any, ""},
+    [KERNEL_STATISTICS] = {is_statistic, "a kernel of statistics cannot hold it",
+                           is_pair_of_statistics, STATISTICS},
 };
 
 #define WHOLE(is, what) {NULL, NULL, is, what}
@@ -322,6 +347,8 @@ static const ClassRule gpu_class[KERNEL_CLASS_COUNT] = {
                                                    "pointwise ops on it"),
     [KERNEL_POOL_BACKWARD] =
         WHOLE(is_pool_backward, "a pool's gradient and the pointwise ops on it"),
+    [KERNEL_NORM] = WHOLE(is_norm, "a batch_norm or its gradient and the pointwise ops on it"),
+    [KERNEL_STATISTICS] = WHOLE(is_pair_of_statistics, STATISTICS),
     [KERNEL_HEAD] = WHOLE(is_head, "the end of the network: gap, flatten, cross_entropy, correct, "
                                    "and their gradient"),
     [KERNEL_FILTER] = WHOLE(is_casts, "casts of parameters"),

@@ -158,6 +158,8 @@ static int64_t blocks_of(const Graph *g, const Kernel *k)
     switch ((int)k->class) {
     case KERNEL_METRICS: return 1;
     case KERNEL_HEAD: return g->batch;
+    case KERNEL_STATISTICS: return ceil_div(k->node[0]->in[0]->tensor.shape.dim[3], VECTOR);
+    case KERNEL_NORM:
     case KERNEL_FILTER:
     case KERNEL_UPDATE: return parameter_blocks(g, k);
     case KERNEL_POOL_FORWARD:
@@ -169,8 +171,10 @@ static int64_t blocks_of(const Graph *g, const Kernel *k)
     }
 }
 
-static int64_t head_shared(const Kernel *k)
+static int64_t least_shared(const Kernel *k)
 {
+    if (k->class == KERNEL_STATISTICS)
+        return NINC_NORM_SHARED(THREADS);
     for (int i = 0; k->class == KERNEL_HEAD && i < k->node_count; i++)
         if (k->node[i]->op == OP_FLATTEN)
             return NINC_HEAD_SHARED((int64_t)k->node[i]->tensor.shape.dim[1], THREADS);
@@ -181,7 +185,7 @@ static bool is_untiled_schedule(const Graph *g, const Kernel *k, const Schedule 
 {
     bool no_tile = s->tile_m == 0 && s->tile_n == 0 && s->tile_k == 0 && s->stages == 0;
     return no_tile && s->split == 1 && s->threads == THREADS && s->grid_y == 1 &&
-           s->grid_x >= blocks_of(g, k) && s->shared_bytes >= head_shared(k);
+           s->grid_x >= blocks_of(g, k) && s->shared_bytes >= least_shared(k);
 }
 
 static bool check_schedule(const Verifier *v, const Kernel *k, const Schedule *s)
@@ -241,6 +245,16 @@ static bool lies_as_codes(const Node *code)
     return nibbles ? w->kernel_h * w->kernel_w <= 16 : is_vectors(code, false);
 }
 
+/* A map in vectors of channels; of a batch norm, a vector of as many. */
+static bool lies_in_octets(const Node *n)
+{
+    if (n->tensor.shape.rank == 4)
+        return is_vectors(n, false);
+    bool statistic = op_is(n->op, F_STATISTIC) || (n->storage && role_is_vector(n->storage->role));
+    return !statistic ||
+           (n->tensor.layout.kind == LAYOUT_VECTOR && n->tensor.layout.block == VECTOR);
+}
+
 /* How the functions of the device library but the plain loops read what the node is of. */
 static bool lies_for_library(const Node *n)
 {
@@ -253,9 +267,9 @@ static bool lies_for_library(const Node *n)
     if (n->op == OP_MAXPOOL_GRAD)
         return is_vectors(n, false) && is_vectors(n->in[0], false) &&
                (n->in[1]->op != OP_MAXPOOL_CODE || lies_as_codes(n->in[1]));
-    bool good = n->tensor.shape.rank != 4 || is_vectors(n, false);
+    bool good = lies_in_octets(n);
     for (int i = 0; i < n->arity; i++)
-        good &= n->in[i]->tensor.shape.rank != 4 || is_vectors(n->in[i], false);
+        good &= lies_in_octets(n->in[i]);
     return good;
 }
 
@@ -273,7 +287,8 @@ static bool lies_for_loops(const Verifier *v, const Node *n)
 static bool uses_library(const Kernel *k)
 {
     return is_tiled(k->class) || k->class == KERNEL_POOL_FORWARD ||
-           k->class == KERNEL_POOL_BACKWARD || k->class == KERNEL_HEAD;
+           k->class == KERNEL_POOL_BACKWARD || k->class == KERNEL_HEAD ||
+           k->class == KERNEL_NORM || k->class == KERNEL_STATISTICS;
 }
 
 bool verify_gpu_layouts(const Verifier *v)

@@ -7,6 +7,22 @@ static bool is_blocked(const Verifier *v, const Node *n)
     return n->tensor.layout.kind == LAYOUT_NCHWC && n->tensor.layout.block == graph_lanes(v->g);
 }
 
+/* One value a channel, in whole blocks. */
+static bool is_vector(const Verifier *v, const Node *n)
+{
+    return n->tensor.shape.rank == 1 && n->tensor.layout.kind == LAYOUT_VECTOR &&
+           n->tensor.layout.block == graph_lanes(v->g);
+}
+
+static bool check_statistic(const Verifier *v, const Node *n)
+{
+    bool good = is_vector(v, n);
+    for (int k = 0; k < n->arity; k++)
+        good &= is_blocked(v, n->in[k]) || n->in[k]->tensor.shape.rank == 0 ||
+                is_vector(v, n->in[k]);
+    return good || verify_node_fault(v, n, "its maps do not lie in blocks of channels");
+}
+
 /* Channels of one pixel of a map of NHWC, zero lanes included. */
 static int pixel_lanes(const Node *x)
 {
@@ -120,7 +136,8 @@ static bool check_row_layout(const Verifier *v, const Node *n)
     bool sums = n->op == OP_BIAS_GRAD;
     bool good = sums ? n->tensor.layout.kind == LAYOUT_VECTOR : is_blocked(v, n);
     for (int k = 0; k < n->arity; k++)
-        good &= is_blocked(v, n->in[k]) || n->in[k]->tensor.shape.rank == 0;
+        good &= is_blocked(v, n->in[k]) || n->in[k]->tensor.shape.rank == 0 ||
+                is_vector(v, n->in[k]);
     return good || verify_node_fault(v, n, "its maps do not lie in blocks of channels");
 }
 
@@ -152,6 +169,8 @@ static bool check_layout(const Verifier *v, const Node *n)
         return check_winograd(v, n);
     if (kernel_is_rows(n->kernel))
         return check_row_layout(v, n);
+    if (n->kernel->class == KERNEL_STATISTICS && target_is_cpu(v->g->target))
+        return check_statistic(v, n);
     if (!is_per_image(v->g, n))
         return check_flat_layout(v, n);
     return (kind != LAYOUT_FILTER && kind != LAYOUT_TAPS && kind != LAYOUT_VECTOR) ||

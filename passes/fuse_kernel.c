@@ -186,3 +186,46 @@ Kernel *fuse_pool_forward(Fuser *f, Node *pool)
     }
     return k;
 }
+
+/* ---- batch norm ---- */
+
+const char *fuse_norm_name(Fuser *f, const Node *n, const char *what)
+{
+    const Storage *s = norm_storage(f->g, n);
+    const char *end = s ? strrchr(s->name, '.') : NULL;
+    if (!end)
+        return pool_format(f->pool, "%s_%s", op_name(n->op), what);
+    char *layer = pool_format(f->pool, "%.*s", (int)(end - s->name), s->name);
+    return pool_format(f->pool, "%s_%s", fuse_identifier(f->pool, layer), what);
+}
+
+/* The variance by the mean n, or the products beside the sum n. */
+static Node *second_statistic(const Fuser *f, const Node *n)
+{
+    bool mean = n->op == OP_BATCH_MEAN;
+    Uses uses = graph_uses(f->g, n->in[0]);
+    for (int i = 0; i < uses.count; i++) {
+        Node *user = uses.use[i].user;
+        if (user->kernel || uses.use[i].operand != 0)
+            continue;
+        if (mean && user->op == OP_BATCH_VAR && user->in[1] == n && user->in[2] == n->in[1])
+            return user;
+        if (!mean && user->op == OP_BATCH_DOT && user->in[1]->kernel && user->in[2]->kernel &&
+            user->in[3]->kernel)
+            return user;
+    }
+    return NULL;
+}
+
+bool fuse_statistics(Fuser *f, Node *n)
+{
+    bool mean = n->op == OP_BATCH_MEAN;
+    Node *second = mean || n->op == OP_BATCH_SUM ? second_statistic(f, n) : NULL;
+    if (!second)
+        return false;
+    Kernel *k = fuse_kernel(f, fuse_norm_name(f, second, mean ? "statistics" : "sums"),
+                            KERNEL_STATISTICS, PHASE_CHUNK);
+    fuse_take(f, k, n);
+    fuse_take(f, k, second);
+    return true;
+}

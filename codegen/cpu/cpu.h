@@ -115,6 +115,17 @@ void emit_generic(CpuEmitter *e, const Node *n);
 /* A kernel of row ops: segments, strips, calls of the row functions. */
 void emit_rows(CpuEmitter *e);
 
+/* The epilogue that a statement passes to its row function. */
+const char *epilogue_of(const CpuEmitter *e, const Statement *s);
+
+/* ---- norm.c ---- */
+
+/* A kernel of statistics over all images. */
+void emit_statistics(CpuEmitter *e);
+/* Statements of row ops. */
+void emit_batch_norm(CpuEmitter *e, const Statement *s);
+void emit_batch_norm_grad(CpuEmitter *e, const Statement *s);
+
 /* ---- winograd.c ---- */
 
 /* A kernel of Winograd ops. */

@@ -28,6 +28,10 @@ static void emit_body(CpuEmitter *e)
         emit_winograd(e);
         return;
     }
+    if (e->kernel->class == KERNEL_STATISTICS) {
+        emit_statistics(e);
+        return;
+    }
     if (e->kernel->class == KERNEL_FILTER) {
         emit_filters(e);
         return;
@@ -172,6 +176,18 @@ static void emit_targets(const Module *m, const Epilogues *epilogues, Text *out)
         text_append(out, "#endif\n");
 }
 
+static bool has_norm(const Module *m)
+{
+    const Graph *g;
+    const Kernel *k;
+    for (Target target = TARGET_ANY + 1; target < TARGET_COUNT; target++)
+        for (int i = 0; target_is_cpu(target) && (k = target_kernel(m, target, i, &g)); i++)
+            for (int j = 0; j < k->node_count; j++)
+                if (op_attr(k->node[j]->op) == ATTR_NORM)
+                    return true;
+    return false;
+}
+
 void emit_cpu(const Module *m, Text *out)
 {
     const Graph *eval = module_find_graph(m, "eval", TARGET_CPU);
@@ -196,6 +212,10 @@ void emit_cpu(const Module *m, Text *out)
     emit_header(&embedded_pool_h, out);
     text_append(out, "\n");
     emit_header(&embedded_image_h, out);
+    if (has_norm(m)) {
+        text_append(out, "\n");
+        emit_header(&embedded_norm_h, out);
+    }
     text_append(out, level_name);
     emit_targets(m, &epilogues, out);
     pool_free(pool);

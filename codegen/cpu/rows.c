@@ -39,7 +39,7 @@ static Touched touched_by(const CpuEmitter *e, const Statement *s, int count)
 /* ---- statements ---- */
 
 /* What a function takes as its epilogue. Maps that it does not read are the result. */
-static const char *epilogue_of(const CpuEmitter *e, const Statement *s)
+const char *epilogue_of(const CpuEmitter *e, const Statement *s)
 {
     const Node *beside[MAX_STATEMENT_OPERANDS];
     int maps = statement_beside(s, false, beside);
@@ -222,6 +222,8 @@ static void emit_statement(CpuEmitter *e, const Statement *s)
         [OP_AVGPOOL_GRAD] = emit_avgpool,
         [OP_GAP] = emit_gap,
         [OP_GAP_GRAD] = emit_gap_grad,
+        [OP_BATCH_NORM] = emit_batch_norm,
+        [OP_BATCH_NORM_GRAD] = emit_batch_norm_grad,
     };
     void (*emit)(CpuEmitter *, const Statement *) =
         op_is_pointwise(s->op->op) ? emit_pointwise : by_op[s->op->op];

@@ -57,6 +57,8 @@ void cuda_emit_mlpconv_forward(CudaEmitter *e);
 void cuda_emit_mlpconv_backward(CudaEmitter *e);
 void cuda_emit_pool_forward(CudaEmitter *e);
 void cuda_emit_pool_backward(CudaEmitter *e);
+void cuda_emit_statistics(CudaEmitter *e);
+void cuda_emit_norm(CudaEmitter *e);
 void cuda_emit_head(CudaEmitter *e);
 void cuda_emit_metrics(CudaEmitter *e);
 void cuda_emit_image(CudaEmitter *e, const Node *n);

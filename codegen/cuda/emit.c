@@ -21,6 +21,8 @@ static void emit_body(CudaEmitter *e)
     case KERNEL_MLPCONV_BACKWARD: cuda_emit_mlpconv_backward(e); return;
     case KERNEL_POOL_FORWARD: cuda_emit_pool_forward(e); return;
     case KERNEL_POOL_BACKWARD: cuda_emit_pool_backward(e); return;
+    case KERNEL_NORM: cuda_emit_norm(e); return;
+    case KERNEL_STATISTICS: cuda_emit_statistics(e); return;
     case KERNEL_HEAD: cuda_emit_head(e); return;
     case KERNEL_FILTER: cuda_emit_filters(e); return;
     case KERNEL_METRICS: cuda_emit_metrics(e); return;
@@ -162,6 +164,7 @@ typedef struct Part {
 #define BLOCKS (BIT(MLPCONV_FORWARD) | BIT(MLPCONV_BACKWARD))
 #define CONVS (BLOCKS | BIT(CONV_FORWARD) | BIT(CONV_DGRAD) | BIT(CONV_WGRAD))
 #define POOLS (BIT(POOL_FORWARD) | BIT(POOL_BACKWARD))
+#define NORMS (BIT(NORM) | BIT(STATISTICS))
 
 static const Part library[] = {
     {&embedded_tiles_h, 0},
@@ -169,11 +172,12 @@ static const Part library[] = {
     {&embedded_scalar_cuh, 0},
     {&embedded_map_cuh, BIT(GENERIC) | BIT(IMAGE) | BIT(POINTWISE)},
     {&embedded_image_cuh, BIT(GENERIC) | BIT(IMAGE)},
-    {&embedded_element_cuh, CONVS | POOLS | BIT(HEAD) | BIT(UPDATE)},
+    {&embedded_element_cuh, CONVS | POOLS | NORMS | BIT(HEAD) | BIT(UPDATE)},
     {&embedded_tile_cuh, CONVS},
     {&embedded_conv_cuh, CONVS},
     {&embedded_mlpconv_cuh, BLOCKS},
-    {&embedded_pool_cuh, POOLS},
+    {&embedded_pool_cuh, POOLS | NORMS},
+    {&embedded_norm_cuh, NORMS},
     {&embedded_head_cuh, BIT(HEAD)},
     {&embedded_update_cuh, BIT(UPDATE) | BIT(FILTER)},
     {&embedded_generic_cuh, BIT(GENERIC)},

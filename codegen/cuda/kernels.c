@@ -257,6 +257,54 @@ void cuda_emit_pool_backward(CudaEmitter *e)
               argument);
 }
 
+/* ---- batch norm ---- */
+
+/* M: the map of a batch norm, of its operand's layout. */
+static void emit_norm_type(CudaEmitter *e, const Node *x)
+{
+    const char *size = pool_format(e->pool, "/* N, H, W, C, CP */ %d, %d, %d, %d, %d",
+                                   map_dim(x, 0), map_dim(x, 1), map_dim(x, 2), map_dim(x, 3),
+                                   cuda_channels(x));
+    emit_typedef(e, "Norm", &size, 1, "M");
+}
+
+void cuda_emit_statistics(CudaEmitter *e)
+{
+    const Node *first = e->kernel->node[0], *second = e->kernel->node[1];
+    const char *argument[MAX_OPERANDS + 3];
+    int count = 0;
+    emit_norm_type(e, first->in[0]);
+    if (first->op == OP_BATCH_MEAN) {
+        argument[count++] = cuda_value(e, first->in[0]);
+        argument[count++] = cuda_value(e, first->in[1]);
+    } else {
+        for (int i = 0; i < second->arity; i++)
+            argument[count++] = cuda_value(e, second->in[i]);
+        argument[count++] = cuda_literal(e->pool, second->attr.norm.eps);
+    }
+    argument[count++] = cuda_value(e, first);
+    argument[count++] = cuda_value(e, second);
+    argument[count] = NULL;
+    cuda_call(e, first->op == OP_BATCH_MEAN ? "batch_moments<M>" : "batch_sums<M>", argument);
+}
+
+void cuda_emit_norm(CudaEmitter *e)
+{
+    const Node *n = e->kernel->node[0];
+    Statement s = statement_at(e, 0);
+    const char *argument[MAX_OPERANDS + 4];
+    int count = 0;
+    emit_norm_type(e, n);
+    for (int i = 0; i < op_max_operands(n->op); i++)
+        argument[count++] = cuda_value(e, i < n->arity ? n->in[i] : NULL);
+    argument[count++] = cuda_literal(e->pool, n->attr.norm.eps);
+    argument[count++] = cuda_value(e, statement_result(&s));
+    argument[count++] = cuda_chain(e, &s);
+    argument[count] = NULL;
+    cuda_call(e, n->op == OP_BATCH_NORM ? "batch_norm_fprop<M>" : "batch_norm_backward<M>",
+              argument);
+}
+
 /* ---- the ends of the network ---- */
 
 static void emit_head_type(CudaEmitter *e, const Node *x, bool gap)

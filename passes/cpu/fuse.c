@@ -242,6 +242,15 @@ static bool is_made_of_filter(const Graph *g, const Node *n)
            is_filter(g, n->in[0]);
 }
 
+/* Batch norm, or its gradient, of a batch whose statistics are known, and what is done on it. */
+static void fuse_norm(Fuser *f, Node *n)
+{
+    const char *what = n->op == OP_BATCH_NORM ? "forward" : "backward";
+    Kernel *k = fuse_kernel(f, fuse_norm_name(f, n, what), KERNEL_ROWS, PHASE_CHUNK);
+    fuse_take(f, k, n);
+    take_chain(f, k, n);
+}
+
 /* ---- Winograd ---- */
 
 /* The product that n, a Winograd op of maps, belongs to. */
@@ -312,6 +321,9 @@ void fuse_cpu_node(Fuser *f, Node *n)
         take_chain(f, fuse_pool_forward(f, n), n);
     else if (is_map_gradient(n) && phase == PHASE_CHUNK)
         fuse_gradient(f, n);
-    else if (!op_sums_images(n->op) || !fuse_wgrad(f, n))
+    else if (op_is(n->op, F_ROWS) && op_attr(n->op) == ATTR_NORM)
+        fuse_norm(f, n);
+    else if ((!op_sums_images(n->op) || !fuse_wgrad(f, n)) &&
+             (!op_is(n->op, F_STATISTIC) || !fuse_statistics(f, n)))
         take_alone(f, n);
 }

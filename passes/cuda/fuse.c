@@ -303,6 +303,15 @@ static void fuse_elementwise(Fuser *f, Node *n)
         fuse_take(f, k, next);
 }
 
+/* Batch norm, or its gradient, and its epilogue. */
+static void fuse_norm(Fuser *f, Node *n)
+{
+    const char *what = n->op == OP_BATCH_NORM ? "forward" : "backward";
+    Kernel *k = fuse_kernel(f, fuse_norm_name(f, n, what), KERNEL_NORM, PHASE_CHUNK);
+    Statement s = chain_of(f, n);
+    take_statement(f, k, &s);
+}
+
 /* The pool, the codes that go with it, and its epilogue. */
 static void fuse_pool(Fuser *f, Node *n)
 {
@@ -386,6 +395,10 @@ void fuse_cuda_node(Fuser *f, Node *n)
         fuse_alone(f, n, KERNEL_POOL_FORWARD);
     else if (op_is(n->op, F_POOL_GRAD) || n->op == OP_GAP_GRAD)
         fuse_pool_backward(f, n);
+    else if (op_is(n->op, F_ROWS) && op_attr(n->op) == ATTR_NORM)
+        fuse_norm(f, n);
+    else if (op_is(n->op, F_STATISTIC) && fuse_statistics(f, n))
+        return;
     else if (is_elementwise(f->g, n))
         fuse_elementwise(f, n);
     else

@@ -313,6 +313,13 @@ static void find_schedules(const CudaGraph *c, Kernel *k)
     case KERNEL_POOL_BACKWARD:
         schedule_blocks(k, ceil_div(pixel_groups(result_of(k)), THREADS), 0);
         return;
+    case KERNEL_NORM:
+        schedule_blocks(k, ceil_div(pixel_groups(result_of(k)), THREADS), 0);
+        return;
+    case KERNEL_STATISTICS:
+        schedule_blocks(k, padded_channels(k->node[0]->in[0]) / CUDA_LANES,
+                        NINC_NORM_SHARED(THREADS));
+        return;
     case KERNEL_HEAD: schedule_head(c->graph, k); return;
     case KERNEL_METRICS: schedule_blocks(k, 1, 0); return;
     case KERNEL_FILTER: schedule_blocks(k, filter_blocks(c, k), 0); return;

@@ -68,12 +68,12 @@ same_logits() {
 images fashion 28 28 1 10
 images colour 32 32 3 10
 images windows 30 29 3 5
-for case in blocks flatten pools strides; do
+for case in blocks flatten norms pools strides; do
     mkdir "$work/$case" && "$tool" data "$cases/${case}_sgd.json" "$work/$case"
     check "compile $case" make "$cases/${case}_sgd.yaml" $case $case ${case}_sgd
 done
 check "compile windows" make "$work/windows.yaml" windows windows
-names="blocks:blocks flatten:flatten pools:pools strides:strides windows:windows"
+names="blocks:blocks flatten:flatten norms:norms pools:pools strides:strides windows:windows"
 if [ -z "${QUICK:-}" ]; then
     check "compile nin" make models/nin.yaml nin fashion nin_sgd
     sed 's/init: {normal: {std: 0.05}}/init: kaiming_normal/' models/nin_cifar10.yaml >"$work/cifar10.yaml"

@@ -53,5 +53,6 @@ round_trip() {
 round_trip blocks_sgd blocks_sgd
 round_trip pools_adam pools_adam
 round_trip flatten_sgd flatten_sgd
+round_trip norms_sgd norms_sgd
 [ -n "${QUICK:-}" ] || round_trip nin nin_sgd
 finish

@@ -172,6 +172,12 @@ static void write_header(const json_t *c, FILE *f)
                                       (int)end));
         at = end;
     }
+    json_array_foreach(json_object_get(c, "batches"), i, p) {
+        json_object_set_new(header, json_string_value(p),
+                            json_pack("{s:s, s:[], s:[i, i]}", "dtype", "I64", "shape",
+                                      "data_offsets", (int)at, (int)(at + sizeof(int64_t))));
+        at += sizeof(int64_t);
+    }
     char *text = json_dumps(header, JSON_COMPACT);
     size_t length = strlen(text), padded = (length + 7) / 8 * 8;
     for (int byte = 0; byte < 8; byte++)
@@ -206,6 +212,8 @@ static int command_init(const json_t *c, const char *path, const char *planted)
         fwrite(value, sizeof *value, parameter_elements(p), f);
         free(value);
     }
+    for (i = json_array_size(json_object_get(c, "batches")) * sizeof(int64_t); i > 0; i--)
+        putc(0, f);
     close_written(f, path);
     return 0;
 }

@@ -85,7 +85,7 @@ static void emit_dot(CpuEmitter *e, const Node *n)
 }
 
 /* y = (x - mean) * scale + bias */
-static void emit_batch_norm(CpuEmitter *e, const Node *n)
+static void emit_norm(CpuEmitter *e, const Node *n)
 {
     bool affine = n->arity > 3;
     open_loop(e, "c", map_dim(n, 3));
@@ -121,7 +121,7 @@ static void emit_grad(CpuEmitter *e, const Node *n)
 void generic_batch_norm(CpuEmitter *e, const Node *n)
 {
     static GenericFn *const by_op[OP_COUNT] = {
-        [OP_BATCH_NORM] = emit_batch_norm, [OP_BATCH_MEAN] = emit_mean,
+        [OP_BATCH_NORM] = emit_norm, [OP_BATCH_MEAN] = emit_mean,
         [OP_BATCH_VAR] = emit_var,         [OP_BATCH_SUM] = emit_sum,
         [OP_BATCH_DOT] = emit_dot,         [OP_BATCH_NORM_GRAD] = emit_grad,
     };

@@ -56,6 +56,7 @@ def network(case):
 def load(case, weights, logits):
     net, spec = network(case)
     net.load_state_dict(load_file(weights), strict=True)
+    net.eval()
     image, _ = reference.data(spec)
     with torch.no_grad():
         got = net(reference.prepare(spec, image, torch.float32)).numpy()
