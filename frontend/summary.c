@@ -103,8 +103,21 @@ static void add_parameters(Row *row, const Node *n, bool *counted)
         add_parameter(row, operand_storage(n->in[i]), counted);
 }
 
-static void add_to_row(Row *row, const Node *n, Pool *pool)
+/* Statistics come before what they are for: the row is named after that. */
+static void name_norm(Row *row, const Graph *g, const Node *n)
 {
+    const Storage *mean = n->op == OP_BATCH_NORM ? norm_storage(g, n) : NULL;
+
+    if (n->op == OP_BATCH_NORM)
+        row->op = op_name(n->op);
+    if (mean)
+        row->layer = layer_name(g->module->pool, mean->name, 1);
+}
+
+static void add_to_row(Row *row, const Graph *g, const Node *n)
+{
+    Pool *pool = g->module->pool;
+
     const Storage *filter = is_conv(n) ? operand_storage(conv_filter(n)) : NULL;
 
     if (filter) {
@@ -112,8 +125,7 @@ static void add_to_row(Row *row, const Node *n, Pool *pool)
         row->layer = layer_name(pool, filter->name, row->convolutions > 1 ? 2 : 1);
         row->op = row->convolutions > 1 ? "mlpconv" : op_name(OP_CONV2D);
     }
-    if (n->op == OP_BATCH_NORM && n->in[1]->op == OP_STATE)
-        row->layer = layer_name(pool, n->in[1]->storage->name, 1);
+    name_norm(row, g, n);
     row->last = n;
     if (n->kernel && !(row->kernel && op_is(n->op, F_RESULT)))
         row->kernel = n->kernel;
@@ -162,7 +174,7 @@ static Table make_table(const Graph *g)
             (n->op == OP_CAST && operand_storage(n)))
             continue;
         row = row_for(&t, n, pool);
-        add_to_row(row, n, pool);
+        add_to_row(row, g, n);
         add_parameters(row, n, counted);
     }
     for (int i = 0; i < t.count; i++) {

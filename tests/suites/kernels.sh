@@ -376,6 +376,14 @@ long_check "kernels of rows of all lengths bf16 -O2, everywhere" \
     in_precision bf16 everywhere "$work/tiles.yaml" 2
 long_check "kernels of rows of all lengths bf16 -O1" in_precision bf16 everywhere "$work/tiles.yaml" 1
 long_check "kernels of nin_fashion bf16 -O2" in_precision bf16 everywhere models/nin_fashion.yaml 2
+norms=tests/models/pytorch/norms_sgd.yaml
+check "kernels of batch norms -O2" light verified $norms 2
+check "kernels of batch norms bf16 -O2" in_precision bf16 light verified $norms 2
+for level in 0 1 2; do
+    long_check "kernels of batch norms -O$level, everywhere" everywhere $norms $level
+    long_check "kernels of batch norms bf16 -O$level, everywhere" \
+        in_precision bf16 everywhere $norms $level
+done
 check "kernels of nin_fashion -O2" everywhere models/nin_fashion.yaml 2
 long_check "kernels of nin_fashion -O0" everywhere models/nin_fashion.yaml 0
 long_check "kernels of nin_cifar10 -O2" verified models/nin_cifar10.yaml 2

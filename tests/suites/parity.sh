@@ -150,6 +150,7 @@ threads() {
 }
 check "threads 1, 2, 3, 8 give the same bits: blocks" light threads blocks_sgd 2 4
 check "threads 1, 2, 3, 8 give the same bits: pools bf16" light threads pools_adam 2 4 bf16
+check "threads 1, 2, 3, 8 give the same bits: norms" light threads norms_sgd 2 4
 long_check "threads 1, 2, 3, 8 give the same bits: pools" threads pools_adam 2 4
 long_check "threads 1, 2, 3, 8 give the same bits: blocks bf16" threads blocks_sgd 2 4 bf16
 long_check "threads 1, 2, 3, 8 give the same bits: one image" threads blocks_sgd 2 1

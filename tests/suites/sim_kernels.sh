@@ -64,6 +64,13 @@ for precision in $precisions; do
     long_check "simulated nin_fashion $precision -O0" simulated 0 $precision "${small_fashion[@]}"
 done
 
+norms=tests/models/pytorch/norms_sgd.yaml
+check "simulated batch norms bf16 -O2" simulated 2 bf16 $norms
+for precision in $precisions; do
+    long_check "simulated batch norms $precision -O2" simulated 2 $precision $norms
+    long_check "simulated batch norms $precision -O0" simulated 0 $precision $norms
+done
+
 # too_many_classes CLASSES: a row of logits is too long for the head's shared memory.
 too_many_classes() {
     classes_network "$1" >"$work/classes.yaml"

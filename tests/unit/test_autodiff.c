@@ -360,6 +360,30 @@ START_TEST(running_statistics_are_pytorchs)
 }
 END_TEST
 
+/* Statistics of all images need all images at a time. */
+START_TEST(a_chunk_is_the_batch)
+{
+    Net n = norm_net();
+    Diagnostics d;
+    n.module->dataset = "idx";
+    n.module->train.batch_size = 4;
+    n.module->optimizer.lr = 0.1;
+    pass_autodiff(n.module);
+    pass_target(n.module, &(PipelineOptions){.wanted[TARGET_CPU] = true});
+    run_pass("fuse", n.module, 2);
+    run_pass("schedule", n.module, 2);
+    Graph *train = module_find_graph(n.module, "train", TARGET_CPU);
+    ck_assert_int_eq(train->chunk, 4);
+    diagnostics_init(&d, n.pool);
+    ck_assert_msg(module_verify(n.module, &d), "%s", d.count ? d.list[0].message : "");
+    train->chunk = 2;
+    ck_assert(!module_verify(n.module, &d));
+    ck_assert_msg(strstr(d.list[0].message, "a chunk must hold all 4 images") != NULL, "%s",
+                  d.list[0].message);
+    pool_free(n.pool);
+}
+END_TEST
+
 /* Rows from `valid` on count nothing: what stands there changes no gradient. */
 START_TEST(a_partial_batch_is_a_smaller_one)
 {
@@ -747,6 +771,7 @@ static Suite *autodiff_suite(void)
     tcase_add_loop_test(tests, batch_norm_by_finite_differences, 2, 5); /* valid images */
     tcase_add_test(tests, running_statistics_are_pytorchs);
     tcase_add_test(tests, a_partial_batch_is_a_smaller_one);
+    tcase_add_test(tests, a_chunk_is_the_batch);
     tcase_add_test(tests, winograd_changes_no_number);
     tcase_add_test(tests, fold_changes_no_number);
     tcase_add_test(tests, nothing_flows_to_the_image);
