@@ -347,6 +347,7 @@ installs() {
 ./usr/share/man/man1/ninc.1
 ./usr/share/man/man5/ninc-model.5
 ./usr/share/ninc/models/nin.yaml
+./usr/share/ninc/models/nin_bn.yaml
 ./usr/share/ninc/models/nin_cifar10.yaml
 ./usr/share/ninc/models/nin_fashion.yaml
 ./usr/share/ninc/models/nin_spelled.yaml

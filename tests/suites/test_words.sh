@@ -155,7 +155,7 @@ narrow() {
         "$work/lines"
 }
 models=$OLDPWD/models
-for name in nin nin_cifar10 nin_fashion nin_spelled; do
+for name in nin nin_bn nin_cifar10 nin_fashion nin_spelled; do
     for precision in fp32 bf16; do
         options=("--precision=$precision" "$models/$name.yaml")
         check "80 columns: summary of $name, $precision" narrow "$ninc" --emit=summary "${options[@]}"
