@@ -431,8 +431,10 @@ int main(int argc, char **argv)
     int result = options_parse(&options, c.pool, argc, argv);
 
     diagnostics_init(&c.d, c.pool);
-    if (result == OPTIONS_RUN)
+    if (result == OPTIONS_RUN) {
+        fault_errors_only = options.quiet;
         result = compile(&c);
+    }
     if (fflush(stdout) != 0 && result == 0)
         result = write_failed("standard output");
     pool_free(c.pool);

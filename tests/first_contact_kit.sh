@@ -77,11 +77,12 @@ compile() {
     local name=$1 out=$scratch/trainer options=()
     shift
     [ "$CUBINS" = none ] || options=("--cubin=$CUBINS")
+    made=$((made + 1))
+    echo "trainer $made of $trainers: $name ($(du -sm "$kit" | cut -f 1) MiB, $SECONDS s so far)"
     "$NINC" -q --target=cuda "${options[@]}" -o "$out" "$@" || say "$name does not compile"
     foreign "$out/trainer"
     gzip -9 -c "$out/trainer" >"$kit/trainers/$name.gz"
     rm -rf "$out"
-    echo "$name"
 }
 
 # foreign FILE: ends where the program needs more than glibc, or a newer one than 2.34.
@@ -126,6 +127,7 @@ for program in "$NINC" "$BUILD/cuda_tool" "$BUILD/parity_tool"; do
     foreign "$program"
     strip -o "$kit/${program##*/}" "$program"
 done
+made=0 trainers=$(awk '$2 != "torch" { print $3 }' "$scratch/plan" | sort -u | wc -l)
 while read -r _ what name _; do
     [ ! -e "$kit/trainers/$name.gz" ] || continue
     case $what in
@@ -141,4 +143,4 @@ size=$(du -sm "$kit" | cut -f 1)
 [ "$size" -lt "$most" ] || say "the kit has $size MiB, $most at most can be carried"
 rm -rf "$final"
 mv "$kit" "$final"
-echo "$final: $size MiB, for tests/first_contact.sh"
+echo "$final: $size MiB in $SECONDS s, for tests/first_contact.sh"

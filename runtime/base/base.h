@@ -110,6 +110,8 @@ typedef bool WordReady(unsigned value, unsigned wanted);
 
 /* The word that messages begin with. */
 extern const char *fault_program;
+/* Notices are not printed, by any thread. */
+extern bool fault_errors_only;
 /* Prints "trainer: error: ..." to stderr; always -1. */
 int fault(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 const char *fault_program = "trainer";
+bool fault_errors_only;
 
 static void print_line(const char *kind, const char *format, va_list ap)
 {
@@ -61,7 +62,7 @@ void notice(const char *format, ...)
 {
     va_list ap;
     va_start(ap, format);
-    if (!held.silent)
+    if (!held.silent && !fault_errors_only)
         print_line("", format, ap);
     va_end(ap);
 }

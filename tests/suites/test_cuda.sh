@@ -588,6 +588,7 @@ by_nvrtc() {
 
 real
 if carry "$work/tiny" sm_86,sm_90a; then
+    check "-q says nothing of what is compiled" [ ! -s "$work/errors" ]
     "$NINC" -q --target=cuda -o "$work/tiny" "$work/tiny.yaml"
     check "compiled by NVRTC, then found" by_nvrtc
     real

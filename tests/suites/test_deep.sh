@@ -24,7 +24,7 @@ deep 996 "" "adam: {lr: 0.01}" >"$work/adam.yaml"
 deep 996 "conv2d: {name: c.%d, out_channels: 2, kernel_size: 1}" >"$work/pointwise.yaml"
 
 # Processor time in an instrumented build is several times as long, and its memory is shadowed.
-limit=20 megabytes=300
+limit=8 megabytes=300
 [[ $BUILD != *asan* ]] || limit=120 megabytes=0
 
 # bounded MODEL OPTION...: compiles it in $limit s of processor time and $megabytes MB.
