@@ -39,7 +39,7 @@ apt-get install -y -q --no-install-recommends make procps
 make deps
 make tests 2>&1 | tee /root/build.log
 test -x ninc && ! grep -E 'warning|error:' /root/build.log
-tests/run.sh golden roundtrip test_options test_cache test_ir test_eval test_runtime
+tests/run.sh golden roundtrip test_options test_cache test_ir test_eval test_runtime test_data
 END
 mv "$root.sh" "$root/run.sh"
 mmdebstrap -q --variant=minbase --dpkgopt='path-include=/usr/share/man/*' \

@@ -1,7 +1,7 @@
-/* A GPU machine in memory, for test_gpu.c, with the kernels of tiny_plan.h's CUDA programs. It runs
- * what it is given as late as it may: a launch or a copy from a slot happens only when somebody
- * waits for it. So a slot that is written too early, or memory that is read too early, gives wrong
- * numbers. Every call is noted in a log, and any of them can be made to fail. */
+/* A GPU machine in memory, for test_gpu*.c, with the kernels of tiny_plan.h's CUDA programs. It
+ * runs what it is given as late as it may: a launch or a copy from a slot happens only when
+ * somebody waits for it. So a slot that is written too early, or memory that is read too early,
+ * gives wrong numbers. Every call is noted in a log, and any of them can be made to fail. */
 #ifndef NINC_FAKE_GPU_H
 #define NINC_FAKE_GPU_H
 
@@ -60,7 +60,7 @@ __attribute__((format(printf, 1, 2))) static void note(const char *format, ...)
     ck_assert_uint_lt(fake.logged, LOG_BYTES);
 }
 
-static void forget_log(void)
+static inline void forget_log(void)
 {
     fake.logged = 0;
     fake.log[0] = '\0';
@@ -478,5 +478,35 @@ static const GpuDriver fake_driver = {
     .time_begin = fake_time_begin,
     .time_end = fake_time_end,
 };
+
+/* ---- the device over it ---- */
+
+static inline Device *open_device(const NincModel *model, const DeviceOptions *options)
+{
+    return gpu_open(&fake_driver, model, options);
+}
+
+static DeviceTable table; /* ninc_cuda_device over the fake machine */
+
+static inline const NincTarget *target(void)
+{
+    return &ninc_model.target[NINC_CUDA];
+}
+
+static inline void set_up(void)
+{
+    fake = (struct Fake){
+        .free_bytes = 1 << 20, .processors = 8, .shared_bytes = 101376, .architecture = 86};
+    table = ninc_cuda_device;
+    table.open = open_device;
+}
+
+static inline Device *opened(bool with_train)
+{
+    DeviceOptions options = {.with_train = with_train};
+    Device *d = table.open(&ninc_model, &options);
+    ck_assert_ptr_nonnull(d);
+    return d;
+}
 
 #endif
