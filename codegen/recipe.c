@@ -151,9 +151,12 @@ void emit_recipe_layers(const Graph *eval, Text *out)
 
 void emit_recipe(const Module *m, const Graph *eval, Text *out)
 {
+    char digits[32];
     text_append(out, "    \"data %s %dx%dx%d, %d classes\\n\"\n    \"batch %d\\n\"\n    \"",
                 m->dataset, m->image_h, m->image_w, m->image_c, m->classes, eval->batch);
     optimizer_print(&m->optimizer, false, out);
+    if (m->train.clip_grad_norm > 0)
+        text_append(out, ", clip_grad_norm %s", format_double(m->train.clip_grad_norm, digits));
     text_append(out, "\\n\"\n");
     for (int i = 0; i < m->storage_count; i++)
         if (!m->storage[i]->of)

@@ -67,6 +67,8 @@ static const Meaning keys[] = {
     {"train", "num_epochs", "epochs", NULL},
     {"train", "max_epochs", "epochs", NULL},
     {"train", "scheduler", "schedule", NULL},
+    {"train", "clip_norm", "clip_grad_norm", NULL},
+    {"train", "grad_clip", "clip_grad_norm", NULL},
     {"train", "lr_scheduler", "schedule", NULL},
     {"train", "warmup", NULL, "it stands in the schedule, as in schedule: {cosine_annealing: "
                               "{warmup: 500}}"},

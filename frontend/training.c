@@ -289,6 +289,8 @@ static const Field train_fields[] = {
     IR_TRAIN_SETTINGS(X)
 #undef X
     {"init", FIELD_TREE, false, 0, 0, offsetof(TrainSpec, init), "init: pytorch"},
+    {"clip_grad_norm", FIELD_REAL, false, 1.2e-38, 1e6,
+     offsetof(TrainSpec, settings.clip_grad_norm), "clip_grad_norm: 1.0"},
     {"schedule", FIELD_TREE, false, 0, 0, offsetof(TrainSpec, schedule),
      "schedule: {step: {step_size: 30}}"},
 };

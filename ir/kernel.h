@@ -171,6 +171,8 @@ bool pool_covers_map(const Node *n);
 bool node_is_identity(const Node *n);
 /* Elements of parameters, gradients and moments, computed each for itself. */
 bool node_is_optimizer(const Node *n);
+/* Shared memory of a square_sum's block on a GPU: a float a warp. */
+enum { SQUARE_SUM_SHARED = 32 };
 Node *statement_result(const Statement *s);
 /* The operand of its pointwise op `at` that stays in registers: of chain[at - 1] what stands before
  * it, of a pointwise `op` itself, 0, its first map. */

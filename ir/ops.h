@@ -42,6 +42,7 @@
     X(READS_F32, "reads f32 alone") X(GIVES_F32, "gives f32, whatever it reads")                   \
     X(ACTIVATION, "an activation or its gradient")                                                 \
     X(OPTIMIZER, "a step of an optimizer")                                                         \
+    X(OF_GRADIENTS, "a number of the gradients of all parameters")                                 \
     X(FRACTION, "its values lie between 0 and 1, or -1 and 1 where it keeps zero")                 \
     X(KEEPS_ZERO, "pointwise, and zero where all its maps or parameters are: f(0, ...) = 0")
 
@@ -220,8 +221,15 @@ typedef enum OpFlag {
     X(COUNT_BATCH, "count_batch", 1, 1, NONE, optimizer, 0, "a + 1", "batches -> batches + 1")     \
     X(CAST, "cast", 1, 1, NONE, pointwise, F_GIVEN | F_SILENT | F_KEEPS_ZERO, "",                  \
       "x -> another float dtype, to nearest even")                                                 \
-    /* optimizer: PyTorch's spelled out; operand 1 is made of the gradient, but of weight_decay,   \
-     * whose operand 0 is it, and of adamw_decay, which has none */                                \
+    /* optimizer: PyTorch's spelled out; operand 1 is made of the gradient, but of clip and        \
+     * weight_decay, whose operand 0 is it, and of adamw_decay, which has none */                  \
+    /* clip_grad_norm_: the squares of each gradient are added to those before */                  \
+    X(SQUARE_SUM, "square_sum", 1, 2, NONE, optimizer, F_OF_GRADIENTS, "",                         \
+      "g[, sum] -> sum + sum of the squares of g")                                                 \
+    X(CLIP_FACTOR, "clip_factor", 1, 1, FACTOR, optimizer, F_OF_GRADIENTS, "",                     \
+      "sum -> min(1, factor / (sqrt(sum) + 1e-6))")                                                \
+    X(CLIP, "clip", 2, 2, NONE, optimizer, F_OPTIMIZER | F_KEEPS_ZERO, "a * b",                    \
+      "g, clip_factor -> g * clip_factor")                                                         \
     X(WEIGHT_DECAY, "weight_decay", 2, 2, FACTOR, optimizer, F_OPTIMIZER | F_KEEPS_ZERO,           \
       "a + k * b", "g, parameter -> g + factor * parameter")                                       \
     X(MOMENTUM, "momentum", 2, 2, FACTOR, optimizer, F_OPTIMIZER | F_KEEPS_ZERO, "k * a + b",      \

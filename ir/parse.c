@@ -102,8 +102,12 @@ static bool parse_train(Parser *p)
     if (!lex_expect(p->lex, "init=") || !CHOOSE(p->lex, "an initialisation", init_names, &init))
         return false;
     t->init = (InitKind)init;
-    return (t->init != INIT_NORMAL || lex_number_field(p->lex, "std=", &t->init_std)) &&
-           lex_expect_line_end(p->lex);
+    if (t->init == INIT_NORMAL && !lex_number_field(p->lex, "std=", &t->init_std))
+        return false;
+    if (lex_accept(p->lex, "clip_grad_norm=") &&
+        !lex_positive_field(p->lex, "", &t->clip_grad_norm))
+        return false;
+    return lex_expect_line_end(p->lex);
 }
 
 /* `cpu=24158784 cuda=24162816`, one for each target that has a plan. */

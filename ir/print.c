@@ -411,6 +411,8 @@ static void print_header(const Module *m, Text *out)
     text_append(out, " init=%s", init_names[t->init]);
     if (t->init == INIT_NORMAL)
         print_number(" std", t->init_std, out);
+    if (t->clip_grad_norm > 0)
+        print_number(" clip_grad_norm", t->clip_grad_norm, out);
     if (t->schedule.kind != RATE_CONSTANT) {
         text_append(out, "\n  ");
         schedule_print(&t->schedule, out);

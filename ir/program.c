@@ -72,7 +72,7 @@ static bool wants_images(const Graph *g, const Node *n, int k)
 {
     if (op_is_pointwise(n->op) || n->op == OP_CAST)
         return is_per_image(g, n);
-    if (op_is_of_filters(n->op) || n->op == OP_UPDATE)
+    if (op_is(n->op, F_OF_FILTERS | F_OF_GRADIENTS) || n->op == OP_UPDATE)
         return false;
     if (op_is(n->op, F_STATISTIC) || op_attr(n->op) == ATTR_NORM)
         return n->in[k]->tensor.shape.rank == 4;

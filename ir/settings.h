@@ -111,6 +111,7 @@ typedef struct TrainSettings {
     InitKind init;
     double init_std; /* normal */
     RateSchedule schedule;
+    double clip_grad_norm; /* the most that the norm of all gradients may be; 0: any */
 } TrainSettings;
 
 /* ---- ir/settings.c ---- */

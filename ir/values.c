@@ -119,7 +119,7 @@ const Node *update_gradient(const Node *update)
     for (;;) {
         if (!op_is(n->op, F_OPTIMIZER))
             return n;
-        n = n->in[n->op == OP_WEIGHT_DECAY ? 0 : 1];
+        n = n->in[n->op == OP_CLIP || n->op == OP_WEIGHT_DECAY ? 0 : 1];
     }
 }
 
@@ -128,6 +128,8 @@ Storage *gradient_storage(const Graph *g, const Node *n)
     Uses uses = graph_uses(g, n);
     for (int i = 0; i < uses.count; i++) {
         const Node *user = uses.use[i].user;
+        if (user->op == OP_CLIP)
+            return gradient_storage(g, user);
         for (int k = 0; k < user->arity; k++) {
             Storage *s = user->in[k]->storage;
             if (s && user->in[k]->op == OP_STATE)

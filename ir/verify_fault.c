@@ -83,5 +83,6 @@ bool verify_is_contraction(Op op)
 bool verify_works_on_images(Op op)
 {
     return !op_is_pointwise(op) && op != OP_INPUT && op != OP_STATE && op != OP_UPDATE &&
-           op != OP_CAST && !op_is(op, F_SUMS_IMAGES | F_STATISTIC | F_OF_FILTERS | F_SUMS_ROWS);
+           op != OP_CAST &&
+           !op_is(op, F_SUMS_IMAGES | F_STATISTIC | F_OF_FILTERS | F_SUMS_ROWS | F_OF_GRADIENTS);
 }

@@ -175,6 +175,8 @@ static int64_t least_shared(const Kernel *k)
 {
     if (k->class == KERNEL_STATISTICS)
         return NINC_NORM_SHARED(THREADS);
+    if (k->node[0]->op == OP_SQUARE_SUM)
+        return SQUARE_SUM_SHARED;
     for (int i = 0; k->class == KERNEL_HEAD && i < k->node_count; i++)
         if (k->node[i]->op == OP_FLATTEN)
             return NINC_HEAD_SHARED((int64_t)k->node[i]->tensor.shape.dim[1], THREADS);

@@ -197,8 +197,13 @@ static bool check_overlaps(const Verifier *v, Region region)
     return true;
 }
 
+static bool sums_squares(const Kernel *k)
+{
+    return k->node_count == 1 && k->node[0]->op == OP_SQUARE_SUM;
+}
+
 /* A chunk's value is gone when the chunk is: its readers are chunk kernels. On the CPU only the
- * update kernel adds up the copies of a sum in parts. `reader`: NULL where the graph returns it. */
+ * update kernel and square_sum add up the copies of a sum in parts. `reader`: NULL where the graph returns it. */
 static const char *read_fault(const Node *n, const Kernel *reader)
 {
     bool parts = n->place.region == REGION_PARTIAL && target_is_cpu(n->kernel->target);
@@ -208,8 +213,8 @@ static const char *read_fault(const Node *n, const Kernel *reader)
         return "it reads a chunk's value after the images";
     if (parts && !reader)
         return "it is returned, but lies in parts";
-    if (parts && reader->class != KERNEL_UPDATE)
-        return "only an update kernel adds up a sum in parts";
+    if (parts && reader->class != KERNEL_UPDATE && !sums_squares(reader))
+        return "only an update kernel and square_sum add up a sum in parts";
     return NULL;
 }
 

@@ -188,6 +188,20 @@ static const struct {
     [OPTIMIZER_RMSPROP] = {rmsprop_step, true},
 };
 
+/* torch.nn.utils.clip_grad_norm_: what all gradients are multiplied by; NULL: nothing. */
+static Node *clip_factor(const Autodiff *a)
+{
+    double most = a->graph->module->train.clip_grad_norm;
+    Node *sum = NULL;
+    for (int i = 0; i < a->storage_count && most > 0; i++)
+        if (a->storage_grad[i])
+            sum = graph_add(a->graph, OP_SQUARE_SUM, 1 + (sum != NULL),
+                            (Node *[]){a->storage_grad[i], sum}, NULL,
+                            a->graph->module->storage[i]->loc);
+    return sum ? graph_add(a->graph, OP_CLIP_FACTOR, 1, &sum, &(Attr){.factor = most}, sum->loc)
+               : NULL;
+}
+
 static void add_update(Step *s, const Optimizer *o)
 {
     if (o->weight_decay != 0 && optimizers[o->kind].decays_gradient)
@@ -203,11 +217,15 @@ static void add_update(Step *s, const Optimizer *o)
 static void add_updates(Autodiff *a, Node *lr, Node *step)
 {
     const Optimizer *o = &a->graph->module->optimizer;
+    Node *factor = clip_factor(a);
     for (int i = 0; i < a->storage_count; i++) {
         Storage *storage = a->graph->module->storage[i];
         Step s = {a->graph, storage, NULL, a->storage_grad[i], lr, step, {NULL}, {NULL}, 0};
         if (!s.grad)
             continue;
+        if (factor)
+            s.grad = graph_add(a->graph, OP_CLIP, 2, (Node *[]){s.grad, factor}, NULL,
+                               storage->loc);
         s.parameter = graph_state(a->graph, storage);
         add_update(&s, o);
     }

@@ -185,6 +185,33 @@ INLINE float sum_copies(const float *p, int count, ptrdiff_t stride)
     return sum;
 }
 
+/* The sum of the squares of such sums, in lanes whose order does not depend on threads. */
+INLINE double square_sum(const float *p, int copies, ptrdiff_t stride, ptrdiff_t count)
+{
+    enum { AT_ONCE = 16 };
+    double lane[AT_ONCE] = {0}, sum = 0;
+    const ptrdiff_t whole = count / AT_ONCE * AT_ONCE;
+    for (ptrdiff_t i = 0; i < whole; i += AT_ONCE)
+        for (int l = 0; l < AT_ONCE; l++) {
+            const double x = sum_copies(p + i + l, copies, stride);
+            lane[l] += x * x;
+        }
+    for (ptrdiff_t i = whole; i < count; i++) {
+        const double x = sum_copies(p + i, copies, stride);
+        sum += x * x;
+    }
+    for (int l = 0; l < AT_ONCE; l++)
+        sum += lane[l];
+    return sum;
+}
+
+/* torch.nn.utils.clip_grad_norm_, of the sum of all squares; NaN stays NaN. */
+INLINE float clip_factor(double sum, double most)
+{
+    const double factor = most / (sqrt(sum) + 1e-6);
+    return factor >= 1 ? 1 : (float)factor;
+}
+
 /* Adam (arXiv 1412.6980, algorithm 1), with PyTorch's order of operations. */
 typedef struct Adam {
     float rate, correction, eps; /* lr / (1 - beta1^t), sqrt(1 - beta2^t) */

@@ -161,9 +161,26 @@ static void loops_pointwise(CudaEmitter *e, const Node *n)
     cuda_emit_pointwise(e);
 }
 
+static void emit_square_sum(CudaEmitter *e, const Node *n)
+{
+    const Node *g = n->in[0];
+    const char *argument[] = {cuda_value(e, g), cuda_copies(e, g),
+                              n->arity > 1 ? cuda_value(e, n->in[1]) : "nullptr",
+                              cuda_value(e, n), NULL};
+    cuda_call(e, pool_format(e->pool, "generic_square_sum<%lld>",
+                             (long long)tensor_elements(&g->tensor)), argument);
+}
+
 static void loops_optimizer(CudaEmitter *e, const Node *n)
 {
-    loops_pointwise(e, n);
+    if (n->op == OP_SQUARE_SUM)
+        emit_square_sum(e, n);
+    else if (n->op == OP_CLIP_FACTOR)
+        cuda_call(e, "generic_clip_factor",
+                  (const char *[]){cuda_value(e, n->in[0]),
+                                   cuda_literal(e->pool, n->attr.factor), cuda_value(e, n), NULL});
+    else
+        loops_pointwise(e, n);
 }
 
 /* Inputs and storage are in no kernel, rewritten convolutions in no CUDA graph. */

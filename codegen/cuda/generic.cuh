@@ -402,4 +402,41 @@ NINC_DEVICE void generic_correct(const float *logits, const i32 *label, i32 *cor
     });
 }
 
+/* ---- gradients ---- */
+
+/* *sum = *before (if there is one) + the squares of the COUNT elements of x, which is a sum of
+ * parts: one block, in an order that is always the same. */
+template <int COUNT>
+NINC_DEVICE void generic_square_sum(const float *x, int parts, const float *before, float *sum)
+{
+    DYNAMIC_SHARED(shared);
+    float *warp = reinterpret_cast<float *>(shared);
+    float total = 0.0f;
+#pragma unroll 1
+    for (int at = (int)threadIdx.x; at < COUNT; at += BLOCK) {
+        float value = sum_copies(x + at, parts, COUNT);
+        total += value * value;
+    }
+#pragma unroll
+    for (int lanes = 16; lanes > 0; lanes /= 2)
+        total += shuffle_xor(total, lanes);
+    if (threadIdx.x % 32 == 0)
+        warp[threadIdx.x / 32] = total;
+    __syncthreads();
+    if (threadIdx.x > 0 || blockIdx.x > 0)
+        return;
+    total = before ? *before : 0.0f;
+    for (int i = 0; i < BLOCK / 32; i++)
+        total += warp[i];
+    *sum = total;
+}
+
+/* torch.nn.utils.clip_grad_norm_; NaN stays NaN. */
+NINC_DEVICE void generic_clip_factor(const float *sum, float most, float *factor)
+{
+    float value = most / (sqrtf(*sum) + 1e-6f);
+    if (thread_element() == 0)
+        *factor = value >= 1.0f ? 1.0f : value;
+}
+
 #endif

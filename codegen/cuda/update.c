@@ -81,7 +81,7 @@ static const char *operand(CudaEmitter *e, Group *g, const int *local, const Nod
         internal_error("a value is not in its kernel");
     }
     if (!is_element_wise(in))
-        return in->name;
+        return cuda_value(e, in);
     if (in->storage)
         return name_in(e, "state", add_once(g->state, &g->states, in));
     return name_in(e, "gradient", add_once(g->gradient, &g->gradients, in));
@@ -116,7 +116,7 @@ static void emit_chain(CudaEmitter *e, Group *g, Text *out)
 static void emit_optimizer(CudaEmitter *e, Group *g, Text *out)
 {
     for (int i = 0; i < g->scalars; i++)
-        text_append(out, "    float %s;\n", g->scalar[i]->name);
+        text_append(out, "    float %s;\n", cuda_value(e, g->scalar[i]));
     text_append(out,
                 "%s    NINC_MEMBER void operator()(float (&state)[%d], const float (&gradient)[%d])"
                 " const\n    {\n",

@@ -9,6 +9,31 @@
 
 /* ---- values ---- */
 
+/* PyTorch's guard against a norm of 0 */
+static const double LEAST_NORM = 1e-6;
+
+static void eval_square_sum(Eval *e, const Node *n)
+{
+    const double *g = eval_value(e, n->in[0]);
+    double sum = n->arity > 1 ? eval_value(e, n->in[1])[0] : 0;
+    for (int64_t i = eval_elements(e, n->in[0]) - 1; i >= 0; i--)
+        sum += g[i] * g[i];
+    eval_value(e, n)[0] = sum;
+}
+
+/* NaN stays NaN. */
+static void eval_clip_factor(Eval *e, const Node *n)
+{
+    double norm = sqrt(eval_value(e, n->in[0])[0]), factor = n->attr.factor / (norm + LEAST_NORM);
+    eval_value(e, n)[0] = factor >= 1 ? 1 : factor;
+}
+
+static double clip(const Node *n, const double *x)
+{
+    (void)n;
+    return x[0] * x[1];
+}
+
 static double weight_decay(const Node *n, const double *x)
 {
     return x[0] + n->attr.factor * x[1];
@@ -76,6 +101,38 @@ static double count_batch(const Node *n, const double *x)
 
 /* ---- spreads ---- */
 
+/* The error of sqrt(v), as that of v allows: it is that over 2 sqrt(v), and no more than its root.
+ * In units of e->unit. */
+static double root_spread(const Eval *e, double square, double v)
+{
+    double error = sqrt(square);
+    return fmin(v > 0 ? error / (2 * sqrt(v)) : INFINITY, sqrt(error / e->unit));
+}
+
+static void spread_square_sum(Eval *e, const Node *n)
+{
+    const double *g = eval_value(e->of, n->in[0]), *square = eval_value(e, n->in[0]);
+    double sum = n->arity > 1 ? eval_value(e, n->in[1])[0] : 0;
+    for (int64_t i = eval_elements(e, n->in[0]) - 1; i >= 0; i--)
+        sum += square_of(square_of(g[i])) + 4 * square_of(g[i]) * square[i];
+    eval_value(e, n)[0] = sum;
+}
+
+/* The error of the root is that of the sum over twice the root. */
+static void spread_clip_factor(Eval *e, const Node *n)
+{
+    double sum = eval_value(e->of, n->in[0])[0], norm = sqrt(sum) + LEAST_NORM;
+    double of_root = root_spread(e, eval_value(e, n->in[0])[0], sum);
+    eval_value(e, n)[0] = square_of(n->attr.factor / square_of(norm) * of_root);
+}
+
+static double clip_spread(const Eval *e, const Node *n, const double *square, const double *x)
+{
+    (void)e;
+    (void)n;
+    return square_of(x[1]) * square[0] + square_of(x[0]) * square[1];
+}
+
 static double weight_decay_spread(const Eval *e, const Node *n, const double *square,
                                   const double *x)
 {
@@ -112,14 +169,6 @@ static double adam_v_spread(const Eval *e, const Node *n, const double *square, 
 {
     double k = n->attr.factor, a = square[0], b = square[1], b_value = x[1];
     return k * k * a + square_of(1 - k) * (4 * square_of(b_value) + square_of(e->unit) * b) * b;
-}
-
-/* The error of sqrt(v), as that of v allows: it is that over 2 sqrt(v), and no more than its root.
- * In units of e->unit. */
-static double root_spread(const Eval *e, double square, double v)
-{
-    double error = sqrt(square);
-    return fmin(v > 0 ? error / (2 * sqrt(v)) : INFINITY, sqrt(error / e->unit));
 }
 
 /* g / d, d = sqrt(v) + eps */
@@ -179,6 +228,7 @@ typedef struct Step {
 } Step;
 
 static const Step steps[] = {
+    {OP_CLIP, clip, clip_spread},
     {OP_WEIGHT_DECAY, weight_decay, weight_decay_spread},
     {OP_MOMENTUM, momentum, momentum_spread},
     {OP_NESTEROV, momentum, momentum_spread},
@@ -239,6 +289,28 @@ static bool infer_step(const Infer *f)
     return check_attr(f) && type_pointwise(f, DT_F32, floats);
 }
 
+/* A gradient, and the sum so far. */
+static bool infer_square_sum(const Infer *f)
+{
+    if (type_dtype(f, 0) != DT_F32)
+        return type_fault(f, " adds up squares of f32");
+    return (f->arity < 2 || type_expect(f, 1, "the sum", DT_F32, 0)) &&
+           type_give(f, DT_F32, shape_of(0, 0, 0, 0, 0));
+}
+
+static bool infer_clip_factor(const Infer *f)
+{
+    if (!fits_positive(f->attr->factor))
+        return type_fault(f, "'s factor must be greater than 0, as a float");
+    return type_expect(f, 0, "the sum", DT_F32, 0) &&
+           type_give(f, DT_F32, shape_of(0, 0, 0, 0, 0));
+}
+
+OP_RULE(optimizer, SQUARE_SUM) = {infer_square_sum, eval_square_sum, spread_square_sum,
+                                  no_gradient, no_work};
+OP_RULE(optimizer, CLIP_FACTOR) = {infer_clip_factor, eval_clip_factor, spread_clip_factor,
+                                   no_gradient, no_work};
+OP_RULE(optimizer, CLIP) = {infer_step, eval_step, spread_step, no_gradient, no_work};
 OP_RULE(optimizer, WEIGHT_DECAY) = {infer_step, eval_step, spread_step, no_gradient, no_work};
 OP_RULE(optimizer, MOMENTUM) = {infer_step, eval_step, spread_step, no_gradient, no_work};
 OP_RULE(optimizer, NESTEROV) = {infer_step, eval_step, spread_step, no_gradient, no_work};

@@ -327,7 +327,8 @@ static void find_schedules(const CudaGraph *c, Kernel *k)
     case KERNEL_GENERIC:
     case KERNEL_IMAGE:
     case KERNEL_POINTWISE:
-        schedule_blocks(k, ceil_div(physical_elements(c, result_of(k)), THREADS), 0);
+        schedule_blocks(k, ceil_div(physical_elements(c, result_of(k)), THREADS),
+                        k->node[0]->op == OP_SQUARE_SUM ? SQUARE_SUM_SHARED : 0);
         return;
     case KERNEL_ROWS:
     case KERNEL_WINOGRAD:

@@ -75,7 +75,7 @@ static double computed_value(const Node *n, Random *r)
     if (n->tensor.dtype != DT_F32 && n->tensor.dtype != DT_BF16)
         return below(r, 2);
     float x = (float)random_normal(r);
-    if (n->op == OP_ADAM_V || n->op == OP_BATCH_VAR)
+    if (n->op == OP_ADAM_V || n->op == OP_BATCH_VAR || n->op == OP_SQUARE_SUM)
         return fabsf(x) + 0.001f;
     bool zero = (n->op == OP_RELU && x < 0) || (n->op == OP_RELU_GRAD && below(r, 2) == 0) ||
                 (n->op == OP_MAXPOOL_GRAD && below(r, 8) > 0);
@@ -115,7 +115,7 @@ static bool is_square(const Node *n)
 {
     const char *name = n->op == OP_STATE ? n->storage->name : "";
     size_t length = strlen(name);
-    return n->op == OP_ADAM_V || (length > 2 && strcmp(name + length - 2, ".v") == 0);
+    return n->op == OP_ADAM_V || n->op == OP_SQUARE_SUM || (length > 2 && strcmp(name + length - 2, ".v") == 0);
 }
 
 /* ---- all ---- */

@@ -127,7 +127,7 @@ refused() {
 }
 
 parts returned_in_parts 'returned, but lies in parts' "0,/return loss/s/logits=.*/&, x=%$part/"
-parts read_in_parts 'only an update kernel adds up' "
+parts read_in_parts 'only an update kernel and square_sum add up' "
 0,/chunk=64 shared=/s/shared=[0-9]*/shared=9100000/
 0,/kernel update update/{/kernel update update/i\\
   kernel extra generic after (%$part) -> (%900) {\\

@@ -55,6 +55,21 @@ step_of() {
 nesterov="sgd: {lr: 0.1, momentum: 0.9, weight_decay: 0.001, nesterov: true}"
 adamw="adamw: {lr: 0.01, weight_decay: 0.1}"
 rmsprop="rmsprop: {lr: 0.01, momentum: 0.9, weight_decay: 0.001}"
+# One part of the parameters' chains less would not be seen where the norm is small.
+clipped="sgd: {lr: 0.1, momentum: 0.9, weight_decay: 0.001}"
+check "a clipped step -O2" step_of clip 2 "$clipped" "clip_grad_norm: 0.01"
+long_check "a clipped step -O0" step_of clip0 0 "$clipped" "clip_grad_norm: 0.01"
+
+# same_bits NAME: whatever the number of threads.
+same_bits() {
+    local n
+    for n in 1 3; do
+        "$work/$1/trainer" train --device cpu --threads $n --data random --no-progress --no-eval \
+            --max-steps 4 --save "$work/threads-$n.safetensors" >/dev/null || return 1
+    done
+    cmp "$work/threads-1.safetensors" "$work/threads-3.safetensors"
+}
+check "threads change no bit of clipped steps" same_bits clip
 check "a step of nesterov -O2" step_of nesterov 2 "$nesterov"
 check "a step of adamw -O2" step_of adamw 2 "$adamw"
 check "a step of rmsprop -O2" step_of rmsprop 2 "$rmsprop"

@@ -733,6 +733,11 @@ START_TEST(optimizer_ops)
     Node *sgd = add(&f, OP_SGD_STEP, NULL, 3, (Node *[]){p, g, lr});
     Node *first = add(&f, OP_ADAM_M, &k, 2, (Node *[]){v, g});
     Node *second = add(&f, OP_ADAM_V, &k, 2, (Node *[]){v, g});
+    Node *one = add(&f, OP_SQUARE_SUM, NULL, 1, &p);
+    Node *sum = add(&f, OP_SQUARE_SUM, NULL, 2, (Node *[]){g, one});
+    Node *factor = add(&f, OP_CLIP_FACTOR, &k, 1, &sum);
+    Node *whole = add(&f, OP_CLIP_FACTOR, &(Attr){.factor = 100}, 1, &sum);
+    Node *clipped = add(&f, OP_CLIP, NULL, 2, (Node *[]){g, factor});
     Node *ahead = add(&f, OP_NESTEROV, &k, 2, (Node *[]){v, g});
     Node *scaled = add(&f, OP_RMSPROP_SCALE, &k, 2, (Node *[]){v, g});
     Node *decayed = add(&f, OP_ADAMW_DECAY, &k, 2, (Node *[]){p, lr});
@@ -749,6 +754,11 @@ START_TEST(optimizer_ops)
     EXPECT(&f, sgd, {-1, -6});
     EXPECT(&f, first, {13, 5});
     EXPECT(&f, second, {16, 19});
+    EXPECT(&f, one, {5});
+    EXPECT(&f, sum, {85});
+    EXPECT(&f, factor, {0.75 / (sqrt(85) + 1e-6)});
+    EXPECT(&f, whole, {1});
+    EXPECT(&f, clipped, {3 / (sqrt(85) + 1e-6), 6 / (sqrt(85) + 1e-6)});
     EXPECT(&f, ahead, {16, 11});
     EXPECT(&f, scaled, {4 / 4.75, 8 / 2.75});
     EXPECT(&f, decayed, {0.625, -1.25});

@@ -77,7 +77,30 @@ void generic_activation(CpuEmitter *e, const Node *n)
     emit_expression(e, n);
 }
 
+/* All elements as they lie: what is between the logical ones is zero. */
+static void emit_square_sum(CpuEmitter *e, const Node *n)
+{
+    const Node *g = n->in[0];
+    emit_line(e, "%s[0] = (float)(%s + square_sum(%s, %d, %lld, %lld));", value_name(e, n),
+              n->arity > 1 ? pool_format(e->pool, "(double)%s[0]", value_name(e, n->in[1])) : "0",
+              value_name(e, g), value_copies(g),
+              (long long)(g->place.bytes / dtype_bytes(DT_F32)),
+              (long long)tensor_elements(&g->tensor));
+}
+
+static void emit_clip_factor(CpuEmitter *e, const Node *n)
+{
+    char digits[32];
+    emit_line(e, "%s[0] = clip_factor(%s[0], %s);", value_name(e, n), value_name(e, n->in[0]),
+              format_double(n->attr.factor, digits));
+}
+
 void generic_optimizer(CpuEmitter *e, const Node *n)
 {
-    emit_expression(e, n);
+    if (n->op == OP_SQUARE_SUM)
+        emit_square_sum(e, n);
+    else if (n->op == OP_CLIP_FACTOR)
+        emit_clip_factor(e, n);
+    else
+        emit_expression(e, n);
 }

@@ -210,6 +210,8 @@ def run(spec, dtype, memory_format):
         loss = F.cross_entropy(network(x[at:end]), y[at:end])
         step_of.zero_grad()
         loss.backward()
+        if "clip_grad_norm" in spec:
+            nn.utils.clip_grad_norm_(network.parameters(), spec["clip_grad_norm"])
         step_of.step()
         losses.append(loss.item())
         at = end % len(y)
@@ -274,13 +276,17 @@ def flow(value):
     return str(value)
 
 
+TRAIN_KEYS = ("clip_grad_norm",)
+
+
 def write_model(case, spec):
     lines = ["# Made by tests/models/pytorch/reference.py.", f"model: {case}",
              f"input: {flow(spec['input'])}", "layers:"]
     lines += [f"  - {kind}: {flow(keys)}" if keys else f"  - {kind}"
               for kind, keys in spec["layers"]]
     lines += ["loss: cross_entropy", f"optimizer: {flow(spec['optimizer'])}",
-              f"train: {{batch_size: {spec['batch']}, epochs: 100, init: pytorch}}"]
+              "train: " + flow(dict(batch_size=spec["batch"], epochs=100, init="pytorch",
+                                    **{k: spec[k] for k in TRAIN_KEYS if k in spec}))]
     with open(os.path.join(HERE, case + ".yaml"), "w") as out:
         out.write("\n".join(lines) + "\n")
 
@@ -415,6 +421,11 @@ def cases():
             ("rmsprop", 3, dict(rmsprop=dict(lr=0.001, alpha=0.9, momentum=0.5)))):
         yield "flatten_" + name, dict(FLATTEN, batch=4, images=11, steps=steps,
                                       compare_after=[steps], optimizer=keys)
+    # The norm of the gradients is about 1 to 3: some steps are clipped, others are not.
+    yield "flatten_clip", dict(FLATTEN, batch=4, images=11, steps=20, compare_after=[20],
+                               clip_grad_norm=1.4,
+                               optimizer=dict(sgd=dict(lr=0.05, momentum=0.9,
+                                                       weight_decay=5.0e-4)))
     # 6 images in batches of 4. The state after the first step serves the slow -O0 program.
     # Small rates: its ReLUs and pools amplify rounding, and more so the further it moves.
     yield "nin_sgd", dict(SEED, batch=4, images=6, steps=8, compare_after=[1, 8],
