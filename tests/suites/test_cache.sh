@@ -12,7 +12,7 @@ export NINC_CACHE_DIR=$work/cache
 cat >"$work/cc" <<END
 #!/bin/bash
 [[ " \$* " != *" -c "* ]] || echo >>"$work/calls"
-exec ${CC:-gcc} "\$@"
+exec $PWD/tests/tools/light_cc "\$@"
 END
 chmod +x "$work/cc"
 
@@ -23,8 +23,8 @@ compiles() {
     shift
     rm -rf "$work/kernels" "$work/calls"
     : >"$work/calls"
-    CC="$work/cc$flags" "$NINC" -q -O0 --target=cpu --cpu-levels="$level" "$@" -o "$work/kernels" $model ||
-        return 1
+    CC="$work/cc$flags" "$NINC" -q -O0 --target=cpu --cpu-levels="$level" "$@" \
+        -o "$work/kernels" $model || return 1
     echo "$(wc -l <"$work/calls") runs of the compiler"
     [ "$(wc -l <"$work/calls")" -eq "$count" ]
 }
@@ -102,7 +102,7 @@ at_once() {
     rm -rf "$NINC_CACHE_DIR"
     local i pids=()
     for i in 1 2 3 4; do
-        "$NINC" -q -O0 --target=cpu --cpu-levels="$level" --set train.epochs=$i \
+        CC=$work/cc "$NINC" -q -O0 --target=cpu --cpu-levels="$level" --set train.epochs=$i \
             -o "$work/kernels$i" $model &
         pids+=($!)
     done
@@ -125,7 +125,8 @@ bounded() {
     touch -d 2001-01-01 "$NINC_CACHE_DIR/object-0123456789abcdef0123456789abcdef.partial-AbCdEf"
     NINC_CACHE_MB=1 compiles 2 --batch=5 || return 1
     find "$NINC_CACHE_DIR" -type f -printf '%s %f\n'
-    [ -e "$kept" ] && [ -e "$picture" ] && [ -z "$(find "$NINC_CACHE_DIR" -name '*000[12]' -o -name '*partial*')" ] &&
+    [ -e "$kept" ] && [ -e "$picture" ] &&
+        [ -z "$(find "$NINC_CACHE_DIR" -name '*000[12]' -o -name '*partial*')" ] &&
         all_entries | xargs stat -c %s | awk '{ sum += $1 } END { exit sum > 1048576 }' &&
         NINC_CACHE_MB=1 compiles 0 --batch=5
 }

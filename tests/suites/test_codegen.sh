@@ -229,7 +229,7 @@ END
 named() {
     rm -rf "$work/names"
     "$NINC" -q "$one_level" "-O$1" -o "$work/names" "$work/names.yaml" &&
-        NINC_CACHE_DIR=$work/cache "$work/names/trainer" verify --device "$2"
+        "$work/names/trainer" verify --device "$2"
 }
 for level in 0 2; do
     kind=$([ $level = 2 ] && echo check || echo long_check)

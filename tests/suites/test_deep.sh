@@ -44,11 +44,12 @@ for options in "-O0 --target=cpu --emit=plan" "-O1 --target=cuda --emit=cuda" \
     check "996 mlpconvs, $options" bounded deep $options
 done
 # Two moments a parameter, a copy of each filter and maps of two types, for three targets.
-for options in "-O0 --emit=plan" "-O0 --emit=c" "-O1 --emit=cuda" "-O2 --emit=c"; do
+moments=(bounded adam --precision=bf16 --target=all)
+for options in "-O0 --emit=c" "-O1 --emit=cuda" "-O2 --emit=c"; do
     # shellcheck disable=SC2086
-    check "996 mlpconvs with Adam in bf16, $options" bounded adam --precision=bf16 --target=all \
-        $options
+    check "996 mlpconvs with Adam in bf16, $options" "${moments[@]}" $options
 done
+long_check "996 mlpconvs with Adam in bf16, -O0 --emit=plan" "${moments[@]}" -O0 --emit=plan
 check "996 convolutions of 1x1" bounded pointwise -O2 --target=all --emit=plan
 
 # Processor seconds in hundredths.

@@ -5,7 +5,7 @@
 # shellcheck source=tests/lib.sh disable=SC2119
 . tests/lib.sh
 
-export NINC_CACHE_DIR=$work/cache CUDA_VISIBLE_DEVICES=
+export NINC_CACHE_DIR=${NINC_CACHE_DIR:-$work/cache} CUDA_VISIBLE_DEVICES=
 cat >"$work/small.yaml" <<'END'
 model: small
 input: {dataset: fashion-mnist, shape: [1, 28, 28]}
@@ -271,7 +271,8 @@ profile_beside_neighbours() {
         (while :; do :; done) &
         neighbour+=($!)
     done
-    "$work/all/trainer" profile --device cpu --eval --json "$work/profile.json" >"$work/said"
+    "$work/all/trainer" profile --device cpu --eval --repeats 5 \
+        --json "$work/profile.json" >"$work/said"
     status=$?
     kill "${neighbour[@]}"
     cat "$work/said"

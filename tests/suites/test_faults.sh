@@ -4,6 +4,7 @@
 # images in 10 classes; without it one is compiled.
 # shellcheck source=tests/lib.sh disable=SC2016,SC2119,SC2120
 . tests/lib.sh
+light_kernels
 
 if [ -z "${NINC_TRAINER:-}" ]; then
     cat >"$work/small.yaml" <<'END'
@@ -19,7 +20,7 @@ loss: cross_entropy
 optimizer: {sgd: {lr: 0.1}}
 train: {batch_size: 8, epochs: 1}
 END
-    if ! "$NINC" -q -o "$work/kernels" "$work/small.yaml" >"$work/output" 2>&1; then
+    if ! "$NINC" -q $one_level -o "$work/kernels" "$work/small.yaml" >"$work/output" 2>&1; then
         fail "compile a small model" "$work/output"
         finish
         exit
@@ -589,7 +590,8 @@ check "SIGINT that a shell shuts out does not end a run" ignores_interrupt
 without_children() {
     env --ignore-signal=CHLD "$trainer" verify --device cpu &&
         env --ignore-signal=CHLD "$ninc" -q --target=cpu -O0 \
-            --cpu-levels="$(machine_levels | sed 's/.*,//')" -o "$work/childless" "$repository/models/nin_fashion.yaml"
+            --cpu-levels="$(machine_levels | sed 's/.*,//')" -o "$work/childless" \
+            "$repository/models/nin_fashion.yaml"
 }
 check "SIGCHLD that is ignored" without_children
 

@@ -348,7 +348,7 @@ check "bench-gpu with a GPU that nvidia-smi does not show" "$python" -c "$hidden
 
 simulated() {
     fresh
-    contact DEVICE=sim PATH="$work/bin:$PATH" -- 2
+    contact DEVICE=sim NINC_CACHE_DIR="${NINC_CACHE_DIR:-$work/cache}" PATH="$work/bin:$PATH" -- 2
     [ $status -eq 0 ] && rows ok 'verify tiny-4-fp32 [a-z_0-9]*' "$all" &&
         grep -q "^phase 2: $all right, 0 wrong, 0 skipped, 0 left" "$work/said"
 }

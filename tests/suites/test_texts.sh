@@ -144,7 +144,7 @@ runs() {
         s/^\( *kernel [a-z0-9_]*\) metrics/\1 head/; s/^\( *kernel filters\) filter/\1 generic/
         s/= conv2d \(.*\) tile=[0-9]*x/= conv2d \1 tile=5x/' "$work/c.ir" >"$work/changed.ir"
     ! cmp -s "$work/c.ir" "$work/changed.ir" &&
-        "$NINC" -q --cpu-levels=baseline -o "$work/other" "$work/changed.ir" &&
+        CC=$PWD/tests/tools/light_cc "$NINC" -q --cpu-levels=baseline -o "$work/other" "$work/changed.ir" &&
         "$work/other/trainer" verify
 }
 [ "$(uname -m)" != x86_64 ] || check "a trainer of changed text" runs

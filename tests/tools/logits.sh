@@ -14,7 +14,7 @@ build_logits() {
     shift 2
     "$NINC" --target=cpu "$@" --emit=c "$model" >"$out-model.c" &&
         "$NINC" --target=cpu "$@" --emit=plan "$model" >"$out-plan.c" &&
-        ${CC:-gcc} -std=gnu11 -O1 $sanitizers -fopenmp -Iir -Dninc_cpu_avx512=ninc_cpu_baseline \
+        ${CC:-gcc} -std=gnu11 -Og $sanitizers -fopenmp -Iir -Dninc_cpu_avx512=ninc_cpu_baseline \
             -Dninc_cpu_avx2=ninc_cpu_baseline -Dninc_cpu_neon=ninc_cpu_baseline -o "$out" \
             tests/tools/logits.c "$out-model.c" "$out-plan.c" "$BUILD/libninc_runtime.a" \
             -ljansson -lz -lpthread -ldl -lm
