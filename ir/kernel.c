@@ -17,6 +17,7 @@ bool kernel_is_rows(const Kernel *k)
     case KERNEL_POOL_FORWARD:
     case KERNEL_POOL_BACKWARD:
     case KERNEL_CONV_DGRAD:
+    case KERNEL_DENSE:
     case KERNEL_CONV_WGRAD:
     case KERNEL_MLPCONV_BACKWARD: return true;
     case KERNEL_WINOGRAD:
@@ -66,6 +67,19 @@ static bool has_one_pixel(const Node *n)
 {
     const Shape *s = &n->tensor.shape;
     return s->rank == 4 && s->dim[1] == 1 && s->dim[2] == 1;
+}
+
+bool node_is_dense(const Node *n)
+{
+    const Window *w = &n->attr.window;
+    if (op_attr(n->op) != ATTR_WINDOW || w->padding_h != 0 || w->padding_w != 0)
+        return false;
+    if (n->op == OP_CONV2D_DGRAD)
+        return has_one_pixel(n->in[0]) && w->kernel_h == n->tensor.shape.dim[1] &&
+               w->kernel_w == n->tensor.shape.dim[2] &&
+               n->in[0]->tensor.shape.dim[3] <= MAX_DENSE_OUTPUTS;
+    return n->op == OP_CONV2D_WGRAD ? has_one_pixel(n->in[1])
+                                    : n->op == OP_CONV2D && has_one_pixel(n);
 }
 
 bool pool_covers_map(const Node *n)
@@ -330,6 +344,14 @@ bool value_is_in_parts(const Node *n)
            (kernel_is_rows(n->kernel) && !sums_only(n->kernel));
 }
 
+/* Groups of outputs, pixels of the map whose gradient it is, and tiles of images. */
+static int dense_units(const Graph *g, const Node *n)
+{
+    const int32_t *d = n->tensor.shape.dim;
+    int groups = (int)ceil_div(ceil_div(d[3], graph_lanes(g)), n->tile.vectors);
+    return groups * d[1] * d[2] * (int)ceil_div(g->chunk, n->tile.pixels);
+}
+
 static Slices rows_slices(const Graph *g, const Kernel *k)
 {
     Slices slices = {1, true};
@@ -338,6 +360,8 @@ static Slices rows_slices(const Graph *g, const Kernel *k)
             slices.count = (int)larger(slices.count, wgrad_units(k->node[i]));
         return slices;
     }
+    if (k->class == KERNEL_DENSE)
+        return (Slices){dense_units(g, k->node[0]), true};
     for (int i = 0; i < k->node_count; i++)
         if (op_sums_images(k->node[i]->op))
             return (Slices){PARTIALS, false};

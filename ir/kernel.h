@@ -75,6 +75,7 @@ typedef enum Math {
     X(HEAD, "head")                         /* softmax, loss, accuracy, logits gradient */       \
     X(POOL_BACKWARD, "pool_backward")       /* pool gather + mask */                             \
     X(CONV_DGRAD, "conv_dgrad")             /* dgrad + mask */                                   \
+    X(DENSE, "dense")                       /* CPU: a linear layer, or a gradient of one */      \
     X(CONV_WGRAD, "conv_wgrad")             /* wgrad + bias grad; CUDA: split over pixels */     \
     X(MLPCONV_BACKWARD, "mlpconv_backward") /* (pool gather,) masks, dgrads; CUDA: wgrads too */ \
     X(FILTER, "filter")                     /* transposed or cast filters of all layers */       \
@@ -163,6 +164,10 @@ Slices kernel_slices(const Graph *g, const Kernel *k);
  * on the CPU one beside maps, whose slices are images and strips. */
 bool value_is_in_parts(const Node *n);
 bool op_is_rows(const Node *n);
+/* A convolution of one pixel an image, without padding, or a gradient of one (that of its map if it
+ * has no more outputs than a panel holds of them): a product of matrices whose rows are images. */
+enum { MAX_DENSE_OUTPUTS = 16384 };
+bool node_is_dense(const Node *n);
 /* Pointwise over the map, or a 1x1 convolution without padding and stride. */
 bool window_is_pointwise(const Window *w);
 /* An average over the whole map: what gap computes. */

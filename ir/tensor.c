@@ -175,7 +175,7 @@ static int64_t moves_of(const Shape *s)
     return n;
 }
 
-/* What `axis` adds at each of its coordinates; the first one also counts where the tensor begins. */
+/* What `axis` adds at each of its coordinates; the first also counts where the tensor begins. */
 static void fill_moves(const Tensor *t, int axis, int64_t *moves)
 {
     int32_t at[TENSOR_MAX_RANK] = {0};

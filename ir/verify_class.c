@@ -70,6 +70,30 @@ static bool is_pair_of_statistics(const Kernel *k)
     return a->op == OP_BATCH_SUM && b->op == OP_BATCH_DOT;
 }
 
+static bool is_row_op_or_dense(const Node *n)
+{
+    return is_row_op(n) || (node_is_dense(n) && n->kernel->phase == PHASE_CHUNK);
+}
+
+/* A linear layer, forward or the gradient of its map, and the pointwise ops on it; or the gradients
+ * of its filter and bias. */
+static bool is_dense(const Kernel *k)
+{
+    if (target_kind(k->target) != KIND_VECTORS)
+        return false;
+    if (!op_sums_images(k->node[0]->op))
+        return node_is_dense(k->node[0]) &&
+               kernel_statement(k, k->node[0]).chained + 1 == k->node_count;
+    for (int i = 0; i < k->node_count; i++) {
+        const Node *n = k->node[i];
+        bool bias = n->op == OP_BIAS_GRAD && n->in[0]->tensor.shape.dim[1] == 1 &&
+                    n->in[0]->tensor.shape.dim[2] == 1;
+        if (!bias && (n->op != OP_CONV2D_WGRAD || !node_is_dense(n)))
+            return false;
+    }
+    return true;
+}
+
 /* ---- kernels of a GPU ---- */
 
 static bool is_at(const Kernel *k, int at, Op op)
@@ -318,6 +342,9 @@ static const ClassRule cpu_class[KERNEL_CLASS_COUNT] = {
     [KERNEL_POOL_FORWARD] = ROW_OPS,
     [KERNEL_POOL_BACKWARD] = ROW_OPS,
     [KERNEL_CONV_DGRAD] = ROW_OPS,
+    [KERNEL_DENSE] = {is_row_op_or_dense, "a kernel of row ops cannot hold it", is_dense,
+                      "one convolution of one pixel an image and the pointwise ops on it, or "
+                      "gradients of such filters and biases"},
     [KERNEL_CONV_WGRAD] = ROW_OPS,
     [KERNEL_MLPCONV_BACKWARD] = ROW_OPS,
     [KERNEL_FILTER] = {is_of_filter, "a filter kernel cannot hold it", is_any, ""},

@@ -129,8 +129,22 @@ static bool check_winograd(const Verifier *v, const Node *n)
            verify_node_fault(v, n, "its input lacks the halo that it reads");
 }
 
+/* The filter lies as the layer itself wants it. */
+static bool check_dense_dgrad(const Verifier *v, const Node *n)
+{
+    const Layout *l = &n->in[1]->tensor.layout;
+    int lanes = graph_lanes(v->g);
+    if (l->kind != LAYOUT_FILTER || l->block != lanes || l->out_block % lanes != 0 ||
+        l->pairs != (n->in[1]->tensor.dtype == DT_BF16))
+        return verify_node_fault(v, n, "its filter is not packed in blocks of channels");
+    return (is_blocked(v, n) && is_blocked(v, n->in[0])) ||
+           verify_node_fault(v, n, "its maps do not lie in blocks of channels");
+}
+
 static bool check_row_layout(const Verifier *v, const Node *n)
 {
+    if (n->op == OP_CONV2D_DGRAD)
+        return check_dense_dgrad(v, n);
     if (verify_is_contraction(n->op))
         return check_contraction(v, n);
     bool sums = n->op == OP_BIAS_GRAD;

@@ -32,6 +32,7 @@ typedef struct TileSet {
     bool folds;  /* some kernel is of a folded convolution */
     bool sparse; /* some kernel leaves zeros out */
     bool fixed;  /* some products are in fixed point */
+    bool dense;  /* some kernel is of a linear layer */
 } TileSet;
 
 typedef struct CpuEmitter {
@@ -114,6 +115,13 @@ void emit_generic(CpuEmitter *e, const Node *n);
 
 /* A kernel of row ops: segments, strips, calls of the row functions. */
 void emit_rows(CpuEmitter *e);
+/* The Map, for image `image`, of each value that the statements touch. */
+void emit_statement_maps(CpuEmitter *e, const Statement *s, int count, const char *image);
+
+/* ---- dense.c ---- */
+
+/* A kernel of a linear layer, or of a gradient of one. */
+void emit_dense(CpuEmitter *e);
 
 /* The epilogue that a statement passes to its row function. */
 const char *epilogue_of(const CpuEmitter *e, const Statement *s);

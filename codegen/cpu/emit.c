@@ -16,6 +16,10 @@ static void emit_arguments(CpuEmitter *e)
 
 static void emit_body(CpuEmitter *e)
 {
+    if (e->kernel->class == KERNEL_DENSE) {
+        emit_dense(e);
+        return;
+    }
     if (kernel_is_rows(e->kernel)) {
         emit_rows(e);
         return;
@@ -94,6 +98,10 @@ static void emit_tiles(Pool *pool, const TileSet *tiles, Text *out)
     if (tiles->sparse) {
         text_append(out, "\n");
         emit_header(&embedded_sparse_h, out);
+    }
+    if (tiles->dense) {
+        text_append(out, "\n");
+        emit_header(&embedded_dense_h, out);
     }
     if (tiles->folds) {
         text_append(out, "\n");

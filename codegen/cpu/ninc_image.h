@@ -105,15 +105,15 @@ INLINE void transpose_square(const float *from, ptrdiff_t from_row, void *to, pt
                              const int CAST)
 {
     const int SIDE = CAST ? TOGETHER : 1;
+    if (!CAST) {
+        turn_square((const Word *)from, from_row, to, to_row);
+        return;
+    }
     for (int j = 0; j < LANES; j += SIDE)
         for (int i = 0; i < LANES; i++)
-            for (int k = 0; k < SIDE; k++) {
-                const float x = from[i * from_row + j + k];
-                if (CAST)
-                    ((Element *)to)[j * to_row + i * SIDE + k] = to_element(x);
-                else
-                    ((float *)to)[j * to_row + i] = x;
-            }
+            for (int k = 0; k < SIDE; k++)
+                ((Element *)to)[j * to_row + i * SIDE + k] =
+                    to_element(from[i * from_row + j + k]);
 }
 
 /* Transposes the slice's part of a filter whose inputs lie in blocks of LANES, square by square. */

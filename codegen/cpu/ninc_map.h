@@ -179,6 +179,71 @@ INLINE Mask widen_halves(Halves h)
 #endif
 }
 
+/* ---- words ---- */
+
+/* A float, or a pair of bf16, the first in the lower half. */
+typedef uint32_t Word __attribute__((may_alias));
+typedef uint32_t Words __attribute__((vector_size(VECTOR_BYTES), may_alias));
+
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+/* Rows whose numbers differ by DISTANCE, a power of two, exchange the lanes that do: after each of
+ * them row i has what was lane i of all rows. */
+#define EXCHANGE_LANES(ROW, DISTANCE)                                                           \
+    UNROLL for (int k = 0; k < LANES_A_PART; k++)                                               \
+        if ((k & (DISTANCE)) == 0) {                                                            \
+            const Words a = (ROW)[k], b = (ROW)[k + (DISTANCE)];                                \
+            (ROW)[k] = __builtin_shufflevector(a, b, ALL_LANES(FIRST_LANE, DISTANCE));          \
+            (ROW)[k + (DISTANCE)] = __builtin_shufflevector(a, b, ALL_LANES(LAST_LANE, DISTANCE)); \
+        }
+#define FIRST_LANE(D, L) ((L) & (D) ? LANES_A_PART + (L) - (D) : (L))
+#define LAST_LANE(D, L) ((L) & (D) ? LANES_A_PART + (L) : (L) + (D))
+#define FOUR_LANES(F, D, L) F(D, L), F(D, (L) + 1), F(D, (L) + 2), F(D, (L) + 3)
+#if defined(__AVX512F__)
+#define ALL_LANES(F, D) \
+    FOUR_LANES(F, D, 0), FOUR_LANES(F, D, 4), FOUR_LANES(F, D, 8), FOUR_LANES(F, D, 12)
+#elif defined(__AVX2__)
+#define ALL_LANES(F, D) FOUR_LANES(F, D, 0), FOUR_LANES(F, D, 4)
+#else
+#define ALL_LANES(F, D) FOUR_LANES(F, D, 0)
+#endif
+
+/* LANES_A_PART rows and as many columns, turned around. */
+INLINE void turn_rows(Words *row)
+{
+#if defined(__AVX512F__)
+    EXCHANGE_LANES(row, 8)
+#endif
+#if defined(__AVX2__)
+    EXCHANGE_LANES(row, 4)
+#endif
+    EXCHANGE_LANES(row, 2)
+    EXCHANGE_LANES(row, 1)
+}
+#endif
+#endif
+
+/* to[j][i] = from[i][j], LANES of each; rows lie from_row and to_row words apart, on the boundaries
+ * of vectors. */
+INLINE void turn_square(const Word *from, ptrdiff_t from_row, Word *to, ptrdiff_t to_row)
+{
+#ifdef ALL_LANES
+    for (int i = 0; i < LANES; i += LANES_A_PART)
+        for (int j = 0; j < LANES; j += LANES_A_PART) {
+            Words row[LANES_A_PART];
+            UNROLL for (int k = 0; k < LANES_A_PART; k++)
+                row[k] = *(const Words *)(from + (i + k) * from_row + j);
+            turn_rows(row);
+            UNROLL for (int k = 0; k < LANES_A_PART; k++)
+                *(Words *)(to + (j + k) * to_row + i) = row[k];
+        }
+#else
+    for (int j = 0; j < LANES; j++)
+        for (int i = 0; i < LANES; i++)
+            to[j * to_row + i] = from[i * from_row + j];
+#endif
+}
+
 /* ---- what maps and filters hold ---- */
 
 /* TOGETHER inputs of a contraction are multiplied by as many weights in one step: Factors. */

@@ -4,10 +4,6 @@
 
 /* ---- register tiles ---- */
 
-/* A float, or a pair of bf16: of two pixels, the first in the lower half. */
-typedef uint32_t Word __attribute__((may_alias));
-typedef uint32_t Words __attribute__((vector_size(VECTOR_BYTES), may_alias));
-
 typedef struct WgradTile {
     const void *x, *dy;        /* words */
     float *dw;
@@ -91,7 +87,7 @@ typedef struct Wgrad {
     int in_blocks, kernel_h, run, groups, vectors;
     int stride_h, padding_h, height, width; /* of dy */
     int strip, columns; /* rows and columns of dy that stay in a level-1 cache */
-    ptrdiff_t step, padding;
+    ptrdiff_t step, padding, dy_step; /* elements; steps from pixel to pixel */
     WgradRun tiles;
 } Wgrad;
 
@@ -147,7 +143,7 @@ INLINE ptrdiff_t wgrad_step_bytes(const Wgrad *g)
 /* Whether the rows of a strip follow one another without a gap, so that they are one long row. */
 INLINE bool wgrad_runs_on(const Wgrad *g, Map x, Map dy)
 {
-    return x.row * g->stride_h == g->width * g->step && dy.row == (ptrdiff_t)g->width * LANES;
+    return x.row * g->stride_h == g->width * g->step && dy.row == g->width * g->dy_step;
 }
 
 #ifdef NINC_BF16
@@ -226,7 +222,8 @@ INLINE void pack_x(const Wgrad *g, const Element *x, int pixels, Word *to)
 INLINE void pack_dy(const Wgrad *g, const Element *dy, ptrdiff_t block, int pixels, Word *to)
 {
     for (int v = 0; v < g->vectors; v++)
-        pack_pairs(dy + v * block, LANES, pixels, to + v * LANES, (ptrdiff_t)g->vectors * LANES);
+        pack_pairs(dy + v * block, g->dy_step, pixels, to + v * LANES,
+                   (ptrdiff_t)g->vectors * LANES);
 }
 
 /* Rows of dy, `pixels` of each from `column` on. */
@@ -253,7 +250,7 @@ INLINE void pack_dy_rows(const Wgrad *g, const WgradPiece *p, WgradUnit unit, pt
                          Word *to)
 {
     for (int r = 0; r < p->rows; r++)
-        pack_dy(g, wgrad_dy(g, p->dy, unit, p->row + r) + p->column * LANES, p->dy.block,
+        pack_dy(g, wgrad_dy(g, p->dy, unit, p->row + r) + p->column * g->dy_step, p->dy.block,
                 p->pixels, to + r * pitch);
 }
 
@@ -325,7 +322,7 @@ INLINE void wgrad_sum(const Wgrad *g, Map x, Map dy, const WgradSum *s)
     const ptrdiff_t line = (ptrdiff_t)g->run * g->vectors * LANES;
     const bool runs_on = wgrad_runs_on(g, x, dy);
     WgradTile t = {.x_row = x.row * g->stride_h, .x_step = g->step, .dy_row = dy.row,
-                   .dy_step = LANES, .dy_block = dy.block, .next_row = wgrad_row_bytes(g, x),
+                   .dy_step = g->dy_step, .dy_block = dy.block, .next_row = wgrad_row_bytes(g, x),
                    .next_step = wgrad_step_bytes(g)};
     for (int row = s->row0; row < s->row1; row += g->strip) {
         const int rows = smaller(g->strip, s->row1 - row);

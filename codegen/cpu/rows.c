@@ -251,6 +251,13 @@ static void emit_halos(CpuEmitter *e, const Statement *s, int count, const char 
             emit_halo(e, statement_result(&s[i]), when);
 }
 
+void emit_statement_maps(CpuEmitter *e, const Statement *s, int count, const char *image)
+{
+    Touched t = touched_by(e, s, count);
+    for (int i = 0; i < t.count; i++)
+        emit_map(e, t.node[i], image);
+}
+
 /* Image n, whole maps. */
 static void emit_segment(CpuEmitter *e, const Statement *s, int count)
 {
@@ -329,10 +336,8 @@ static void emit_parts(CpuEmitter *e, const Statement *s, int count)
 static void emit_amx_wgrad(CpuEmitter *e, const Statement *s)
 {
     const Node *n = s->op, *x = n->in[0], *dy = n->in[1];
-    Touched t = touched_by(e, s, 1);
     emit_block(e);
-    for (int i = 0; i < t.count; i++)
-        emit_map(e, t.node[i], "0");
+    emit_statement_maps(e, s, 1, "0");
     emit_line(e, "amx_wgrad_images(&%s, %s, %lld, %s, %lld, %s, range);", table_name(e, n),
               map_name(e, x), (long long)map_shape(x).image, map_name(e, dy),
               (long long)map_shape(dy).image, value_name(e, n));

@@ -89,10 +89,12 @@ static void table_wgrad(CpuEmitter *e, const Node *n)
     const int32_t *dy = n->in[1]->tensor.shape.dim;
     MapShape x = map_shape(n->in[0]);
     int vectors = packed_vectors(e, n, filter, x.lanes), filters = n->tensor.shape.dim[0];
+    bool dense = e->kernel->class == KERNEL_DENSE;
     int rows = value_is_in_parts(n) ? e->kernel->strip : dy[1];
+    int width = dense ? e->graph->chunk : dy[2];
     int pixel = vectors * graph_lanes(e->graph) * (int)dtype_bytes(n->in[1]->tensor.dtype);
-    int fit = (int)larger(WGRAD_STRIP_BYTES / pixel, 2), columns = equal_part(dy[2], fit);
-    int strip = equal_part(rows, (int)larger(fit / dy[2], 1));
+    int fit = (int)larger(WGRAD_STRIP_BYTES / pixel, 2), columns = equal_part(width, fit);
+    int strip = equal_part(rows, (int)larger(fit / width, 1));
     TileKind kind = e->bf16 ? TILE_WGRAD_PAIRS : TILE_WGRAD;
     const char *tiles = wgrad_run(e, kind, k->kernel_w * x.lanes, &n->tile);
     text_append(e->tables,
@@ -100,12 +102,12 @@ static void table_wgrad(CpuEmitter *e, const Node *n)
                 "    .in_blocks = %d, .kernel_h = %d, .run = %d, .groups = %d, .vectors = %d,\n"
                 "    .stride_h = %d, .padding_h = %d, .height = %d, .width = %d,\n"
                 "    .strip = %d, .columns = %d,\n"
-                "    .step = %d, .padding = %d,\n    .tiles = %s};\n",
+                "    .step = %lld, .padding = %d, .dy_step = %lld,\n    .tiles = %s};\n",
                 table_name(e, n), x.blocks, k->kernel_h, k->kernel_w * x.lanes,
                 (int)ceil_div(filters, filter->out_block), vectors, k->stride_h,
-                k->padding_h, dy[1], dy[2], strip,
-                (int)round_up(columns, 2), k->stride_w * x.lanes,
-                k->padding_w * x.lanes, tiles);
+                k->padding_h, dy[1], width, strip, (int)round_up(columns, 2),
+                dense ? (long long)x.image : k->stride_w * x.lanes, k->padding_w * x.lanes,
+                (long long)(dense ? map_shape(n->in[1]).image : graph_lanes(e->graph)), tiles);
     if (n->sparse == SPARSE_X)
         table_sparse(e, n, (int)ceil_div(filters, filter->out_block), vectors,
                      SPARSE_WGRAD_VECTORS);

@@ -28,6 +28,7 @@ static void emit_body(CudaEmitter *e)
     case KERNEL_METRICS: cuda_emit_metrics(e); return;
     case KERNEL_UPDATE: cuda_emit_update(e); return;
     case KERNEL_ROWS: /* of the CPU */
+    case KERNEL_DENSE:
     case KERNEL_WINOGRAD:
     case KERNEL_CLASS_COUNT: break;
     }

@@ -5,7 +5,8 @@
  *            = conv2d(dy, filter_transpose(filter)) with padding k - 1 - p,
  * which needs p <= k - 1 on both axes; other gradients become conv2d_transpose by that filter. The
  * transposed filters depend on parameters alone and are computed at the start of the step, before
- * any image. */
+ * any image. The gradient of a linear layer reads its filter as it lies: a chunk's images pay for
+ * turning it around bit by bit, which spares a copy of what may be most of a network's memory. */
 #include "cpu.h"
 
 static bool is_convolution(const Node *n)
@@ -47,7 +48,8 @@ void pass_dgrad(Graph *g)
     Pool *pool = pool_new();
     Finder made = finder_new(pool, g, (const Op[]){OP_FILTER_TRANSPOSE}, 1);
     for (int i = 0; i < count; i++)
-        if (g->node[i]->op == OP_CONV2D_DGRAD && operand_storage(g->node[i]->in[1]))
+        if (g->node[i]->op == OP_CONV2D_DGRAD && operand_storage(g->node[i]->in[1]) &&
+            !(target_kind(g->target) == KIND_VECTORS && node_is_dense(g->node[i])))
             rewrite(g, &made, g->node[i]);
     pool_free(pool);
     graph_move_to_start(g, count);

@@ -15,6 +15,12 @@ static bool has_room(const Kernel *k)
     return k->node_count < MAX_FUSED_NODES;
 }
 
+/* Whether its images are the rows of a matrix, in a kernel of its own. */
+static bool is_dense(const Fuser *f, const Node *n)
+{
+    return target_kind(f->g->target) == KIND_VECTORS && node_is_dense(n);
+}
+
 /* The pointwise ops on n, which k makes; the last one's result. */
 static Node *take_chain(Fuser *f, Kernel *k, Node *n)
 {
@@ -52,7 +58,7 @@ static Node *next_pointwise_conv(const Fuser *f, const Kernel *k, Node *last)
 {
     Node *conv = f->level >= 2 && has_room(k) ? fuse_next(f->g, last, OP_CONV2D) : NULL;
     if (!conv || !filter_storage(conv) || !window_is_pointwise(&conv->attr.window) ||
-        !pays_to_fuse(last, conv))
+        is_dense(f, conv) || !pays_to_fuse(last, conv))
         return NULL;
     return conv;
 }
@@ -61,9 +67,12 @@ static void fuse_forward(Fuser *f, Node *conv)
 {
     char *base = pool_format(f->pool, "%s_forward",
                              fuse_identifier(f->pool, filter_storage(conv)->name));
-    Kernel *k = fuse_kernel(f, base, KERNEL_CONV_FORWARD, PHASE_CHUNK);
+    bool dense = is_dense(f, conv);
+    Kernel *k = fuse_kernel(f, base, dense ? KERNEL_DENSE : KERNEL_CONV_FORWARD, PHASE_CHUNK);
     fuse_take(f, k, conv);
     Node *last = take_chain(f, k, conv);
+    if (dense)
+        return;
     for (Node *next; (next = next_pointwise_conv(f, k, last));) {
         k->class = KERNEL_MLPCONV_FORWARD;
         fuse_take(f, k, next);
@@ -82,10 +91,15 @@ static bool is_dgrad(const Node *n)
            conv_filter(n)->op == OP_FILTER_TRANSPOSE;
 }
 
-/* Ops whose result is the gradient of a map, row by row. */
-static bool is_map_gradient(const Node *n)
+static bool is_dense_dgrad(const Fuser *f, const Node *n)
 {
-    return is_dgrad(n) || op_is(n->op, F_POOL_GRAD) || n->op == OP_GAP_GRAD;
+    return n->op == OP_CONV2D_DGRAD && is_dense(f, n) && operand_storage(n->in[1]);
+}
+
+/* Ops whose result is the gradient of a map, row by row. */
+static bool is_map_gradient(const Fuser *f, const Node *n)
+{
+    return is_dgrad(n) || is_dense_dgrad(f, n) || op_is(n->op, F_POOL_GRAD) || n->op == OP_GAP_GRAD;
 }
 
 static bool is_gradient_kernel(const Kernel *k)
@@ -107,13 +121,15 @@ static char *gradient_name(Fuser *f, const Node *n, const Node *mask)
 {
     const Node *map = mask ? mask->in[1] : n->op == OP_MAXPOOL_GRAD ? n->in[1]->in[0] : NULL;
     const Kernel *forward = map ? map->kernel : NULL;
-    if (forward && (forward->class == KERNEL_CONV_FORWARD ||
+    if (forward && (forward->class == KERNEL_CONV_FORWARD || forward->class == KERNEL_DENSE ||
                     forward->class == KERNEL_MLPCONV_FORWARD))
         return pool_format(f->pool, "%s_backward",
                            fuse_identifier(f->pool, filter_storage(forward->node[0])->name));
-    if (is_dgrad(n) && conv_filter(n)->in[0]->op == OP_STATE)
-        return pool_format(f->pool, "%s_dgrad",
-                           fuse_identifier(f->pool, conv_filter(n)->in[0]->storage->name));
+    const Storage *filter = n->op == OP_CONV2D_DGRAD ? operand_storage(n->in[1])
+                            : is_dgrad(n) ? operand_storage(conv_filter(n)->in[0])
+                                          : NULL;
+    if (filter)
+        return pool_format(f->pool, "%s_dgrad", fuse_identifier(f->pool, filter->name));
     return pool_strdup(f->pool, op_name(n->op));
 }
 
@@ -125,7 +141,10 @@ static void fuse_gradient(Fuser *f, Node *n)
         k->class = KERNEL_MLPCONV_BACKWARD;
     else
         k = fuse_kernel(f, gradient_name(f, n, mask),
-                        is_dgrad(n) ? KERNEL_CONV_DGRAD : KERNEL_POOL_BACKWARD, PHASE_CHUNK);
+                        is_dense_dgrad(f, n) ? KERNEL_DENSE
+                        : is_dgrad(n)        ? KERNEL_CONV_DGRAD
+                                             : KERNEL_POOL_BACKWARD,
+                        PHASE_CHUNK);
     fuse_take(f, k, n);
     take_chain(f, k, n);
 }
@@ -178,7 +197,7 @@ static bool fuse_wgrad(Fuser *f, Node *n)
         f->backward[conv->id] = fuse_kernel(
             f, pool_format(f->pool, "%s_wgrad",
                            fuse_identifier(f->pool, filter_storage(conv)->name)),
-            KERNEL_CONV_WGRAD, PHASE_CHUNK);
+            is_dense(f, wgrad) ? KERNEL_DENSE : KERNEL_CONV_WGRAD, PHASE_CHUNK);
     fuse_take(f, f->backward[conv->id], n);
     if (n == wgrad)
         f->claimed[conv->id] = true;
@@ -319,7 +338,7 @@ void fuse_cpu_node(Fuser *f, Node *n)
         fuse_forward(f, n);
     else if (op_is(n->op, F_POOL))
         take_chain(f, fuse_pool_forward(f, n), n);
-    else if (is_map_gradient(n) && phase == PHASE_CHUNK)
+    else if (is_map_gradient(f, n) && phase == PHASE_CHUNK)
         fuse_gradient(f, n);
     else if (op_is(n->op, F_ROWS) && op_attr(n->op) == ATTR_NORM)
         fuse_norm(f, n);

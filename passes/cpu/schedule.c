@@ -15,12 +15,12 @@ static double tile_cost(int count, int tile, int vectors, int groups, int64_t te
 }
 
 /* The cheapest number of output vectors a tile that divides the output blocks. */
-static Tile best_tile(int positions, int out_channels, int64_t terms)
+static Tile best_tile_of(int positions, int out_channels, int64_t terms, int most)
 {
     int blocks = ceil_div(out_channels, 16);
     Tile best = {0, 0};
     double cost = 0;
-    for (int v = MAX_TILE_VECTORS; v >= 1; v--) {
+    for (int v = most; v >= 1; v--) {
         if (blocks % v != 0)
             continue;
         int limit = ACCUMULATORS / v;
@@ -33,18 +33,40 @@ static Tile best_tile(int positions, int out_channels, int64_t terms)
     return best;
 }
 
+static Tile best_tile(int positions, int out_channels, int64_t terms)
+{
+    return best_tile_of(positions, out_channels, terms, MAX_TILE_VECTORS);
+}
+
+/* The gradient of a linear layer's map: of its filter a panel of that many vectors for all outputs
+ * is turned around at a time, which stays in a level-2 cache. */
+static void schedule_dense_dgrad(const Graph *g, Node *n)
+{
+    int64_t outputs = n->in[0]->tensor.shape.dim[3];
+    int fit = (int)smaller(larger(PANEL_BYTES / (outputs * 64), 1), MAX_TILE_VECTORS);
+    n->tile = best_tile_of(g->chunk, n->tensor.shape.dim[3], outputs, fit);
+}
+
 /* AMX: equal tiles of at most the rows of an AMX tile, by one block of outputs. */
 static Tile amx_tile(int positions)
 {
     return (Tile){ceil_div(positions, ceil_div(positions, AMX_ROWS)), 1};
 }
 
-/* A transposed convolution runs in phases of every stride-th pixel. */
+/* Positions that a tile has to choose from: a row's pixels, of a transposed convolution those of a
+ * phase, every stride-th; of a dense one the images of a chunk. */
+static int positions_of(const Graph *g, const Node *n)
+{
+    if (n->kernel->class == KERNEL_DENSE)
+        return g->chunk;
+    int spread = n->op == OP_CONV2D_TRANSPOSE ? n->attr.window.stride_w : 1;
+    return (int)ceil_div(n->tensor.shape.dim[2], spread);
+}
+
 static void schedule_conv(const Graph *g, Node *n)
 {
     const int32_t *d = n->tensor.shape.dim;
-    int spread = n->op == OP_CONV2D_TRANSPOSE ? n->attr.window.stride_w : 1;
-    int positions = (int)ceil_div(d[2], spread);
+    int positions = positions_of(g, n);
     const int32_t *filter = n->in[1]->tensor.shape.dim;
     int64_t terms = (int64_t)filter[1] * filter[2] * filter[3];
     n->tile = target_kind(g->target) == KIND_TILES ? amx_tile(positions)
@@ -102,7 +124,7 @@ static void schedule_winograd(const Graph *g, Node *n)
 static int strip_rows(const Graph *g, const Kernel *k)
 {
     const int32_t *d = k->node[0]->tensor.shape.dim;
-    if (op_sums_images(k->node[0]->op))
+    if (op_sums_images(k->node[0]->op) || k->class == KERNEL_DENSE)
         return 0;
     for (int i = 0; i < k->node_count; i++)
         if (k->node[i]->op == OP_GAP)
@@ -152,6 +174,8 @@ void schedule_cpu_graph(Graph *g)
         for (int j = 0; j < k->node_count; j++)
             if (k->node[j]->op == OP_CONV2D || k->node[j]->op == OP_CONV2D_TRANSPOSE)
                 schedule_conv(g, k->node[j]);
+            else if (k->node[j]->op == OP_CONV2D_DGRAD)
+                schedule_dense_dgrad(g, k->node[j]);
             else if (k->node[j]->op == OP_CONV2D_FOLDED)
                 schedule_folded(k->node[j]);
     }

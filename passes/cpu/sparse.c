@@ -32,6 +32,7 @@ static bool is_wide(const Node *n)
 static Sparse sparse_operand(const Node *n)
 {
     if ((n->op != OP_CONV2D && n->op != OP_CONV2D_WGRAD) || !kernel_is_rows(n->kernel) ||
+        n->kernel->class == KERNEL_DENSE ||
         !window_is_pointwise(&n->attr.window))
         return SPARSE_NONE;
     const Node *x = n->in[0], *y = n->op == OP_CONV2D ? n : n->in[1];

@@ -331,6 +331,7 @@ static void find_schedules(const CudaGraph *c, Kernel *k)
                         k->node[0]->op == OP_SQUARE_SUM ? SQUARE_SUM_SHARED : 0);
         return;
     case KERNEL_ROWS:
+    case KERNEL_DENSE:
     case KERNEL_WINOGRAD:
     case KERNEL_CLASS_COUNT: break;
     }

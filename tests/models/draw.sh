@@ -137,6 +137,29 @@ train: {batch_size: 16, epochs: 1}
 END
 }
 
+# Linear layers: on a map whose gradient has a halo and lanes past its channels, behind one another,
+# of outputs that no vector divides, one with an epilogue that is not zero at zero.
+dense_network() {
+    cat <<'END'
+model: dense
+input: {dataset: idx, classes: 10, data_shape: [3, 7, 6], shape: [3, 7, 6]}
+layers:
+  - conv2d: {name: a, out_channels: 20, kernel_size: 3, padding: 1}
+  - relu
+  - conv2d: {name: b, out_channels: 24, kernel_size: 3, padding: 1}
+  - sigmoid
+  - flatten
+  - linear: {name: c, out_features: 70}
+  - sigmoid
+  - linear: {name: d, out_features: 40, bias: false}
+  - relu
+  - linear: {name: e, out_features: 10}
+loss: cross_entropy
+optimizer: {sgd: {lr: 0.1}}
+train: {batch_size: 37, epochs: 1}
+END
+}
+
 # A resized image that is folded into the first convolution: not square, of three channels, four
 # times as many rows, three times as many columns, outputs that no tile divides.
 folded_network() {

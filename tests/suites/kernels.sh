@@ -175,6 +175,35 @@ long_check "kernels of a wide network bf16, a whole step without pass fixed" \
 long_check "kernels of a wide network bf16, a whole step without pass fuse" \
     in_precision bf16 light whole_chunk "$work/wide.yaml" 2 --disable-pass=fuse
 
+dense_network >"$work/dense.yaml"
+
+# in_matrices COUNT FILTERS [OPTION...]: kernels of linear layers and their gradients; transposed
+# filters of such layers, which programs for AMX alone have.
+in_matrices() {
+    "$NINC" --target=cpu --emit=ir "${@:3}" "$work/dense.yaml" >"$work/dense.ir" &&
+        [ "$(grep -c '^  kernel .* dense chunk ' "$work/dense.ir")" = "$1" ] &&
+        [ "$(grep -c '= filter_transpose @[cde]\.' "$work/dense.ir")" = "$2" ]
+}
+
+# in_chunks IMAGES [OPTION...]: a whole step of chunks of so many images, the last of fewer.
+in_chunks() {
+    "$NINC" --target=cpu --emit=ir --precision="${precision:-fp32}" --dump=schedule \
+        --dump-dir="$work/chunks" "$work/dense.yaml" >/dev/null || return 1
+    sed "s/ chunk=37 / chunk=$1 /" "$work"/chunks/*-schedule.ir >"$work/chunks.ir"
+    rm -r "$work/chunks"
+    grep -q " chunk=$1 " "$work/chunks.ir" && everywhere "$work/chunks.ir" 2 --full
+}
+
+check "linear layers are products of matrices" in_matrices 12 0
+check "and between bf16 maps" in_matrices 12 3 --precision=bf16
+check "kernels of linear layers, a chunk of fewer images" light in_chunks 16
+check "kernels of linear layers bf16, a chunk of fewer images" \
+    in_precision bf16 light in_chunks 15
+long_check "kernels of linear layers" light in_chunks 37
+long_check "kernels of linear layers bf16" in_precision bf16 light in_chunks 37
+long_check "kernels of linear layers, as they ship" everywhere "$work/dense.yaml" 2 --full
+long_check "kernels of linear layers -O1" light everywhere "$work/dense.yaml" 1 --full
+
 folded_network >"$work/folded.yaml"
 
 # is_folded MODEL COUNT [OPTION...]: ops of a folded convolution in its graphs.

@@ -51,6 +51,21 @@ static bool zeros(void)
     return true;
 }
 
+/* A square of words is turned around, wherever its rows and those of the result lie. */
+static bool turned(void)
+{
+    enum { FROM_ROW = 3 * LANES, TO_ROW = 2 * LANES };
+    static _Alignas(64) Word from[LANES * FROM_ROW], to[LANES * TO_ROW];
+    for (int i = 0; i < LANES * FROM_ROW; i++)
+        from[i] = 0x01010101u * (Word)(i % 251) + (Word)i;
+    turn_square(from + LANES, FROM_ROW, to, TO_ROW);
+    for (int j = 0; j < LANES; j++)
+        for (int i = 0; i < TO_ROW; i++)
+            if (to[j * TO_ROW + i] != (i < LANES ? from[i * FROM_ROW + LANES + j] : 0))
+                return false;
+    return true;
+}
+
 /* A masked store keeps a value where it is > 0, and nowhere else. */
 static bool kept(const float *values, int count, const Element *masks)
 {
@@ -223,6 +238,7 @@ int main(void)
     } cases[] = {
         {"codes of windows", codes},
         {"zeroed elements", zeros},
+        {"squares turned around", turned},
         {"masks", masks},
         {"functions of the op table", functions},
 #ifdef NINC_BF16

@@ -1,0 +1,160 @@
+/* Kernels of linear layers and their gradients: the images of a chunk are the positions of register
+ * tiles, one call of the device library a statement. */
+#include "../../ir/numbers.h"
+#include "cpu.h"
+
+/* Whether the maps that the statement reads beside its result lie as it does, image by image; their
+ * distances from image to image, as an initialiser. */
+static bool beside_lie_alike(const CpuEmitter *e, const Statement *s, const char **images)
+{
+    const Node *beside[MAX_STATEMENT_OPERANDS], *result = statement_result(s);
+    int maps = statement_beside(s, false, beside);
+    bool alike = true;
+    *images = "";
+    for (int i = 0; i < e->epilogues->maps; i++) {
+        int64_t image = map_shape(i < maps ? beside[i] : result).image;
+        alike &= image == map_shape(result).image;
+        *images = pool_format(e->pool, "%s%s%lld", *images, i ? ", " : "", (long long)image);
+    }
+    return alike;
+}
+
+/* What a tile walks: rows of `run` entries of a block of inputs, `row` elements of the filter from
+ * one to the next, `block` from block to block. */
+typedef struct FilterWalk {
+    int blocks, kernel_h, run;
+    int64_t block, row;
+} FilterWalk;
+
+/* That of a layer is the filter as it lies, that of its map's gradient a panel of one run. */
+static FilterWalk filter_walk(const CpuEmitter *e, const Node *n)
+{
+    const Window *k = &n->attr.window;
+    const Layout *l = &n->in[1]->tensor.layout;
+    MapShape x = map_shape(n->in[0]);
+    if (n->op == OP_CONV2D_DGRAD)
+        return (FilterWalk){1, 1, x.blocks * x.lanes, 0, 0};
+    int entries = k->kernel_w * x.lanes, run = l->pairs ? (int)round_up(entries, 2) : entries;
+    if (l->kind != LAYOUT_FILTER || l->block != x.lanes ||
+        l->out_block != n->tile.vectors * graph_lanes(e->graph))
+        internal_error("%s: its filter is not packed for its input", e->kernel->name);
+    int64_t row = (int64_t)run * l->out_block;
+    return (FilterWalk){x.blocks, k->kernel_h, run, k->kernel_h * row, row};
+}
+
+/* The tiles of a chunk's images, of one image less, and of one. */
+static const char *image_tiles(CpuEmitter *e, const Node *n, int64_t step, int64_t spread)
+{
+    int large = split_evenly(e->graph->chunk, n->tile.pixels).large;
+    TileUse use = {TILE_CONV, large, n->tile.vectors, (int)step, (int)spread}, small = use;
+    TileUse one = use;
+    small.positions = (int)larger(large - 1, 1);
+    one.positions = 1;
+    return pool_format(e->pool,
+                       ".large_tile = %s, .small_tile = %s,\n    .one_tile = %s, .large = %d",
+                       use_tile(e, use), use_tile(e, small), use_tile(e, one), large);
+}
+
+static void emit_dense_table(CpuEmitter *e, const Statement *s)
+{
+    const Node *n = s->op, *result = statement_result(s);
+    MapShape x = map_shape(n->in[0]), y = map_shape(result);
+    FilterWalk f = filter_walk(e, n);
+    int groups = (int)ceil_div(y.blocks, n->tile.vectors);
+    const char *images;
+    bool alike = beside_lie_alike(e, s, &images);
+    bool clears = !statement_keeps_zero(s) && y.channels % y.lanes != 0;
+    e->tiles->dense = true;
+    text_append(
+        e->tables,
+        "static const Dense %s = {\n"
+        "    .in_blocks = %d, .kernel_h = %d, .run = %d, .groups = %d, .vectors = %d,\n"
+        "    .taps_h = %d, .taps_w = %d, .filter_block = %lld, .filter_row = %lld,\n"
+        "    .x_image = %lld, .y_image = %lld,\n"
+        "    .beside_image = {%s}, .alike = %s, .kept = %d,\n    %s};\n",
+        table_name(e, n), f.blocks, f.kernel_h, f.run, groups, n->tile.vectors, y.height, y.width,
+        (long long)f.block, (long long)f.row, (long long)x.image, (long long)y.image, images,
+        alike ? "true" : "false",
+        clears ? y.channels % y.lanes : 0,
+        image_tiles(e, n, x.image, y.image / graph_lanes(e->graph)));
+}
+
+/* What a convolution reads past the edges, each slice of some images. */
+static void emit_halos(CpuEmitter *e, const Node *result)
+{
+    const Layout *l = &result->tensor.layout;
+    if (l->halo_h == 0 && l->halo_w == 0)
+        return;
+    emit_open(e, "for (ptrdiff_t n = first_image(range); n < last_image(range); n++)");
+    emit_map(e, result, "n");
+    emit_halo(e, result, "");
+    emit_close(e);
+}
+
+static void emit_forward(CpuEmitter *e, const Statement *s)
+{
+    const Node *n = s->op;
+    emit_line(e, "dense_forward(&%s, %s, %s, %s, %s, %s, range);", table_name(e, n),
+              map_name(e, n->in[0]), value_name(e, n->in[1]),
+              n->arity > 2 ? value_name(e, n->in[2]) : "NULL", epilogue_of(e, s),
+              map_name(e, statement_result(s)));
+}
+
+static void emit_dgrad(CpuEmitter *e, const Statement *s)
+{
+    const Node *n = s->op;
+    const Window *k = &n->attr.window;
+    text_append(e->tables, "static const DenseFilter %s_filter = {%d, %d, %d, %d};\n",
+                table_name(e, n), map_shape(n->in[0]).blocks, map_shape(n).blocks,
+                n->in[1]->tensor.layout.out_block, k->kernel_h * k->kernel_w);
+    emit_line(e, "dense_dgrad(&%s, &%s_filter, %s, %s, %s, %s, range);", table_name(e, n),
+              table_name(e, n), map_name(e, n->in[0]), value_name(e, n->in[1]),
+              epilogue_of(e, s), map_name(e, statement_result(s)));
+}
+
+static void emit_layer(CpuEmitter *e, const Statement *s)
+{
+    emit_dense_table(e, s);
+    emit_halos(e, statement_result(s));
+    emit_statement_maps(e, s, 1, "0");
+    if (s->op->op == OP_CONV2D)
+        emit_forward(e, s);
+    else
+        emit_dgrad(e, s);
+}
+
+static void emit_filter_gradient(CpuEmitter *e, const Statement *s)
+{
+    const Node *n = s->op;
+    e->tiles->dense = true;
+    emit_table(e, n);
+    emit_block(e);
+    emit_statement_maps(e, s, 1, "0");
+    emit_line(e, "dense_wgrad(&%s, %s, %s, %s, range);", table_name(e, n), map_name(e, n->in[0]),
+              map_name(e, n->in[1]), value_name(e, n));
+    emit_close(e);
+}
+
+static void emit_bias_gradient(CpuEmitter *e, const Statement *s)
+{
+    const Node *n = s->op;
+    emit_open(e, "for (ptrdiff_t n = 0; n < range->images; n++)");
+    emit_statement_maps(e, s, 1, "n");
+    emit_line(e, "bias_grad_image(%s, %s, %d, 1, 1, range->accumulate || n > 0, range);",
+              map_name(e, n->in[0]), value_name(e, n), map_shape(n->in[0]).blocks);
+    emit_close(e);
+}
+
+void emit_dense(CpuEmitter *e)
+{
+    int count;
+    const Statement *s = kernel_statement_list(e->pool, e->kernel, &count);
+    for (int i = 0; i < count; i++)
+        if (s[i].op->op == OP_BIAS_GRAD)
+            emit_bias_gradient(e, &s[i]);
+        else if (op_sums_images(s[i].op->op))
+            emit_filter_gradient(e, &s[i]);
+        else
+            emit_layer(e, &s[i]);
+    text_append(e->tables, "\n");
+}
