@@ -115,6 +115,8 @@ void emit_generic(CpuEmitter *e, const Node *n);
 
 /* A kernel of row ops: segments, strips, calls of the row functions. */
 void emit_rows(CpuEmitter *e);
+/* The epilogue that a statement passes to its row function. */
+const char *epilogue_of(const CpuEmitter *e, const Statement *s);
 /* The Map, for image `image`, of each value that the statements touch. */
 void emit_statement_maps(CpuEmitter *e, const Statement *s, int count, const char *image);
 
@@ -122,9 +124,6 @@ void emit_statement_maps(CpuEmitter *e, const Statement *s, int count, const cha
 
 /* A kernel of a linear layer, or of a gradient of one. */
 void emit_dense(CpuEmitter *e);
-
-/* The epilogue that a statement passes to its row function. */
-const char *epilogue_of(const CpuEmitter *e, const Statement *s);
 
 /* ---- norm.c ---- */
 
