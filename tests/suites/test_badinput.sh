@@ -5,11 +5,11 @@ cd "$(dirname "$0")/../.." || exit 1
 . tests/lib.sh
 . tests/models/draw.sh
 
-# rejects NAME PLACE TEXT: ninc --check "$work/NAME.yaml" exits 1 within 5 seconds, and its first
-# line has that place and text.
+# rejects NAME PLACE TEXT: ninc --check "$work/NAME.yaml" exits 1 within 5 seconds of the processor,
+# and its first line has that place and text.
 rejects() {
     local file="$work/$1.yaml" line status
-    timeout 5 "$NINC" --check --color=never "$file" >"$work/stdout" 2>"$work/stderr"
+    (ulimit -t 5 && exec "$NINC" --check --color=never "$file") >"$work/stdout" 2>"$work/stderr"
     status=$?
     line=$(head -n 1 "$work/stderr")
     if [ $status -ne 1 ] || [ -s "$work/stdout" ] ||

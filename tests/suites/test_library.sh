@@ -118,7 +118,7 @@ check "logits of the trainer, in tiles" same_logits nin_sgd "$(levels | head -n 
 client=$work/pools_sgd/client weights=$work/pools_sgd/weights
 check "threads" "$client" threads "$weights"
 check "wrong arguments" "$client" misuse "$weights"
-check "children of fork" timeout 120 "$client" fork "$weights"
+check "children of fork" timeout 600 "$client" fork "$weights"
 
 # Python's multiprocessing, also where the parent has an OpenMP library of its own at work.
 cat >"$work/children.py" <<'END'
@@ -153,7 +153,7 @@ ctypes.CDLL(openmp).start() if openmp else None
 parents = create()
 wanted = forward(parents)
 with multiprocessing.get_context("fork").Pool(2) as pool:
-    got = pool.map_async(child, range(6)).get(timeout=60)
+    got = pool.map_async(child, range(6)).get(timeout=300)
 assert wanted[0] == 0 and any(wanted[1]), wanted
 assert got == [((-1, True), wanted)] * 6, got
 network.pools_sgd_free(parents)
@@ -167,7 +167,7 @@ children_of_python() {
     $compiler -std=gnu11 -fopenmp -shared -fPIC -o "$work/openmp.so" "$work/openmp.c" &&
         library=$work/openmp.so
     for openmp in "" $library; do
-        timeout 120 python3 "$work/children.py" "$work/pools_sgd/libpools_sgd.so" "$weights" \
+        timeout 600 python3 "$work/children.py" "$work/pools_sgd/libpools_sgd.so" "$weights" \
             "$openmp" || return 1
     done
 }
