@@ -4,6 +4,7 @@
 
 NINC=${NINC:-./ninc}
 BUILD=${BUILD:-build}
+. tests/tools/times.sh
 [ -x "$NINC" ] || { echo "not ok $NINC is not built"; exit 1; }
 failures=0 checks=0
 work=$(mktemp -d "${TMPDIR:-/tmp}/ninc-test-XXXXXX")
@@ -43,19 +44,6 @@ checks_stand_alone() {
     checks_alone=1
 }
 
-# The processor's milliseconds, of this shell and of what it waited for, in $spent.
-processor_ms() {
-    local word seconds
-    spent=0
-    times >"$work/times"
-    # shellcheck disable=SC2013 # words such as 1m2.345s
-    for word in $(<"$work/times"); do
-        seconds=${word#*m}
-        seconds=${seconds%s}
-        spent=$((spent + 60000 * ${word%m*} + 10#${seconds/[.,]/}))
-    done
-}
-
 # run_check KIND NAME COMMAND...
 run_check() {
     local kind=$1 name=$2 begun spent
@@ -66,14 +54,14 @@ run_check() {
         return 0
     fi
     checks=$((checks + 1))
-    processor_ms
+    processor_ms "$work/times"
     begun=$spent
     if "$@" >"$work/output" 2>&1; then
         pass "$name"
     else
         fail "$name" "$work/output"
     fi
-    processor_ms
+    processor_ms "$work/times"
     [ -z "${CHECK_TIMES:-}" ] ||
         printf '%8d ms  %s: %s\n' $((spent - begun)) "${0##*/}" "$name" >>"$CHECK_TIMES"
 }

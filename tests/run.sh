@@ -7,6 +7,7 @@
 # As many suites at once as there are processors, those that take longest first; each is printed
 # when it is done.
 cd "$(dirname "$0")/.." || exit 1
+. tests/tools/times.sh
 export NINC=${NINC:-./ninc} BUILD=${BUILD:-build}
 unset COLUMNS # messages would break at it
 # Suites share the processors: threads of the evaluator that spin while they wait would take them from
@@ -25,10 +26,9 @@ wanted() {
 # waited for.
 report() {
     local spent
-    times >"$scratch/$1.times"
-    spent=$(tr ' ms' '\n  ' <"$scratch/$1.times" | awk '{ s += 60 * $1 + $2 } END { printf "%d", s }')
+    processor_ms "$scratch/$1.times"
     printf '%-22s %4d passed %3d failed %3d skipped  %3ds, %3ds of a processor\n' \
-        "$1" "$2" "$3" "$4" "$5" "$spent"
+        "$1" "$2" "$3" "$4" "$5" $((spent / 1000))
     echo "$2 $3 $4" >>"$scratch/counts"
 }
 

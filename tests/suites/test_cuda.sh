@@ -1,9 +1,10 @@
 #!/bin/bash
 # The machine behind --device cuda: with a driver and an NVRTC that only write down what is asked of
-# them (tests/tools/fake_cuda.c, tests/tools/fake_nvrtc.c), each fault it can meet, and where kernels' code
-# comes from, also in a trainer; with the real NVRTC, the reader of cubins.
+# them (tests/tools/fake_cuda.c, tests/tools/fake_nvrtc.c), each fault it can meet, and where kernels'
+# code comes from, also in a trainer; with the real NVRTC, the reader of cubins.
 # shellcheck source=tests/lib.sh
 . tests/lib.sh
+. tests/tools/fake_gpu.sh
 
 tool=$(realpath "$BUILD/cuda_tool")
 text=tests/models/cuda/kernels.cu
@@ -11,13 +12,9 @@ fake=$work/fake
 log=$work/log
 mkdir -p "$fake" "$work/old" "$work/none" "$work/nvrtc"
 
-build_fake() {
-    ${CC:-gcc} -std=c11 -D_GNU_SOURCE -shared -fPIC "$@" || { fail "build $*"; finish; exit; }
-}
-
-build_fake -o "$fake/libcuda.so.1" tests/tools/fake_cuda.c
-build_fake -o "$work/nvrtc/libnvrtc.so" tests/tools/fake_nvrtc.c
-build_fake -DOLD -o "$work/old/libcuda.so.1" tests/tools/fake_cuda.c
+build_fake "$fake/libcuda.so.1" fake_cuda.c
+build_fake "$work/nvrtc/libnvrtc.so" fake_nvrtc.c
+build_fake "$work/old/libcuda.so.1" fake_cuda.c -DOLD
 : >"$work/none/libcuda.so.1" # hides a driver that is installed
 settings=$(export -p | grep -E ' (LD_LIBRARY_PATH|HOME|NINC_NVRTC|CUDA_|VIRTUAL_ENV|CONDA_PREFIX)')
 export FAKE_LOG=$log
@@ -377,19 +374,7 @@ fi
 
 # ---- a trainer ----
 
-cat >"$work/tiny.yaml" <<'END'
-model: tiny
-input: {dataset: fashion-mnist, shape: [1, 28, 28]}
-layers:
-  - mlpconv: {name: conv.0, out_channels: 16, kernel_size: 5, stride: 4}
-  - maxpool: {kernel_size: 2}
-  - mlpconv: {name: conv.2, out_channels: 10, kernel_size: 3, padding: 1}
-  - gap
-  - flatten
-loss: cross_entropy
-optimizer: {sgd: {lr: 0.01}}
-train: {batch_size: 4, epochs: 1}
-END
+tiny_network mlpconv >"$work/tiny.yaml"
 
 # trains [OPTION]...: two steps on the fake GPU; what it prints as run does.
 trains() {

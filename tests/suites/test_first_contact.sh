@@ -4,23 +4,12 @@
 # (tests/tools/fake_cuda.c: what its kernels leave is wrong, so most rows are) and on the simulated one.
 # shellcheck source=tests/lib.sh
 . tests/lib.sh
+. tests/tools/fake_gpu.sh
 
 tools="awk bash cat chmod cmp cut date dirname getconf grep gzip head ls mkdir mktemp mv nproc rm sed \
 sleep sort tail tee tr uname wc"
 mkdir -p "$work/models" "$work/fake" "$work/none" "$work/bin" "$work/tmp" "$work/there"
-cat >"$work/models/tiny.yaml" <<'END'
-model: tiny
-input: {dataset: fashion-mnist, shape: [1, 28, 28]}
-layers:
-  - mlpconv: {name: conv.0, out_channels: 16, kernel_size: 5, stride: 4}
-  - maxpool: {kernel_size: 2}
-  - conv2d: {name: conv.2, out_channels: 10, kernel_size: 3, padding: 1}
-  - gap
-  - flatten
-loss: cross_entropy
-optimizer: {sgd: {lr: 0.01}}
-train: {batch_size: 4, epochs: 1}
-END
+tiny_network conv2d >"$work/models/tiny.yaml"
 cat >"$work/plan" <<'END'
 1 classes tiny-4-fp32
 2 verify tiny-4-fp32
@@ -29,10 +18,8 @@ cat >"$work/plan" <<'END'
 4 profile tiny-4-fp32
 5 torch tiny-4-fp32
 END
-for library in libcuda.so.1:fake_cuda.c libnvrtc.so:fake_nvrtc.c; do
-    ${CC:-gcc} -std=c11 -D_GNU_SOURCE -shared -fPIC -o "$work/fake/${library%:*}" \
-        "tests/tools/${library#*:}" || fail "build ${library#*:}"
-done
+build_fake "$work/fake/libcuda.so.1" fake_cuda.c
+build_fake "$work/fake/libnvrtc.so" fake_nvrtc.c
 : >"$work/none/libcuda.so.1" # hides a driver that is installed
 for tool in $tools; do
     ln -s "$(command -v "$tool")" "$work/bin/$tool"
