@@ -114,12 +114,12 @@ LINK_FLAGS = $(or $(SANITIZERS),$(STRIP))
 $(BUILD)/codegen/build.o $(BUILD)/codegen/library.o: \
     DEFINES = -DNINC_LINK_FLAGS='"$(LINK_FLAGS)"' -DNINC_OPENMP='"$(OPENMP_LIBRARY)"'
 
-$(BUILD)/codegen/%.o: codegen/%.S $(EMBEDDED) Makefile
+$(BUILD)/codegen/%.o: codegen/%.S $(EMBEDDED) runtime/base/embed.inc Makefile
 	@mkdir -p $(@D)
 	$(call say,AS)
 	$(Q)$(CC) -DRUNTIME_ARCHIVE='"$(RUNTIME)"' -Wa,-I. -c -o $@ $<
 
-$(BUILD)/runtime/%.o: runtime/%.S $(wildcard runtime/sim/*) Makefile
+$(BUILD)/runtime/%.o: runtime/%.S $(wildcard runtime/sim/*) runtime/base/embed.inc Makefile
 	@mkdir -p $(@D)
 	$(call say,AS)
 	$(Q)$(CC) -Wa,-I. -c -o $@ $<

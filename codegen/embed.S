@@ -1,20 +1,7 @@
 /* Files that ninc carries inside itself: the runtime that trainers link, and the headers that
- * emitted code begins with. Paths are relative to the top of the source tree. */
+ * emitted code begins with. */
 
-#define EMBED(NAME, FILE)                                                                          \
-        .section .rodata;                                                                          \
-        .balign 16;                                                                                \
-NAME##_begin:                                                                                      \
-        .incbin FILE;                                                                              \
-NAME##_end:                                                                                        \
-        .section .data.rel.ro, "aw";                                                               \
-        .balign 8;                                                                                 \
-        .globl NAME;                                                                               \
-        .type NAME, %object;                                                                       \
-        .size NAME, 16;                                                                            \
-NAME:                                                                                              \
-        .quad NAME##_begin;                                                                        \
-        .quad NAME##_end - NAME##_begin;
+#include "../runtime/base/embed.inc"
 
 EMBED(embedded_runtime_archive, RUNTIME_ARCHIVE)
 EMBED(embedded_tensor_h, "ir/tensor.h")

@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+const Op head_gradient_op[HEAD_GRADIENT_OPS] = {OP_FLATTEN_GRAD, OP_CAST, OP_GAP_GRAD,
+                                                OP_RELU_GRAD};
+
 bool kernel_is_rows(const Kernel *k)
 {
     if (target_kind(k->target) == KIND_THREADS)

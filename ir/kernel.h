@@ -140,6 +140,11 @@ struct Kernel {
  * its result. */
 enum { MAX_CHAIN = 8, MAX_BESIDE = 4, MAX_STATEMENT_OPERANDS = (MAX_CHAIN + 1) * MAX_OPERANDS };
 
+/* A GPU's head goes on behind the gradient of the logits, up to that of the map that they come
+ * from, by these ops, in this order; any of them may be missing. */
+enum { HEAD_GRADIENT_OPS = 4 };
+extern const Op head_gradient_op[HEAD_GRADIENT_OPS];
+
 /* One call of the device library: an op with the pointwise ops that finish it, its epilogue.
  * Statements of one segment run strip by strip (kernel->strip rows); a segment ends where an op
  * needs rows that the strip does not hold. */

@@ -263,14 +263,13 @@ static bool is_norm(const Kernel *k)
 /* The gradient of the logits, and what leads from there to that of the map x. */
 static bool is_head_gradient(const Kernel *k, int at, const Node *logits, bool mean)
 {
-    static const Op chain[] = {OP_FLATTEN_GRAD, OP_CAST, OP_GAP_GRAD, OP_RELU_GRAD};
     bool spread = false;
     if (!is_at(k, at, OP_CROSS_ENTROPY_GRAD) || k->node[at]->in[0] != logits)
         return false;
     at++;
-    for (size_t i = 0; i < sizeof chain / sizeof *chain; i++)
-        if (is_at(k, at, chain[i]) && follows(k, at)) {
-            spread |= chain[i] == OP_GAP_GRAD;
+    for (int i = 0; i < HEAD_GRADIENT_OPS; i++)
+        if (is_at(k, at, head_gradient_op[i]) && follows(k, at)) {
+            spread |= head_gradient_op[i] == OP_GAP_GRAD;
             at++;
         }
     return at == k->node_count && spread == mean;

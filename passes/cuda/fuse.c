@@ -47,12 +47,11 @@ static Node *input_of(const Node *n, Op op)
     return n->in[0]->op == op ? n->in[0] : NULL;
 }
 
-/* Marks the chain from n on: flatten_grad, then what leads to the gradient of the last map. */
+/* Marks the chain from n on that leads to the gradient of the last map. */
 static void mark_gradient(Fuser *f, Node *n)
 {
-    static const Op chain[] = {OP_FLATTEN_GRAD, OP_CAST, OP_GAP_GRAD, OP_RELU_GRAD};
-    for (size_t i = 0; n && i < sizeof chain / sizeof *chain; i++) {
-        Node *next = follower(f->g, n, chain[i]);
+    for (int i = 0; n && i < HEAD_GRADIENT_OPS; i++) {
+        Node *next = follower(f->g, n, head_gradient_op[i]);
         if (!next)
             continue;
         f->claimed[next->id] = true;

@@ -160,17 +160,9 @@ static int64_t cpu_arena_bytes(Device *d)
 
 /* ---- state ---- */
 
-static int check_state(const Device *d, int64_t offset, int64_t count)
-{
-    if (offset < 0 || count < 0 || offset + count > d->target->state_bytes)
-        internal_error("bytes %lld to %lld of a state region of %lld", (long long)offset,
-                       (long long)(offset + count), (long long)d->target->state_bytes);
-    return 0;
-}
-
 static int cpu_write_state(Device *d, int64_t offset, const void *bytes, int64_t count)
 {
-    check_state(d, offset, count);
+    check_state_bytes(d->target, offset, count);
     d->kept = NULL;
     memcpy(d->state + offset, bytes, (size_t)count);
     return 0;
@@ -178,7 +170,7 @@ static int cpu_write_state(Device *d, int64_t offset, const void *bytes, int64_t
 
 static int cpu_read_state(Device *d, int64_t offset, void *bytes, int64_t count)
 {
-    check_state(d, offset, count);
+    check_state_bytes(d->target, offset, count);
     memcpy(bytes, d->state + offset, (size_t)count);
     return 0;
 }

@@ -150,6 +150,14 @@ static inline const NincTarget *device_target(const NincModel *model, const Devi
     return &model->target[device_programs(table)];
 }
 
+/* Ends the program where not all of the bytes lie in the state region. */
+static inline void check_state_bytes(const NincTarget *t, int64_t offset, int64_t count)
+{
+    if (offset < 0 || count < 0 || offset + count > t->state_bytes)
+        internal_error("bytes %lld to %lld of a state region of %lld", (long long)offset,
+                       (long long)(offset + count), (long long)t->state_bytes);
+}
+
 /* A step of a run that has one process. */
 static inline int device_step(const DeviceTable *table, Device *d, const NincProgram *program,
                               const StepInput *input)

@@ -23,9 +23,7 @@ static int64_t gpu_bytes(Device *d)
 
 static GpuAddress state_address(const Device *d, int64_t offset, int64_t count)
 {
-    if (offset < 0 || count < 0 || offset + count > d->target->state_bytes)
-        internal_error("bytes %lld to %lld of a state region of %lld", (long long)offset,
-                       (long long)(offset + count), (long long)d->target->state_bytes);
+    check_state_bytes(d->target, offset, count);
     return d->state + (GpuAddress)offset;
 }
 
