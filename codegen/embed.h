@@ -11,7 +11,8 @@ typedef struct Embedded {
 
 extern const Embedded embedded_runtime_archive;
 extern const Embedded embedded_tensor_h, embedded_rate_h, embedded_plan_h, embedded_map_h,
-    embedded_math_h, embedded_cpu_h, embedded_wgrad_h, embedded_sparse_h, embedded_fixed_h,
+    embedded_math_h, embedded_dropout_h,
+    embedded_cpu_h, embedded_wgrad_h, embedded_sparse_h, embedded_fixed_h,
     embedded_amx_h, embedded_pool_h, embedded_image_h, embedded_winograd_h, embedded_fold_h,
     embedded_norm_h, embedded_dense_h, embedded_tiles_h;
 /* The library: its runtime's header, and the texts of codegen/library. */

@@ -45,6 +45,8 @@ static const Meaning keys[] = {
     {NULL, "dilation", NULL, NO_SUCH("dilation")},
     {NULL, "groups", NULL, NO_SUCH("convolution in groups")},
     {NULL, "count_include_pad", NULL, "padding counts, as in PyTorch by default; leave it out"},
+    {"dropout", "rate", "p", NULL},
+    {"dropout", "dropout_ratio", "p", NULL},
     {"flatten", "start_dim", NULL, "it makes one row an image; leave it out"},
     {"input", "num_classes", "classes", NULL},
     {"input", "size", "shape", NULL},

@@ -56,6 +56,12 @@ static const Field join_fields[] = {
     {"inputs", FIELD_TREE, true, 0, 0, AT(inputs), "inputs: [conv.0, conv.2]"},
 };
 
+static const Field dropout_fields[] = {
+    {"name", FIELD_TREE, false, 0, 0, AT(name), "name: drop.1"},
+    {"p", FIELD_REAL, false, 0, DROPOUT_MOST, AT(factor), "p: 0.5"},
+    {"input", FIELD_TREE, false, 0, 0, AT(input), "input: conv.0"},
+};
+
 static const Field elu_fields[] = {
     {"name", FIELD_TREE, false, 0, 0, AT(name), "name: elu.1"},
     {"alpha", FIELD_REAL, false, -MAX_FACTOR, MAX_FACTOR, AT(factor), "alpha: 1.0"},
@@ -317,6 +323,19 @@ static void add_batch_norm(Builder *b, const LayerType *type, const LayerSpec *s
         flatten(b);
 }
 
+/* Of a row: of its map, as an activation. */
+static void add_dropout(Builder *b, const LayerType *type, const LayerSpec *spec)
+{
+    Node *map = layer_flattened(b), *x = map ? map : b->x;
+    Attr attr = {.dropout = {spec->factor, b->dropouts++}};
+    Node *in[] = {x, graph_take_input(b->graph, INPUT_SEED, (Loc){0}),
+                  graph_take_input(b->graph, INPUT_STEP, (Loc){0})};
+
+    layer_add_node(b, type->op, 3, in, &attr);
+    if (map)
+        flatten(b);
+}
+
 /* A row c, h, w times a matrix [O, C*H*W] is the convolution of the map by the same numbers as a
  * filter [O,C,H,W], which fits there once. By its stride each pixel has one tap, backwards too. */
 static void add_linear(Builder *b, const LayerType *type, const LayerSpec *spec)
@@ -371,6 +390,7 @@ const LayerType layer_types[] = {
     {"hardswish", add_activation, OP_HARDSWISH, FIELDS(plain_fields)},
     {"softplus", add_activation, OP_SOFTPLUS, FIELDS(plain_fields)},
     {"add", layer_add_sum, OP_ADD, FIELDS(join_fields)},
+    {"dropout", add_dropout, OP_DROPOUT, FIELDS(dropout_fields), .factor = 0.5},
     {"maxpool", add_pool, OP_MAXPOOL, FIELDS(pool_fields)},
     {"avgpool", add_pool, OP_AVGPOOL, FIELDS(pool_fields)},
     {"gap", add_gap, OP_GAP, FIELDS(plain_fields)},

@@ -13,7 +13,7 @@ typedef struct LayerSpec {
     int operands;
     int channels[MLPCONV_CONVOLUTIONS];
     int kernel[2], stride[2], padding[2];
-    double factor; /* of an activation */
+    double factor; /* of an activation; dropout's p */
     double eps, momentum;
     bool bias, ceil_mode, affine;
 } LayerSpec;
@@ -49,7 +49,7 @@ struct Builder {
     Node *x;        /* what the layer reads, then its last node; NULL when its shape is not known */
     const Tree *at; /* the layer */
     Value value[MAX_LAYERS];
-    int values, parameters;
+    int values, parameters, dropouts;
     bool sound;
 };
 

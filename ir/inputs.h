@@ -12,9 +12,10 @@
     X(LABEL, "label", I32, ROWS, true, "the data set")                                             \
     X(VALID, "valid", I32, SCALAR, true, "the trainer: images of the batch that count")            \
     X(LR, "lr", F32, SCALAR, false, "the trainer: the learning rate")                              \
-    X(STEP, "step", I32, SCALAR, false, "the trainer: steps, from 1")
+    X(STEP, "step", I32, SCALAR, false, "the trainer: steps, from 1")                              \
+    X(SEED, "seed", I32, SCALAR, false, "the trainer: what a run draws random numbers from")
 
 /* Those that the trainer gives by number: X(name, member of StepInput) */
-#define GRAPH_SCALARS(X) X("valid", valid) X("lr", lr) X("step", step)
+#define GRAPH_SCALARS(X) X("valid", valid) X("lr", lr) X("step", step) X("seed", seed)
 
 #endif

@@ -498,6 +498,18 @@ static bool reads_runs(Op op)
     return op_is(op, F_WGRAD) || (op_is(op, F_CONVOLUTION) && op != OP_WINOGRAD_OUTPUT);
 }
 
+bool image_is_dropped(const Graph *g)
+{
+    const Graph *train = module_find_graph(g->module, "train", g->target);
+    for (int i = 0; train && i < train->node_count; i++) {
+        Uses uses = graph_uses(train, train->node[i]);
+        for (int k = 0; op_attr(train->node[i]->op) == ATTR_IMAGE && k < uses.count; k++)
+            if (uses.use[k].user->op == OP_DROPOUT)
+                return true;
+    }
+    return false;
+}
+
 bool value_is_thin_image(const Graph *g, const Node *n)
 {
     if (op_attr(n->op) != ATTR_IMAGE || n->tensor.shape.dim[3] >= 16 ||
@@ -507,5 +519,5 @@ bool value_is_thin_image(const Graph *g, const Node *n)
     for (int i = 0; i < uses.count; i++)
         if (!reads_runs(uses.use[i].user->op) || !kernel_is_rows(uses.use[i].user->kernel))
             return false;
-    return true;
+    return !image_is_dropped(g);
 }

@@ -210,6 +210,9 @@ bool is_wgrad_of(const Node *wgrad, const Node *conv);
 bool value_is_folded(const Node *n);
 /* The value is used in its own segment only, so a strip of it suffices. */
 bool value_is_strip(const Node *n);
+/* Whether the training graph of the same target drops values of the image itself: then it is no run
+ * of a few channels in either graph, which share the filters. */
+bool image_is_dropped(const Graph *g);
 /* A network input of fewer than 16 channels that only convolutions in kernels of row ops read: it
  * stays NHWC, so that a filter row is one contiguous run of columns x channels. */
 bool value_is_thin_image(const Graph *g, const Node *n);

@@ -22,6 +22,7 @@ typedef enum AttrClass {
     ATTR_IMAGE,
     ATTR_FACTOR,
     ATTR_ADAM,
+    ATTR_DROPOUT,
     ATTR_WINOGRAD,
     ATTR_FOLD,
     ATTR_NORM
@@ -46,6 +47,15 @@ typedef struct ImageAttr {
 typedef struct AdamAttr {
     double beta1, beta2, eps; /* {beta1=0.9 beta2=0.999 eps=1e-08} */
 } AdamAttr;
+
+#define DROPOUT_MOST 0.999
+
+/* What of a layer's values is dropped: each with the probability p <= DROPOUT_MOST. Layers are
+ * numbered, from 0, and draw apart. Printed {p=0.5 layer=0}. */
+typedef struct DropoutAttr {
+    double p;
+    int layer;
+} DropoutAttr;
 
 enum { WINOGRAD_MAX_TILE = 6, WINOGRAD_MAX_KERNEL = 5, WINOGRAD_MAX_SIZE = 8 };
 
@@ -80,6 +90,7 @@ typedef union Attr {
     double factor; /* {factor=0.9} */
     AdamAttr adam;
     NormAttr norm;
+    DropoutAttr dropout;
 } Attr;
 
 /* ---- ir/ops.c ---- */
@@ -98,5 +109,10 @@ bool op_sums_images(Op op);
 /* Filters in, filters out: no images. */
 bool op_is_of_filters(Op op);
 Shape shape_of(int rank, int d0, int d1, int d2, int d3);
+
+/* ---- ir/op/dropout.c ---- */
+
+/* Where the random word of a value, of 32 bits, is less, the value is dropped. */
+uint32_t dropout_threshold(const DropoutAttr *a);
 
 #endif

@@ -110,6 +110,8 @@ typedef enum OpFlag {
       "x -> mean of each window, padding counted")                                                 \
     X(GAP, "gap", 1, 1, NONE, gap, F_FORWARD | F_ROWS | F_GIVES_F32, "",                           \
       "x -> [N,1,1,C]: mean of the whole map")                                                     \
+    X(DROPOUT, "dropout", 3, 3, DROPOUT, dropout, F_FORWARD | F_OF_MAPS | F_ROWS, "",              \
+      "x, seed, step -> 0 or x / (1 - p), by chance")                                              \
     X(FLATTEN, "flatten", 1, 1, NONE, flatten, F_FORWARD | F_SILENT | F_READS_F32, "",             \
       "x -> [N,C*H*W], in PyTorch's order c, h, w")                                                \
     X(BATCH_NORM, "batch_norm", 3, 5, NORM, batch_norm, F_FORWARD | F_FILTERED | F_ROWS, "",       \

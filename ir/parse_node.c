@@ -138,6 +138,9 @@ static bool parse_attr(Parser *p, Op op, const Operands *o, Attr *attr)
     case ATTR_FACTOR:
         return lex_expect(p->lex, "{") && lex_number_field(p->lex, "factor=", &attr->factor) &&
                lex_expect(p->lex, "}");
+    case ATTR_DROPOUT:
+        return lex_expect(p->lex, "{") && lex_fraction_field(p->lex, "p=", &attr->dropout.p) &&
+               lex_int_field(p->lex, "layer=", 0, &attr->dropout.layer) && lex_expect(p->lex, "}");
     case ATTR_ADAM:
         return lex_expect(p->lex, "{") && lex_fraction_field(p->lex, "beta1=", &attr->adam.beta1) &&
                lex_fraction_field(p->lex, "beta2=", &attr->adam.beta2) &&

@@ -80,6 +80,11 @@ void attr_print(const Node *n, Text *out)
         print_number("factor", n->attr.factor, out);
         text_append(out, "}");
         return;
+    case ATTR_DROPOUT:
+        text_append(out, " {");
+        print_number("p", n->attr.dropout.p, out);
+        text_append(out, " layer=%d}", n->attr.dropout.layer);
+        return;
     case ATTR_ADAM:
         text_append(out, " {");
         print_number("beta1", n->attr.adam.beta1, out);

@@ -291,6 +291,27 @@ static void add_running_statistics(Graph *g, const Norm *norm)
     }
 }
 
+/* ---- dropout ---- */
+
+/* An evaluation drops nothing, and is not given what only a training step reads. */
+static void keep_all(Graph *eval)
+{
+    int kept = 0;
+    for (int i = 0; i < eval->node_count; i++)
+        if (eval->node[i]->op == OP_DROPOUT)
+            graph_replace(eval, eval->node[i], eval->node[i]->in[0]);
+    graph_remove_dead(eval);
+    for (int i = 0; i < eval->node_count; i++) {
+        Node *n = eval->node[i];
+        bool unread = n->op == OP_INPUT && !input_is_needed(input_named(n->name)) &&
+                      graph_uses(eval, n).count == 0;
+        if (!unread)
+            eval->node[kept++] = n;
+    }
+    eval->node_count = kept;
+    graph_renumber(eval);
+}
+
 /* Completes `train` with the backward ops and the updates, and adds `eval`. */
 void pass_autodiff(Module *m)
 {
@@ -299,6 +320,7 @@ void pass_autodiff(Module *m)
         internal_error("no train graph at stage forward");
     graph_remove_dead(g);
     Graph *eval = graph_clone(g, "eval", TARGET_ANY);
+    keep_all(eval);
     Node *lr = graph_take_input(g, INPUT_LR, (Loc){0});
     Node *step = graph_take_input(g, INPUT_STEP, (Loc){0});
     Pool *pool = pool_new();

@@ -61,7 +61,8 @@ static bool has_attr(const Node *n, const Attr *attr)
     case ATTR_IMAGE:
     case ATTR_FACTOR:
     case ATTR_NORM:
-    case ATTR_ADAM: break;
+    case ATTR_ADAM:
+    case ATTR_DROPOUT: break;
     }
     internal_error("%s is not looked for", op_name(n->op));
 }

@@ -33,6 +33,9 @@ static bool attr_equal(const Node *a, const Node *b)
     case ATTR_NORM:
         return a->attr.norm.eps == b->attr.norm.eps &&
                a->attr.norm.momentum == b->attr.norm.momentum;
+    case ATTR_DROPOUT:
+        return a->attr.dropout.p == b->attr.dropout.p &&
+               a->attr.dropout.layer == b->attr.dropout.layer;
     case ATTR_ADAM:
     case ATTR_WINOGRAD:
     case ATTR_FOLD: break; /* no forward op has them */

@@ -97,7 +97,7 @@ litter() {
 # of nothing else find there what they find without.
 has_checks() {
     case $1 in
-    kernels | sim_kernels | test_chains | test_races | test_deb | test_readme | test_aarch64)
+    kernels | sim_kernels | test_chains | test_dropout | test_races | test_deb | test_readme | test_aarch64)
         [ -z "${QUICK:-}" ] || return 1
         ;;
     esac
@@ -108,7 +108,7 @@ has_checks() {
 }
 
 suites=("$@")
-order=(kernels sim_kernels parity planted test_chains test_cuda test_library test_codegen parity_sim
+order=(kernels sim_kernels parity planted test_chains test_dropout test_cuda test_library test_codegen parity_sim
     test_amx test_texts test_device test_sim test_resume test_crash test_races test_first_contact test_faults
     test_predict test_deb test_system test_cli test_tensorboard test_export test_pytorch
     test_aarch64 test_words roundtrip test_deep test_names test_cache test_badinput test_options

@@ -101,6 +101,11 @@ void emit_map(CpuEmitter *e, const Node *n, const char *image);
 /* Zeroes the halo of n's map, if it has one; `when`: "" or an if in front. */
 void emit_halo(CpuEmitter *e, const Node *n, const char *when);
 
+/* ---- rows.c ---- */
+
+/* A Dropout of the node's settings and of what the trainer gives. */
+const char *dropout_of(const CpuEmitter *e, const Node *n);
+
 /* ---- tables.c ---- */
 
 /* The constants of a row op, named by table_name. */

@@ -184,14 +184,24 @@ static void emit_targets(const Module *m, const Epilogues *epilogues, Text *out)
         text_append(out, "#endif\n");
 }
 
-static bool has_norm(const Module *m)
+static bool is_norm(Op op)
+{
+    return op_attr(op) == ATTR_NORM;
+}
+
+static bool is_dropout(Op op)
+{
+    return op == OP_DROPOUT;
+}
+
+static bool has_op(const Module *m, bool (*is_such)(Op))
 {
     const Graph *g;
     const Kernel *k;
     for (Target target = TARGET_ANY + 1; target < TARGET_COUNT; target++)
         for (int i = 0; target_is_cpu(target) && (k = target_kernel(m, target, i, &g)); i++)
             for (int j = 0; j < k->node_count; j++)
-                if (op_attr(k->node[j]->op) == ATTR_NORM)
+                if (is_such(k->node[j]->op))
                     return true;
     return false;
 }
@@ -220,9 +230,13 @@ void emit_cpu(const Module *m, Text *out)
     emit_header(&embedded_pool_h, out);
     text_append(out, "\n");
     emit_header(&embedded_image_h, out);
-    if (has_norm(m)) {
+    if (has_op(m, is_norm)) {
         text_append(out, "\n");
         emit_header(&embedded_norm_h, out);
+    }
+    if (has_op(m, is_dropout)) {
+        text_append(out, "\n");
+        emit_header(&embedded_dropout_h, out);
     }
     text_append(out, level_name);
     emit_targets(m, &epilogues, out);

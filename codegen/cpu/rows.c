@@ -196,6 +196,22 @@ static void emit_pointwise(CpuEmitter *e, const Statement *s)
               m.blocks, m.width, epilogue_of(e, s), map_name(e, statement_result(s)));
 }
 
+const char *dropout_of(const CpuEmitter *e, const Node *n)
+{
+    const DropoutAttr *a = &n->attr.dropout;
+    return pool_format(e->pool, "(Dropout){%uu, %d, (uint32_t)%s[0], (uint32_t)%s[0], %#.9gf}",
+                       dropout_threshold(a), a->layer, value_name(e, n->in[1]),
+                       value_name(e, n->in[2]), 1 / (1 - a->p));
+}
+
+static void emit_dropout(CpuEmitter *e, const Statement *s)
+{
+    MapShape m = map_shape(s->op);
+    emit_line(e, "dropout_rows(&%s, (range->first_image + n) * %d, %s, %d, %d, %s, %s, r0, r1);",
+              dropout_of(e, s->op), m.height, map_name(e, s->op->in[0]), m.blocks, m.width,
+              epilogue_of(e, s), map_name(e, statement_result(s)));
+}
+
 /* What a map has no channels for stays zero. */
 static void emit_zero_lanes(CpuEmitter *e, const Statement *s)
 {
@@ -220,6 +236,7 @@ static void emit_statement(CpuEmitter *e, const Statement *s)
         [OP_MAXPOOL_GRAD] = emit_maxpool_grad,
         [OP_AVGPOOL] = emit_avgpool,
         [OP_AVGPOOL_GRAD] = emit_avgpool,
+        [OP_DROPOUT] = emit_dropout,
         [OP_GAP] = emit_gap,
         [OP_GAP_GRAD] = emit_gap_grad,
         [OP_BATCH_NORM] = emit_batch_norm,

@@ -120,6 +120,21 @@ static void loops_flatten(CudaEmitter *e, const Node *n)
         emit_pair(e, (View){"X", n}, (View){"L", n->in[0]});
 }
 
+static void loops_dropout(CudaEmitter *e, const Node *n)
+{
+    const DropoutAttr *a = &n->attr.dropout;
+    const char *argument[] = {cuda_value(e, n->in[0]),
+                              cuda_value(e, n->in[1]),
+                              cuda_value(e, n->in[2]),
+                              cuda_value(e, n),
+                              pool_format(e->pool, "%uu", dropout_threshold(a)),
+                              pool_format(e->pool, "%d", a->layer),
+                              cuda_literal(e->pool, 1 / (1 - a->p)),
+                              NULL};
+    emit_views(e, (View[]){{"X", n->in[0]}, {"Y", n}, {NULL, NULL}});
+    cuda_call(e, "generic_dropout<X, Y>", argument);
+}
+
 static void loops_loss(CudaEmitter *e, const Node *n)
 {
     if (op_is(n->op, F_SUMS_ROWS)) {

@@ -323,6 +323,38 @@ NINC_DEVICE void generic_gap_grad(const Ey *dy, Ex *dx)
     });
 }
 
+/* ---- dropout ---- */
+
+/* The random word of a value: Philox4x32-10 (Salmon et al. 2011), whose counter is of four pixels
+ * of a row, which have a word each. */
+NINC_DEVICE u32 dropout_word(u32 quad, u32 channel, u32 step, u32 seed, u32 layer, int pixel)
+{
+    constexpr u32 TAG = 0x64726f70;
+    u32 c0 = quad, c1 = channel, c2 = step, c3 = TAG;
+#pragma unroll
+    for (int round = 0; round < 10; round++) {
+        const u64 a = (u64)0xD2511F53 * c0, b = (u64)0xCD9E8D57 * c2;
+        c0 = (u32)(b >> 32) ^ c1 ^ seed;
+        c1 = (u32)b;
+        c2 = (u32)(a >> 32) ^ c3 ^ layer;
+        c3 = (u32)a;
+        seed += 0x9E3779B9;
+        layer += 0xBB67AE85;
+    }
+    return pixel == 0 ? c0 : pixel == 1 ? c1 : pixel == 2 ? c2 : c3;
+}
+
+template <class X, class Y, class Ex, class Ey>
+NINC_DEVICE void generic_dropout(const Ex *x, const i32 *seed, const i32 *step, Ey *y,
+                                 u32 threshold, u32 layer, float scale)
+{
+    Y::each(y, [=](int n, int h, int w, int c) {
+        const u32 quad = (u32)((n * Y::H + h) * ((Y::W + 3) / 4) + w / 4);
+        const u32 word = dropout_word(quad, (u32)c, (u32)*step, (u32)*seed, layer, w % 4);
+        return word >= threshold ? X::read(x, n, h, w, c) * scale : 0;
+    });
+}
+
 /* ---- rows of logits: X the map, L the logits [N][K] in the order c, h, w ---- */
 
 template <class X, class L, class Ex, class El>

@@ -50,7 +50,7 @@ bool cuda_is_thin_image(const CudaGraph *c, const Node *n)
         if (user->op == OP_CONV2D && !is_filter_of(g, behind_cast(user->in[1]), n))
             return false;
     }
-    return true;
+    return !image_is_dropped(g);
 }
 
 static Layout map_layout(const CudaGraph *c, const Node *n)

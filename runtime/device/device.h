@@ -17,6 +17,7 @@ typedef struct StepInput {
     int valid;            /* 1..program->batch */
     float lr;             /* training only */
     int step;             /* from 1; training only */
+    int seed;             /* the run's, folded to 32 bits; training only */
     bool logits_only;     /* eval only: of the outputs none but the first `valid` logits is asked
                              for, which saves a CPU the rest of the batch */
 } StepInput;

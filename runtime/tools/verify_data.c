@@ -64,6 +64,7 @@ static double input_value(const Verify *v, const Trial *t, const Node *n, Random
         return t->values.images < DEFAULT_IMAGES || v->full ? t->values.images : DEFAULT_IMAGES;
     case INPUT_LR: return LEARNING_RATE;
     case INPUT_STEP: return STEP;
+    case INPUT_SEED: return SEED;
     case INPUT_COUNT: break;
     }
     internal_error("nobody gives the input %s", n->name);

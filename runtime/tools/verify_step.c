@@ -166,6 +166,7 @@ static double input_element(const Node *n, const StepInput *input, int64_t k)
     case INPUT_VALID: return input->valid;
     case INPUT_LR: return (double)input->lr;
     case INPUT_STEP: return input->step;
+    case INPUT_SEED: return input->seed;
     case INPUT_COUNT: break;
     }
     internal_error("nobody gives the input %s", n->name);
@@ -260,7 +261,8 @@ int verify_step(Verify *v, const Graph *g, const NincProgram *p, const Dataset *
     for (int i = 0; i < valid; i++)
         order[i] = i;
     StepInput input = {
-        .data = data, .index = order, .valid = valid, .lr = (float)LEARNING_RATE, .step = STEP};
+        .data = data, .index = order, .valid = valid, .lr = (float)LEARNING_RATE, .step = STEP,
+        .seed = SEED};
     Values at = {.graph = g,
                  .program = p,
                  .table = v->table,

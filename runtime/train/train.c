@@ -150,7 +150,8 @@ static int train_step(Run *r)
                        .index = r->order + r->state.images,
                        .valid = left < program->batch ? left : program->batch,
                        .lr = (float)rate,
-                       .step = (int)(r->state.step + 1)};
+                       .step = (int)(r->state.step + 1),
+                       .seed = (int)(uint32_t)(r->state.seed ^ r->state.seed >> 32)};
     if (device_step(r->table, r->device, program, &input) < 0)
         return -1;
     r->state.step++;

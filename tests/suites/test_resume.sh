@@ -22,6 +22,7 @@ input: {dataset: fashion-mnist, shape: [1, 28, 28]}
 layers:
   - conv2d: {name: first, out_channels: $2, kernel_size: 4, stride: 4}
   - relu
+  - dropout: {p: 0.2}
   - conv2d: {name: last, out_channels: 10, kernel_size: 1}
   - gap
   - flatten

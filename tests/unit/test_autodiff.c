@@ -228,6 +228,54 @@ START_TEST(a_partial_batch_is_a_smaller_one)
 }
 END_TEST
 
+/* The training graph's own loss: at a rate of 0 a run leaves the parameters as they are. */
+static double dropped_loss(Eval *e, double *at, double value)
+{
+    double kept = *at, result;
+    *at = value;
+    result = loss(e);
+    *at = kept;
+    return result;
+}
+
+/* The gradient goes back through what was kept in the same step; an evaluation keeps all. */
+START_TEST(gradients_of_dropout)
+{
+    const double h = 1e-5;
+    Net n = net_new(2, 5, 6, 2);
+    Node *seed = graph_take_input(n.graph, INPUT_SEED, nowhere);
+    Node *step = graph_take_input(n.graph, INPUT_STEP, nowhere);
+    Node *x = normalize(&n);
+    for (int i = 0; i < 2; i++) {
+        x = conv(&n, i ? "b" : "a", x, CLASSES, (Window){2, 2, 1, 1, 0, 0, 0}, true);
+        x = graph_add(n.graph, OP_DROPOUT, 3, (Node *[]){x, seed, step},
+                      &(Attr){.dropout = {0.25 + 0.25 * i, i}}, nowhere);
+    }
+    finish(&n, unary(&n, OP_FLATTEN, unary(&n, OP_GAP, x)));
+    pass_autodiff(n.module);
+    const Graph *train = module_find_graph(n.module, "train", TARGET_ANY);
+    const Graph *eval = module_find_graph(n.module, "eval", TARGET_ANY);
+    ck_assert_ptr_null(graph_find_input(eval, "seed"));
+    ck_assert_ptr_null(graph_find_input(eval, "step"));
+    Eval *e = start(&n, train, 2);
+    eval_value(e, graph_find_input(train, "seed"))[0] = 3;
+    eval_value(e, graph_find_input(train, "step"))[0] = 5;
+    eval_value(e, graph_find_input(train, "lr"))[0] = 0;
+    for (int i = 0; i < n.module->storage_count; i++) {
+        const Storage *s = n.module->storage[i];
+        int64_t count = shape_elements(&s->tensor.shape);
+        double *grad = pool_alloc(n.pool, (size_t)count * sizeof *grad), *at = eval_state(e, s);
+        loss(e);
+        memcpy(grad, eval_value(e, gradient_of(train, s)), (size_t)count * sizeof *grad);
+        for (int64_t k = 0; k < count; k++)
+            expect_near(grad[k], (dropped_loss(e, at + k, at[k] + h) -
+                                  dropped_loss(e, at + k, at[k] - h)) / (2 * h), 1e-7, s->name);
+    }
+    eval_free(e);
+    pool_free(n.pool);
+}
+END_TEST
+
 START_TEST(gradients_after_target_and_dgrad)
 {
     Net n = networks[_i]();
@@ -340,6 +388,7 @@ int main(void)
     tcase_set_timeout(tests, 120);
     tcase_add_loop_test(tests, gradients_by_finite_differences, 0, NETWORKS);
     tcase_add_loop_test(tests, gradients_after_target_and_dgrad, 0, NETWORKS);
+    tcase_add_test(tests, gradients_of_dropout);
     tcase_add_loop_test(tests, batch_norm_by_finite_differences, 2, 5); /* valid images */
     tcase_add_test(tests, running_statistics_are_pytorchs);
     tcase_add_test(tests, a_partial_batch_is_a_smaller_one);
