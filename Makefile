@@ -14,8 +14,8 @@
 #   make test-gpu, make bench-gpu  tests and benchmark on an NVIDIA GPU
 #   make first-contact-kit, make first-contact  the same from files alone
 #
-# `make SANITIZE=1 BUILD=build/asan` is the same build with the sanitizers on; `make V=1` prints each
-# command in full.
+# `make SANITIZE=1 BUILD=build/asan` is the same build with the sanitizers on; `make V=1` prints
+# each command in full.
 
 CC       = gcc
 AR       = ar
@@ -310,8 +310,9 @@ FORMATTED = $(wildcard frontend/*.[ch] ir/*.[ch] ir/*/*.[ch] passes/*.[ch] passe
                        codegen/*.[ch] codegen/*/*.[ch] codegen/*/*/*.[ch] runtime/*.h \
                        runtime/*/*.[ch] tests/*/*.[ch])
 
-.PHONY: all readme readme-check fuzz python tests test test-long test-nvrtc test-gpu test-crash test-deb asan demo bench bench-gpu \
-        bench-checkpoint first-contact first-contact-kit deps completion install uninstall deb clean \
+.PHONY: all readme readme-check fuzz python tests test test-long test-nvrtc test-gpu test-crash \
+        test-deb asan demo bench bench-gpu bench-checkpoint first-contact first-contact-kit deps \
+        completion install uninstall deb clean \
         format tidy
 .SECONDARY:
 .DELETE_ON_ERROR:

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs the package in a fresh Debian and uses it there as an ordinary user: the man pages are
-# there, ninc compiles, the trainer trains; removed, it leaves nothing. Then the sources are built by
-# that release's own compiler, without a warning, and some suites run. Takes minutes and 2 GB of
+# there, ninc compiles, the trainer trains; removed, it leaves nothing. Then the sources are built
+# by that release's own compiler, without a warning, and some suites run. Takes minutes and 2 GB of
 # $TMPDIR. Needs root, mmdebstrap and Debian's archive; else SKIP.
 # Arguments: the package, the release's name (bookworm, trixie ...).
 cd "$(dirname "$0")/.." || exit 1
@@ -43,7 +43,8 @@ tests/run.sh golden roundtrip test_options test_cache test_ir test_eval test_run
 END
 mv "$root.sh" "$root/run.sh"
 mmdebstrap -q --variant=minbase --dpkgopt='path-include=/usr/share/man/*' \
-    --customize-hook="copy-in $root/run.sh /root" --customize-hook="upload $root.deb /tmp/ninc.deb" \
+    --customize-hook="copy-in $root/run.sh /root" \
+        --customize-hook="upload $root.deb /tmp/ninc.deb" \
     --customize-hook="upload $root.tar /tmp/ninc.tar" \
     --customize-hook='chroot "$1" sh /root/run.sh' "$release" /dev/null >"$root.log" 2>&1
 status=$?

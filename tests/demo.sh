@@ -1,7 +1,7 @@
 #!/bin/bash
 # What `make demo` shows: a small network trained on Fashion-MNIST for one epoch, past 0.75 test
-# accuracy, then asked about an image and where in it it sees what it says; and the seed's network for
-# its first steps. All files go to $DEMO, build/demo by default; $NINC names the compiler.
+# accuracy, then asked about an image and where in it it sees what it says; and the seed's network
+# for its first steps. All files go to $DEMO, build/demo by default; $NINC names the compiler.
 set -eu
 NINC=${NINC:-./ninc}
 DEMO=${DEMO:-build/demo}

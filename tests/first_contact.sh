@@ -13,15 +13,16 @@
 #   5  PyTorch alone: eager, compiled, the whole step in a CUDA graph
 #   6  the rest of the table, of both
 #
-# Default: all phases. Each ends within SECONDS (540), so that each fits a call of ten minutes. Every
-# row is a line of OUT/rows.jsonl as soon as it is measured (OUT: $OUT, else results in the kit), what
-# the commands printed is in OUT/log.txt. What rows.jsonl has is not measured again: after a call that
-# ended early, or was killed, the same call goes on; where OUT is another directory then, copy
-# rows.jsonl into it. bench/table.py makes the table of it.
+# Default: all phases. Each ends within SECONDS (540), so that each fits a call of ten minutes.
+# Every row is a line of OUT/rows.jsonl as soon as it is measured (OUT: $OUT, else results in the
+# kit), what the commands printed is in OUT/log.txt. What rows.jsonl has is not measured again:
+# after a call that ended early, or was killed, the same call goes on; where OUT is another
+# directory then, copy rows.jsonl into it. bench/table.py makes the table of it.
 #
-# A kernel runs in a process of its own, as one that faults takes the GPU from its process. $JOBS run
-# at once where no time is measured (half the processors, at most 8); $ROW_SECONDS end one (each kind
-# has its own bound); $AGAIN measures again what went wrong; $DEVICE is the trainers' --device (cuda).
+# A kernel runs in a process of its own, as one that faults takes the GPU from its process. $JOBS
+# run at once where no time is measured (half the processors, at most 8); $ROW_SECONDS end one (each
+# kind has its own bound); $AGAIN measures again what went wrong; $DEVICE is the trainers' --device
+# (cuda).
 #
 # Exit status: 0 all rows of these phases are there and right (SKIP: with its reason); 1 some are
 # wrong, or there is no GPU; 2 usage; 3 none is wrong so far, but some are left: call again.
@@ -108,7 +109,8 @@ read_states() {
     state=()
     while IFS='|' read -r name status; do
         state[$name]=$status
-    done < <(sed -n 's/^{"row":"\([^"|]*\)","phase":[0-9],*"status":"\([a-z]*\)".*}$/\1|\2/p' "$rows")
+    done < <(sed -n 's/^{"row":"\([^"|]*\)","phase":[0-9],*"status":"\([a-z]*\)".*}$/\1|\2/p' \
+        "$rows")
 }
 read_states
 
@@ -293,7 +295,8 @@ facts() {
 }
 
 driver_of_gpu() {
-    nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm,clocks.max.mem,power.limit \
+    nvidia-smi \
+        --query-gpu=name,driver_version,memory.total,clocks.max.sm,clocks.max.mem,power.limit \
         --format=csv,noheader
 }
 
@@ -391,7 +394,8 @@ profile() {
 
 # Of all torch lines at once, as they warm up together: bench/gpu.py adds the rows.
 torch_rows() {
-    local name rest way keys=() wanted=(ceilings) missing=() ways=(eager graph compile compile-graph)
+    local name rest way keys=() wanted=(ceilings) missing=() \
+        ways=(eager graph compile compile-graph)
     [ "$phase" -ne 5 ] || ways+=(max-autotune)
     for name in "$@"; do
         rest=${name%-*}

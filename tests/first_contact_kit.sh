@@ -1,14 +1,14 @@
 #!/bin/bash
 # Makes the kit that tests/first_contact.sh needs on a machine with a GPU and none of our libraries:
-# `make first-contact-kit`. Everything in it needs glibc 2.34 and nothing else, which is checked, and
-# it stays below $MOST MiB (default 56: with the tree it travels in one piece of 64).
+# `make first-contact-kit`. Everything in it needs glibc 2.34 and nothing else, which is checked,
+# and it stays below $MOST MiB (default 56: with the tree it travels in one piece of 64).
 #
 #   tests/first_contact_kit.sh DIR [PLAN]
 #
-# PLAN (default: below) has a line for each thing to do there, in order: PHASE WHAT NAME ...; NAME is
-# MODEL-BATCH-PRECISION[-O0], or a case of tests/models/pytorch. $MODELS is where the models are (default
-# models), $CUBINS what GPUs get their kernels compiled here (default sm_90a, where there is NVRTC;
-# `none`: they are compiled there). $NINC and $BUILD as for the tests.
+# PLAN (default: below) has a line for each thing to do there, in order: PHASE WHAT NAME ...; NAME
+# is MODEL-BATCH-PRECISION[-O0], or a case of tests/models/pytorch. $MODELS is where the models are
+# (default models), $CUBINS what GPUs get their kernels compiled here (default sm_90a, where there
+# is NVRTC; `none`: they are compiled there). $NINC and $BUILD as for the tests.
 set -eu
 NINC=${NINC:-./ninc} BUILD=${BUILD:-build} MODELS=${MODELS:-models} CUBINS=${CUBINS:-sm_90a}
 kit=$1 plan=${2:-} most=${MOST:-56}
@@ -118,7 +118,8 @@ new=$kit.new
 rm -rf "$new"
 mkdir -p "$new/trainers" "$new/models" "$new/pytorch" "$new/bench"
 final=$kit kit=$new
-if [ "$CUBINS" != none ] && "$BUILD/cuda_tool" cubin tests/models/cuda/kernels.cu "${CUBINS%%,*}" scale 0 \
+if [ "$CUBINS" != none ] &&
+    "$BUILD/cuda_tool" cubin tests/models/cuda/kernels.cu "${CUBINS%%,*}" scale 0 \
     "$scratch/cubin" 2>&1 | grep -q 'error: no NVRTC'; then
     echo "SKIP kernels compiled here: no NVRTC; they are compiled there, some seconds a model" >&2
     CUBINS=none

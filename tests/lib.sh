@@ -32,13 +32,13 @@ skip() {
     ! is_named "$1" || echo "skip $1: $2"
 }
 
-# Which checks run: $TESTS is quick (`make test`, the default), long (`make test-long`: what the other
-# leaves out) or all; a check that $CHECK names runs, of whatever kind.
+# Which checks run: $TESTS is quick (`make test`, the default), long (`make test-long`: what the
+# other leaves out) or all; a check that $CHECK names runs, of whatever kind.
 TESTS=${TESTS:-quick}
 [ -z "${CHECK:-}" ] || TESTS=all
 
-# In a suite whose checks need none of those before them, which says so, those that are not wanted do
-# not run. In others they run, but are not reported.
+# In a suite whose checks need none of those before them, which says so, those that are not wanted
+# do not run. In others they run, but are not reported.
 checks_alone=
 checks_stand_alone() {
     checks_alone=1
@@ -104,8 +104,8 @@ long_check_with() {
     with_program long_check "$@"
 }
 
-# python_with MODULE...: prints the name of a Python that has the modules ($PYTHON, what `make python`
-# made, the system's); fails where none has.
+# python_with MODULE...: prints the name of a Python that has the modules ($PYTHON, what `make
+# python` made, the system's); fails where none has.
 python_with() {
     local python list
     list=$(echo "$*" | tr ' ' ,)
@@ -141,7 +141,8 @@ best_levels() {
 }
 
 # light_kernels: those that a suite compiles are there to be run, not to be fast: at -Og, and with
-# "$one_level" for the best instruction set alone. A program of its own is compiled by $CC as before.
+# "$one_level" for the best instruction set alone. A program of its own is compiled by $CC as
+# before.
 light_kernels() {
     one_level=--cpu-levels=$(best_levels)
     export CC=$PWD/tests/tools/light_cc

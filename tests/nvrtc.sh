@@ -124,7 +124,8 @@ all_targets "activations bf16" "sm_80" --precision=bf16 tests/models/chains/acti
 all_targets "nin -O0" "sm_80" -O0 models/nin.yaml
 all_targets "nin bf16 -O0" "sm_90a" -O0 --precision=bf16 models/nin.yaml
 mkdir "$work/fake"
-${CC:-gcc} -std=c11 -D_GNU_SOURCE -shared -fPIC -o "$work/fake/libcuda.so.1" tests/tools/fake_cuda.c ||
+${CC:-gcc} -std=c11 -D_GNU_SOURCE -shared -fPIC \
+    -o "$work/fake/libcuda.so.1" tests/tools/fake_cuda.c ||
     fail "build fake_cuda.c"
 check "nin starts within 10 s, from the cache within 0.1 s" starts_within 10 0.1
 echo "$started"

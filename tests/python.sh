@@ -6,7 +6,8 @@ cd "$(dirname "$0")/.." || exit 1
 venv=${BUILD:-build}/python
 packages="onnx onnxruntime tensorboard safetensors pillow"
 
-"$venv/bin/python" -c 'import torch, onnx, onnxruntime, tensorboard, safetensors, PIL' 2>/dev/null &&
+"$venv/bin/python" \
+    -c 'import torch, onnx, onnxruntime, tensorboard, safetensors, PIL' 2>/dev/null &&
     exit 0
 PACKAGES="python3-venv python3-torch" tests/deps.sh || exit 1
 /usr/bin/python3 -m venv --system-site-packages "$venv" || exit 1

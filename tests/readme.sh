@@ -1,14 +1,15 @@
 #!/bin/bash
-# The commands that stand in our Markdown files, and what they print: `tests/readme.sh` runs them and
-# writes their output anew; `--quick` leaves those that are slow; `--check` runs those that are quick
-# and compares. A block between marks,
+# The commands that stand in our Markdown files, and what they print: `tests/readme.sh` runs them
+# and writes their output anew; `--quick` leaves those that are slow; `--check` runs those that are
+# quick and compares. A block between marks,
 #
-#     <!-- run -->        its `$ ` commands run one after the other, in a directory that all blocks of
-#     <!-- end -->        a file share, with ./ninc and models in it; numbers of seconds are not compared
+#     <!-- run -->        its `$ ` commands run one after the other, in a directory that all
+#     <!-- end -->        blocks of a file share, with ./ninc and models in it; numbers of seconds
+#                         are not compared
 #
 # may say `slow` (it takes long or depends on the machine) and `lines=A+B`
-# (the first A and the last B lines of each output). `<!-- do: COMMAND -->` and `<!-- do slow: ... -->`
-# run what readers need not see; `<!-- print: COMMAND -->` gives Markdown instead of a block.
+# (the first A and the last B lines of each output). `<!-- do: COMMAND -->` and `<!-- do slow:
+# ... -->` run what readers need not see; `<!-- print: COMMAND -->` gives Markdown instead of a block.
 # Arguments: files; without any, all that we have.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -27,7 +28,8 @@ trap 'rm -rf "$work"' EXIT
 # Runs a command as readers would; indented, as code.
 output_of() {
     [[ $1 != export\ * ]] || printf '%s\n' "$1" >>"$work/exports"
-    (cd "$work/run" && bash -c ". '$work/exports'; $1" 2>&1 </dev/null) | sed 's/^/    /; s/[[:space:]]*$//'
+    (cd "$work/run" && bash -c ". '$work/exports'; $1" 2>&1 </dev/null) |
+        sed 's/^/    /; s/[[:space:]]*$//'
 }
 
 # elide A+B: the first A and the last B lines, with a line of dots between where some are left out.

@@ -2,7 +2,8 @@
 # Runs every test and prints, as the last line, `N passed, N failed, N skipped`. Exit 1 when one
 # failed. $NINC and $BUILD name the compiler and the build directory; $QUICK says that they are
 # instrumented, and leaves out suites of what is not. Arguments: names of suites to run (default:
-# all). $TESTS and $CHECK say which checks of a suite, and $CHECK_TIMES what each takes: tests/lib.sh.
+# all). $TESTS and $CHECK say which checks of a suite, and $CHECK_TIMES what each takes:
+# tests/lib.sh.
 #
 # As many suites at once as there are processors, those that take longest first; each is printed
 # when it is done.
@@ -10,8 +11,8 @@ cd "$(dirname "$0")/.." || exit 1
 . tests/tools/times.sh
 export NINC=${NINC:-./ninc} BUILD=${BUILD:-build}
 unset COLUMNS # messages would break at it
-# Suites share the processors: threads of the evaluator that spin while they wait would take them from
-# one another, a hundred times what they need.
+# Suites share the processors: threads of the evaluator that spin while they wait would take them
+# from one another, a hundred times what they need.
 export OMP_WAIT_POLICY=passive
 # What was compiled for one suite, or one run, is there for the others, the instrumented ones too.
 export NINC_CACHE_DIR=${NINC_CACHE_DIR:-$PWD/build/cache}
@@ -22,8 +23,8 @@ wanted() {
     [ ${#suites[@]} -eq 0 ] || [[ " ${suites[*]} " == *" $1 "* ]]
 }
 
-# report NAME PASSED FAILED SKIPPED SECONDS: and what the processors spent, of this shell and what it
-# waited for.
+# report NAME PASSED FAILED SKIPPED SECONDS: and what the processors spent, of this shell and what
+# it waited for.
 report() {
     local spent
     processor_ms "$scratch/$1.times"
@@ -108,11 +109,11 @@ has_checks() {
 }
 
 suites=("$@")
-order=(kernels sim_kernels parity planted test_chains test_dropout test_cuda test_library test_codegen parity_sim
-    test_amx test_texts test_device test_sim test_resume test_crash test_races test_first_contact test_faults
-    test_predict test_deb test_system test_cli test_tensorboard test_export test_pytorch
-    test_aarch64 test_words roundtrip test_deep test_names test_cache test_badinput test_options
-    test_progress test_readme test_verify golden)
+order=(planted kernels test_chains parity sim_kernels test_sim test_library test_cuda parity_sim
+    test_dropout test_races test_codegen test_optimizers test_norm test_amx test_deep test_device
+    test_first_contact test_cli test_export test_resume test_crash test_system test_verify test_texts
+    test_deb roundtrip test_cache test_names test_faults test_predict test_tensorboard test_words
+    test_pytorch test_aarch64 test_badinput test_options test_progress test_readme golden)
 for script in tests/suites/*.sh; do # those that the list above has forgotten, too
     name=${script##*/}
     [[ " ${order[*]} " == *" ${name%.sh} "* ]] || order+=("${name%.sh}")

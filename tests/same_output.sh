@@ -1,6 +1,7 @@
 #!/bin/bash
-# Whether two builds of ninc print the same, byte for byte, for every model at every level, for every
-# target, precision and kind of text: for changes that must not change what is emitted. Not a suite.
+# Whether two builds of ninc print the same, byte for byte, for every model at every level, for
+# every target, precision and kind of text: for changes that must not change what is emitted. Not a
+# suite.
 #   tests/same_output.sh OLD NEW [MODEL...]    OLD, NEW: the ninc programs; default: all models
 # Prints the command of each difference and exits 1 when there was one.
 cd "$(dirname "$0")/.." || exit 1

@@ -168,7 +168,8 @@ model: folded
 input: {dataset: idx, classes: 10, data_shape: [3, 10, 13], shape: [3, 40, 39], resize: bilinear,
         mean: [0.1, 0.2, 0.3], std: [0.5, 1.0, 2.0]}
 layers:
-  - mlpconv: {name: a, out_channels: [70, 40, 20], kernel_size: [9, 5], stride: [2, 1], padding: [1, 0]}
+  - mlpconv: {name: a, out_channels: [70, 40, 20], kernel_size: [9, 5], stride: [2, 1],
+      padding: [1, 0]}
   - maxpool: {kernel_size: 3, stride: 2}
   - conv2d: {name: b, out_channels: 10, kernel_size: 3}
   - gap

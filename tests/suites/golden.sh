@@ -2,9 +2,9 @@
 # Golden files: an input beside what must come out. UPDATE=1 writes the expected files instead.
 #   tests/models/golden/frontend/X.yaml + X.err    the diagnostics of `ninc --check`, exit 1
 #   tests/models/golden/frontend/X.yaml + X.ir     the IR of `ninc --emit=ir -O0`
-#   tests/models/golden/passes/X.PASS.ir + X.PASS.expected    the IR before and after one pass at -O2;
+#   tests/models/golden/passes/X.PASS.ir + X.PASS.expected    the IR before and after a pass at -O2;
 #                                                      X.PASS0.ir: at -O0, and so on
-#   tests/models/golden/cuda/MODEL.CHANNELS.PRECISION.expected    the kernels that MODEL.yaml has on a GPU
+#   tests/models/golden/cuda/MODEL.CHANNELS.PRECISION.expected    MODEL.yaml's kernels on a GPU
 #                                                      with blocks of so many channels, and why
 . tests/lib.sh
 

@@ -400,10 +400,12 @@ rows_in_pieces() {
              END { exit !(wgrads >= 2 && pieces >= 2) }' "$work/tiles.c"
 }
 check "some rows are longer than what a weight gradient packs" rows_in_pieces
-check "kernels of rows of all lengths bf16 -O2" in_precision bf16 light verified "$work/tiles.yaml" 2
+check "kernels of rows of all lengths bf16 -O2" in_precision bf16 light verified \
+    "$work/tiles.yaml" 2
 long_check "kernels of rows of all lengths bf16 -O2, everywhere" \
     in_precision bf16 everywhere "$work/tiles.yaml" 2
-long_check "kernels of rows of all lengths bf16 -O1" in_precision bf16 everywhere "$work/tiles.yaml" 1
+long_check "kernels of rows of all lengths bf16 -O1" in_precision bf16 everywhere \
+    "$work/tiles.yaml" 1
 long_check "kernels of nin_fashion bf16 -O2" in_precision bf16 everywhere models/nin_fashion.yaml 2
 norms=tests/models/pytorch/norms_sgd.yaml
 check "kernels of batch norms -O2" light verified $norms 2

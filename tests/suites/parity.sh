@@ -1,8 +1,8 @@
 #!/bin/bash
-# PyTorch parity: each case of tests/models/pytorch, trained by ninc at -O0 and -O2 from the same weights
-# on the same images, against committed float64 values of real PyTorch. Then that a small error
-# would be seen, that the number of threads changes no bit, and that images a chunk and instruction
-# set do not matter.
+# PyTorch parity: each case of tests/models/pytorch, trained by ninc at -O0 and -O2 from the same
+# weights on the same images, against committed float64 values of real PyTorch. Then that a small
+# error would be seen, that the number of threads changes no bit, and that images a chunk and
+# instruction set do not matter.
 # Quick checks take each case and each optimizer once, long ones all of their pairs and the seed
 # network. $DEVICE is the trainer's --device (default cpu), $QUICK an instrumented build.
 . tests/lib.sh
@@ -74,8 +74,8 @@ for case in $small; do
     done
 done
 # Adam divides a gradient by its own size: one of the size of a rounding moves its parameter as far
-# as any other. Winograd and fold round otherwise, so behind them Adam's losses are compared, as SGD's
-# are with the parameters, and Adam's parameters without them.
+# as any other. Winograd and fold round otherwise, so behind them Adam's losses are compared, as
+# SGD's are with the parameters, and Adam's parameters without them.
 # adam_losses [OPTION...]
 adam_losses() {
     local bound
@@ -183,7 +183,8 @@ threads_of_folded() {
         grep -q '= conv2d_folded_wgrad ' "$work/threads/folded.ir" &&
         same_bits "$work/threads" random
 }
-long_check "threads 1, 2, 3, 8 give the same bits: folded, chunks of 3 of 5 images" threads_of_folded
+long_check "threads 1, 2, 3, 8 give the same bits: folded, chunks of 3 of 5 images" \
+    threads_of_folded
 
 # chunks CASE LEVEL STEPS IMAGES...: the reference, however a batch of 4 is cut into chunks.
 chunks() {

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Planted faults of every kind are found by `make test`: each is put into a copy of the sources, ninc
-# is built there, and the quick check that is there for its kind must fail. (Faults within what a
-# suite itself compiles are planted by test_verify, test_sim, test_races and parity.)
+# Planted faults of every kind are found by `make test`: each is put into a copy of the sources,
+# ninc is built there, and the quick check that is there for its kind must fail. (Faults within what
+# a suite itself compiles are planted by test_verify, test_sim, test_races and parity.)
 . tests/lib.sh
 checks_stand_alone
 
@@ -9,13 +9,15 @@ checks_stand_alone
 copy_sources() {
     [ ! -d "$work/tree" ] || return 0
     mkdir "$work/tree" &&
-        tar -c Makefile .ci bench codegen frontend ir models passes runtime tests | tar -x -C "$work/tree" &&
+        tar -c Makefile .ci bench codegen frontend ir models passes runtime tests |
+        tar -x -C "$work/tree" &&
         mkdir "$work/tree/build" && cp -a ninc "$work/tree/" &&
         tar -c -C "$BUILD" --exclude=./asan --exclude=./cache --exclude=./python . |
         tar -x -C "$work/tree/build"
 }
 
-# found FILE EDIT SUITE CHECK: with the file edited by sed the check fails, and not for another reason.
+# found FILE EDIT SUITE CHECK: with the file edited by sed the check fails, and not for another
+# reason.
 found() (
     local file=$1 edit=$2 suite=$3 name=$4 status=0
     copy_sources && cd "$work/tree" || return 1

@@ -27,7 +27,8 @@ carries_on() {
         # The precision is in the text once its pass has run; no level counts behind layout.
         local options=("-O$2")
         grep -q 'stage=\(laid_out\|planned\)' "$file" && options=()
-        "$NINC" "${options[@]}" "--precision=$3" --emit=ir "$work/dump.ir" >"$work/final" || return 1
+        "$NINC" "${options[@]}" "--precision=$3" --emit=ir "$work/dump.ir" >"$work/final" ||
+            return 1
         diff "$1.final" "$work/final" | head -n 5
         cmp "$1.final" "$work/final" || { echo "from $file"; return 1; }
     done
@@ -46,8 +47,8 @@ for model in models/*.yaml tests/models/pytorch/*_sgd.yaml; do
 done
 
 # A value that a pass leaves alone has its name in all dumps behind it; see --dump's help.
-# kept_names DIRECTORY FROM TO: of the values of some ops after pass TO, those that have another name
-# after FROM.
+# kept_names DIRECTORY FROM TO: of the values of some ops after pass TO, those that have another
+# name after FROM.
 kept_names() {
     local pass ops='maxpool|maxpool_code|gap|flatten|cross_entropy|bias_grad|gap_grad'
     for pass in "$2" "$3"; do

@@ -8,7 +8,8 @@ cross=aarch64-linux-gnu
 # What the build needs, in a program that the emulator must run. It finds the C library where
 # Debian's arm64 packages put it.
 probe() {
-    "$cross-gcc" -o "$work/probe" -x c - -lyaml -lpng -ljpeg -lprotobuf-c -ljansson -lz -lgomp <<'END' &&
+    "$cross-gcc" -o "$work/probe" -x c - -lyaml -lpng -ljpeg -lprotobuf-c -ljansson -lz \
+        -lgomp <<'END' &&
 #include <stdio.h>
 #include <jansson.h>
 #include <jpeglib.h>

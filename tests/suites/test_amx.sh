@@ -1,7 +1,7 @@
 #!/bin/bash
 # The CPU's programs for AMX on a processor without it: compiled as those of AVX-512, with the tile
-# instructions in plain C (tests/tools/amx.h), against the naive evaluator. A processor with AMX runs
-# them in the other suites too.
+# instructions in plain C (tests/tools/amx.h), against the naive evaluator. A processor with AMX
+# runs them in the other suites too.
 . tests/lib.sh
 . tests/models/draw.sh
 checks_stand_alone

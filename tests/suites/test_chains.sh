@@ -1,7 +1,7 @@
 #!/bin/bash
-# Chains of pointwise ops behind convolutions, pools and their gradients, with other maps and scalars
-# beside them: that they are done where the map is made, and right, for each instruction set and in
-# the simulator; and that what a map has no channels for stays zero.
+# Chains of pointwise ops behind convolutions, pools and their gradients, with other maps and
+# scalars beside them: that they are done where the map is made, and right, for each instruction set
+# and in the simulator; and that what a map has no channels for stays zero.
 . tests/lib.sh
 . tests/tools/kernels.sh
 checks_stand_alone
@@ -9,7 +9,8 @@ checks_stand_alone
 # kernels TARGET MODEL [OPTION...]: the kernels of a graph, a line each, without what lies behind
 # their classes.
 kernels() {
-    "$NINC" --target="$1" --emit=ir "${@:3}" "$2" | sed -nE 's/^  kernel ([a-z0-9_]+ [a-z0-9_]+).*/\1/p'
+    "$NINC" --target="$1" --emit=ir "${@:3}" "$2" |
+        sed -nE 's/^  kernel ([a-z0-9_]+ [a-z0-9_]+).*/\1/p'
 }
 
 # Of all pointwise ops on maps only one chain begins with one: its operand is read twice.
@@ -36,7 +37,8 @@ with_rate() {
 # A zeroing of lanes behind each call whose chain adds the rate; none behind others.
 lanes_are_zeroed() {
     "$NINC" --target=cpu --emit=c "$work/rate.ir" >"$work/rate.c"
-    grep -A1 '&(Epilogue)' "$work/rate.c" | grep -B1 zero_lanes | grep -c '{lr\[0\]}' >"$work/zeroed"
+    grep -A1 '&(Epilogue)' "$work/rate.c" | grep -B1 zero_lanes |
+        grep -c '{lr\[0\]}' >"$work/zeroed"
     [ "$(cat "$work/zeroed")" -gt 2 ] &&
         [ "$(cat "$work/zeroed")" = "$(grep -c '{lr\[0\]}' "$work/rate.c")" ] &&
         [ "$(cat "$work/zeroed")" = "$(grep -c '^ *zero_lanes(' "$work/rate.c")" ]
@@ -46,7 +48,8 @@ lanes_are_zeroed() {
 losses() {
     rm -rf "$work/steps"
     "$NINC" -q "-O$1" --target=cpu --cpu-levels="$(best_levels)" -o "$work/steps" "$work/rate.ir" &&
-        "$work/steps/trainer" train --device cpu --data random --max-steps 4 --lr 0.2 --log-every 1 \
+        "$work/steps/trainer" train --device cpu --data random --max-steps 4 --lr 0.2 \
+            --log-every 1 \
             --no-save --no-eval --log "$work/steps.jsonl" >/dev/null 2>&1 &&
         sed -nE 's/.*"loss":([0-9.e+-]+).*/\1/p' "$work/steps.jsonl"
 }
@@ -69,7 +72,8 @@ simulated() {
 
 # What of the chains stands in kernels of their own on a GPU: operands that the kernel itself makes.
 few_alone() {
-    kernels cuda tests/models/chains/chains.ir | grep -E '^eval_.* (pointwise|generic)$' >"$work/alone"
+    kernels cuda tests/models/chains/chains.ir |
+        grep -E '^eval_.* (pointwise|generic)$' >"$work/alone"
     [ "$(cat "$work/alone")" = $'eval_add pointwise\neval_add_2 pointwise' ]
 }
 
@@ -104,7 +108,8 @@ for precision in fp32 bf16; do
         light verified "$work/sigmoid.ir" 2
 done
 check "sigmoids fp32 -O1" light everywhere tests/models/chains/sigmoids.yaml 1
-long_check "sigmoids bf16 -O2" in_precision bf16 light everywhere tests/models/chains/sigmoids.yaml 2
+long_check "sigmoids bf16 -O2" in_precision bf16 light everywhere \
+    tests/models/chains/sigmoids.yaml 2
 acts=tests/models/chains/activations.yaml
 check "activations fp32 -O2" light verified $acts 2
 long_check "activations fp32 -O0" light everywhere $acts 0

@@ -23,8 +23,10 @@ check "--usage" gives 0 '*' '' "$NINC" --usage
 # What each op computes, on lines of 80 columns.
 ops_are_explained() {
     "$NINC" --list-ops >"$work/ops" &&
-        [ "$(wc -l <"$work/ops")" -eq "$(sed -n '/define IR_OPS(/,$p' ir/ops.h | grep -c '^    X(')" ] &&
-        ! grep -nvE '^[a-z0-9_]+ +[0-9]( to [0-9])? +[^ ].{5,}$' "$work/ops" && ! grep -n '.\{81\}' "$work/ops"
+        [ "$(wc -l <"$work/ops")" -eq \
+            "$(sed -n '/define IR_OPS(/,$p' ir/ops.h | grep -c '^    X(')" ] &&
+        ! grep -nvE '^[a-z0-9_]+ +[0-9]( to [0-9])? +[^ ].{5,}$' "$work/ops" &&
+        ! grep -n '.\{81\}' "$work/ops"
 }
 check "--list-ops says what every op computes" ops_are_explained
 check "--list-ops" gives 0 '*maxpool_code*' '' "$NINC" --list-ops
@@ -98,7 +100,8 @@ told_once() {
 }
 check "no C compiler: told once" told_once /nonexistent/cc 'ninc: error: cannot run'
 check "a C compiler that fails: told once" told_once false 'ninc: error: .*failed on'
-check "no headers: told once, in few lines" told_once "${CC:-gcc} -nostdinc" 'ninc: error: .*failed on'
+check "no headers: told once, in few lines" told_once \
+    "${CC:-gcc} -nostdinc" 'ninc: error: .*failed on'
 printf '#!/bin/sh\necho "/usr/bin/ld: cannot find -lpng16: No such file" >&2\nexit 1\n' >"$work/ld"
 chmod +x "$work/ld"
 check "a library that is missing: its package" told_once "$work/ld" 'install: libpng-dev'
@@ -155,7 +158,8 @@ check "output directories with odd names" odd_directories
 
 compiler_words() {
     printf '#!/bin/sh\nexec cc "$@"\n' >"$work/a c'c" && chmod +x "$work/a c'c" || return 1
-    CC="$work/a c'c" "$NINC" -q -O0 --target=cpu --cpu-levels="$(best_levels)" -o "$work/words" "$model" &&
+    CC="$work/a c'c" "$NINC" -q -O0 --target=cpu --cpu-levels="$(best_levels)" -o "$work/words" \
+        "$model" &&
         CC="\"$work/a c'c\" -DA='b c' -D\"E=f g\" -DH=\\'i $(printf -- '-DW%s ' {1..200})" \
             "$NINC" -q -O0 --target=cpu --cpu-levels="$(best_levels)" -o "$work/words" "$model"
 }

@@ -22,7 +22,8 @@ clean() {
 avx512="-mavx512f -mavx512bw -mavx512dq -mavx512vl"
 amx="-mavx512bf16 -mamx-tile -mamx-bf16"
 
-emitted=(models/nin.yaml models/nin_cifar10.yaml tests/models/pytorch/{strides,pools,flatten}_adam.yaml)
+emitted=(models/nin.yaml models/nin_cifar10.yaml \
+    tests/models/pytorch/{strides,pools,flatten}_adam.yaml)
 # Of gcc: quick checks.
 for compiler in gcc clang; do
     kind=$([ $compiler = gcc ] && echo check || echo long_check)
@@ -32,7 +33,8 @@ for compiler in gcc clang; do
                 clean $compiler "$model" $level
         done
     done
-    with_program $kind $compiler "$compiler has no warning in bf16" clean $compiler models/nin.yaml 2 bf16
+    with_program $kind $compiler \
+        "$compiler has no warning in bf16" clean $compiler models/nin.yaml 2 bf16
     [ "$(uname -m)" = x86_64 ] || continue
     for precision in fp32 bf16; do
         with_program $kind $compiler "$compiler has no warning for AVX2 in $precision" \
@@ -243,7 +245,8 @@ has() {
     local target=$1
     shift
     rm -rf "$work/target"
-    "$NINC" -q --target="$target" -o "$work/target" tests/models/pytorch/flatten_sgd.yaml || return 1
+    "$NINC" -q --target="$target" -o "$work/target" tests/models/pytorch/flatten_sgd.yaml ||
+        return 1
     printf '%s\n' "$@" | sort >"$work/wanted"
     find "$work/target" -type f -printf '%f\n' | sort | diff - "$work/wanted" || return 1
     if [ "$target" = cpu ]; then

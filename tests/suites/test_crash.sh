@@ -23,7 +23,8 @@ loss: cross_entropy
 optimizer: {adam: {lr: 0.01}}
 train: {batch_size: 48, epochs: 12, log_every: 5}
 END
-if ! "$NINC" -q --target=cpu "$one_level" -o "$work/kernels" "$work/crash.yaml" >"$work/output" 2>&1; then
+if ! "$NINC" -q --target=cpu "$one_level" -o "$work/kernels" "$work/crash.yaml" \
+    >"$work/output" 2>&1; then
     fail "compile a small model" "$work/output"
     finish
     exit

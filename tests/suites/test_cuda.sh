@@ -1,7 +1,7 @@
 #!/bin/bash
 # The machine behind --device cuda: with a driver and an NVRTC that only write down what is asked of
-# them (tests/tools/fake_cuda.c, tests/tools/fake_nvrtc.c), each fault it can meet, and where kernels'
-# code comes from, also in a trainer; with the real NVRTC, the reader of cubins.
+# them (tests/tools/fake_cuda.c, tests/tools/fake_nvrtc.c), each fault it can meet, and where
+# kernels' code comes from, also in a trainer; with the real NVRTC, the reader of cubins.
 # shellcheck source=tests/lib.sh
 . tests/lib.sh
 . tests/tools/fake_gpu.sh

@@ -1,9 +1,10 @@
 #!/bin/bash
-# The deepest models compile within bounds of time and memory, and in time that is about linear; what
-# options ask of IR text that has passed where they decide is refused; names stay apart.
+# The deepest models compile within bounds of time and memory, and in time that is about linear;
+# what options ask of IR text that has passed where they decide is refused; names stay apart.
 . tests/lib.sh
 
-# deep LAYERS [LAYER [OPTIMIZER]]: a model of so many layers; LAYER: its YAML, with %d for the number.
+# deep LAYERS [LAYER [OPTIMIZER]]: a model of so many layers; LAYER: its YAML, with %d for the
+# number.
 deep() {
     local layer=${2:-"mlpconv: {name: c.%d, out_channels: 2, kernel_size: 3, padding: 1}"}
     local optimizer=${3:-"sgd: {lr: 0.01}"}
@@ -131,7 +132,8 @@ made_again() {
     [ "$(uname -m)" = x86_64 ] || library=("$NINC" -q -O0 --target=cpu --emit=library
         "$work/tiny.yaml")
     "${library[@]}" -o "$work/library" &&
-        CPATH=$work/library LIBRARY_PATH=$work/library "${library[@]}" -o "$work/library" || return 1
+        CPATH=$work/library LIBRARY_PATH=$work/library "${library[@]}" -o "$work/library" ||
+        return 1
     echo "int deep_forward;" >"$work/library/deep.h"
     ! CPATH=$work/library "${library[@]}" -o "$work/library" 2>"$work/stderr" &&
         grep "would hide the system's deep.h" "$work/stderr"

@@ -237,8 +237,8 @@ profiled() {
         [ "$(grep -c '"name":' "$work/profile.json")" -gt 3 ]
 }
 
-# The ceilings are there, and no kernel computes much faster (a busy machine blurs both); traffic may
-# be faster where caches hold it.
+# The ceilings are there, and no kernel computes much faster (a busy machine blurs both); traffic
+# may be faster where caches hold it.
 below_the_roof() {
     profiled all cpu train || return 1
     cat "$work/profile.json"
@@ -250,8 +250,8 @@ below_the_roof() {
 }
 check "profile" below_the_roof
 
-# The table has the kernels that the JSON file has, the slowest first, within 80 columns; those whose
-# times scatter are marked, and what the mark means is told where there is one.
+# The table has the kernels that the JSON file has, the slowest first, within 80 columns; those
+# whose times scatter are marked, and what the mark means is told where there is one.
 table_of_profile() {
     sed -n '/^kernel /,/^all kernels/p' "$work/said" | sed '1d;$d' >"$work/table"
     sed -n 's/.*"name":"\([^"]*\)".*"scatter":\([^,]*\),.*/\1 \2/p' "$work/profile.json" |

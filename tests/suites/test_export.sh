@@ -41,7 +41,8 @@ END
 # make MODEL NAME DATA [CASE]: trainer and logits program of NAME; parameters of the case, or those
 # after a step from random ones.
 make() {
-    "$NINC" -q --target=cpu "$one_level" -o "$work/$2-trainer" "$1" && build_logits "$1" "$work/$2-logits" ||
+    "$NINC" -q --target=cpu "$one_level" -o "$work/$2-trainer" "$1" &&
+        build_logits "$1" "$work/$2-logits" ||
         return 1
     if [ -n "${4:-}" ]; then
         "$tool" init "$cases/$4.json" "$work/$2.safetensors"
@@ -76,14 +77,16 @@ check "compile windows" make "$work/windows.yaml" windows windows
 names="blocks:blocks flatten:flatten norms:norms pools:pools strides:strides windows:windows"
 if [ -z "${QUICK:-}" ]; then
     check "compile nin" make models/nin.yaml nin fashion nin_sgd
-    sed 's/init: {normal: {std: 0.05}}/init: kaiming_normal/' models/nin_cifar10.yaml >"$work/cifar10.yaml"
+    sed 's/init: {normal: {std: 0.05}}/init: kaiming_normal/' models/nin_cifar10.yaml \
+        >"$work/cifar10.yaml"
     check "compile nin_cifar10" make "$work/cifar10.yaml" cifar10 colour
     names+=" nin:fashion cifar10:colour"
 fi
 python=$(python_with onnx onnxruntime numpy)
 for pair in $names; do
     if [ -z "$python" ]; then
-        skip "logits of ${pair%:*} in ONNX Runtime" "no Python with onnx and onnxruntime; make python"
+        skip "logits of ${pair%:*} in ONNX Runtime" \
+            "no Python with onnx and onnxruntime; make python"
         continue
     fi
     check "logits of ${pair%:*} in ONNX Runtime" same_logits "${pair%:*}" "${pair#*:}"
@@ -98,7 +101,8 @@ same_file() {
         export_onnx other "$work/other.onnx" && export_onnx blocks "$work/blocks.onnx" &&
         cmp "$work/other.onnx" "$work/blocks.onnx"
 }
-check "the same file from a trainer for GPUs, -O0, bf16" same_file --target=cuda -O0 --precision=bf16
+check "the same file from a trainer for GPUs, -O0, bf16" same_file --target=cuda -O0 \
+    --precision=bf16
 
 # ---- faults ----
 

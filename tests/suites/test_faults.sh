@@ -162,8 +162,8 @@ for file in /dev/zero "$work/pipe"; do
     expect "weights are ${file##*/}" 1 "$file is not a regular file" train --init "$file"
 done
 
-# What torch.save writes is told by its first bytes; the line that converts it is one for a shell, here
-# with a PyTorch that prints what it is asked for.
+# What torch.save writes is told by its first bytes; the line that converts it is one for a shell,
+# here with a PyTorch that prints what it is asked for.
 from_pytorch() {
     mkdir -p "$work/stub/safetensors" && printf 'PK\3\4%26sx/data.pkl%40s' '' '' >"$work/it's.pt" &&
         cat >"$work/stub/torch.py" <<'END' &&
@@ -188,7 +188,8 @@ check_with python3 "weights are a file of PyTorch" from_pytorch
 run=$work/run
 expect "a run with checkpoints" 0 "done" train --checkpoint-dir "$run" --checkpoint-every 1
 newest=step-00000002
-images 1 | tail -c 784 >"$work/pixels" && (printf 'P5 28 28 255\n' && cat "$work/pixels") >"$work/image.pgm"
+images 1 | tail -c 784 >"$work/pixels" &&
+    (printf 'P5 28 28 255\n' && cat "$work/pixels") >"$work/image.pgm"
 expect "weights are a run's directory" 0 "the parameters are those of $run/$newest" \
     "$trainer" eval --weights "$run" --data "$data"
 expect "weights are a checkpoint" 0 "those of $run/step-00000001/model.safetensors" \
@@ -486,7 +487,8 @@ check "a run that fails at its start keeps nothing" bash -c "$(declare -f fresh_
 check "random images are kept where --save says so" bash -c \
     '"$1" train --data random --max-steps 1 --save "$2" && [ -s "$2" ]' - "$trainer" "$work/r.st"
 name=$(printf 'n%.0s' {1..240})
-expect "a name that leaves no room for the file beside" 1 "its name has 240 bytes, and there is room" \
+expect "a name that leaves no room for the file beside" 1 \
+    "its name has 240 bytes, and there is room" \
     "$trainer" train --data random --max-steps 1 --save "$work/$name"
 check "and that is told before the first step" bash -c '! grep "^step" "$1"' - "$work/output"
 expect "--save and --no-save" 2 "contradict" train --save "$work/r.st" --no-save

@@ -1,7 +1,8 @@
 #!/bin/bash
-# The first half hour on a GPU (tests/first_contact.sh): from a kit of one small model, in a directory
-# and with programs of which none is a compiler, on a GPU that only writes down what is asked of it
-# (tests/tools/fake_cuda.c: what its kernels leave is wrong, so most rows are) and on the simulated one.
+# The first half hour on a GPU (tests/first_contact.sh): from a kit of one small model, in a
+# directory and with programs of which none is a compiler, on a GPU that only writes down what is
+# asked of it (tests/tools/fake_cuda.c: what its kernels leave is wrong, so most rows are) and on
+# the simulated one.
 # shellcheck source=tests/lib.sh
 . tests/lib.sh
 . tests/tools/fake_gpu.sh
@@ -253,7 +254,8 @@ if ! python=$(python_with yaml); then
     finish
     exit
 fi
-printf '#!/bin/bash\nexec %s "$@"\n' "$("$python" -c 'import sys; print(sys.executable)')" >"$work/bin/python3"
+printf '#!/bin/bash\nexec %s "$@"\n' "$("$python" -c 'import sys; print(sys.executable)')" \
+    >"$work/bin/python3"
 chmod +x "$work/bin/python3"
 
 torchless() {
@@ -298,7 +300,8 @@ check "phase 5: PyTorch's ways, a line each; none is measured again" with_torch
 tabled() {
     contact -- 4
     [ $status -eq 0 ] || return 1
-    printf '%s\n' '{"row":"nvidia-smi","phase":1,"status":"ok","seconds":0,"text":"Fake H1, 580.1, x"}' \
+    printf '%s\n' \
+        '{"row":"nvidia-smi","phase":1,"status":"ok","seconds":0,"text":"Fake H1, 580.1, x"}' \
         '{"row":"verify x","phase":2,"status":"fault","seconds":0,"text":"it fell"}' '{"row":"cut' \
         >>"$work/out/rows.jsonl"
     "$python" bench/table.py --kernels "$work/out/rows.jsonl" >"$work/table" 2>"$work/errors" ||

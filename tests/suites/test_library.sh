@@ -299,8 +299,10 @@ fi
 from_another_thread() {
     local fake=$work/fake
     mkdir -p "$fake"
-    $compiler -std=c11 -D_GNU_SOURCE -shared -fPIC -o "$fake/libcuda.so.1" tests/tools/fake_cuda.c &&
-        $compiler -std=c11 -D_GNU_SOURCE -shared -fPIC -o "$fake/libnvrtc.so" tests/tools/fake_nvrtc.c &&
+    $compiler -std=c11 -D_GNU_SOURCE -shared -fPIC \
+        -o "$fake/libcuda.so.1" tests/tools/fake_cuda.c &&
+        $compiler -std=c11 -D_GNU_SOURCE -shared -fPIC \
+            -o "$fake/libnvrtc.so" tests/tools/fake_nvrtc.c &&
         FAKE_LOG=$work/log NINC_NVRTC=$fake/libnvrtc.so LD_LIBRARY_PATH=$fake \
             "$client" elsewhere "$weights" cuda 0 || return 1
     # from create, two calls of forward, free
@@ -395,7 +397,8 @@ from_elsewhere() {
 }
 fashion() {
     "$NINC" -q "$one_level" --emit=library -o "$work/fashion" models/nin_fashion.yaml &&
-        "$NINC" -q --target=cpu "$one_level" -o "$work/trainer" models/nin_fashion.yaml >/dev/null &&
+        "$NINC" -q --target=cpu "$one_level" -o "$work/trainer" models/nin_fashion.yaml \
+            >/dev/null &&
         "$work/trainer/trainer" train --data random --max-steps 1 --no-eval \
             --save "$work/fashion.safetensors" --checkpoint-dir "$work/run"
 }

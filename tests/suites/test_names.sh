@@ -3,9 +3,11 @@
 # names that nothing clashes with stay as they are. The corpus is of what once did not compile.
 . tests/lib.sh
 
-"$NINC" -O2 --target=all --batch=2 --emit=ir tests/models/pytorch/pools_adam.yaml >"$work/pools.ir" ||
+"$NINC" -O2 --target=all --batch=2 --emit=ir tests/models/pytorch/pools_adam.yaml \
+    >"$work/pools.ir" ||
     fail "the text to rename in"
-"$NINC" -O1 --target=all --batch=2 --emit=ir tests/models/pytorch/flatten_sgd.yaml >"$work/flatten.ir" ||
+"$NINC" -O1 --target=all --batch=2 --emit=ir tests/models/pytorch/flatten_sgd.yaml \
+    >"$work/flatten.ir" ||
     fail "the text to rename in"
 
 # syntax TEXT.ir: what ninc makes of it is C, C++ as the simulator takes it, and a plan.
@@ -96,7 +98,8 @@ unchanged() {
 for model in models/nin_fashion.yaml tests/models/pytorch/{strides,nin}_adam.yaml; do
     check "kernels of ${model##*/} keep their names, -O2" unchanged -O2 "$model"
 done
-check "kernels of nin_sgd.yaml keep their names, -O0" unchanged -O0 tests/models/pytorch/nin_sgd.yaml
+check "kernels of nin_sgd.yaml keep their names, -O0" unchanged \
+    -O0 tests/models/pytorch/nin_sgd.yaml
 
 # The program with other names does the same.
 runs() {

@@ -45,12 +45,14 @@ check "a last batch of 3 images is trained" train --epochs 2 --no-save
 
 # ---- files ----
 
-check "statistics and counts are saved" train --max-steps 4 --no-shuffle --save "$work/a.safetensors" \
+check "statistics and counts are saved" train --max-steps 4 --no-shuffle --save \
+    "$work/a.safetensors" \
     --init "$work/init.safetensors"
 counts() {
     [ "$(grep -ao '_norm.num_batches_tracked":{"dtype":"I64","shape":\[\]' "$work/a.safetensors" |
         wc -l)" -eq 5 ] &&
-        [ "$(grep -ao '_norm.running_[a-z]*":{"dtype":"F32"' "$work/a.safetensors" | wc -l)" -eq 10 ]
+        [ "$(grep -ao '_norm.running_[a-z]*":{"dtype":"F32"' "$work/a.safetensors" | wc -l)" \
+            -eq 10 ]
 }
 check "counts as scalars of 64 bits, statistics as floats" counts
 

@@ -84,7 +84,8 @@ check "memory report" prints "^total [0-9,]*: state" --memory-report --emit=summ
 check "check with a memory report" prints "^total [0-9,]*: state" --check --memory-report $model
 check "check with a dump" prints "^# after autodiff" --check --dump=autodiff $model
 check_dumps() {
-    "$NINC" --check --dump=all --dump-dir="$work/dumps" $model && [ "$(ls "$work/dumps" | wc -l)" -gt 10 ]
+    "$NINC" --check --dump=all --dump-dir="$work/dumps" $model &&
+        [ "$(ls "$work/dumps" | wc -l)" -gt 10 ]
 }
 check "check with a directory of dumps" check_dumps
 check_times() {

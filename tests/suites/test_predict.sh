@@ -109,12 +109,14 @@ only_bad() {
 }
 check "a bad image alone: no heat map" only_bad
 
-# What a directory holds, in the order of names; what a list names, as an editor of Windows writes it.
+# What a directory holds, in the order of names; what a list names, as an editor of Windows writes
+# it.
 directories_and_lists() {
     mkdir -p "$work/pictures/deeper" && printf 'no image' >"$work/pictures/notes.txt" &&
         cp "$work/red.ppm" "$work/pictures/b.PPM" && cp "$work/white.pgm" "$work/pictures/a.pgm" &&
         cp "$work/red.ppm" "$work/pictures/._b.ppm" &&
-        printf '\xef\xbb\xbf%s \r\n\r\n%s\r\n\r\n' "$work/red.ppm" "$work/white.pgm" >"$work/list" &&
+        printf '\xef\xbb\xbf%s \r\n\r\n%s\r\n\r\n' "$work/red.ppm" "$work/white.pgm" \
+            >"$work/list" &&
         run 0 "${spot_predict[@]}" --top 1 "$work/pictures/" "@$work/list" "$work/red.ppm" &&
         printf '%s: bright %s\n' "$work/pictures/a.pgm" 1.00 "$work/pictures/b.PPM" 0.99 \
             "$work/red.ppm" 0.99 "$work/white.pgm" 1.00 "$work/red.ppm" 0.99 | cmp - "$work/out"
@@ -123,7 +125,8 @@ check "directories and lists of images" directories_and_lists
 
 nothing_named() {
     printf '\r\n' >"$work/empty" &&
-        run 1 "${spot_predict[@]}" "$work/pictures/deeper" && has "$work/err" "has no files *.png" &&
+        run 1 "${spot_predict[@]}" "$work/pictures/deeper" &&
+        has "$work/err" "has no files *.png" &&
         run 1 "${spot_predict[@]}" "@$work/empty" && has "$work/err" "names no image" &&
         run 1 "${spot_predict[@]}" "@$work/none" && has "$work/err" "none: No such file" &&
         run 1 "${spot_predict[@]}" --heatmap "$work/h.png" "$work/pictures" &&
@@ -160,8 +163,8 @@ large_heatmap() {
 }
 check "the heat map of a large image has its size" large_heatmap
 
-# Of four channels only alpha weighs: +8 and -8. Transparent red, half opaque red, and a file without
-# alpha, which is opaque: logits 0, 8 * 51 / 255 and 8.
+# Of four channels only alpha weighs: +8 and -8. Transparent red, half opaque red, and a file
+# without alpha, which is opaque: logits 0, 8 * 51 / 255 and 8.
 four_channels() {
     local header='{"conv.weight":{"dtype":"F32","shape":[2,4,1,1],"data_offsets":[0,32]},'
     header+='"conv.bias":{"dtype":"F32","shape":[2],"data_offsets":[32,40]}}'

@@ -1,6 +1,6 @@
 #!/bin/bash
-# What people see of a run: lines on standard output, how many and how epochs are counted, beside what
-# the log holds; the progress bar on terminals of some widths.
+# What people see of a run: lines on standard output, how many and how epochs are counted, beside
+# what the log holds; the progress bar on terminals of some widths.
 # shellcheck source=tests/lib.sh
 . tests/lib.sh
 light_kernels

@@ -10,7 +10,8 @@ compile() {
     local name=$1
     shift
     cat >"$work/$name.yaml"
-    "$NINC" -q --target=cpu "$one_level" "$@" -o "$work/$name" "$work/$name.yaml" >"$work/output" 2>&1 ||
+    "$NINC" -q --target=cpu "$one_level" "$@" -o "$work/$name" "$work/$name.yaml" \
+        >"$work/output" 2>&1 ||
         fail "compile $name" "$work/output"
 }
 
@@ -268,7 +269,8 @@ check "links as texts" copied 'cp -r r copy && cd copy && rm best latest &&
 check "links left out" copied 'cp -r r copy && rm copy/best copy/latest'
 check "links into nowhere" copied 'cp -r r copy && ln -sfn ../old/step-00000030 copy/latest &&
     ln -sfn /nowhere copy/best'
-check "the newest step half copied" copied 'cp -rL r copy && rm copy/step-00000030/model.safetensors'
+check "the newest step half copied" copied \
+    'cp -rL r copy && rm copy/step-00000030/model.safetensors'
 check "latest alone copied" copied 'mkdir copy && cp -rL r/latest copy/latest' ''
 
 # ---- file systems without links, without locks ----
@@ -288,7 +290,8 @@ END
 bare_files() (
     rm -rf "$work/r" "$work/bare.jsonl"
     export LD_PRELOAD=$work/without.so
-    "$work/adam/trainer" train --device cpu --data random --max-steps 22 --checkpoint-dir "$work/r" \
+    "$work/adam/trainer" train --device cpu --data random --max-steps 22 --checkpoint-dir \
+        "$work/r" \
         --log "$work/bare.jsonl" 2>"$work/said" >"$work/output" || exit
     "$work/adam/trainer" train --device cpu --resume "$work/r/step-00000020" --max-steps 22 \
         >>"$work/output" || exit
@@ -482,7 +485,8 @@ full_disk() {
     status=$?
     cat "$work/said"
     ls -A "$work/disk/c"
-    [ $status -eq 1 ] && grep -q "cannot .*$work/disk/c/.step-.*No space left.*go on with --resume $work/disk/c" \
+    [ $status -eq 1 ] &&
+        grep -q "cannot .*$work/disk/c/.step-.*No space left.*go on with --resume $work/disk/c" \
             "$work/said" &&
         [ "$(ls -A "$work/disk/c" | tr '\n' ' ')" = "latest step-00000010 " ] || exit 1
     rm "$work/disk/filler"

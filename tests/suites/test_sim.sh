@@ -123,7 +123,8 @@ for setting in sms=0 arch=7x colour=1 races seed= shared=99999999; do
     check "NINC_SIM=$setting" says "NINC_SIM: \"$setting\" is no setting" \
         env NINC_SIM="arch=86 $setting" "$tool" "${one[@]}"
 done
-check "no compiler" says 'neither c\+\+ nor g\+\+ runs' env -u CXX PATH="$work/none" "$tool" "${one[@]}"
+check "no compiler" says 'neither c\+\+ nor g\+\+ runs' env -u CXX PATH="$work/none" "$tool" \
+    "${one[@]}"
 check "CXX that fails" says '\(\$CXX\) fails' env CXX=false "$tool" "${one[@]}"
 check "too much shared memory" says 'asks for 256 bytes of shared memory, a block may have 128' \
     env NINC_SIM=shared=128 "$tool" "${one[@]}"
@@ -233,7 +234,8 @@ cp "$work/c++" "$work/c x"
 
 # Compiled in, kept in, and the line of a fault sought in such a directory.
 oddly() {
-    (cd "$odd" && TMPDIR=tmp HOME=$odd CXX="./my c++" "$@") && [ -z "$(find "$odd/tmp" -mindepth 1)" ]
+    (cd "$odd" && TMPDIR=tmp HOME=$odd CXX="./my c++" "$@") &&
+        [ -z "$(find "$odd/tmp" -mindepth 1)" ]
 }
 fault_line() {
     ! oddly env "$@" "$tool" launch "$full" fault_no_second_syncthreads 1 64 256 \

@@ -123,8 +123,8 @@ for page in "${pages[@]}"; do
     check_with mandoc "mandoc: $page" lint "$page"
 done
 
-# On a terminal of 80 columns no line is broken, and an example's `\` at the end of a line, which roff
-# would take for itself, is there.
+# On a terminal of 80 columns no line is broken, and an example's `\` at the end of a line, which
+# roff would take for itself, is there.
 formats() {
     MANWIDTH=80 MANPAGER=cat LC_ALL=C man -l "$1" 2>"$work/lint" | col -bx >"$work/page"
     [ ! -s "$work/lint" ] && grep -q '^EXAMPLES\|^EXIT STATUS' "$work/page" || return 1
@@ -173,9 +173,11 @@ check "the example of ninc-model(5) is a model" example_model
 # A word and a file in place of a command, unless that is asked for.
 quiet_build() {
     local object=$work/quiet/ir/pool.o
-    [ "$(env -u V -u MAKEFLAGS make --no-print-directory BUILD="$work/quiet" "$object")" = "  CC ir/pool.o" ] &&
+    [ "$(env -u V -u MAKEFLAGS make --no-print-directory BUILD="$work/quiet" "$object")" = \
+        "  CC ir/pool.o" ] &&
         rm "$object" &&
-        make --no-print-directory V=1 BUILD="$work/quiet" "$object" | grep -q -- ' -std=c11 .*pool\.c'
+        make --no-print-directory V=1 BUILD="$work/quiet" "$object" |
+        grep -q -- ' -std=c11 .*pool\.c'
 }
 check_with make "make is quiet, V=1 is not" quiet_build
 
@@ -316,7 +318,8 @@ check "the lines that ninc says to go on with" said_lines
 # /proc is a directory that not even root can write into.
 read_only() (
     cd /proc/sys && ! touch x 2>"$work/err" &&
-        "$NINC" -q -O0 --target=cpu "$model" -o "$work/from_proc" && trains "$work/from_proc/trainer"
+        "$NINC" -q -O0 --target=cpu "$model" -o "$work/from_proc" &&
+        trains "$work/from_proc/trainer"
 )
 if [ -d /proc/sys ]; then
     check "from a directory that cannot be written" read_only

@@ -196,7 +196,8 @@ keeps_good_checkpoint() {
 # The loss was finite before the only step, the parameters are not behind it.
 saves_no_bad_parameters() {
     echo kept >"$work/kept.safetensors"
-    "$NINC" -q -O0 --target=cpu "$one_level" --set optimizer.sgd.weight_decay=1000 -o "$work/heavy" \
+    "$NINC" -q -O0 --target=cpu "$one_level" --set optimizer.sgd.weight_decay=1000 \
+        -o "$work/heavy" \
         "$work/small.yaml" || return 1
     says 1 "are not finite after step 1; training" "$work/heavy/trainer" train --device cpu \
         --data random --seed 3 --no-progress --lr 3e38 --max-steps 1 \
@@ -230,7 +231,8 @@ dead_is_said_once() {
         { bytes 0 0 8 1 0 0 0 80; head -c 80 /dev/zero; } >"$data/$split-labels-idx1-ubyte"
     done
     says 0 "not learning: all logits of a whole batch were zero" "$work/dead/trainer" train \
-        --device cpu --data "$data" --log-every 1 --no-save && [ "$(grep -c 'not learning' "$work/stderr")" -eq 1 ]
+        --device cpu --data "$data" --log-every 1 --no-save &&
+        [ "$(grep -c 'not learning' "$work/stderr")" -eq 1 ]
 }
 check "a dead network is told once" dead_is_said_once
 
@@ -267,7 +269,8 @@ advises() {
     shift 3
     says 0 "not learning: over the last 500 steps the loss was $seen chance, ln 2 = 0.6931" \
         "$work/$model/trainer" train --device cpu --data "$work/line_data" --no-eval \
-        --max-steps 500 --no-progress --no-save "$@" && grep -q "accuracy 0.5000); $advice" "$work/stderr"
+        --max-steps 500 --no-progress --no-save "$@" &&
+        grep -q "accuracy 0.5000); $advice" "$work/stderr"
 }
 if make_line >"$work/output" 2>&1; then
     check "a loss at chance: a dead network" advises near "no better than" \

@@ -5,7 +5,8 @@
 . tests/lib.sh
 
 seed=${1:-1} count=${2:-60}
-"$NINC" -O2 --target=cuda --batch=2 --emit=ir tests/models/pytorch/pools_adam.yaml >"$work/cuda.ir" &&
+"$NINC" -O2 --target=cuda --batch=2 --emit=ir tests/models/pytorch/pools_adam.yaml \
+    >"$work/cuda.ir" &&
     "$NINC" -O2 --target=cpu --batch=2 --emit=ir tests/models/pytorch/pools_adam.yaml \
         >"$work/c.ir" || fail "the texts to change"
 "$NINC" -O2 --target=cpu --batch=2 --precision=bf16 --disable-pass=fixed --emit=ir \
@@ -144,7 +145,8 @@ runs() {
         s/^\( *kernel [a-z0-9_]*\) metrics/\1 head/; s/^\( *kernel filters\) filter/\1 generic/
         s/= conv2d \(.*\) tile=[0-9]*x/= conv2d \1 tile=5x/' "$work/c.ir" >"$work/changed.ir"
     ! cmp -s "$work/c.ir" "$work/changed.ir" &&
-        CC=$PWD/tests/tools/light_cc "$NINC" -q --cpu-levels=baseline -o "$work/other" "$work/changed.ir" &&
+        CC=$PWD/tests/tools/light_cc "$NINC" -q --cpu-levels=baseline -o "$work/other" \
+            "$work/changed.ir" &&
         "$work/other/trainer" verify
 }
 [ "$(uname -m)" != x86_64 ] || check "a trainer of changed text" runs

@@ -158,8 +158,10 @@ models=$OLDPWD/models
 for name in nin nin_bn nin_cifar10 nin_fashion nin_spelled; do
     for precision in fp32 bf16; do
         options=("--precision=$precision" "$models/$name.yaml")
-        check "80 columns: summary of $name, $precision" narrow "$ninc" --emit=summary "${options[@]}"
-        check "the summary names $precision" grep -q "^nin.* on .*, batch [0-9]*, $precision\$" "$work/lines"
+        check "80 columns: summary of $name, $precision" narrow "$ninc" --emit=summary \
+            "${options[@]}"
+        check "the summary names $precision" grep -q "^nin.* on .*, batch [0-9]*, $precision\$" \
+            "$work/lines"
         check "80 columns: kernels of $name, $precision" narrow "$ninc" -v --emit=summary \
             "${options[@]}"
         check "80 columns: memory of $name, $precision" narrow "$ninc" --check --memory-report \
@@ -179,7 +181,8 @@ for command in $("$trainer" --help | sed -n 's/^  \([a-z][a-z]*\)  .*/\1/p' | gr
 done
 check "80 columns: trainer info" narrow "$trainer" info
 check "info names the precision" grep -q ', fp32$' "$work/lines"
-check "80 columns: trainer train" narrow "$trainer" train --data random --max-steps 2 --log-every 1 \
+check "80 columns: trainer train" narrow "$trainer" train --data random --max-steps 2 \
+    --log-every 1 \
     --save "$work/w.safetensors"
 printf 'a class whose name takes more than one line of a terminal: %d\n' $(seq 12) >names
 check "80 columns: trainer eval" narrow "$trainer" eval --data random --weights w.safetensors \
@@ -192,7 +195,8 @@ wide() {
 }
 breaks() {
     [ "$(wide "$trainer" train --bogus --threads=0)" -le 60 ] &&
-        [ "$(wide "$ninc" --weights x m)" -le 60 ] && [ "$(wide "$ninc" net.safetensors)" -le 60 ] &&
+        [ "$(wide "$ninc" --weights x m)" -le 60 ] &&
+        [ "$(wide "$ninc" net.safetensors)" -le 60 ] &&
         [ "$(COLUMNS=60 "$ninc" net.safetensors 2>&1 | wc -l)" -gt 2 ]
 }
 check "messages break between words where COLUMNS says so" breaks
