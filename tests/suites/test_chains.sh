@@ -98,9 +98,9 @@ for precision in fp32 bf16; do
     long_check "chains $precision -O2, as they ship" \
         in_precision $precision everywhere tests/models/chains/chains.ir 2
     long_check "chains $precision -O1" \
-        in_precision $precision everywhere tests/models/chains/chains.ir 1
+        in_precision $precision light everywhere tests/models/chains/chains.ir 1
     long_check "chains behind tiles $precision -O2, everywhere" \
-        in_precision $precision everywhere tests/models/chains/tiles.ir 2
+        in_precision $precision mixed everywhere tests/models/chains/tiles.ir 2
 done
 sed 's/ = relu / = sigmoid /' tests/models/chains/tiles.ir >"$work/sigmoid.ir"
 for precision in fp32 bf16; do
@@ -115,18 +115,18 @@ check "activations fp32 -O2" light verified $acts 2
 long_check "activations fp32 -O0" light everywhere $acts 0
 for precision in fp32 bf16; do
     long_check "activations $precision -O2, everywhere" \
-        in_precision $precision everywhere $acts 2
+        in_precision $precision mixed everywhere $acts 2
 done
 residual=tests/models/chains/residual.yaml
 check "sums of a residual network are done where their last operand is made" sums_are_fused
 check "residual network fp32 -O2" light verified $residual 2
 for precision in fp32 bf16; do
     long_check "residual network $precision -O2, everywhere" \
-        in_precision $precision everywhere $residual 2
+        in_precision $precision mixed everywhere $residual 2
 done
 with_rate tests/models/chains/tiles.ir >"$work/rate.ir"
 check "chains with a scalar -O2" light verified "$work/rate.ir" 2
-long_check "chains with a scalar -O2, everywhere" everywhere "$work/rate.ir" 2
+long_check "chains with a scalar -O2, everywhere" mixed everywhere "$work/rate.ir" 2
 check "lanes without channels are zeroed where a chain makes something of zeros" lanes_are_zeroed
 check "and so steps are those of plain loops" light same_steps
 if "${CXX:-c++}" --version >/dev/null 2>&1; then

@@ -93,7 +93,7 @@ check "others are dropped at each step, and of each seed" light other_at_each_st
 long_check "the same losses in plain loops" light same_in_plain_loops
 for precision in fp32 bf16; do
     long_check "verified $precision -O0" in_precision $precision light everywhere $network 0
-    long_check "verified $precision -O2, everywhere" in_precision $precision everywhere $network 2
+    long_check "verified $precision -O2, everywhere" in_precision $precision mixed everywhere $network 2
 done
 if "${CXX:-c++}" --version >/dev/null 2>&1; then
     check "simulated bf16 -O2" simulated bf16 2
