@@ -98,8 +98,8 @@ litter() {
 # of nothing else find there what they find without.
 has_checks() {
     case $1 in
-    kernels | sim_kernels | test_chains | test_dropout | test_races | test_deb | test_readme | \
-        test_aarch64)
+    kernels | sim_kernels | parity_sim | test_chains | test_dropout | test_amx | test_races | \
+        test_deb | test_readme | test_aarch64)
         [ -z "${QUICK:-}" ] || return 1
         ;;
     esac
