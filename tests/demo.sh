@@ -49,10 +49,11 @@ say "$DEMO/fashion/trainer" predict --weights "$DEMO/fashion.safetensors" --top 
 tell "Where in the image the network sees the boot: $DEMO/boot.png"
 
 say "$NINC" models/nin.yaml -o "$DEMO/nin"
-tell "Next the seed's network, on images of 224x224. It stands at 2.30 for its first hundreds of" \
-    "steps, in PyTorch as here: that is ln 10, what guessing among ten classes costs. PyTorch's" \
-    "default initialisation makes the signal smaller in each of its twelve convolutions, so that" \
-    "at first all images look the same to it. (--set train.init=kaiming_normal starts better.)"
+tell "Next the seed's network, on images of 224x224. It stands at 2.30 for its first" \
+    "hundreds of steps, in PyTorch as here: that is ln 10, what guessing among ten" \
+    "classes costs. PyTorch's default initialisation makes the signal smaller in each" \
+    "of its twelve convolutions, so that at first all images look the same to it." \
+    "(--set train.init=kaiming_normal starts better.)"
 say "$DEMO/nin/trainer" train --max-steps 60 --no-eval --log-every 20 \
     --save "$DEMO/nin.safetensors"
 

@@ -173,8 +173,8 @@ static void say_next(Run *r)
 
 void run_say_done(Run *r, double seconds)
 {
-    log_say(&r->log, "done: %lld steps in %.1f s\n", (long long)(r->state.step - r->first_step),
-            seconds);
+    long long steps = r->state.step - r->first_step;
+    log_say(&r->log, "done: %lld step%s in %.1f s\n", steps, steps == 1 ? "" : "s", seconds);
     if (r->save_is_default && !r->saved && !r->failed)
         log_say(&r->log, "nothing was trained, so nothing is saved\n");
     say_next(r);

@@ -285,9 +285,9 @@ static void print_header(const Run *r)
 {
     const NincTarget *target = device_target(r->model, r->table);
     printf("model %s on %s%s\n", r->model->name, r->table->describe(r->device), r->device_note);
-    printf("%s, %.1f MB; %d training images, batch %d, %lld steps\n", target->precision,
+    printf("%s, %.1f MB; %d training images, batch %d, %lld step%s\n", target->precision,
            (double)r->table->arena_bytes(r->device) / 1e6, r->train.count, target->train.batch,
-           (long long)r->steps);
+           (long long)r->steps, r->steps == 1 ? "" : "s");
     if (r->resumed_from)
         print_resumed(r);
     if (r->save_is_default)
