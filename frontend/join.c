@@ -73,3 +73,38 @@ void layer_add_sum(Builder *b, const LayerType *type, const LayerSpec *spec)
         layer_add_node(b, type->op, 2, (Node *[]){b->x, map[i]}, NULL);
     finish_row(b, rows);
 }
+
+static bool same_size(const Node *x, const Node *y)
+{
+    const int32_t *a = x->tensor.shape.dim, *b = y->tensor.shape.dim;
+
+    return a[1] == b[1] && a[2] == b[2];
+}
+
+/* As many at once as an op takes. A row c, h, w of maps side by side is their rows one behind the
+ * other. */
+void layer_add_concat(Builder *b, const LayerType *type, const LayerSpec *spec)
+{
+    Node *map[MAX_JOINED] = {NULL}, *part[MAX_OPERANDS];
+    bool rows = false;
+    int count = 1;
+
+    if (!take_maps(b, type, spec, map, &rows))
+        return;
+    for (int i = 1; i < spec->operands; i++)
+        if (!same_size(map[i], map[0])) {
+            differs(b, type, spec, i, rows ? "rows of maps of one height and width"
+                                           : "maps of one height and width");
+            return;
+        }
+    b->x = part[0] = map[0];
+    for (int i = 1; i < spec->operands && b->x; i++) {
+        part[count++] = map[i];
+        if (count < op_max_operands(type->op) && i + 1 < spec->operands)
+            continue;
+        layer_add_node(b, type->op, count, part, NULL);
+        part[0] = b->x;
+        count = 1;
+    }
+    finish_row(b, rows);
+}

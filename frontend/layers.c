@@ -390,6 +390,7 @@ const LayerType layer_types[] = {
     {"hardswish", add_activation, OP_HARDSWISH, FIELDS(plain_fields)},
     {"softplus", add_activation, OP_SOFTPLUS, FIELDS(plain_fields)},
     {"add", layer_add_sum, OP_ADD, FIELDS(join_fields)},
+    {"concat", layer_add_concat, OP_CONCAT, FIELDS(join_fields)},
     {"dropout", add_dropout, OP_DROPOUT, FIELDS(dropout_fields), .factor = 0.5},
     {"maxpool", add_pool, OP_MAXPOOL, FIELDS(pool_fields)},
     {"avgpool", add_pool, OP_AVGPOOL, FIELDS(pool_fields)},

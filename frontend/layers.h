@@ -74,5 +74,7 @@ Node *layer_flattened(const Builder *b);
 
 /* The sum of the operands, maps of one shape or rows of such. */
 void layer_add_sum(Builder *b, const LayerType *type, const LayerSpec *spec);
+/* The operands' channels side by side: maps of one height and width, or rows of such. */
+void layer_add_concat(Builder *b, const LayerType *type, const LayerSpec *spec);
 
 #endif

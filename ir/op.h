@@ -23,6 +23,7 @@ typedef enum AttrClass {
     ATTR_FACTOR,
     ATTR_ADAM,
     ATTR_DROPOUT,
+    ATTR_SLICE,
     ATTR_WINOGRAD,
     ATTR_FOLD,
     ATTR_NORM
@@ -47,6 +48,11 @@ typedef struct ImageAttr {
 typedef struct AdamAttr {
     double beta1, beta2, eps; /* {beta1=0.9 beta2=0.999 eps=1e-08} */
 } AdamAttr;
+
+/* Channels from `from` to `to` - 1. Printed {from=16 to=36}. */
+typedef struct SliceAttr {
+    int from, to;
+} SliceAttr;
 
 #define DROPOUT_MOST 0.999
 
@@ -91,6 +97,7 @@ typedef union Attr {
     AdamAttr adam;
     NormAttr norm;
     DropoutAttr dropout;
+    SliceAttr slice;
 } Attr;
 
 /* ---- ir/ops.c ---- */

@@ -118,6 +118,8 @@ typedef enum OpFlag {
       "x, mean, var[, weight, bias] -> normalized")                                                \
     X(ADD, "add", 2, 2, NONE, pointwise, F_FORWARD | F_OF_MAPS | F_KEEPS_ZERO, "a + b",            \
       "x, y -> x + y")                                                                             \
+    X(CONCAT, "concat", 2, 5, NONE, concat, F_FORWARD | F_OF_MAPS, "",                             \
+      "x, y, ... -> their channels side by side")                                                  \
     /* loss, by row n; rows from valid on count nothing */                                         \
     X(CROSS_ENTROPY, "cross_entropy", 2, 2, NONE, loss, F_FORWARD | F_RESULT | F_HEAD, "",         \
       "logits[N,K], label[N] -> loss of each image")                                               \
@@ -158,6 +160,7 @@ typedef enum OpFlag {
       "b < -3 ? 0 : b > 3 ? a : a * (b * 0.333333333f + 0.5f)", "dy, x -> dx of hardswish")        \
     X(SOFTPLUS_GRAD, "softplus_grad", 2, 2, NONE, activation,                                      \
       F_OF_MAPS | F_ACTIVATION | F_KEEPS_ZERO, "a / (1 + EXP(-b))", "dy, x -> dy / (1 + exp(-x))") \
+    X(SLICE, "slice", 1, 1, SLICE, concat, F_OF_MAPS, "", "x -> some of its channels")             \
     X(MAXPOOL_GRAD, "maxpool_grad", 2, 2, WINDOW, pool,                                            \
       F_GIVEN | F_POOL_GRAD | F_ROWS | F_NEIGHBOURS, "",                                           \
       "dy, code -> dx: dy at each window's maximum")                                               \

@@ -85,6 +85,9 @@ void attr_print(const Node *n, Text *out)
         print_number("p", n->attr.dropout.p, out);
         text_append(out, " layer=%d}", n->attr.dropout.layer);
         return;
+    case ATTR_SLICE:
+        text_append(out, " {from=%d to=%d}", n->attr.slice.from, n->attr.slice.to);
+        return;
     case ATTR_ADAM:
         text_append(out, " {");
         print_number("beta1", n->attr.adam.beta1, out);

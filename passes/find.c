@@ -62,7 +62,8 @@ static bool has_attr(const Node *n, const Attr *attr)
     case ATTR_FACTOR:
     case ATTR_NORM:
     case ATTR_ADAM:
-    case ATTR_DROPOUT: break;
+    case ATTR_DROPOUT:
+    case ATTR_SLICE: break;
     }
     internal_error("%s is not looked for", op_name(n->op));
 }

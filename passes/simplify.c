@@ -36,6 +36,8 @@ static bool attr_equal(const Node *a, const Node *b)
     case ATTR_DROPOUT:
         return a->attr.dropout.p == b->attr.dropout.p &&
                a->attr.dropout.layer == b->attr.dropout.layer;
+    case ATTR_SLICE:
+        return a->attr.slice.from == b->attr.slice.from && a->attr.slice.to == b->attr.slice.to;
     case ATTR_ADAM:
     case ATTR_WINOGRAD:
     case ATTR_FOLD: break; /* no forward op has them */

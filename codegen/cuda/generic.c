@@ -120,6 +120,23 @@ static void loops_flatten(CudaEmitter *e, const Node *n)
         emit_pair(e, (View){"X", n}, (View){"L", n->in[0]});
 }
 
+/* Each channel of a result is one of an operand. */
+static void loops_concat(CudaEmitter *e, const Node *n)
+{
+    int at = n->op == OP_SLICE ? -n->attr.slice.from : 0;
+    cuda_line(e, "%s::each(%s, [=](int n, int h, int w, int c) {", cuda_view(e, n),
+              cuda_value(e, n));
+    for (int k = 0; k < n->arity; k++) {
+        const char *read = pool_format(e->pool, "return %s::read(%s, n, h, w, c + %d);",
+                                       cuda_view(e, n->in[k]), cuda_value(e, n->in[k]), -at);
+        at += n->in[k]->tensor.shape.dim[3];
+        if (k + 1 < n->arity)
+            cuda_line(e, "    if (c < %d)", at);
+        cuda_line(e, "    %s%s", k + 1 < n->arity ? "    " : "", read);
+    }
+    cuda_line(e, "});");
+}
+
 static void loops_dropout(CudaEmitter *e, const Node *n)
 {
     const DropoutAttr *a = &n->attr.dropout;

@@ -365,6 +365,19 @@ static void add_metadata(Mapper *m)
     onnx_metadata(o, "std", list_text(m, a->std, a->channels));
 }
 
+/* Channels are the second axis. */
+static int map_concat(Mapper *m, const Node *n)
+{
+    const char *input[MAX_OPERANDS];
+    for (int i = 0; i < n->arity; i++)
+        input[i] = operand(m, n->in[i]);
+    OnnxNode *node = add_node(m, n, "Concat", input, n->arity);
+    if (!node)
+        return -1;
+    onnx_set_integer(m->onnx, node, "axis", 1);
+    return 0;
+}
+
 /* ---- activations ---- */
 
 /* An op with the setting alpha. */
@@ -476,6 +489,7 @@ static const Mapping mappings[OP_COUNT] = {
     [OP_HARDSWISH] = {NULL, "HardSwish"},
     [OP_SOFTPLUS] = {NULL, "Softplus"},
     [OP_ADD] = {NULL, "Add"},
+    [OP_CONCAT] = {map_concat, NULL},
     [OP_GAP] = {NULL, "GlobalAveragePool"},
     [OP_FLATTEN] = {NULL, "Flatten"},
     [OP_MAXPOOL] = {map_maxpool, NULL},

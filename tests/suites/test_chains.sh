@@ -1,7 +1,8 @@
 #!/bin/bash
 # Chains of pointwise ops behind convolutions, pools and their gradients, with other maps and
 # scalars beside them: that they are done where the map is made, and right, for each instruction set
-# and in the simulator; and that what a map has no channels for stays zero.
+# and in the simulator; and that what a map has no channels for stays zero. Networks of
+# layers that join several, whose sums are such ops, and maps side by side.
 . tests/lib.sh
 . tests/tools/kernels.sh
 checks_stand_alone
@@ -124,6 +125,14 @@ for precision in fp32 bf16; do
     long_check "residual network $precision -O2, everywhere" \
         in_precision $precision mixed everywhere $residual 2
 done
+concat=tests/models/chains/concat.yaml
+check "maps side by side fp32 -O2" light verified $concat 2
+for precision in fp32 bf16; do
+    long_check "maps side by side $precision -O0, everywhere" \
+        in_precision $precision light everywhere $concat 0
+    long_check "maps side by side $precision -O2, everywhere" \
+        in_precision $precision mixed everywhere $concat 2
+done
 with_rate tests/models/chains/tiles.ir >"$work/rate.ir"
 check "chains with a scalar -O2" light verified "$work/rate.ir" 2
 long_check "chains with a scalar -O2, everywhere" mixed everywhere "$work/rate.ir" 2
@@ -132,6 +141,8 @@ check "and so steps are those of plain loops" light same_steps
 if "${CXX:-c++}" --version >/dev/null 2>&1; then
     check "simulated chains fp32 -O2" simulated tests/models/chains/chains.ir fp32
     check "simulated sigmoids fp32 -O1" simulated tests/models/chains/sigmoids.yaml fp32 1
+    check "simulated maps side by side bf16 -O2" simulated $concat bf16
+    long_check "simulated maps side by side fp32 -O0" simulated $concat fp32 0
     check "simulated residual network bf16 -O2" simulated $residual bf16
     long_check "simulated residual network fp32 -O0" simulated $residual fp32 0
     long_check "simulated residual network tf32 -O2" simulated $residual tf32

@@ -54,7 +54,22 @@ static Net activations_net(void)
     return n;
 }
 
-static Net (*const networks[])(void) = {strided_net, padded_net, branching_net, activations_net};
+/* Channels of several maps side by side, one of them twice and read elsewhere too. */
+static Net concat_net(void)
+{
+    Net n = net_new(2, 4, 3, 1);
+    Node *x = conv(&n, "a", normalize(&n), 2, (Window){1, 2, 1, 1, 0, 0, 0}, true);
+    Node *y = unary(&n, OP_TANH, conv(&n, "b", x, 3, (Window){1, 1, 1, 1, 0, 0, 0}, true));
+    Node *z = conv(&n, "c", y, 1, (Window){3, 3, 1, 1, 1, 1, 0}, false);
+    y = graph_add(n.graph, OP_CONCAT, 4, (Node *[]){y, x, z, y}, NULL, nowhere);
+    y = graph_add(n.graph, OP_CONCAT, 2, (Node *[]){x, y}, NULL, nowhere);
+    y = unary(&n, OP_GAP, conv(&n, "d", y, CLASSES, (Window){2, 2, 1, 1, 0, 0, 0}, true));
+    finish(&n, unary(&n, OP_FLATTEN, y));
+    return n;
+}
+
+static Net (*const networks[])(void) = {strided_net, padded_net, branching_net, activations_net,
+                                        concat_net};
 enum { NETWORKS = sizeof networks / sizeof networks[0] };
 
 START_TEST(gradients_by_finite_differences)

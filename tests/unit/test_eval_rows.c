@@ -218,6 +218,23 @@ START_TEST(gradients_at_kinks)
 }
 END_TEST
 
+/* Pixel by pixel, and back. */
+START_TEST(concat_and_slice)
+{
+    Fixture f = fixture_new(1);
+    Node *x = map_input(&f, "x", 1, 2, 2), *y = map_input(&f, "y", 1, 2, 1);
+    Node *z = add(&f, OP_CONCAT, NULL, 3, (Node *[]){x, y, x});
+    Node *part = add(&f, OP_SLICE, &(Attr){.slice = {1, 4}}, 1, &z);
+    start(&f, 0);
+    SET(&f, x, {1, 2, 3, 4});
+    SET(&f, y, {5, 6});
+    eval_run(f.eval);
+    EXPECT(&f, z, {1, 2, 5, 1, 2, 3, 4, 6, 3, 4});
+    EXPECT(&f, part, {2, 5, 1, 4, 6, 3});
+    fixture_free(&f);
+}
+END_TEST
+
 START_TEST(optimizer_ops)
 {
     Fixture f = fixture_new(1);
@@ -347,6 +364,7 @@ int main(void)
     tcase_add_test(tests, sigmoid_and_its_gradient);
     tcase_add_test(tests, activations);
     tcase_add_test(tests, gradients_at_kinks);
+    tcase_add_test(tests, concat_and_slice);
     tcase_add_test(tests, optimizer_ops);
     tcase_add_test(tests, spread_of_what_cancels);
     tcase_add_test(tests, spread_of_equal_terms);

@@ -367,6 +367,23 @@ START_TEST(test_sum)
 }
 END_TEST
 
+START_TEST(test_concat)
+{
+    Small s = small();
+    Node *conv = add(&s, OP_CONV2D, s.map, s.weight);
+    Node *both = graph_add(s.graph, OP_CONCAT, 2, (Node *[]){conv, s.map}, NULL, nowhere);
+    graph_output(s.graph, "logits", add(&s, OP_FLATTEN, both, NULL));
+    graph_renumber(s.graph);
+    Text out = packed(s.module, TARGET_ANY, false);
+    Onnx__ModelProto *m = onnx__model_proto__unpack(NULL, out.length, (const uint8_t *)out.data);
+    expect_text(ops_of(m), "Conv Concat Flatten");
+    expect_text(attribute(m, 1, "axis"), "1");
+    onnx__model_proto__free_unpacked(m, NULL);
+    text_free(&out);
+    pool_free(s.pool);
+}
+END_TEST
+
 /* Activations that ONNX has, with their setting, and those that are more than one op there. */
 START_TEST(test_activations)
 {
@@ -456,6 +473,7 @@ int main(void)
     tcase_add_test(tests, test_other_op);
     tcase_add_test(tests, test_two_images);
     tcase_add_test(tests, test_sum);
+    tcase_add_test(tests, test_concat);
     tcase_add_test(tests, test_activations);
     tcase_add_test(tests, test_unwritten);
     tcase_add_test(tests, test_write);
