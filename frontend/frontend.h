@@ -96,7 +96,8 @@ typedef enum ColorMode { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER } ColorMode;
 
 typedef struct Options {
     Pool *pool;
-    const char *input; /* "-": standard input */
+    const char *input;  /* "-": standard input */
+    char *const *inputs; /* ends with NULL; more than one with --check alone */
     const char *output; /* NULL: not given */
     EmitKind emit;
     PipelineOptions pipeline;

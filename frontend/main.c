@@ -418,6 +418,25 @@ static int compile(Compile *c)
     return o->emit == EMIT_ARTEFACTS ? build(c, m) : emit_text(c, m);
 }
 
+/* Each file for itself; the exit code of the first that failed. */
+static int compile_all(Options *o)
+{
+    int result = 0;
+
+    fault_errors_only = o->quiet;
+    for (char *const *file = o->inputs; *file; file++) {
+        Compile c = {.options = o, .pool = pool_new()};
+        int code;
+
+        o->input = *file;
+        diagnostics_init(&c.d, c.pool);
+        code = compile(&c);
+        result = result ? result : code;
+        pool_free(c.pool);
+    }
+    return result;
+}
+
 int main(int argc, char **argv)
 {
     open_standard_files();
@@ -427,16 +446,13 @@ int main(int argc, char **argv)
     signal(SIGXFSZ, SIG_IGN);
 
     Options options;
-    Compile c = {.options = &options, .pool = pool_new()};
-    int result = options_parse(&options, c.pool, argc, argv);
+    Pool *pool = pool_new();
+    int result = options_parse(&options, pool, argc, argv);
 
-    diagnostics_init(&c.d, c.pool);
-    if (result == OPTIONS_RUN) {
-        fault_errors_only = options.quiet;
-        result = compile(&c);
-    }
+    if (result == OPTIONS_RUN)
+        result = compile_all(&options);
     if (fflush(stdout) != 0 && result == 0)
         result = write_failed("standard output");
-    pool_free(c.pool);
+    pool_free(pool);
     return result;
 }

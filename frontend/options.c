@@ -448,7 +448,7 @@ static bool is_compiler_command(const char *word)
 }
 
 /* What stands where the model file should. */
-static OptionsResult check_file(char **argv)
+static OptionsResult check_file(const Options *o, char **argv)
 {
     const char *file = argv[optind];
 
@@ -460,7 +460,7 @@ static OptionsResult check_file(char **argv)
     if (access(file, F_OK) != 0 && is_compiler_command(file))
         return answered_error("ninc has no commands; it compiles a model: ninc %s",
                               argv[optind + 1] ? argv[optind + 1] : "MODEL.yaml");
-    if (argv[optind + 1])
+    if (argv[optind + 1] && (!o->check || o->pipeline.dump))
         return usage_error("one model file at a time; '%s' is one too many", argv[optind + 1]);
     return OPTIONS_RUN;
 }
@@ -510,13 +510,13 @@ OptionsResult options_parse(Options *o, Pool *pool, int argc, char **argv)
            (option = getopt_long(argc, argv, ":o:O:vqh", list, NULL)) != -1)
         result = parse_one(o, option, argv);
     if (result == OPTIONS_RUN)
-        result = check_file(argv);
+        result = check_file(o, argv);
     if (result == OPTIONS_RUN)
         result = check_together(o);
     if (result != OPTIONS_RUN)
         return result;
     if (!o->levels)
         o->levels = ALL_CPU_LEVELS;
-    o->input = argv[optind];
+    o->inputs = argv + optind;
     return wrong_precision(o) ? OPTIONS_WRONG : OPTIONS_RUN;
 }

@@ -107,7 +107,7 @@ starts_within() {
         'BEGIN { exit !(cold / 2 < most && warm < least) }'
 }
 
-for model in models/*.yaml; do
+for model in models/nin*.yaml; do
     name=$(basename "$model" .yaml)
     all_targets "$name fp32" "sm_75 $targets" --precision=fp32 "$model"
     all_targets "$name tf32" "$targets" --precision=tf32 "$model"
@@ -119,6 +119,7 @@ blocks_of '[200,97,33]' tf32
 blocks_of 40 tf32
 blocks_of 184 tf32
 blocks_of 72 bf16
+all_targets "resnet20 bf16" "sm_90a" --precision=bf16 models/resnet20.yaml
 all_targets "activations fp32" "sm_75 sm_90a" tests/models/chains/activations.yaml
 all_targets "activations bf16" "sm_80" --precision=bf16 tests/models/chains/activations.yaml
 all_targets "nin -O0" "sm_80" -O0 models/nin.yaml

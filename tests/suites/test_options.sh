@@ -19,6 +19,7 @@ exits() {
 
 check "no model" exits 2 "name a model file"
 check "two models" exits 2 "one too many" a b
+check "two models, dumped" exits 2 "one too many" --check --dump=all a b
 check "unknown option" exits 2 "'--foo'" --foo $model
 check "unknown short option" exits 2 "'-x'" -vx $model
 check "value missing" exits 2 "needs a value" --emit

@@ -1,0 +1,51 @@
+#!/bin/bash
+# The models that come with ninc: as many parameters as are published, and every kernel right, at a
+# reduced size where a model is large.
+# shellcheck source=tests/lib.sh
+. tests/lib.sh
+light_kernels
+
+check "all models are right" "$NINC" --check models/*.yaml
+# Each of several files is checked, whatever the others are.
+finds_the_wrong_ones() {
+    sed 's/kernel_size: 7/kernel_size: 0/' models/resnet18.yaml >"$work/wrong.yaml"
+    sed 's/momentum: 0.9/momentum: 2/' models/resnet20.yaml >"$work/worse.yaml"
+    "$NINC" --check "$work/wrong.yaml" models/nin.yaml "$work/worse.yaml" 2>"$work/errors"
+    [ $? -eq 1 ] && grep -q '/wrong.yaml:[0-9:]* error: ' "$work/errors" &&
+        grep -q '/worse.yaml:[0-9:]* error: ' "$work/errors"
+}
+check "models that are not, among others" finds_the_wrong_ones
+
+# has_parameters MODEL COUNT
+has_parameters() {
+    "$NINC" --emit=summary --target=cpu "models/$1.yaml" | grep -E "^total +$2 "
+}
+
+# reduced MODEL SHAPE: images of the shape in place of the model's.
+reduced() {
+    sed -E "s/shape: \[[0-9, ]*\]/shape: $2/g" "models/$1.yaml"
+}
+
+# right PRECISION TARGET MODEL SHAPE
+right() {
+    reduced "$3" "$4" >"$work/$3.yaml" && rm -rf "$work/kernels" || return 1
+    local levels=()
+    [ "$2" = cuda ] || levels=("$one_level")
+    "$NINC" -q --target="$2" "${levels[@]}" --precision="$1" --batch=3 -o "$work/kernels" \
+        "$work/$3.yaml" || return 1
+    local device=$2
+    [ "$2" = cpu ] || device=sim
+    "$work/kernels/trainer" verify --device $device
+}
+
+# model NAME PARAMETERS SHAPE
+model() {
+    check "$1 has $2 parameters" has_parameters "$1" "$2"
+    long_check "kernels of $1, fp32" right fp32 cpu "$1" "$3"
+    long_check "kernels of $1, bf16" right bf16 cpu "$1" "$3"
+    long_check "simulated kernels of $1, bf16" right bf16 cuda "$1" "$3"
+}
+
+model resnet18 11,689,512 '[3, 64, 64]'
+model resnet20 272,474 '[3, 32, 32]'
+finish
