@@ -9,7 +9,7 @@ check "all models are right" "$NINC" --check models/*.yaml
 # Each of several files is checked, whatever the others are.
 finds_the_wrong_ones() {
     sed 's/kernel_size: 7/kernel_size: 0/' models/resnet18.yaml >"$work/wrong.yaml"
-    sed 's/momentum: 0.9/momentum: 2/' models/resnet20.yaml >"$work/worse.yaml"
+    sed 's/lr: 0.1/lr: -1/' models/resnet20.yaml >"$work/worse.yaml"
     "$NINC" --check "$work/wrong.yaml" models/nin.yaml "$work/worse.yaml" 2>"$work/errors"
     [ $? -eq 1 ] && grep -q '/wrong.yaml:[0-9:]* error: ' "$work/errors" &&
         grep -q '/worse.yaml:[0-9:]* error: ' "$work/errors"
