@@ -300,20 +300,39 @@ static int least_images(const Module *m)
     return train ? graph_least_images(train) : 1;
 }
 
+/* Returns how many parameters have an initialisation of their own. */
+static int emit_own_inits(const Module *m, Text *out)
+{
+    char std[32];
+    int count = 0;
+    for (int i = 0; i < m->storage_count; i++) {
+        const Training *t = &m->storage[i]->training;
+        if (!t->has_init)
+            continue;
+        text_append(out, "%s    {%d, %s, %s},\n",
+                    count++ ? "" : "static const NincOwnInit own_init[] = {\n", i,
+                    init_ids[t->init], format_double(t->init_std, std));
+    }
+    text_append(out, count ? "};\n" : "");
+    return count;
+}
+
 static void emit_model(const Module *m, const Text *targets, Text *out)
 {
     char lr[32], std[32];
     const TrainSettings *t = &m->train;
+    int own_inits = emit_own_inits(m, out);
     text_append(out, "const NincModel ninc_model = {\n    \"%s\", \"%s\",\n", m->name, m->dataset);
     emit_recipe(m, module_first_graph(m, "eval"), out);
     text_append(out,
                 "    \"\",\n    %d, %d, %d, %d, %d,\n"
-                "    %s, %d, %d, %d, %s, %s, %s, %d,\n"
+                "    %s, %d, %d, %d, %s, %s, %s, %s, %d, %d,\n"
                 "    {\n%s    }};\n",
                 m->image_h, m->image_w, m->image_c, m->classes, least_images(m),
                 format_double(m->optimizer.lr, lr), t->epochs, t->log_every, t->checkpoint_every,
                 init_ids[t->init], format_double(t->init_std, std),
-                t->schedule.kind == RATE_CONSTANT ? "NULL" : "&schedule", m->storage_count,
+                t->schedule.kind == RATE_CONSTANT ? "NULL" : "&schedule",
+                own_inits ? "own_init" : "NULL", own_inits, m->storage_count,
                 targets->data);
 }
 

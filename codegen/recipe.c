@@ -133,6 +133,7 @@ static void print_parameter(const Storage *s, Text *out)
     text_append(out, "    \"parameter %s ", s->name);
     for (int k = 0; k < s->tensor.shape.rank; k++)
         text_append(out, "%s%d", k ? "x" : "", s->tensor.shape.dim[k]);
+    training_print(&s->training, out);
     text_append(out, "\\n\"\n");
 }
 

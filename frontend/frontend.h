@@ -212,6 +212,8 @@ Module *model_build(Pool *pool, Diagnostics *d, const Tree *root);
 /* The values of `optimizer` and `train`; false after a diagnostic. */
 bool read_optimizer(Reader *r, const Tree *t, Optimizer *out);
 bool read_train(Reader *r, const Tree *t, TrainSettings *out);
+/* The value of an `init`, if there is one; *std of `normal`. */
+bool read_init(Reader *r, const Tree *t, InitKind *out, double *std);
 
 /* ---- network.c ---- */
 

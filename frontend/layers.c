@@ -405,6 +405,12 @@ bool layer_is_block(const LayerType *type)
     return type->add == add_mlpconv;
 }
 
+/* They are what a layer must have a name for. */
+bool layer_has_parameters(const LayerType *type)
+{
+    return type->fields[0].required;
+}
+
 bool layer_is_pool(const LayerType *type)
 {
     return type->add == add_pool;

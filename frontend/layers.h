@@ -16,6 +16,8 @@ typedef struct LayerSpec {
     double factor; /* of an activation; dropout's p */
     double eps, momentum;
     bool bias, ceil_mode, affine;
+    const Tree *lr_mult, *weight_decay_mult, *init; /* of its parameters */
+    bool freeze;
 } LayerSpec;
 
 typedef struct Builder Builder;
@@ -49,7 +51,7 @@ struct Builder {
     Node *x;        /* what the layer reads, then its last node; NULL when its shape is not known */
     const Tree *at; /* the layer */
     Value value[MAX_LAYERS];
-    int values, parameters, dropouts;
+    int values, parameters, dropouts, frozen; /* frozen: of the parameters */
     bool sound;
 };
 
@@ -69,6 +71,19 @@ void layer_give_up(Builder *b);
 void layer_add_node(Builder *b, Op op, int arity, Node *const *in, const Attr *attr);
 /* The map that a flatten made a row of; NULL where none is one. */
 Node *layer_flattened(const Builder *b);
+
+/* Whether layers of this type have parameters. */
+bool layer_has_parameters(const LayerType *type);
+
+/* ---- parameters.c ---- */
+
+enum { MAX_LAYER_FIELDS = 16 };
+
+/* The keys of a type, those that say how its parameters are trained behind its own; how many. */
+int layer_fields(const LayerType *type, Field fields[MAX_LAYER_FIELDS]);
+/* Sets how the storage from `first` on, which is the layer's, is trained; false after a
+ * diagnostic. */
+bool layer_train_parameters(Builder *b, const LayerSpec *spec, int first);
 
 /* ---- join.c ---- */
 

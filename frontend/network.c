@@ -220,9 +220,11 @@ static bool check_pool(Reader *r, const LayerType *type, const Tree *settings,
 static bool read_layer(Builder *b, const LayerType *type, const Tree *settings, LayerSpec *spec)
 {
     bool pool = layer_is_pool(type), sound;
+    Field fields[MAX_LAYER_FIELDS];
+    int count = layer_fields(type, fields);
 
     spec->factor = type->factor;
-    sound = read_fields(b->r, settings, type->word, type->fields, type->field_count, spec);
+    sound = read_fields(b->r, settings, type->word, fields, count, spec);
 
     if (spec->name && !check_name(b, spec->name)) {
         spec->name = NULL;
@@ -243,6 +245,7 @@ static void build_layer(Builder *b, const Tree *layer)
     LayerSpec spec = {.bias = true, .affine = true, .eps = 1e-5, .momentum = 0.1};
     const Tree *word, *settings;
     const LayerType *type;
+    int first = b->graph->module->storage_count;
 
     b->at = layer;
     if (!read_choice(b->r, layer, "a layer", &word, &settings) ||
@@ -250,6 +253,8 @@ static void build_layer(Builder *b, const Tree *layer)
         layer_give_up(b);
     else if (b->x)
         type->add(b, type, &spec);
+    if (!layer_train_parameters(b, &spec, first))
+        layer_give_up(b);
     b->value[b->values] = (Value){
         .name = spec.name ? spec.name->text : pool_format(b->r->pool, "%d", b->values),
         .named = spec.name, .at = layer, .node = b->x};
@@ -279,6 +284,10 @@ static void finish(Builder *b)
     if (b->parameters == 0) {
         reader_fault(b->r, b->at, "no layer has parameters, so there is nothing to train; add an "
                                   "mlpconv or a conv2d");
+        layer_give_up(b);
+    } else if (b->frozen == b->parameters) {
+        reader_fault(b->r, b->at, "all layers are frozen, so there is nothing to train; leave out "
+                                  "freeze: true of one");
         layer_give_up(b);
     } else if (s->rank == 4 && (s->dim[1] != 1 || s->dim[2] != 1)) {
         reader_fault(b->r, b->at, "the last layer gives a map of %dx%d with %d channels, but the "

@@ -295,10 +295,10 @@ static const Field train_fields[] = {
      "schedule: {step: {step_size: 30}}"},
 };
 
-static bool read_init(Reader *r, const Tree *t, TrainSettings *out)
+bool read_init(Reader *r, const Tree *t, InitKind *out, double *std)
 {
     static const Field normal_fields[] = {
-        {"std", FIELD_REAL, true, 0, 1e6, offsetof(TrainSettings, init_std), "std: 0.05"},
+        {"std", FIELD_REAL, true, 0, 1e6, 0, "std: 0.05"},
     };
     const Tree *word, *settings;
     int kind;
@@ -310,9 +310,9 @@ static bool read_init(Reader *r, const Tree *t, TrainSettings *out)
     kind = find_word(r, word, "init", (Words){init_names, INIT_COUNT, sizeof *init_names});
     if (kind < 0)
         return false;
-    out->init = (InitKind)kind;
+    *out = (InitKind)kind;
     if (kind == INIT_NORMAL)
-        return read_fields(r, settings, "normal", normal_fields, 1, out);
+        return read_fields(r, settings, "normal", normal_fields, 1, std);
     if (settings->kind == TREE_SCALAR && tree_is_null(settings))
         return true;
     if (settings->kind == TREE_MAPPING && settings->count == 0)
@@ -329,7 +329,7 @@ bool read_train(Reader *r, const Tree *t, TrainSettings *out)
 #undef X
     bool sound = read_fields(r, t, "train", train_fields, COUNT(train_fields), &spec);
 
-    sound &= read_init(r, spec.init, &spec.settings);
+    sound &= read_init(r, spec.init, &spec.settings.init, &spec.settings.init_std);
     sound &= read_schedule(r, spec.schedule, &spec.settings);
     *out = spec.settings;
     return sound;

@@ -22,6 +22,7 @@ Storage *module_add_storage(Module *m, const char *name, Shape shape, Role role,
     s->name = pool_strdup(m->pool, name);
     s->tensor = (Tensor){.dtype = DT_F32, .shape = shape};
     s->role = role;
+    s->training.lr_mult = s->training.weight_decay_mult = 1;
     s->loc = loc;
     for (int t = 0; t < TARGET_COUNT; t++)
         s->home[t].offset = -1;

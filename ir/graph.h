@@ -30,12 +30,23 @@ typedef struct Home {
     int64_t offset; /* bytes from the start of the target's state region; -1 before `memory` */
 } Home;
 
+/* How a parameter is trained, where that is not as all others are; of other storage the defaults.
+ * Printed {lr_mult=2 weight_decay_mult=0 frozen init=normal std=0.05}, what is there of it. */
+typedef struct Training {
+    double lr_mult, weight_decay_mult; /* 1 */
+    bool frozen;                       /* it has no gradient */
+    bool has_init;                     /* one of its own: */
+    InitKind init;
+    double init_std;
+} Training;
+
 typedef struct Storage {
     const char *name; /* state_dict key; a moment is named PARAMETER.m, .v or .momentum */
     Tensor tensor;    /* logical: weight OIHW, bias [O], moment as its parameter */
     Role role;
     int fan_in, fan_out; /* of the convolution, for initialisation; 0 for moments */
     const char *of;      /* moments: the parameter's name; batches: the mean's; else NULL */
+    Training training;
     int index;           /* in module->storage */
     Loc loc;
     Home home[TARGET_COUNT];

@@ -231,10 +231,11 @@ typedef enum OpFlag {
     /* clip_grad_norm_: the squares of each gradient are added to those before */                  \
     X(SQUARE_SUM, "square_sum", 1, 2, NONE, optimizer, F_OF_GRADIENTS, "",                         \
       "g[, sum] -> sum + sum of the squares of g")                                                 \
-    X(CLIP_FACTOR, "clip_factor", 1, 1, FACTOR, optimizer, F_OF_GRADIENTS, "",                     \
+    X(CLIP_FACTOR, "clip_factor", 1, 1, FACTOR, optimizer, F_OF_GRADIENTS | F_FRACTION, "",        \
       "sum -> min(1, factor / (sqrt(sum) + 1e-6))")                                                \
     X(CLIP, "clip", 2, 2, NONE, optimizer, F_OPTIMIZER | F_KEEPS_ZERO, "a * b",                    \
       "g, clip_factor -> g * clip_factor")                                                         \
+    X(LR_MULT, "lr_mult", 1, 1, FACTOR, optimizer, F_KEEPS_ZERO, "k * a", "lr -> factor * lr")     \
     X(WEIGHT_DECAY, "weight_decay", 2, 2, FACTOR, optimizer, F_OPTIMIZER | F_KEEPS_ZERO,           \
       "a + k * b", "g, parameter -> g + factor * parameter")                                       \
     X(MOMENTUM, "momentum", 2, 2, FACTOR, optimizer, F_OPTIMIZER | F_KEEPS_ZERO, "k * a + b",      \

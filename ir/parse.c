@@ -151,6 +151,24 @@ static bool parse_header(Parser *p)
 
 /* ---- storage ---- */
 
+/* What there is of lr_mult=2 weight_decay_mult=0 frozen init=normal std=0.05 */
+static bool parse_training(Parser *p, Training *t)
+{
+    int init;
+    if ((lex_accept(p->lex, "lr_mult=") && !lex_rate_field(p->lex, "", &t->lr_mult)) ||
+        (lex_accept(p->lex, "weight_decay_mult=") &&
+         !lex_rate_field(p->lex, "", &t->weight_decay_mult)))
+        return false;
+    t->frozen = lex_accept(p->lex, "frozen");
+    if (!lex_accept(p->lex, "init="))
+        return true;
+    if (!CHOOSE(p->lex, "an initialisation", init_names, &init))
+        return false;
+    t->has_init = true;
+    t->init = (InitKind)init;
+    return t->init != INIT_NORMAL || lex_number_field(p->lex, "std=", &t->init_std);
+}
+
 static bool parse_storage_attr(Parser *p, Storage *s)
 {
     if (!lex_accept(p->lex, "{"))
@@ -159,8 +177,10 @@ static bool parse_storage_attr(Parser *p, Storage *s)
         s->of = lex_expect_name(p->lex, "a parameter's name");
         return lex_expect(p->lex, "}");
     }
-    return lex_int_field(p->lex, "fan_in=", 0, &s->fan_in) &&
-           lex_int_field(p->lex, "fan_out=", 0, &s->fan_out) && lex_expect(p->lex, "}");
+    if (lex_accept(p->lex, "fan_in=") && (!lex_int_field(p->lex, "", 0, &s->fan_in) ||
+                                          !lex_int_field(p->lex, "fan_out=", 0, &s->fan_out)))
+        return false;
+    return parse_training(p, &s->training) && lex_expect(p->lex, "}");
 }
 
 /* For each target, in order: ` cpu {layout} at OFFSET`. */

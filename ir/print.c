@@ -435,6 +435,31 @@ static void print_home(const Home *home, const char *target, Text *out)
         text_append(out, " at %lld", (long long)home->offset);
 }
 
+void training_print(const Training *t, Text *out)
+{
+    if (t->lr_mult != 1)
+        print_number(" lr_mult", t->lr_mult, out);
+    if (t->weight_decay_mult != 1)
+        print_number(" weight_decay_mult", t->weight_decay_mult, out);
+    text_append(out, t->frozen ? " frozen" : "");
+}
+
+/* ` {fan_in=25 fan_out=1200 ...}`, what there is of it. */
+static void print_parameter(const Storage *s, Text *out)
+{
+    Text inside = {0};
+    if (s->fan_in || s->fan_out)
+        text_append(&inside, " fan_in=%d fan_out=%d", s->fan_in, s->fan_out);
+    training_print(&s->training, &inside);
+    if (s->training.has_init)
+        text_append(&inside, " init=%s", init_names[s->training.init]);
+    if (s->training.has_init && s->training.init == INIT_NORMAL)
+        print_number(" std", s->training.init_std, &inside);
+    if (inside.length > 0)
+        text_append(out, " {%s}", inside.data + 1);
+    text_free(&inside);
+}
+
 static Row storage_row(const Storage *s, Pool *pool)
 {
     Row row;
@@ -445,8 +470,8 @@ static Row storage_row(const Storage *s, Pool *pool)
     text_append(&text, "%s", role_names[s->role]);
     if (s->of)
         text_append(&text, " {of=@%s}", s->of);
-    else if (s->fan_in || s->fan_out)
-        text_append(&text, " {fan_in=%d fan_out=%d}", s->fan_in, s->fan_out);
+    else
+        print_parameter(s, &text);
     for (int t = 0; t < TARGET_COUNT; t++)
         print_home(&s->home[t], target_names[t], &text);
     row.body = take(&text, pool);

@@ -18,6 +18,8 @@ void attr_print(const Node *n, Text *out);
 /* `optimizer adam lr=0.001 ...`, and `schedule step step_size=30 ...`, without an end of line. */
 void optimizer_print(const Optimizer *o, bool with_lr, Text *out);
 void schedule_print(const RateSchedule *r, Text *out);
+/* ` lr_mult=2 weight_decay_mult=0 frozen`, of it what is not as all others. */
+void training_print(const Training *t, Text *out);
 void module_print_dot(const Module *m, Text *out);
 
 /* ---- ir/parse.c, with parse.h; its lexer is lex.c, with lex.h ---- */

@@ -138,6 +138,18 @@ static bool check_batches(const Verifier *v, const Storage *s)
                                    "{of=@...}", s->name);
 }
 
+static bool check_training(const Verifier *v, const Storage *s)
+{
+    const Training *t = &s->training;
+    bool own = t->lr_mult != 1 || t->weight_decay_mult != 1 || t->frozen || t->has_init;
+    if (!(t->lr_mult >= 0) || !(t->weight_decay_mult >= 0))
+        return verify_fault(v, s->loc, "@%s: lr_mult and weight_decay_mult must be at least 0",
+                            s->name);
+    return !own || role_is_parameter(s->role) ||
+           verify_fault(v, s->loc, "@%s is no parameter, which lr_mult, weight_decay_mult, frozen "
+                                   "and init are of", s->name);
+}
+
 static bool check_storage(const Verifier *v, const Storage *s)
 {
     const Tensor *t = &s->tensor;
@@ -155,6 +167,8 @@ static bool check_storage(const Verifier *v, const Storage *s)
     }
     if (s->fan_in < 0 || s->fan_out < 0)
         return verify_fault(v, s->loc, "@%s: fan_in and fan_out must not be negative", s->name);
+    if (!check_training(v, s))
+        return false;
     switch (s->role) {
     case ROLE_WEIGHT:
     case ROLE_MATRIX:

@@ -26,7 +26,9 @@ typedef struct Autodiff {
 
 static bool needs_gradient(const Autodiff *a, const Node *n)
 {
-    return n->op == OP_STATE ? role_is_parameter(n->storage->role) : a->needs[n->id];
+    if (n->op == OP_STATE)
+        return role_is_parameter(n->storage->role) && !n->storage->training.frozen;
+    return a->needs[n->id];
 }
 
 static void find_needs(Autodiff *a)
@@ -202,8 +204,26 @@ static Node *clip_factor(const Autodiff *a)
                : NULL;
 }
 
-static void add_update(Step *s, const Optimizer *o)
+/* The rate of the parameter's: one node for all of one multiple. */
+static Node *rate_of(const Step *s)
 {
+    double mult = s->storage->training.lr_mult;
+    for (int i = s->graph->node_count - 1; i >= 0 && mult != 1; i--) {
+        Node *n = s->graph->node[i];
+        if (n->op == OP_LR_MULT && n->attr.factor == mult)
+            return n;
+    }
+    return mult == 1 ? s->lr
+                     : graph_add(s->graph, OP_LR_MULT, 1, (Node *[]){s->lr},
+                                 &(Attr){.factor = mult}, s->storage->loc);
+}
+
+/* `all`: the optimizer of all parameters, whose rate and decay this one may have a multiple of. */
+static void add_update(Step *s, const Optimizer *all)
+{
+    Optimizer own = *all, *o = &own;
+    own.weight_decay *= s->storage->training.weight_decay_mult;
+    s->lr = rate_of(s);
     if (o->weight_decay != 0 && optimizers[o->kind].decays_gradient)
         s->grad = optimizer_op(s, OP_WEIGHT_DECAY, s->grad, s->parameter, o->weight_decay);
     Node *next = optimizers[o->kind].step(s, o);

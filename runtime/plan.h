@@ -124,6 +124,13 @@ typedef struct NincTarget {
 
 struct RateSchedule;
 
+/* The initialisation of a parameter that has one of its own. */
+typedef struct NincOwnInit {
+    int storage; /* its index */
+    NincInit init;
+    double std;
+} NincOwnInit;
+
 typedef struct NincModel {
     const char *name, *dataset;
     /* What decides the numbers of a run beside its flags, a line each: data, batch, optimizer,
@@ -136,6 +143,8 @@ typedef struct NincModel {
     NincInit init;
     double init_std;
     const struct RateSchedule *schedule; /* of ir/rate.h; NULL: the rate stays as it is */
+    const NincOwnInit *own_init; /* by index of storage; NULL: none */
+    int own_inits;
     int storages;
     NincTarget target[NINC_TARGETS];
 } NincModel;

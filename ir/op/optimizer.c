@@ -34,6 +34,11 @@ static double clip(const Node *n, const double *x)
     return x[0] * x[1];
 }
 
+static double lr_mult(const Node *n, const double *x)
+{
+    return n->attr.factor * x[0];
+}
+
 static double weight_decay(const Node *n, const double *x)
 {
     return x[0] + n->attr.factor * x[1];
@@ -133,6 +138,13 @@ static double clip_spread(const Eval *e, const Node *n, const double *square, co
     return square_of(x[1]) * square[0] + square_of(x[0]) * square[1];
 }
 
+static double lr_mult_spread(const Eval *e, const Node *n, const double *square, const double *x)
+{
+    (void)e;
+    (void)x;
+    return square_of(n->attr.factor) * square[0];
+}
+
 static double weight_decay_spread(const Eval *e, const Node *n, const double *square,
                                   const double *x)
 {
@@ -229,6 +241,7 @@ typedef struct Step {
 
 static const Step steps[] = {
     {OP_CLIP, clip, clip_spread},
+    {OP_LR_MULT, lr_mult, lr_mult_spread},
     {OP_WEIGHT_DECAY, weight_decay, weight_decay_spread},
     {OP_MOMENTUM, momentum, momentum_spread},
     {OP_NESTEROV, momentum, momentum_spread},
@@ -311,6 +324,7 @@ OP_RULE(optimizer, SQUARE_SUM) = {infer_square_sum, eval_square_sum, spread_squa
 OP_RULE(optimizer, CLIP_FACTOR) = {infer_clip_factor, eval_clip_factor, spread_clip_factor,
                                    no_gradient, no_work};
 OP_RULE(optimizer, CLIP) = {infer_step, eval_step, spread_step, no_gradient, no_work};
+OP_RULE(optimizer, LR_MULT) = {infer_step, eval_step, spread_step, no_gradient, no_work};
 OP_RULE(optimizer, WEIGHT_DECAY) = {infer_step, eval_step, spread_step, no_gradient, no_work};
 OP_RULE(optimizer, MOMENTUM) = {infer_step, eval_step, spread_step, no_gradient, no_work};
 OP_RULE(optimizer, NESTEROV) = {infer_step, eval_step, spread_step, no_gradient, no_work};

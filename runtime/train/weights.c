@@ -137,7 +137,7 @@ static void fill_normal(Random *r, float *value, int64_t count, double std)
 /* A batch norm begins with weight 1, bias 0, mean 0 and variance 1, whatever `init` says.
  * torch.nn.Conv2d's and Linear's default is kaiming_uniform_(a=sqrt(5)), whose bound is
  * sqrt(6 / ((1 + 5) fan_in)) = 1 / sqrt(fan_in), for weights and biases alike. */
-static void init_storage(const NincModel *model, const NincStorage *s, Random *r, float *value)
+static void init_storage(const NincOwnInit *how, const NincStorage *s, Random *r, float *value)
 {
     int64_t count = shape_elements(&s->tensor.shape);
     double fan_in = s->fan_in > 0 ? s->fan_in : 1, fan_out = s->fan_out > 0 ? s->fan_out : 1;
@@ -152,7 +152,7 @@ static void init_storage(const NincModel *model, const NincStorage *s, Random *r
     case NINC_ROLE_MATRIX:
     case NINC_ROLE_BIAS: break;
     }
-    if (model->init == NINC_INIT_PYTORCH) {
+    if (how->init == NINC_INIT_PYTORCH) {
         fill_uniform(r, value, count, 1.0 / sqrt(fan_in));
         return;
     }
@@ -160,22 +160,31 @@ static void init_storage(const NincModel *model, const NincStorage *s, Random *r
         memset(value, 0, (size_t)count * sizeof *value);
         return;
     }
-    switch (model->init) {
+    switch (how->init) {
     case NINC_INIT_PYTORCH: break;
     case NINC_INIT_XAVIER_UNIFORM:
         fill_uniform(r, value, count, sqrt(6.0 / (fan_in + fan_out)));
         break;
     case NINC_INIT_KAIMING_NORMAL: fill_normal(r, value, count, sqrt(2.0 / fan_in)); break;
-    case NINC_INIT_NORMAL: fill_normal(r, value, count, model->init_std); break;
+    case NINC_INIT_NORMAL: fill_normal(r, value, count, how->std); break;
     }
+}
+
+static NincOwnInit init_of(const NincModel *model, int storage)
+{
+    for (int i = 0; i < model->own_inits; i++)
+        if (model->own_init[i].storage == storage)
+            return model->own_init[i];
+    return (NincOwnInit){storage, model->init, model->init_std};
 }
 
 void weights_init(Weights *w, uint64_t seed)
 {
     for (int i = 0; i < w->model->storages; i++) {
         Random r = random_stream(seed, STREAM_INIT + (uint64_t)i);
+        NincOwnInit how = init_of(w->model, i);
         if (w->value[i] && model_storage(w->model)[i].role != NINC_ROLE_MOMENT)
-            init_storage(w->model, &model_storage(w->model)[i], &r, w->value[i]);
+            init_storage(&how, &model_storage(w->model)[i], &r, w->value[i]);
     }
 }
 

@@ -77,6 +77,81 @@ long_check "a step of nesterov -O0" step_of nesterov0 0 "$nesterov"
 long_check "a step of adamw -O0" step_of adamw0 0 "$adamw"
 long_check "a step of rmsprop -O0" step_of rmsprop0 0 "$rmsprop"
 
+# ---- layers of their own ----
+
+# own FIRST BLOCK LAST: keys of each layer.
+own() {
+    cat <<END
+model: small
+input: {dataset: idx, classes: 5, data_shape: [1, 12, 12], shape: [1, 12, 12]}
+layers:
+  - conv2d: {name: first, out_channels: 12, kernel_size: 3, stride: 2, $1}
+  - relu
+  - mlpconv: {name: block, out_channels: [20, 17, 16], kernel_size: 3, padding: 1, $2}
+  - conv2d: {name: last, out_channels: 5, kernel_size: 1, $3}
+  - gap
+loss: cross_entropy
+optimizer: {adamw: {lr: 0.01}}
+train: {batch_size: 6, epochs: 3, log_every: 1}
+END
+}
+
+# own_step NAME LEVEL FIRST BLOCK LAST
+own_step() {
+    local device
+    own "${@:3}" | compile "$1" "-O$2" || return 1
+    for device in cpu $sim; do
+        verified "$1" $device || return 1
+    done
+}
+check "a step with rates of its own -O2" own_step own 2 "lr_mult: 2" "weight_decay_mult: [3, 0]" \
+    "lr_mult: [0.5, 2], weight_decay_mult: 2"
+check "a step with a frozen front -O2" own_step front 2 "freeze: true" "freeze: true" "lr_mult: 2"
+check "a step with a frozen middle -O2" own_step middle 2 "bias: true" "freeze: true" "bias: true"
+for level in 0 1; do
+    long_check "a step with rates of its own -O$level" own_step own$level $level "lr_mult: 2" \
+        "weight_decay_mult: [3, 0]" "lr_mult: [0.5, 2]"
+    long_check "a step with a frozen front -O$level" own_step front$level $level "freeze: true" \
+        "freeze: true" "lr_mult: 2"
+    long_check "a step with a frozen middle -O$level" own_step middle$level $level "bias: true" \
+        "freeze: true" "bias: true"
+done
+
+# Nothing behind the last frozen layer has a gradient.
+check "a frozen front costs no backward" eval \
+    '! "$NINC" --target=cpu --emit=ir "$work/front.yaml" | grep -E "conv2d_wgrad|relu_grad|dgrad" |
+        grep -v "conv2d_wgrad.*kernel=1x1"'
+check "a frozen middle has a gradient through it" eval \
+    '[ "$("$NINC" --target=cpu --emit=ir "$work/middle.yaml" | grep -c "= conv2d_wgrad")" -eq 2 ]'
+
+# kept NAME PARAMETER: the bytes of its tensor in a file of parameters (safetensors; no other has its
+# name's), after so many steps.
+parameters() {
+    "$work/$1/trainer" train --device cpu --threads 1 --data random --no-progress --no-eval \
+        --max-steps "$2" --save "$work/$1-$2.safetensors" >/dev/null
+}
+
+# bytes FILE TENSOR
+bytes() {
+    local header begin end
+    header=$(od -An -tu8 -N8 "$1" | tr -d ' ')
+    read -r begin end < <(head -c $((8 + header)) "$1" | tail -c "$header" | grep -oE \
+        "\"$2\":\{[^}]*\"data_offsets\":\[[0-9]+,[0-9]+" | sed 's/.*\[//; s/,/ /')
+    tail -c +$((9 + header + begin)) "$1" | head -c $((end - begin)) | cksum
+}
+
+frozen_stay() {
+    parameters middle 1 && parameters middle 4 || return 1
+    local tensor same
+    for tensor in first.weight block.0.weight block.2.bias last.weight; do
+        same=no
+        [ "$(bytes "$work/middle-1.safetensors" $tensor)" != \
+            "$(bytes "$work/middle-4.safetensors" $tensor)" ] || same=yes
+        [[ $tensor:$same == @(block*:yes|[fl]*:no) ]] || { echo "$tensor $same"; return 1; }
+    done
+}
+check "frozen parameters keep their bits" frozen_stay
+
 # ---- schedules ----
 
 # On 1024 random images an epoch has 11 steps, a run 33.

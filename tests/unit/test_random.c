@@ -117,6 +117,13 @@ START_TEST(test_init_ranges)
     model.init = NINC_INIT_NORMAL;
     weights_init(w, 1);
     check_spread(w->value[0], 2304, 0.35, 0.05);
+    static const NincOwnInit own[] = {{0, NINC_INIT_NORMAL, 0.2}};
+    model.own_init = own;
+    model.own_inits = 1;
+    model.init = NINC_INIT_PYTORCH;
+    weights_init(w, 1);
+    check_spread(w->value[0], 2304, 1.4, 0.2);
+    ck_assert(w->value[1][0] != 0);
     weights_free(w);
 }
 END_TEST

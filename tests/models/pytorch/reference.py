@@ -190,8 +190,26 @@ def prepare(spec, image, dtype):
     return ((x - mean) / std).contiguous()
 
 
-def optimizer(spec, parameters):
+def groups(spec, network, keys):
+    """A group a parameter, with what its layer has other multiples of."""
+    layers = {p["name"]: p for _, p in spec["layers"] if "name" in p}
+    out = []
+    for name, parameter in network.named_parameters():
+        layer, _, which = name.rpartition(".")
+        group = dict(params=[parameter])
+        for key, mult in (("lr", "lr_mult"), ("weight_decay", "weight_decay_mult")):
+            value = layers.get(layer, {}).get(mult, 1)
+            if isinstance(value, list):
+                value = value[which == "bias"]
+            if value != 1:
+                group[key] = keys[key] * value
+        out.append(group)
+    return out
+
+
+def optimizer(spec, network):
     (kind, keys), = spec["optimizer"].items()
+    parameters = groups(spec, network, keys)
     make = dict(sgd=torch.optim.SGD, adam=torch.optim.Adam, adamw=torch.optim.AdamW,
                 rmsprop=torch.optim.RMSprop)[kind]
     return make(parameters, **keys)
@@ -200,7 +218,7 @@ def optimizer(spec, parameters):
 def run(spec, dtype, memory_format):
     """Losses of all steps, and {step: {name: float64 array}} at spec["compare_after"]."""
     network = Network(spec).to(dtype).to(memory_format=memory_format)
-    step_of = optimizer(spec, network.parameters())
+    step_of = optimizer(spec, network)
     image, label = data(spec)
     x = prepare(spec, image, dtype).contiguous(memory_format=memory_format)
     y = torch.tensor(label)
@@ -421,6 +439,14 @@ def cases():
             ("rmsprop", 3, dict(rmsprop=dict(lr=0.001, alpha=0.9, momentum=0.5)))):
         yield "flatten_" + name, dict(FLATTEN, batch=4, images=11, steps=steps,
                                       compare_after=[steps], optimizer=keys)
+    own = [("conv2d", dict(FLATTEN["layers"][0][1], lr_mult=2, weight_decay_mult=0.5)),
+           *FLATTEN["layers"][1:3],
+           ("conv2d", dict(FLATTEN["layers"][3][1], lr_mult=[0.5, 3], weight_decay_mult=[2, 0])),
+           *FLATTEN["layers"][4:]]
+    yield "flatten_own", dict(FLATTEN, layers=own, batch=4, images=11, steps=20,
+                              compare_after=[20],
+                              optimizer=dict(sgd=dict(lr=0.02, momentum=0.9,
+                                                      weight_decay=1.0e-2)))
     # The norm of the gradients is about 1 to 3: some steps are clipped, others are not.
     yield "flatten_clip", dict(FLATTEN, batch=4, images=11, steps=20, compare_after=[20],
                                clip_grad_norm=1.4,
