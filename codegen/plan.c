@@ -326,13 +326,13 @@ static void emit_model(const Module *m, const Text *targets, Text *out)
     emit_recipe(m, module_first_graph(m, "eval"), out);
     text_append(out,
                 "    \"\",\n    %d, %d, %d, %d, %d,\n"
-                "    %s, %d, %d, %d, %s, %s, %s, %s, %d, %d,\n"
+                "    %s, %d, %d, %d, %s, %s, %s, %s, %d, %d, %d,\n"
                 "    {\n%s    }};\n",
                 m->image_h, m->image_w, m->image_c, m->classes, least_images(m),
                 format_double(m->optimizer.lr, lr), t->epochs, t->log_every, t->checkpoint_every,
                 init_ids[t->init], format_double(t->init_std, std),
                 t->schedule.kind == RATE_CONSTANT ? "NULL" : "&schedule",
-                own_inits ? "own_init" : "NULL", own_inits, m->storage_count,
+                own_inits ? "own_init" : "NULL", own_inits, t->early_stop, m->storage_count,
                 targets->data);
 }
 

@@ -72,6 +72,8 @@ static const Meaning keys[] = {
     {NULL, "trainable", NULL, "freeze: true leaves a layer's parameters as they are"},
     {NULL, "requires_grad", NULL, "freeze: true leaves a layer's parameters as they are"},
     {"train", "scheduler", "schedule", NULL},
+    {"train", "early_stopping", "early_stop", NULL},
+    {"train", "patience", NULL, "it stands in early_stop: {patience: 5}"},
     {"train", "clip_norm", "clip_grad_norm", NULL},
     {"train", "grad_clip", "clip_grad_norm", NULL},
     {"train", "lr_scheduler", "schedule", NULL},

@@ -279,7 +279,7 @@ static bool read_schedule(Reader *r, const Tree *t, TrainSettings *train)
 /* ---- train ---- */
 
 typedef struct TrainSpec {
-    const Tree *init, *schedule;
+    const Tree *init, *schedule, *early_stop;
     TrainSettings settings;
 } TrainSpec;
 
@@ -291,6 +291,8 @@ static const Field train_fields[] = {
     {"init", FIELD_TREE, false, 0, 0, offsetof(TrainSpec, init), "init: pytorch"},
     {"clip_grad_norm", FIELD_REAL, false, 1.2e-38, 1e6,
      offsetof(TrainSpec, settings.clip_grad_norm), "clip_grad_norm: 1.0"},
+    {"early_stop", FIELD_TREE, false, 0, 0, offsetof(TrainSpec, early_stop),
+     "early_stop: {patience: 5}"},
     {"schedule", FIELD_TREE, false, 0, 0, offsetof(TrainSpec, schedule),
      "schedule: {step: {step_size: 30}}"},
 };
@@ -322,15 +324,32 @@ bool read_init(Reader *r, const Tree *t, InitKind *out, double *std)
     return false;
 }
 
+static bool read_early_stop(Reader *r, const Tree *t, TrainSettings *out)
+{
+    static const Field fields[] = {
+        {"patience", FIELD_INT, true, 1, 1000000, offsetof(TrainSettings, early_stop),
+         "patience: 5"},
+    };
+
+    if (!t || !read_fields(r, t, "early_stop", fields, COUNT(fields), out))
+        return !t;
+    if (out->epochs > 0 && out->early_stop >= out->epochs)
+        diagnostics_note(r->d, t->loc, t->width, "early_stop's patience is %d, but the run has %d "
+                                                 "epoch%s: it never stops early", out->early_stop,
+                         out->epochs, out->epochs == 1 ? "" : "s");
+    return true;
+}
+
 bool read_train(Reader *r, const Tree *t, TrainSettings *out)
 {
 #define X(setting, least, standard, ...) .setting = standard,
-    TrainSpec spec = {NULL, NULL, {IR_TRAIN_SETTINGS(X).init = INIT_PYTORCH}};
+    TrainSpec spec = {NULL, NULL, NULL, {IR_TRAIN_SETTINGS(X).init = INIT_PYTORCH}};
 #undef X
     bool sound = read_fields(r, t, "train", train_fields, COUNT(train_fields), &spec);
 
     sound &= read_init(r, spec.init, &spec.settings.init, &spec.settings.init_std);
     sound &= read_schedule(r, spec.schedule, &spec.settings);
+    sound &= read_early_stop(r, spec.early_stop, &spec.settings);
     *out = spec.settings;
     return sound;
 }

@@ -112,6 +112,7 @@ typedef struct TrainSettings {
     double init_std; /* normal */
     RateSchedule schedule;
     double clip_grad_norm; /* the most that the norm of all gradients may be; 0: any */
+    int early_stop; /* epochs in a row without a better test accuracy that end a run; 0: none do */
 } TrainSettings;
 
 /* ---- ir/settings.c ---- */

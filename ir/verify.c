@@ -115,6 +115,8 @@ static bool check_settings(const Verifier *v)
         good = verify_fault(v, nowhere, "the data set's image and classes must be at least 1");
     if (m->train.batch_size < 1 || m->train.epochs < 0)
         good = verify_fault(v, nowhere, "batch_size must be at least 1, epochs at least 0");
+    if (m->train.early_stop < 0)
+        good = verify_fault(v, nowhere, "early_stop must be at least 1 epoch");
     if (m->train.clip_grad_norm != 0 && !fits_positive(m->train.clip_grad_norm))
         good = verify_fault(v, nowhere, "clip_grad_norm must be greater than 0 as a float");
     return check_optimizer(v) && check_schedule(v) && good;

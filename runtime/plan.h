@@ -145,6 +145,7 @@ typedef struct NincModel {
     const struct RateSchedule *schedule; /* of ir/rate.h; NULL: the rate stays as it is */
     const NincOwnInit *own_init; /* by index of storage; NULL: none */
     int own_inits;
+    int early_stop; /* epochs in a row without a better test accuracy that end a run; 0: none do */
     int storages;
     NincTarget target[NINC_TARGETS];
 } NincModel;

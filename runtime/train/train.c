@@ -160,6 +160,27 @@ static int train_step(Run *r)
     return after_step(r);
 }
 
+/* So many epochs behind the best one: it follows from the state, so that a run that has stopped and
+ * is resumed has stopped. */
+static bool stops_early(const Run *r)
+{
+    int64_t steps = ceil_div(r->train.count, device_target(r->model, r->table)->train.batch);
+    return r->model->early_stop > 0 && r->state.best_accuracy >= 0 && r->state.images == 0 &&
+           r->state.epoch - ceil_div(r->state.best_step, steps) >= r->model->early_stop;
+}
+
+/* The last line of the log, which no interval's end has brought. */
+static int say_early(Run *r)
+{
+    if (run_log_interval(r, true) < 0)
+        return -1;
+    log_say(&r->log, "stopped early: no better test accuracy in %d epoch%s than %.4f after step "
+                     "%lld\n",
+            r->model->early_stop, r->model->early_stop == 1 ? "" : "s", r->state.best_accuracy,
+            (long long)r->state.best_step);
+    return 0;
+}
+
 /* An evaluation that is cut short leaves the epoch to be evaluated by the resumed run. */
 static int end_epoch(Run *r)
 {
@@ -176,6 +197,8 @@ static int end_epoch(Run *r)
 static int train_epochs(Run *r)
 {
     while (!ending(r) && r->state.epoch < r->state.epochs) {
+        if (stops_early(r))
+            return say_early(r);
         double best = r->state.best_accuracy;
         if (r->state.images < r->train.count) {
             if (finished(r))

@@ -236,6 +236,23 @@ check "--lr and one cycle" refused "lr says nothing to one_cycle" run cycle --lr
 check "--lr is the base" eval 'run step --lr 0.4 --max-steps 12 --log "$work/base.jsonl" \
     --no-save >/dev/null && [[ $(field lr "$work/base.jsonl") == "0.01 "*" 0.11 0.06 " ]]'
 
+# ---- early stopping ----
+
+# A rate of 0 gets no better: the first epoch is the best, two more are waited for.
+early() {
+    model "sgd: {lr: 0}" "early_stop: {patience: 2}" | sed 's/epochs: 3/epochs: 9/' |
+        compile early --target=cpu --batch=100 &&
+        run early --log "$work/early.jsonl" --no-save --checkpoint-dir "$work/e" \
+            >"$work/said" && grep -q "^stopped early: no better .* in 2 epochs .* after step 11$" \
+        "$work/said" && [ "$(field step "$work/early.jsonl" | wc -w)" -eq 33 ] &&
+        [ "$(grep -c '"eval"' "$work/early.jsonl")" -eq 3 ]
+}
+check "a run stops early" early
+check "one that has stopped early stays so" eval 'run early --resume "$work/e" --no-save \
+    >"$work/said" && grep -q "^stopped early" "$work/said" && grep -q "^done: 0 steps" "$work/said"'
+check "--no-eval and early_stop" refused "early_stop follows the test images" \
+    run early --no-eval --no-save
+
 # told MESSAGE COMMAND...
 told() {
     "${@:2}" >"$work/said" 2>&1 && grep -q "$1" "$work/said"
@@ -253,6 +270,10 @@ check "the trainer tells other epochs" told "step.s step_size is 1, but the run 
     run step --epochs 1 --max-steps 1 --no-save
 check "the trainer tells a warm-up that is too long" \
     told "warmup of step is 40 steps, but the run has 33" run step --max-steps 1 --no-save
+
+check "ninc tells a patience that is too long" eval 'model "sgd: {lr: 0.1}" \
+    "early_stop: {patience: 3}" >"$work/length.yaml" && told "early_stop.s patience is 3, but" \
+    "$NINC" --check "$work/length.yaml"'
 
 # What stands in the text of IR reads back.
 for text in "multi_step: {milestones: [1, 2], gamma: 0.5, warmup: 12}|multi_step milestones=[1,2] \
