@@ -48,4 +48,5 @@ model() {
 
 model resnet18 11,689,512 '[3, 64, 64]'
 model resnet20 272,474 '[3, 32, 32]'
+model vgg_cifar10 9,231,114 '[3, 32, 32]'
 finish

@@ -356,6 +356,7 @@ installs() {
 ./usr/share/ninc/models/nin_spelled.yaml
 ./usr/share/ninc/models/resnet18.yaml
 ./usr/share/ninc/models/resnet20.yaml
+./usr/share/ninc/models/vgg_cifar10.yaml
 ./usr/share/ninc/notes
 ./usr/share/zsh/site-functions/_ninc
 END
