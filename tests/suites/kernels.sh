@@ -419,6 +419,10 @@ for level in 0 1 2; do
 done
 check "kernels of nin_fashion -O2" everywhere models/nin_fashion.yaml 2
 long_check "kernels of nin_fashion -O0" light everywhere models/nin_fashion.yaml 0
+check "kernels of lenet -O2" light verified models/lenet.yaml 2
+long_check "kernels of lenet_caffe -O2" verified models/lenet_caffe.yaml 2
+long_check "kernels of lenet_caffe bf16 -O2" \
+    in_precision bf16 verified models/lenet_caffe.yaml 2
 long_check "kernels of nin_cifar10 -O2" verified models/nin_cifar10.yaml 2
 long_check "kernels of nin -O2" verified models/nin.yaml 2
 long_check "kernels of nin_cifar10 bf16 -O2" \

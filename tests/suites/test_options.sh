@@ -81,6 +81,10 @@ check "summary" prints "^conv.0 .* 28x28x32 .* 3,872 " --emit=summary $model
 check "summary of a layer in tiles" prints "^conv.2 *mlpconv .* 14x14x48 .* 56,736  *22.21 " \
     --emit=summary $model
 check "verbose summary" prints "^kernels of eval" -v --emit=summary $model
+for total in lenet:61,706 lenet_caffe:431,080; do
+    check "${total%:*} has the ${total#*:} parameters that are published" \
+        prints "^total  *${total#*:} " --emit=summary --target=cpu "models/${total%:*}.yaml"
+done
 check "memory report" prints "^total [0-9,]*: state" --memory-report --emit=summary $model
 check "check with a memory report" prints "^total [0-9,]*: state" --check --memory-report $model
 check "check with a dump" prints "^# after autodiff" --check --dump=autodiff $model

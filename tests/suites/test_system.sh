@@ -349,6 +349,8 @@ installs() {
 ./usr/share/man/man1/ninc-trainer.1
 ./usr/share/man/man1/ninc.1
 ./usr/share/man/man5/ninc-model.5
+./usr/share/ninc/models/lenet.yaml
+./usr/share/ninc/models/lenet_caffe.yaml
 ./usr/share/ninc/models/nin.yaml
 ./usr/share/ninc/models/nin_bn.yaml
 ./usr/share/ninc/models/nin_cifar10.yaml
