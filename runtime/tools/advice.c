@@ -2,6 +2,7 @@
  * our flags and commands, and what is compiled in, which ninc sets. */
 #include "tools.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define TRAIN COMMAND_TRAIN
@@ -133,7 +134,21 @@ const char *near_flag_advice(const char *flag, Command command)
     return guess ? find(flags, count, near, (int)command) : NULL;
 }
 
+/* A flag in a command's place, of which all commands would say the same. */
+static const char *flag_of_none(const char *word)
+{
+    char name[80];
+    snprintf(name, sizeof name, "%s", word + strspn(word, "-"));
+    name[strcspn(name, "=")] = '\0';
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
+        if (strcmp(flags[i].word, name) == 0 && flags[i].commands == ANY)
+            return flags[i].text;
+    return NULL;
+}
+
 const char *command_advice(const char *word)
 {
+    if (*word == '-')
+        return flag_of_none(word);
     return find(commands, sizeof commands / sizeof *commands, word, COMMAND_ANY);
 }

@@ -35,6 +35,7 @@ trainer_says() {
 trainer_says "did you mean 'train'?" trian
 trainer_says "did you mean 'eval'?" test
 trainer_says "needs a command before it; try: trainer train --epochs" --epochs 3
+trainer_says "that is an option of ninc, which compiles the model" --emit=ir
 trainer_says "needs a command before it; try: trainer predict cat.png" cat.png
 trainer_says "ninc compiles models" net.yaml
 trainer_says "the batch is compiled in: ninc --batch=32 MODEL.yaml" train --batch-size 32
