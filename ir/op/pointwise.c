@@ -156,9 +156,23 @@ static void spread_add(Eval *e, const Node *n)
 
 /* ---- gradients ---- */
 
+/* Behind a dropout dy is zero where y was dropped: what is left of y says as much of its sign as y
+ * itself, which then need not be kept. */
+static Node *left_of(const Gradient *g, Node *y, const Node *dy)
+{
+    for (int i = 0; dy->op == OP_DROPOUT && i < g->graph->node_count; i++) {
+        Node *n = g->graph->node[i];
+        if (n->op == OP_DROPOUT && n->in[0] == y &&
+            n->attr.dropout.layer == dy->attr.dropout.layer)
+            return n;
+    }
+    return y;
+}
+
 static void gradient_relu(Gradient *g, Node *n, Node *dy)
 {
-    g->give(g, n->in[0], gradient_op(g, n, OP_RELU_GRAD, dy, n, n->in[0]), n->loc);
+    Node *y = left_of(g, n, dy);
+    g->give(g, n->in[0], gradient_op(g, n, OP_RELU_GRAD, dy, y, n->in[0]), n->loc);
 }
 
 static void gradient_sigmoid(Gradient *g, Node *n, Node *dy)

@@ -29,6 +29,18 @@ static Node *take_chain(Fuser *f, Kernel *k, Node *n)
     return n;
 }
 
+/* The same, and what is dropped of that where it is made: its rows lie in a cache. */
+static Node *take_dropped_chain(Fuser *f, Kernel *k, Node *n)
+{
+    Node *last = take_chain(f, k, n), *drop = NULL;
+    if (f->level >= 2 && k->class != KERNEL_DENSE && has_room(k))
+        drop = fuse_next(f->g, last, OP_DROPOUT);
+    if (!drop || (f->bf16 && drop->tensor.dtype != DT_BF16))
+        return last;
+    fuse_take(f, k, drop);
+    return take_chain(f, k, drop);
+}
+
 static void take_alone(Fuser *f, Node *n)
 {
     bool maps = !op_is_pointwise(n->op) || n->tensor.dtype == DT_BF16 || !f->bf16;
@@ -70,13 +82,13 @@ static void fuse_forward(Fuser *f, Node *conv)
     bool dense = is_dense(f, conv);
     Kernel *k = fuse_kernel(f, base, dense ? KERNEL_DENSE : KERNEL_CONV_FORWARD, PHASE_CHUNK);
     fuse_take(f, k, conv);
-    Node *last = take_chain(f, k, conv);
+    Node *last = take_dropped_chain(f, k, conv);
     if (dense)
         return;
     for (Node *next; (next = next_pointwise_conv(f, k, last));) {
         k->class = KERNEL_MLPCONV_FORWARD;
         fuse_take(f, k, next);
-        last = take_chain(f, k, next);
+        last = take_dropped_chain(f, k, next);
     }
     Node *gap = f->level >= 2 ? fuse_next(f->g, last, OP_GAP) : NULL;
     if (gap)
@@ -146,7 +158,7 @@ static void fuse_gradient(Fuser *f, Node *n)
                                              : KERNEL_POOL_BACKWARD,
                         PHASE_CHUNK);
     fuse_take(f, k, n);
-    take_chain(f, k, n);
+    take_dropped_chain(f, k, n);
 }
 
 /* The forward convolution whose weight gradient this is. */
@@ -337,7 +349,7 @@ void fuse_cpu_node(Fuser *f, Node *n)
     else if (filter_storage(n) && phase == PHASE_CHUNK)
         fuse_forward(f, n);
     else if (op_is(n->op, F_POOL))
-        take_chain(f, fuse_pool_forward(f, n), n);
+        take_dropped_chain(f, fuse_pool_forward(f, n), n);
     else if (is_map_gradient(f, n) && phase == PHASE_CHUNK)
         fuse_gradient(f, n);
     else if (op_is(n->op, F_ROWS) && op_attr(n->op) == ATTR_NORM)

@@ -85,6 +85,16 @@ other_at_each_step() {
         [ "$(sort -u "$work"/{7,4294967303}.losses | wc -l)" -eq 4 ]
 }
 
+# On a CPU what a convolution or a gradient gives is dropped in the same kernel, strip by strip, and of
+# a ReLU what is left alone is kept.
+dropped_where_made() {
+    "$NINC" --target=cpu --emit=ir $network >"$work/fused.ir" &&
+        [ "$(awk '/^ *kernel / { name = $2 } / = dropout / && name ~ /^[ab]_/' "$work/fused.ir" |
+            wc -l)" -eq 4 ] &&
+        grep -qE ' strip=[0-9]+\} += relu ' "$work/fused.ir"
+}
+
+check "values are dropped where they are made" dropped_where_made
 check "verified fp32 -O2" light verified $network 2
 check "verified in a chunk behind the first" light second_chunk
 check "the same losses on threads" light same_on_threads

@@ -263,6 +263,7 @@ START_TEST(gradients_of_dropout)
     Node *x = normalize(&n);
     for (int i = 0; i < 2; i++) {
         x = conv(&n, i ? "b" : "a", x, CLASSES, (Window){2, 2, 1, 1, 0, 0, 0}, true);
+        x = i ? unary(&n, OP_RELU, x) : x;
         x = graph_add(n.graph, OP_DROPOUT, 3, (Node *[]){x, seed, step},
                       &(Attr){.dropout = {0.25 + 0.25 * i, i}}, nowhere);
     }
