@@ -58,7 +58,7 @@ static bool is_ragged(const Node *contraction)
  * several blocks on a processor: it is told that one block is enough. */
 static bool wants_registers(const Kernel *k)
 {
-    if (k->class == KERNEL_UPDATE)
+    if (k->class == KERNEL_UPDATE || k->class == KERNEL_NORM || k->class == KERNEL_STATISTICS)
         return true;
     for (int i = 0; is_tiled(k) && i < k->node_count; i++) {
         const Node *n = k->node[i];

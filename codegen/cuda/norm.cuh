@@ -43,8 +43,21 @@ NINC_DEVICE void join_moments(float (&mean)[8], float (&square)[8], int count,
     }
 }
 
-/* Mean and biased variance of the valid images, pixel by pixel (Welford 1962). Dynamic shared
- * memory: NINC_NORM_SHARED. */
+/* Joins a thread's run of `count` pixels, whose sums and sums of squares are about `from`. */
+NINC_DEVICE void join_run(float (&mean)[8], float (&square)[8], int before, const float (&from)[8],
+                          const float (&sum)[8], const float (&squares)[8], int count)
+{
+    float share = 1.0f / (float)count, run_mean[8], run_square[8];
+#pragma unroll
+    for (int e = 0; e < 8; e++) {
+        run_mean[e] = from[e] + sum[e] * share;
+        run_square[e] = squares[e] - sum[e] * sum[e] * share;
+    }
+    join_moments(mean, square, before, run_mean, run_square, count);
+}
+
+/* Mean and biased variance of the valid images, run by run of a thread's pixels, each about its
+ * first one. Dynamic shared memory: NINC_NORM_SHARED. */
 template <class M, class Element>
 NINC_DEVICE void batch_moments(const Element *x, const i32 *valid, float *mean, float *var)
 {
@@ -53,16 +66,26 @@ NINC_DEVICE void batch_moments(const Element *x, const i32 *valid, float *mean, 
     int pixels = *valid * M::PIXELS, thread = (int)threadIdx.x, count = 0;
     float m[8], s[8];
     fill_octet(m, 0.0f), fill_octet(s, 0.0f);
+#pragma unroll 1
+    for (int first = thread; first < pixels; first += NORM_RUN * BLOCK) {
+        float from[8], sum[8], squares[8];
+        int of_run = pixels_from(pixels, first, BLOCK);
+        of_run = of_run < NORM_RUN ? of_run : NORM_RUN;
+        load_row(from, x + ((i64)first * M::CP + blockIdx.x * 8));
+        fill_octet(sum, 0.0f), fill_octet(squares, 0.0f);
 #pragma unroll 4
-    for (int pixel = thread; pixel < pixels; pixel += BLOCK) {
-        float v[8], share = 1.0f / (float)++count;
-        load_row(v, x + ((i64)pixel * M::CP + blockIdx.x * 8));
+        for (int i = 1; i < of_run; i++) {
+            float v[8];
+            load_row(v, x + ((i64)(first + i * BLOCK) * M::CP + blockIdx.x * 8));
 #pragma unroll
-        for (int e = 0; e < 8; e++) {
-            float off = v[e] - m[e];
-            m[e] += off * share;
-            s[e] += off * (v[e] - m[e]);
+            for (int e = 0; e < 8; e++) {
+                float off = v[e] - from[e];
+                sum[e] += off;
+                squares[e] += off * off;
+            }
         }
+        join_run(m, s, count, from, sum, squares, of_run);
+        count += of_run;
     }
     store_row(means + thread * 8, m), store_row(squares + thread * 8, s);
     __syncthreads();

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 HERE = os.path.dirname(os.path.abspath(__file__))
 SCALE = 2.4  # times PyTorch's default bound: with the default itself the gradients hardly matter
 SAMPLES = 96
-NORM = "norm"  # how the names of batch norms end
+AROUND_ONE = set()
 NORM_FAN_IN = 16  # its values lie within 0.6 of their centre
 
 
@@ -44,7 +44,7 @@ def hashes(name, count):
 
 def centre(name):
     """What the initial values lie around: 1 for a batch norm's weight and variance."""
-    return 1 if name.endswith(".running_var") or name.endswith(NORM + ".weight") else 0
+    return 1 if name in AROUND_ONE else 0
 
 
 def initial(name, shape, fan_in):
@@ -122,7 +122,7 @@ class Network(nn.Module):
         x = self.values()
         make = nn.BatchNorm2d if x.dim() == 4 else nn.BatchNorm1d
         keys = {k: p[k] for k in ("eps", "momentum", "affine") if k in p}
-        assert p["name"].endswith(NORM)
+        AROUND_ONE.update(p["name"] + "." + key for key in ("weight", "running_var"))
         norm = make(x.shape[1], **keys)
         self.add_parameters("batch_norm", p, norm, NORM_FAN_IN, x.shape[1])
         with torch.no_grad():
@@ -422,6 +422,25 @@ NORMS = dict(
         ("linear", dict(name="out", out_features=7))])
 
 
+def nin_bn():
+    """The layers of models/nin_bn.yaml."""
+    widths = (((192, 5), (160, 1), (96, 1)), ((192, 5), (192, 1), (192, 1)),
+              ((192, 3), (192, 1), (192, 1)))
+    pool = dict(kernel_size=3, stride=2, padding=1)
+    layers = []
+    for b, block in enumerate(widths):
+        for i, (channels, size) in enumerate(block):
+            layers += [("conv2d", dict(name=f"conv.{b}.{i}", out_channels=channels,
+                                       kernel_size=size, padding=size // 2, bias=False)),
+                       ("batch_norm", dict(name=f"norm.{b}.{i}")), ("relu", {})]
+        layers += [("maxpool", pool)] if b == 0 else [("avgpool", pool)] if b == 1 else []
+    return layers + [("gap", {}), ("flatten", {}), ("linear", dict(name="fc", out_features=10))]
+
+
+NIN_BN = dict(idx(10, [3, 32, 32], shape=[3, 32, 32], mean=[0.4914, 0.4824, 0.4467],
+                  std=[0.2471, 0.2435, 0.2616]), layers=nin_bn())
+
+
 def cases():
     for name, base, lr in (("strides", STRIDES, 0.02), ("pools", POOLS, 0.02),
                            ("flatten", FLATTEN, 0.02), ("blocks", BLOCKS, 0.02),
@@ -452,6 +471,8 @@ def cases():
                                clip_grad_norm=1.4,
                                optimizer=dict(sgd=dict(lr=0.05, momentum=0.9,
                                                        weight_decay=5.0e-4)))
+    yield "nin_bn", dict(NIN_BN, batch=4, images=11, steps=8, compare_after=[8],
+                         optimizer=dict(sgd=dict(lr=0.02, momentum=0.9, weight_decay=5.0e-4)))
     # 6 images in batches of 4. The state after the first step serves the slow -O0 program.
     # Small rates: its ReLUs and pools amplify rounding, and more so the further it moves.
     yield "nin_sgd", dict(SEED, batch=4, images=6, steps=8, compare_after=[1, 8],
