@@ -70,8 +70,8 @@ same_on_a_gpu() {
         NINC_SIM=checks=0 losses "$work/sim" sim --device sim --max-steps 4 && same_losses cpu sim
 }
 
-# of_seed SEED: losses of an epoch's one batch of all images, in order, at hardly a rate: what differs
-# between steps, and between runs from the same weights, is what is dropped.
+# of_seed SEED: losses of an epoch's one batch of all images, in order, at hardly a rate: what
+# differs between steps, and between runs from the same weights, is what is dropped.
 of_seed() {
     losses "$work/whole" "$1" --max-steps 2 --epochs 2 --no-shuffle --lr 1e-30 --seed "$1" \
         --init "$work/whole.safetensors"
@@ -85,8 +85,8 @@ other_at_each_step() {
         [ "$(sort -u "$work"/{7,4294967303}.losses | wc -l)" -eq 4 ]
 }
 
-# On a CPU what a convolution or a gradient gives is dropped in the same kernel, strip by strip, and of
-# a ReLU what is left alone is kept.
+# On a CPU what a convolution or a gradient gives is dropped in the same kernel, strip by strip, and
+# of a ReLU what is left alone is kept.
 dropped_where_made() {
     "$NINC" --target=cpu --emit=ir $network >"$work/fused.ir" &&
         [ "$(awk '/^ *kernel / { name = $2 } / = dropout / && name ~ /^[ab]_/' "$work/fused.ir" |
@@ -103,7 +103,8 @@ check "others are dropped at each step, and of each seed" light other_at_each_st
 long_check "the same losses in plain loops" light same_in_plain_loops
 for precision in fp32 bf16; do
     long_check "verified $precision -O0" in_precision $precision light everywhere $network 0
-    long_check "verified $precision -O2, everywhere" in_precision $precision mixed everywhere $network 2
+    long_check "verified $precision -O2, everywhere" \
+        in_precision $precision mixed everywhere $network 2
 done
 if "${CXX:-c++}" --version >/dev/null 2>&1; then
     check "simulated bf16 -O2" simulated bf16 2
