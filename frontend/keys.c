@@ -71,6 +71,8 @@ static const Meaning keys[] = {
     {"batch_norm", "init", NULL, "it begins as PyTorch's does, and changes nothing; leave it out"},
     {NULL, "trainable", NULL, "freeze: true leaves a layer's parameters as they are"},
     {NULL, "requires_grad", NULL, "freeze: true leaves a layer's parameters as they are"},
+    {"cross_entropy", "smoothing", "label_smoothing", NULL},
+    {"cross_entropy", "weight", NULL, NO_SUCH("weight of a class")},
     {"train", "scheduler", "schedule", NULL},
     {"train", "early_stopping", "early_stop", NULL},
     {"train", "patience", NULL, "it stands in early_stop: {patience: 5}"},

@@ -204,11 +204,29 @@ static Node *build_input(Reader *r, Graph *g, const Tree *at, const InputSpec *i
     return graph_add(g, OP_NORMALIZE, 1, &image, &attr, at->loc);
 }
 
-static void build_loss(Graph *g, Node *logits, Loc loc)
+/* cross_entropy, or cross_entropy: {label_smoothing: 0.1} */
+static bool read_loss(Reader *r, const Tree *t, Attr *out)
+{
+    static const char *const words[] = {"cross_entropy"};
+    static const Field fields[] = {
+        {"label_smoothing", FIELD_REAL, false, 0, 1, offsetof(Attr, factor),
+         "label_smoothing: 0.1"},
+    };
+    const Tree *word, *settings;
+
+    *out = (Attr){.factor = 0};
+    if (t->kind != TREE_MAPPING)
+        return find_word(r, t, "loss", WORDS(words)) == 0;
+    return read_choice(r, t, "loss", &word, &settings) &&
+           find_word(r, word, "loss", WORDS(words)) == 0 &&
+           read_fields(r, settings, words[0], fields, COUNT(fields), out);
+}
+
+static void build_loss(Graph *g, Node *logits, const Attr *attr, Loc loc)
 {
     Node *valid = graph_find_input(g, "valid");
     Node *in[2] = {logits, graph_find_input(g, "label")};
-    Node *loss = graph_add(g, OP_CROSS_ENTROPY, 2, in, NULL, loc);
+    Node *loss = graph_add(g, OP_CROSS_ENTROPY, 2, in, attr, loc);
     Node *correct = graph_add(g, OP_CORRECT, 2, in, NULL, loc);
 
     graph_output(g, "loss", graph_add(g, OP_MEAN_VALID, 2, (Node *[]){loss, valid}, NULL, loc));
@@ -234,10 +252,10 @@ static Module *new_module(Pool *pool, const char *name, const InputSpec *in,
 
 Module *model_build(Pool *pool, Diagnostics *d, const Tree *root)
 {
-    static const char *const loss_words[] = {"cross_entropy"};
     Reader r = {pool, d};
     ModelSpec spec = {0};
     InputSpec input = {0};
+    Attr loss;
     Optimizer optimizer = {0};
     TrainSettings train = {0};
     const char *name = NULL;
@@ -248,7 +266,7 @@ Module *model_build(Pool *pool, Diagnostics *d, const Tree *root)
     bool shaped = spec.input && read_input(&r, spec.input, &input);
 
     sound &= spec.model && read_model_name(&r, spec.model, &name);
-    sound &= spec.loss && find_word(&r, spec.loss, "loss", WORDS(loss_words)) == 0;
+    sound &= spec.loss && read_loss(&r, spec.loss, &loss);
     sound &= spec.optimizer && read_optimizer(&r, spec.optimizer, &optimizer);
     sound &= spec.train && read_train(&r, spec.train, &train);
     m = new_module(pool, name ? name : "unnamed", &input, &optimizer, &train);
@@ -259,6 +277,6 @@ Module *model_build(Pool *pool, Diagnostics *d, const Tree *root)
         x = layers_build(&r, g, spec.layers, x);
     if (!sound || !x || d->total > 0)
         return NULL;
-    build_loss(g, x, spec.loss->loc);
+    build_loss(g, x, &loss, spec.loss->loc);
     return m;
 }

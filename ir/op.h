@@ -22,6 +22,7 @@ typedef enum AttrClass {
     ATTR_IMAGE,
     ATTR_FACTOR,
     ATTR_ADAM,
+    ATTR_SMOOTHING, /* the factor; printed {label_smoothing=0.1}, 0 is left out */
     ATTR_DROPOUT,
     ATTR_SLICE,
     ATTR_WINOGRAD,

@@ -144,6 +144,10 @@ static bool parse_attr(Parser *p, Op op, const Operands *o, Attr *attr)
     case ATTR_SLICE:
         return lex_expect(p->lex, "{") && lex_int_field(p->lex, "from=", 0, &attr->slice.from) &&
                lex_int_field(p->lex, "to=", 0, &attr->slice.to) && lex_expect(p->lex, "}");
+    case ATTR_SMOOTHING:
+        return !lex_accept(p->lex, "{") ||
+               (lex_number_field(p->lex, "label_smoothing=", &attr->factor) &&
+                lex_expect(p->lex, "}"));
     case ATTR_ADAM:
         return lex_expect(p->lex, "{") && lex_fraction_field(p->lex, "beta1=", &attr->adam.beta1) &&
                lex_fraction_field(p->lex, "beta2=", &attr->adam.beta2) &&

@@ -88,6 +88,13 @@ void attr_print(const Node *n, Text *out)
     case ATTR_SLICE:
         text_append(out, " {from=%d to=%d}", n->attr.slice.from, n->attr.slice.to);
         return;
+    case ATTR_SMOOTHING:
+        if (n->attr.factor == 0)
+            return;
+        text_append(out, " {");
+        print_number("label_smoothing", n->attr.factor, out);
+        text_append(out, "}");
+        return;
     case ATTR_ADAM:
         text_append(out, " {");
         print_number("beta1", n->attr.adam.beta1, out);

@@ -29,6 +29,7 @@ static bool attr_equal(const Node *a, const Node *b)
     case ATTR_NONE: return true;
     case ATTR_WINDOW: return window_equal(&a->attr.window, &b->attr.window);
     case ATTR_IMAGE: return image_equal(&a->attr.image, &b->attr.image);
+    case ATTR_SMOOTHING:
     case ATTR_FACTOR: return a->attr.factor == b->attr.factor;
     case ATTR_NORM:
         return a->attr.norm.eps == b->attr.norm.eps &&

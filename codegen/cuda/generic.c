@@ -29,6 +29,8 @@ static void emit_loops(CudaEmitter *e, const Node *n, const char *types)
         argument[count++] = cuda_value(e, n->in[i]);
     if (n->op == OP_CONV2D && n->arity == 2)
         argument[count++] = "nullptr";
+    if (op_attr(n->op) == ATTR_SMOOTHING)
+        argument[count++] = cuda_literal(e->pool, n->attr.factor);
     argument[count++] = cuda_value(e, n);
     argument[count] = NULL;
     cuda_call(e, pool_format(e->pool, "generic_%s<%s>", op_name(n->op), types), argument);

@@ -394,26 +394,33 @@ template <class L> NINC_DEVICE LogSum log_sum_exp(const float *logits, int n)
 
 /* Rows: [N] as a map. A label that is no class gives NaN. */
 template <class L, class Rows>
-NINC_DEVICE void generic_cross_entropy(const float *logits, const i32 *label, float *nll)
+NINC_DEVICE void generic_cross_entropy(const float *logits, const i32 *label, float smoothing,
+                                       float *nll)
 {
     Rows::each(nll, [=](int n, int, int, int) {
         if (label[n] < 0 || label[n] >= L::C)
             return float_of_bits(0x7fffffff);
         LogSum l = log_sum_exp<L>(logits, n);
-        return logf(l.sum) + (l.top - L::read(logits, n, 0, 0, label[n]));
+        float lacking = 0.0f;
+        if (smoothing > 0.0f)
+            for (int k = 0; k < L::C; k++)
+                lacking += l.top - L::read(logits, n, 0, 0, k);
+        return logf(l.sum) + (1.0f - smoothing) * (l.top - L::read(logits, n, 0, 0, label[n])) +
+               smoothing / (float)L::C * lacking;
     });
 }
 
 template <class L>
 NINC_DEVICE void generic_cross_entropy_grad(const float *logits, const i32 *label,
-                                            const i32 *valid, float *dlogits)
+                                            const i32 *valid, float smoothing, float *dlogits)
 {
     L::each(dlogits, [=](int n, int, int, int k) {
         if (n >= *valid)
             return 0.0f;
         LogSum l = log_sum_exp<L>(logits, n);
         float softmax = expf(L::read(logits, n, 0, 0, k) - l.top) / l.sum;
-        return (softmax - (label[n] == k ? 1.0f : 0.0f)) / (float)*valid;
+        float wanted = (label[n] == k ? 1.0f - smoothing : 0.0f) + smoothing / (float)L::C;
+        return (softmax - wanted) / (float)*valid;
     });
 }
 

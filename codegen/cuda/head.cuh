@@ -23,6 +23,7 @@ template <int N_, int H_, int W_, int C_, int CP_, bool GAP_> struct Head {
     static constexpr int GROUPS = pixel_groups(OCTETS, PIXELS, THREADS);
     static constexpr int AT_ONCE = OCTETS < THREADS ? OCTETS : THREADS; /* octets, by a group */
     static_assert(CP == NINC_TILES(C, 8) * 8, "channels are rounded up to 8");
+    static NINC_MEMBER float smoothing() { return 0.0f; } /* of labels */
     static_assert((K8 + 8 * THREADS) * 4 == NINC_HEAD_SHARED(K, THREADS),
                   "shared memory is as ir/tiles.h says");
 };
@@ -133,7 +134,7 @@ struct Loss {
     bool correct;   /* the first largest logit is the label's */
 };
 
-/* Of row [K]. shared [3 warps], not in use. */
+/* Of row [K]. shared [4 warps], not in use. */
 template <class D> NINC_DEVICE Loss row_loss(const float *row, int label, float *shared)
 {
     constexpr int WARPS = D::THREADS / 32;
@@ -150,7 +151,15 @@ template <class D> NINC_DEVICE Loss row_loss(const float *row, int label, float 
     }
     sum = reduce_block<Sum, D::THREADS>(sum, shared + WARPS);
     ahead = reduce_block<Sum, D::THREADS>(ahead, shared + 2 * WARPS);
-    Loss loss = {top, sum, top - own + logf(sum), is_class && ahead == 0.0f};
+    float nll = top - own;
+    if (D::smoothing() > 0.0f) {
+        float lacking = 0.0f;
+        for (int k = threadIdx.x; k < D::K; k += D::THREADS)
+            lacking += top - row[k];
+        lacking = reduce_block<Sum, D::THREADS>(lacking, shared + 3 * WARPS);
+        nll = (1.0f - D::smoothing()) * nll + D::smoothing() / (float)D::K * lacking;
+    }
+    Loss loss = {top, sum, nll + logf(sum), is_class && ahead == 0.0f};
     return loss;
 }
 
@@ -164,7 +173,10 @@ NINC_DEVICE void loss_gradient(float *row, const Loss &loss, int label, int vali
     for (int k = threadIdx.x; k < D::K8; k += D::THREADS) {
         float gradient = 0.0f;
         if (k < D::K && (int)blockIdx.x < valid) {
-            gradient = expf(row[k] - loss.top) / loss.sum - (k == label ? 1.0f : 0.0f);
+            float wanted = k == label ? 1.0f : 0.0f;
+            if (D::smoothing() > 0.0f)
+                wanted = wanted * (1.0f - D::smoothing()) + D::smoothing() / (float)D::K;
+            gradient = expf(row[k] - loss.top) / loss.sum - wanted;
             gradient /= (float)valid;
         }
         row[k] = D::GAP ? gradient / (float)D::PIXELS : gradient;

@@ -307,13 +307,19 @@ void cuda_emit_norm(CudaEmitter *e)
 
 /* ---- the ends of the network ---- */
 
-static void emit_head_type(CudaEmitter *e, const Node *x, bool gap)
+static void emit_head_type(CudaEmitter *e, const Node *x, bool gap, double smoothing)
 {
     const char *size = pool_format(e->pool, "/* N, H, W, C, CP */ %d, %d, %d, %d, %d",
                                    map_dim(x, 0), map_dim(x, 1), map_dim(x, 2), map_dim(x, 3),
                                    cuda_channels(x));
     const char *argument[] = {size, gap ? "/* mean */ true" : "/* mean */ false"};
-    emit_typedef(e, "Head", argument, 2, "H");
+    emit_typedef(e, "Head", argument, 2, smoothing > 0 ? "Plain" : "H");
+    if (smoothing > 0) {
+        cuda_line(e, "struct H : Plain {");
+        cuda_line(e, "    static NINC_MEMBER float smoothing() { return %s; }",
+                  cuda_literal(e->pool, smoothing));
+        cuda_line(e, "};");
+    }
 }
 
 /* The last op of the head that is not pointwise gives the gradient of its map. */
@@ -332,7 +338,7 @@ void cuda_emit_head(CudaEmitter *e)
     const Node *gradient = cuda_find(e, OP_CROSS_ENTROPY_GRAD);
     if (!logits || !nll || !correct)
         internal_error("%s is not a whole head", e->kernel->name);
-    emit_head_type(e, x, cuda_find(e, OP_GAP) != NULL);
+    emit_head_type(e, x, cuda_find(e, OP_GAP) != NULL, nll->attr.factor);
     const char *label = cuda_value(e, nll->in[1]);
     if (!gradient) {
         const char *argument[] = {cuda_value(e, x), label, cuda_value(e, logits),

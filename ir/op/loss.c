@@ -8,6 +8,8 @@
 /* logits[N,K], label[N](, valid). */
 static bool check_logits(const Infer *f)
 {
+    if (op_attr(f->op) == ATTR_SMOOTHING && !(f->attr->factor >= 0 && f->attr->factor <= 1))
+        return type_fault(f, "'s label_smoothing must be in [0, 1]");
     return type_expect(f, 0, "logits", DT_F32, 2) && type_expect(f, 1, "label", DT_I32, 1) &&
            type_expect_extent(f, 1, "the label", 0, type_dims(f, 0)[0]) &&
            (f->arity < 3 || type_expect(f, 2, "valid", DT_I32, 0));
@@ -42,6 +44,14 @@ static int valid_rows(Eval *e, const Node *n)
     return valid < e->batch ? (int)valid : e->batch;
 }
 
+/* What class k of K is taken for in a row of that label: with label smoothing a part of the label's 1
+ * is shared out over all classes (torch.nn.functional.cross_entropy). */
+static double target(const Node *n, double label, int k, int classes)
+{
+    double part = n->attr.factor;
+    return (label == k ? 1 - part : 0) + part / classes;
+}
+
 /* log(sum of exp(row)), shifted by the maximum so that it cannot overflow */
 static double log_sum_exp(const double *row, int count)
 {
@@ -53,7 +63,7 @@ static double log_sum_exp(const double *row, int count)
     return top + log(sum);
 }
 
-/* nll[n] = log sum exp logits[n] - logits[n, label[n]]; a label that is no class gives NaN */
+/* nll[n] = log sum exp logits[n] - sum over k of target[k] logits[n, k]; a label that is no class gives NaN */
 static void eval_cross_entropy(Eval *e, const Node *node)
 {
     Map logits = eval_map(e, node->in[0]);
@@ -62,11 +72,13 @@ static void eval_cross_entropy(Eval *e, const Node *node)
     for (int n = 0; n < logits.n; n++) {
         const double *row = map_at(&logits, n, 0, 0);
         bool is_class = label[n] >= 0 && label[n] < logits.c;
-        out[n] = is_class ? log_sum_exp(row, logits.c) - row[(int)label[n]] : NAN;
+        out[n] = is_class ? log_sum_exp(row, logits.c) : NAN;
+        for (int k = 0; k < logits.c; k++)
+            out[n] -= target(node, label[n], k, logits.c) * row[k];
     }
 }
 
-/* (softmax(logits[n]) - onehot(label[n])) / valid for rows n < valid, else 0 */
+/* (softmax(logits[n]) - target) / valid for rows n < valid, else 0 */
 static void eval_cross_entropy_grad(Eval *e, const Node *node)
 {
     Map logits = eval_map(e, node->in[0]), out = eval_map(e, node);
@@ -78,7 +90,8 @@ static void eval_cross_entropy_grad(Eval *e, const Node *node)
         double shift = log_sum_exp(row, logits.c);
         for (int k = 0; k < logits.c; k++) {
             double softmax = exp(row[k] - shift);
-            map_at(&out, n, 0, 0)[k] = n < valid ? (softmax - (label[n] == k)) / divisor : 0;
+            double wanted = target(node, label[n], k, logits.c);
+            map_at(&out, n, 0, 0)[k] = n < valid ? (softmax - wanted) / divisor : 0;
         }
     }
 }
@@ -133,7 +146,7 @@ static double log_sum(const Map *logits, int n)
     return top + log(sum);
 }
 
-/* The derivative of the loss by logit k is p[k] - onehot[k]. */
+/* The derivative of the loss by logit k is p[k] - target[k]. */
 static void spread_cross_entropy(Eval *e, const Node *node)
 {
     Map logits = eval_map(e->of, node->in[0]), square = eval_map(e, node->in[0]);
@@ -143,12 +156,13 @@ static void spread_cross_entropy(Eval *e, const Node *node)
         double shift = log_sum(&logits, n);
         out[n] = square_of(largest_logit(&logits, n)) + 1;
         for (int k = 0; k < logits.c; k++)
-            out[n] += square_of(exp(map_at(&logits, n, 0, 0)[k] - shift) - (label[n] == k)) *
+            out[n] += square_of(exp(map_at(&logits, n, 0, 0)[k] - shift) -
+                                target(node, label[n], k, logits.c)) *
                       map_at(&square, n, 0, 0)[k];
     }
 }
 
-/* (p[k] - onehot[k]) / valid; dp[k] = p[k] (dx[k] - sum over j of p[j] dx[j]) */
+/* (p[k] - target[k]) / valid; dp[k] = p[k] (dx[k] - sum over j of p[j] dx[j]) */
 static void spread_cross_entropy_grad(Eval *e, const Node *node)
 {
     Map logits = eval_map(e->of, node->in[0]), square = eval_map(e, node->in[0]);
@@ -161,7 +175,8 @@ static void spread_cross_entropy_grad(Eval *e, const Node *node)
             all += exp(2 * (map_at(&logits, n, 0, 0)[k] - shift)) * map_at(&square, n, 0, 0)[k];
         for (int k = 0; k < logits.c; k++) {
             double p = exp(map_at(&logits, n, 0, 0)[k] - shift);
-            double terms = p * p * (1 + all + map_at(&square, n, 0, 0)[k]) + (label[n] == k);
+            double terms = p * p * (1 + all + map_at(&square, n, 0, 0)[k]) +
+                           square_of(target(node, label[n], k, logits.c));
             map_at(&out, n, 0, 0)[k] = n < valid ? terms / square_of(valid) : 0;
         }
     }
@@ -195,7 +210,7 @@ static void spread_reduce_valid(Eval *e, const Node *node)
 /* ---- gradients ---- */
 
 /* The gradient of the loss enters at the logits: mean and cross-entropy have one joint gradient,
- * (softmax - onehot)/valid, that never divides by a small probability. */
+ * (softmax - target)/valid, that never divides by a small probability. */
 static void gradient_mean_valid(Gradient *g, Node *n, Node *dy)
 {
     Node *nll = n->in[0];
@@ -203,7 +218,7 @@ static void gradient_mean_valid(Gradient *g, Node *n, Node *dy)
         internal_error("the loss is not mean_valid of cross_entropy");
     Node *logits = nll->in[0], *in[] = {logits, nll->in[1], n->in[1]};
     if (g->needs(g, logits))
-        g->give(g, logits, graph_add(g->graph, OP_CROSS_ENTROPY_GRAD, 3, in, NULL, nll->loc),
+        g->give(g, logits, graph_add(g->graph, OP_CROSS_ENTROPY_GRAD, 3, in, &nll->attr, nll->loc),
                 nll->loc);
 }
 

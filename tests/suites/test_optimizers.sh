@@ -77,6 +77,22 @@ long_check "a step of nesterov -O0" step_of nesterov0 0 "$nesterov"
 long_check "a step of adamw -O0" step_of adamw0 0 "$adamw"
 long_check "a step of rmsprop -O0" step_of rmsprop0 0 "$rmsprop"
 
+# ---- losses ----
+
+# smoothed NAME LEVEL [SED]: the head of a model with label smoothing.
+smoothed() {
+    local device
+    model "sgd: {lr: 0.1}" | sed "s/^loss: .*/loss: {cross_entropy: {label_smoothing: 0.1}}/; ${3:-}" |
+        compile "$1" "-O$2" || return 1
+    for device in cpu $sim; do
+        verified "$1" $device || return 1
+    done
+}
+check "label smoothing -O2" smoothed smoothed 2
+check "label smoothing of a row -O2" smoothed row 2 \
+    's/, kernel_size: 1}/, kernel_size: 5}/; /- gap/d'
+long_check "label smoothing -O0" smoothed smoothed0 0
+
 # ---- layers of their own ----
 
 # own FIRST BLOCK LAST: keys of each layer.

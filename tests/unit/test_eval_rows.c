@@ -8,25 +8,26 @@ typedef struct Head {
     Node *logits, *label, *valid, *nll, *loss, *hit, *hits, *grad;
 } Head;
 
-static Head head_new(Fixture *f, int classes)
+static Head head_new(Fixture *f, int classes, double smoothing)
 {
+    const Attr attr = {.factor = smoothing};
     int batch = f->graph->batch;
     Head h;
     h.logits = input(f, "logits", DT_F32, shape_of(2, batch, classes, 0, 0));
     h.label = input(f, "label", DT_I32, shape_of(1, batch, 0, 0, 0));
     h.valid = input(f, "valid", DT_I32, shape_of(0, 0, 0, 0, 0));
-    h.nll = add(f, OP_CROSS_ENTROPY, NULL, 2, (Node *[]){h.logits, h.label});
+    h.nll = add(f, OP_CROSS_ENTROPY, &attr, 2, (Node *[]){h.logits, h.label});
     h.loss = add(f, OP_MEAN_VALID, NULL, 2, (Node *[]){h.nll, h.valid});
     h.hit = add(f, OP_CORRECT, NULL, 2, (Node *[]){h.logits, h.label});
     h.hits = add(f, OP_COUNT_VALID, NULL, 2, (Node *[]){h.hit, h.valid});
-    h.grad = add(f, OP_CROSS_ENTROPY_GRAD, NULL, 3, (Node *[]){h.logits, h.label, h.valid});
+    h.grad = add(f, OP_CROSS_ENTROPY_GRAD, &attr, 3, (Node *[]){h.logits, h.label, h.valid});
     return h;
 }
 
 START_TEST(loss_by_hand)
 {
     Fixture f = fixture_new(3);
-    Head h = head_new(&f, 2);
+    Head h = head_new(&f, 2, 0);
     start(&f, 0);
     SET(&f, h.logits, {0, log(3), 1000, 1000, 5, 5});
     SET(&f, h.label, {1, 1, 0});
@@ -41,10 +42,27 @@ START_TEST(loss_by_hand)
 }
 END_TEST
 
+/* Of the label 0.7 and 0.1, of each other class 0.1 (F.cross_entropy, label_smoothing=0.3). */
+START_TEST(smoothed_loss_by_hand)
+{
+    Fixture f = fixture_new(2);
+    Head h = head_new(&f, 3, 0.3);
+    start(&f, 0);
+    SET(&f, h.logits, {0, log(2), 0, 0, 0, 0});
+    SET(&f, h.label, {1, 2});
+    SET(&f, h.valid, {2});
+    eval_run(f.eval);
+    EXPECT(&f, h.nll, {log(4) - 0.8 * log(2), log(3)});
+    EXPECT(&f, h.grad, {0.075, -0.15, 0.075, 0.7 / 6, 0.7 / 6, -1.4 / 6});
+    fixture_free(&f);
+}
+END_TEST
+
+/* Smoothed where _i is even. */
 START_TEST(loss_gradient)
 {
     Fixture f = fixture_new(4);
-    Head h = head_new(&f, 5);
+    Head h = head_new(&f, 5, _i % 2 ? 0 : 0.2);
     const double step = 1e-5;
     start(&f, 0);
     set_random(&f, h.logits);
@@ -73,7 +91,7 @@ END_TEST
 START_TEST(part_of_a_batch)
 {
     Fixture f = fixture_new(16);
-    Head h = head_new(&f, 2);
+    Head h = head_new(&f, 2, 0);
     start(&f, 2);
     ck_assert_int_eq(eval_elements(f.eval, h.logits), 4);
     ck_assert_int_eq(eval_elements(f.eval, h.loss), 1);
@@ -357,6 +375,7 @@ int main(void)
     TCase *tests = tcase_create("ops");
     tcase_set_timeout(tests, 120);
     tcase_add_test(tests, loss_by_hand);
+    tcase_add_test(tests, smoothed_loss_by_hand);
     tcase_add_loop_test(tests, loss_gradient, 1, 5);
     tcase_add_test(tests, part_of_a_batch);
     tcase_add_test(tests, a_parameter_is_not_cut_to_the_batch);

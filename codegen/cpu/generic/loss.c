@@ -13,12 +13,32 @@ static void open_logits(CpuEmitter *e, const Node *n)
     emit_line(e, "    sum += expf(%s - top);", logit);
 }
 
+/* A double's float, as a C literal. */
+static const char *literal(const CpuEmitter *e, double x)
+{
+    return pool_format(e->pool, "(float)%.17g", x);
+}
+
+/* What is lacking to the top of the label's logit, and a share of what is lacking to it of all. */
+static void emit_smoothed(CpuEmitter *e, const Node *n, const char *own)
+{
+    double part = n->attr.factor;
+    emit_line(e, "float lacking = 0;");
+    emit_line(e, "for (int k = 0; k < %d; k++)", map_dim(n->in[0], 3));
+    emit_line(e, "    lacking += top - %s;", read_map(e, n->in[0], "n", "0", "0", "k"));
+    emit_line(e, "%s[n] = logf(sum) + %s * (top - %s) + %s * lacking;", value_name(e, n),
+              literal(e, 1 - part), own, literal(e, part / map_dim(n->in[0], 3)));
+}
+
 static void emit_cross_entropy(CpuEmitter *e, const Node *n)
 {
+    const char *own = read_map(e, n->in[0], "n", "0", "0",
+                               pool_format(e->pool, "%s[n]", value_name(e, n->in[1])));
     open_logits(e, n);
-    emit_line(e, "%s[n] = logf(sum) + top - %s;", value_name(e, n),
-              read_map(e, n->in[0], "n", "0", "0",
-                       pool_format(e->pool, "%s[n]", value_name(e, n->in[1]))));
+    if (n->attr.factor == 0)
+        emit_line(e, "%s[n] = logf(sum) + top - %s;", value_name(e, n), own);
+    else
+        emit_smoothed(e, n, own);
     close_loops(e, 1);
 }
 
@@ -31,8 +51,13 @@ static void emit_cross_entropy_grad(CpuEmitter *e, const Node *n)
     open_loop(e, "k", map_dim(n, 3));
     emit_line(e, "const float softmax = expf(%s - top) / sum;",
               read_map(e, n->in[0], "n", "0", "0", "k"));
-    emit_line(e, "%s = scale > 0 ? (softmax - (k == %s[n])) * scale : 0;",
-              read_map(e, n, "n", "0", "0", "k"), value_name(e, n->in[1]));
+    const char *wanted = pool_format(e->pool, "(k == %s[n])", value_name(e, n->in[1]));
+    double part = n->attr.factor, share = part / map_dim(n, 3);
+    if (part != 0)
+        wanted = pool_format(e->pool, "(k == %s[n] ? %s : %s)", value_name(e, n->in[1]),
+                             literal(e, 1 - part + share), literal(e, share));
+    emit_line(e, "%s = scale > 0 ? (softmax - %s) * scale : 0;",
+              read_map(e, n, "n", "0", "0", "k"), wanted);
     close_loops(e, 2);
 }
 

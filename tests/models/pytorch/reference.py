@@ -225,7 +225,7 @@ def run(spec, dtype, memory_format):
     losses, after, at = [], {}, 0
     for step in range(1, spec["steps"] + 1):
         end = min(at + spec["batch"], len(y))
-        loss = F.cross_entropy(network(x[at:end]), y[at:end])
+        loss = F.cross_entropy(network(x[at:end]), y[at:end], **spec.get("loss", {}))
         step_of.zero_grad()
         loss.backward()
         if "clip_grad_norm" in spec:
@@ -302,7 +302,9 @@ def write_model(case, spec):
              f"input: {flow(spec['input'])}", "layers:"]
     lines += [f"  - {kind}: {flow(keys)}" if keys else f"  - {kind}"
               for kind, keys in spec["layers"]]
-    lines += ["loss: cross_entropy", f"optimizer: {flow(spec['optimizer'])}",
+    loss = spec.get("loss")
+    lines += ["loss: " + (flow(dict(cross_entropy=loss)) if loss else "cross_entropy"),
+              f"optimizer: {flow(spec['optimizer'])}",
               "train: " + flow(dict(batch_size=spec["batch"], epochs=100, init="pytorch",
                                     **{k: spec[k] for k in TRAIN_KEYS if k in spec}))]
     with open(os.path.join(HERE, case + ".yaml"), "w") as out:
@@ -466,6 +468,9 @@ def cases():
                               compare_after=[20],
                               optimizer=dict(sgd=dict(lr=0.02, momentum=0.9,
                                                       weight_decay=1.0e-2)))
+    yield "flatten_smoothed", dict(FLATTEN, batch=4, images=11, steps=20, compare_after=[20],
+                                   loss=dict(label_smoothing=0.2),
+                                   optimizer=dict(sgd=dict(lr=0.02, momentum=0.9)))
     # The norm of the gradients is about 1 to 3: some steps are clipped, others are not.
     yield "flatten_clip", dict(FLATTEN, batch=4, images=11, steps=20, compare_after=[20],
                                clip_grad_norm=1.4,
