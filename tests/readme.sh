@@ -9,8 +9,8 @@
 #
 # may say `slow` (it takes long or depends on the machine) and `lines=A+B`
 # (the first A and the last B lines of each output). `<!-- do: COMMAND -->` and `<!-- do slow:
-# ... -->` run what readers need not see; `<!-- print: COMMAND -->` gives Markdown instead of a block.
-# Arguments: files; without any, all that we have.
+# ... -->` run what readers need not see; `<!-- print: COMMAND -->` gives Markdown instead of a
+# block. Arguments: files; without any, all that we have.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 here=$PWD NINC=${NINC:-./ninc}

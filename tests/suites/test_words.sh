@@ -161,7 +161,8 @@ for name in lenet lenet_caffe nin nin_bn nin_cifar10 nin_fashion nin_spelled; do
         options=("--precision=$precision" "$models/$name.yaml")
         check "80 columns: summary of $name, $precision" narrow "$ninc" --emit=summary \
             "${options[@]}"
-        check "the summary names $precision" grep -q "^[a-z0-9_]* on .*, batch [0-9]*, $precision\$" \
+        check "the summary names $precision" grep \
+            -q "^[a-z0-9_]* on .*, batch [0-9]*, $precision\$" \
             "$work/lines"
         check "80 columns: kernels of $name, $precision" narrow "$ninc" -v --emit=summary \
             "${options[@]}"
