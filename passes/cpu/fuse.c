@@ -75,20 +75,37 @@ static Node *next_pointwise_conv(const Fuser *f, const Kernel *k, Node *last)
     return conv;
 }
 
+/* A batch norm of n by what is known before the images, as in evaluation. */
+static Node *next_norm(const Fuser *f, const Kernel *k, const Node *n)
+{
+    Node *norm = f->level >= 2 && has_room(k) ? fuse_next(f->g, n, OP_BATCH_NORM) : NULL;
+    return norm && norm->in[1]->op == OP_STATE && norm->in[2]->op == OP_STATE ? norm : NULL;
+}
+
+/* A convolution and what is done on it; the last one's result. */
+static Node *take_conv(Fuser *f, Kernel *k, Node *conv)
+{
+    fuse_take(f, k, conv);
+    Node *last = take_dropped_chain(f, k, conv);
+    Node *norm = k->class == KERNEL_DENSE ? NULL : next_norm(f, k, last);
+    if (!norm)
+        return last;
+    fuse_take(f, k, norm);
+    return take_dropped_chain(f, k, norm);
+}
+
 static void fuse_forward(Fuser *f, Node *conv)
 {
     char *base = pool_format(f->pool, "%s_forward",
                              fuse_identifier(f->pool, filter_storage(conv)->name));
     bool dense = is_dense(f, conv);
     Kernel *k = fuse_kernel(f, base, dense ? KERNEL_DENSE : KERNEL_CONV_FORWARD, PHASE_CHUNK);
-    fuse_take(f, k, conv);
-    Node *last = take_dropped_chain(f, k, conv);
+    Node *last = take_conv(f, k, conv);
     if (dense)
         return;
     for (Node *next; (next = next_pointwise_conv(f, k, last));) {
         k->class = KERNEL_MLPCONV_FORWARD;
-        fuse_take(f, k, next);
-        last = take_dropped_chain(f, k, next);
+        last = take_conv(f, k, next);
     }
     Node *gap = f->level >= 2 ? fuse_next(f->g, last, OP_GAP) : NULL;
     if (gap)
