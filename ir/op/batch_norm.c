@@ -336,10 +336,10 @@ static void gradient_batch_norm(Gradient *g, Node *n, Node *dy)
     Node *sum = graph_add(g->graph, OP_BATCH_SUM, 1, &dy, NULL, n->loc);
     Node *dot = graph_add(g->graph, OP_BATCH_DOT, 4, pair, &n->attr, n->loc);
     Node *all[] = {dy, x, mean, var, sum, dot, mean->in[1], weight};
-    if (weight) {
+    if (weight && g->needs(g, n->in[4]))
         g->give(g, n->in[4], sum, n->loc);
+    if (weight && g->needs(g, weight))
         g->give(g, weight, dot, n->loc);
-    }
     if (g->needs(g, x))
         g->give(g, x, graph_add(g->graph, OP_BATCH_NORM_GRAD, weight ? 8 : 7, all, &n->attr, n->loc),
                 n->loc);

@@ -191,6 +191,28 @@ START_TEST(running_statistics_are_pytorchs)
 }
 END_TEST
 
+/* What is frozen has no step; its statistics go on, as PyTorch's in train(). */
+START_TEST(a_frozen_batch_norm_is_not_trained)
+{
+    Net n = norm_net();
+    Storage *weight = module_find_storage(n.module, "a.norm.weight");
+    Storage *bias = module_find_storage(n.module, "a.norm.bias");
+    Storage *mean = module_find_storage(n.module, "a.norm.running_mean");
+    weight->training.frozen = bias->training.frozen = true;
+    pass_autodiff(n.module);
+    const Graph *train = module_find_graph(n.module, "train", TARGET_ANY);
+    int updates = 0, of_mean = 0;
+    for (int i = 0; i < train->node_count; i++) {
+        const Storage *s = train->node[i]->op == OP_UPDATE ? train->node[i]->storage : NULL;
+        updates += s == weight || s == bias;
+        of_mean += s == mean;
+    }
+    ck_assert_int_eq(updates, 0);
+    ck_assert_int_eq(of_mean, 1);
+    pool_free(n.pool);
+}
+END_TEST
+
 /* Statistics of all images need all images at a time. */
 START_TEST(a_chunk_is_the_batch)
 {
@@ -409,6 +431,7 @@ int main(void)
     tcase_add_test(tests, running_statistics_are_pytorchs);
     tcase_add_test(tests, a_partial_batch_is_a_smaller_one);
     tcase_add_test(tests, a_chunk_is_the_batch);
+    tcase_add_test(tests, a_frozen_batch_norm_is_not_trained);
     tcase_add_test(tests, nothing_flows_to_the_image);
     tcase_add_test(tests, codes_stand_behind_their_pool);
     tcase_add_test(tests, a_shared_filter_is_transposed_once_and_first);
