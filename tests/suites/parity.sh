@@ -98,6 +98,7 @@ if [ -z "${QUICK:-}" ]; then
     done
     long_check "parity nin adam -O2 without Winograd and fold, 3 steps" \
         without winograd,fold nin_adam 2 3
+    long_check "parity nin_bn sgd -O2, 3 steps" parity nin_bn 2 3
     long_check "losses of nin adam -O2, 3 steps" adam_losses
     long_check "losses of nin adam -O2 without Winograd, 3 steps" \
         adam_losses --disable-pass=winograd

@@ -424,6 +424,25 @@ NORMS = dict(
         ("linear", dict(name="out", out_features=7))])
 
 
+def nin_bn():
+    """The layers of models/nin_bn.yaml."""
+    widths = (((192, 5), (160, 1), (96, 1)), ((192, 5), (192, 1), (192, 1)),
+              ((192, 3), (192, 1), (192, 1)))
+    pool = dict(kernel_size=3, stride=2, padding=1)
+    layers = []
+    for b, block in enumerate(widths):
+        for i, (channels, size) in enumerate(block):
+            layers += [("conv2d", dict(name=f"conv.{b}.{i}", out_channels=channels,
+                                       kernel_size=size, padding=size // 2, bias=False)),
+                       ("batch_norm", dict(name=f"norm.{b}.{i}")), ("relu", {})]
+        layers += [("maxpool", pool)] if b == 0 else [("avgpool", pool)] if b == 1 else []
+    return layers + [("gap", {}), ("flatten", {}), ("linear", dict(name="fc", out_features=10))]
+
+
+NIN_BN = dict(idx(10, [3, 32, 32], shape=[3, 32, 32], mean=[0.4914, 0.4824, 0.4467],
+                  std=[0.2471, 0.2435, 0.2616]), layers=nin_bn())
+
+
 def cases():
     for name, base, lr in (("strides", STRIDES, 0.02), ("pools", POOLS, 0.02),
                            ("flatten", FLATTEN, 0.02), ("blocks", BLOCKS, 0.02),
@@ -457,6 +476,9 @@ def cases():
                                clip_grad_norm=1.4,
                                optimizer=dict(sgd=dict(lr=0.05, momentum=0.9,
                                                        weight_decay=5.0e-4)))
+    # A small rate, for the same reason as below.
+    yield "nin_bn", dict(NIN_BN, batch=4, images=11, steps=3, compare_after=[3],
+                         optimizer=dict(sgd=dict(lr=0.0005, momentum=0.9, weight_decay=5.0e-4)))
     # 6 images in batches of 4. The state after the first step serves the slow -O0 program.
     # Small rates: its ReLUs and pools amplify rounding, and more so the further it moves.
     yield "nin_sgd", dict(SEED, batch=4, images=6, steps=8, compare_after=[1, 8],
