@@ -38,15 +38,28 @@ right() {
     "$work/kernels/trainer" verify --device $device
 }
 
-# model NAME PARAMETERS SHAPE
+# model NAME PARAMETERS SHAPE KIND...: the kernels of a kind: fp32 and bf16 on the CPU, sim of bf16.
 model() {
+    local kind
     check "$1 has $2 parameters" has_parameters "$1" "$2"
-    long_check "kernels of $1, fp32" right fp32 cpu "$1" "$3"
-    long_check "kernels of $1, bf16" right bf16 cpu "$1" "$3"
-    long_check "simulated kernels of $1, bf16" right bf16 cuda "$1" "$3"
+    for kind in "${@:4}"; do
+        case $kind in
+        sim) long_check "simulated kernels of $1, bf16" right bf16 cuda "$1" "$3" ;;
+        *) long_check "kernels of $1, $kind" right "$kind" cpu "$1" "$3" ;;
+        esac
+    done
 }
 
-model resnet18 11,689,512 '[3, 64, 64]'
-model resnet20 272,474 '[3, 32, 32]'
-model vgg_cifar10 9,231,114 '[3, 32, 32]'
+model alexnet_torchvision 61,100,840 '[3, 64, 64]' fp32
+model nin_cifar100 984,356 '[3, 32, 32]'
+model nin_d2l 1,992,166 '[1, 96, 96]' fp32
+model nin_imagenet 7,595,176 '[3, 96, 96]' bf16
+model nin_mnist 349,674 '[1, 28, 28]' fp32 sim
+model nin_svhn 1,986,026 '[3, 32, 32]' bf16
+model resnet18 11,689,512 '[3, 64, 64]' bf16
+model resnet20 272,474 '[3, 32, 32]' fp32 bf16 sim
+model vgg11 132,863,336 '[3, 32, 32]'
+model vgg11_bn 132,868,840 '[3, 32, 32]' fp32
+model vgg16 138,357,544 '[3, 32, 32]' bf16
+model vgg_cifar10 9,231,114 '[3, 32, 32]' sim
 finish
