@@ -371,7 +371,8 @@ static void print_settings(SettingsOf *settings, int kind, const void *of, bool 
     const Setting *s;
     for (int i = 0; (s = settings(kind, i)) != NULL; i++) {
         if (s->range == RANGE_FLAG) {
-            text_append(out, setting_of(of, s) != 0 ? " %s" : "", s->name);
+            if (setting_of(of, s) != 0)
+                text_append(out, " %s", s->name);
         } else if (setting_is_whole(s)) {
             text_append(out, " %s=%.0f", s->name, setting_of(of, s));
         } else if (with_lr || strcmp(s->name, "lr") != 0) {
