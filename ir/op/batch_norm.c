@@ -1,6 +1,6 @@
-/* Batch norm of maps [N,H,W,C], a channel at a time over images and pixels (Ioffe, Szegedy 2015), as
- * torch.nn.BatchNorm2d. Statistics are of the first `valid` images; rows from there on have a value,
- * and the gradient zero. */
+/* Batch norm of maps [N,H,W,C], a channel at a time over images and pixels (Ioffe, Szegedy 2015),
+ * as torch.nn.BatchNorm2d. Statistics are of the first `valid` images; rows from there on have a
+ * value, and the gradient zero. */
 #include "family.h"
 
 #include "../numbers.h"
@@ -83,7 +83,8 @@ static bool infer_dot(const Infer *f)
 /* dy, x, mean, var, dbias, dweight, valid[, weight] */
 static bool infer_grad(const Infer *f)
 {
-    static const char *const what[] = {"", "", "mean", "variance", "dbias", "dweight", "", "weight"};
+    static const char *const what[] = {"",      "",        "mean", "variance",
+                                       "dbias", "dweight", "",     "weight"};
     if (!check_attr(f) || !expect_pair(f) || !type_expect(f, 6, "valid", DT_I32, 0))
         return false;
     const int32_t *x = type_dims(f, 0);
@@ -340,8 +341,9 @@ static void gradient_batch_norm(Gradient *g, Node *n, Node *dy)
         g->give(g, n->in[4], sum, n->loc);
     if (weight && g->needs(g, weight))
         g->give(g, weight, dot, n->loc);
+    int arity = weight ? 8 : 7;
     if (g->needs(g, x))
-        g->give(g, x, graph_add(g->graph, OP_BATCH_NORM_GRAD, weight ? 8 : 7, all, &n->attr, n->loc),
+        g->give(g, x, graph_add(g->graph, OP_BATCH_NORM_GRAD, arity, all, &n->attr, n->loc),
                 n->loc);
 }
 

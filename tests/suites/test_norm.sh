@@ -37,7 +37,7 @@ last_batch() {
 }
 check "compile for batches of 5 images" last_batch 5
 check "a last batch of one image and one value a channel is an error" \
-    refused 'has 1 image, but a batch norm of one value an image needs 2 images or more; compile the model with --batch=6' \
+    refused 'needs 2 images or more; compile the model with --batch=6' \
     "$work/other/trainer" train --data "$data" --epochs 1 --no-eval --no-save
 check "not where the run ends before" \
     "$work/other/trainer" train --data "$data" --epochs 1 --no-eval --no-save --max-steps 2
