@@ -327,8 +327,9 @@ static bool plan_batch(Compile *c, int batch, BatchMemory *out)
     return planned;
 }
 
-/* Half the batch, a quarter, down to one image or the least there is, so that the trainer can name one that fits a GPU:
- * the passes decide anew for each, so what it takes does not follow from what this one does. */
+/* Half the batch, a quarter, down to one image or the least there is, so that the trainer can name
+ * one that fits a GPU: the passes decide anew for each, so what it takes does not follow from what
+ * this one does. */
 static bool plan_smaller(Compile *c, Module *m)
 {
     enum { HALVINGS = 32 };

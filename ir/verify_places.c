@@ -203,7 +203,8 @@ static bool sums_squares(const Kernel *k)
 }
 
 /* A chunk's value is gone when the chunk is: its readers are chunk kernels. On the CPU only the
- * update kernel and square_sum add up the copies of a sum in parts. `reader`: NULL where the graph returns it. */
+ * update kernel and square_sum add up the copies of a sum in parts. `reader`: NULL where the graph
+ * returns it. */
 static const char *read_fault(const Node *n, const Kernel *reader)
 {
     bool parts = n->place.region == REGION_PARTIAL && target_is_cpu(n->kernel->target);

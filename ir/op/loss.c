@@ -44,8 +44,8 @@ static int valid_rows(Eval *e, const Node *n)
     return valid < e->batch ? (int)valid : e->batch;
 }
 
-/* What class k of K is taken for in a row of that label: with label smoothing a part of the label's 1
- * is shared out over all classes (torch.nn.functional.cross_entropy). */
+/* What class k of K is taken for in a row of that label: with label smoothing a part of the label's
+ * 1 is shared out over all classes (torch.nn.functional.cross_entropy). */
 static double target(const Node *n, double label, int k, int classes)
 {
     double part = n->attr.factor;
@@ -63,7 +63,8 @@ static double log_sum_exp(const double *row, int count)
     return top + log(sum);
 }
 
-/* nll[n] = log sum exp logits[n] - sum over k of target[k] logits[n, k]; a label that is no class gives NaN */
+/* nll[n] = log sum exp logits[n] - sum over k of target[k] logits[n, k]; NaN for a label that is no
+ * class */
 static void eval_cross_entropy(Eval *e, const Node *node)
 {
     Map logits = eval_map(e, node->in[0]);

@@ -118,7 +118,8 @@ static bool is_square(const Node *n)
 {
     const char *name = n->op == OP_STATE ? n->storage->name : "";
     size_t length = strlen(name);
-    return n->op == OP_ADAM_V || n->op == OP_SQUARE_SUM || (length > 2 && strcmp(name + length - 2, ".v") == 0);
+    return n->op == OP_ADAM_V || n->op == OP_SQUARE_SUM ||
+           (length > 2 && strcmp(name + length - 2, ".v") == 0);
 }
 
 /* ---- all ---- */
