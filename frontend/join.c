@@ -1,4 +1,4 @@
-/* Layers that read several: their operands are of one kind, maps or rows, and of shapes that fit. */
+/* Layers that read several: operands are of one kind, maps or rows, and of shapes that fit. */
 #include "layers.h"
 
 /* What the operand is called in the file. */

@@ -208,7 +208,7 @@ typedef enum OpFlag {
       "image, dy -> gradient of the folded filters")                                               \
     X(FOLD_FILTER_GRAD, "fold_filter_grad", 1, 1, FOLD, fold, F_OF_FILTERS, "",                    \
       "that gradient -> dfilter")                                                                  \
-    /* batch norm: of the pixels of the first `valid` images, whose number is `count` below */      \
+    /* batch norm: of the pixels of the first `valid` images, whose number is `count` below */     \
     X(BATCH_MEAN, "batch_mean", 2, 2, NONE, batch_norm, F_STATISTIC, "",                           \
       "x, valid -> [C]: mean over images and pixels")                                              \
     X(BATCH_VAR, "batch_var", 3, 3, NONE, batch_norm, F_STATISTIC, "",                             \

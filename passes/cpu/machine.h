@@ -67,7 +67,8 @@ enum { LEAST_WINOGRAD_CHANNELS = 32 };
 /* Tiles of a chunk that share the filter's integers; fewer do not pay for making them. */
 enum { LEAST_FIXED_TILES = 16 };
 
-/* What a thread has at a time of a linear layer's filter, turned around: part of a level-2 cache. */
+/* What a thread has at a time of a linear layer's filter, turned around: part of a level-2
+ * cache. */
 enum { PANEL_BYTES = 512 * 1024 };
 
 /* How many of the direct convolution's multiplications may be left where a resize is folded. */

@@ -47,8 +47,8 @@ static const char *new_name(Mapper *m, const char *what)
     return pool_format(m->pool, "/%s/%d", what, m->nodes++);
 }
 
-/* A convolution and a batch norm are named after their parameters, NAME.weight; the rest after their
- * ops. */
+/* A convolution and a batch norm are named after their parameters, NAME.weight; the rest after
+ * their ops. */
 static const char *node_name(Mapper *m, const Node *n)
 {
     const Node *filter = n->op == OP_BATCH_NORM ? n->in[1] : conv_filter(n);

@@ -378,7 +378,8 @@ static int64_t bytes_in_file(const NamedTensor *t)
     return shape_elements(&t->shape) * (int64_t)(t->whole ? sizeof(int64_t) : sizeof(float));
 }
 
-/* Where the data of item i begins: that of whole numbers comes first, as readers want it aligned. */
+/* Where the data of item i begins: that of whole numbers comes first, as readers want it
+ * aligned. */
 static int64_t begin_in_file(const TensorList *list, int i)
 {
     int64_t at = 0;

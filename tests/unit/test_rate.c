@@ -66,8 +66,8 @@ static void expect_rates(const char *name, const RateSchedule *s)
     read_rates(name, want, metric);
     for (int i = 0; i < UNITS; i++) {
         double got = rate_at(s, &run, i + 1, plateau.cuts);
-        ck_assert_msg(fabs(got - want[i]) <= 1e-9 * want[i] + 1e-15, "%s, unit %d: %.17g, not %.17g",
-                      name, i, got, want[i]);
+        ck_assert_msg(fabs(got - want[i]) <= 1e-9 * want[i] + 1e-15,
+                      "%s, unit %d: %.17g, not %.17g", name, i, got, want[i]);
         plateau_follow(s, &plateau, metric[i], metric[i]);
     }
 }
