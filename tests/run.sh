@@ -113,7 +113,7 @@ suites=("$@")
 order=(planted kernels test_chains parity sim_kernels test_sim test_library test_cuda parity_sim
     test_dropout test_races test_codegen test_optimizers test_norm test_amx test_models test_deep
     test_device test_first_contact test_cli test_export test_resume test_crash test_system
-    test_verify test_texts test_deb roundtrip test_cache test_names test_faults test_predict
+    test_verify test_texts test_deb roundtrip test_cache test_names test_faults test_ends test_predict
     test_tensorboard test_words test_pytorch test_aarch64 test_badinput test_options test_progress
     test_readme golden)
 for script in tests/suites/*.sh; do # those that the list above has forgotten, too

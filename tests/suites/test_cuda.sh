@@ -5,7 +5,6 @@
 # shellcheck source=tests/lib.sh
 . tests/lib.sh
 . tests/tools/fake_gpu.sh
-
 tool=$(realpath "$BUILD/cuda_tool")
 text=tests/models/cuda/kernels.cu
 fake=$work/fake
