@@ -110,6 +110,11 @@ const char *dropout_of(const CpuEmitter *e, const Node *n);
 
 /* The constants of a row op, named by table_name. */
 void emit_table(CpuEmitter *e, const Node *n);
+/* The vectors of a filter (or its gradient) packed for contraction n, whose input has blocks of
+ * `lanes` channels; an internal error where it is packed otherwise. */
+int packed_vectors(const CpuEmitter *e, const Node *n, const Layout *filter, int lanes);
+/* Entries of a row of a convolution's packed filter, of a block of inputs; of bf16 whole pairs. */
+int filter_run(const Node *conv);
 
 /* ---- generic/generic.c ---- */
 

@@ -34,11 +34,8 @@ static FilterWalk filter_walk(const CpuEmitter *e, const Node *n)
     MapShape x = map_shape(n->in[0]);
     if (n->op == OP_CONV2D_DGRAD)
         return (FilterWalk){1, 1, x.blocks * x.lanes, 0, 0};
-    int entries = k->kernel_w * x.lanes, run = l->pairs ? (int)round_up(entries, 2) : entries;
-    if (l->kind != LAYOUT_FILTER || l->block != x.lanes ||
-        l->out_block != n->tile.vectors * graph_lanes(e->graph))
-        internal_error("%s: its filter is not packed for its input", e->kernel->name);
-    int64_t row = (int64_t)run * l->out_block;
+    int run = filter_run(n);
+    int64_t row = (int64_t)run * packed_vectors(e, n, l, x.lanes) * graph_lanes(e->graph);
     return (FilterWalk){x.blocks, k->kernel_h, run, k->kernel_h * row, row};
 }
 

@@ -2,7 +2,6 @@
  * the batch, by Philox4x32-10 (Salmon et al. 2011). The four words of a counter are of four pixels
  * of a row, a lane each channel, so that a vector of channels needs no other order. */
 
-typedef uint32_t Words __attribute__((vector_size(VECTOR_BYTES)));
 typedef uint64_t Wide __attribute__((vector_size(VECTOR_BYTES)));
 
 enum { DROPOUT_TAG = 0x64726f70, DROPOUT_ROUNDS = 10 };

@@ -2,15 +2,19 @@
 #include "../../ir/numbers.h"
 #include "cpu.h"
 
-/* The vectors of a filter (or its gradient) packed for contraction n, whose input has blocks of
- * `lanes` channels. */
-static int packed_vectors(const CpuEmitter *e, const Node *n, const Layout *filter, int lanes)
+int packed_vectors(const CpuEmitter *e, const Node *n, const Layout *filter, int lanes)
 {
     int vectors = filter->out_block / graph_lanes(e->graph);
     if (filter->kind != LAYOUT_FILTER || filter->block != lanes || vectors != n->tile.vectors)
         internal_error("%s: %s has a filter that is not packed for its input", e->kernel->name,
                        op_name(n->op));
     return vectors;
+}
+
+int filter_run(const Node *conv)
+{
+    int entries = conv->attr.window.kernel_w * map_shape(conv->in[0]).lanes;
+    return conv->in[1]->tensor.layout.pairs ? (int)round_up(entries, 2) : entries;
 }
 
 /* Vectors that a row of a sparse product has at most, each of which multiplies an entry of a list:
@@ -48,8 +52,7 @@ static void table_conv(CpuEmitter *e, const Node *n)
                 "    .stride_h = %d, .padding_h = %d, .step = %d, .padding = %d,\n"
                 "    .tiles = %s};\n",
                 table_name(e, n), x.blocks, k->kernel_h,
-                filter->pairs ? (int)round_up(k->kernel_w * x.lanes, 2) : k->kernel_w * x.lanes,
-                (int)ceil_div(filters, filter->out_block), vectors, k->stride_h,
+                filter_run(n), (int)ceil_div(filters, filter->out_block), vectors, k->stride_h,
                 k->padding_h, step, k->padding_w * x.lanes,
                 row_tiles(e, n->tensor.shape.dim[2], &n->tile, step, 1));
     if (n->sparse != SPARSE_NONE) /* sums of bf16 results are floats side by side */

@@ -46,12 +46,12 @@ NINC_DEVICE void each_window(int h, int w, const Each &window)
     }
 }
 
-/* The sum of term(n, h, w) over the pixels of M. */
-template <class M, class Term> NINC_DEVICE float sum_over_pixels(const Term &term)
+/* The sum of term(n, h, w) over the pixels of the first `images` of M, by rows and images. */
+template <class M, class Term> NINC_DEVICE float sum_over_images(int images, const Term &term)
 {
     float total = 0.0f;
 #pragma unroll 1
-    for (int n = 0; n < M::N; n++) {
+    for (int n = 0; n < images; n++) {
         float image = 0.0f;
 #pragma unroll 1
         for (int h = 0; h < M::H; h++) {
@@ -64,6 +64,11 @@ template <class M, class Term> NINC_DEVICE float sum_over_pixels(const Term &ter
         total += image;
     }
     return total;
+}
+
+template <class M, class Term> NINC_DEVICE float sum_over_pixels(const Term &term)
+{
+    return sum_over_images<M>(M::N, term);
 }
 
 /* ---- convolutions: x X, y and dy Y, filter F; G: the window ---- */
@@ -126,26 +131,6 @@ NINC_DEVICE void generic_filter_transpose(const From *from, To *to)
 
 /* ---- batch norm: x and dy X and Y, C: [C] as a map of one image ---- */
 
-/* The sum of term(n, h, w) over the pixels of the first `images` of M, by rows and images. */
-template <class M, class Term> NINC_DEVICE float sum_over_images(int images, const Term &term)
-{
-    float total = 0.0f;
-#pragma unroll 1
-    for (int n = 0; n < images; n++) {
-        float image = 0.0f;
-#pragma unroll 1
-        for (int h = 0; h < M::H; h++) {
-            float row = 0.0f;
-#pragma unroll 1
-            for (int w = 0; w < M::W; w++)
-                row += term(n, h, w);
-            image += row;
-        }
-        total += image;
-    }
-    return total;
-}
-
 template <class X, class C, class Element>
 NINC_DEVICE void generic_batch_mean(const Element *x, const i32 *valid, float *mean)
 {
@@ -174,7 +159,7 @@ template <class X, class C, class Element>
 NINC_DEVICE void generic_batch_sum(const Element *dy, float *dbias)
 {
     C::each(dbias, [=](int, int, int, int c) {
-        return sum_over_images<X>(X::N, [&](int n, int h, int w) {
+        return sum_over_pixels<X>([&](int n, int h, int w) {
             return X::read(dy, n, h, w, c);
         });
     });
@@ -185,7 +170,7 @@ NINC_DEVICE void generic_batch_dot(const Element *dy, const Element *x, const fl
                                    const float *var, float eps, float *dweight)
 {
     C::each(dweight, [=](int, int, int, int c) {
-        float sum = sum_over_images<X>(X::N, [&](int n, int h, int w) {
+        float sum = sum_over_pixels<X>([&](int n, int h, int w) {
             return Y::read(dy, n, h, w, c) * (X::read(x, n, h, w, c) - mean[c]);
         });
         return sum / sqrtf(var[c] + eps);

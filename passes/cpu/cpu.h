@@ -11,6 +11,9 @@ void pass_mask(Graph *g);
 /* ---- dgrad.c: requires training; conv2d_dgrad -> conv2d, conv2d_transpose by the transposed
  * filter ---- */
 void pass_dgrad(Graph *g);
+/* Whether the images are the rows of a matrix to n, in a kernel of its own: node_is_dense where the
+ * target runs it so. */
+bool runs_dense(const Graph *g, const Node *n);
 /* A filter with outputs and inputs exchanged and each kernel turned around, in a dtype: made once
  * for all its users, at the end of the graph; the caller moves it before them. */
 Node *transposed_filter(Graph *g, Finder *made, Node *filter, DType dtype, Loc loc);

@@ -42,6 +42,11 @@ static void rewrite(Graph *g, Finder *made, Node *n)
     w->padding_w = w->kernel_w - 1 - w->padding_w;
 }
 
+bool runs_dense(const Graph *g, const Node *n)
+{
+    return target_kind(g->target) == KIND_VECTORS && node_is_dense(n);
+}
+
 void pass_dgrad(Graph *g)
 {
     int count = g->node_count;
@@ -49,7 +54,7 @@ void pass_dgrad(Graph *g)
     Finder made = finder_new(pool, g, (const Op[]){OP_FILTER_TRANSPOSE}, 1);
     for (int i = 0; i < count; i++)
         if (g->node[i]->op == OP_CONV2D_DGRAD && operand_storage(g->node[i]->in[1]) &&
-            !(target_kind(g->target) == KIND_VECTORS && node_is_dense(g->node[i])))
+            !runs_dense(g, g->node[i]))
             rewrite(g, &made, g->node[i]);
     pool_free(pool);
     graph_move_to_start(g, count);

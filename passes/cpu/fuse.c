@@ -15,12 +15,6 @@ static bool has_room(const Kernel *k)
     return k->node_count < MAX_FUSED_NODES;
 }
 
-/* Whether its images are the rows of a matrix, in a kernel of its own. */
-static bool is_dense(const Fuser *f, const Node *n)
-{
-    return target_kind(f->g->target) == KIND_VECTORS && node_is_dense(n);
-}
-
 /* The pointwise ops on n, which k makes; the last one's result. */
 static Node *take_chain(Fuser *f, Kernel *k, Node *n)
 {
@@ -70,7 +64,7 @@ static Node *next_pointwise_conv(const Fuser *f, const Kernel *k, Node *last)
 {
     Node *conv = f->level >= 2 && has_room(k) ? fuse_next(f->g, last, OP_CONV2D) : NULL;
     if (!conv || !filter_storage(conv) || !window_is_pointwise(&conv->attr.window) ||
-        is_dense(f, conv) || !pays_to_fuse(last, conv))
+        runs_dense(f->g, conv) || !pays_to_fuse(last, conv))
         return NULL;
     return conv;
 }
@@ -98,7 +92,7 @@ static void fuse_forward(Fuser *f, Node *conv)
 {
     char *base = pool_format(f->pool, "%s_forward",
                              fuse_identifier(f->pool, filter_storage(conv)->name));
-    bool dense = is_dense(f, conv);
+    bool dense = runs_dense(f->g, conv);
     Kernel *k = fuse_kernel(f, base, dense ? KERNEL_DENSE : KERNEL_CONV_FORWARD, PHASE_CHUNK);
     Node *last = take_conv(f, k, conv);
     if (dense)
@@ -122,7 +116,7 @@ static bool is_dgrad(const Node *n)
 
 static bool is_dense_dgrad(const Fuser *f, const Node *n)
 {
-    return n->op == OP_CONV2D_DGRAD && is_dense(f, n) && operand_storage(n->in[1]);
+    return n->op == OP_CONV2D_DGRAD && runs_dense(f->g, n) && operand_storage(n->in[1]);
 }
 
 /* Ops whose result is the gradient of a map, row by row. */
@@ -226,7 +220,7 @@ static bool fuse_wgrad(Fuser *f, Node *n)
         f->backward[conv->id] = fuse_kernel(
             f, pool_format(f->pool, "%s_wgrad",
                            fuse_identifier(f->pool, filter_storage(conv)->name)),
-            is_dense(f, wgrad) ? KERNEL_DENSE : KERNEL_CONV_WGRAD, PHASE_CHUNK);
+            runs_dense(f->g, wgrad) ? KERNEL_DENSE : KERNEL_CONV_WGRAD, PHASE_CHUNK);
     fuse_take(f, f->backward[conv->id], n);
     if (n == wgrad)
         f->claimed[conv->id] = true;

@@ -311,8 +311,6 @@ static void find_schedules(const CudaGraph *c, Kernel *k)
     case KERNEL_MLPCONV_BACKWARD: schedule_backward(k); return;
     case KERNEL_POOL_FORWARD:
     case KERNEL_POOL_BACKWARD:
-        schedule_blocks(k, ceil_div(pixel_groups(result_of(k)), THREADS), 0);
-        return;
     case KERNEL_NORM:
         schedule_blocks(k, ceil_div(pixel_groups(result_of(k)), THREADS), 0);
         return;

@@ -57,6 +57,18 @@ static Net wide_net_for_cpu(void)
     return n;
 }
 
+/* Of all graphs of two networks. */
+static void expect_same_steps(Net *after, Net *before)
+{
+    for (int i = 0; i < after->module->graph_count; i++) {
+        Eval *want = step_of(before, before->module->graph[i]);
+        Eval *got = step_of(after, after->module->graph[i]);
+        expect_same_step(got, want);
+        eval_free(want);
+        eval_free(got);
+    }
+}
+
 START_TEST(winograd_changes_no_number)
 {
     Net before = wide_net_for_cpu(), after = wide_net_for_cpu();
@@ -69,13 +81,7 @@ START_TEST(winograd_changes_no_number)
     ck_assert_int_eq(count_ops(train, OP_WINOGRAD_OUTPUT), 4);
     ck_assert_int_eq(count_ops(train, OP_WINOGRAD_WGRAD), 2);
     ck_assert_int_eq(count_ops(train, OP_CONV2D_WGRAD), 2);
-    for (int i = 0; i < after.module->graph_count; i++) {
-        Eval *want = step_of(&before, before.module->graph[i]);
-        Eval *got = step_of(&after, after.module->graph[i]);
-        expect_same_step(got, want);
-        eval_free(want);
-        eval_free(got);
-    }
+    expect_same_steps(&after, &before);
     pool_free(before.pool);
     pool_free(after.pool);
 }
@@ -108,13 +114,7 @@ START_TEST(fold_changes_no_number)
     ck_assert_int_eq(count_ops(train, OP_CONV2D_FOLDED), 1);
     ck_assert_int_eq(count_ops(train, OP_CONV2D_FOLDED_WGRAD), 1);
     ck_assert_int_eq(count_ops(train, OP_RESIZE), 0);
-    for (int i = 0; i < after.module->graph_count; i++) {
-        Eval *want = step_of(&before, before.module->graph[i]);
-        Eval *got = step_of(&after, after.module->graph[i]);
-        expect_same_step(got, want);
-        eval_free(want);
-        eval_free(got);
-    }
+    expect_same_steps(&after, &before);
     pool_free(before.pool);
     pool_free(after.pool);
 }
