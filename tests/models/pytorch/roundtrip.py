@@ -72,7 +72,7 @@ def save(case, weights, losses, steps=3):
     save_file(net.state_dict(), weights)
     image, label = reference.data(spec)
     x, y = reference.prepare(spec, image, torch.float32), torch.tensor(label)
-    step_of = reference.optimizer(spec, net.parameters())
+    step_of = reference.optimizer(spec, net)
     batch, out = spec["batch"], []
     for step in range(steps):
         at = step % ((len(y) + batch - 1) // batch) * batch
