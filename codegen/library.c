@@ -10,7 +10,25 @@
 
 static bool is_parameter(const Storage *s)
 {
-    return s->role != ROLE_MOMENT;
+    return !role_is_beside_parameter(s->role);
+}
+
+/* Without a training step the average of a parameter stands in its place. */
+static void take_averages(Module *m)
+{
+    for (int i = 0; i < m->storage_count; i++) {
+        Storage *s = m->storage[i], *average = storage_average(m, s);
+        if (!average)
+            continue;
+        average->name = s->name;
+        average->role = s->role;
+        average->fan_in = s->fan_in;
+        average->fan_out = s->fan_out;
+        average->training = s->training;
+        average->of = NULL;
+        memcpy(average->home, s->home, sizeof s->home);
+        s->role = ROLE_MOMENT; /* which is dropped */
+    }
 }
 
 static void drop_training(Module *m)
@@ -20,6 +38,7 @@ static void drop_training(Module *m)
         if (strcmp(m->graph[i]->name, "train") != 0)
             m->graph[graphs++] = m->graph[i];
     m->graph_count = graphs;
+    take_averages(m);
     module_keep_storage(m, is_parameter);
 }
 

@@ -158,6 +158,8 @@ void emit_recipe(const Module *m, const Graph *eval, Text *out)
     optimizer_print(&m->optimizer, false, out);
     if (m->train.clip_grad_norm > 0)
         text_append(out, ", clip_grad_norm %s", format_double(m->train.clip_grad_norm, digits));
+    if (m->train.ema > 0)
+        text_append(out, ", ema %s", format_double(m->train.ema, digits));
     text_append(out, "\\n\"\n");
     for (int i = 0; i < m->storage_count; i++)
         if (!m->storage[i]->of)

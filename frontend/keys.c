@@ -78,6 +78,8 @@ static const Meaning keys[] = {
     {"train", "patience", NULL, "it stands in early_stop: {patience: 5}"},
     {"train", "clip_norm", "clip_grad_norm", NULL},
     {"train", "grad_clip", "clip_grad_norm", NULL},
+    {"train", "ema_decay", "ema", NULL},
+    {"train", "model_ema", "ema", NULL},
     {"train", "lr_scheduler", "schedule", NULL},
     {"train", "warmup", NULL, "it stands in the schedule, as in schedule: {cosine_annealing: "
                               "{warmup: 500}}"},

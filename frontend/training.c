@@ -291,6 +291,8 @@ static const Field train_fields[] = {
     {"init", FIELD_TREE, false, 0, 0, offsetof(TrainSpec, init), "init: pytorch"},
     {"clip_grad_norm", FIELD_REAL, false, 1.2e-38, 1e6,
      offsetof(TrainSpec, settings.clip_grad_norm), "clip_grad_norm: 1.0"},
+    {"ema", FIELD_REAL, false, 1.2e-38, 0.9999999, offsetof(TrainSpec, settings.ema),
+     "ema: 0.999"},
     {"early_stop", FIELD_TREE, false, 0, 0, offsetof(TrainSpec, early_stop),
      "early_stop: {patience: 5}"},
     {"schedule", FIELD_TREE, false, 0, 0, offsetof(TrainSpec, schedule),

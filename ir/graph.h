@@ -11,11 +11,12 @@
 
 /* matrix: the filter of a convolution over the whole of its input, in files [O, I*KH*KW]. scale and
  * shift: weight and bias of a batch norm; mean, variance: its running statistics, which a step
- * updates too; batches: how many batches are in these, [1], in files an I64 without extents. */
+ * updates too; batches: how many batches are in these, [1], in files an I64 without extents.
+ * average: the exponential mean of a parameter over the steps, which an evaluation reads. */
 #define IR_ROLES(X)                                                                                \
     X(WEIGHT, "weight") X(MATRIX, "matrix") X(BIAS, "bias") X(MOMENT, "moment")                    \
     X(SCALE, "scale") X(SHIFT, "shift") X(MEAN, "mean") X(VARIANCE, "variance")                    \
-    X(BATCHES, "batches")
+    X(BATCHES, "batches") X(AVERAGE, "average")
 
 typedef enum Role {
 #define X(id, text) ROLE_##id,
@@ -41,11 +42,12 @@ typedef struct Training {
 } Training;
 
 typedef struct Storage {
-    const char *name; /* state_dict key; a moment is named PARAMETER.m, .v or .momentum */
-    Tensor tensor;    /* logical: weight OIHW, bias [O], moment as its parameter */
+    const char *name; /* state_dict key; a moment is named PARAMETER.m, .v or .momentum, an
+                         average PARAMETER.ema */
+    Tensor tensor;    /* logical: weight OIHW, bias [O], moment and average as their parameter */
     Role role;
     int fan_in, fan_out; /* of the convolution, for initialisation; 0 for moments */
-    const char *of;      /* moments: the parameter's name; batches: the mean's; else NULL */
+    const char *of; /* moments, averages: the parameter's name; batches: the mean's; else NULL */
     Training training;
     int index;           /* in module->storage */
     Loc loc;
@@ -244,6 +246,12 @@ int graph_slots(const Graph *g);
 
 /* What an optimizer trains. */
 bool role_is_parameter(Role role);
+/* What is kept of a parameter, in its form, and named after it. */
+bool role_is_beside_parameter(Role role);
+/* The parameter that it is kept of; itself where it is not. */
+const Storage *storage_parameter(const Module *m, const Storage *s);
+/* The average of a parameter; NULL where there is none. */
+Storage *storage_average(const Module *m, const Storage *parameter);
 /* One value a channel. */
 bool role_is_vector(Role role);
 

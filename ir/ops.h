@@ -258,6 +258,9 @@ typedef enum OpFlag {
     X(ADAM_STEP, "adam_step", 5, 5, ADAM, optimizer, F_OPTIMIZER | F_KEEPS_ZERO,                   \
       "a - d / (1 - POW(adam_beta1, e)) * b / (SQRT(c) / SQRT(1 - POW(adam_beta2, e)) + adam_eps)",\
       "parameter, m, v, lr, step -> parameter")                                                    \
+    /* an exponential mean of a parameter over the steps */                                        \
+    X(EMA, "ema", 2, 2, FACTOR, optimizer, F_OPTIMIZER | F_KEEPS_ZERO, "k * a + (1 - k) * b",      \
+      "average, parameter -> average of parameters")                                               \
     /* printed `@name : type = update %value` */                                                   \
     X(UPDATE, "update", 1, 1, NONE, leaf, F_SILENT | F_KEEPS_ZERO, "",                             \
       "writes its operand to an @name in place")

@@ -107,6 +107,8 @@ static bool parse_train(Parser *p)
     if (lex_accept(p->lex, "clip_grad_norm=") &&
         !lex_positive_field(p->lex, "", &t->clip_grad_norm))
         return false;
+    if (lex_accept(p->lex, "ema=") && !lex_positive_field(p->lex, "", &t->ema))
+        return false;
     if (lex_accept(p->lex, "early_stop=") && !lex_int_field(p->lex, "", 1, &t->early_stop))
         return false;
     return lex_expect_line_end(p->lex);

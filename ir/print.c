@@ -414,6 +414,8 @@ static void print_header(const Module *m, Text *out)
         print_number(" std", t->init_std, out);
     if (t->clip_grad_norm > 0)
         print_number(" clip_grad_norm", t->clip_grad_norm, out);
+    if (t->ema > 0)
+        print_number(" ema", t->ema, out);
     if (t->early_stop > 0)
         text_append(out, " early_stop=%d", t->early_stop);
     if (t->schedule.kind != RATE_CONSTANT) {

@@ -36,8 +36,11 @@
     X(id, eps, POSITIVE, 1e-8, false, "eps", "eps: 1.0e-8")                                        \
     X(id, weight_decay, NUMBER, decay, false, "weight_decay", "weight_decay: 0.0001")
 
-/* X(name): storage PARAMETER.name of an optimizer; v is a mean of squares */
-#define IR_MOMENTS(X) X("momentum") X("m") X("v")
+/* X(name): storage PARAMETER.name beside a parameter; v is a mean of squares */
+#define IR_MOMENTS(X) X("momentum") X("m") X("v") X(AVERAGE_NAME)
+
+/* That of the exponential mean of the parameter itself, which is no optimizer's. */
+#define AVERAGE_NAME "ema"
 
 typedef enum OptimizerKind {
 #define X(id, text) OPTIMIZER_##id,
@@ -112,6 +115,7 @@ typedef struct TrainSettings {
     double init_std; /* normal */
     RateSchedule schedule;
     double clip_grad_norm; /* the most that the norm of all gradients may be; 0: any */
+    double ema; /* an exponential mean of the parameters keeps so much a step; 0: there is none */
     int early_stop; /* epochs in a row without a better test accuracy that end a run; 0: none do */
 } TrainSettings;
 
@@ -156,7 +160,7 @@ bool setting_is_whole(const Setting *s);
 bool setting_fits(const Setting *s, double value);
 Optimizer optimizer_standard(OptimizerKind kind);
 RateSchedule schedule_standard(RateKind kind);
-/* The i-th name that moments of any optimizer end in; NULL past the last. */
+/* The i-th name that what is beside a parameter ends in; NULL past the last. */
 const char *moment_name(int i);
 
 /* ---- ir/rate.c ---- */

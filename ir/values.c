@@ -11,6 +11,24 @@ bool role_is_parameter(Role role)
     return trained[role];
 }
 
+bool role_is_beside_parameter(Role role)
+{
+    return role == ROLE_MOMENT || role == ROLE_AVERAGE;
+}
+
+const Storage *storage_parameter(const Module *m, const Storage *s)
+{
+    return role_is_beside_parameter(s->role) ? module_find_storage(m, s->of) : s;
+}
+
+Storage *storage_average(const Module *m, const Storage *parameter)
+{
+    Pool *pool = pool_new();
+    Storage *s = module_find_storage(m, pool_format(pool, "%s.%s", parameter->name, AVERAGE_NAME));
+    pool_free(pool);
+    return s && s->role == ROLE_AVERAGE ? s : NULL;
+}
+
 bool role_is_vector(Role role)
 {
     static const bool vector[ROLE_COUNT] = {[ROLE_BIAS] = true, [ROLE_SCALE] = true,
@@ -133,7 +151,8 @@ Storage *gradient_storage(const Graph *g, const Node *n)
         for (int k = 0; k < user->arity; k++) {
             Storage *s = user->in[k]->storage;
             if (s && user->in[k]->op == OP_STATE)
-                return s->role == ROLE_MOMENT ? module_find_storage(g->module, s->of) : s;
+                return role_is_beside_parameter(s->role) ? module_find_storage(g->module, s->of)
+                                                         : s;
         }
     }
     return NULL;

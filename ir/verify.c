@@ -119,14 +119,20 @@ static bool check_settings(const Verifier *v)
         good = verify_fault(v, nowhere, "early_stop must be at least 1 epoch");
     if (m->train.clip_grad_norm != 0 && !fits_positive(m->train.clip_grad_norm))
         good = verify_fault(v, nowhere, "clip_grad_norm must be greater than 0 as a float");
+    if (m->train.ema != 0 && !(fits_positive(m->train.ema) && fits_fraction(m->train.ema)))
+        good = verify_fault(v, nowhere, "ema must be above 0 and below 1 as a float");
     return check_optimizer(v) && check_schedule(v) && good;
 }
 
-static bool check_moment(const Verifier *v, const Storage *s)
+static bool check_beside(const Verifier *v, const Storage *s)
 {
     const Storage *of = s->of ? module_find_storage(v->m, s->of) : NULL;
     if (!of || !role_is_parameter(of->role))
-        return verify_fault(v, s->loc, "@%s: a moment names its parameter by {of=@...}", s->name);
+        return verify_fault(v, s->loc, "@%s: a%s %s names its parameter by {of=@...}", s->name,
+                            s->role == ROLE_AVERAGE ? "n" : "", role_names[s->role]);
+    if (s->role == ROLE_AVERAGE && storage_average(v->m, of) != s)
+        return verify_fault(v, s->loc, "@%s: the average of a parameter is named @%s.%s", s->name,
+                            s->of, AVERAGE_NAME);
     return shape_equal(&of->tensor.shape, &s->tensor.shape) ||
            verify_fault(v, s->loc, "@%s has another shape than its parameter @%s", s->name, s->of);
 }
@@ -183,7 +189,8 @@ static bool check_storage(const Verifier *v, const Storage *s)
     case ROLE_VARIANCE:
         return t->shape.rank == 1 ||
                verify_fault(v, s->loc, "@%s: a %s is [O]", s->name, role_names[s->role]);
-    case ROLE_MOMENT: return check_moment(v, s);
+    case ROLE_MOMENT:
+    case ROLE_AVERAGE: return check_beside(v, s);
     case ROLE_BATCHES: return check_batches(v, s);
     case ROLE_COUNT: break;
     }

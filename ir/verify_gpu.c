@@ -145,7 +145,7 @@ static int64_t parameter_blocks(const Graph *g, const Kernel *k)
     bool casts = k->class == KERNEL_FILTER;
     for (int i = 0; i < k->node_count; i++) {
         const Node *n = k->node[i];
-        if (casts || (n->op == OP_UPDATE && n->storage->role != ROLE_MOMENT))
+        if (casts || (n->op == OP_UPDATE && !role_is_beside_parameter(n->storage->role)))
             blocks += ceil_div(elements_of(g, n), casts ? THREADS : UPDATED);
     }
     return blocks;

@@ -4,8 +4,9 @@
  * mean_valid(cross_entropy(logits, label), valid), and correct. Makes of it `train` (forward,
  * batch norms by the batch's statistics, backward in reverse order, then the optimizer's update of
  * each parameter in storage order, and those of the running statistics) and
- * `eval` (the forward alone), both at stage training. Adds the inputs lr and step and the storage
- * of the optimizer's moments. Breaks nothing. */
+ * `eval` (the forward alone), both at stage training. Adds the inputs lr and step, and the storage
+ * of the optimizer's moments and of the parameters' averages, which `eval` reads instead of them.
+ * Breaks nothing. */
 #include "passes.h"
 
 #include <string.h>
@@ -114,22 +115,22 @@ static Node *optimizer_op(const Step *s, Op op, Node *x, Node *y, double factor)
 }
 
 /* New storage PARAMETER.suffix, of the parameter's type. */
-static Storage *add_moment(const Step *s, const char *suffix)
+static Storage *add_beside(const Step *s, Role role, const char *suffix)
 {
     Module *m = s->graph->module;
     char *name = pool_format(m->pool, "%s.%s", s->storage->name, suffix);
     if (module_find_storage(m, name))
         internal_error("@%s exists already", name);
-    Storage *moment =
-        module_add_storage(m, name, s->storage->tensor.shape, ROLE_MOMENT, s->storage->loc);
-    moment->of = s->storage->name;
-    return moment;
+    Storage *beside =
+        module_add_storage(m, name, s->storage->tensor.shape, role, s->storage->loc);
+    beside->of = s->storage->name;
+    return beside;
 }
 
 /* The next value of a new moment, which is stored behind the step. */
 static Node *next_moment(Step *s, Op op, const char *suffix, Node *by, double factor)
 {
-    Storage *moment = add_moment(s, suffix);
+    Storage *moment = add_beside(s, ROLE_MOMENT, suffix);
     Node *next = optimizer_op(s, op, graph_state(s->graph, moment), by, factor);
     if (s->moments == MAX_MOMENTS)
         internal_error("an optimizer of more than %d moments", MAX_MOMENTS);
@@ -218,6 +219,16 @@ static Node *rate_of(const Step *s)
                                  &(Attr){.factor = mult}, s->storage->loc);
 }
 
+/* Of the parameter after its step, beside it. */
+static void add_average(const Step *s, Node *next)
+{
+    Storage *average = add_beside(s, ROLE_AVERAGE, AVERAGE_NAME);
+    Node *before = graph_state(s->graph, average);
+    graph_update(s->graph, average,
+                 optimizer_op(s, OP_EMA, before, next, s->graph->module->train.ema),
+                 s->storage->loc);
+}
+
 /* `all`: the optimizer of all parameters, whose rate and decay this one may have a multiple of. */
 static void add_update(Step *s, const Optimizer *all)
 {
@@ -230,6 +241,8 @@ static void add_update(Step *s, const Optimizer *all)
     for (int i = 0; i < s->moments; i++)
         graph_update(s->graph, s->moment[i], s->next[i], s->storage->loc);
     graph_update(s->graph, s->storage, next, s->storage->loc);
+    if (s->graph->module->train.ema > 0)
+        add_average(s, next);
 }
 
 /* Parameters that the loss does not depend on are left alone, as PyTorch leaves those whose .grad
@@ -332,6 +345,21 @@ static void keep_all(Graph *eval)
     graph_renumber(eval);
 }
 
+/* ---- averages ---- */
+
+/* An evaluation goes by the averages of the parameters, where they have some. */
+static void read_averages(Graph *eval)
+{
+    const Module *m = eval->module;
+    for (int i = 0; i < m->storage_count; i++) {
+        Storage *average = storage_average(m, m->storage[i]);
+        Node *state = i < eval->state_of_capacity ? eval->state_of[i] : NULL;
+        if (average && state)
+            graph_replace(eval, state, graph_state(eval, average));
+    }
+    graph_remove_dead(eval);
+}
+
 /* Completes `train` with the backward ops and the updates, and adds `eval`. */
 void pass_autodiff(Module *m)
 {
@@ -365,6 +393,7 @@ void pass_autodiff(Module *m)
     for (int i = 0; i < norms; i++)
         add_running_statistics(g, &norm[i]);
     place_kept(&a);
+    read_averages(eval);
     g->stage = eval->stage = STAGE_TRAINING;
     pool_free(pool);
 }

@@ -19,6 +19,10 @@ char *fuse_identifier(Pool *pool, const char *name)
 {
     char *id = pool_format(pool, "%s%s", isdigit((unsigned char)*name) ? "layer_" : "", name);
     char *end = strrchr(id, '.');
+    if (end && strcmp(end + 1, AVERAGE_NAME) == 0) {
+        *end = '\0';
+        end = strrchr(id, '.');
+    }
     if (end && (strcmp(end, ".weight") == 0 || strcmp(end, ".bias") == 0))
         *end = '\0';
     for (char *c = id; *c; c++)

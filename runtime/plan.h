@@ -82,12 +82,13 @@ typedef enum NincRole {
     NINC_ROLE_SHIFT,
     NINC_ROLE_MEAN, /* its running statistics */
     NINC_ROLE_VARIANCE,
-    NINC_ROLE_BATCHES /* how many batches are in them: [1], in files an I64 without extents */
+    NINC_ROLE_BATCHES, /* how many batches are in them: [1], in files an I64 without extents */
+    NINC_ROLE_AVERAGE  /* a parameter's exponential mean, which evaluations read instead of it */
 } NincRole;
 
 typedef struct NincStorage {
-    const char *name; /* state_dict key; moments: PARAMETER.m, .v, .momentum */
-    const char *of;   /* moments: the parameter */
+    const char *name; /* state_dict key; moments: PARAMETER.m, .v, .momentum; averages: .ema */
+    const char *of;   /* moments, averages: the parameter */
     Tensor tensor;    /* logical OIHW or [O], and the physical form of the master copy */
     NincRole role;
     int fan_in, fan_out;

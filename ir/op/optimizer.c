@@ -251,6 +251,7 @@ static const Step steps[] = {
     {OP_RMSPROP_SCALE, rmsprop_scale, rmsprop_scale_spread},
     {OP_ADAMW_DECAY, adamw_decay, adamw_decay_spread},
     {OP_ADAM_STEP, adam_step, adam_step_spread},
+    {OP_EMA, adam_m, adam_m_spread},
     {OP_UNBIASED, unbiased, unbiased_spread},
     {OP_RUNNING, running, running_spread},
     {OP_COUNT_BATCH, count_batch, count_batch_spread},
@@ -334,6 +335,7 @@ OP_RULE(optimizer, ADAM_V) = {infer_step, eval_step, spread_step, no_gradient, n
 OP_RULE(optimizer, RMSPROP_SCALE) = {infer_step, eval_step, spread_step, no_gradient, no_work};
 OP_RULE(optimizer, ADAMW_DECAY) = {infer_step, eval_step, spread_step, no_gradient, no_work};
 OP_RULE(optimizer, ADAM_STEP) = {infer_step, eval_step, spread_step, no_gradient, no_work};
+OP_RULE(optimizer, EMA) = {infer_step, eval_step, spread_step, no_gradient, no_work};
 OP_RULE(optimizer, UNBIASED) = {infer_step, eval_step, spread_step, no_gradient, no_work};
 OP_RULE(optimizer, RUNNING) = {infer_step, eval_step, spread_step, no_gradient, no_work};
 OP_RULE(optimizer, COUNT_BATCH) = {infer_step, eval_step, spread_step, no_gradient, no_work};

@@ -159,8 +159,8 @@ static void lay_out_storage(Module *m, Target target, int level)
     }
     for (int i = 0; i < m->storage_count; i++) {
         Storage *s = m->storage[i];
-        if (s->role == ROLE_MOMENT)
-            s->home[target].layout = module_find_storage(m, s->of)->home[target].layout;
+        if (role_is_beside_parameter(s->role))
+            s->home[target].layout = storage_parameter(m, s)->home[target].layout;
     }
 }
 

@@ -87,15 +87,22 @@ static const Node *conv_of(const Graph *g, const Node *filter)
     return first;
 }
 
+/* The convolution whose filter it is; NULL: none. */
+static const Node *conv_of_storage(const Graph *g, const Storage *s)
+{
+    const Node *state = s->index < g->state_of_capacity ? g->state_of[s->index] : NULL;
+    return state ? conv_of(g, state) : NULL;
+}
+
+/* An evaluation may read a parameter's average instead of it. */
 static Layout storage_layout(const CudaGraph *c, const Storage *s)
 {
-    if (s->role == ROLE_MOMENT)
-        s = module_find_storage(c->graph->module, s->of);
-    if (role_is_vector(s->role))
+    const Storage *parameter = storage_parameter(c->graph->module, s);
+    if (role_is_vector(parameter->role))
         return (Layout){.kind = LAYOUT_VECTOR, .block = CUDA_LANES};
-    const Graph *g = c->graph;
-    const Node *state = s->index < g->state_of_capacity ? g->state_of[s->index] : NULL;
-    const Node *conv = state ? conv_of(g, state) : NULL;
+    const Node *conv = conv_of_storage(c->graph, s);
+    if (!conv)
+        conv = conv_of_storage(c->graph, parameter);
     return conv ? filter_layout(c, conv->in[0]) : (Layout){.kind = LAYOUT_PLAIN};
 }
 

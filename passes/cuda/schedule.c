@@ -34,7 +34,7 @@ static int64_t update_blocks(const CudaGraph *c, const Kernel *k)
     int64_t blocks = 0;
     for (int i = 0; i < k->node_count; i++) {
         const Node *n = k->node[i];
-        if (n->op == OP_UPDATE && n->storage->role != ROLE_MOMENT)
+        if (n->op == OP_UPDATE && !role_is_beside_parameter(n->storage->role))
             blocks += ceil_div(physical_elements(c, n), UPDATE_ELEMENTS);
     }
     return blocks;

@@ -47,16 +47,22 @@ static const char *new_name(Mapper *m, const char *what)
     return pool_format(m->pool, "/%s/%d", what, m->nodes++);
 }
 
+/* The name of what n reads, an average as its parameter; NULL: n is NULL, or computed. */
+static const char *parameter_name(const Mapper *m, const Node *n)
+{
+    const Storage *s = n ? operand_storage(n) : NULL;
+    return s ? storage_parameter(m->what->graph->module, s)->name : NULL;
+}
+
 /* A convolution and a batch norm are named after their parameters, NAME.weight; the rest after
  * their ops. */
 static const char *node_name(Mapper *m, const Node *n)
 {
     const Node *filter = n->op == OP_BATCH_NORM ? n->in[1] : conv_filter(n);
-    const Storage *s = filter ? operand_storage(filter) : NULL;
-    const char *end = s ? strrchr(s->name, '.') : NULL;
+    const char *name = parameter_name(m, filter), *end = name ? strrchr(name, '.') : NULL;
     if (n == m->logits)
         return "logits";
-    return new_name(m, end ? pool_format(m->pool, "%.*s", (int)(end - s->name), s->name)
+    return new_name(m, end ? pool_format(m->pool, "%.*s", (int)(end - name), name)
                            : op_name(n->op));
 }
 
@@ -183,11 +189,10 @@ static int map_avgpool(Mapper *m, const Node *n)
 static int map_conv(Mapper *m, const Node *n, const Node *x, const Node *bias, const Window *k)
 {
     const Node *filter = conv_filter(n);
-    const Storage *weight = filter ? operand_storage(filter) : NULL;
-    const Storage *offset = bias ? operand_storage(bias) : NULL;
+    const char *weight = parameter_name(m, filter), *offset = parameter_name(m, bias);
     if (!weight || (bias && !offset))
         return cannot(n, "its filter and bias must be parameters");
-    const char *input[] = {operand(m, x), weight->name, offset ? offset->name : NULL};
+    const char *input[] = {operand(m, x), weight, offset};
     OnnxNode *conv = add_node(m, n, "Conv", input, offset ? 3 : 2);
     if (!conv)
         return -1;
@@ -241,7 +246,7 @@ static int map_batch_norm(Mapper *m, const Node *n)
     for (int k = 1; k < n->arity; k++) {
         if (n->in[k]->op != OP_STATE)
             return cannot(n, "its statistics must be the running ones");
-        kept[k - 1] = n->in[k]->storage->name;
+        kept[k - 1] = parameter_name(m, n->in[k]);
     }
     for (int k = 2; k < 4; k++)
         if (!kept[k])
@@ -531,7 +536,7 @@ static void add_parameters(Mapper *m)
     const Module *ir = m->what->graph->module;
     for (int i = 0; i < ir->storage_count; i++) {
         const Storage *s = ir->storage[i];
-        if (s->role != ROLE_MOMENT && s->role != ROLE_BATCHES)
+        if (!role_is_beside_parameter(s->role) && s->role != ROLE_BATCHES)
             onnx_floats(m->onnx, s->name, s->tensor.shape, m->what->value[i]);
     }
 }

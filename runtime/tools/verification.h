@@ -124,7 +124,7 @@ int verify_kernel(Verify *v, const Item *item);
 /* ---- verify_data.c ---- */
 
 /* A parameter at a scale that keeps activations near 1; a moment small, Adam's v not negative. */
-double storage_value(const Storage *s, Random *r);
+double storage_value(const Module *m, const Storage *s, Random *r);
 /* `count` values that the kernel may meet at n, which it reads. */
 void fill_value(Verify *v, const Trial *t, const Node *n, int64_t count, double *out);
 /* Whether extremes stay what they are: no sums over many of them. */

@@ -11,8 +11,9 @@ static int below(Random *r, int n)
     return (int)random_below(r, (uint32_t)n);
 }
 
-double storage_value(const Storage *s, Random *r)
+double storage_value(const Module *m, const Storage *of, Random *r)
 {
+    const Storage *s = of->role == ROLE_AVERAGE ? storage_parameter(m, of) : of;
     double x = random_symmetric(r);
     size_t length = strlen(s->name);
     switch (s->role) {
@@ -28,6 +29,7 @@ double storage_value(const Storage *s, Random *r)
     case ROLE_MEAN: return (float)(0.2 * x);
     case ROLE_VARIANCE: return (float)(1 + 0.5 * x);
     case ROLE_BATCHES: return floor(100 * fabs(x));
+    case ROLE_AVERAGE:
     case ROLE_COUNT: break;
     }
     return 0;
@@ -138,7 +140,7 @@ static double any_value(Verify *v, const Trial *t, const Node *n)
                                             : 1 / (1 + exp(-random_normal(r))), r);
     if (is_extreme(t, n))
         return is_square(n) ? fabs(extreme_value(r)) : extreme_value(r);
-    return n->op == OP_STATE   ? storage_value(n->storage, r)
+    return n->op == OP_STATE   ? storage_value(t->values.graph->module, n->storage, r)
            : n->op == OP_INPUT ? input_value(v, t, n, r)
                                : computed_value(n, r);
 }

@@ -32,7 +32,7 @@ static int place_state(Verify *v, const Values *at, Eval *e)
         int64_t count = shape_elements(&s->tensor.shape);
         double *value = eval_state(e, s);
         for (int64_t k = 0; k < count; k++)
-            value[k] = storage_value(s, &v->random);
+            value[k] = storage_value(m, s, &v->random);
         for (int k = 0; k < v->subjects; k++) {
             Values there = verify_values(at, &v->subject[k]);
             if (values_write_storage(&there, s, value) < 0)

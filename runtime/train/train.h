@@ -171,7 +171,8 @@ const Graph *plan_graph(const Module *m, NincTargetKind programs, const char *na
 
 /* ---- weights.c ---- */
 
-/* All zero; NULL after an error line. */
+/* All zero; NULL after an error line. An average has the values that its parameter got from
+ * weights_init or a file of parameters; such a file is written of the averages. */
 Weights *weights_new(const NincModel *model);
 /* The optimizer's moments too. */
 Weights *weights_new_with_moments(const NincModel *model);

@@ -75,12 +75,21 @@ int run_claim_save(Run *r)
 
 /* ---- saving ---- */
 
+static bool has_averages(const NincModel *model)
+{
+    for (int i = 0; i < model->storages; i++)
+        if (model_storage(model)[i].role == NINC_ROLE_AVERAGE)
+            return true;
+    return false;
+}
+
 static int write_parameters(Run *r)
 {
     if (safetensors_write(r->save, r->weights) < 0)
         return -1;
     r->saved = true;
-    log_say(&r->log, "saved %s\n", r->save);
+    log_say(&r->log, "saved %s%s\n", r->save,
+            has_averages(r->model) ? ", the mean of the parameters (ema)" : "");
     return 0;
 }
 

@@ -145,6 +145,7 @@ static void init_storage(const NincOwnInit *how, const NincStorage *s, Random *r
     case NINC_ROLE_SHIFT:
     case NINC_ROLE_MEAN:
     case NINC_ROLE_BATCHES:
+    case NINC_ROLE_AVERAGE: /* as the parameter, when that has its values */
     case NINC_ROLE_MOMENT: return; /* zeros */
     case NINC_ROLE_SCALE:
     case NINC_ROLE_VARIANCE: fill_with(value, count, 1); return;
@@ -178,6 +179,37 @@ static NincOwnInit init_of(const NincModel *model, int storage)
     return (NincOwnInit){storage, model->init, model->init_std};
 }
 
+/* The average of storage i; -1 where it has none. */
+static int average_of(const NincModel *model, int i)
+{
+    const NincStorage *s = model_storage(model);
+    for (int k = i + 1; k < model->storages; k++)
+        if (s[k].role == NINC_ROLE_AVERAGE && strcmp(s[k].of, s[i].name) == 0)
+            return k;
+    return -1;
+}
+
+/* The parameter that an average is of. */
+static const NincStorage *parameter_of(const NincModel *model, const NincStorage *average)
+{
+    const NincStorage *s = model_storage(model);
+    while (strcmp(s->name, average->of) != 0)
+        s++;
+    return s;
+}
+
+/* Averages and their parameters begin alike: the averages as `averages` says, or the others. */
+static void start_averages(Weights *w, bool averages)
+{
+    for (int i = 0; i < w->model->storages; i++) {
+        int k = average_of(w->model, i);
+        const Shape *shape = &model_storage(w->model)[i].tensor.shape;
+        int to = averages ? k : i, from = averages ? i : k;
+        if (k >= 0)
+            memcpy(w->value[to], w->value[from], (size_t)shape_elements(shape) * sizeof(float));
+    }
+}
+
 void weights_init(Weights *w, uint64_t seed)
 {
     for (int i = 0; i < w->model->storages; i++) {
@@ -186,6 +218,7 @@ void weights_init(Weights *w, uint64_t seed)
         if (w->value[i] && model_storage(w->model)[i].role != NINC_ROLE_MOMENT)
             init_storage(&how, &model_storage(w->model)[i], &r, w->value[i]);
     }
+    start_averages(w, true);
 }
 
 /* ---- files ---- */
@@ -200,6 +233,14 @@ static Shape shape_in_files(const NincStorage *s)
     return (Shape){2, {shape->dim[0], shape->dim[1] * shape->dim[2] * shape->dim[3]}};
 }
 
+/* Whether storage i is in the file of the optimizer's state, not in that of the parameters. Of a
+ * parameter with an average the latter has the average, the former what the optimizer steps; both
+ * have its name. */
+static bool is_of_optimizer(const NincModel *model, int i)
+{
+    return model_storage(model)[i].role == NINC_ROLE_MOMENT || average_of(model, i) >= 0;
+}
+
 /* The parameters, or the moments, as a file holds them; free(list.item). */
 static TensorList tensor_list(const Weights *w, bool moments)
 {
@@ -209,9 +250,10 @@ static TensorList tensor_list(const Weights *w, bool moments)
                        .item = xmalloc((size_t)(model->storages + 1) * sizeof *list.item)};
     for (int i = 0; i < model->storages; i++) {
         const NincStorage *s = &model_storage(model)[i];
-        if (w->value[i] && (s->role == NINC_ROLE_MOMENT) == moments)
-            list.item[list.count++] = (NamedTensor){
-                s->name, shape_in_files(s), w->value[i], s->role == NINC_ROLE_BATCHES};
+        const NincStorage *named = s->role == NINC_ROLE_AVERAGE ? parameter_of(model, s) : s;
+        if (w->value[i] && is_of_optimizer(model, i) == moments)
+            list.item[list.count++] = (NamedTensor){named->name, shape_in_files(named), w->value[i],
+                                                    s->role == NINC_ROLE_BATCHES};
     }
     return list;
 }
@@ -231,6 +273,7 @@ static int read_parameters(TensorsFn *read, const char *path, Weights *w)
 {
     if (on_file(read, path, w, false) < 0)
         return -1;
+    start_averages(w, false);
     for (int i = 0; i < w->model->storages; i++) {
         const NincStorage *s = &model_storage(w->model)[i];
         bool counts = s->role == NINC_ROLE_VARIANCE || s->role == NINC_ROLE_BATCHES;

@@ -63,6 +63,7 @@ check "parity norms sgd -O2, 20 steps" light parity norms_sgd 2 20
 check "parity flatten adam -O0, 3 steps" light parity flatten_adam 0 3
 check "parity flatten nesterov -O2, 20 steps" light parity flatten_nesterov 2 20
 check "parity flatten with clipped gradients -O2, 20 steps" light parity flatten_clip 2 20
+check "parity norms with averaged parameters -O2, 20 steps" light parity norms_ema 2 20
 check "parity flatten with rates of its own -O2, 20 steps" light parity flatten_own 2 20
 check "parity flatten with smoothed labels -O2, 20 steps" light parity flatten_smoothed 2 20
 check "parity flatten adamw -O2, 3 steps" light parity flatten_adamw 2 3

@@ -116,6 +116,8 @@ for level in $(levels); do
 done
 check "logits of the trainer, in tiles" same_logits nin_sgd "$(levels | head -n 1)"
 client=$work/pools_sgd/client weights=$work/pools_sgd/weights
+long_check "a library of averages" library norms_ema
+long_check "logits of the trainer, of averages" same_logits norms_ema "$(levels | head -n 1)"
 check "threads" "$client" threads "$weights"
 check "wrong arguments" "$client" misuse "$weights"
 check "children of fork" timeout 600 "$client" fork "$weights"

@@ -70,6 +70,9 @@ same_bits() {
     cmp "$work/threads-1.safetensors" "$work/threads-3.safetensors"
 }
 check "threads change no bit of clipped steps" same_bits clip
+averaged="adamw: {lr: 0.01, weight_decay: 0.1}"
+check "a step with averages -O2" step_of averaged 2 "$averaged" "ema: 0.9"
+long_check "a step with averages -O0" step_of averaged0 0 "$averaged" "ema: 0.9"
 check "a step of nesterov -O2" step_of nesterov 2 "$nesterov"
 check "a step of adamw -O2" step_of adamw 2 "$adamw"
 check "a step of rmsprop -O2" step_of rmsprop 2 "$rmsprop"
@@ -170,9 +173,10 @@ check "frozen parameters keep their bits" frozen_stay
 
 # ---- schedules ----
 
-# On 1024 random images an epoch has 11 steps, a run 33.
+# On 1024 random images an epoch has 11 steps, a run 33. What goes on beside a schedule are averages
+# of the parameters.
 schedule() {
-    model "sgd: {lr: 0.1, momentum: 0.9}" "batch_size: 100, schedule: {$1}" |
+    model "sgd: {lr: 0.1, momentum: 0.9}" "batch_size: 100, ema: 0.9, schedule: {$1}" |
         sed 's/batch_size: 6, //; s/log_every: 1,/log_every: 1, checkpoint_every: 5,/'
 }
 

@@ -274,6 +274,7 @@ START_TEST(optimizer_ops)
     Node *scaled = add(&f, OP_RMSPROP_SCALE, &k, 2, (Node *[]){v, g});
     Node *decayed = add(&f, OP_ADAMW_DECAY, &k, 2, (Node *[]){p, lr});
     Node *next = add(&f, OP_ADAM_STEP, &adam, 5, (Node *[]){p, g, v, lr, step});
+    Node *average = add(&f, OP_EMA, &k, 2, (Node *[]){p, g});
     start(&f, 0);
     SET(&f, p, {1, -2});
     SET(&f, g, {4, 8});
@@ -294,6 +295,7 @@ START_TEST(optimizer_ops)
     EXPECT(&f, ahead, {16, 11});
     EXPECT(&f, scaled, {4 / 4.75, 8 / 2.75});
     EXPECT(&f, decayed, {0.625, -1.25});
+    EXPECT(&f, average, {1.75, 0.5});
     /* corrections 1 - 0.25 and 1 - 0.5625 */
     EXPECT(&f, next,
            {1 - 0.5 / 0.75 * 4 / (4 / sqrt(0.4375) + 0.25),
@@ -306,6 +308,7 @@ START_TEST(optimizer_ops)
     expect_spread(&f, 2, (Node *[]){v, g}, ahead, 1);
     expect_spread(&f, 2, (Node *[]){v, g}, scaled, 1);
     expect_spread(&f, 1, &p, decayed, 1);
+    expect_spread(&f, 2, (Node *[]){p, g}, average, 1);
     expect_spread(&f, 3, (Node *[]){p, g, v}, next, 1);
     fixture_free(&f);
 }

@@ -13,6 +13,7 @@ Weights and images follow the hash rule below, which tests/tools/parity_tool.c h
 needs to be committed. Bounds follow from what PyTorch's own float32 differs from its float64:
 max(1e-4, 10 x) for losses, max(1e-3, 10 x) for parameters relative to how far each moved.
 """
+import copy
 import json
 import math
 import os
@@ -215,6 +216,15 @@ def optimizer(spec, network):
     return make(parameters, **keys)
 
 
+def average(mean, network, decay):
+    """As timm's ModelEma: parameters by the decay, buffers as they are."""
+    with torch.no_grad():
+        for m, p in zip(mean.parameters(), network.parameters()):
+            m.mul_(decay).add_(p, alpha=1 - decay)
+        for m, p in zip(mean.buffers(), network.buffers()):
+            m.copy_(p)
+
+
 def run(spec, dtype, memory_format):
     """Losses of all steps, and {step: {name: float64 array}} at spec["compare_after"]."""
     network = Network(spec).to(dtype).to(memory_format=memory_format)
@@ -222,6 +232,7 @@ def run(spec, dtype, memory_format):
     image, label = data(spec)
     x = prepare(spec, image, dtype).contiguous(memory_format=memory_format)
     y = torch.tensor(label)
+    mean = copy.deepcopy(network)
     losses, after, at = [], {}, 0
     for step in range(1, spec["steps"] + 1):
         end = min(at + spec["batch"], len(y))
@@ -231,11 +242,12 @@ def run(spec, dtype, memory_format):
         if "clip_grad_norm" in spec:
             nn.utils.clip_grad_norm_(network.parameters(), spec["clip_grad_norm"])
         step_of.step()
+        average(mean, network, spec.get("ema", 0))
         losses.append(loss.item())
         at = end % len(y)
         if step in spec["compare_after"]:
             after[step] = {k: p.detach().double().contiguous().numpy().copy()
-                           for k, p in network.named()}
+                           for k, p in (mean if "ema" in spec else network).named()}
     return losses, after, network
 
 
@@ -294,7 +306,7 @@ def flow(value):
     return str(value)
 
 
-TRAIN_KEYS = ("clip_grad_norm",)
+TRAIN_KEYS = ("clip_grad_norm", "ema")
 
 
 def write_model(case, spec):
@@ -471,6 +483,8 @@ def cases():
     yield "flatten_smoothed", dict(FLATTEN, batch=4, images=11, steps=20, compare_after=[20],
                                    loss=dict(label_smoothing=0.2),
                                    optimizer=dict(sgd=dict(lr=0.02, momentum=0.9)))
+    yield "norms_ema", dict(NORMS, batch=4, images=11, steps=20, compare_after=[20], ema=0.9,
+                            optimizer=dict(sgd=dict(lr=0.02, momentum=0.9)))
     # The norm of the gradients is about 1 to 3: some steps are clipped, others are not.
     yield "flatten_clip", dict(FLATTEN, batch=4, images=11, steps=20, compare_after=[20],
                                clip_grad_norm=1.4,
