@@ -104,13 +104,13 @@ long_check_with() {
     with_program long_check "$@"
 }
 
-# python_with MODULE...: prints the name of a Python that has the modules ($PYTHON, what `make
-# python` made, the system's); fails where none has.
+# python_with MODULE...: prints the name of a Python that has the modules, which are looked for, not
+# imported ($PYTHON, what `make python` made, the system's); fails where none has.
 python_with() {
-    local python list
-    list=$(echo "$*" | tr ' ' ,)
+    local python
     for python in "${PYTHON:-}" build/python/bin/python python3 /usr/bin/python3; do
-        if [ -n "$python" ] && "$python" -c "import $list" 2>/dev/null; then
+        if [ -n "$python" ] && "$python" -c 'import sys, importlib.util as find
+sys.exit(not all(map(find.find_spec, sys.argv[1:])))' "$@" 2>/dev/null; then
             echo "$python"
             return
         fi

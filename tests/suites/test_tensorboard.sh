@@ -4,6 +4,7 @@
 # shellcheck source=tests/lib.sh
 cd "$(dirname "$0")/../.." || exit 1
 . tests/lib.sh
+. tests/tools/python_server.sh
 light_kernels
 
 cat >"$work/small.yaml" <<'END'
@@ -124,7 +125,7 @@ tensorboard_reads() {
         "$sgd" train $rest --max-steps 255 --save "$work/255.safetensors" &&
         "$sgd" train $rest --save "$work/256.safetensors" --log "$work/tb.jsonl" \
             --tensorboard "$work/runs/plain" &&
-        "$1" "$work/read.py" "$work/runs/plain" "$work/tb.jsonl" "$work/255.safetensors" \
+        served "$work/read.py" "$work/runs/plain" "$work/tb.jsonl" "$work/255.safetensors" \
             "$work/256.safetensors"
 }
 
@@ -137,12 +138,10 @@ tensorboard_resumes() {
             --log-every 10 --tensorboard "$work/runs/resumed" --csv "$work/r.csv" || return 1
     [ "$(grep -c '^event' "$work/r.csv")" -eq 1 ] &&
         [ "$(grep -c '^train' "$work/r.csv")" -eq 26 ] || return 1
-    same_curve "$1" "$work/runs/resumed" "$work/r.csv"
+    same_curve "$work/runs/resumed" "$work/r.csv"
 }
 
-# same_curve PYTHON DIRECTORY CSV: the losses of training.
-same_curve() {
-    "$1" - "$2" "$3" <<'END'
+cat >"$work/curve.py" <<'END'
 import csv, sys
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 events = EventAccumulator(sys.argv[1])
@@ -153,6 +152,10 @@ got = [(s.step, s.value) for s in events.Scalars("train/loss")]
 assert len(got) == len(want), (got, want)
 assert all(a == c and abs(b - d) < 1e-6 for (a, b), (c, d) in zip(got, want)), (got, want)
 END
+
+# same_curve DIRECTORY CSV: the losses of training.
+same_curve() {
+    served "$work/curve.py" "$@"
 }
 
 # Stopped in the middle of an interval, whose point is in neither the log nor the curve.
@@ -163,14 +166,14 @@ tensorboard_resumes_mid_interval() {
         "$trainer" train --device cpu --no-progress --resume "$work/ck" --max-steps 40 \
             --log-every 10 --tensorboard "$work/runs/mid" --csv "$work/m.csv" || return 1
     ! grep '^train,25,' "$work/m.csv" || return 1
-    same_curve "$1" "$work/runs/mid" "$work/m.csv"
+    same_curve "$work/runs/mid" "$work/m.csv"
 }
 
 if python=$(python_with tensorboard); then
-    check "TensorBoard reads curves, histograms, the picture" tensorboard_reads "$python"
-    check "TensorBoard reads a run that was resumed" tensorboard_resumes "$python"
-    check "TensorBoard, resumed in the middle of an interval" \
-        tensorboard_resumes_mid_interval "$python"
+    python_server "$python" tensorboard.backend.event_processing.event_accumulator
+    check "TensorBoard reads curves, histograms, the picture" tensorboard_reads
+    check "TensorBoard reads a run that was resumed" tensorboard_resumes
+    check "TensorBoard, resumed in the middle of an interval" tensorboard_resumes_mid_interval
 else
     skip "TensorBoard reads what --tensorboard writes" "no Python has the module tensorboard"
 fi
