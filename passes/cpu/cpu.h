@@ -20,9 +20,9 @@ Node *transposed_filter(Graph *g, Finder *made, Node *filter, DType dtype, Loc l
 
 /* ---- winograd.c: requires training; stride-1 convolutions and their gradients in tiles ---- */
 void pass_winograd(Graph *g);
-/* Whether the tiles of a chunk of a batch are enough for making integers of the frequencies of the
+/* Whether the tiles of a chunk of images are enough for making integers of the frequencies of the
  * filter that they share. */
-bool fixed_pays(const Winograd *w, int batch);
+bool fixed_pays(const Graph *g, const Winograd *w);
 
 /* ---- fixed.c: requires training; Winograd products between bf16 maps in fixed point ---- */
 void pass_fixed(Graph *g);

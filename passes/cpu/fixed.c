@@ -16,7 +16,7 @@ static bool is_fixed(const Graph *g, const Node *n)
 {
     bool product = n->op == OP_WINOGRAD_MULTIPLY ||
                    (n->op == OP_WINOGRAD_WGRAD && is_of_bf16(n->in[1]));
-    return product && is_of_bf16(n->in[0]) && fixed_pays(&n->attr.winograd, g->batch);
+    return product && is_of_bf16(n->in[0]) && fixed_pays(g, &n->attr.winograd);
 }
 
 void pass_fixed(Graph *g)

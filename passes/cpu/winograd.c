@@ -20,13 +20,14 @@
 typedef struct Shapes {
     Winograd winograd; /* of the tile that is tried or was chosen */
     int inputs, outputs, batch;
+    int chunk; /* images that share one reading of the transformed filters */
     const Machine *machine;
     bool wgrad;
     bool kept; /* the transformed filters stay for the next steps */
 } Shapes;
 
-/* Seconds an image of the direct convolution. */
-static double direct_seconds(const Shapes *s)
+/* Seconds an image of the direct convolution's multiplications, or its gradient's. */
+static double multiply_seconds(const Shapes *s)
 {
     const Winograd *w = &s->winograd;
     double pixels = (double)w->height * w->width, taps = (double)w->kernel * w->kernel;
@@ -34,13 +35,42 @@ static double direct_seconds(const Shapes *s)
            (s->wgrad ? s->machine->direct_wgrad : s->machine->direct);
 }
 
-/* Images that share one reading of the transformed filters, a chunk; the pass schedule knows
- * better, but comes later. */
+/* Seconds an image of what the direct convolution moves where a filter stays in no level-2 cache:
+ * each row of a map reads it, and each image is added to its gradient. */
+static double filter_seconds(const Shapes *s)
+{
+    const Winograd *w = &s->winograd;
+    double filter = (double)w->kernel * w->kernel * s->inputs * s->outputs;
+    if (filter * sizeof(float) < LARGE_FILTER_BYTES)
+        return 0;
+    return (s->wgrad ? 2 * sizeof(float) : w->height * s->machine->element) * filter /
+           s->machine->cached_bytes;
+}
+
+/* A map so small that its filter takes longer to read than to multiply by. */
+static bool reads_filters(const Shapes *s)
+{
+    return filter_seconds(s) > multiply_seconds(s);
+}
+
+/* Seconds an image of the direct convolution. */
+static double direct_seconds(const Shapes *s)
+{
+    return reads_filters(s) ? filter_seconds(s) : multiply_seconds(s);
+}
+
+/* Images of a chunk: all of a batch that is looked across; else about so many, of which the pass
+ * schedule knows better, but comes later. */
 enum { CHUNK = 8 };
 
-bool fixed_pays(const Winograd *w, int batch)
+static int chunk_of(const Graph *g)
 {
-    return winograd_tiles(w) * smaller(batch, CHUNK) >= LEAST_FIXED_TILES;
+    return graph_looks_across(g) ? g->batch : (int)smaller(g->batch, CHUNK);
+}
+
+bool fixed_pays(const Graph *g, const Winograd *w)
+{
+    return winograd_tiles(w) * chunk_of(g) >= LEAST_FIXED_TILES;
 }
 
 /* The same by tiles: products; the frequencies of both maps written (which reads them too) and
@@ -51,8 +81,8 @@ static double winograd_seconds(const Shapes *s)
     const Winograd *w = &s->winograd;
     double frequencies = (double)winograd_size(w) * winograd_size(w), tiles = winograd_tiles(w);
     double filters = frequencies * s->inputs * s->outputs;
-    double chunk = (double)smaller(s->batch, CHUNK);
-    bool fixed = fixed_pays(w, s->batch);
+    double chunk = s->chunk;
+    bool fixed = winograd_tiles(w) * s->chunk >= LEAST_FIXED_TILES;
     double products = fixed ? s->machine->fixed : s->machine->products;
     double filter_moves = s->kept ? 1 / chunk : 2 / chunk + 3.0 / s->batch;
     double moved =
@@ -67,7 +97,7 @@ static bool fits(const Shapes *s)
     int channels = s->inputs > s->outputs ? s->inputs : s->outputs, copies = s->kept ? 1 : 3;
     return frequencies * winograd_tiles(&s->winograd) * channels * s->batch <= INT32_MAX &&
            frequencies * s->inputs * s->outputs * sizeof(float) * copies <=
-               s->machine->filter_bytes;
+               (reads_filters(s) ? MOST_FILTER_BYTES : s->machine->filter_bytes);
 }
 
 /* The tile that takes the least time, in s->winograd.tile; false where the direct convolution is as
@@ -95,7 +125,7 @@ static bool choose(const Graph *g, const Node *n, Winograd *out)
     const Window *k = &n->attr.window;
     const int32_t *y = (wgrad ? n->in[1] : n)->tensor.shape.dim;
     Shapes s = {{0, k->kernel_h, k->padding_h, k->padding_w, y[1], y[2]},
-                n->in[0]->tensor.shape.dim[3], y[3], g->batch,
+                n->in[0]->tensor.shape.dim[3], y[3], g->batch, chunk_of(g),
                 n->in[0]->tensor.dtype == DT_BF16 ? &machine_of_bf16 : &machine_of_f32, wgrad,
                 graph_keeps_before(g)};
     if (k->stride_h != 1 || k->stride_w != 1 || k->kernel_h != k->kernel_w ||
