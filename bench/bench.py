@@ -130,37 +130,99 @@ def read_model(path):
         return yaml.safe_load(f)
 
 
-def build_network(model):
-    import torch.nn as nn
-    modules, channels = [], model["input"]["shape"][0]
+def pair(value):
+    return tuple(value) if isinstance(value, (list, tuple)) else (value, value)
 
-    def conv(out_channels, kernel_size, stride=1, padding=0, bias=True):
-        nonlocal channels
-        modules.append(nn.Conv2d(channels, out_channels, kernel_size, stride, padding, bias=bias))
-        channels = out_channels
 
-    def mlpconv(out_channels, kernel_size, stride=1, padding=0):
-        three = out_channels if isinstance(out_channels, list) else [out_channels] * 3
-        conv(three[0], kernel_size, stride, padding)
-        modules.append(nn.ReLU())
-        for c in three[1:]:
-            conv(c, 1)
-            modules.append(nn.ReLU())
-
+def primitive_layers(model):
+    """(kind, keys) of each layer, with the primitive layers that `mlpconv` stands for."""
     for layer in model["layers"]:
         (kind, keys), = layer.items() if isinstance(layer, dict) else [(layer, {})]
-        keys = {k: v for k, v in keys.items() if k != "name"}
-        if kind == "conv2d":
-            conv(**keys)
-        elif kind == "mlpconv":
-            mlpconv(**keys)
-        else:
-            make = dict(relu=nn.ReLU, maxpool=nn.MaxPool2d, avgpool=nn.AvgPool2d,
-                        flatten=nn.Flatten, gap=lambda: nn.AdaptiveAvgPool2d(1))[kind]
-            modules.append(make(**keys))
-    if "flatten" not in model["layers"]:
-        modules.append(nn.Flatten())
-    return nn.Sequential(*modules)
+        keys = dict(keys or {})
+        if kind != "mlpconv":
+            yield kind, keys
+            continue
+        name, out, last = keys.get("name"), keys["out_channels"], keys
+        out = out if isinstance(out, list) else [out] * 3
+        for i, channels in enumerate(out):
+            keys = {k: v for k, v in last.items() if k != "name"} if i == 0 else dict(kernel_size=1)
+            yield "conv2d", dict(keys, out_channels=channels)
+            yield "relu", dict(name=name) if i == 2 and name else {}
+
+
+def make_layer(kind, keys, shape):
+    """The PyTorch module of a layer, or the name of what make_network does itself; shape: of what
+    it reads, [channels, height, width] or [values]."""
+    import torch.nn as nn
+
+    def window(*more):
+        named = {"kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", *more}
+        return {k: v if isinstance(v, bool) else pair(v) for k, v in keys.items() if k in named}
+    if kind == "conv2d":
+        plain = {k: keys[k] for k in ("groups", "bias") if k in keys}
+        return nn.Conv2d(shape[0], keys["out_channels"], **window("dilation"), **plain)
+    if kind == "linear":
+        return nn.Linear(shape[0], keys["out_features"], bias=keys.get("bias", True))
+    if kind == "batch_norm":
+        make = nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d
+        return make(shape[0], **{k: keys[k] for k in ("eps", "momentum", "affine") if k in keys})
+    if kind in ("maxpool", "avgpool"):
+        return (nn.MaxPool2d if kind == "maxpool" else nn.AvgPool2d)(**window())
+    if kind == "local_response_norm":
+        return nn.LocalResponseNorm(**{k: v for k, v in keys.items() if k not in ("name", "input")})
+    if kind in ("add", "concat"):
+        return kind
+    make = dict(relu=lambda: nn.ReLU(inplace=True), sigmoid=nn.Sigmoid, tanh=nn.Tanh,
+                flatten=nn.Flatten, gap=lambda: nn.AdaptiveAvgPool2d(1),
+                dropout=lambda: nn.Dropout(keys.get("p", 0.5)))
+    if kind not in make:
+        raise SystemExit(f"no PyTorch module is known for the layer {kind}")
+    return make[kind]()
+
+
+def build_network(model):
+    """A model file's layers, each of which reads the one before or those that it names."""
+    import torch
+    import torch.nn as nn
+
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.parts, self.steps, values = nn.ModuleList(), [], {}
+            self.read = {n for _, keys in primitive_layers(model)
+                         for n in keys.get("inputs", []) + [keys.get("input")]}
+            x = torch.zeros(2, *model["input"]["shape"])
+            for kind, keys in primitive_layers(model):
+                names = keys.get("inputs") or ([keys["input"]] if "input" in keys else [None])
+                of = values[names[0]] if names[0] else x
+                part = make_layer(kind, keys, of.shape[1:])
+                joins = isinstance(part, str)
+                if not joins:
+                    self.parts.append(part)
+                self.steps.append((part if joins else len(self.parts) - 1, names,
+                                   keys.get("name")))
+                with torch.no_grad():
+                    x = self.run(self.steps[-1], x, values)
+
+        def run(self, step, x, values):
+            part, names, name = step
+            read = [values[n] if n else x for n in names]
+            if part == "add":
+                x = sum(read[1:], read[0])
+            elif part == "concat":
+                x = torch.cat(read, 1)
+            else:
+                x = self.parts[part](read[0])
+            if name in self.read:
+                values[name] = x
+            return x
+
+        def forward(self, x):
+            values = {}
+            for step in self.steps:
+                x = self.run(step, x, values)
+            return x.flatten(1)
+    return Network()
 
 
 def make_forward(model, network, layout):
