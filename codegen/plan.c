@@ -317,22 +317,37 @@ static int emit_own_inits(const Module *m, Text *out)
     return count;
 }
 
+static void emit_class_weights(const Module *m, Text *out)
+{
+    char digits[32];
+    if (m->class_weights.how != WEIGH_LIST)
+        return;
+    text_append(out, "static const float class_weight[] = {");
+    for (int k = 0; k < m->classes; k++)
+        text_append(out, "%s(float)%s", k % 8 ? ", " : k ? ",\n    " : "\n    ",
+                    format_double(m->class_weights.weight[k], digits));
+    text_append(out, "};\n");
+}
+
 static void emit_model(const Module *m, const Text *targets, Text *out)
 {
     char lr[32], std[32];
     const TrainSettings *t = &m->train;
     int own_inits = emit_own_inits(m, out);
+    emit_class_weights(m, out);
     text_append(out, "const NincModel ninc_model = {\n    \"%s\", \"%s\",\n", m->name, m->dataset);
     emit_recipe(m, module_first_graph(m, "eval"), out);
     text_append(out,
                 "    \"\",\n    %d, %d, %d, %d, %d,\n"
-                "    %s, %d, %d, %d, %s, %s, %s, %s, %d, %d, %d,\n"
+                "    %s, %d, %d, %d, %s, %s, %s, %s, %d, %d, %s, %s, %d,\n"
                 "    {\n%s    }};\n",
                 m->image_h, m->image_w, m->image_c, m->classes, least_images(m),
                 format_double(m->optimizer.lr, lr), t->epochs, t->log_every, t->checkpoint_every,
                 init_ids[t->init], format_double(t->init_std, std),
                 t->schedule.kind == RATE_CONSTANT ? "NULL" : "&schedule",
-                own_inits ? "own_init" : "NULL", own_inits, t->early_stop, m->storage_count,
+                own_inits ? "own_init" : "NULL", own_inits, t->early_stop,
+                m->class_weights.how == WEIGH_LIST ? "class_weight" : "NULL",
+                m->class_weights.how == WEIGH_BALANCED ? "true" : "false", m->storage_count,
                 targets->data);
 }
 

@@ -160,9 +160,13 @@ void emit_recipe(const Module *m, const Graph *eval, Text *out)
         text_append(out, ", clip_grad_norm %s", format_double(m->train.clip_grad_norm, digits));
     if (m->train.ema > 0)
         text_append(out, ", ema %s", format_double(m->train.ema, digits));
+    if (m->class_weights.how != WEIGH_ALIKE) {
+        text_append(out, ", " CLASS_WEIGHTS_NAME " ");
+        class_weights_print(m, out);
+    }
     text_append(out, "\\n\"\n");
     for (int i = 0; i < m->storage_count; i++)
-        if (!m->storage[i]->of)
+        if (!m->storage[i]->of && m->storage[i]->role != ROLE_CLASSES)
             print_parameter(m->storage[i], out);
     emit_recipe_layers(eval, out);
 }

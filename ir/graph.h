@@ -12,11 +12,12 @@
 /* matrix: the filter of a convolution over the whole of its input, in files [O, I*KH*KW]. scale and
  * shift: weight and bias of a batch norm; mean, variance: its running statistics, which a step
  * updates too; batches: how many batches are in these, [1], in files an I64 without extents.
- * average: the exponential mean of a parameter over the steps, which an evaluation reads. */
+ * average: the exponential mean of a parameter over the steps, which an evaluation reads. classes:
+ * what each class weighs in the loss, [classes], which the trainer writes once. */
 #define IR_ROLES(X)                                                                                \
     X(WEIGHT, "weight") X(MATRIX, "matrix") X(BIAS, "bias") X(MOMENT, "moment")                    \
     X(SCALE, "scale") X(SHIFT, "shift") X(MEAN, "mean") X(VARIANCE, "variance")                    \
-    X(BATCHES, "batches") X(AVERAGE, "average")
+    X(BATCHES, "batches") X(AVERAGE, "average") X(CLASSES, "classes")
 
 typedef enum Role {
 #define X(id, text) ROLE_##id,
@@ -141,6 +142,7 @@ typedef struct Module {
     int classes;
     Optimizer optimizer;
     TrainSettings train;
+    ClassWeights class_weights;
     Storage **storage;
     int storage_count, storage_capacity;
     NameTable storage_named;  /* name -> Storage */

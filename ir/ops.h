@@ -121,17 +121,18 @@ typedef enum OpFlag {
     X(CONCAT, "concat", 2, 5, NONE, concat, F_FORWARD | F_OF_MAPS, "",                             \
       "x, y, ... -> their channels side by side")                                                  \
     /* loss, by row n; rows from valid on count nothing */                                         \
-    X(CROSS_ENTROPY, "cross_entropy", 2, 2, SMOOTHING, loss, F_FORWARD | F_RESULT | F_HEAD, "",    \
-      "logits[N,K], label[N] -> loss of each image")                                               \
+    X(CROSS_ENTROPY, "cross_entropy", 2, 3, SMOOTHING, loss, F_FORWARD | F_RESULT | F_HEAD, "",    \
+      "logits[N,K], label[N][, weight[K]] -> loss of each")                                        \
     X(CORRECT, "correct", 2, 2, NONE, loss, F_FORWARD | F_RESULT | F_HEAD, "",                     \
       "logits, label -> i32[N]: first argmax is the label")                                        \
-    X(MEAN_VALID, "mean_valid", 2, 2, NONE, loss, F_FORWARD | F_RESULT | F_SUMS_ROWS, "",          \
-      "x[N], valid -> mean of the first `valid`")                                                  \
+    /* a third operand is what their sum is divided by, in place of their number */                \
+    X(MEAN_VALID, "mean_valid", 2, 3, NONE, loss, F_FORWARD | F_RESULT | F_SUMS_ROWS, "",          \
+      "x[N], valid[, divisor] -> mean of the first `valid`")                                       \
     X(COUNT_VALID, "count_valid", 2, 2, NONE, loss, F_FORWARD | F_RESULT | F_SUMS_ROWS, "",        \
       "x[N], valid -> sum of the first `valid`")                                                   \
     /* backward: dy is the gradient of a result, dx of an operand */                               \
-    X(CROSS_ENTROPY_GRAD, "cross_entropy_grad", 3, 3, SMOOTHING, loss, F_HEAD, "",                 \
-      "logits, label, valid -> dlogits of the mean loss")                                          \
+    X(CROSS_ENTROPY_GRAD, "cross_entropy_grad", 3, 5, SMOOTHING, loss, F_HEAD, "",                 \
+      "logits, label, valid[, weight, divisor] -> dlogits")                                        \
     X(CONV2D_DGRAD, "conv2d_dgrad", 2, 2, WINDOW, conv, F_GIVEN | F_CONTRACTION | F_FILTERED, "",  \
       "dy, filter -> dx of conv2d")                                                                \
     X(CONV2D_WGRAD, "conv2d_wgrad", 2, 2, WINDOW, conv,                                            \

@@ -114,6 +114,24 @@ static bool parse_train(Parser *p)
     return lex_expect_line_end(p->lex);
 }
 
+/* balanced, or [1,0.5,2] */
+static bool parse_class_weights(Parser *p)
+{
+    ClassWeights *c = &p->module->class_weights;
+    int classes = p->module->classes;
+    double *weight = pool_alloc(p->pool, (size_t)classes * sizeof *weight);
+    c->how = lex_accept(p->lex, "balanced") ? WEIGH_BALANCED : WEIGH_LIST;
+    c->weight = weight;
+    if (c->how == WEIGH_BALANCED)
+        return true;
+    if (!lex_expect(p->lex, "["))
+        return false;
+    for (int k = 0; k < classes; k++)
+        if ((k > 0 && !lex_expect(p->lex, ",")) || !lex_number(p->lex, &weight[k]))
+            return false;
+    return lex_expect(p->lex, "]");
+}
+
 /* `cpu=24158784 cuda=24162816`, one for each target that has a plan. */
 static bool parse_state_bytes(Parser *p)
 {
@@ -145,6 +163,9 @@ static bool parse_header(Parser *p)
         return false;
     lex_skip_space(p->lex);
     if (lex_accept(p->lex, "schedule ") && !parse_schedule(p))
+        return false;
+    lex_skip_space(p->lex);
+    if (lex_accept(p->lex, CLASS_WEIGHTS_NAME " ") && !parse_class_weights(p))
         return false;
     lex_skip_space(p->lex);
     if (lex_accept(p->lex, "state ") && !parse_state_bytes(p))

@@ -397,6 +397,17 @@ void schedule_print(const RateSchedule *r, Text *out)
     print_settings(schedule_setting, (int)r->kind, r, true, out);
 }
 
+void class_weights_print(const Module *m, Text *out)
+{
+    const ClassWeights *c = &m->class_weights;
+    char digits[32];
+    if (c->how == WEIGH_BALANCED)
+        text_append(out, "balanced");
+    for (int k = 0; c->how == WEIGH_LIST && k < m->classes; k++)
+        text_append(out, "%s%s", k ? "," : "[", format_double(c->weight[k], digits));
+    text_append(out, c->how == WEIGH_LIST ? "]" : "");
+}
+
 static void print_header(const Module *m, Text *out)
 {
     const TrainSettings *t = &m->train;
@@ -421,6 +432,10 @@ static void print_header(const Module *m, Text *out)
     if (t->schedule.kind != RATE_CONSTANT) {
         text_append(out, "\n  ");
         schedule_print(&t->schedule, out);
+    }
+    if (m->class_weights.how != WEIGH_ALIKE) {
+        text_append(out, "\n  " CLASS_WEIGHTS_NAME " ");
+        class_weights_print(m, out);
     }
     for (int i = 0, printed = 0; i < TARGET_COUNT; i++)
         if (m->state_bytes[i])

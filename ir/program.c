@@ -43,7 +43,13 @@ static bool check_inputs(const Check *c)
 /* A sum of rows that `op` makes from the logits and the labels. */
 static bool is_metric(const Check *c, const Node *n, Op sum, Op op)
 {
-    return n && n->op == sum && n->in[0]->op == op && n->in[1] == graph_find_input(c->g, "valid") &&
+    bool weighted = n && n->arity > 2;
+    if (weighted && (n->in[0]->arity < 3 || n->in[0]->in[2]->op != OP_STATE ||
+                     n->in[0]->in[2]->storage->role != ROLE_CLASSES ||
+                     n->in[2] != graph_find_input(c->g, "label_weight")))
+        return false;
+    return n && n->op == sum && n->in[0]->op == op && (weighted || n->in[0]->arity == 2) &&
+           n->in[1] == graph_find_input(c->g, "valid") &&
            n->in[0]->in[1] == graph_find_input(c->g, "label") &&
            n->in[0]->in[0]->tensor.shape.dim[1] == c->m->classes;
 }
@@ -74,6 +80,8 @@ static bool wants_images(const Graph *g, const Node *n, int k)
         return is_per_image(g, n);
     if (op_is(n->op, F_OF_FILTERS | F_OF_GRADIENTS) || n->op == OP_UPDATE)
         return false;
+    if (n->in[k]->op == OP_STATE && n->in[k]->storage->role == ROLE_CLASSES)
+        return !op_is(n->op, F_HEAD);
     if (op_is(n->op, F_STATISTIC) || op_attr(n->op) == ATTR_NORM)
         return n->in[k]->tensor.shape.rank == 4;
     return k == 0 || !op_is(n->op, F_FILTERED);
@@ -203,7 +211,8 @@ static bool check_forward(const Check *c, const Node *n)
         return node_fault(c, n, "before autodiff its operands have one shape");
     for (int k = 0; k < n->arity; k++)
         if ((n->in[k]->op == OP_STATE) !=
-            ((n->op == OP_CONV2D || n->op == OP_BATCH_NORM) && k > 0))
+            (((n->op == OP_CONV2D || n->op == OP_BATCH_NORM) && k > 0) ||
+             (n->op == OP_CROSS_ENTROPY && k == 2)))
             return node_fault(c, n,
                               "filters and biases of convolutions, statistics, weight and bias of "
                               "batch_norm are storage, and nothing else reads storage before "

@@ -119,6 +119,18 @@ typedef struct TrainSettings {
     int early_stop; /* epochs in a row without a better test accuracy that end a run; 0: none do */
 } TrainSettings;
 
+/* What each class weighs in the loss. */
+typedef enum ClassWeighing { WEIGH_ALIKE, WEIGH_LIST, WEIGH_BALANCED } ClassWeighing;
+
+/* BALANCED: images / (classes * images of the class), of the training images. */
+typedef struct ClassWeights {
+    ClassWeighing how;
+    const double *weight; /* LIST: one a class, of the module's pool */
+} ClassWeights;
+
+/* The name of their storage. */
+#define CLASS_WEIGHTS_NAME "class_weight"
+
 /* ---- ir/settings.c ---- */
 
 /* What a setting may be, as a float: RATE at least 0, FRACTION in [0, 1), POSITIVE above 0, FLAG 0

@@ -104,6 +104,19 @@ static bool check_schedule(const Verifier *v)
     return check_ranges(v, "schedule", schedule_setting, (int)r->kind, r);
 }
 
+static bool check_class_weights(const Verifier *v)
+{
+    const ClassWeights *c = &v->m->class_weights;
+    double sum = 0;
+    for (int k = 0; c->how == WEIGH_LIST && k < v->m->classes; k++) {
+        if (!fits_float(c->weight[k]) || c->weight[k] < 0)
+            return verify_fault(v, (Loc){0}, "the weights of classes must be floats of at least 0");
+        sum += c->weight[k];
+    }
+    return c->how != WEIGH_LIST || sum > 0 ||
+           verify_fault(v, (Loc){0}, "some class must weigh more than 0");
+}
+
 static bool check_settings(const Verifier *v)
 {
     const Module *m = v->m;
@@ -121,7 +134,7 @@ static bool check_settings(const Verifier *v)
         good = verify_fault(v, nowhere, "clip_grad_norm must be greater than 0 as a float");
     if (m->train.ema != 0 && !(fits_positive(m->train.ema) && fits_fraction(m->train.ema)))
         good = verify_fault(v, nowhere, "ema must be above 0 and below 1 as a float");
-    return check_optimizer(v) && check_schedule(v) && good;
+    return check_optimizer(v) && check_schedule(v) && check_class_weights(v) && good;
 }
 
 static bool check_beside(const Verifier *v, const Storage *s)
@@ -192,6 +205,12 @@ static bool check_storage(const Verifier *v, const Storage *s)
     case ROLE_MOMENT:
     case ROLE_AVERAGE: return check_beside(v, s);
     case ROLE_BATCHES: return check_batches(v, s);
+    case ROLE_CLASSES:
+        return (t->shape.rank == 1 && t->shape.dim[0] == v->m->classes &&
+                strcmp(s->name, CLASS_WEIGHTS_NAME) == 0 &&
+                v->m->class_weights.how != WEIGH_ALIKE) ||
+               verify_fault(v, s->loc, "@%s: the weights of classes are @" CLASS_WEIGHTS_NAME
+                                       " [%d], and the module says them", s->name, v->m->classes);
     case ROLE_COUNT: break;
     }
     return verify_fault(v, s->loc, "@%s: its role is unknown", s->name);

@@ -265,7 +265,8 @@ static bool is_head_gradient(const Kernel *k, int at, const Node *logits, bool m
 {
     bool spread = false;
     if (!is_at(k, at, OP_CROSS_ENTROPY_GRAD) || k->node[at]->in[0] != logits ||
-        k->node[at]->attr.factor != k->node[at - 2]->attr.factor)
+        k->node[at]->attr.factor != k->node[at - 2]->attr.factor ||
+        k->node[at]->in[3] != k->node[at - 2]->in[2])
         return false;
     at++;
     for (int i = 0; i < HEAD_GRADIENT_OPS; i++)

@@ -83,7 +83,8 @@ typedef enum NincRole {
     NINC_ROLE_MEAN, /* its running statistics */
     NINC_ROLE_VARIANCE,
     NINC_ROLE_BATCHES, /* how many batches are in them: [1], in files an I64 without extents */
-    NINC_ROLE_AVERAGE  /* a parameter's exponential mean, which evaluations read instead of it */
+    NINC_ROLE_AVERAGE, /* a parameter's exponential mean, which evaluations read instead of it */
+    NINC_ROLE_CLASSES  /* what each class weighs in the loss: in no file */
 } NincRole;
 
 typedef struct NincStorage {
@@ -147,6 +148,8 @@ typedef struct NincModel {
     const NincOwnInit *own_init; /* by index of storage; NULL: none */
     int own_inits;
     int early_stop; /* epochs in a row without a better test accuracy that end a run; 0: none do */
+    const float *class_weight; /* in the loss, one a class; NULL: the model file has no list */
+    bool balanced; /* it says that training images weigh them */
     int storages;
     NincTarget target[NINC_TARGETS];
 } NincModel;

@@ -140,17 +140,19 @@ static void emit_step_kernels(const Module *m, int number, Text *out)
                 "    gather_image<%d * %d * %d>(images, labels, index, valid, image, label);\n"
                 "}\n#endif\n",
                 CUDA_BLOCK, m->image_h, m->image_w, m->image_c);
+    bool weighted = m->class_weights.how != WEIGH_ALIKE;
     begin_kernel(number + 1, out);
     text_append(out,
                 "/* The step's loss and guesses, added to the sums that the host reads. */\n"
                 "extern \"C\" __global__ void __launch_bounds__(%d)\n"
                 "add_metrics(const float *__restrict__ loss, const i32 *__restrict__ correct,\n"
                 "            const float *__restrict__ logits, const i32 *__restrict__ valid,\n"
-                "            Metrics *__restrict__ sums)\n"
+                "            Metrics *__restrict__ sums%s)\n"
                 "{\n"
-                "    add_step<%d>(loss, correct, logits, valid, sums);\n"
+                "    add_step<%d>(loss, correct, logits, valid, sums%s);\n"
                 "}\n#endif\n",
-                CUDA_BLOCK, logits_in_row(m));
+                CUDA_BLOCK, weighted ? ", const float *__restrict__ weight" : "",
+                logits_in_row(m), weighted ? ", weight" : "");
 }
 
 /* ---- the file ---- */

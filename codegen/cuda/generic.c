@@ -27,7 +27,8 @@ static void emit_loops(CudaEmitter *e, const Node *n, const char *types)
     int count = 0;
     for (int i = 0; i < n->arity; i++)
         argument[count++] = cuda_value(e, n->in[i]);
-    if (n->op == OP_CONV2D && n->arity == 2)
+    bool optional = n->op == OP_CONV2D || op_attr(n->op) == ATTR_SMOOTHING;
+    for (int i = n->arity; optional && i < op_max_operands(n->op); i++)
         argument[count++] = "nullptr";
     if (op_attr(n->op) == ATTR_SMOOTHING)
         argument[count++] = cuda_literal(e->pool, n->attr.factor);

@@ -377,10 +377,25 @@ template <class L> NINC_DEVICE LogSum log_sum_exp(const float *logits, int n)
     return l;
 }
 
+/* What each class weighs; 1 where there are no weights. */
+NINC_DEVICE float class_weight(const float *weight, int k) { return weight ? weight[k] : 1.0f; }
+
+/* What the targets of a row weigh together. */
+template <class L>
+NINC_DEVICE float target_sum(const float *weight, int label, float smoothing)
+{
+    if (!weight)
+        return 1.0f;
+    float sum = (1.0f - smoothing) * weight[label];
+    for (int k = 0; smoothing > 0.0f && k < L::C; k++)
+        sum += smoothing / (float)L::C * weight[k];
+    return sum;
+}
+
 /* Rows: [N] as a map. A label that is no class gives NaN. */
 template <class L, class Rows>
-NINC_DEVICE void generic_cross_entropy(const float *logits, const i32 *label, float smoothing,
-                                       float *nll)
+NINC_DEVICE void generic_cross_entropy(const float *logits, const i32 *label, const float *weight,
+                                       float smoothing, float *nll)
 {
     Rows::each(nll, [=](int n, int, int, int) {
         if (label[n] < 0 || label[n] >= L::C)
@@ -389,15 +404,19 @@ NINC_DEVICE void generic_cross_entropy(const float *logits, const i32 *label, fl
         float lacking = 0.0f;
         if (smoothing > 0.0f)
             for (int k = 0; k < L::C; k++)
-                lacking += l.top - L::read(logits, n, 0, 0, k);
-        return logf(l.sum) + (1.0f - smoothing) * (l.top - L::read(logits, n, 0, 0, label[n])) +
+                lacking += class_weight(weight, k) * (l.top - L::read(logits, n, 0, 0, k));
+        return target_sum<L>(weight, label[n], smoothing) * logf(l.sum) +
+               (1.0f - smoothing) * class_weight(weight, label[n]) *
+                   (l.top - L::read(logits, n, 0, 0, label[n])) +
                smoothing / (float)L::C * lacking;
     });
 }
 
+/* divisor: NULL where it is *valid. */
 template <class L>
 NINC_DEVICE void generic_cross_entropy_grad(const float *logits, const i32 *label,
-                                            const i32 *valid, float smoothing, float *dlogits)
+                                            const i32 *valid, const float *weight,
+                                            const float *divisor, float smoothing, float *dlogits)
 {
     L::each(dlogits, [=](int n, int, int, int k) {
         if (n >= *valid)
@@ -405,7 +424,9 @@ NINC_DEVICE void generic_cross_entropy_grad(const float *logits, const i32 *labe
         LogSum l = log_sum_exp<L>(logits, n);
         float softmax = expf(L::read(logits, n, 0, 0, k) - l.top) / l.sum;
         float wanted = (label[n] == k ? 1.0f - smoothing : 0.0f) + smoothing / (float)L::C;
-        return (softmax - wanted) / (float)*valid;
+        float all = target_sum<L>(weight, label[n], smoothing);
+        return (all * softmax - class_weight(weight, k) * wanted) /
+               (divisor ? *divisor : (float)*valid);
     });
 }
 

@@ -24,6 +24,7 @@ template <int N_, int H_, int W_, int C_, int CP_, bool GAP_> struct Head {
     static constexpr int AT_ONCE = OCTETS < THREADS ? OCTETS : THREADS; /* octets, by a group */
     static_assert(CP == NINC_TILES(C, 8) * 8, "channels are rounded up to 8");
     static NINC_MEMBER float smoothing() { return 0.0f; } /* of labels */
+    static NINC_MEMBER bool weighted() { return false; }  /* by class */
     static_assert((K8 + 8 * THREADS) * 4 == NINC_HEAD_SHARED(K, THREADS),
                   "shared memory is as ir/tiles.h says");
 };
@@ -131,11 +132,19 @@ NINC_DEVICE bool is_larger(float a, float b) { return a > b || (a != a && b == b
 struct Loss {
     float top, sum; /* the largest logit, sum of exp(logit - top) */
     float nll;      /* NaN where the label is no class */
+    float weight;   /* of all classes that the row is taken for, each with its share */
     bool correct;   /* the first largest logit is the label's */
 };
 
-/* Of row [K]. shared [4 warps], not in use. */
-template <class D> NINC_DEVICE Loss row_loss(const float *row, int label, float *shared)
+/* What class k weighs. weight [K]; not read without weights. */
+template <class D> NINC_DEVICE float weight_of(const float *weight, int k)
+{
+    return D::weighted() ? weight[k] : 1.0f;
+}
+
+/* Of row [K]. weight [K]. shared [5 warps], not in use. */
+template <class D>
+NINC_DEVICE Loss row_loss(const float *row, int label, const float *weight, float *shared)
 {
     constexpr int WARPS = D::THREADS / 32;
     bool is_class = label >= 0 && label < D::K;
@@ -151,24 +160,33 @@ template <class D> NINC_DEVICE Loss row_loss(const float *row, int label, float 
     }
     sum = reduce_block<Sum, D::THREADS>(sum, shared + WARPS);
     ahead = reduce_block<Sum, D::THREADS>(ahead, shared + 2 * WARPS);
-    float nll = top - own;
+    float nll = top - own, all = is_class ? weight_of<D>(weight, label) : 1.0f;
+    if (D::weighted())
+        nll *= all;
     if (D::smoothing() > 0.0f) {
-        float lacking = 0.0f;
-        for (int k = threadIdx.x; k < D::K; k += D::THREADS)
-            lacking += top - row[k];
+        float lacking = 0.0f, weights = 0.0f;
+        for (int k = threadIdx.x; k < D::K; k += D::THREADS) {
+            lacking += weight_of<D>(weight, k) * (top - row[k]);
+            weights += weight_of<D>(weight, k);
+        }
         lacking = reduce_block<Sum, D::THREADS>(lacking, shared + 3 * WARPS);
         nll = (1.0f - D::smoothing()) * nll + D::smoothing() / (float)D::K * lacking;
+        if (D::weighted()) {
+            weights = reduce_block<Sum, D::THREADS>(weights, shared + 4 * WARPS);
+            all = (1.0f - D::smoothing()) * all + D::smoothing() / (float)D::K * weights;
+        }
     }
-    Loss loss = {top, sum, nll + logf(sum), is_class && ahead == 0.0f};
+    Loss loss = {top, sum, nll + all * logf(sum), all, is_class && ahead == 0.0f};
     return loss;
 }
 
 /* ---- the gradient ---- */
 
-/* row [K8]: logits -> gradients of the mean loss over `valid` images; zeros for an image that is
- * not one of them, and past K. */
+/* row [K8]: logits -> gradients of the losses of the `valid` images together, by the divisor; zeros
+ * for an image that is not one of them, and past K. weight [K]. */
 template <class D>
-NINC_DEVICE void loss_gradient(float *row, const Loss &loss, int label, int valid)
+NINC_DEVICE void loss_gradient(float *row, const Loss &loss, int label, int valid,
+                               const float *weight, float divisor)
 {
     for (int k = threadIdx.x; k < D::K8; k += D::THREADS) {
         float gradient = 0.0f;
@@ -176,8 +194,12 @@ NINC_DEVICE void loss_gradient(float *row, const Loss &loss, int label, int vali
             float wanted = k == label ? 1.0f : 0.0f;
             if (D::smoothing() > 0.0f)
                 wanted = wanted * (1.0f - D::smoothing()) + D::smoothing() / (float)D::K;
-            gradient = expf(row[k] - loss.top) / loss.sum - wanted;
-            gradient /= (float)valid;
+            gradient = expf(row[k] - loss.top) / loss.sum;
+            if (D::weighted())
+                gradient = loss.weight * gradient - weight[k] * wanted;
+            else
+                gradient -= wanted;
+            gradient /= divisor;
         }
         row[k] = D::GAP ? gradient / (float)D::PIXELS : gradient;
     }
@@ -205,8 +227,8 @@ NINC_DEVICE void map_gradient(const float *row, Element *dx, const Chain &chain,
 
 /* logits [N][K], nll [N], correct [N]: each may be NULL. Leaves the row of logits in `row`. */
 template <class D, class Element>
-NINC_DEVICE Loss head_forward(const Element *x, const i32 *label, float *logits, float *nll,
-                              i32 *correct, float *row)
+NINC_DEVICE Loss head_forward(const Element *x, const i32 *label, const float *weight,
+                              float *logits, float *nll, i32 *correct, float *row)
 {
     int n = (int)blockIdx.x;
     float *scratch = row + D::K8;
@@ -219,7 +241,7 @@ NINC_DEVICE Loss head_forward(const Element *x, const i32 *label, float *logits,
     if (logits)
         for (int k = threadIdx.x; k < D::K; k += D::THREADS)
             logits[(i64)n * D::K + k] = row[k];
-    Loss loss = row_loss<D>(row, label[n], scratch);
+    Loss loss = row_loss<D>(row, label[n], weight, scratch);
     if (threadIdx.x == 0 && nll)
         nll[n] = loss.nll;
     if (threadIdx.x == 0 && correct)
@@ -227,25 +249,28 @@ NINC_DEVICE Loss head_forward(const Element *x, const i32 *label, float *logits,
     return loss;
 }
 
+/* weight [K]: of each class, where D is weighted. */
 template <class D, class Element>
 NINC_DEVICE void head_eval(const Element *x, const i32 *label, float *logits, float *nll,
-                           i32 *correct)
+                           i32 *correct, const float *weight = nullptr)
 {
     DYNAMIC_SHARED(shared);
-    head_forward<D>(x, label, logits, nll, correct, (float *)shared);
+    head_forward<D>(x, label, weight, logits, nll, correct, (float *)shared);
 }
 
 /* Also dx, a map like x: the gradient of the mean cross entropy of the first *valid images, zeros
- * for the others, then the chain. */
+ * for the others, then the chain. divisor: what the images weigh together; NULL: 1 each. */
 template <class D, class Element, class Chain>
 NINC_DEVICE void head_train(const Element *x, const i32 *label, const i32 *valid, float *logits,
-                            float *nll, i32 *correct, Element *dx, const Chain &chain)
+                            float *nll, i32 *correct, Element *dx, const Chain &chain,
+                            const float *weight = nullptr, const float *divisor = nullptr)
 {
     DYNAMIC_SHARED(shared);
     float *row = (float *)shared;
     i64 image = (i64)blockIdx.x * D::PIXELS * D::CP;
-    Loss loss = head_forward<D>(x, label, logits, nll, correct, row);
-    loss_gradient<D>(row, loss, label[blockIdx.x], *valid);
+    Loss loss = head_forward<D>(x, label, weight, logits, nll, correct, row);
+    loss_gradient<D>(row, loss, label[blockIdx.x], *valid, weight,
+                     D::weighted() ? *divisor : (float)*valid);
     __syncthreads();
     map_gradient<D>(row, dx, chain, image);
 }

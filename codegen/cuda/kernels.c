@@ -307,19 +307,25 @@ void cuda_emit_norm(CudaEmitter *e)
 
 /* ---- the ends of the network ---- */
 
-static void emit_head_type(CudaEmitter *e, const Node *x, bool gap, double smoothing)
+/* nll: the cross entropy, whose settings are members of the type. */
+static void emit_head_type(CudaEmitter *e, const Node *x, bool gap, const Node *nll)
 {
+    double smoothing = nll->attr.factor;
+    bool weighted = nll->arity > 2, plain = smoothing == 0 && !weighted;
     const char *size = pool_format(e->pool, "/* N, H, W, C, CP */ %d, %d, %d, %d, %d",
                                    map_dim(x, 0), map_dim(x, 1), map_dim(x, 2), map_dim(x, 3),
                                    cuda_channels(x));
     const char *argument[] = {size, gap ? "/* mean */ true" : "/* mean */ false"};
-    emit_typedef(e, "Head", argument, 2, smoothing > 0 ? "Plain" : "H");
-    if (smoothing > 0) {
-        cuda_line(e, "struct H : Plain {");
+    emit_typedef(e, "Head", argument, 2, plain ? "H" : "Plain");
+    if (plain)
+        return;
+    cuda_line(e, "struct H : Plain {");
+    if (smoothing > 0)
         cuda_line(e, "    static NINC_MEMBER float smoothing() { return %s; }",
                   cuda_literal(e->pool, smoothing));
-        cuda_line(e, "};");
-    }
+    if (weighted)
+        cuda_line(e, "    static NINC_MEMBER bool weighted() { return true; }");
+    cuda_line(e, "};");
 }
 
 /* The last op of the head that is not pointwise gives the gradient of its map. */
@@ -338,25 +344,27 @@ void cuda_emit_head(CudaEmitter *e)
     const Node *gradient = cuda_find(e, OP_CROSS_ENTROPY_GRAD);
     if (!logits || !nll || !correct)
         internal_error("%s is not a whole head", e->kernel->name);
-    emit_head_type(e, x, cuda_find(e, OP_GAP) != NULL, nll->attr.factor);
+    emit_head_type(e, x, cuda_find(e, OP_GAP) != NULL, nll);
     const char *label = cuda_value(e, nll->in[1]);
+    const char *weight = nll->arity > 2 ? cuda_value(e, nll->in[2]) : NULL;
     if (!gradient) {
         const char *argument[] = {cuda_value(e, x), label, cuda_value(e, logits),
-                                  cuda_value(e, nll), cuda_value(e, correct), NULL};
+                                  cuda_value(e, nll), cuda_value(e, correct), weight, NULL};
         cuda_call(e, pool_format(e->pool, "head_eval<H, %s>", element_of(x)), argument);
         return;
     }
     Statement s = last_statement(e);
     const char *argument[] = {cuda_value(e, x), label, cuda_value(e, gradient->in[2]),
                               cuda_value(e, logits), cuda_value(e, nll), cuda_value(e, correct),
-                              cuda_value(e, statement_result(&s)), cuda_chain(e, &s), NULL};
+                              cuda_value(e, statement_result(&s)), cuda_chain(e, &s), weight,
+                              weight ? cuda_value(e, gradient->in[4]) : NULL, NULL};
     cuda_call(e, pool_format(e->pool, "head_train<H, %s>", element_of(x)), argument);
 }
 
 void cuda_emit_sum(CudaEmitter *e, const Node *n)
 {
     const char *argument[] = {cuda_value(e, n->in[0]), cuda_value(e, n->in[1]), cuda_value(e, n),
-                              NULL};
+                              n->arity > 2 ? cuda_value(e, n->in[2]) : NULL, NULL};
     cuda_call(e, pool_format(e->pool, "%s_of_valid<%d>", n->op == OP_MEAN_VALID ? "mean" : "count",
                              map_dim(n->in[0], 0)),
               argument);

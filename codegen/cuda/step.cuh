@@ -19,14 +19,16 @@ template <class Element> NINC_DEVICE float sum_rows(const Element *row, int coun
 /* Rows that count: N is the batch. */
 template <int N> NINC_DEVICE int valid_rows(const i32 *valid) { return *valid < N ? *valid : N; }
 
-/* mean[0] = sum of the rows below valid / valid */
-template <int N> NINC_DEVICE void mean_of_valid(const float *row, const i32 *valid, float *mean)
+/* mean[0] = sum of the rows below valid / valid, or / divisor where that is not NULL */
+template <int N>
+NINC_DEVICE void mean_of_valid(const float *row, const i32 *valid, float *mean,
+                               const float *divisor = nullptr)
 {
     if (threadIdx.x >= 32)
         return;
     float sum = sum_rows(row, valid_rows<N>(valid));
     if (threadIdx.x == 0)
-        *mean = sum / (float)*valid;
+        *mean = sum / (divisor ? *divisor : (float)*valid);
 }
 
 /* count[0] = sum of the rows below valid, fewer than 2^24 */
@@ -72,7 +74,7 @@ NINC_DEVICE void gather_image(const u8 *images, const i32 *labels, const i32 *in
 
 /* The host's Metrics, as it lies in device memory. */
 struct Metrics {
-    double loss; /* sum over images */
+    double loss, weight; /* sum over images of their losses times weights, of these */
     i64 correct, images;
     i32 all_logits_zero; /* of all steps */
 };
@@ -92,10 +94,11 @@ NINC_DEVICE bool are_zero(const float *logits, i64 count)
     return true;
 }
 
-/* K logits a row; 0: the program returns none. */
+/* K logits a row; 0: the program returns none. weight: what the images weigh together, infinite
+ * where that is nothing; NULL: 1 each. */
 template <int K>
 NINC_DEVICE void add_step(const float *loss, const i32 *correct, const float *logits,
-                          const i32 *valid, Metrics *sums)
+                          const i32 *valid, Metrics *sums, const float *weight = nullptr)
 {
     if (threadIdx.x >= 32)
         return;
@@ -103,7 +106,11 @@ NINC_DEVICE void add_step(const float *loss, const i32 *correct, const float *lo
     __syncwarp(); /* all lanes have read the sums */
     if (threadIdx.x > 0)
         return;
-    sums->loss += (double)*loss * *valid;
+    double weighs = weight ? (double)*weight : (double)*valid;
+    if (weighs <= 3e38) {
+        sums->loss += (double)*loss * weighs;
+        sums->weight += weighs;
+    }
     sums->correct += *correct;
     sums->images += *valid;
     sums->all_logits_zero = zero;

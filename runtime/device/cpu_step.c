@@ -182,9 +182,12 @@ static void add_metrics(Device *d, const NincProgram *p, int valid)
 {
     const float *loss = output_address(d, p, "loss");
     const int32_t *correct = output_address(d, p, "correct");
+    const float *weight = input_address(d, p, "label_weight");
+    double weighs = step_weight(weight != NULL, weight ? *weight : 0, valid);
     Metrics *m = &d->metrics;
-    if (loss)
-        m->loss += (double)*loss * valid;
+    if (loss && weighs > 0)
+        m->loss += (double)*loss * weighs;
+    m->weight += weighs;
     if (correct)
         m->correct += *correct;
     m->all_logits_zero = (m->images == 0 || m->all_logits_zero) && logits_zero(d, p, valid);

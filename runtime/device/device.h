@@ -18,13 +18,15 @@ typedef struct StepInput {
     float lr;             /* training only */
     int step;             /* from 1; training only */
     int seed;             /* the run's, folded to 32 bits; training only */
+    float label_weight;   /* of models that weigh classes: label_weight() of class_weights.c */
     bool logits_only;     /* eval only: of the outputs none but the first `valid` logits is asked
                              for, which saves a CPU the rest of the batch */
 } StepInput;
 
 /* Sums since the last read_metrics. */
 typedef struct Metrics {
-    double loss;    /* sum over images */
+    double loss, weight; /* sum over images of their losses times weights, of their weights: 1 each
+                            where the model does not weigh classes */
     int64_t correct, images;
     bool all_logits_zero; /* of all those images; false without images */
 } Metrics;
@@ -118,9 +120,16 @@ typedef struct Pace {
 extern const DeviceTable ninc_cpu_device, ninc_cuda_device, ninc_sim_device;
 
 /* sum / count; NaN of nothing. */
-static inline double mean(double sum, int64_t count)
+static inline double mean(double sum, double count)
 {
-    return count > 0 && !isnan(sum) ? sum / (double)count : (double)NAN; /* never "-nan" */
+    return count > 0 && !isnan(sum) ? sum / count : (double)NAN; /* never "-nan" */
+}
+
+/* What the images of a step count together in the mean loss. */
+static inline double step_weight(bool weighted, float label_weight, int valid)
+{
+    double weight = weighted ? (double)label_weight : valid;
+    return isfinite(weight) ? weight : 0;
 }
 
 /* The input or output of a program by name; NULL where it has none. */

@@ -68,6 +68,7 @@ static int gpu_read_metrics(Device *d, Metrics *out)
     if (get(d, &sums, d->sums, sizeof sums) < 0)
         return -1;
     *out = (Metrics){.loss = sums.loss,
+                     .weight = sums.weight,
                      .correct = sums.correct,
                      .images = sums.images,
                      .all_logits_zero = sums.images > 0 && sums.all_logits_zero};

@@ -17,7 +17,7 @@ enum { GATHER_BATCH, ADD_METRICS, OWN_KERNELS };
 
 /* What add_metrics adds to; the emitted text has the same type. */
 typedef struct Sums {
-    double loss;
+    double loss, weight;
     int64_t correct, images;
     int32_t all_logits_zero;
 } Sums;

@@ -208,9 +208,9 @@ static int launch_add_metrics(Device *d, const NincProgram *p)
 {
     const GpuAddress arg[] = {output_address(d, p, "loss"), output_address(d, p, "correct"),
                               output_address(d, p, "logits"), input_address(d, p, "valid"),
-                              d->sums};
+                              d->sums, input_address(d, p, "label_weight")};
     const int grid[3] = {1, 1, 1};
-    return d->driver->launch(d->machine, own_kernel(d, ADD_METRICS), grid, arg, 5);
+    return d->driver->launch(d->machine, own_kernel(d, ADD_METRICS), grid, arg, arg[5] ? 6 : 5);
 }
 
 static int launch_step(Device *d, const NincProgram *p, const Resident *data, StepPart part)

@@ -536,7 +536,7 @@ static void add_parameters(Mapper *m)
     const Module *ir = m->what->graph->module;
     for (int i = 0; i < ir->storage_count; i++) {
         const Storage *s = ir->storage[i];
-        if (!role_is_beside_parameter(s->role) && s->role != ROLE_BATCHES)
+        if (role_is_parameter(s->role) || s->role == ROLE_MEAN || s->role == ROLE_VARIANCE)
             onnx_floats(m->onnx, s->name, s->tensor.shape, m->what->value[i]);
     }
 }

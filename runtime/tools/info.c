@@ -20,7 +20,8 @@ static void print_parameters(const NincModel *m)
     printf("\n%-40s %-18s %12s\n", "parameter", "shape", "elements");
     for (int i = 0; i < m->storages; i++) {
         const NincStorage *s = &model_storage(m)[i];
-        if (s->role == NINC_ROLE_MOMENT || s->role == NINC_ROLE_AVERAGE)
+        if (s->role == NINC_ROLE_MOMENT || s->role == NINC_ROLE_AVERAGE ||
+            s->role == NINC_ROLE_CLASSES)
             continue;
         int64_t count = shape_elements(&s->tensor.shape);
         print_shape(&s->tensor.shape, shape, sizeof shape);

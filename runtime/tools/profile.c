@@ -254,7 +254,8 @@ static int warm_up(const Profile *p, uint64_t seed)
     int32_t *order = xmalloc((size_t)valid * sizeof *order);
     for (int i = 0; i < valid; i++)
         order[i] = i;
-    StepInput input = {.data = &data, .index = order, .valid = valid, .lr = 0, .step = 1};
+    StepInput input = {.data = &data, .index = order, .valid = valid, .lr = 0, .step = 1,
+                       .label_weight = (float)valid};
     int status = device_step(p->table, p->device, p->program, &input);
     if (status == 0)
         status = p->table->read_metrics(p->device, &discarded);

@@ -172,7 +172,7 @@ int report_print(const Evaluation *e, const ClassNames *names)
 {
     const Metrics *m = &e->metrics;
     int width = name_width(names);
-    printf("test loss %.4f  test accuracy %.4f  (%lld images)\n", mean(m->loss, m->images),
+    printf("test loss %.4f  test accuracy %.4f  (%lld images)\n", mean(m->loss, m->weight),
            mean((double)m->correct, m->images), (long long)m->images);
     if (e->confusion)
         print_scores(e, names, width);
@@ -219,7 +219,7 @@ int report_json(const Evaluation *e, const ClassNames *names, const char *path)
 {
     const Metrics *m = &e->metrics;
     return json_save(path, json_pack("{s:o, s:o, s:I, s:o, s:o}", "loss",
-                                     json_finite(mean(m->loss, m->images)), "accuracy",
+                                     json_finite(mean(m->loss, m->weight)), "accuracy",
                                      json_finite(mean((double)m->correct, m->images)), "images",
                                      (json_int_t)m->images, "classes",
                                      e->confusion ? scores_json(e, names) : json_null(),

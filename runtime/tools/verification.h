@@ -18,6 +18,7 @@ enum { DEFAULT_IMAGES = 2, STEP = 3, SEED = -5, SPREADS = 4 };
 
 /* The rate of a whole step, as the device sees it. */
 #define LEARNING_RATE ((double)0.01f)
+#define LABEL_WEIGHT 1.75f /* of the images of a step together, where classes are weighed */
 
 /* Errors, relative by norm, of one kernel, and of a whole step's loss and state. */
 typedef struct Bounds {

@@ -37,6 +37,7 @@ double storage_value(const Module *m, const Storage *of, Random *r)
     case ROLE_SHIFT:
     case ROLE_MEAN: return (float)(0.2 * x);
     case ROLE_VARIANCE: return (float)(1 + 0.5 * x);
+    case ROLE_CLASSES: return (float)(1 + 0.5 * x);
     case ROLE_BATCHES: return floor(100 * fabs(x));
     case ROLE_AVERAGE:
     case ROLE_COUNT: break;
@@ -76,6 +77,7 @@ static double input_value(const Verify *v, const Trial *t, const Node *n, Random
     case INPUT_LR: return LEARNING_RATE;
     case INPUT_STEP: return STEP;
     case INPUT_SEED: return SEED;
+    case INPUT_LABEL_WEIGHT: return LABEL_WEIGHT;
     case INPUT_COUNT: break;
     }
     internal_error("nobody gives the input %s", n->name);

@@ -167,6 +167,7 @@ static double input_element(const Node *n, const StepInput *input, int64_t k)
     case INPUT_LR: return (double)input->lr;
     case INPUT_STEP: return input->step;
     case INPUT_SEED: return input->seed;
+    case INPUT_LABEL_WEIGHT: return (double)input->label_weight;
     case INPUT_COUNT: break;
     }
     internal_error("nobody gives the input %s", n->name);
@@ -262,7 +263,7 @@ int verify_step(Verify *v, const Graph *g, const NincProgram *p, const Dataset *
         order[i] = i;
     StepInput input = {
         .data = data, .index = order, .valid = valid, .lr = (float)LEARNING_RATE, .step = STEP,
-        .seed = SEED};
+        .seed = SEED, .label_weight = LABEL_WEIGHT};
     Values at = {.graph = g,
                  .program = p,
                  .table = v->table,

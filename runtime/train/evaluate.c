@@ -62,6 +62,7 @@ static int evaluate_batches(const NincModel *model, const DeviceTable *table, De
         StepInput input = {.data = data,
                            .index = order + at,
                            .valid = left < program->batch ? left : program->batch};
+        input.label_weight = label_weight(task->class_weight, &input);
         status = device_step(table, device, program, &input);
         if (status == 0 && e->confusion)
             status = read_logits(model, table, device, logits);

@@ -17,6 +17,7 @@ typedef struct Run {
     /* With moments where there are checkpoints; elsewhere NULL while the device has them. */
     Weights *weights;
     Dataset train, test;
+    float *class_weight; /* class_weights' */
     int32_t *order; /* of the training images in this epoch */
     int ordered;    /* the epoch that it is of; -1: none yet */
     Log log;

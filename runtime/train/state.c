@@ -45,6 +45,7 @@ typedef struct Field {
     }
 #define SUMS(name) \
     {#name "_loss", KIND_SUM, offsetof(RunState, name.loss), -DBL_MAX, DBL_MAX}, \
+        {#name "_weight", KIND_LATER, offsetof(RunState, name.weight), 0, DBL_MAX}, \
         {#name "_correct", KIND_LONG, offsetof(RunState, name.correct), 0, MOST_IMAGES}, \
         {#name "_images", KIND_LONG, offsetof(RunState, name.images), 0, MOST_IMAGES}, \
     { \
@@ -263,6 +264,13 @@ static const char *contradiction(const RunState *s)
                                                   : NULL;
 }
 
+/* In older checkpoints images weigh 1 each. */
+static void settle_weight(Sums *sums)
+{
+    if (isnan(sums->weight))
+        sums->weight = (double)sums->images;
+}
+
 static int take_all(const char *path, const json_t *root, RunState *state, uint32_t *crc)
 {
     json_int_t n;
@@ -271,6 +279,8 @@ static int take_all(const char *path, const json_t *root, RunState *state, uint3
         if (!take_field(&fields[i], value, state))
             return wrong_field(path, fields[i].name, value);
     }
+    settle_weight(&state->logged);
+    settle_weight(&state->stall);
     for (int i = 0; i < CHECKPOINT_TENSOR_FILES; i++) {
         const json_t *value = json_object_get(root, crc_names[i]);
         if (!take_integer(value, UINT32_MAX, &n))

@@ -18,8 +18,8 @@ static int take_evaluation(Run *r, const Evaluation *e)
     LogEntry entry = {.step = r->state.step,
                       .epoch = r->state.epoch + 1,
                       .epochs = r->state.epochs,
-                      .loss = mean(m->loss, m->images),
-                      .accuracy = mean((double)m->correct, m->images)};
+                      .loss = mean(m->loss, m->weight),
+                      .accuracy = mean((double)m->correct, (double)m->images)};
     run_fail(r, log_eval(&r->log, &entry, e));
     if (m->images > 0 && !isfinite(m->loss)) {
         char loss[80];
@@ -43,6 +43,7 @@ static int evaluate_epoch(Run *r)
     EvaluationTask task = {.data = &r->test,
                            .stop = &stop_signal,
                            .confusion = r->log.board != NULL,
+                           .class_weight = r->class_weight,
                            .follow = r->log.bar ? run_show_evaluation : NULL,
                            .who = r};
     if (run_collect(r) < 0)
@@ -152,6 +153,7 @@ static int train_step(Run *r)
                        .lr = (float)rate,
                        .step = (int)(r->state.step + 1),
                        .seed = (int)(uint32_t)(r->state.seed ^ r->state.seed >> 32)};
+    input.label_weight = label_weight(r->class_weight, &input);
     if (device_step(r->table, r->device, program, &input) < 0)
         return -1;
     r->state.step++;

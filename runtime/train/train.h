@@ -46,6 +46,7 @@ typedef struct EvaluationTask {
     const Dataset *data;
     const volatile sig_atomic_t *stop; /* NULL, or: ends early at a signal's number */
     bool confusion;
+    const float *class_weight; /* class_weights'; NULL: the model has none */
     void (*follow)(void *who, int images); /* after each batch, with how many are done; NULL */
     void *who;
 } EvaluationTask;
@@ -104,7 +105,7 @@ enum { PROGRESS_LINE = 1024 }; /* bytes */
 /* Sums over the images since they were cleared. Losses are floats times small counts: their sums
  * are exact in double as good as always, so they do not depend on where a run was stopped. */
 typedef struct Sums {
-    double loss, seconds;
+    double loss, weight, seconds; /* loss: times the weights of the images' classes, if any */
     int64_t correct, images;
 } Sums;
 
@@ -249,6 +250,18 @@ int watch_histograms(const Watch *w, Tensorboard *board, int64_t step);
  * parameters, then of the gradients, both in forward order, into `text`; says so where there is
  * none. */
 int watch_find_bad(const Watch *w, char *text, size_t size);
+
+/* ---- class_weights.c ---- */
+
+/* What each of the model's classes weighs in the loss, as its file says or the training images
+ * (`train`) have them, after a notice of those that have none; the caller frees it. NULL where the
+ * model does not weigh them. */
+float *class_weights(const NincModel *model, const Dataset *train);
+/* Before weights_to_device; class_weight may be NULL. */
+void weights_set_classes(Weights *w, const float *class_weight);
+/* Of the images of a step together: infinite where they weigh nothing, so that neither loss nor
+ * gradient come of them; 0 without weights. */
+float label_weight(const float *class_weight, const StepInput *input);
 
 /* ---- evaluate.c ---- */
 

@@ -123,6 +123,7 @@ static int load_data(Run *r)
     if (dataset_read(r->model, data, r->state.seed, SPLIT_TRAIN, &r->train) < 0)
         return -1;
     r->order = dataset_order(&r->train);
+    r->class_weight = class_weights(r->model, &r->train);
     if (r->options->no_eval)
         return 0;
     return dataset_read(r->model, data, r->state.seed, SPLIT_TEST, &r->test);
@@ -138,6 +139,7 @@ static int load_weights(Run *r)
         status = weights_read(o->init, r->weights);
     else if (o->init_partial)
         status = weights_read_partial(o->init_partial, r->weights);
+    weights_set_classes(r->weights, r->class_weight);
     if (status < 0 || weights_to_device(r->weights, r->table, r->device) < 0)
         return -1;
     if (!run_has_checkpoints(r)) {
@@ -330,6 +332,7 @@ void run_tear_down(Run *r)
     dataset_free(&r->train);
     dataset_free(&r->test);
     free(r->order);
+    free(r->class_weight);
     free(r->resumed_from);
     free(r->checkpoint_directory);
     lock_release(&r->save_lock);

@@ -19,6 +19,7 @@ static const double TINY_LR = 1e-6;
 static void add_sums(Sums *w, const Metrics *m, double seconds)
 {
     w->loss += m->loss;
+    w->weight += m->weight;
     w->correct += m->correct;
     w->images += m->images;
     w->seconds += seconds;
@@ -44,7 +45,7 @@ static int write_interval(Run *r, bool shown)
         .epoch = r->state.epoch,
         .epochs = r->state.epochs,
         .quiet = !shown,
-        .loss = mean(r->state.logged.loss, r->state.logged.images),
+        .loss = mean(r->state.logged.loss, r->state.logged.weight),
         .accuracy = (double)r->state.logged.correct / (double)r->state.logged.images,
         .lr = r->state.used_lr,
         .images_per_second = (double)r->state.logged.images / r->state.logged.seconds,
@@ -135,8 +136,8 @@ static const char *stall_advice(const Run *r, bool far, char *out, size_t size)
 void run_check_stall(Run *r)
 {
     char seen[160], advice[128];
-    double chance = log(r->model->classes), loss = mean(r->state.stall.loss, r->state.stall.images);
-    double accuracy = mean((double)r->state.stall.correct, r->state.stall.images);
+    double chance = log(r->model->classes), loss = mean(r->state.stall.loss, r->state.stall.weight);
+    double accuracy = mean((double)r->state.stall.correct, (double)r->state.stall.images);
     r->state.stall = (Sums){0};
     if (!(loss >= 0.99 * chance) || !(accuracy <= 1.2 / r->model->classes))
         return;
@@ -193,8 +194,8 @@ int run_show_progress(Run *r)
         .epoch_steps = epoch_step + epoch_left,
         .epoch = r->state.epoch,
         .epochs = r->state.epochs,
-        .loss = mean(r->shown.loss, r->shown.images),
-        .accuracy = mean((double)r->shown.correct, r->shown.images),
+        .loss = mean(r->shown.loss, r->shown.weight),
+        .accuracy = mean((double)r->shown.correct, (double)r->shown.images),
         .images_per_second = (double)r->shown.images / r->shown.seconds,
         .seconds = seconds_a_step * (double)left,
     };

@@ -145,6 +145,7 @@ static void init_storage(const NincOwnInit *how, const NincStorage *s, Random *r
     case NINC_ROLE_SHIFT:
     case NINC_ROLE_MEAN:
     case NINC_ROLE_BATCHES:
+    case NINC_ROLE_CLASSES: /* weights_set_classes */
     case NINC_ROLE_AVERAGE: /* as the parameter, when that has its values */
     case NINC_ROLE_MOMENT: return; /* zeros */
     case NINC_ROLE_SCALE:
@@ -251,6 +252,8 @@ static TensorList tensor_list(const Weights *w, bool moments)
     for (int i = 0; i < model->storages; i++) {
         const NincStorage *s = &model_storage(model)[i];
         const NincStorage *named = s->role == NINC_ROLE_AVERAGE ? parameter_of(model, s) : s;
+        if (s->role == NINC_ROLE_CLASSES)
+            continue;
         if (w->value[i] && is_of_optimizer(model, i) == moments)
             list.item[list.count++] = (NamedTensor){named->name, shape_in_files(named), w->value[i],
                                                     s->role == NINC_ROLE_BATCHES};

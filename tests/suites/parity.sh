@@ -66,6 +66,9 @@ check "parity flatten with clipped gradients -O2, 20 steps" light parity flatten
 check "parity norms with averaged parameters -O2, 20 steps" light parity norms_ema 2 20
 check "parity flatten with rates of its own -O2, 20 steps" light parity flatten_own 2 20
 check "parity flatten with smoothed labels -O2, 20 steps" light parity flatten_smoothed 2 20
+check "parity flatten with weighted classes -O2, 20 steps" light parity flatten_weighted 2 20
+long_check "parity flatten with weighted classes and smoothed labels -O2, 20 steps" \
+    parity flatten_weighted_smoothed 2 20
 check "parity flatten adamw -O2, 3 steps" light parity flatten_adamw 2 3
 check "parity flatten rmsprop -O2, 3 steps" light parity flatten_rmsprop 2 3
 # Both optimizers on one machine's plain loops and tiles, as they ship.
@@ -202,6 +205,8 @@ chunks() {
 check "parity in chunks of 3 images: blocks sgd" light chunks blocks_sgd 2 20 3
 check "parity in chunks of 1 image: pools adam" light chunks pools_adam 2 3 1
 long_check "parity in chunks of 1, 2, 3 images: blocks sgd" chunks blocks_sgd 2 20 1 2 3
+check "parity in chunks of 3 images: weighted classes" \
+    light chunks flatten_weighted_smoothed 2 20 3
 long_check "parity in chunks of 1, 2, 3 images: pools adam" chunks pools_adam 2 3 1 2 3
 long_check "parity in chunks of 1, 2, 3 images: strides sgd -O0" chunks strides_sgd 0 20 1 2 3
 

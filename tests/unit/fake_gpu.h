@@ -128,13 +128,14 @@ static void run_gather(Operation *o)
 static void run_add_metrics(Operation *o)
 {
     struct {
-        double loss;
+        double loss, weight;
         int64_t correct, images;
         int32_t all_logits_zero;
     } *sums = (void *)o->arg[4];
     int32_t valid = *(const int32_t *)o->arg[3];
     ck_assert_ptr_null(o->arg[2]);
     sums->loss += (double)*(const float *)o->arg[0] * valid;
+    sums->weight += valid;
     sums->correct += *(const int32_t *)o->arg[1];
     sums->images += valid;
     sums->all_logits_zero &= fake.logits_zero;

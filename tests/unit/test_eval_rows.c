@@ -5,14 +5,32 @@
 /* ---- loss ---- */
 
 typedef struct Head {
-    Node *logits, *label, *valid, *nll, *loss, *hit, *hits, *grad;
+    Node *logits, *label, *valid, *weight, *divisor, *nll, *loss, *hit, *hits, *grad;
 } Head;
+
+/* A head whose classes have weights. */
+static Head weighted_head(Fixture *f, int classes, double smoothing)
+{
+    const Attr attr = {.factor = smoothing};
+    int batch = f->graph->batch;
+    Head h = {NULL};
+    h.logits = input(f, "logits", DT_F32, shape_of(2, batch, classes, 0, 0));
+    h.label = input(f, "label", DT_I32, shape_of(1, batch, 0, 0, 0));
+    h.valid = input(f, "valid", DT_I32, shape_of(0, 0, 0, 0, 0));
+    h.weight = parameter(f, "weight", shape_of(1, classes, 0, 0, 0));
+    h.divisor = input(f, "label_weight", DT_F32, shape_of(0, 0, 0, 0, 0));
+    h.nll = add(f, OP_CROSS_ENTROPY, &attr, 3, (Node *[]){h.logits, h.label, h.weight});
+    h.loss = add(f, OP_MEAN_VALID, NULL, 3, (Node *[]){h.nll, h.valid, h.divisor});
+    h.grad = add(f, OP_CROSS_ENTROPY_GRAD, &attr, 5,
+                 (Node *[]){h.logits, h.label, h.valid, h.weight, h.divisor});
+    return h;
+}
 
 static Head head_new(Fixture *f, int classes, double smoothing)
 {
     const Attr attr = {.factor = smoothing};
     int batch = f->graph->batch;
-    Head h;
+    Head h = {NULL};
     h.logits = input(f, "logits", DT_F32, shape_of(2, batch, classes, 0, 0));
     h.label = input(f, "label", DT_I32, shape_of(1, batch, 0, 0, 0));
     h.valid = input(f, "valid", DT_I32, shape_of(0, 0, 0, 0, 0));
@@ -58,16 +76,43 @@ START_TEST(smoothed_loss_by_hand)
 }
 END_TEST
 
-/* Smoothed where _i is even. */
+/* F.cross_entropy(weight=[1, 2, 4], label_smoothing=0.3), whose mean is by the labels' weights. */
+START_TEST(weighted_loss_by_hand)
+{
+    Fixture f = fixture_new(2);
+    Head h = weighted_head(&f, 3, 0.3);
+    start(&f, 0);
+    SET(&f, h.logits, {0, log(2), 0, 0, 0, 0});
+    SET(&f, h.label, {1, 2});
+    SET(&f, h.valid, {2});
+    SET(&f, h.weight, {1, 2, 4});
+    SET(&f, h.divisor, {6});
+    eval_run(f.eval);
+    /* targets 0.1, 1.6, 0.4 and 0.1, 0.2, 3.2 */
+    EXPECT(&f, h.nll, {2.1 * log(4) - 1.6 * log(2), 3.5 * log(3)});
+    EXPECT(&f, h.loss, {(2.1 * log(4) - 1.6 * log(2) + 3.5 * log(3)) / 6});
+    EXPECT(&f, h.grad,
+           {(2.1 / 4 - 0.1) / 6, (2.1 / 2 - 1.6) / 6, (2.1 / 4 - 0.4) / 6, (3.5 / 3 - 0.1) / 6,
+            (3.5 / 3 - 0.2) / 6, (3.5 / 3 - 3.2) / 6});
+    fixture_free(&f);
+}
+END_TEST
+
+/* Smoothed where _i is even; for _i images, past 4 for _i - 4 and weighted. */
 START_TEST(loss_gradient)
 {
     Fixture f = fixture_new(4);
-    Head h = head_new(&f, 5, _i % 2 ? 0 : 0.2);
+    double smoothing = _i % 2 ? 0 : 0.2;
+    Head h = _i > 4 ? weighted_head(&f, 5, smoothing) : head_new(&f, 5, smoothing);
     const double step = 1e-5;
     start(&f, 0);
     set_random(&f, h.logits);
     SET(&f, h.label, {4, 0, 2, 2});
-    value(&f, h.valid)[0] = _i;
+    value(&f, h.valid)[0] = _i > 4 ? _i - 4 : _i;
+    if (_i > 4) {
+        SET(&f, h.weight, {3, 0.5, 1.5, 0, 0.25});
+        SET(&f, h.divisor, {1.75});
+    }
     eval_run(f.eval);
     for (int i = 0; i < 20; i++) {
         double at = value(&f, h.logits)[i], side[2];
@@ -379,7 +424,8 @@ int main(void)
     tcase_set_timeout(tests, 120);
     tcase_add_test(tests, loss_by_hand);
     tcase_add_test(tests, smoothed_loss_by_hand);
-    tcase_add_loop_test(tests, loss_gradient, 1, 5);
+    tcase_add_test(tests, weighted_loss_by_hand);
+    tcase_add_loop_test(tests, loss_gradient, 1, 9);
     tcase_add_test(tests, part_of_a_batch);
     tcase_add_test(tests, a_parameter_is_not_cut_to_the_batch);
     tcase_add_test(tests, relu_and_add);

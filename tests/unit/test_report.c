@@ -23,7 +23,7 @@ static const char *write_text(const char *name, const char *text)
 
 /* Three classes: nothing is taken for the third, and the second has no images. */
 static int64_t counts[] = {6, 2, 0, 0, 0, 0, 1, 3, 0};
-static const Evaluation three = {{18, 6, 12, false}, 3, counts};
+static const Evaluation three = {{18, 12, 6, 12, false}, 3, counts};
 static char *three_names[] = {"ape", "b\xc3\xa4r", "cat"};
 static const ClassNames names = {three_names, 3};
 

@@ -335,12 +335,39 @@ START_TEST(test_write_faults)
 }
 END_TEST
 
+/* As scikit-learn's compute_class_weight("balanced"); a class without images weighs nothing. */
+START_TEST(test_class_weights)
+{
+    float list[] = {0.5f, 0, 2};
+    int32_t label[] = {0, 0, 2, 0}, index[] = {2, 0, 1};
+    const Dataset data = {.label = label, .count = 4};
+    NincModel model = ninc_model;
+    StepInput input = {.data = &data, .index = index, .valid = 2};
+    ck_assert_ptr_null(class_weights(&model, &data));
+    ck_assert(label_weight(NULL, &input) == 0);
+    model.class_weight = list;
+    float *weight = class_weights(&model, &data);
+    ck_assert_mem_eq(weight, list, sizeof list);
+    ck_assert(label_weight(weight, &input) == 2.5f);
+    weight[0] = weight[2] = 0;
+    ck_assert(isinf(label_weight(weight, &input)));
+    free(weight);
+    model.class_weight = NULL;
+    model.balanced = true;
+    catch_errors();
+    weight = class_weights(&model, &data);
+    expect_error("class 1 has no training image");
+    ck_assert(weight[0] == (float)(4 / 9.0) && weight[1] == 0 && weight[2] == (float)(4 / 3.0));
+    free(weight);
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {test_safetensors_round_trip, test_safetensors_lies,
                                   test_safetensors_misfits, test_safetensors_not_finite,
                                   test_foreign_shapes, test_foreign_convolution,
                                   test_foreign_prefixes, test_foreign_extras, test_foreign_kinds,
-                                  test_safetensors_dtypes, test_write_faults};
+                                  test_safetensors_dtypes, test_write_faults, test_class_weights};
     return run_in_scratch("weights", tests, sizeof tests / sizeof *tests, NULL);
 }

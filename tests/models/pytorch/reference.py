@@ -233,10 +233,13 @@ def run(spec, dtype, memory_format):
     x = prepare(spec, image, dtype).contiguous(memory_format=memory_format)
     y = torch.tensor(label)
     mean = copy.deepcopy(network)
+    criterion = dict(spec.get("loss", {}))
+    if "weight" in criterion:
+        criterion["weight"] = torch.tensor(criterion["weight"], dtype=dtype)
     losses, after, at = [], {}, 0
     for step in range(1, spec["steps"] + 1):
         end = min(at + spec["batch"], len(y))
-        loss = F.cross_entropy(network(x[at:end]), y[at:end], **spec.get("loss", {}))
+        loss = F.cross_entropy(network(x[at:end]), y[at:end], **criterion)
         step_of.zero_grad()
         loss.backward()
         if "clip_grad_norm" in spec:
@@ -485,6 +488,11 @@ def cases():
                                    optimizer=dict(sgd=dict(lr=0.02, momentum=0.9)))
     yield "norms_ema", dict(NORMS, batch=4, images=11, steps=20, compare_after=[20], ema=0.9,
                             optimizer=dict(sgd=dict(lr=0.02, momentum=0.9)))
+    weights = [0.5, 2.0, 1.0, 0.25, 3.0, 1.0, 0.0, 1.5, 0.75, 1.0, 4.0, 0.1]
+    for name, smoothing in (("weighted", {}), ("weighted_smoothed", dict(label_smoothing=0.2))):
+        yield "flatten_" + name, dict(FLATTEN, batch=4, images=11, steps=20, compare_after=[20],
+                                      loss=dict(weight=weights, **smoothing),
+                                      optimizer=dict(sgd=dict(lr=0.02, momentum=0.9)))
     # The norm of the gradients is about 1 to 3: some steps are clipped, others are not.
     yield "flatten_clip", dict(FLATTEN, batch=4, images=11, steps=20, compare_after=[20],
                                clip_grad_norm=1.4,
