@@ -39,6 +39,7 @@ EMBED(embedded_pool_cuh, "codegen/cuda/pool.cuh")
 EMBED(embedded_head_cuh, "codegen/cuda/head.cuh")
 EMBED(embedded_update_cuh, "codegen/cuda/update.cuh")
 EMBED(embedded_generic_cuh, "codegen/cuda/generic.cuh")
+EMBED(embedded_grouped_cuh, "codegen/cuda/grouped.cuh")
 EMBED(embedded_norm_cuh, "codegen/cuda/norm.cuh")
 EMBED(embedded_step_cuh, "codegen/cuda/step.cuh")
 

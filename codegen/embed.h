@@ -22,7 +22,7 @@ extern const Embedded embedded_library_h, embedded_network_h, embedded_network_c
 extern const Embedded embedded_prelude_cuh, embedded_scalar_cuh, embedded_element_cuh,
     embedded_map_cuh, embedded_image_cuh, embedded_tile_cuh, embedded_conv_cuh,
     embedded_mlpconv_cuh, embedded_pool_cuh, embedded_head_cuh, embedded_update_cuh,
-    embedded_generic_cuh, embedded_norm_cuh, embedded_step_cuh;
+    embedded_generic_cuh, embedded_grouped_cuh, embedded_norm_cuh, embedded_step_cuh;
 
 /* ---- header.c ---- */
 

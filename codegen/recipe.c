@@ -22,7 +22,12 @@ static Node layer_of(const Graph *eval, const Node *n)
     if (n->op == OP_WINOGRAD_OUTPUT) {
         layer.op = OP_CONV2D;
         layer.attr.window =
-            (Window){w->kernel, w->kernel, 1, 1, w->padding_h, w->padding_w, false};
+            (Window){.kernel_h = w->kernel,
+                     .kernel_w = w->kernel,
+                     .stride_h = 1,
+                     .stride_w = 1,
+                     .padding_h = w->padding_h,
+                     .padding_w = w->padding_w};
     }
     return layer;
 }

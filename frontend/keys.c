@@ -14,6 +14,8 @@ typedef struct Meaning {
 #define IN_TRAIN "it stands in train"
 #define IN_OPTIMIZER "it stands in the optimizer, as in optimizer: {adam: {lr: 0.001}}"
 #define OF_TRAINER(flag) "the trainer is told: trainer train --" flag
+#define OF_CONV2D "only a conv2d has it: write the block as conv2d and relu layers"
+#define OF_GROUPS "it is a conv2d with as many groups as it reads channels"
 #define NO_SUCH(text) "there is no " text " yet; leave it out"
 
 static const Meaning keys[] = {
@@ -42,8 +44,14 @@ static const Meaning keys[] = {
     {"mlpconv", "activation", NULL, "a ReLU follows each of its convolutions; leave it out"},
     {"conv2d", "activation", NULL, "add a layer behind it: - relu"},
     {NULL, "padding_mode", NULL, NO_SUCH("other padding than zeros")},
-    {NULL, "dilation", NULL, NO_SUCH("dilation")},
-    {NULL, "groups", NULL, NO_SUCH("convolution in groups")},
+    {"mlpconv", "dilation", NULL, OF_CONV2D},
+    {"mlpconv", "groups", NULL, OF_CONV2D},
+    {NULL, "dilation", NULL, "only a conv2d has it; leave it out"},
+    {NULL, "groups", NULL, "only a conv2d has them; leave it out"},
+    {NULL, "dilations", "dilation", NULL},
+    {NULL, "dilation_rate", "dilation", NULL},
+    {"conv2d", "group", "groups", NULL},
+    {"conv2d", "depth_multiplier", NULL, "out_channels says it: a multiple of groups"},
     {NULL, "count_include_pad", NULL, "padding counts, as in PyTorch by default; leave it out"},
     {"dropout", "rate", "p", NULL},
     {"dropout", "dropout_ratio", "p", NULL},
@@ -143,6 +151,10 @@ static const Meaning words[] = {
     {NULL, "maxpooling2d", "maxpool", NULL},
     {NULL, "averagepooling2d", "avgpool", NULL},
     {NULL, "averagepool", "avgpool", NULL},
+    {NULL, "depthwise", NULL, OF_GROUPS},
+    {NULL, "depthwise_conv2d", NULL, OF_GROUPS},
+    {NULL, "depthwiseconv2d", NULL, OF_GROUPS},
+    {NULL, "separableconv2d", NULL, OF_GROUPS ", and one with kernel_size: 1 behind it"},
     {NULL, "view", "flatten", NULL},
     {NULL, "reshape", "flatten", NULL},
 };

@@ -12,8 +12,13 @@ static const Field conv_fields[] = {
     {"stride", FIELD_SIZE, false, 1, MAX_SIZE, AT(stride), "stride: 2"},
     {"padding", FIELD_SIZE, false, 0, MAX_SIZE, AT(padding), "padding: 1"},
     {"input", FIELD_TREE, false, 0, 0, AT(input), "input: conv.0"},
-    {"bias", FIELD_BOOL, false, 0, 0, AT(bias), "bias: false"}, /* conv2d only */
+    /* conv2d only: */
+    {"bias", FIELD_BOOL, false, 0, 0, AT(bias), "bias: false"},
+    {"dilation", FIELD_SIZE, false, 1, MAX_SIZE, AT(dilation), "dilation: 2"},
+    {"groups", FIELD_INT, false, 1, MAX_CHANNELS, AT(groups), "groups: 2"},
 };
+
+enum { OF_CONV2D = 3 }; /* fields that an mlpconv has not */
 
 static const Field linear_fields[] = {
     {"name", FIELD_TREE, true, 0, 0, AT(name), "name: fc.1"},
@@ -162,7 +167,8 @@ static void add_conv(Builder *b, const LayerSpec *spec, const char *name, int ch
         layer_give_up(b);
         return;
     }
-    filter = shape_of(4, channels, b->x->tensor.shape.dim[3], w->kernel_h, w->kernel_w);
+    filter = shape_of(4, channels, b->x->tensor.shape.dim[3] / window_groups(w), w->kernel_h,
+                      w->kernel_w);
     weight = add_parameter(b, pool_format(pool, "%s.weight", name), filter, role, &filter);
     if (weight && bias)
         offset = add_parameter(b, pool_format(pool, "%s.bias", name),
@@ -179,17 +185,57 @@ static void add_conv(Builder *b, const LayerSpec *spec, const char *name, int ch
 
 static Window window_of(const LayerSpec *s)
 {
-    return (Window){s->kernel[0],  s->kernel[1],  s->stride[0],  s->stride[1],
-                    s->padding[0], s->padding[1], s->ceil_mode};
+    return (Window){.kernel_h = s->kernel[0],
+                    .kernel_w = s->kernel[1],
+                    .stride_h = s->stride[0],
+                    .stride_w = s->stride[1],
+                    .padding_h = s->padding[0],
+                    .padding_w = s->padding[1],
+                    .ceil_mode = s->ceil_mode,
+                    .dilation_h = window_unless_one(s->dilation[0]),
+                    .dilation_w = window_unless_one(s->dilation[1]),
+                    .groups = window_unless_one(s->groups)};
 }
 
 /* ---- layers ---- */
+
+/* Where the layer has that key; the layer itself where it has it not. */
+static const Tree *place_of(const Builder *b, const char *key)
+{
+    for (int i = 0; b->at->kind == TREE_MAPPING && i < b->at->count; i++) {
+        const Tree *settings = b->at->item[i];
+        const Tree *value = settings->kind == TREE_MAPPING ? tree_find(settings, key) : NULL;
+
+        if (value)
+            return value;
+    }
+    return b->at;
+}
+
+/* Groups are equal parts of the channels on both sides. */
+static bool check_groups(Builder *b, int groups, int outputs)
+{
+    int inputs = b->x->tensor.shape.dim[3];
+    bool reads = inputs % groups != 0;
+
+    if (!reads && outputs % groups == 0)
+        return true;
+    reader_fault(b->r, place_of(b, "groups"),
+                 "%d groups do not divide the %d channels that the convolution %s; use a common "
+                 "divisor of %d and %d, its input and output channels", groups,
+                 reads ? inputs : outputs, reads ? "reads" : "gives", inputs, outputs);
+    return false;
+}
 
 static void add_conv2d(Builder *b, const LayerType *type, const LayerSpec *spec)
 {
     Window w = window_of(spec);
 
     (void)type;
+    if (w.groups && b->x->tensor.shape.rank == 4 && !check_groups(b, w.groups, spec->channels[0])) {
+        layer_give_up(b);
+        return;
+    }
     add_conv(b, spec, spec->name->text, spec->channels[0], &w, ROLE_WEIGHT);
 }
 
@@ -197,7 +243,7 @@ static void add_conv2d(Builder *b, const LayerType *type, const LayerSpec *spec)
  * 3.1), named NAME.0, NAME.2, NAME.4 as in a torch.nn.Sequential. */
 static void add_mlpconv(Builder *b, const LayerType *type, const LayerSpec *spec)
 {
-    static const Window one = {1, 1, 1, 1, 0, 0, false};
+    static const Window one = {.kernel_h = 1, .kernel_w = 1, .stride_h = 1, .stride_w = 1};
     Window w = window_of(spec);
 
     (void)type;
@@ -341,7 +387,7 @@ static void add_dropout(Builder *b, const LayerType *type, const LayerSpec *spec
 static void add_linear(Builder *b, const LayerType *type, const LayerSpec *spec)
 {
     Node *map = layer_flattened(b);
-    Window whole = {1, 1, 1, 1, 0, 0, false};
+    Window whole = {0};
 
     if (!map) {
         reader_fault(b->r, b->at, "%s works on a row of values; add a flatten before it",
@@ -375,7 +421,7 @@ static void add_flatten(Builder *b, const LayerType *type, const LayerSpec *spec
 
 const LayerType layer_types[] = {
     {"mlpconv", add_mlpconv, OP_CONV2D, .fields = conv_fields,
-     .field_count = sizeof conv_fields / sizeof *conv_fields - 1},
+     .field_count = sizeof conv_fields / sizeof *conv_fields - OF_CONV2D},
     {"conv2d", add_conv2d, OP_CONV2D, FIELDS(conv_fields)},
     {"linear", add_linear, OP_CONV2D, FIELDS(linear_fields)},
     {"batch_norm", add_batch_norm, OP_BATCH_NORM, FIELDS(norm_fields)},

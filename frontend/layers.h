@@ -12,7 +12,7 @@ typedef struct LayerSpec {
     Node *operand[MAX_JOINED]; /* those that `inputs` names */
     int operands;
     int channels[MLPCONV_CONVOLUTIONS];
-    int kernel[2], stride[2], padding[2];
+    int kernel[2], stride[2], padding[2], dilation[2], groups;
     double factor; /* of an activation; dropout's p */
     double eps, momentum;
     bool bias, ceil_mode, affine;

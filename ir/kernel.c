@@ -57,13 +57,14 @@ static bool is_of_maps(const Node *n)
 
 bool op_is_rows(const Node *n)
 {
-    return op_is(n->op, F_ROWS) || is_of_maps(n);
+    bool plain = op_attr(n->op) != ATTR_WINDOW || window_is_plain(&n->attr.window);
+    return (op_is(n->op, F_ROWS) && plain) || is_of_maps(n);
 }
 
 bool window_is_pointwise(const Window *w)
 {
     return w->kernel_h == 1 && w->kernel_w == 1 && w->stride_h == 1 && w->stride_w == 1 &&
-           w->padding_h == 0 && w->padding_w == 0;
+           w->padding_h == 0 && w->padding_w == 0 && window_is_plain(w);
 }
 
 static bool has_one_pixel(const Node *n)
@@ -75,7 +76,8 @@ static bool has_one_pixel(const Node *n)
 bool node_is_dense(const Node *n)
 {
     const Window *w = &n->attr.window;
-    if (op_attr(n->op) != ATTR_WINDOW || w->padding_h != 0 || w->padding_w != 0)
+    if (op_attr(n->op) != ATTR_WINDOW || w->padding_h != 0 || w->padding_w != 0 ||
+        !window_is_plain(w))
         return false;
     if (n->op == OP_CONV2D_DGRAD)
         return has_one_pixel(n->in[0]) && w->kernel_h == n->tensor.shape.dim[1] &&

@@ -31,11 +31,29 @@ typedef enum AttrClass {
 } AttrClass;
 
 /* Kernel, stride and padding in rows (h) and columns (w). Printed
- * {kernel=3x3 stride=2x2 padding=1x1 ceil}; stride 1x1, padding 0x0 and floor are left out. */
+ * {kernel=3x3 stride=2x2 padding=1x1 dilation=2x2 groups=4 ceil}; stride 1x1, padding 0x0, dilation
+ * 1x1, one group and floor are left out. Pools have neither dilation nor groups. */
 typedef struct Window {
     int kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w;
     bool ceil_mode;
+    int dilation_h, dilation_w, groups; /* 0 where it is 1; read them by the functions below */
 } Window;
+
+/* ---- ir/shape.c ---- */
+
+/* From tap to tap, in inputs. */
+int window_dilation_h(const Window *w);
+int window_dilation_w(const Window *w);
+/* Equal parts of the channels of input and output, the outputs of each of its inputs alone: the
+ * filter is [O, I / groups, KH, KW]. */
+int window_groups(const Window *w);
+/* The number as a window keeps it. */
+int window_unless_one(int number);
+/* Inputs that the window covers, from its first tap to its last. */
+int window_span_h(const Window *w);
+int window_span_w(const Window *w);
+/* Taps side by side, all inputs for each output: neither dilation nor groups. */
+bool window_is_plain(const Window *w);
 
 enum { MAX_IMAGE_CHANNELS = 16 };
 

@@ -65,6 +65,13 @@ static bool parse_window(Parser *p, Window *w)
         return false;
     if (lex_accept(p->lex, "padding=") && !lex_pair(p->lex, 0, &w->padding_h, &w->padding_w))
         return false;
+    if (lex_accept(p->lex, "dilation=") && !lex_pair(p->lex, 1, &w->dilation_h, &w->dilation_w))
+        return false;
+    if (lex_accept(p->lex, "groups=") && !lex_expect_int(p->lex, 1, &w->groups))
+        return false;
+    w->dilation_h = window_unless_one(w->dilation_h);
+    w->dilation_w = window_unless_one(w->dilation_w);
+    w->groups = window_unless_one(w->groups);
     w->ceil_mode = lex_accept(p->lex, "ceil");
     return true;
 }

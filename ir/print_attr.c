@@ -10,6 +10,10 @@ static void print_window(const Window *w, Text *out)
         print_pair(out, "stride", w->stride_h, w->stride_w);
     if (w->padding_h || w->padding_w)
         print_pair(out, "padding", w->padding_h, w->padding_w);
+    if (w->dilation_h || w->dilation_w)
+        print_pair(out, "dilation", window_dilation_h(w), window_dilation_w(w));
+    if (w->groups)
+        text_append(out, " groups=%d", w->groups);
     text_append(out, w->ceil_mode ? " ceil" : "");
 }
 

@@ -115,10 +115,59 @@ int window_extent(int input, int kernel, int stride, int padding, bool ceil_mode
     return out > INT32_MAX ? INT32_MAX : (int)out;
 }
 
+int window_dilation_h(const Window *w)
+{
+    return w->dilation_h ? w->dilation_h : 1;
+}
+
+int window_dilation_w(const Window *w)
+{
+    return w->dilation_w ? w->dilation_w : 1;
+}
+
+int window_groups(const Window *w)
+{
+    return w->groups ? w->groups : 1;
+}
+
+int window_span_h(const Window *w)
+{
+    return (w->kernel_h - 1) * window_dilation_h(w) + 1;
+}
+
+int window_span_w(const Window *w)
+{
+    return (w->kernel_w - 1) * window_dilation_w(w) + 1;
+}
+
+int window_unless_one(int number)
+{
+    return number == 1 ? 0 : number;
+}
+
+bool window_is_plain(const Window *w)
+{
+    return w->dilation_h == 0 && w->dilation_w == 0 && w->groups == 0;
+}
+
+enum { MAX_SIZE = 1 << 15 };
+
+/* What only convolutions have: none where `plain`, as in pools and transformed convolutions. */
+static bool type_spread(const Infer *f, bool plain)
+{
+    const Window *w = &f->attr->window;
+    if (plain && !window_is_plain(w))
+        return type_fault(f, " has neither dilation nor groups; only conv2d and its gradients "
+                             "have");
+    if (w->dilation_h > MAX_SIZE || w->dilation_w > MAX_SIZE)
+        return type_fault(f, "'s dilation must be at most %d", MAX_SIZE);
+    return true;
+}
+
 /* The rules of one window whatever its input. */
 bool type_window(const Infer *f)
 {
-    enum { MAX_CODE = 256, MAX_SIZE = 1 << 15 };
+    enum { MAX_CODE = 256 };
     const Window *w = &f->attr->window;
     if (w->kernel_h < 1 || w->kernel_w < 1)
         return type_fault(f, "'s kernel %dx%d must be at least 1x1", w->kernel_h, w->kernel_w);
@@ -129,7 +178,10 @@ bool type_window(const Infer *f)
     if (w->kernel_h > MAX_SIZE || w->kernel_w > MAX_SIZE || w->stride_h > MAX_SIZE ||
         w->stride_w > MAX_SIZE || w->padding_h > MAX_SIZE || w->padding_w > MAX_SIZE)
         return type_fault(f, "'s kernel, stride and padding must be at most %d", MAX_SIZE);
-    if (!op_is(f->op, F_POOL | F_POOL_GRAD) && f->op != OP_MAXPOOL_CODE)
+    bool pools = op_is(f->op, F_POOL | F_POOL_GRAD) || f->op == OP_MAXPOOL_CODE;
+    if (!type_spread(f, pools || op_attr(f->op) != ATTR_WINDOW || f->op == OP_CONV2D_TRANSPOSE))
+        return false;
+    if (!pools)
         return w->ceil_mode ? type_fault(f, " has no ceil mode; only pools have") : true;
     if (2 * w->padding_h > w->kernel_h || 2 * w->padding_w > w->kernel_w)
         return type_fault(f,
@@ -147,11 +199,20 @@ bool type_slide(const Infer *f, int h, int w, Extent *out)
     const Window *win = &f->attr->window;
     if (!type_window(f))
         return false;
-    out->h = window_extent(h, win->kernel_h, win->stride_h, win->padding_h, win->ceil_mode);
-    out->w = window_extent(w, win->kernel_w, win->stride_w, win->padding_w, win->ceil_mode);
+    int64_t span_h = window_span_h(win), span_w = window_span_w(win);
+    out->h = window_extent(h, (int)span_h, win->stride_h, win->padding_h, win->ceil_mode);
+    out->w = window_extent(w, (int)span_w, win->stride_w, win->padding_w, win->ceil_mode);
     if (out->h >= 1 && out->w >= 1)
         return true;
     bool padded = win->padding_h > 0 || win->padding_w > 0;
+    if (win->dilation_h || win->dilation_w)
+        return type_fault(f,
+                          "'s kernel %dx%d with dilation %dx%d covers %dx%d, which does not fit "
+                          "its %sinput %dx%d; use a smaller kernel_size or dilation, or more "
+                          "padding",
+                          win->kernel_h, win->kernel_w, window_dilation_h(win),
+                          window_dilation_w(win), (int)span_h, (int)span_w, padded ? "padded " : "",
+                          h + 2 * win->padding_h, w + 2 * win->padding_w);
     return type_fault(f,
                       "'s kernel %dx%d does not fit its %sinput %dx%d; use a smaller kernel_size "
                       "or more padding",

@@ -160,20 +160,26 @@ static bool is_pointwise(const Kernel *k)
     return true;
 }
 
+/* Neither groups nor dilation, which the tiles do not know. */
+static bool is_plain(const Node *n)
+{
+    return window_is_plain(&n->attr.window);
+}
+
 static bool is_conv_forward(const Kernel *k)
 {
-    return k->node[0]->op == OP_CONV2D && is_chain(k);
+    return k->node[0]->op == OP_CONV2D && is_plain(k->node[0]) && is_chain(k);
 }
 
 static bool is_conv_dgrad(const Kernel *k)
 {
-    return k->node[0]->op == OP_CONV2D_DGRAD && is_chain(k);
+    return k->node[0]->op == OP_CONV2D_DGRAD && is_plain(k->node[0]) && is_chain(k);
 }
 
 static bool is_conv_wgrad(const Kernel *k)
 {
     bool bias = is_at(k, 1, OP_BIAS_GRAD) && k->node[1]->in[0] == k->node[0]->in[1];
-    return k->node[0]->op == OP_CONV2D_WGRAD && k->node_count == 1 + bias;
+    return k->node[0]->op == OP_CONV2D_WGRAD && is_plain(k->node[0]) && k->node_count == 1 + bias;
 }
 
 /* Two convolutions or more, each with the pointwise ops on it, all but the first of 1x1. Each map
@@ -184,7 +190,7 @@ static bool is_mlpconv_forward(const Kernel *k)
     int convs = 0;
     for (int i = 0; i < k->node_count; i++) {
         const Node *conv = k->node[i];
-        if (conv->op != OP_CONV2D ||
+        if (conv->op != OP_CONV2D || !is_plain(conv) ||
             (map && (conv->in[0] != map || !window_is_pointwise(&conv->attr.window) ||
                      conv->math != map->kernel->node[0]->math)))
             return false;

@@ -191,6 +191,15 @@ static bool check_layout(const Verifier *v, const Node *n)
            verify_node_fault(v, n, "a map cannot lie like a parameter");
 }
 
+/* A filter kernel works on packed filters; on a GPU, whose kernels take them element by element,
+ * also on plain ones. */
+static bool is_of_filters(const Verifier *v, const Node *n)
+{
+    LayoutKind from = n->in[0]->tensor.layout.kind, to = n->tensor.layout.kind;
+    bool plain = target_kind(v->g->target) == KIND_THREADS && to == LAYOUT_PLAIN;
+    return from == to && (to == LAYOUT_FILTER || plain);
+}
+
 bool verify_layouts(const Verifier *v)
 {
     if (target_kind(v->g->target) == KIND_THREADS && !verify_gpu_layouts(v))
@@ -201,9 +210,7 @@ bool verify_layouts(const Verifier *v)
     for (int i = 0; i < v->g->kernel_count; i++)
         for (int j = 0; j < v->g->kernel[i]->node_count; j++) {
             const Node *n = v->g->kernel[i]->node[j];
-            if (v->g->kernel[i]->class == KERNEL_FILTER &&
-                (n->tensor.layout.kind != LAYOUT_FILTER ||
-                 n->in[0]->tensor.layout.kind != LAYOUT_FILTER))
+            if (v->g->kernel[i]->class == KERNEL_FILTER && !is_of_filters(v, n))
                 return verify_node_fault(v, n, "a filter kernel works on packed filters");
             if (v->g->kernel[i]->class == KERNEL_FILTER && op_attr(n->op) == ATTR_FOLD &&
                 !check_fold_filter(v, n))

@@ -12,7 +12,9 @@ static bool window_equal(const Window *a, const Window *b)
 {
     return a->kernel_h == b->kernel_h && a->kernel_w == b->kernel_w && a->stride_h == b->stride_h &&
            a->stride_w == b->stride_w && a->padding_h == b->padding_h &&
-           a->padding_w == b->padding_w && a->ceil_mode == b->ceil_mode;
+           a->padding_w == b->padding_w && a->ceil_mode == b->ceil_mode &&
+           a->dilation_h == b->dilation_h && a->dilation_w == b->dilation_w &&
+           a->groups == b->groups;
 }
 
 static bool image_equal(const ImageAttr *a, const ImageAttr *b)

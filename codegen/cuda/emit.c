@@ -160,8 +160,15 @@ static void emit_step_kernels(const Module *m, int number, Text *out)
 /* The device library in the order of what needs what, and the kernels that need each part. */
 typedef struct Part {
     const Embedded *text;
-    unsigned classes; /* bits of KernelClass; 0: every model */
+    unsigned classes;             /* bits of KernelClass; 0: every model */
+    bool (*needs)(const Node *n); /* NULL: all of those classes; or which nodes of theirs need it */
 } Part;
+
+/* A convolution, or a gradient of one, in groups or with dilation. */
+static bool is_grouped(const Node *n)
+{
+    return op_attr(n->op) == ATTR_WINDOW && !window_is_plain(&n->attr.window);
+}
 
 #define BIT(class) (1u << KERNEL_##class)
 #define BLOCKS (BIT(MLPCONV_FORWARD) | BIT(MLPCONV_BACKWARD))
@@ -170,35 +177,47 @@ typedef struct Part {
 #define NORMS (BIT(NORM) | BIT(STATISTICS))
 
 static const Part library[] = {
-    {&embedded_tiles_h, 0},
-    {&embedded_prelude_cuh, 0},
-    {&embedded_scalar_cuh, 0},
-    {&embedded_map_cuh, BIT(GENERIC) | BIT(IMAGE) | BIT(POINTWISE)},
-    {&embedded_image_cuh, BIT(GENERIC) | BIT(IMAGE)},
-    {&embedded_element_cuh, CONVS | POOLS | NORMS | BIT(HEAD) | BIT(UPDATE)},
-    {&embedded_tile_cuh, CONVS},
-    {&embedded_conv_cuh, CONVS},
-    {&embedded_mlpconv_cuh, BLOCKS},
-    {&embedded_pool_cuh, POOLS | NORMS},
-    {&embedded_norm_cuh, NORMS},
-    {&embedded_head_cuh, BIT(HEAD)},
-    {&embedded_update_cuh, BIT(UPDATE) | BIT(FILTER)},
-    {&embedded_generic_cuh, BIT(GENERIC)},
-    {&embedded_step_cuh, 0},
+    {&embedded_tiles_h, 0, NULL},
+    {&embedded_prelude_cuh, 0, NULL},
+    {&embedded_scalar_cuh, 0, NULL},
+    {&embedded_map_cuh, BIT(GENERIC) | BIT(IMAGE) | BIT(POINTWISE), NULL},
+    {&embedded_image_cuh, BIT(GENERIC) | BIT(IMAGE), NULL},
+    {&embedded_element_cuh, CONVS | POOLS | NORMS | BIT(HEAD) | BIT(UPDATE), NULL},
+    {&embedded_tile_cuh, CONVS, NULL},
+    {&embedded_conv_cuh, CONVS, NULL},
+    {&embedded_mlpconv_cuh, BLOCKS, NULL},
+    {&embedded_pool_cuh, POOLS | NORMS, NULL},
+    {&embedded_norm_cuh, NORMS, NULL},
+    {&embedded_head_cuh, BIT(HEAD), NULL},
+    {&embedded_update_cuh, BIT(UPDATE) | BIT(FILTER), NULL},
+    {&embedded_generic_cuh, BIT(GENERIC), NULL},
+    {&embedded_grouped_cuh, BIT(GENERIC), is_grouped},
+    {&embedded_step_cuh, 0, NULL},
 };
+
+static bool is_needed(const Part *part, const Kernel *k)
+{
+    if (!part->classes)
+        return true;
+    bool some = !part->needs;
+    for (int i = 0; i < k->node_count && !some; i++)
+        some = part->needs(k->node[i]);
+    return some && (part->classes >> k->class & 1);
+}
 
 static void emit_library(const Module *m, Text *out)
 {
-    unsigned classes = 0;
     const Graph *g;
     const Kernel *k;
-    for (int i = 0; (k = target_kernel(m, TARGET_CUDA, i, &g)); i++)
-        classes |= 1u << k->class;
-    for (size_t i = 0; i < sizeof library / sizeof *library; i++)
-        if (!library[i].classes || library[i].classes & classes) {
-            text_append(out, "\n");
-            emit_header(library[i].text, out);
-        }
+    for (size_t p = 0; p < sizeof library / sizeof *library; p++) {
+        bool needed = false;
+        for (int i = 0; !needed && (k = target_kernel(m, TARGET_CUDA, i, &g)); i++)
+            needed = is_needed(&library[p], k);
+        if (!needed)
+            continue;
+        text_append(out, "\n");
+        emit_header(library[p].text, out);
+    }
 }
 
 static void emit_number(const char *kernel, const char *number, int value, Text *out)

@@ -20,8 +20,8 @@ static void emit_window(CudaEmitter *e, const Node *n)
               w->kernel_h, w->kernel_w, w->stride_h, w->stride_w, w->padding_h, w->padding_w);
 }
 
-/* generic_OP<types>(operands, result) */
-static void emit_loops(CudaEmitter *e, const Node *n, const char *types)
+/* FAMILY_OP<types>(operands, result) */
+static void emit_loops_of(CudaEmitter *e, const Node *n, const char *family, const char *types)
 {
     const char *argument[MAX_OPERANDS + 3];
     int count = 0;
@@ -34,15 +34,27 @@ static void emit_loops(CudaEmitter *e, const Node *n, const char *types)
         argument[count++] = cuda_literal(e->pool, n->attr.factor);
     argument[count++] = cuda_value(e, n);
     argument[count] = NULL;
-    cuda_call(e, pool_format(e->pool, "generic_%s<%s>", op_name(n->op), types), argument);
+    cuda_call(e, pool_format(e->pool, "%s_%s<%s>", family, op_name(n->op), types), argument);
+}
+
+static void emit_loops(CudaEmitter *e, const Node *n, const char *types)
+{
+    emit_loops_of(e, n, "generic", types);
 }
 
 static void emit_conv(CudaEmitter *e, const Node *x, const Node *filter, const Node *y)
 {
     const Node *n = e->kernel->node[0];
+    const Window *w = &n->attr.window;
     emit_views(e, (View[]){{"X", x}, {"F", filter}, {"Y", y}, {NULL, NULL}});
     emit_window(e, n);
-    emit_loops(e, n, "X, F, Y, G");
+    if (window_is_plain(w)) {
+        emit_loops(e, n, "X, F, Y, G");
+        return;
+    }
+    cuda_line(e, "typedef Grouped<G, /* dilation */ %d, %d, /* groups */ %d> D;",
+              window_dilation_h(w), window_dilation_w(w), window_groups(w));
+    emit_loops_of(e, n, "grouped", "X, F, Y, D");
 }
 
 /* The transposed filter is read as the filter. */

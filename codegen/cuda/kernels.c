@@ -213,7 +213,8 @@ static void emit_maxpool(CudaEmitter *e)
 void cuda_emit_pool_forward(CudaEmitter *e)
 {
     const Node *n = e->kernel->node[0], *x = n->in[0];
-    const Window whole = {map_dim(x, 1), map_dim(x, 2), 1, 1, 0, 0, false};
+    const Window whole = {
+        .kernel_h = map_dim(x, 1), .kernel_w = map_dim(x, 2), .stride_h = 1, .stride_w = 1};
     Statement s = statement_at(e, 0);
     if (n->op != OP_AVGPOOL && n->op != OP_GAP) {
         emit_maxpool(e);

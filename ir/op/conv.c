@@ -1,4 +1,5 @@
-/* Convolutions of maps [N,H,W,C] by filters OIHW, their gradients, and transposed filters. */
+/* Convolutions of maps [N,H,W,C] by filters OIHW, their gradients, and transposed filters. In
+ * groups, a filter is [O, I / groups, KH, KW]. */
 #include "family.h"
 
 #include <stdlib.h>
@@ -18,15 +19,30 @@ static bool check_filter(const Infer *f, const char *what, const int32_t *filter
                       filter[2], filter[3]);
 }
 
+/* A filter of `each` inputs a group, from `inputs` channels to `outputs`. */
+static bool check_groups(const Infer *f, int inputs, int outputs, int each)
+{
+    int groups = window_groups(&f->attr->window);
+    if (inputs % groups != 0 || outputs % groups != 0)
+        return type_fault(f, "'s %d groups do not divide its %d input and %d output channels",
+                          groups, inputs, outputs);
+    if ((int64_t)each * groups == inputs)
+        return true;
+    if (groups == 1)
+        return type_fault(f, "'s filter is for %d input channels, but its input has %d", each,
+                          inputs);
+    return type_fault(f, "'s filter is for %d input channels in each of %d groups, but its input "
+                         "has %d", each, groups, inputs);
+}
+
 static bool infer_conv2d(const Infer *f)
 {
     Extent out;
     if (!type_expect_map(f, 0, "input") || !type_expect(f, 1, "filter", type_dtype(f, 0), 4))
         return false;
     const int32_t *x = type_dims(f, 0), *filter = type_dims(f, 1);
-    if (filter[1] != x[3])
-        return type_fault(f, "'s filter is for %d input channels, but its input has %d", filter[1],
-                          x[3]);
+    if (!check_groups(f, x[3], filter[0], filter[1]))
+        return false;
     if (f->arity == 3 &&
         (!type_expect(f, 2, "bias", DT_F32, 1) || !type_expect_extent(f, 2, "bias", 0, filter[0])))
         return false;
@@ -39,13 +55,16 @@ static bool infer_conv2d(const Infer *f)
 static bool infer_dgrad(const Infer *f)
 {
     int outputs = f->op == OP_CONV2D_TRANSPOSE, inputs = !outputs;
+    bool groups = f->attr->window.groups > 0;
     Extent out;
     if (!type_expect_map(f, 0, "gradient") || !type_expect(f, 1, "filter", type_dtype(f, 0), 4) ||
         !type_given(f, type_dtype(f, 0), 4))
         return false;
     const int32_t *dy = type_dims(f, 0), *filter = type_dims(f, 1), *dx = f->out->shape.dim;
     return type_slide(f, dx[1], dx[2], &out) && check_filter(f, "filter", filter) &&
-           type_given_extent(f, 0, dy[0]) && type_given_extent(f, 3, filter[inputs]) &&
+           type_given_extent(f, 0, dy[0]) &&
+           (groups || type_given_extent(f, 3, filter[inputs])) &&
+           check_groups(f, dx[3], filter[outputs], filter[inputs]) &&
            type_expect_extent(f, 0, "the gradient", 1, out.h) &&
            type_expect_extent(f, 0, "the gradient", 2, out.w) &&
            type_expect_extent(f, 0, "the gradient", 3, filter[outputs]);
@@ -60,7 +79,9 @@ static bool infer_wgrad(const Infer *f)
         return false;
     const int32_t *x = type_dims(f, 0), *dy = type_dims(f, 1);
     return type_slide(f, x[1], x[2], &out) && check_filter(f, "result", f->out->shape.dim) &&
-           type_given_extent(f, 0, dy[3]) && type_given_extent(f, 1, x[3]) &&
+           check_groups(f, x[3], dy[3], x[3] / window_groups(&f->attr->window)) &&
+           type_given_extent(f, 0, dy[3]) &&
+           type_given_extent(f, 1, x[3] / window_groups(&f->attr->window)) &&
            type_expect_extent(f, 1, "the gradient", 0, x[0]) &&
            type_expect_extent(f, 1, "the gradient", 1, out.h) &&
            type_expect_extent(f, 1, "the gradient", 2, out.w);
@@ -84,28 +105,56 @@ static bool infer_filter_transpose(const Infer *f)
 
 /* ---- values ---- */
 
-/* One output pixel of a convolution: y[O] += sum over the window of x times filter. */
+/* Channels a group on both sides of a convolution. */
+typedef struct Groups {
+    int inputs, outputs;
+} Groups;
+
+static Groups groups_of(const Window *k, const Map *x, const Map *y)
+{
+    int groups = window_groups(k);
+    return (Groups){x->c / groups, y->c / groups};
+}
+
+/* The input position of output position `at` at kernel position k. */
+static int input_row(const Window *w, int at, int k)
+{
+    return at * w->stride_h - w->padding_h + k * window_dilation_h(w);
+}
+
+static int input_column(const Window *w, int at, int k)
+{
+    return at * w->stride_w - w->padding_w + k * window_dilation_w(w);
+}
+
+/* One output pixel of a convolution: y[O] += sum over the window of x times filter, [taps][I][O] of
+ * the inputs of one group. */
 static void conv2d_pixel(const Map *x, const Map *y, const double *by_tap, const Window *k, int n,
                          int oh, int ow)
 {
     double *out = map_at(y, n, oh, ow);
+    const Groups g = groups_of(k, x, y);
     for (int kh = 0; kh < k->kernel_h; kh++) {
-        int ih = oh * k->stride_h - k->padding_h + kh;
+        int ih = input_row(k, oh, kh);
         if (ih < 0 || ih >= x->h)
             continue;
         for (int kw = 0; kw < k->kernel_w; kw++) {
-            int iw = ow * k->stride_w - k->padding_w + kw;
+            int iw = input_column(k, ow, kw);
             if (iw < 0 || iw >= x->w)
                 continue;
             const double *in = map_at(x, n, ih, iw);
-            const double *tap = by_tap + (int64_t)(kh * k->kernel_w + kw) * x->c * y->c;
-            for (int i = 0; i < x->c; i++)
-                add_scaled(out, in[i], tap + (int64_t)i * y->c, y->c);
+            const double *tap = by_tap + (int64_t)(kh * k->kernel_w + kw) * g.inputs * y->c;
+            for (int i = 0; i < x->c; i++) {
+                int first = i / g.inputs * g.outputs;
+                add_scaled(out + first, in[i], tap + (int64_t)(i % g.inputs) * y->c + first,
+                           g.outputs);
+            }
         }
     }
 }
 
-/* y[n,oh,ow,o] = bias[o] + sum over i,kh,kw of x[n, oh*s-p+kh, ow*s-p+kw, i] filter[o,i,kh,kw] */
+/* y[n,oh,ow,o] = bias[o] + sum over i,kh,kw of x[n, oh*s-p+kh*d, ow*s-p+kw*d, i] filter[o,i,kh,kw],
+ * i over the channels of o's group */
 static void eval_conv2d(Eval *e, const Node *node)
 {
     Map x = eval_map(e, node->in[0]), y = eval_map(e, node);
@@ -124,35 +173,42 @@ static void eval_conv2d(Eval *e, const Node *node)
     free(by_tap);
 }
 
-/* The output position whose window has input position `at` at kernel position k; -1: none. */
-static int window_position(int at, int k, int stride, int padding, int outputs)
+/* The output position whose window has input position `at` at `tap` behind its first; -1: none. */
+static int window_position(int at, int tap, int stride, int padding, int outputs)
 {
-    int shifted = at + padding - k;
+    int shifted = at + padding - tap;
     if (shifted < 0 || shifted % stride || shifted / stride >= outputs)
         return -1;
     return shifted / stride;
 }
 
-/* dx[n,ih,iw,i] = sum over o,kh,kw of dy[n,oh,ow,o] filter[o,i,kh,kw], oh*s-p+kh = ih, ow alike */
+/* One pixel: dx[I] += sum over the outputs of each group of dy times filter, [O][I / groups]. */
+static void dgrad_pixel(double *dx, const double *dy, const double *tap, int outputs, Groups g)
+{
+    for (int o = 0; o < outputs; o++)
+        add_scaled(dx + o / g.outputs * g.inputs, dy[o], tap + (int64_t)o * g.inputs, g.inputs);
+}
+
+/* dx[n,ih,iw,i] = sum over o,kh,kw of dy[n,oh,ow,o] filter[o,i,kh,kw], oh*s-p+kh*d = ih, ow alike */
 static void dgrad_by_tap(Eval *e, const Node *node, const double *by_tap)
 {
     Map dy = eval_map(e, node->in[0]), dx = eval_map(e, node);
     const Window *k = &node->attr.window;
+    const Groups g = groups_of(k, &dx, &dy);
+    int dilation_h = window_dilation_h(k), dilation_w = window_dilation_w(k);
     PARALLEL_FOR
     for (int row = 0; row < dx.n * dx.h; row++) {
         int n = row / dx.h, ih = row % dx.h;
         memset(map_at(&dx, n, ih, 0), 0, (size_t)dx.w * (size_t)dx.c * sizeof(double));
         for (int kh = 0; kh < k->kernel_h; kh++) {
-            int oh = window_position(ih, kh, k->stride_h, k->padding_h, dy.h);
+            int oh = window_position(ih, kh * dilation_h, k->stride_h, k->padding_h, dy.h);
             for (int at = 0; oh >= 0 && at < dx.w * k->kernel_w; at++) {
                 int iw = at / k->kernel_w, kw = at % k->kernel_w;
-                int ow = window_position(iw, kw, k->stride_w, k->padding_w, dy.w);
+                int ow = window_position(iw, kw * dilation_w, k->stride_w, k->padding_w, dy.w);
                 if (ow < 0)
                     continue;
-                const double *from = map_at(&dy, n, oh, ow);
-                const double *tap = by_tap + (int64_t)(kh * k->kernel_w + kw) * dx.c * dy.c;
-                for (int o = 0; o < dy.c; o++)
-                    add_scaled(map_at(&dx, n, ih, iw), from[o], tap + (int64_t)o * dx.c, dx.c);
+                dgrad_pixel(map_at(&dx, n, ih, iw), map_at(&dy, n, oh, ow),
+                            by_tap + (int64_t)(kh * k->kernel_w + kw) * g.inputs * dy.c, dy.c, g);
             }
         }
     }
@@ -181,43 +237,54 @@ static void eval_conv2d_transpose(Eval *e, const Node *node)
     free(by_tap);
 }
 
-/* sum[i][O] = gradient of the filter at one tap for input channels first..first+count-1 */
+/* sum[i][O / groups] = gradient of the filter at one tap for input channels first..first+count-1,
+ * of the outputs of their groups */
 static void wgrad_block(const Map *x, const Map *dy, const Window *k, int tap, int first, int count,
                         double *sum)
 {
     int kh = tap / k->kernel_w, kw = tap % k->kernel_w;
+    const Groups g = groups_of(k, x, dy);
     for (int64_t row = 0; row < (int64_t)dy->n * dy->h; row++) {
         int n = (int)(row / dy->h), oh = (int)(row % dy->h);
-        int ih = oh * k->stride_h - k->padding_h + kh;
+        int ih = input_row(k, oh, kh);
         if (ih < 0 || ih >= x->h)
             continue;
         for (int ow = 0; ow < dy->w; ow++) {
-            int iw = ow * k->stride_w - k->padding_w + kw;
+            int iw = input_column(k, ow, kw);
             if (iw < 0 || iw >= x->w)
                 continue;
             const double *in = map_at(x, n, ih, iw) + first;
             for (int i = 0; i < count; i++)
-                add_scaled(sum + (int64_t)i * dy->c, in[i], map_at(dy, n, oh, ow), dy->c);
+                add_scaled(sum + (int64_t)i * g.outputs, in[i],
+                           map_at(dy, n, oh, ow) + (first + i) / g.inputs * g.outputs, g.outputs);
         }
     }
 }
 
-/* dfilter[o,i,kh,kw] = sum over n,oh,ow of x[n, oh*s-p+kh, ow*s-p+kw, i] dy[n,oh,ow,o] */
+/* Where dfilter[o,i,tap] lies, of output channel `o` of the group of input channel i of x. */
+static int64_t dfilter_at(Groups g, int i, int o, int taps, int tap)
+{
+    int output = i / g.inputs * g.outputs + o;
+    return ((int64_t)output * g.inputs + i % g.inputs) * taps + tap;
+}
+
+/* dfilter[o,i,kh,kw] = sum over n,oh,ow of x[n, oh*s-p+kh*d, ow*s-p+kw*d, i] dy[n,oh,ow,o] */
 static void eval_conv2d_wgrad(Eval *e, const Node *node)
 {
     Map x = eval_map(e, node->in[0]), dy = eval_map(e, node->in[1]);
     double *out = eval_value(e, node);
     const Window *k = &node->attr.window;
+    const Groups g = groups_of(k, &x, &dy);
     int taps = k->kernel_h * k->kernel_w, blocks = (x.c + WGRAD_BLOCK - 1) / WGRAD_BLOCK;
     PARALLEL_FOR
     for (int piece = 0; piece < taps * blocks; piece++) {
         int tap = piece / blocks, first = piece % blocks * WGRAD_BLOCK;
         int count = x.c - first < WGRAD_BLOCK ? x.c - first : WGRAD_BLOCK;
-        double *sum = eval_zeroed((int64_t)count * dy.c);
+        double *sum = eval_zeroed((int64_t)count * g.outputs);
         wgrad_block(&x, &dy, k, tap, first, count, sum);
         for (int i = 0; i < count; i++)
-            for (int o = 0; o < dy.c; o++)
-                out[((int64_t)o * x.c + first + i) * taps + tap] = sum[(int64_t)i * dy.c + o];
+            for (int o = 0; o < g.outputs; o++)
+                out[dfilter_at(g, first + i, o, taps, tap)] = sum[(int64_t)i * g.outputs + o];
         free(sum);
     }
 }
@@ -262,16 +329,18 @@ static void spread_bias_grad(Eval *e, const Node *node)
     free(p.sum);
 }
 
-/* The sums of one tap and input channel, over all pixels of all images. */
+/* The sums of one tap and input channel, over all pixels of all images, for the outputs of its
+ * group. */
 static void add_tap(const Map *x, const Map *dy, const Window *k, int tap, int i, const Partials *p)
 {
+    const Groups g = groups_of(k, x, dy);
     for (int64_t row = 0; row < (int64_t)dy->n * dy->h; row++) {
-        int n = (int)(row / dy->h);
-        int ih = (int)(row % dy->h) * k->stride_h - k->padding_h + tap / k->kernel_w;
+        int n = (int)(row / dy->h), ih = input_row(k, (int)(row % dy->h), tap / k->kernel_w);
         for (int ow = 0; ih >= 0 && ih < x->h && ow < dy->w; ow++) {
-            int iw = ow * k->stride_w - k->padding_w + tap % k->kernel_w;
+            int iw = input_column(k, ow, tap % k->kernel_w);
             if (iw >= 0 && iw < x->w)
-                partials_add(p, map_at(x, n, ih, iw)[i], map_at(dy, n, (int)(row % dy->h), ow));
+                partials_add(p, map_at(x, n, ih, iw)[i],
+                             map_at(dy, n, (int)(row % dy->h), ow) + i / g.inputs * g.outputs);
         }
     }
 }
@@ -282,14 +351,15 @@ static void spread_wgrad(Eval *e, const Node *node)
     const Window *k = &node->attr.window;
     double *out = eval_value(e, node);
     spread_linear(e, node);
+    const Groups g = groups_of(k, &x, &dy);
     int taps = k->kernel_h * k->kernel_w;
     PARALLEL_FOR
     for (int piece = 0; piece < taps * x.c; piece++) {
         int tap = piece / x.c, i = piece % x.c;
-        Partials p = partials_new(dy.c);
+        Partials p = partials_new(g.outputs);
         add_tap(&x, &dy, k, tap, i, &p);
-        for (int o = 0; o < dy.c; o++)
-            out[((int64_t)o * x.c + i) * taps + tap] +=
+        for (int o = 0; o < g.outputs; o++)
+            out[dfilter_at(g, i, o, taps, tap)] +=
                 partials_count(e, &p, o, spread_unit(node->in[1]));
         free(p.sum);
     }
@@ -312,7 +382,7 @@ static void gradient_conv2d(Gradient *g, Node *n, Node *dy)
 
 /* ---- work ---- */
 
-/* A filter [O,I,KH,KW] at each pixel of the output's side. */
+/* A filter [O, I / groups, KH, KW] at each pixel of the output's side. */
 static double filter_work(const Shape *filter, const Node *map)
 {
     double taps = (double)filter->dim[1] * filter->dim[2] * filter->dim[3];

@@ -3,7 +3,8 @@
  * Requires stage training. With stride 1,
  *     dx[ih] = sum over o, kh of dy[ih + p - kh] filter[o,i,kh]
  *            = conv2d(dy, filter_transpose(filter)) with padding k - 1 - p,
- * which needs p <= k - 1 on both axes; other gradients become conv2d_transpose by that filter. The
+ * which needs p <= k - 1 on both axes; other gradients become conv2d_transpose by that filter, but
+ * for those in groups or with dilation, which stay. The
  * transposed filters depend on parameters alone and are computed at the start of the step, before
  * any image. The gradient of a linear layer reads its filter as it lies: a chunk's images pay for
  * turning it around bit by bit, which spares a copy of what may be most of a network's memory. */
@@ -54,7 +55,7 @@ void pass_dgrad(Graph *g)
     Finder made = finder_new(pool, g, (const Op[]){OP_FILTER_TRANSPOSE}, 1);
     for (int i = 0; i < count; i++)
         if (g->node[i]->op == OP_CONV2D_DGRAD && operand_storage(g->node[i]->in[1]) &&
-            !runs_dense(g, g->node[i]))
+            !runs_dense(g, g->node[i]) && window_is_plain(&g->node[i]->attr.window))
             rewrite(g, &made, g->node[i]);
     pool_free(pool);
     graph_move_to_start(g, count);

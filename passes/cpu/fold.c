@@ -53,8 +53,8 @@ static bool choose(const Graph *g, const Node *conv, Fold *out)
 {
     const Node *image = conv->in[0];
     if (conv->op != OP_CONV2D || image->op != OP_RESIZE || image->tensor.dtype != DT_F32 ||
-        conv->in[1]->op != OP_STATE || image->tensor.shape.dim[3] > MAX_FOLDED_CHANNELS ||
-        !has_image_alone(g, conv))
+        !window_is_plain(&conv->attr.window) || conv->in[1]->op != OP_STATE ||
+        image->tensor.shape.dim[3] > MAX_FOLDED_CHANNELS || !has_image_alone(g, conv))
         return false;
     const int32_t *to = image->tensor.shape.dim, *from = image->in[0]->tensor.shape.dim;
     *out = (Fold){conv->attr.window, to[1], to[2], from[1], from[2]};

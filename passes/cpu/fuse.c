@@ -189,7 +189,8 @@ static Node *wgrad_beside(const Fuser *f, const Node *n)
 {
     Uses uses = graph_uses(f->g, n->in[0]);
     for (int i = 0; i < uses.count; i++)
-        if (op_is(uses.use[i].user->op, F_WGRAD) && uses.use[i].operand == 1)
+        if (op_is(uses.use[i].user->op, F_WGRAD) && uses.use[i].operand == 1 &&
+            op_is_rows(uses.use[i].user))
             return uses.use[i].user;
     return NULL;
 }
@@ -247,14 +248,14 @@ static const Node *user_of(const Graph *g, const Node *n, Op op, int operand)
     return NULL;
 }
 
-/* What conv_filter of some node is. */
+/* What conv_filter of some node is that runs in row ops. */
 static bool is_conv_filter(const Graph *g, const Node *n)
 {
     Uses uses = graph_uses(g, n);
     for (int i = 0; i < uses.count; i++) {
         const Node *user = uses.use[i].user;
         if (((user->op == OP_CONV2D || user->op == OP_CONV2D_TRANSPOSE) &&
-             uses.use[i].operand == 1) ||
+             uses.use[i].operand == 1 && op_is_rows(user)) ||
             (user->op == OP_WINOGRAD_FILTER && user_of(g, user, OP_WINOGRAD_MULTIPLY, 1)) ||
             (user->op == OP_FOLD_FILTER && user_of(g, user, OP_CONV2D_FOLDED, 1)))
             return true;
@@ -357,7 +358,7 @@ void fuse_cpu_node(Fuser *f, Node *n)
         fuse_take(f, fuse_the_kernel(f, "update", KERNEL_UPDATE, PHASE_AFTER), n);
     else if (op_attr(n->op) == ATTR_WINOGRAD && n->op != OP_WINOGRAD_OUTPUT)
         fuse_winograd(f, n);
-    else if (filter_storage(n) && phase == PHASE_CHUNK)
+    else if (op_is_rows(n) && filter_storage(n) && phase == PHASE_CHUNK)
         fuse_forward(f, n);
     else if (op_is(n->op, F_POOL))
         take_dropped_chain(f, fuse_pool_forward(f, n), n);
@@ -365,7 +366,7 @@ void fuse_cpu_node(Fuser *f, Node *n)
         fuse_gradient(f, n);
     else if (op_is(n->op, F_ROWS) && op_attr(n->op) == ATTR_NORM)
         fuse_norm(f, n);
-    else if ((!op_sums_images(n->op) || !fuse_wgrad(f, n)) &&
+    else if ((!op_sums_images(n->op) || !op_is_rows(n) || !fuse_wgrad(f, n)) &&
              (!op_is(n->op, F_STATISTIC) || !fuse_statistics(f, n)))
         take_alone(f, n);
 }

@@ -128,7 +128,7 @@ static bool choose(const Graph *g, const Node *n, Winograd *out)
                 n->in[0]->tensor.shape.dim[3], y[3], g->batch, chunk_of(g),
                 n->in[0]->tensor.dtype == DT_BF16 ? &machine_of_bf16 : &machine_of_f32, wgrad,
                 graph_keeps_before(g)};
-    if (k->stride_h != 1 || k->stride_w != 1 || k->kernel_h != k->kernel_w ||
+    if (!window_is_plain(k) || k->stride_h != 1 || k->stride_w != 1 || k->kernel_h != k->kernel_w ||
         (k->kernel_h != 3 && k->kernel_h != 5) || s.inputs < LEAST_WINOGRAD_CHANNELS ||
         s.outputs < LEAST_WINOGRAD_CHANNELS || !choose_tile(&s))
         return false;

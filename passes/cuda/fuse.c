@@ -235,6 +235,12 @@ static Kernel *fuse_dgrad(Fuser *f, Node *dgrad)
     return k;
 }
 
+/* What the tiles of the device library can do. */
+static bool is_tiled(const Node *n)
+{
+    return window_is_plain(&n->attr.window);
+}
+
 static bool is_gradient_of_conv(const Node *n)
 {
     return n->op == OP_BIAS_GRAD || n->op == OP_CONV2D_WGRAD || n->op == OP_CONV2D_DGRAD;
@@ -250,9 +256,9 @@ static void fuse_gradient_of_conv(Fuser *f, Node *n)
         return;
     if (n->op == OP_BIAS_GRAD)
         wgrad = user_of(f->g, dy, OP_CONV2D_WGRAD, 1);
-    if (n->op == OP_CONV2D_DGRAD && operand_storage(n->in[1]))
+    if (n->op == OP_CONV2D_DGRAD && operand_storage(n->in[1]) && is_tiled(n))
         k = fuse_dgrad(f, n);
-    else if (n->op != OP_CONV2D_DGRAD && wgrad)
+    else if (n->op != OP_CONV2D_DGRAD && wgrad && is_tiled(wgrad))
         k = fuse_wgrad(f, wgrad);
     else
         k = fuse_alone(f, n, KERNEL_GENERIC);
@@ -384,7 +390,7 @@ void fuse_cuda_node(Fuser *f, Node *n)
         fuse_take(f, fuse_the_kernel(f, "metrics", KERNEL_METRICS, PHASE_AFTER), n);
     else if (phase == PHASE_AFTER && node_is_optimizer(n))
         fuse_optimizer(f, n);
-    else if (n->op == OP_CONV2D && operand_storage(n->in[1]))
+    else if (n->op == OP_CONV2D && operand_storage(n->in[1]) && is_tiled(n))
         fuse_forward(f, n);
     else if (is_gradient_of_conv(n))
         fuse_gradient_of_conv(f, n);

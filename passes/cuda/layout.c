@@ -63,9 +63,12 @@ static Layout map_layout(const CudaGraph *c, const Node *n)
     return (Layout){.kind = LAYOUT_NHWC, .block = CUDA_LANES};
 }
 
-/* A filter, or its gradient, for convolutions of x. */
-static Layout filter_layout(const CudaGraph *c, const Node *x)
+/* The filter of a convolution, or of its gradient n; plain loops read it as it is. */
+static Layout filter_layout(const CudaGraph *c, const Node *n)
 {
+    const Node *x = n->in[0];
+    if (!window_is_plain(&n->attr.window))
+        return (Layout){.kind = LAYOUT_PLAIN};
     int channels = cuda_is_thin_image(c, x) ? x->tensor.shape.dim[3] : padded_channels(x);
     return (Layout){.kind = LAYOUT_FILTER, .block = channels, .out_block = 1};
 }
@@ -103,7 +106,7 @@ static Layout storage_layout(const CudaGraph *c, const Storage *s)
     const Node *conv = conv_of_storage(c->graph, s);
     if (!conv)
         conv = conv_of_storage(c->graph, parameter);
-    return conv ? filter_layout(c, conv->in[0]) : (Layout){.kind = LAYOUT_PLAIN};
+    return conv ? filter_layout(c, conv) : (Layout){.kind = LAYOUT_PLAIN};
 }
 
 Layout cuda_layout(const CudaGraph *c, const Node *n)
@@ -116,7 +119,7 @@ Layout cuda_layout(const CudaGraph *c, const Node *n)
     if (is_map(c->graph, n))
         return map_layout(c, n);
     if (n->op == OP_CONV2D_WGRAD)
-        return filter_layout(c, n->in[0]);
+        return filter_layout(c, n);
     if (n->op == OP_BIAS_GRAD || op_is(n->op, F_STATISTIC))
         return (Layout){.kind = LAYOUT_VECTOR, .block = CUDA_LANES};
     if ((op_is_pointwise(n->op) || n->op == OP_CAST) && !is_per_image(c->graph, n))

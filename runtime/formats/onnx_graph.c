@@ -197,6 +197,10 @@ static int map_conv(Mapper *m, const Node *n, const Node *x, const Node *bias, c
     if (!conv)
         return -1;
     set_symmetric_window(m, conv, k);
+    if (k->dilation_h || k->dilation_w)
+        set_pair(m, conv, "dilations", window_dilation_h(k), window_dilation_w(k));
+    if (k->groups)
+        onnx_set_integer(m->onnx, conv, "group", k->groups);
     return 0;
 }
 

@@ -241,3 +241,34 @@ optimizer: {sgd: {lr: 0.1}}
 train: {batch_size: 3, epochs: 1}
 END
 }
+
+# Convolutions in groups and with dilation: of a map's single channels with strides 1 and 2, two
+# outputs for each, groups of whole vectors and of a part of one, the image's own channels, 1x1,
+# taps further apart than the map's edge is wide.
+grouped_network() {
+    cat <<'END'
+model: grouped
+input: {dataset: idx, classes: 10, data_shape: [3, 19, 21], shape: [3, 19, 21]}
+layers:
+  - conv2d: {name: a, out_channels: 36, kernel_size: [3, 5], padding: [1, 2], groups: 3}
+  - relu
+  - conv2d: {name: b, out_channels: 36, kernel_size: 3, padding: 1, groups: 36, bias: false}
+  - relu
+  - conv2d: {name: c, out_channels: 64, kernel_size: 3, padding: [2, 3], dilation: [2, 3]}
+  - relu
+  - conv2d: {name: d, out_channels: 64, kernel_size: 3, stride: 2, padding: 1, groups: 64}
+  - conv2d: {name: e, out_channels: 96, kernel_size: 3, padding: 1, groups: 2}
+  - relu
+  - conv2d: {name: f, out_channels: 40, kernel_size: 1, groups: 4}
+  - relu
+  - conv2d: {name: g, out_channels: 80, kernel_size: [5, 3], stride: [1, 2], padding: [4, 1],
+             dilation: [2, 1], groups: 40}
+  - conv2d: {name: h, out_channels: 33, kernel_size: 2, stride: 2, padding: 2, dilation: 4}
+  - relu
+  - conv2d: {name: i, out_channels: 10, kernel_size: 1}
+  - gap
+loss: cross_entropy
+optimizer: {sgd: {lr: 0.1}}
+train: {batch_size: 3, epochs: 1}
+END
+}

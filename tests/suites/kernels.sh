@@ -176,6 +176,18 @@ long_check "kernels of a wide network bf16, a whole step without pass fixed" \
 long_check "kernels of a wide network bf16, a whole step without pass fuse" \
     in_precision bf16 light whole_chunk "$work/wide.yaml" 2 --disable-pass=fuse
 
+grouped_network >"$work/grouped.yaml"
+check "kernels of a grouped network -O2" light verified "$work/grouped.yaml" 2
+long_check "kernels of a grouped network -O2, as they ship" mixed everywhere "$work/grouped.yaml" 2
+check "kernels of a grouped network bf16 -O2" \
+    in_precision bf16 light verified "$work/grouped.yaml" 2
+long_check "kernels of a grouped network bf16 -O2, as they ship" \
+    in_precision bf16 mixed everywhere "$work/grouped.yaml" 2
+check "kernels of a grouped network -O0" light verified "$work/grouped.yaml" 0
+long_check "kernels of a grouped network bf16 -O0" \
+    in_precision bf16 light verified "$work/grouped.yaml" 0
+check "kernels of a grouped network, a whole step" light whole_chunk "$work/grouped.yaml" 2
+
 dense_network >"$work/dense.yaml"
 
 # in_matrices COUNT FILTERS [OPTION...]: kernels of linear layers and their gradients; transposed

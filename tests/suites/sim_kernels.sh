@@ -38,6 +38,24 @@ simulated() {
     fi
 }
 
+# The network of grouped and dilated convolutions, which are plain loops at any level.
+grouped_network >"$work/grouped.yaml"
+# grouped LEVEL PRECISION
+grouped() {
+    rm -rf "$work/sim"
+    "$NINC" -q "-O$1" --target=cuda --precision="$2" --batch=1 -o "$work/sim" \
+        "$work/grouped.yaml" &&
+        "$work/sim/trainer" verify --device sim --seed "$first" >"$work/verify" 2>&1
+    local status=$?
+    grep -v '^ok ' "$work/verify"
+    [ $status -eq 0 ]
+}
+check "simulated grouped network fp32 -O2" grouped 2 fp32
+check "simulated grouped network bf16 -O2" grouped 2 bf16
+long_check "simulated grouped network tf32 -O2" grouped 2 tf32
+long_check "simulated grouped network fp32 -O0" grouped 0 fp32
+long_check "simulated grouped network bf16 -O0" grouped 0 bf16
+
 precisions="fp32 tf32 bf16"
 reduced_nin=(models/nin.yaml '--set=input.shape=[1,96,96]' '--set=layers.7.avgpool.kernel_size=2'
     --batch=2)

@@ -84,7 +84,7 @@ in_onnx_runtime() {
     $1 "logits of $2 from bytes" same_logits "$2" "$3" --preprocessing
 }
 
-for case in blocks flatten norms pools strides; do
+for case in blocks flatten grouped norms pools strides; do
     kind=check
     [[ $case != pools ]] && [[ $case != strides ]] || kind=long_check # like windows
     mkdir "$work/$case" && "$tool" data "$cases/${case}_sgd.json" "$work/$case"

@@ -4,6 +4,7 @@
 #define NINC_NETS_H
 
 #include "../../passes/passes.h"
+#include "windows.h"
 
 #include <check.h>
 #include <math.h>
@@ -104,12 +105,12 @@ static inline void finish(Net *n, Node *logits)
 static inline Net padded_net(void)
 {
     Net n = net_new(2, 6, 5, 1);
-    Node *x = conv(&n, "a", normalize(&n), 3, (Window){5, 5, 1, 1, 2, 2, 0}, true);
-    x = pool(&n, OP_AVGPOOL, unary(&n, OP_RELU, x), (Window){3, 2, 2, 2, 1, 1, true});
-    x = conv(&n, "b", x, 4, (Window){3, 3, 1, 1, 1, 1, 0}, true);
-    x = pool(&n, OP_MAXPOOL, x, (Window){3, 3, 1, 1, 1, 1, false});
+    Node *x = conv(&n, "a", normalize(&n), 3, WINDOW(5, 5, 1, 1, 2, 2, 0), true);
+    x = pool(&n, OP_AVGPOOL, unary(&n, OP_RELU, x), WINDOW(3, 2, 2, 2, 1, 1, true));
+    x = conv(&n, "b", x, 4, WINDOW(3, 3, 1, 1, 1, 1, 0), true);
+    x = pool(&n, OP_MAXPOOL, x, WINDOW(3, 3, 1, 1, 1, 1, false));
     const int32_t *dim = x->tensor.shape.dim;
-    x = conv(&n, "c", x, CLASSES, (Window){dim[1], dim[2], 1, 1, 0, 0, 0}, true);
+    x = conv(&n, "c", x, CLASSES, WINDOW(dim[1], dim[2], 1, 1, 0, 0, 0), true);
     finish(&n, unary(&n, OP_FLATTEN, x));
     return n;
 }

@@ -4,6 +4,7 @@
 #define NINC_ONE_OP_H
 
 #include "../../ir/ir.h"
+#include "windows.h"
 
 #include <check.h>
 #include <math.h>
@@ -194,13 +195,13 @@ static inline void expect_spread(Fixture *f, int count, Node *const *x, const No
 
 static inline Attr window(int kernel_h, int kernel_w, int stride, int padding, bool ceil_mode)
 {
-    return (Attr){.window = {kernel_h, kernel_w, stride, stride, padding, padding, ceil_mode}};
+    return (Attr){.window = W(kernel_h, kernel_w, stride, stride, padding, padding, ceil_mode)};
 }
 
 /* A window that fits a map of h x w; padding at most `most` of the kernel on each axis. */
 static inline Window random_window(Fixture *f, int h, int w, bool pool)
 {
-    Window k;
+    Window k = {0};
     do {
         k.kernel_h = random_int(f, 1, 4);
         k.kernel_w = random_int(f, 1, 4);
@@ -209,8 +210,10 @@ static inline Window random_window(Fixture *f, int h, int w, bool pool)
         k.padding_h = random_int(f, 0, pool ? k.kernel_h / 2 : k.kernel_h);
         k.padding_w = random_int(f, 0, pool ? k.kernel_w / 2 : k.kernel_w);
         k.ceil_mode = pool && random_int(f, 0, 1);
-    } while (window_extent(h, k.kernel_h, k.stride_h, k.padding_h, k.ceil_mode) < 1 ||
-             window_extent(w, k.kernel_w, k.stride_w, k.padding_w, k.ceil_mode) < 1);
+        k.dilation_h = pool ? 0 : window_unless_one(random_int(f, 1, 3));
+        k.dilation_w = pool ? 0 : window_unless_one(random_int(f, 1, 2));
+    } while (window_extent(h, window_span_h(&k), k.stride_h, k.padding_h, k.ceil_mode) < 1 ||
+             window_extent(w, window_span_w(&k), k.stride_w, k.padding_w, k.ceil_mode) < 1);
     return k;
 }
 

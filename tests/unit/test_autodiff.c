@@ -8,11 +8,11 @@
 static Net strided_net(void)
 {
     Net n = net_new(3, 11, 9, 2);
-    Node *x = unary(&n, OP_RELU, conv(&n, "a", normalize(&n), 5, (Window){3, 2, 1, 1, 1, 0, 0}, 1));
-    x = pool(&n, OP_MAXPOOL, x, (Window){3, 3, 2, 2, 0, 0, true});
-    x = unary(&n, OP_RELU, conv(&n, "b", x, 4, (Window){2, 3, 2, 1, 1, 1, 0}, 0));
-    x = conv(&n, "c", x, CLASSES, (Window){1, 1, 1, 1, 0, 0, 0}, 1);
-    x = pool(&n, OP_AVGPOOL, x, (Window){3, 4, 1, 1, 0, 0, false});
+    Node *x = unary(&n, OP_RELU, conv(&n, "a", normalize(&n), 5, WINDOW(3, 2, 1, 1, 1, 0, 0), 1));
+    x = pool(&n, OP_MAXPOOL, x, WINDOW(3, 3, 2, 2, 0, 0, true));
+    x = unary(&n, OP_RELU, conv(&n, "b", x, 4, WINDOW(2, 3, 2, 1, 1, 1, 0), 0));
+    x = conv(&n, "c", x, CLASSES, WINDOW(1, 1, 1, 1, 0, 0, 0), 1);
+    x = pool(&n, OP_AVGPOOL, x, WINDOW(3, 4, 1, 1, 0, 0, false));
     finish(&n, unary(&n, OP_FLATTEN, x));
     return n;
 }
@@ -21,13 +21,13 @@ static Net strided_net(void)
 static Net branching_net(void)
 {
     Net n = net_new(2, 5, 5, 2);
-    Node *x = conv(&n, "shared", normalize(&n), 2, (Window){3, 3, 1, 1, 1, 1, 0}, true);
-    Node *left = unary(&n, OP_RELU, conv(&n, "shared", x, 2, (Window){3, 3, 1, 1, 1, 1, 0}, true));
-    Node *right = conv(&n, "b", x, 2, (Window){1, 1, 1, 1, 0, 0, 0}, false);
+    Node *x = conv(&n, "shared", normalize(&n), 2, WINDOW(3, 3, 1, 1, 1, 1, 0), true);
+    Node *left = unary(&n, OP_RELU, conv(&n, "shared", x, 2, WINDOW(3, 3, 1, 1, 1, 1, 0), true));
+    Node *right = conv(&n, "b", x, 2, WINDOW(1, 1, 1, 1, 0, 0, 0), false);
     Node *sum = graph_add(n.graph, OP_ADD, 2, (Node *[]){left, right}, NULL, nowhere);
     sum = graph_add(n.graph, OP_ADD, 2, (Node *[]){sum, x}, NULL, nowhere);
     sum = graph_add(n.graph, OP_ADD, 2, (Node *[]){sum, sum}, NULL, nowhere);
-    x = unary(&n, OP_GAP, conv(&n, "c", sum, CLASSES, (Window){2, 2, 1, 1, 0, 0, 0}, true));
+    x = unary(&n, OP_GAP, conv(&n, "c", sum, CLASSES, WINDOW(2, 2, 1, 1, 0, 0, 0), true));
     finish(&n, unary(&n, OP_FLATTEN, x));
     return n;
 }
@@ -43,10 +43,10 @@ static Net activations_net(void)
                 {OP_TANH, 0},           {OP_GELU, 0},    {OP_SILU, 0},
                 {OP_HARDSWISH, 0},      {OP_SOFTPLUS, 0}};
     Net n = net_new(2, 3, 4, 2);
-    Node *sum = NULL, *x = conv(&n, "a", normalize(&n), 2, (Window){1, 1, 1, 1, 0, 0, 0}, true);
+    Node *sum = NULL, *x = conv(&n, "a", normalize(&n), 2, WINDOW(1, 1, 1, 1, 0, 0, 0), true);
     for (int i = 0; i < (int)(sizeof list / sizeof *list); i++) {
         const char *name = pool_format(n.pool, "c%d", i);
-        Node *y = conv(&n, name, x, CLASSES, (Window){2, 2, 1, 1, 0, 0, 0}, true);
+        Node *y = conv(&n, name, x, CLASSES, WINDOW(2, 2, 1, 1, 0, 0, 0), true);
         y = graph_add(n.graph, list[i].op, 1, &y, &(Attr){.factor = list[i].factor}, nowhere);
         sum = sum ? graph_add(n.graph, OP_ADD, 2, (Node *[]){sum, y}, NULL, nowhere) : y;
     }
@@ -58,12 +58,12 @@ static Net activations_net(void)
 static Net concat_net(void)
 {
     Net n = net_new(2, 4, 3, 1);
-    Node *x = conv(&n, "a", normalize(&n), 2, (Window){1, 2, 1, 1, 0, 0, 0}, true);
-    Node *y = unary(&n, OP_TANH, conv(&n, "b", x, 3, (Window){1, 1, 1, 1, 0, 0, 0}, true));
-    Node *z = conv(&n, "c", y, 1, (Window){3, 3, 1, 1, 1, 1, 0}, false);
+    Node *x = conv(&n, "a", normalize(&n), 2, WINDOW(1, 2, 1, 1, 0, 0, 0), true);
+    Node *y = unary(&n, OP_TANH, conv(&n, "b", x, 3, WINDOW(1, 1, 1, 1, 0, 0, 0), true));
+    Node *z = conv(&n, "c", y, 1, WINDOW(3, 3, 1, 1, 1, 1, 0), false);
     y = graph_add(n.graph, OP_CONCAT, 4, (Node *[]){y, x, z, y}, NULL, nowhere);
     y = graph_add(n.graph, OP_CONCAT, 2, (Node *[]){x, y}, NULL, nowhere);
-    y = unary(&n, OP_GAP, conv(&n, "d", y, CLASSES, (Window){2, 2, 1, 1, 0, 0, 0}, true));
+    y = unary(&n, OP_GAP, conv(&n, "d", y, CLASSES, WINDOW(2, 2, 1, 1, 0, 0, 0), true));
     finish(&n, unary(&n, OP_FLATTEN, y));
     return n;
 }
@@ -119,12 +119,12 @@ static Node *batch_norm(Net *n, const char *name, Node *x, bool affine)
 static Net norm_net(void)
 {
     Net n = net_new(4, 7, 6, 2);
-    Node *x = conv(&n, "a", normalize(&n), 3, (Window){3, 3, 1, 1, 1, 1, 0}, false);
+    Node *x = conv(&n, "a", normalize(&n), 3, WINDOW(3, 3, 1, 1, 1, 1, 0), false);
     x = unary(&n, OP_RELU, batch_norm(&n, "a.norm", x, true));
-    x = batch_norm(&n, "b.norm", pool(&n, OP_MAXPOOL, x, (Window){3, 3, 2, 2, 0, 0, 0}), false);
-    x = conv(&n, "b", x, 4, (Window){2, 2, 1, 1, 0, 0, 0}, true);
+    x = batch_norm(&n, "b.norm", pool(&n, OP_MAXPOOL, x, WINDOW(3, 3, 2, 2, 0, 0, 0)), false);
+    x = conv(&n, "b", x, 4, WINDOW(2, 2, 1, 1, 0, 0, 0), true);
     x = batch_norm(&n, "c.norm", unary(&n, OP_GAP, x), true);
-    x = conv(&n, "c", x, CLASSES, (Window){1, 1, 1, 1, 0, 0, 0}, true);
+    x = conv(&n, "c", x, CLASSES, WINDOW(1, 1, 1, 1, 0, 0, 0), true);
     finish(&n, unary(&n, OP_FLATTEN, x));
     return n;
 }
@@ -284,7 +284,7 @@ START_TEST(gradients_of_dropout)
     Node *step = graph_take_input(n.graph, INPUT_STEP, nowhere);
     Node *x = normalize(&n);
     for (int i = 0; i < 2; i++) {
-        x = conv(&n, i ? "b" : "a", x, CLASSES, (Window){2, 2, 1, 1, 0, 0, 0}, true);
+        x = conv(&n, i ? "b" : "a", x, CLASSES, WINDOW(2, 2, 1, 1, 0, 0, 0), true);
         x = i ? unary(&n, OP_RELU, x) : x;
         x = graph_add(n.graph, OP_DROPOUT, 3, (Node *[]){x, seed, step},
                       &(Attr){.dropout = {0.25 + 0.25 * i, i}}, nowhere);
@@ -383,14 +383,14 @@ END_TEST
 START_TEST(simplify_by_rule)
 {
     Net n = net_new(1, 4, 4, 1);
-    Node *x = conv(&n, "a", normalize(&n), CLASSES, (Window){1, 1, 1, 1, 0, 0, 0}, false);
-    Node *again = conv(&n, "a", normalize(&n), CLASSES, (Window){1, 1, 1, 1, 0, 0, 0}, false);
+    Node *x = conv(&n, "a", normalize(&n), CLASSES, WINDOW(1, 1, 1, 1, 0, 0, 0), false);
+    Node *again = conv(&n, "a", normalize(&n), CLASSES, WINDOW(1, 1, 1, 1, 0, 0, 0), false);
     Node *sum = graph_add(n.graph, OP_ADD, 2, (Node *[]){x, again}, NULL, nowhere);
     unary(&n, OP_RELU, sum); /* dead */
     x = unary(&n, OP_RELU, unary(&n, OP_RELU, sum));
-    x = pool(&n, OP_MAXPOOL, x, (Window){1, 1, 1, 1, 0, 0, false});
-    x = pool(&n, OP_AVGPOOL, x, (Window){4, 4, 1, 1, 0, 0, false});
-    x = pool(&n, OP_AVGPOOL, x, (Window){1, 1, 2, 2, 0, 0, false});
+    x = pool(&n, OP_MAXPOOL, x, WINDOW(1, 1, 1, 1, 0, 0, false));
+    x = pool(&n, OP_AVGPOOL, x, WINDOW(4, 4, 1, 1, 0, 0, false));
+    x = pool(&n, OP_AVGPOOL, x, WINDOW(1, 1, 2, 2, 0, 0, false));
     finish(&n, unary(&n, OP_FLATTEN, x));
     pass_simplify(n.graph);
     ck_assert_int_eq(count_ops(n.graph, OP_NORMALIZE), 1);
@@ -407,9 +407,9 @@ START_TEST(simplify_keeps_what_is_not_the_whole_map)
 {
     Net n = net_new(1, 4, 4, 1);
     Node *x = normalize(&n);
-    x = pool(&n, OP_AVGPOOL, x, (Window){4, 4, 1, 1, 1, 1, false});
-    x = pool(&n, OP_MAXPOOL, x, (Window){1, 1, 2, 2, 0, 0, false});
-    x = conv(&n, "a", x, CLASSES, (Window){2, 2, 1, 1, 0, 0, 0}, false);
+    x = pool(&n, OP_AVGPOOL, x, WINDOW(4, 4, 1, 1, 1, 1, false));
+    x = pool(&n, OP_MAXPOOL, x, WINDOW(1, 1, 2, 2, 0, 0, false));
+    x = conv(&n, "a", x, CLASSES, WINDOW(2, 2, 1, 1, 0, 0, 0), false);
     finish(&n, unary(&n, OP_FLATTEN, x));
     int before = n.graph->node_count;
     pass_simplify(n.graph);

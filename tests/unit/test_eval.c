@@ -47,14 +47,15 @@ static double conv2d_at(Fixture *f, const Node *x, const Node *filter, const Win
                         int oh, int ow, int o)
 {
     const int32_t *dx = x->tensor.shape.dim, *df = filter->tensor.shape.dim;
+    int first = o / (df[0] / window_groups(k)) * df[1]; /* of the inputs of o's group */
     double sum = 0;
     for (int i = 0; i < df[1]; i++)
         for (int kh = 0; kh < df[2]; kh++)
             for (int kw = 0; kw < df[3]; kw++) {
-                int h = oh * k->stride_h + kh - k->padding_h;
-                int w = ow * k->stride_w + kw - k->padding_w;
+                int h = oh * k->stride_h + kh * window_dilation_h(k) - k->padding_h;
+                int w = ow * k->stride_w + kw * window_dilation_w(k) - k->padding_w;
                 if (h >= 0 && w >= 0 && h < dx[1] && w < dx[2])
-                    sum += value(f, x)[((n * dx[1] + h) * dx[2] + w) * dx[3] + i] *
+                    sum += value(f, x)[((n * dx[1] + h) * dx[2] + w) * dx[3] + first + i] *
                            value(f, filter)[((o * df[1] + i) * df[2] + kh) * df[3] + kw];
             }
     return sum;
@@ -82,11 +83,14 @@ START_TEST(conv2d_and_its_gradients)
     Fixture f = fixture_new(random_int(&(Fixture){.random = (uint64_t)_i + 1}, 1, 3));
     f.random += (uint64_t)_i * 77;
     int h = random_int(&f, 1, 7), w = random_int(&f, 1, 7);
-    int in = random_int(&f, 1, 7), out = random_int(&f, 1, 11);
+    int groups = _i % 3 ? 1 : random_int(&f, 1, 4);
+    int in = groups * random_int(&f, 1, 7), out = groups * random_int(&f, 1, 11);
     Attr attr = {.window = random_window(&f, h, w, false)};
     const Window *k = &attr.window;
+    attr.window.groups = window_unless_one(groups);
     Node *x = map_input(&f, "x", h, w, in);
-    Node *filter = parameter(&f, "w", shape_of(4, out, in, k->kernel_h, k->kernel_w));
+    Node *filter =
+        parameter(&f, "w", shape_of(4, out, in / groups, k->kernel_h, k->kernel_w));
     Node *bias = parameter(&f, "b", shape_of(1, out, 0, 0, 0));
     Node *y = add(&f, OP_CONV2D, &attr, 3, (Node *[]){x, filter, bias});
     const int32_t *dim = y->tensor.shape.dim;
@@ -124,8 +128,8 @@ START_TEST(filter_transpose_makes_dgrad_a_convolution)
     f.random += (uint64_t)_i * 101;
     int kh = random_int(&f, 1, 4), kw = random_int(&f, 1, 4);
     int ph = random_int(&f, 0, kh - 1), pw = random_int(&f, 0, kw - 1);
-    Attr attr = {.window = {kh, kw, 1, 1, ph, pw, false}};
-    Attr back = {.window = {kh, kw, 1, 1, kh - 1 - ph, kw - 1 - pw, false}};
+    Attr attr = {.window = W(kh, kw, 1, 1, ph, pw, false)};
+    Attr back = {.window = W(kh, kw, 1, 1, kh - 1 - ph, kw - 1 - pw, false)};
     Node *x = map_input(&f, "x", 5, 4, 3), *w = parameter(&f, "w", shape_of(4, 5, 3, kh, kw));
     Node *y = add(&f, OP_CONV2D, &attr, 2, (Node *[]){x, w});
     Node *dy = map_input(&f, "dy", y->tensor.shape.dim[1], y->tensor.shape.dim[2], 5);
@@ -192,7 +196,7 @@ END_TEST
 START_TEST(avgpool_divides_by_the_padded_window)
 {
     Fixture f = fixture_new(1);
-    Attr attr = {.window = {1, 3, 1, 2, 0, 1, true}};
+    Attr attr = {.window = W(1, 3, 1, 2, 0, 1, true)};
     Node *x = map_input(&f, "x", 1, 4, 1), *y = add(&f, OP_AVGPOOL, &attr, 1, &x);
     start(&f, 0);
     SET(&f, x, {3, 6, 9, 12});

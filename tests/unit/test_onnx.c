@@ -234,6 +234,20 @@ START_TEST(test_nodes_without_bias)
 }
 END_TEST
 
+/* ONNX's defaults are one. */
+START_TEST(test_groups_and_dilation)
+{
+    Onnx__ModelProto *m = parsed_back("tests/models/pytorch/grouped_sgd.yaml", false);
+    expect_text(attribute(m, 0, "group"), "");
+    expect_text(attribute(m, 0, "dilations"), "2 2");
+    expect_text(attribute(m, 2, "group"), "32");
+    expect_text(attribute(m, 2, "dilations"), "");
+    expect_text(attribute(m, 8, "group"), "4");
+    expect_text(attribute(m, 8, "dilations"), "3 2");
+    onnx__model_proto__free_unpacked(m, NULL);
+}
+END_TEST
+
 START_TEST(test_parameters)
 {
     Pool *pool = pool_new();
@@ -467,6 +481,7 @@ int main(void)
     tcase_add_test(tests, test_header);
     tcase_add_test(tests, test_nodes);
     tcase_add_test(tests, test_nodes_without_bias);
+    tcase_add_test(tests, test_groups_and_dilation);
     tcase_add_test(tests, test_parameters);
     tcase_add_test(tests, test_preprocessing);
     tcase_add_test(tests, test_computed_filter);

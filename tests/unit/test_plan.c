@@ -3,6 +3,7 @@
  * their bound and do not grow with the batch. */
 #include "../../codegen/recipe.h"
 #include "../../frontend/frontend.h"
+#include "windows.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -509,7 +510,7 @@ static Attr sample_attr(Op op)
     static double mean[] = {0.25}, std[] = {0.5};
     if (op_attr(op) == ATTR_IMAGE)
         return (Attr){.image = {1, mean, std}};
-    return (Attr){.window = {2, 2, 1, 1, 0, 0, false}};
+    return (Attr){.window = W(2, 2, 1, 1, 0, 0, false)};
 }
 
 /* Each op of the table against every other of its attributes and operands, as the result of a
@@ -536,6 +537,26 @@ START_TEST(no_two_ops_have_one_recipe)
                 }
     }
     ck_assert_int_gt(swaps, 80);
+    pool_free(pool);
+}
+END_TEST
+
+/* Nor groups or dilation that leave the maps as large. */
+START_TEST(the_recipe_tells_groups_and_dilation)
+{
+    Pool *pool = pool_new();
+    Graph *g = forward_graph(pool);
+    Node *conv = graph_find_output(g, "loss")->in[0]->in[0]->in[0]->in[0]; /* of gap */
+    const char *text = recipe_layers(pool, g);
+    ck_assert_int_eq(conv->op, OP_CONV2D);
+    conv->attr.window.groups = 2;
+    const char *grouped = recipe_layers(pool, g);
+    conv->attr.window.groups = 0;
+    conv->attr.window.dilation_w = 2;
+    const char *dilated = recipe_layers(pool, g);
+    ck_assert_str_ne(text, grouped);
+    ck_assert_str_ne(text, dilated);
+    ck_assert_str_ne(grouped, dilated);
     pool_free(pool);
 }
 END_TEST
@@ -574,6 +595,7 @@ int main(void)
     tcase_add_loop_test(t, slices_count_the_images_of_a_chunk, 0, 3);
     tcase_add_test(t, no_op_of_a_graph_is_missing_from_the_recipe);
     tcase_add_test(t, no_two_ops_have_one_recipe);
+    tcase_add_test(t, the_recipe_tells_groups_and_dilation);
     tcase_add_test(t, the_recipe_tells_what_is_added);
     suite_add_tcase(suite, t);
     SRunner *runner = srunner_create(suite);

@@ -5,12 +5,12 @@
 static Net wide_net(void)
 {
     Net n = net_new(8, 13, 14, 1);
-    Node *x = conv(&n, "a", normalize(&n), 64, (Window){2, 2, 1, 1, 0, 0, 0}, true);
+    Node *x = conv(&n, "a", normalize(&n), 64, WINDOW(2, 2, 1, 1, 0, 0, 0), true);
     x = unary(&n, OP_RELU, x);
-    x = unary(&n, OP_RELU, conv(&n, "b", x, 96, (Window){5, 5, 1, 1, 2, 1, 0}, true));
-    x = unary(&n, OP_RELU, conv(&n, "c", x, 64, (Window){5, 5, 1, 1, 2, 2, 0}, false));
-    x = pool(&n, OP_MAXPOOL, x, (Window){3, 3, 2, 2, 0, 0, true});
-    x = unary(&n, OP_GAP, conv(&n, "d", x, CLASSES, (Window){3, 3, 1, 1, 1, 1, 0}, true));
+    x = unary(&n, OP_RELU, conv(&n, "b", x, 96, WINDOW(5, 5, 1, 1, 2, 1, 0), true));
+    x = unary(&n, OP_RELU, conv(&n, "c", x, 64, WINDOW(5, 5, 1, 1, 2, 2, 0), false));
+    x = pool(&n, OP_MAXPOOL, x, WINDOW(3, 3, 2, 2, 0, 0, true));
+    x = unary(&n, OP_GAP, conv(&n, "d", x, CLASSES, WINDOW(3, 3, 1, 1, 1, 1, 0), true));
     finish(&n, unary(&n, OP_FLATTEN, x));
     return n;
 }
@@ -95,8 +95,8 @@ static Net resized_net_for_cpu(void)
     Attr attr = {.image = {2, mean, std}};
     Tensor map = {.dtype = DT_F32, .shape = shape_of(4, 4, 32, 27, 2)};
     Node *x = graph_add_typed(n.graph, OP_RESIZE, 1, &n.image, &attr, &map, nowhere);
-    x = unary(&n, OP_RELU, conv(&n, "a", x, 6, (Window){9, 5, 2, 1, 1, 0, 0}, true));
-    x = unary(&n, OP_GAP, conv(&n, "b", x, CLASSES, (Window){3, 3, 1, 1, 1, 1, 0}, true));
+    x = unary(&n, OP_RELU, conv(&n, "a", x, 6, WINDOW(9, 5, 2, 1, 1, 0, 0), true));
+    x = unary(&n, OP_GAP, conv(&n, "b", x, CLASSES, WINDOW(3, 3, 1, 1, 1, 1, 0), true));
     finish(&n, unary(&n, OP_FLATTEN, x));
     pass_autodiff(n.module);
     pass_target(n.module, &(PipelineOptions){.wanted[TARGET_CPU] = true});

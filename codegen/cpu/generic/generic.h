@@ -29,6 +29,9 @@ void open_images(CpuEmitter *e);
 void close_loops(CpuEmitter *e, int count);
 /* n, h, w over the pixels of v. */
 void open_pixels(CpuEmitter *e, const Node *v);
+/* How far the tap kh, or kw, of a window lies from its first, in C. */
+const char *tap_row(const CpuEmitter *e, const Window *k);
+const char *tap_column(const CpuEmitter *e, const Window *k);
 /* Window taps of output pixel h, w: kh, kw with input pixel y, x inside the map of `input`. */
 void open_taps(CpuEmitter *e, const Window *k, const Node *input);
 /* Windows that cover input pixel h, w: taps kh, kw of output pixel y, x of `output`. */

@@ -142,14 +142,30 @@ void open_pixels(CpuEmitter *e, const Node *v)
     open_loop(e, "w", map_dim(v, 2));
 }
 
+/* The distance of a window's tap from its first, in C. */
+static const char *tap_offset(const CpuEmitter *e, const char *tap, int dilation)
+{
+    return dilation == 1 ? tap : pool_format(e->pool, "%s * %d", tap, dilation);
+}
+
+const char *tap_row(const CpuEmitter *e, const Window *k)
+{
+    return tap_offset(e, "kh", window_dilation_h(k));
+}
+
+const char *tap_column(const CpuEmitter *e, const Window *k)
+{
+    return tap_offset(e, "kw", window_dilation_w(k));
+}
+
 void open_taps(CpuEmitter *e, const Window *k, const Node *input)
 {
     open_loop(e, "kh", k->kernel_h);
-    emit_line(e, "const int y = h * %d + kh - %d;", k->stride_h, k->padding_h);
+    emit_line(e, "const int y = h * %d + %s - %d;", k->stride_h, tap_row(e, k), k->padding_h);
     emit_line(e, "if (y < 0 || y >= %d)", map_dim(input, 1));
     emit_line(e, "    continue;");
     open_loop(e, "kw", k->kernel_w);
-    emit_line(e, "const int x = w * %d + kw - %d;", k->stride_w, k->padding_w);
+    emit_line(e, "const int x = w * %d + %s - %d;", k->stride_w, tap_column(e, k), k->padding_w);
     emit_line(e, "if (x < 0 || x >= %d)", map_dim(input, 2));
     emit_line(e, "    continue;");
 }
@@ -157,11 +173,13 @@ void open_taps(CpuEmitter *e, const Window *k, const Node *input)
 void open_windows(CpuEmitter *e, const Window *k, const Node *output)
 {
     open_loop(e, "kh", k->kernel_h);
-    emit_line(e, "const int top = h + %d - kh, y = top / %d;", k->padding_h, k->stride_h);
+    emit_line(e, "const int top = h + %d - %s, y = top / %d;", k->padding_h, tap_row(e, k),
+              k->stride_h);
     emit_line(e, "if (top < 0 || top %% %d != 0 || y >= %d)", k->stride_h, map_dim(output, 1));
     emit_line(e, "    continue;");
     open_loop(e, "kw", k->kernel_w);
-    emit_line(e, "const int left = w + %d - kw, x = left / %d;", k->padding_w, k->stride_w);
+    emit_line(e, "const int left = w + %d - %s, x = left / %d;", k->padding_w, tap_column(e, k),
+              k->stride_w);
     emit_line(e, "if (left < 0 || left %% %d != 0 || x >= %d)", k->stride_w, map_dim(output, 2));
     emit_line(e, "    continue;");
 }

@@ -104,9 +104,9 @@ class Network(nn.Module):
             return channels
         conv = nn.Conv2d(channels, p["out_channels"], pair(p["kernel_size"]),
                          pair(p.get("stride", 1)), pair(p.get("padding", 0)),
-                         bias=p.get("bias", True))
-        return self.add_parameters(kind, p, conv, channels * math.prod(conv.kernel_size),
-                                   p["out_channels"])
+                         pair(p.get("dilation", 1)), p.get("groups", 1), p.get("bias", True))
+        fan_in = channels // conv.groups * math.prod(conv.kernel_size)
+        return self.add_parameters(kind, p, conv, fan_in, p["out_channels"])
 
     def add_parameters(self, kind, p, conv, fan_in, outputs):
         self.convs[p["name"]] = conv
@@ -439,6 +439,30 @@ NORMS = dict(
         ("linear", dict(name="out", out_features=7))])
 
 
+# Groups of whole vectors and of a part of one, of one channel with strides 1 and 2 and with two
+# outputs, and dilation.
+GROUPED = dict(
+    idx(10, [3, 17, 18], shape=[3, 17, 18], mean=[0.4, 0.5, 0.6], std=[0.2, 0.25, 0.3]),
+    layers=[
+        ("conv2d", dict(name="a", out_channels=32, kernel_size=3, padding=2, dilation=2)),
+        ("relu", {}),
+        ("conv2d", dict(name="b", out_channels=32, kernel_size=3, padding=1, groups=32)),
+        ("relu", {}),
+        ("conv2d", dict(name="c", out_channels=48, kernel_size=3, padding=1, groups=2)),
+        ("relu", {}),
+        ("conv2d", dict(name="d", out_channels=48, kernel_size=3, stride=2, padding=1, groups=48,
+                        bias=False)),
+        ("relu", {}),
+        ("conv2d", dict(name="e", out_channels=20, kernel_size=[3, 2], padding=[3, 1],
+                        dilation=[3, 2], groups=4)),
+        ("relu", {}),
+        ("conv2d", dict(name="f", out_channels=40, kernel_size=3, padding=1, groups=20)),
+        ("relu", {}),
+        ("conv2d", dict(name="g", out_channels=10, kernel_size=1, groups=2)),
+        ("gap", {}),
+        ("flatten", {})])
+
+
 def nin_bn():
     """The layers of models/nin_bn.yaml."""
     widths = (((192, 5), (160, 1), (96, 1)), ((192, 5), (192, 1), (192, 1)),
@@ -461,7 +485,8 @@ NIN_BN = dict(idx(10, [3, 32, 32], shape=[3, 32, 32], mean=[0.4914, 0.4824, 0.44
 def cases():
     for name, base, lr in (("strides", STRIDES, 0.02), ("pools", POOLS, 0.02),
                            ("flatten", FLATTEN, 0.02), ("blocks", BLOCKS, 0.02),
-                           ("linear", LINEAR, 0.02), ("norms", NORMS, 0.02)):
+                           ("linear", LINEAR, 0.02), ("norms", NORMS, 0.02),
+                           ("grouped", GROUPED, 0.02)):
         # 11 images in batches of 4: every third step has 3.
         yield name + "_sgd", dict(
             base, batch=4, images=11, steps=20, compare_after=[20],
