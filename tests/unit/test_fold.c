@@ -1,6 +1,7 @@
 /* Folding a resize into a convolution: classes of outputs, the ops against resize, conv2d and its
  * weight gradient, their types and text. */
 #include "../../ir/ir.h"
+#include "windows.h"
 
 #include <check.h>
 #include <math.h>
@@ -28,7 +29,7 @@ static void expect_near(double got, double want, double tolerance, const char *w
 /* ---- classes ---- */
 
 /* The first convolution of models/nin.yaml. */
-static const Fold nin = {{11, 11, 4, 4, 2, 2, false}, 224, 224, 28, 28};
+static const Fold nin = {W(11, 11, 4, 4, 2, 2, false), 224, 224, 28, 28};
 
 START_TEST(classes_of_nin)
 {
@@ -59,19 +60,19 @@ typedef struct Sizes {
 } Sizes;
 
 static const Sizes sizes[] = {
-    {{{11, 11, 4, 4, 2, 2, false}, 224, 224, 28, 28}, true},
-    {{{3, 3, 1, 1, 1, 1, false}, 56, 56, 28, 28}, true},
-    {{{5, 3, 2, 1, 2, 0, false}, 40, 27, 20, 9}, true},       /* not square */
-    {{{7, 7, 3, 3, 3, 3, false}, 24, 24, 8, 8}, true},        /* three times, which no double is */
-    {{{3, 3, 1, 1, 3, 3, false}, 6, 6, 6, 6}, true},          /* windows of padding alone */
-    {{{5, 5, 2, 2, 2, 2, false}, 16, 16, 16, 16}, true},      /* the same size */
-    {{{4, 4, 4, 4, 0, 0, false}, 8, 8, 16, 16}, true},        /* smaller */
-    {{{3, 3, 1, 1, 1, 1, false}, 6, 6, 1, 1}, true},          /* of one pixel */
-    {{{3, 3, 1, 1, 0, 0, false}, 3, 3, 2, 2}, true},          /* one output */
-    {{{11, 11, 4, 4, 2, 2, false}, 225, 224, 28, 28}, false}, /* all rows differ */
-    {{{11, 11, 4, 4, 2, 2, false}, 224, 225, 28, 28}, false}, /* all columns */
-    {{{9, 9, 1, 1, 0, 0, false}, 8, 8, 4, 4}, false},         /* no output */
-    {{{32, 32, 32, 32, 0, 0, false}, 64, 64, 64, 64}, false}, /* 32 pixels an output */
+    {{W(11, 11, 4, 4, 2, 2, false), 224, 224, 28, 28}, true},
+    {{W(3, 3, 1, 1, 1, 1, false), 56, 56, 28, 28}, true},
+    {{W(5, 3, 2, 1, 2, 0, false), 40, 27, 20, 9}, true},       /* not square */
+    {{W(7, 7, 3, 3, 3, 3, false), 24, 24, 8, 8}, true},        /* three times, which no double is */
+    {{W(3, 3, 1, 1, 3, 3, false), 6, 6, 6, 6}, true},          /* windows of padding alone */
+    {{W(5, 5, 2, 2, 2, 2, false), 16, 16, 16, 16}, true},      /* the same size */
+    {{W(4, 4, 4, 4, 0, 0, false), 8, 8, 16, 16}, true},        /* smaller */
+    {{W(3, 3, 1, 1, 1, 1, false), 6, 6, 1, 1}, true},          /* of one pixel */
+    {{W(3, 3, 1, 1, 0, 0, false), 3, 3, 2, 2}, true},          /* one output */
+    {{W(11, 11, 4, 4, 2, 2, false), 225, 224, 28, 28}, false}, /* all rows differ */
+    {{W(11, 11, 4, 4, 2, 2, false), 224, 225, 28, 28}, false}, /* all columns */
+    {{W(9, 9, 1, 1, 0, 0, false), 8, 8, 4, 4}, false},         /* no output */
+    {{W(32, 32, 32, 32, 0, 0, false), 64, 64, 64, 64}, false}, /* 32 pixels an output */
 };
 enum { SIZES = sizeof sizes / sizeof *sizes };
 
@@ -207,7 +208,7 @@ END_TEST
 START_TEST(which_values_have_a_row_an_image)
 {
     Fixture f = fixture_new(3, 0); /* as many as output channels */
-    Attr a = {.fold = {{3, 3, 1, 1, 1, 1, false}, 12, 12, 6, 6}};
+    Attr a = {.fold = {W(3, 3, 1, 1, 1, 1, false), 12, 12, 6, 6}};
     Node *x = graph_input(f.graph, "x", DT_F32, shape_of(4, 3, 6, 6, 1), nowhere);
     Node *filter = parameter(&f, "w", shape_of(4, 3, 1, 3, 3));
     Node *folded = add(&f, OP_FOLD_FILTER, &a, 1, &filter);
@@ -238,22 +239,22 @@ typedef struct Typing {
 } Typing;
 
 #define MAP(n, h, w, c) {4, {n, h, w, c}}
-#define NIN {{11, 11, 4, 4, 2, 2, false}, 224, 224, 28, 28}
+#define NIN {W(11, 11, 4, 4, 2, 2, false), 224, 224, 28, 28}
 
 static const Typing typings[] = {
     {OP_FOLD_FILTER, NIN, 1, {MAP(96, 1, 11, 11)}, NULL},
     {OP_FOLD_FILTER, NIN, 1, {MAP(96, 1, 11, 10)}, "extent 3 of filter is 10"},
     {OP_FOLD_FILTER, NIN, 1, {{2, {3, 4}}}, "takes as filter f32 of rank 4"},
     {OP_FOLD_FILTER, NIN, 1, {MAP(1, 100000000, 11, 11)}, "100000000 channels are too many"},
-    {OP_FOLD_FILTER, {{11, 11, 4, 4, 2, 2, false}, 225, 224, 28, 28}, 1, {MAP(96, 1, 11, 11)},
+    {OP_FOLD_FILTER, {W(11, 11, 4, 4, 2, 2, false), 225, 224, 28, 28}, 1, {MAP(96, 1, 11, 11)},
      "more than 8 classes of outputs"},
-    {OP_FOLD_FILTER, {{11, 11, 0, 4, 2, 2, false}, 224, 224, 28, 28}, 1, {MAP(96, 1, 11, 11)},
+    {OP_FOLD_FILTER, {W(11, 11, 0, 4, 2, 2, false), 224, 224, 28, 28}, 1, {MAP(96, 1, 11, 11)},
      "stride 0x4 must be at least 1x1"},
-    {OP_FOLD_FILTER, {{11, 11, 4, 4, 2, 2, true}, 224, 224, 28, 28}, 1, {MAP(96, 1, 11, 11)},
+    {OP_FOLD_FILTER, {W(11, 11, 4, 4, 2, 2, true), 224, 224, 28, 28}, 1, {MAP(96, 1, 11, 11)},
      "has no ceil mode"},
-    {OP_FOLD_FILTER, {{65, 11, 4, 4, 2, 2, false}, 224, 224, 28, 28}, 1, {MAP(96, 1, 65, 11)},
+    {OP_FOLD_FILTER, {W(65, 11, 4, 4, 2, 2, false), 224, 224, 28, 28}, 1, {MAP(96, 1, 65, 11)},
      "its kernel at most 64x64"},
-    {OP_FOLD_FILTER, {{11, 11, 4, 4, 2, 2, false}, 224, 224, 28, 0}, 1, {MAP(96, 1, 11, 11)},
+    {OP_FOLD_FILTER, {W(11, 11, 4, 4, 2, 2, false), 224, 224, 28, 0}, 1, {MAP(96, 1, 11, 11)},
      "sizes must be 1 to 32768"},
     {OP_CONV2D_FOLDED, NIN, 2, {MAP(2, 28, 28, 1), MAP(96, 36, 4, 4)}, NULL},
     {OP_CONV2D_FOLDED, NIN, 3, {MAP(2, 28, 28, 3), MAP(96, 108, 4, 4), {1, {96}}}, NULL},
