@@ -67,8 +67,8 @@ static const double MOST_FILTER_BYTES = 72e6;
 /* Winograd must win by this much, and a larger tile over a smaller one by that: both need memory
  * for the frequencies of filters, and round more. */
 static const double WINOGRAD_WORTH = 0.95, LARGER_TILE_WORTH = 0.92;
-/* The 16 lanes of a vector twice: with fewer channels the transforms cost more than they save. */
-enum { LEAST_WINOGRAD_CHANNELS = 32 };
+/* With fewer channels than a vector has lanes the transforms cost more than they save. */
+enum { LEAST_WINOGRAD_CHANNELS = 16 };
 /* Tiles of a chunk that share the filter's integers; fewer do not pay for making them. */
 enum { LEAST_FIXED_TILES = 16 };
 

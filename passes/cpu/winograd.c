@@ -19,8 +19,8 @@
  * channels. */
 typedef struct Shapes {
     Winograd winograd; /* of the tile that is tried or was chosen */
-    int inputs, outputs, batch;
-    int chunk; /* images that share one reading of the transformed filters */
+    int inputs, outputs; /* whole vectors, which is what is computed */
+    int batch, chunk; /* images, and those that share one reading of the transformed filters */
     const Machine *machine;
     bool wgrad;
     bool kept; /* the transformed filters stay for the next steps */
@@ -125,12 +125,14 @@ static bool choose(const Graph *g, const Node *n, Winograd *out)
     const Window *k = &n->attr.window;
     const int32_t *y = (wgrad ? n->in[1] : n)->tensor.shape.dim;
     Shapes s = {{0, k->kernel_h, k->padding_h, k->padding_w, y[1], y[2]},
-                n->in[0]->tensor.shape.dim[3], y[3], g->batch, chunk_of(g),
+                (int)round_up(n->in[0]->tensor.shape.dim[3], 16), (int)round_up(y[3], 16),
+                g->batch, chunk_of(g),
                 n->in[0]->tensor.dtype == DT_BF16 ? &machine_of_bf16 : &machine_of_f32, wgrad,
                 graph_keeps_before(g)};
     if (!window_is_plain(k) || k->stride_h != 1 || k->stride_w != 1 || k->kernel_h != k->kernel_w ||
-        (k->kernel_h != 3 && k->kernel_h != 5) || s.inputs < LEAST_WINOGRAD_CHANNELS ||
-        s.outputs < LEAST_WINOGRAD_CHANNELS || !choose_tile(&s))
+        (k->kernel_h != 3 && k->kernel_h != 5) ||
+        n->in[0]->tensor.shape.dim[3] < LEAST_WINOGRAD_CHANNELS ||
+        y[3] < LEAST_WINOGRAD_CHANNELS || !choose_tile(&s))
         return false;
     *out = s.winograd;
     return true;
