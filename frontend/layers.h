@@ -52,6 +52,7 @@ struct Builder {
     const Tree *at; /* the layer */
     Value value[MAX_LAYERS];
     int values, parameters, dropouts, frozen; /* frozen: of the parameters */
+    const Tree *last_frozen; /* the layer whose parameters were the last of these */
     bool sound;
 };
 

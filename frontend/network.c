@@ -286,8 +286,8 @@ static void finish(Builder *b)
                                   "mlpconv or a conv2d");
         layer_give_up(b);
     } else if (b->frozen == b->parameters) {
-        reader_fault(b->r, b->at, "all layers are frozen, so there is nothing to train; leave out "
-                                  "freeze: true of one");
+        reader_fault(b->r, b->last_frozen, "all layers are frozen, so there is nothing to train; "
+                                           "leave out freeze: true of one");
         layer_give_up(b);
     } else if (s->rank == 4 && (s->dim[1] != 1 || s->dim[2] != 1)) {
         reader_fault(b->r, b->at, "the last layer gives a map of %dx%d with %d channels, but the "

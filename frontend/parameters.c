@@ -83,6 +83,7 @@ bool layer_train_parameters(Builder *b, const LayerSpec *spec, int first)
         if (!role_is_parameter(s->role))
             continue;
         b->frozen += spec->freeze;
+        b->last_frozen = spec->freeze ? b->at : b->last_frozen;
         s->training = t;
         s->training.lr_mult = lr[bias];
         s->training.weight_decay_mult = decay[bias];

@@ -433,6 +433,7 @@ void summary_print(const Module *m, bool kernels, Text *out)
     print_rows(&t, out);
     text_append(out, "MFLOP of one image, forward; training takes about three times as many.\n"
                      "Outputs are height x width x channels.\n");
+    training_describe(m, out);
     print_memory(m, out);
     for (int i = 0; kernels && i < m->graph_count; i++) {
         if (target_is_cpu(m->graph[i]->target))

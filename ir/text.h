@@ -15,14 +15,20 @@ void node_print(const Graph *g, const Node *n, Text *out);
 void kernel_print(const Graph *g, const Kernel *k, const char *prefix, Text *out);
 /* ` {kernel=3x3 stride=2x2}`: the attributes of a node; nothing where it has none. */
 void attr_print(const Node *n, Text *out);
-/* `optimizer adam lr=0.001 ...`, and `schedule step step_size=30 ...`, without an end of line. */
 /* balanced, or [1,0.5,2]; nothing where all weigh alike. */
 void class_weights_print(const Module *m, Text *out);
+/* `optimizer adam lr=0.001 ...`, and `schedule step step_size=30 ...`, without an end of line. */
 void optimizer_print(const Optimizer *o, bool with_lr, Text *out);
 void schedule_print(const RateSchedule *r, Text *out);
 /* ` lr_mult=2 weight_decay_mult=0 frozen`, of it what is not as all others. */
 void training_print(const Training *t, Text *out);
 void module_print_dot(const Module *m, Text *out);
+
+/* ---- ir/describe.c ---- */
+
+/* Lines of less than 80 columns: optimizer, schedule, loss, what else a step is changed by, frozen
+ * layers; those that the module has. */
+void training_describe(const Module *m, Text *out);
 
 /* ---- ir/parse.c, with parse.h; its lexer is lex.c, with lex.h ---- */
 

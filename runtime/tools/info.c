@@ -97,6 +97,17 @@ static const char *precisions(const NincModel *model)
     return both;
 }
 
+/* Optimizer, schedule, loss and the like, which the IR says. */
+static void print_training(void)
+{
+    Pool *pool = pool_new();
+    Text text = {0};
+    training_describe(plan_module(pool), &text);
+    fputs(text.data, stdout);
+    text_free(&text);
+    pool_free(pool);
+}
+
 int info(const NincModel *model, const DeviceTable *table, const DeviceOptions *device_options)
 {
     DeviceOptions options = *device_options;
@@ -111,6 +122,7 @@ int info(const NincModel *model, const DeviceTable *table, const DeviceOptions *
     printf("%d epochs, learning rate %g%s%s, %s\n", model->epochs, model->lr,
            model->schedule ? " by schedule " : "",
            model->schedule ? rate_names[model->schedule->kind] : "", precisions(model));
+    print_training();
     print_parameters(model);
     print_targets(model, table);
     printf("\ndevices\n");

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Golden files: an input beside what must come out. UPDATE=1 writes the expected files instead.
 #   tests/models/golden/frontend/X.yaml + X.err    the diagnostics of `ninc --check`, exit 1
+#   tests/models/golden/frontend/X.yaml + X.notes  its notices, exit 0
 #   tests/models/golden/frontend/X.yaml + X.ir     the IR of `ninc --emit=ir -O0`
 #   tests/models/golden/passes/X.PASS.ir + X.PASS.expected    the IR before and after a pass at -O2;
 #                                                      X.PASS0.ir: at -O0, and so on
@@ -17,11 +18,12 @@ same() {
     fi
 }
 
+# diagnostics NAME KIND STATUS
 diagnostics() {
     "$NINC" --check --color=never "$1.yaml" >"$work/stdout" 2>"$work/stderr"
     local status=$?
-    same "$1.err" "$work/stderr" && [ ! -s "$work/stdout" ] && {
-        [ $status -eq 1 ] || { echo "exit status $status, not 1"; false; }
+    same "$1.$2" "$work/stderr" && [ ! -s "$work/stdout" ] && {
+        [ $status -eq "$3" ] || { echo "exit status $status, not $3"; false; }
     }
 }
 
@@ -42,7 +44,9 @@ one_pass() {
 for input in tests/models/golden/frontend/*.yaml; do
     name=${input%.yaml}
     if [ -e "$name.err" ]; then
-        check "diagnostics ${name##*/}" diagnostics "$name"
+        check "diagnostics ${name##*/}" diagnostics "$name" err 1
+    elif [ -e "$name.notes" ]; then
+        check "notices ${name##*/}" diagnostics "$name" notes 0
     elif [ -e "$name.ir" ]; then
         check "text ${name##*/}" text "$name"
     elif [ -e "$input" ]; then

@@ -80,6 +80,8 @@ check "list of ops" prints "^conv2d .*2 to 3" --list-ops
 check "summary" prints "^conv.0 .* 28x28x32 .* 3,872 " --emit=summary $model
 check "summary of a layer in tiles" prints "^conv.2 *mlpconv .* 14x14x48 .* 56,736  *22.21 " \
     --emit=summary $model
+check "summary of the training" prints "^clip_grad_norm 2, ema 0.99$" --emit=summary \
+    --set=train.ema=0.99 --set=train.clip_grad_norm=2 $model
 check "verbose summary" prints "^kernels of eval" -v --emit=summary $model
 for total in lenet:61,706 lenet_caffe:431,080; do
     check "${total%:*} has the ${total#*:} parameters that are published" \
