@@ -93,7 +93,6 @@ static const Meaning keys[] = {
     {"train", "lr_scheduler", "schedule", NULL},
     {"train", "warmup", NULL, "it stands in the schedule, as in schedule: {cosine_annealing: "
                               "{warmup: 500}}"},
-    {"reduce_on_plateau", "unit", NULL, "it goes by epochs, as it follows the test images"},
     {"one_cycle", "unit", NULL, "it goes by steps; leave it out"},
     {"train", "lr", NULL, IN_OPTIMIZER},
     {"train", "learning_rate", NULL, IN_OPTIMIZER},

@@ -250,6 +250,16 @@ static void check_length(Reader *r, const Tree *word, const Tree *settings,
         diagnostics_note(r->d, at->loc, at->width, "%s", text);
 }
 
+/* A loss of single steps is noise, no plateau. */
+static bool check_unit(Reader *r, const Tree *settings, const RateSchedule *s)
+{
+    if (s->kind != RATE_REDUCE_ON_PLATEAU || s->by_step == 0)
+        return true;
+    reader_fault(r, tree_find(settings, "unit"), "reduce_on_plateau goes by epochs, as it follows "
+                                                 "the test images; leave unit out");
+    return false;
+}
+
 static bool read_schedule(Reader *r, const Tree *t, TrainSettings *train)
 {
     RateSchedule *out = &train->schedule;
@@ -269,6 +279,7 @@ static bool read_schedule(Reader *r, const Tree *t, TrainSettings *train)
     *out = schedule_standard((RateKind)kind);
     sound = read_settings(r, settings, &(Settings){schedule_setting, kind, rate_names[kind], out},
                           kind == RATE_MULTI_STEP ? &milestones : NULL);
+    sound = sound && check_unit(r, settings, out);
     if (milestones)
         sound &= read_milestones(r, milestones, out);
     if (sound)

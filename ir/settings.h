@@ -77,7 +77,7 @@ typedef struct Optimizer {
     X(REDUCE_ON_PLATEAU, factor, FRACTION, 0.1, false, "factor", "factor: 0.1")                    \
     X(REDUCE_ON_PLATEAU, patience, WHOLE, 10, false, "patience", "patience: 10")                   \
     X(REDUCE_ON_PLATEAU, accuracy, FLAG, 0, false, "metric", "metric: loss")                       \
-    X(REDUCE_ON_PLATEAU, warmup, WHOLE, 0, false, "warmup", "warmup: 500")                         \
+    IR_UNIT_SETTINGS(X, REDUCE_ON_PLATEAU)                                                         \
     X(ONE_CYCLE, max_lr, POSITIVE, 0, true, "max_lr", "max_lr: 0.1")                               \
     X(ONE_CYCLE, total_steps, COUNT_OR_ALL, 0, false, "total_steps", "total_steps: 5000")          \
     X(ONE_CYCLE, pct_start, PART, 0.3, false, "pct_start", "pct_start: 0.3")                       \

@@ -101,6 +101,8 @@ static bool check_schedule(const Verifier *v)
     for (int i = 1; i < r->milestones; i++)
         if (r->milestone[i] <= r->milestone[i - 1])
             return verify_fault(v, (Loc){0}, "the schedule's milestones must rise");
+    if (r->kind == RATE_REDUCE_ON_PLATEAU && r->by_step != 0)
+        return verify_fault(v, (Loc){0}, "the schedule reduce_on_plateau goes by epochs");
     return check_ranges(v, "schedule", schedule_setting, (int)r->kind, r);
 }
 

@@ -97,7 +97,8 @@ long_check "label smoothing -O0" smoothed smoothed0 0
 weighted() {
     smoothed "$1" "$2" "s/label_smoothing: 0.1/weight: $3/; ${4:-}"
 }
-check "weighted classes, smoothed labels -O2" weighted weighted 2 "[1, 0.5, 2, 0, 3], label_smoothing: 0.1"
+check "weighted classes, smoothed labels -O2" weighted weighted 2 \
+    "[1, 0.5, 2, 0, 3], label_smoothing: 0.1"
 long_check "weighted classes -O0" weighted weighted0 0 "balanced"
 long_check "weighted classes of a row -O2" weighted weighted_row 2 "balanced" \
     's/, kernel_size: 1}/, kernel_size: 5}/; /- gap/d'
@@ -233,19 +234,43 @@ check "cosine, by steps, with warm-up" scheduled cosine \
 check "one cycle" scheduled cycle "one_cycle: {max_lr: 0.4, pct_start: 0.4}" \
     "s - 1 <= 12.2 ? 0.016 + 0.384 * (1 - cos($pi * (s - 1) / 12.2)) / 2 : \
         1.6e-6 + (0.4 - 1.6e-6) * (1 + cos($pi * (s - 13.2) / 19.8)) / 2" 20
-# plateau_rates: an epoch's accuracy that is no better than all before halves the rate.
+for case in "multi_step|milestones: [1, 2], gamma: 0.5|0.1 * 0.5 ^ e" \
+    "exponential|gamma: 0.9, unit: step|0.1 * 0.9 ^ (s - 1)" \
+    "linear|total_iters: 20, unit: step|0.1 * (s > 20 ? 1 : 0.3333333 + 0.6666667 * (s - 1) / 20)" \
+    "poly|power: 2.0, unit: step|0.1 * (1 - (s - 1) / 33) ^ 2"; do
+    kind=${case%%|*} settings=${case#*|}
+    long_check "$kind with warm-up" scheduled "$kind" "$kind: {${settings%|*}, warmup: 9}" \
+        "${settings#*|} * (s < 9 ? s / 9 : 1)" 5 20
+done
+
+# Two schedules that tell one rate step alike, and at another rate otherwise.
+used() {
+    local log="$work/used.jsonl"
+    run cycle --max-steps 1 --log "$log" --save "$work/cycle.1" >/dev/null &&
+        [ "$(field lr "$log")" = "0.016 " ] &&
+        run step --lr 0.64 --max-steps 1 --log "$log" --save "$work/step.1" >/dev/null &&
+        [ "$(field lr "$log")" = "0.016 " ] && cmp "$work/cycle.1" "$work/step.1" &&
+        run step --lr 0.6 --max-steps 1 --save "$work/step.2" >/dev/null &&
+        ! cmp -s "$work/cycle.1" "$work/step.2"
+}
+check "the rate in the log is the one that is used" used
+
+# plateau_rates: an epoch's accuracy that is no better than all before halves the rate; the first
+# 15 steps are a warm-up.
 plateau_rates() {
     sed -n 's/.*"eval".*"accuracy":\([^,}]*\).*/\1/p' "$work/plateau.jsonl" >"$work/accuracy"
     field lr "$work/plateau.jsonl" | tr ' ' '\n' | awk 'NR == FNR { accuracy[NR - 1] = $1; next }
         FNR == 1 { rate = 0.1; best = accuracy[0] }
         FNR > 1 && (FNR - 1) % 11 == 0 && FNR > 12 { e = (FNR - 1) / 11 - 1
             if (accuracy[e] > best * 1.0001) best = accuracy[e]; else { rate /= 2; cuts++ } }
-        $1 != "" && $1 != rate { print FNR, $1, rate; exit 1 }
+        { want = rate * (FNR < 15 ? FNR / 15 : 1); off = $1 - want }
+        $1 != "" && !(off < 1e-9 && off > -1e-9) { print FNR, $1, want; exit 1 }
         END { if (FNR < 33 || cuts < 1) exit 1 }' "$work/accuracy" -
 }
 
 plateau() {
-    schedule "reduce_on_plateau: {factor: 0.5, patience: 0, metric: accuracy}" |
+    local warm="unit: epoch, warmup: 15"
+    schedule "reduce_on_plateau: {factor: 0.5, patience: 0, metric: accuracy, $warm}" |
         sed 's/epochs: 3/epochs: 6/' | compile plateau --target=cpu &&
         run plateau --log "$work/plateau.jsonl" --save "$work/plateau.safetensors" >/dev/null &&
         plateau_rates && goes_on plateau 22 && goes_on plateau 40
