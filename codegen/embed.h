@@ -14,7 +14,7 @@ extern const Embedded embedded_tensor_h, embedded_rate_h, embedded_plan_h, embed
     embedded_math_h, embedded_dropout_h,
     embedded_cpu_h, embedded_wgrad_h, embedded_sparse_h, embedded_fixed_h,
     embedded_amx_h, embedded_pool_h, embedded_image_h, embedded_winograd_h, embedded_fold_h,
-    embedded_norm_h, embedded_dense_h, embedded_tiles_h;
+    embedded_norm_h, embedded_root_h, embedded_lrn_h, embedded_dense_h, embedded_tiles_h;
 /* The library: its runtime's header, and the texts of codegen/library. */
 extern const Embedded embedded_library_h, embedded_network_h, embedded_network_c,
     embedded_network_map, embedded_network_pc;
@@ -22,7 +22,8 @@ extern const Embedded embedded_library_h, embedded_network_h, embedded_network_c
 extern const Embedded embedded_prelude_cuh, embedded_scalar_cuh, embedded_element_cuh,
     embedded_map_cuh, embedded_image_cuh, embedded_tile_cuh, embedded_conv_cuh,
     embedded_mlpconv_cuh, embedded_pool_cuh, embedded_head_cuh, embedded_update_cuh,
-    embedded_generic_cuh, embedded_grouped_cuh, embedded_norm_cuh, embedded_step_cuh;
+    embedded_generic_cuh, embedded_grouped_cuh, embedded_norm_cuh,
+    embedded_lrn_cuh, embedded_step_cuh;
 
 /* ---- header.c ---- */
 

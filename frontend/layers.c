@@ -44,6 +44,15 @@ static const Field norm_fields[] = {
     {"input", FIELD_TREE, false, 0, 0, AT(input), "input: conv.0"},
 };
 
+static const Field lrn_fields[] = {
+    {"name", FIELD_TREE, false, 0, 0, AT(name), "name: norm.1"},
+    {"size", FIELD_INT, true, 1, LRN_MOST_SIZE, AT(lrn.size), "size: 5"},
+    {"alpha", FIELD_REAL, false, 0, LRN_MOST_ALPHA, AT(lrn.alpha), "alpha: 1.0e-4"},
+    {"beta", FIELD_REAL, false, 0, LRN_MOST_BETA, AT(lrn.beta), "beta: 0.75"},
+    {"k", FIELD_REAL, false, LRN_LEAST_K, LRN_MOST_K, AT(lrn.k), "k: 2.0"},
+    {"input", FIELD_TREE, false, 0, 0, AT(input), "input: conv.0"},
+};
+
 static const Field plain_fields[] = {
     {"name", FIELD_TREE, false, 0, 0, AT(name), "name: relu.1"},
     {"input", FIELD_TREE, false, 0, 0, AT(input), "input: conv.0"},
@@ -402,6 +411,16 @@ static void add_linear(Builder *b, const LayerType *type, const LayerSpec *spec)
     flatten(b);
 }
 
+static void add_lrn(Builder *b, const LayerType *type, const LayerSpec *spec)
+{
+    Attr attr = {.lrn = spec->lrn};
+
+    if (wants_map(b, type->word))
+        layer_add_node(b, type->op, 1, &b->x, &attr);
+    else
+        layer_give_up(b);
+}
+
 static void add_gap(Builder *b, const LayerType *type, const LayerSpec *spec)
 {
     if (wants_map(b, type->word))
@@ -425,6 +444,7 @@ const LayerType layer_types[] = {
     {"conv2d", add_conv2d, OP_CONV2D, FIELDS(conv_fields)},
     {"linear", add_linear, OP_CONV2D, FIELDS(linear_fields)},
     {"batch_norm", add_batch_norm, OP_BATCH_NORM, FIELDS(norm_fields)},
+    {"local_response_norm", add_lrn, OP_LRN, FIELDS(lrn_fields)},
     {"relu", add_activation, OP_RELU, FIELDS(plain_fields)},
     {"sigmoid", add_activation, OP_SIGMOID, FIELDS(plain_fields)},
     {"relu6", add_activation, OP_RELU6, FIELDS(plain_fields)},

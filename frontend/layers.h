@@ -15,6 +15,7 @@ typedef struct LayerSpec {
     int kernel[2], stride[2], padding[2], dilation[2], groups;
     double factor; /* of an activation; dropout's p */
     double eps, momentum;
+    LrnAttr lrn;
     bool bias, ceil_mode, affine;
     const Tree *lr_mult, *weight_decay_mult, *init; /* of its parameters */
     bool freeze;

@@ -26,6 +26,7 @@ bool kernel_is_rows(const Kernel *k)
     case KERNEL_WINOGRAD:
     case KERNEL_GENERIC:
     case KERNEL_NORM:
+    case KERNEL_LRN:
     case KERNEL_STATISTICS:
     case KERNEL_IMAGE:
     case KERNEL_HEAD:

@@ -71,6 +71,7 @@ typedef enum Math {
     X(MLPCONV_FORWARD, "mlpconv_forward")   /* conv and 1x1 convs strip by strip (+ gap) */      \
     X(POOL_FORWARD, "pool_forward")                                                              \
     X(NORM, "norm")                         /* CUDA: batch norm or its gradient */               \
+    X(LRN, "lrn")                           /* CUDA: lrn or its gradient */                      \
     X(STATISTICS, "statistics")             /* two sums over all images, a channel each */       \
     X(HEAD, "head")                         /* softmax, loss, accuracy, logits gradient */       \
     X(POOL_BACKWARD, "pool_backward")       /* pool gather + mask */                             \

@@ -27,7 +27,8 @@ typedef enum AttrClass {
     ATTR_SLICE,
     ATTR_WINOGRAD,
     ATTR_FOLD,
-    ATTR_NORM
+    ATTR_NORM,
+    ATTR_LRN
 } AttrClass;
 
 /* Kernel, stride and padding in rows (h) and columns (w). Printed
@@ -107,6 +108,27 @@ typedef struct NormAttr {
     double eps, momentum;
 } NormAttr;
 
+enum { LRN_MOST_SIZE = 4096 };
+
+/* With these a power of what lies between is a float. */
+#define LRN_MOST_ALPHA 1e6
+#define LRN_MOST_BETA 10.0
+#define LRN_LEAST_K 1e-3
+#define LRN_MOST_K 1e6
+
+/* Local response normalization (Krizhevsky et al. 2012) as torch.nn.LocalResponseNorm: of channel c
+ * it reads `size` channels from c - size / 2 on; alpha is divided by size. Printed
+ * {size=5 alpha=0.0001 beta=0.75 k=1}. */
+typedef struct LrnAttr {
+    int size;
+    double alpha, beta, k;
+} LrnAttr;
+
+/* How many channels before and behind each one count. */
+typedef struct LrnSpan {
+    int before, after;
+} LrnSpan;
+
 typedef union Attr {
     Window window;
     Winograd winograd;
@@ -117,6 +139,7 @@ typedef union Attr {
     NormAttr norm;
     DropoutAttr dropout;
     SliceAttr slice;
+    LrnAttr lrn;
 } Attr;
 
 /* ---- ir/ops.c ---- */
@@ -140,5 +163,10 @@ Shape shape_of(int rank, int d0, int d1, int d2, int d3);
 
 /* Where the random word of a value, of 32 bits, is less, the value is dropped. */
 uint32_t dropout_threshold(const DropoutAttr *a);
+
+/* ---- ir/op/lrn.c ---- */
+
+/* Of a map of so many channels, no more than there are. */
+LrnSpan lrn_span(const LrnAttr *a, int channels);
 
 #endif

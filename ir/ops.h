@@ -116,6 +116,8 @@ typedef enum OpFlag {
       "x -> [N,C*H*W], in PyTorch's order c, h, w")                                                \
     X(BATCH_NORM, "batch_norm", 3, 5, NORM, batch_norm, F_FORWARD | F_FILTERED | F_ROWS, "",       \
       "x, mean, var[, weight, bias] -> normalized")                                                \
+    /* s = k + alpha / size * sum of squares over `size` channels around each */                   \
+    X(LRN, "lrn", 1, 1, LRN, lrn, F_FORWARD | F_ROWS, "", "x -> x / s^beta, of neighbour channels") \
     X(ADD, "add", 2, 2, NONE, pointwise, F_FORWARD | F_OF_MAPS | F_KEEPS_ZERO, "a + b",            \
       "x, y -> x + y")                                                                             \
     X(CONCAT, "concat", 2, 5, NONE, concat, F_FORWARD | F_OF_MAPS, "",                             \
@@ -220,6 +222,7 @@ typedef enum OpFlag {
       "dy, x, mean, var -> [C]: dweight")                                                          \
     X(BATCH_NORM_GRAD, "batch_norm_grad", 7, 8, NORM, batch_norm, F_ROWS, "",                      \
       "dy, x, mean, var, dbias, dweight, valid[, weight]")                                         \
+    X(LRN_GRAD, "lrn_grad", 2, 2, LRN, lrn, F_ROWS, "", "dy, x -> dx of lrn")                      \
     X(UNBIASED, "unbiased", 2, 2, FACTOR, optimizer, F_KEEPS_ZERO,                                 \
       "a * (k * b) / (k * b - 1)", "var, valid -> var * count / (count - 1)")                      \
     X(RUNNING, "running", 2, 2, FACTOR, optimizer, F_KEEPS_ZERO, "(1 - k) * a + k * b",            \

@@ -134,6 +134,14 @@ static bool parse_norm(Parser *p, NormAttr *norm)
            lex_expect(p->lex, "}");
 }
 
+static bool parse_lrn(Parser *p, LrnAttr *lrn)
+{
+    return lex_expect(p->lex, "{") && lex_int_field(p->lex, "size=", 0, &lrn->size) &&
+           lex_number_field(p->lex, "alpha=", &lrn->alpha) &&
+           lex_number_field(p->lex, "beta=", &lrn->beta) &&
+           lex_number_field(p->lex, "k=", &lrn->k) && lex_expect(p->lex, "}");
+}
+
 static bool parse_attr(Parser *p, Op op, const Operands *o, Attr *attr)
 {
     switch (op_attr(op)) {
@@ -160,6 +168,7 @@ static bool parse_attr(Parser *p, Op op, const Operands *o, Attr *attr)
                lex_fraction_field(p->lex, "beta2=", &attr->adam.beta2) &&
                lex_positive_field(p->lex, "eps=", &attr->adam.eps) && lex_expect(p->lex, "}");
     case ATTR_NORM: return parse_norm(p, &attr->norm);
+    case ATTR_LRN: return parse_lrn(p, &attr->lrn);
     }
     return false;
 }

@@ -68,6 +68,15 @@ static void print_image(Op op, const ImageAttr *image, Text *out)
     text_append(out, "}");
 }
 
+static void print_lrn(const LrnAttr *lrn, Text *out)
+{
+    text_append(out, " {size=%d", lrn->size);
+    print_number(" alpha", lrn->alpha, out);
+    print_number(" beta", lrn->beta, out);
+    print_number(" k", lrn->k, out);
+    text_append(out, "}");
+}
+
 void attr_print(const Node *n, Text *out)
 {
     switch (op_attr(n->op)) {
@@ -113,5 +122,6 @@ void attr_print(const Node *n, Text *out)
             print_number(" momentum", n->attr.norm.momentum, out);
         text_append(out, "}");
         return;
+    case ATTR_LRN: print_lrn(&n->attr.lrn, out); return;
     }
 }

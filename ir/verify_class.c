@@ -266,6 +266,11 @@ static bool is_norm(const Kernel *k)
     return (k->node[0]->op == OP_BATCH_NORM || k->node[0]->op == OP_BATCH_NORM_GRAD) && is_chain(k);
 }
 
+static bool is_lrn(const Kernel *k)
+{
+    return op_attr(k->node[0]->op) == ATTR_LRN && is_chain(k);
+}
+
 /* The gradient of the logits, and what leads from there to that of the map x. */
 static bool is_head_gradient(const Kernel *k, int at, const Node *logits, bool mean)
 {
@@ -382,6 +387,7 @@ static const ClassRule gpu_class[KERNEL_CLASS_COUNT] = {
     [KERNEL_POOL_BACKWARD] =
         WHOLE(is_pool_backward, "a pool's gradient and the pointwise ops on it"),
     [KERNEL_NORM] = WHOLE(is_norm, "a batch_norm or its gradient and the pointwise ops on it"),
+    [KERNEL_LRN] = WHOLE(is_lrn, "an lrn or its gradient and the pointwise ops on it"),
     [KERNEL_STATISTICS] = WHOLE(is_pair_of_statistics, STATISTICS),
     [KERNEL_HEAD] = WHOLE(is_head, "the end of the network: gap, flatten, cross_entropy, correct, "
                                    "and their gradient"),

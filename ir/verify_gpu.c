@@ -162,6 +162,7 @@ static int64_t blocks_of(const Graph *g, const Kernel *k)
     case KERNEL_NORM:
     case KERNEL_FILTER:
     case KERNEL_UPDATE: return parameter_blocks(g, k);
+    case KERNEL_LRN:
     case KERNEL_POOL_FORWARD:
     case KERNEL_POOL_BACKWARD: {
         const Node *map = k->class == KERNEL_POOL_FORWARD ? k->node[0] : last;
@@ -290,7 +291,7 @@ static bool uses_library(const Kernel *k)
 {
     return is_tiled(k->class) || k->class == KERNEL_POOL_FORWARD ||
            k->class == KERNEL_POOL_BACKWARD || k->class == KERNEL_HEAD ||
-           k->class == KERNEL_NORM || k->class == KERNEL_STATISTICS;
+           k->class == KERNEL_NORM || k->class == KERNEL_LRN || k->class == KERNEL_STATISTICS;
 }
 
 bool verify_gpu_layouts(const Verifier *v)

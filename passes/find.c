@@ -61,6 +61,7 @@ static bool has_attr(const Node *n, const Attr *attr)
     case ATTR_IMAGE:
     case ATTR_FACTOR:
     case ATTR_NORM:
+    case ATTR_LRN:
     case ATTR_SMOOTHING:
     case ATTR_ADAM:
     case ATTR_DROPOUT:

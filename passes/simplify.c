@@ -36,6 +36,9 @@ static bool attr_equal(const Node *a, const Node *b)
     case ATTR_NORM:
         return a->attr.norm.eps == b->attr.norm.eps &&
                a->attr.norm.momentum == b->attr.norm.momentum;
+    case ATTR_LRN:
+        return a->attr.lrn.size == b->attr.lrn.size && a->attr.lrn.alpha == b->attr.lrn.alpha &&
+               a->attr.lrn.beta == b->attr.lrn.beta && a->attr.lrn.k == b->attr.lrn.k;
     case ATTR_DROPOUT:
         return a->attr.dropout.p == b->attr.dropout.p &&
                a->attr.dropout.layer == b->attr.dropout.layer;

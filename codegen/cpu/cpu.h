@@ -143,6 +143,11 @@ void emit_statistics(CpuEmitter *e);
 void emit_batch_norm(CpuEmitter *e, const Statement *s);
 void emit_batch_norm_grad(CpuEmitter *e, const Statement *s);
 
+/* ---- lrn.c ---- */
+
+/* lrn, lrn_grad */
+void emit_lrn(CpuEmitter *e, const Statement *s);
+
 /* ---- winograd.c ---- */
 
 /* A kernel of Winograd ops. */

@@ -194,6 +194,16 @@ static bool is_dropout(Op op)
     return op == OP_DROPOUT;
 }
 
+static bool is_lrn(Op op)
+{
+    return op_attr(op) == ATTR_LRN;
+}
+
+static bool takes_roots(Op op)
+{
+    return is_norm(op) || is_lrn(op);
+}
+
 static bool has_op(const Module *m, bool (*is_such)(Op))
 {
     const Graph *g;
@@ -205,6 +215,18 @@ static bool has_op(const Module *m, bool (*is_such)(Op))
                     return true;
     return false;
 }
+
+/* The device library in the order of what needs what, and the ops that need each part. */
+typedef struct Part {
+    const Embedded *text;
+    bool (*by)(Op op); /* NULL: every model */
+} Part;
+
+static const Part library[] = {
+    {&embedded_cpu_h, NULL},        {&embedded_wgrad_h, NULL},   {&embedded_pool_h, NULL},
+    {&embedded_image_h, NULL},      {&embedded_root_h, takes_roots}, {&embedded_norm_h, is_norm},
+    {&embedded_lrn_h, is_lrn},      {&embedded_dropout_h, is_dropout},
+};
 
 void emit_cpu(const Module *m, Text *out)
 {
@@ -222,22 +244,11 @@ void emit_cpu(const Module *m, Text *out)
     text_append(out, "\n");
     emit_header(&embedded_math_h, out);
     emit_epilogues(pool, &epilogues, out);
-    text_append(out, "\n");
-    emit_header(&embedded_cpu_h, out);
-    text_append(out, "\n");
-    emit_header(&embedded_wgrad_h, out);
-    text_append(out, "\n");
-    emit_header(&embedded_pool_h, out);
-    text_append(out, "\n");
-    emit_header(&embedded_image_h, out);
-    if (has_op(m, is_norm)) {
-        text_append(out, "\n");
-        emit_header(&embedded_norm_h, out);
-    }
-    if (has_op(m, is_dropout)) {
-        text_append(out, "\n");
-        emit_header(&embedded_dropout_h, out);
-    }
+    for (size_t i = 0; i < sizeof library / sizeof *library; i++)
+        if (!library[i].by || has_op(m, library[i].by)) {
+            text_append(out, "\n");
+            emit_header(library[i].text, out);
+        }
     text_append(out, level_name);
     emit_targets(m, &epilogues, out);
     pool_free(pool);

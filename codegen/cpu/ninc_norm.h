@@ -78,17 +78,7 @@ typedef struct Norm {
 
 INLINE Vector inverse_std(const Norm *n, ptrdiff_t channel)
 {
-    const Vector v = load(n->var + channel) + n->eps;
-#if defined(__AVX512F__)
-    return 1 / (Vector)_mm512_sqrt_ps((__m512)v);
-#elif defined(__AVX2__)
-    return 1 / (Vector)_mm256_sqrt_ps((__m256)v);
-#else
-    Vector root;
-    for (int i = 0; i < LANES_A_PART; i++)
-        root[i] = sqrtf(v[i]);
-    return 1 / root;
-#endif
+    return 1 / root_vector(load(n->var + channel) + n->eps);
 }
 
 INLINE Vector scale_of(const Norm *n, ptrdiff_t channel)

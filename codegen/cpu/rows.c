@@ -241,6 +241,8 @@ static void emit_statement(CpuEmitter *e, const Statement *s)
         [OP_GAP_GRAD] = emit_gap_grad,
         [OP_BATCH_NORM] = emit_batch_norm,
         [OP_BATCH_NORM_GRAD] = emit_batch_norm_grad,
+        [OP_LRN] = emit_lrn,
+        [OP_LRN_GRAD] = emit_lrn,
     };
     void (*emit)(CpuEmitter *, const Statement *) =
         op_is_pointwise(s->op->op) ? emit_pointwise : by_op[s->op->op];

@@ -59,6 +59,7 @@ void cuda_emit_pool_forward(CudaEmitter *e);
 void cuda_emit_pool_backward(CudaEmitter *e);
 void cuda_emit_statistics(CudaEmitter *e);
 void cuda_emit_norm(CudaEmitter *e);
+void cuda_emit_lrn(CudaEmitter *e);
 void cuda_emit_head(CudaEmitter *e);
 void cuda_emit_metrics(CudaEmitter *e);
 void cuda_emit_image(CudaEmitter *e, const Node *n);

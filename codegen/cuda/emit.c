@@ -22,6 +22,7 @@ static void emit_body(CudaEmitter *e)
     case KERNEL_POOL_FORWARD: cuda_emit_pool_forward(e); return;
     case KERNEL_POOL_BACKWARD: cuda_emit_pool_backward(e); return;
     case KERNEL_NORM: cuda_emit_norm(e); return;
+    case KERNEL_LRN: cuda_emit_lrn(e); return;
     case KERNEL_STATISTICS: cuda_emit_statistics(e); return;
     case KERNEL_HEAD: cuda_emit_head(e); return;
     case KERNEL_FILTER: cuda_emit_filters(e); return;
@@ -58,7 +59,8 @@ static bool is_ragged(const Node *contraction)
  * several blocks on a processor: it is told that one block is enough. */
 static bool wants_registers(const Kernel *k)
 {
-    if (k->class == KERNEL_UPDATE || k->class == KERNEL_NORM || k->class == KERNEL_STATISTICS)
+    if (k->class == KERNEL_UPDATE || k->class == KERNEL_NORM || k->class == KERNEL_LRN ||
+        k->class == KERNEL_STATISTICS)
         return true;
     for (int i = 0; is_tiled(k) && i < k->node_count; i++) {
         const Node *n = k->node[i];
@@ -182,12 +184,13 @@ static const Part library[] = {
     {&embedded_scalar_cuh, 0, NULL},
     {&embedded_map_cuh, BIT(GENERIC) | BIT(IMAGE) | BIT(POINTWISE), NULL},
     {&embedded_image_cuh, BIT(GENERIC) | BIT(IMAGE), NULL},
-    {&embedded_element_cuh, CONVS | POOLS | NORMS | BIT(HEAD) | BIT(UPDATE), NULL},
+    {&embedded_element_cuh, CONVS | POOLS | NORMS | BIT(LRN) | BIT(HEAD) | BIT(UPDATE), NULL},
     {&embedded_tile_cuh, CONVS, NULL},
     {&embedded_conv_cuh, CONVS, NULL},
     {&embedded_mlpconv_cuh, BLOCKS, NULL},
-    {&embedded_pool_cuh, POOLS | NORMS, NULL},
+    {&embedded_pool_cuh, POOLS | NORMS | BIT(LRN), NULL},
     {&embedded_norm_cuh, NORMS, NULL},
+    {&embedded_lrn_cuh, BIT(LRN), NULL},
     {&embedded_head_cuh, BIT(HEAD), NULL},
     {&embedded_update_cuh, BIT(UPDATE) | BIT(FILTER), NULL},
     {&embedded_generic_cuh, BIT(GENERIC), NULL},

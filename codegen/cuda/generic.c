@@ -167,6 +167,56 @@ static void loops_dropout(CudaEmitter *e, const Node *n)
     cuda_call(e, "generic_dropout<X, Y>", argument);
 }
 
+/* s = k + alpha / size * the sum of squares of x around channel `at` */
+static void emit_lrn_scale(CudaEmitter *e, const Node *n, const Node *x, const char *at)
+{
+    const LrnAttr *a = &n->attr.lrn;
+    LrnSpan span = lrn_span(a, map_dim(n, 3));
+    cuda_line(e, "    float s = 0.0f;");
+    cuda_line(e, "    for (int i = %s - %d; i <= %s + %d; i++) {", at, span.before, at, span.after);
+    cuda_line(e, "        float v = i < 0 || i >= %d ? 0.0f : %s::read(%s, n, h, w, i);",
+              map_dim(n, 3), cuda_view(e, x), cuda_value(e, x));
+    cuda_line(e, "        s += v * v;");
+    cuda_line(e, "    }");
+    cuda_line(e, "    s = %s + %s * s;", cuda_literal(e->pool, a->k),
+              cuda_literal(e->pool, a->alpha / a->size));
+}
+
+static void emit_lrn_grad(CudaEmitter *e, const Node *n)
+{
+    const Node *dy = n->in[0], *x = n->in[1];
+    const LrnAttr *a = &n->attr.lrn;
+    LrnSpan span = lrn_span(a, map_dim(n, 3));
+    cuda_line(e, "    float direct = 0.0f, sum = 0.0f;");
+    cuda_line(e, "    for (int j = c - %d; j <= c + %d; j++) {", span.after, span.before);
+    cuda_line(e, "    if (j < 0 || j >= %d)", map_dim(n, 3));
+    cuda_line(e, "        continue;");
+    emit_lrn_scale(e, n, x, "j");
+    cuda_line(e, "    float own = %s::read(%s, n, h, w, j) * powf(s, %s);", cuda_view(e, dy),
+              cuda_value(e, dy), cuda_literal(e->pool, -a->beta));
+    cuda_line(e, "    direct = j == c ? own : direct;");
+    cuda_line(e, "    sum += own * %s::read(%s, n, h, w, j) / s;", cuda_view(e, x),
+              cuda_value(e, x));
+    cuda_line(e, "    }");
+    cuda_line(e, "    return direct - %s * %s::read(%s, n, h, w, c) * sum;",
+              cuda_literal(e->pool, 2 * a->alpha * a->beta / a->size), cuda_view(e, x),
+              cuda_value(e, x));
+}
+
+static void loops_lrn(CudaEmitter *e, const Node *n)
+{
+    cuda_line(e, "%s::each(%s, [=](int n, int h, int w, int c) {", cuda_view(e, n),
+              cuda_value(e, n));
+    if (n->op == OP_LRN) {
+        emit_lrn_scale(e, n, n->in[0], "c");
+        cuda_line(e, "    return %s::read(%s, n, h, w, c) * powf(s, %s);", cuda_view(e, n->in[0]),
+                  cuda_value(e, n->in[0]), cuda_literal(e->pool, -n->attr.lrn.beta));
+    } else {
+        emit_lrn_grad(e, n);
+    }
+    cuda_line(e, "});");
+}
+
 static void loops_loss(CudaEmitter *e, const Node *n)
 {
     if (op_is(n->op, F_SUMS_ROWS)) {

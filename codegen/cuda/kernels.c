@@ -306,6 +306,33 @@ void cuda_emit_norm(CudaEmitter *e)
               argument);
 }
 
+/* ---- local response normalization ---- */
+
+void cuda_emit_lrn(CudaEmitter *e)
+{
+    const Node *n = e->kernel->node[0];
+    const LrnAttr *a = &n->attr.lrn;
+    LrnSpan span = lrn_span(a, map_dim(n, 3));
+    Statement s = statement_at(e, 0);
+    const char *size = pool_format(
+        e->pool, "/* N, H, W, C, CP */ %d, %d, %d, %d, %d, /* BEFORE, AFTER */ %d, %d",
+        map_dim(n, 0), map_dim(n, 1), map_dim(n, 2), map_dim(n, 3), cuda_channels(n), span.before,
+        span.after);
+    const char *settings = pool_format(
+        e->pool, "LrnSettings{%s, %s, %s}", cuda_literal(e->pool, a->alpha / a->size),
+        cuda_literal(e->pool, a->beta), cuda_literal(e->pool, a->k));
+    const char *argument[MAX_OPERANDS + 4];
+    int count = 0;
+    for (int i = 0; i < n->arity; i++)
+        argument[count++] = cuda_value(e, n->in[i]);
+    argument[count++] = settings;
+    argument[count++] = cuda_value(e, statement_result(&s));
+    argument[count++] = cuda_chain(e, &s);
+    argument[count] = NULL;
+    emit_typedef(e, "Lrn", &size, 1, "L");
+    cuda_call(e, n->op == OP_LRN ? "lrn_fprop<L>" : "lrn_backward<L>", argument);
+}
+
 /* ---- the ends of the network ---- */
 
 /* nll: the cross entropy, whose settings are members of the type. */

@@ -23,16 +23,26 @@ static Node *take_chain(Fuser *f, Kernel *k, Node *n)
     return n;
 }
 
-/* The same, and what is dropped of that where it is made: its rows lie in a cache. */
-static Node *take_dropped_chain(Fuser *f, Kernel *k, Node *n)
+/* A row op that reads no other rows of n, whose rows lie in a cache where they are made. */
+static Node *next_in_rows(const Fuser *f, const Kernel *k, const Node *n)
 {
-    Node *last = take_chain(f, k, n), *drop = NULL;
-    if (f->level >= 2 && k->class != KERNEL_DENSE && has_room(k))
-        drop = fuse_next(f->g, last, OP_DROPOUT);
-    if (!drop || (f->bf16 && drop->tensor.dtype != DT_BF16))
-        return last;
-    fuse_take(f, k, drop);
-    return take_chain(f, k, drop);
+    static const Op ops[] = {OP_DROPOUT, OP_LRN, OP_LRN_GRAD};
+    Node *next = NULL;
+    for (size_t i = 0; !next && i < sizeof ops / sizeof *ops; i++)
+        if (f->level >= 2 && k->class != KERNEL_DENSE && has_room(k))
+            next = fuse_next(f->g, n, ops[i]);
+    return next && f->bf16 && next->tensor.dtype != DT_BF16 ? NULL : next;
+}
+
+/* The same, and what is dropped or normalized of that where it is made. */
+static Node *take_rows_chain(Fuser *f, Kernel *k, Node *n)
+{
+    Node *last = take_chain(f, k, n);
+    for (Node *next; (next = next_in_rows(f, k, last));) {
+        fuse_take(f, k, next);
+        last = take_chain(f, k, next);
+    }
+    return last;
 }
 
 static void take_alone(Fuser *f, Node *n)
@@ -80,12 +90,12 @@ static Node *next_norm(const Fuser *f, const Kernel *k, const Node *n)
 static Node *take_conv(Fuser *f, Kernel *k, Node *conv)
 {
     fuse_take(f, k, conv);
-    Node *last = take_dropped_chain(f, k, conv);
+    Node *last = take_rows_chain(f, k, conv);
     Node *norm = k->class == KERNEL_DENSE ? NULL : next_norm(f, k, last);
     if (!norm)
         return last;
     fuse_take(f, k, norm);
-    return take_dropped_chain(f, k, norm);
+    return take_rows_chain(f, k, norm);
 }
 
 static void fuse_forward(Fuser *f, Node *conv)
@@ -169,7 +179,7 @@ static void fuse_gradient(Fuser *f, Node *n)
                                              : KERNEL_POOL_BACKWARD,
                         PHASE_CHUNK);
     fuse_take(f, k, n);
-    take_dropped_chain(f, k, n);
+    take_rows_chain(f, k, n);
 }
 
 /* The forward convolution whose weight gradient this is. */
@@ -361,7 +371,7 @@ void fuse_cpu_node(Fuser *f, Node *n)
     else if (op_is_rows(n) && filter_storage(n) && phase == PHASE_CHUNK)
         fuse_forward(f, n);
     else if (op_is(n->op, F_POOL))
-        take_dropped_chain(f, fuse_pool_forward(f, n), n);
+        take_rows_chain(f, fuse_pool_forward(f, n), n);
     else if (is_map_gradient(f, n) && phase == PHASE_CHUNK)
         fuse_gradient(f, n);
     else if (op_is(n->op, F_ROWS) && op_attr(n->op) == ATTR_NORM)

@@ -317,6 +317,14 @@ static void fuse_norm(Fuser *f, Node *n)
     take_statement(f, k, &s);
 }
 
+static void fuse_lrn(Fuser *f, Node *n)
+{
+    Kernel *k = fuse_kernel(f, n->op == OP_LRN ? "response_norm_forward"
+                                               : "response_norm_backward", KERNEL_LRN, PHASE_CHUNK);
+    Statement s = chain_of(f, n);
+    take_statement(f, k, &s);
+}
+
 /* The pool, the codes that go with it, and its epilogue. */
 static void fuse_pool(Fuser *f, Node *n)
 {
@@ -402,6 +410,8 @@ void fuse_cuda_node(Fuser *f, Node *n)
         fuse_pool_backward(f, n);
     else if (op_is(n->op, F_ROWS) && op_attr(n->op) == ATTR_NORM)
         fuse_norm(f, n);
+    else if (op_attr(n->op) == ATTR_LRN)
+        fuse_lrn(f, n);
     else if (op_is(n->op, F_STATISTIC) && fuse_statistics(f, n))
         return;
     else if (is_elementwise(f->g, n))

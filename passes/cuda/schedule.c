@@ -312,6 +312,7 @@ static void find_schedules(const CudaGraph *c, Kernel *k)
     case KERNEL_POOL_FORWARD:
     case KERNEL_POOL_BACKWARD:
     case KERNEL_NORM:
+    case KERNEL_LRN:
         schedule_blocks(k, ceil_div(pixel_groups(result_of(k)), THREADS), 0);
         return;
     case KERNEL_STATISTICS:

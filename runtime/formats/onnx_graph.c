@@ -5,22 +5,11 @@
  * convolutions become the convolutions that they stand for. What feeds `logits` is mapped node by
  * node; the loss is not part of it. Maps are [N,H,W,C] in the IR and [N,C,H,W] in ONNX. */
 #include "../../ir/numbers.h"
-#include "formats.h"
+#include "onnx_mapper.h"
 
 #include <math.h>
 #include <string.h>
 
-typedef struct Mapper {
-    Pool *pool;
-    Onnx *onnx;
-    const ExportGraph *what;
-    const Node *logits;
-    const Node *image; /* what makes the network's input, resized if the IR folds that into the
-                          convolution behind it; NULL so far */
-    const bool *needed;         /* by node id: logits depend on it */
-    const char **value;         /* by node id: the ONNX value; NULL: not mapped, or has none */
-    int nodes;
-} Mapper;
 
 static const Shape *dims(const Node *n)
 {
@@ -42,7 +31,7 @@ static int cannot(const Node *n, const char *why)
 /* ---- names ---- */
 
 /* No parameter's name has a slash, and the number is unlike every other. */
-static const char *new_name(Mapper *m, const char *what)
+const char *mapper_name(Mapper *m, const char *what)
 {
     return pool_format(m->pool, "/%s/%d", what, m->nodes++);
 }
@@ -62,19 +51,19 @@ static const char *node_name(Mapper *m, const Node *n)
     const char *name = parameter_name(m, filter), *end = name ? strrchr(name, '.') : NULL;
     if (n == m->logits)
         return "logits";
-    return new_name(m, end ? pool_format(m->pool, "%.*s", (int)(end - name), name)
-                           : op_name(n->op));
+    return mapper_name(m, end ? pool_format(m->pool, "%.*s", (int)(end - name), name)
+                              : op_name(n->op));
 }
 
 /* The ONNX value of an operand that is no parameter. */
-static const char *operand(const Mapper *m, const Node *n)
+const char *mapper_operand(const Mapper *m, const Node *n)
 {
     return n->op == OP_STATE ? NULL : m->value[n->id];
 }
 
 /* One node for n, of the operands' values; NULL after a message. */
-static OnnxNode *add_node(Mapper *m, const Node *n, const char *type, const char *const *input,
-                          int inputs)
+OnnxNode *mapper_node(Mapper *m, const Node *n, const char *type, const char *const *input,
+                      int inputs)
 {
     for (int i = 0; i < inputs; i++)
         if (!input[i]) {
@@ -90,8 +79,27 @@ static int map_pointwise(Mapper *m, const Node *n, const char *type)
 {
     const char *input[MAX_OPERANDS];
     for (int i = 0; i < n->arity; i++)
-        input[i] = operand(m, n->in[i]);
-    return add_node(m, n, type, input, n->arity) ? 0 : -1;
+        input[i] = mapper_operand(m, n->in[i]);
+    return mapper_node(m, n, type, input, n->arity) ? 0 : -1;
+}
+
+/* ---- small nodes and constants ---- */
+
+/* A scalar as an initializer, under a name of its own. */
+const char *mapper_number(Mapper *m, const Node *n, double value)
+{
+    float *copy = pool_alloc(m->pool, sizeof *copy);
+    const char *name = mapper_name(m, op_name(n->op));
+    *copy = (float)value;
+    onnx_floats(m->onnx, name, shape_of(0, 0, 0, 0, 0), copy);
+    return name;
+}
+
+const char *mapper_binary(Mapper *m, const char *type, const char *name, const char *a,
+                          const char *b)
+{
+    onnx_node(m->onnx, type, name, (const char *[]){a, b}, 2);
+    return name;
 }
 
 /* ---- windows ---- */
@@ -138,8 +146,8 @@ static int overhang_w(const Node *n)
  * where ceil would start a window in the padding. */
 static int map_maxpool(Mapper *m, const Node *n)
 {
-    const char *x = operand(m, n->in[0]);
-    OnnxNode *pool = add_node(m, n, "MaxPool", &x, 1);
+    const char *x = mapper_operand(m, n->in[0]);
+    OnnxNode *pool = mapper_node(m, n, "MaxPool", &x, 1);
     if (!pool)
         return -1;
     set_symmetric_window(m, pool, &n->attr.window);
@@ -151,7 +159,7 @@ static int map_maxpool(Mapper *m, const Node *n)
 /* x with the window's zeros around it. */
 static const char *zero_padded(Mapper *m, const char *x, const Window *k)
 {
-    const char *name = new_name(m, "pad"), *pads = pool_format(m->pool, "%s/pads", name);
+    const char *name = mapper_name(m, "pad"), *pads = pool_format(m->pool, "%s/pads", name);
     int64_t *amount = pool_alloc(m->pool, 8 * sizeof *amount);
     amount[2] = amount[6] = k->padding_h;
     amount[3] = amount[7] = k->padding_w;
@@ -168,10 +176,10 @@ static int map_avgpool(Mapper *m, const Node *n)
     const Window *k = &n->attr.window;
     int over_h = overhang_h(n), over_w = overhang_w(n);
     bool hangs_over = over_h > 0 || over_w > 0, padded = k->padding_h > 0 || k->padding_w > 0;
-    const char *x = operand(m, n->in[0]);
+    const char *x = mapper_operand(m, n->in[0]);
     if (x && hangs_over && padded)
         x = zero_padded(m, x, k);
-    OnnxNode *pool = add_node(m, n, "AveragePool", &x, 1);
+    OnnxNode *pool = mapper_node(m, n, "AveragePool", &x, 1);
     if (!pool)
         return -1;
     if (hangs_over)
@@ -192,8 +200,8 @@ static int map_conv(Mapper *m, const Node *n, const Node *x, const Node *bias, c
     const char *weight = parameter_name(m, filter), *offset = parameter_name(m, bias);
     if (!weight || (bias && !offset))
         return cannot(n, "its filter and bias must be parameters");
-    const char *input[] = {operand(m, x), weight, offset};
-    OnnxNode *conv = add_node(m, n, "Conv", input, offset ? 3 : 2);
+    const char *input[] = {mapper_operand(m, x), weight, offset};
+    OnnxNode *conv = mapper_node(m, n, "Conv", input, offset ? 3 : 2);
     if (!conv)
         return -1;
     set_symmetric_window(m, conv, k);
@@ -257,8 +265,8 @@ static int map_batch_norm(Mapper *m, const Node *n)
             kept[k] = constant_vector(m, pool_format(m->pool, "%s/%s", kept[0],
                                                      k == 2 ? "weight" : "bias"),
                                       channels, k == 2 ? 1 : 0);
-    const char *input[] = {operand(m, n->in[0]), kept[2], kept[3], kept[0], kept[1]};
-    OnnxNode *norm = add_node(m, n, "BatchNormalization", input, 5);
+    const char *input[] = {mapper_operand(m, n->in[0]), kept[2], kept[3], kept[0], kept[1]};
+    OnnxNode *norm = mapper_node(m, n, "BatchNormalization", input, 5);
     if (!norm)
         return -1;
     onnx_set_float(m->onnx, norm, "epsilon", n->attr.norm.eps);
@@ -274,13 +282,6 @@ static const char *per_channel(Mapper *m, const char *name, const double *number
     for (int c = 0; c < channels; c++)
         value[c] = (float)number[c];
     onnx_floats(m->onnx, name, shape_of(4, 1, channels, 1, 1), value);
-    return name;
-}
-
-static const char *binary(Mapper *m, const char *type, const char *name, const char *a,
-                          const char *b)
-{
-    onnx_node(m->onnx, type, name, (const char *[]){a, b}, 2);
     return name;
 }
 
@@ -322,9 +323,11 @@ static const char *map_preprocessing(Mapper *m, const Node *n)
     x = "/image/transpose";
     if (n->op == OP_RESIZE)
         x = resized(m, x, dims(n));
-    x = binary(m, "Div", "/image/unit", x, per_channel(m, "/image/255", bytes, 1));
-    x = binary(m, "Sub", "/image/centred", x, per_channel(m, "/image/mean", a->mean, a->channels));
-    return binary(m, "Div", "/image/scaled", x, per_channel(m, "/image/std", a->std, a->channels));
+    x = mapper_binary(m, "Div", "/image/unit", x, per_channel(m, "/image/255", bytes, 1));
+    x = mapper_binary(m, "Sub", "/image/centred", x,
+                      per_channel(m, "/image/mean", a->mean, a->channels));
+    return mapper_binary(m, "Div", "/image/scaled", x,
+                         per_channel(m, "/image/std", a->std, a->channels));
 }
 
 static int map_image(Mapper *m, const Node *source)
@@ -379,8 +382,8 @@ static int map_concat(Mapper *m, const Node *n)
 {
     const char *input[MAX_OPERANDS];
     for (int i = 0; i < n->arity; i++)
-        input[i] = operand(m, n->in[i]);
-    OnnxNode *node = add_node(m, n, "Concat", input, n->arity);
+        input[i] = mapper_operand(m, n->in[i]);
+    OnnxNode *node = mapper_node(m, n, "Concat", input, n->arity);
     if (!node)
         return -1;
     onnx_set_integer(m->onnx, node, "axis", 1);
@@ -392,8 +395,8 @@ static int map_concat(Mapper *m, const Node *n)
 /* An op with the setting alpha. */
 static int map_factor(Mapper *m, const Node *n, const char *type)
 {
-    const char *x = operand(m, n->in[0]);
-    OnnxNode *node = add_node(m, n, type, &x, 1);
+    const char *x = mapper_operand(m, n->in[0]);
+    OnnxNode *node = mapper_node(m, n, type, &x, 1);
     if (!node)
         return -1;
     onnx_set_float(m->onnx, node, "alpha", n->attr.factor);
@@ -410,51 +413,43 @@ static int map_elu(Mapper *m, const Node *n)
     return map_factor(m, n, "Elu");
 }
 
-/* A scalar as an initializer, under a name of its own. */
-static const char *number(Mapper *m, const Node *n, double value)
-{
-    float *copy = pool_alloc(m->pool, sizeof *copy);
-    const char *name = new_name(m, op_name(n->op));
-    *copy = (float)value;
-    onnx_floats(m->onnx, name, shape_of(0, 0, 0, 0, 0), copy);
-    return name;
-}
-
 static int map_relu6(Mapper *m, const Node *n)
 {
-    const char *input[] = {operand(m, n->in[0]), number(m, n, 0), number(m, n, 6)};
-    return add_node(m, n, "Clip", input, 3) ? 0 : -1;
+    const char *input[] = {mapper_operand(m, n->in[0]), mapper_number(m, n, 0),
+                           mapper_number(m, n, 6)};
+    return mapper_node(m, n, "Clip", input, 3) ? 0 : -1;
 }
 
 /* x times `gate`, a function of it. */
 static int map_gated(Mapper *m, const Node *n, const char *gate)
 {
-    const char *input[] = {operand(m, n->in[0]), gate};
-    return add_node(m, n, "Mul", input, 2) ? 0 : -1;
+    const char *input[] = {mapper_operand(m, n->in[0]), gate};
+    return mapper_node(m, n, "Mul", input, 2) ? 0 : -1;
 }
 
 static const char *unary(Mapper *m, const Node *n, const char *type, const char *x)
 {
-    const char *name = new_name(m, op_name(n->op));
+    const char *name = mapper_name(m, op_name(n->op));
     onnx_node(m->onnx, type, name, &x, 1);
     return name;
 }
 
 static int map_silu(Mapper *m, const Node *n)
 {
-    const char *x = operand(m, n->in[0]);
+    const char *x = mapper_operand(m, n->in[0]);
     return map_gated(m, n, x ? unary(m, n, "Sigmoid", x) : NULL);
 }
 
 /* x (1 + erf(x / sqrt 2)) / 2: Gelu is an op from a later opset on. */
 static int map_gelu(Mapper *m, const Node *n)
 {
-    const char *gate = operand(m, n->in[0]);
+    const char *gate = mapper_operand(m, n->in[0]);
     if (gate) {
-        gate = binary(m, "Mul", new_name(m, "gelu"), gate, number(m, n, sqrt(0.5)));
+        gate = mapper_binary(m, "Mul", mapper_name(m, "gelu"), gate,
+                             mapper_number(m, n, sqrt(0.5)));
         gate = unary(m, n, "Erf", gate);
-        gate = binary(m, "Add", new_name(m, "gelu"), gate, number(m, n, 1));
-        gate = binary(m, "Mul", new_name(m, "gelu"), gate, number(m, n, 0.5));
+        gate = mapper_binary(m, "Add", mapper_name(m, "gelu"), gate, mapper_number(m, n, 1));
+        gate = mapper_binary(m, "Mul", mapper_name(m, "gelu"), gate, mapper_number(m, n, 0.5));
     }
     return map_gated(m, n, gate);
 }
@@ -477,7 +472,7 @@ static int map_none(Mapper *m, const Node *n)
 
 static int map_cast(Mapper *m, const Node *n)
 {
-    m->value[n->id] = operand(m, n->in[0]);
+    m->value[n->id] = mapper_operand(m, n->in[0]);
     return 0;
 }
 
@@ -504,6 +499,7 @@ static const Mapping mappings[OP_COUNT] = {
     [OP_MAXPOOL] = {map_maxpool, NULL},
     [OP_AVGPOOL] = {map_avgpool, NULL},
     [OP_BATCH_NORM] = {map_batch_norm, NULL},
+    [OP_LRN] = {onnx_map_lrn, NULL},
     [OP_CAST] = {map_cast, NULL},
     [OP_INPUT] = {map_none, NULL},
     [OP_STATE] = {map_none, NULL},

@@ -217,6 +217,15 @@ long_check "kernels of linear layers bf16" in_precision bf16 light in_chunks 37
 long_check "kernels of linear layers, as they ship" everywhere "$work/dense.yaml" 2 --full
 long_check "kernels of linear layers -O1" light everywhere "$work/dense.yaml" 1 --full
 
+lrn=tests/models/chains/lrn.yaml
+check "kernels of local response norms" light everywhere $lrn 2
+for precision in fp32 bf16; do
+    long_check "kernels of local response norms $precision -O0" \
+        in_precision $precision light everywhere $lrn 0
+    long_check "kernels of local response norms $precision, a whole step, as they ship" \
+        in_precision $precision mixed everywhere $lrn 2 --full
+done
+
 folded_network >"$work/folded.yaml"
 
 # is_folded MODEL COUNT [OPTION...]: ops of a folded convolution in its graphs.

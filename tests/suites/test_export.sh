@@ -39,6 +39,25 @@ optimizer: {sgd: {lr: 0.01}}
 train: {batch_size: 4, epochs: 1, init: kaiming_normal}
 END
 
+# Windows of channels of an odd and an even size, and wider than the map.
+cat >"$work/norms_of_channels.yaml" <<'END'
+model: norms_of_channels
+input: {dataset: idx, classes: 5, shape: [3, 30, 29], mean: [0.4, 0.5, 0.6], std: 0.25}
+layers:
+  - conv2d: {name: a, out_channels: 9, kernel_size: 3, stride: 2}
+  - relu
+  - local_response_norm: {size: 5, alpha: 2.0, k: 2.0}
+  - conv2d: {name: b, out_channels: 7, kernel_size: 3, stride: 2}
+  - local_response_norm: {size: 4, alpha: 3.0, beta: 0.6}
+  - conv2d: {name: c, out_channels: 5, kernel_size: 1}
+  - local_response_norm: {size: 12, alpha: 1.0, beta: 1.5}
+  - gap
+  - flatten
+loss: cross_entropy
+optimizer: {sgd: {lr: 0.01}}
+train: {batch_size: 4, epochs: 1, init: kaiming_normal}
+END
+
 # make MODEL NAME DATA [CASE]: trainer and logits program of NAME; parameters of the case, or those
 # after a step from random ones.
 make() {
@@ -91,6 +110,7 @@ for case in blocks flatten grouped norms pools strides; do
     in_onnx_runtime $kind $case $case "$cases/${case}_sgd.yaml" ${case}_sgd
 done
 in_onnx_runtime check windows windows "$work/windows.yaml"
+in_onnx_runtime check channels windows "$work/norms_of_channels.yaml"
 if [ -z "${QUICK:-}" ]; then
     in_onnx_runtime long_check nin fashion models/nin.yaml nin_sgd
     sed 's/init: {normal: {std: 0.05}}/init: kaiming_normal/' models/nin_cifar10.yaml \

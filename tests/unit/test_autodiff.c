@@ -68,8 +68,26 @@ static Net concat_net(void)
     return n;
 }
 
+static Node *lrn(Net *n, Node *x, LrnAttr attr)
+{
+    return graph_add(n->graph, OP_LRN, 1, &x, &(Attr){.lrn = attr}, nowhere);
+}
+
+/* Of a map that others read too, of a normalized one, and of windows wider than the map. */
+static Net lrn_net(void)
+{
+    Net n = net_new(2, 4, 3, 2);
+    Node *x = conv(&n, "a", normalize(&n), 6, WINDOW(2, 2, 1, 1, 0, 0, 0), true);
+    Node *y = lrn(&n, lrn(&n, x, (LrnAttr){5, 2, 0.75, 1}), (LrnAttr){4, 0.5, 0.6, 2});
+    y = graph_add(n.graph, OP_ADD, 2, (Node *[]){x, y}, NULL, nowhere);
+    y = lrn(&n, conv(&n, "b", y, CLASSES, WINDOW(2, 2, 1, 1, 0, 0, 0), true),
+            (LrnAttr){40, 3, 1, 0.5});
+    finish(&n, unary(&n, OP_FLATTEN, unary(&n, OP_GAP, y)));
+    return n;
+}
+
 static Net (*const networks[])(void) = {strided_net, padded_net, branching_net, activations_net,
-                                        concat_net};
+                                        concat_net, lrn_net};
 enum { NETWORKS = sizeof networks / sizeof networks[0] };
 
 START_TEST(gradients_by_finite_differences)

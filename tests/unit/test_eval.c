@@ -243,6 +243,50 @@ START_TEST(pool_gradients)
 }
 END_TEST
 
+/* torch.nn.LocalResponseNorm of six channels: an even size has one channel more before than behind,
+ * and no size reads channels that there are not. */
+START_TEST(lrn_is_pytorchs)
+{
+    static const double want[3][6] = {
+        {0.399384137858, 0.598139512488, 0.661950183929, -0.662240104305, 0.851119626673,
+         1.09162242742},
+        {0.666666666667, 0.942809041582, 1.02899151086, -1.05045146288, 1.05409255339,
+         1.33333333333},
+        {0.051724137931, 0.063829787234, 0.0957446808511, -0.127659574468, 0.159574468085,
+         0.193548387097}};
+    static const LrnAttr attr[3] = {{5, 0.5, 0.75, 2}, {4, 1, 0.5, 1}, {9, 3, 1, 1}};
+    Fixture f = fixture_new(1);
+    Node *x = map_input(&f, "x", 1, 1, 6);
+    Node *y = add(&f, OP_LRN, &(Attr){.lrn = attr[_i]}, 1, &x);
+    start(&f, 0);
+    SET(&f, x, {1, 2, 3, -4, 5, 6});
+    eval_run(f.eval);
+    for (int c = 0; c < 6; c++)
+        expect_near(value(&f, y)[c], want[_i][c], 1e-10, "lrn");
+    fixture_free(&f);
+}
+END_TEST
+
+START_TEST(lrn_gradients)
+{
+    Fixture f = fixture_new(2);
+    f.random += (uint64_t)_i * 31;
+    Attr attr = {.lrn = {random_int(&f, 1, 9), 0.5 * random_int(&f, 0, 4),
+                         _i % 2 ? 0.75 : 0.25 * random_int(&f, 0, 8), 0.5 * random_int(&f, 1, 3)}};
+    Node *x = map_input(&f, "x", 2, 3, random_int(&f, 1, 7));
+    Node *dy = map_input(&f, "dy", 2, 3, x->tensor.shape.dim[3]);
+    Node *y = add(&f, OP_LRN, &attr, 1, &x);
+    Node *dx = add(&f, OP_LRN_GRAD, &attr, 2, (Node *[]){dy, x});
+    start(&f, 0);
+    set_random(&f, x);
+    set_random(&f, dy);
+    expect_gradient(&f, x, y, dy, dx);
+    expect_spread(&f, 1, &x, y, 1e6);
+    expect_spread(&f, 1, &dy, dx, 1e6);
+    fixture_free(&f);
+}
+END_TEST
+
 START_TEST(maxpool_grad_ignores_codes_outside_the_map)
 {
     Fixture f = fixture_new(1);
@@ -314,6 +358,8 @@ int main(void)
     tcase_add_test(tests, avgpool_divides_by_the_padded_window);
     tcase_add_test(tests, avgpool_ragged_without_padding);
     tcase_add_loop_test(tests, pool_gradients, 0, 40);
+    tcase_add_loop_test(tests, lrn_is_pytorchs, 0, 3);
+    tcase_add_loop_test(tests, lrn_gradients, 0, 30);
     tcase_add_test(tests, maxpool_grad_ignores_codes_outside_the_map);
     tcase_add_test(tests, gap_and_flatten);
     tcase_add_loop_test(tests, gap_and_flatten_gradients, 0, 5);

@@ -164,6 +164,9 @@ class Network(nn.Module):
                 pool = F.max_pool2d if kind == "maxpool" else F.avg_pool2d
                 x = pool(x, pair(p["kernel_size"]), pair(p.get("stride", p["kernel_size"])),
                          pair(p.get("padding", 0)), ceil_mode=p.get("ceil_mode", False))
+            elif kind == "local_response_norm":
+                keys = {k: v for k, v in p.items() if k not in ("name", "input")}
+                x = F.local_response_norm(x, **keys)
             elif kind == "gap":
                 x = x.mean((2, 3), keepdim=True)
             else:
@@ -399,6 +402,23 @@ BLOCKS = dict(
         ("flatten", {})])
 
 
+# Windows of channels of odd and even sizes, wider than the map, before and behind pools.
+LRNS = dict(
+    idx(7, [2, 14, 13], shape=[2, 14, 13], mean=[0.4, 0.5], std=[0.3, 0.25]),
+    layers=[
+        ("conv2d", dict(name="a", out_channels=20, kernel_size=3, padding=1)),
+        ("relu", {}),
+        ("local_response_norm", dict(size=5, alpha=0.5, k=2.0)),
+        ("maxpool", dict(kernel_size=2)),
+        ("local_response_norm", dict(size=4, alpha=1.0, beta=0.6)),
+        ("conv2d", dict(name="b", out_channels=18, kernel_size=3, padding=1)),
+        ("relu", {}),
+        ("local_response_norm", dict(size=40, alpha=2.0)),
+        ("conv2d", dict(name="c", out_channels=7, kernel_size=1)),
+        ("gap", {}),
+        ("flatten", {})])
+
+
 # Sigmoids of maps with borders and of rows, matrices behind maps and behind each other.
 LINEAR = dict(
     idx(7, [2, 14, 13], shape=[2, 14, 13], mean=[0.4, 0.5], std=[0.3, 0.25]),
@@ -486,7 +506,7 @@ def cases():
     for name, base, lr in (("strides", STRIDES, 0.02), ("pools", POOLS, 0.02),
                            ("flatten", FLATTEN, 0.02), ("blocks", BLOCKS, 0.02),
                            ("linear", LINEAR, 0.02), ("norms", NORMS, 0.02),
-                           ("grouped", GROUPED, 0.02)):
+                           ("grouped", GROUPED, 0.02), ("lrns", LRNS, 0.02)):
         # 11 images in batches of 4: every third step has 3.
         yield name + "_sgd", dict(
             base, batch=4, images=11, steps=20, compare_after=[20],
