@@ -21,6 +21,7 @@ bool kernel_is_rows(const Kernel *k)
     case KERNEL_POOL_BACKWARD:
     case KERNEL_CONV_DGRAD:
     case KERNEL_DENSE:
+    case KERNEL_DENSE_WGRAD:
     case KERNEL_CONV_WGRAD:
     case KERNEL_MLPCONV_BACKWARD: return true;
     case KERNEL_WINOGRAD:
@@ -358,14 +359,20 @@ static int dense_units(const Graph *g, const Node *n)
     return groups * d[1] * d[2] * (int)ceil_div(g->chunk, n->tile.pixels);
 }
 
+/* Of the sums of a kernel, the one that falls into most parts. */
+static int most_units(const Kernel *k)
+{
+    int units = 1;
+    for (int i = 0; i < k->node_count; i++)
+        if (op_sums_images(k->node[i]->op))
+            units = (int)larger(units, wgrad_units(k->node[i]));
+    return units;
+}
+
 static Slices rows_slices(const Graph *g, const Kernel *k)
 {
-    Slices slices = {1, true};
-    if (sums_only(k)) {
-        for (int i = 0; i < k->node_count; i++)
-            slices.count = (int)larger(slices.count, wgrad_units(k->node[i]));
-        return slices;
-    }
+    if (sums_only(k))
+        return (Slices){most_units(k), true};
     if (k->class == KERNEL_DENSE)
         return (Slices){dense_units(g, k->node[0]), true};
     for (int i = 0; i < k->node_count; i++)
@@ -398,6 +405,8 @@ Slices kernel_slices(const Graph *g, const Kernel *k)
         return winograd_slices(g, k->node[0]);
     if (k->class == KERNEL_STATISTICS)
         return (Slices){ceil_div(k->node[0]->in[0]->tensor.shape.dim[3], graph_lanes(g)), false};
+    if (k->class == KERNEL_DENSE_WGRAD)
+        return (Slices){most_units(k), true};
     if (k->phase != PHASE_CHUNK)
         return (Slices){1, false};
     if (kernel_is_rows(k))

@@ -76,7 +76,8 @@ typedef enum Math {
     X(HEAD, "head")                         /* softmax, loss, accuracy, logits gradient */       \
     X(POOL_BACKWARD, "pool_backward")       /* pool gather + mask */                             \
     X(CONV_DGRAD, "conv_dgrad")             /* dgrad + mask */                                   \
-    X(DENSE, "dense")                       /* CPU: a linear layer, or a gradient of one */      \
+    X(DENSE, "dense")                       /* CPU: a linear layer, or its map's gradient */    \
+    X(DENSE_WGRAD, "dense_wgrad")           /* CPU: its parameters', and the filter's step */  \
     X(CONV_WGRAD, "conv_wgrad")             /* wgrad + bias grad; CUDA: split over pixels */     \
     X(MLPCONV_BACKWARD, "mlpconv_backward") /* (pool gather,) masks, dgrads; CUDA: wgrads too */ \
     X(FILTER, "filter")                     /* transposed or cast filters of all layers */       \

@@ -36,6 +36,12 @@ Phase node_phase(const Graph *g, const Node *n, const Phase *known)
     return node_reads_sums(n, known) || reads_statistics(n) ? PHASE_AFTER : PHASE_BEFORE;
 }
 
+/* A sum that is made when all images are there. */
+static bool sums_at_once(const Node *n)
+{
+    return op_sums_images(n->op) && n->kernel->class == KERNEL_DENSE_WGRAD;
+}
+
 const char *node_phase_fault(const Graph *g, const Node *n)
 {
     Phase phase = n->kernel->phase, rule = node_phase(g, n, NULL);
@@ -45,7 +51,7 @@ const char *node_phase_fault(const Graph *g, const Node *n)
         return "it cannot run before the images";
     if (phase != PHASE_AFTER && node_reads_sums(n, NULL))
         return "it reads a sum over images before all images are done";
-    return (phase == PHASE_CHUNK) == (rule == PHASE_CHUNK)
+    return sums_at_once(n) || (phase == PHASE_CHUNK) == (rule == PHASE_CHUNK)
                ? NULL
                : "images are worked on in the chunk phase, all else outside of it";
 }

@@ -75,23 +75,48 @@ static bool is_row_op_or_dense(const Node *n)
     return is_row_op(n) || (node_is_dense(n) && n->kernel->phase == PHASE_CHUNK);
 }
 
-/* A linear layer, forward or the gradient of its map, and the pointwise ops on it; or the gradients
- * of its filter and bias. */
+/* A linear layer, forward or the gradient of its map, and the pointwise ops on it. */
 static bool is_dense(const Kernel *k)
 {
-    if (target_kind(k->target) != KIND_VECTORS)
-        return false;
-    if (!op_sums_images(k->node[0]->op))
-        return node_is_dense(k->node[0]) &&
-               kernel_statement(k, k->node[0]).chained + 1 == k->node_count;
+    return target_kind(k->target) == KIND_VECTORS && node_is_dense(k->node[0]) &&
+           !op_sums_images(k->node[0]->op) &&
+           kernel_statement(k, k->node[0]).chained + 1 == k->node_count;
+}
+
+/* The gradient of a linear layer's bias, or of its filter. */
+static bool is_dense_sum(const Node *n)
+{
+    if (n->op == OP_CONV2D_WGRAD)
+        return node_is_dense(n);
+    return n->op == OP_BIAS_GRAD && n->in[0]->tensor.shape.dim[1] == 1 &&
+           n->in[0]->tensor.shape.dim[2] == 1;
+}
+
+static bool is_dense_sum_or_step(const Node *n)
+{
+    return is_dense_sum(n) || node_is_optimizer(n);
+}
+
+/* Gradients of one linear layer after the images, and the optimizer's step of its filter, which has
+ * as many elements as that gradient. */
+static bool is_dense_wgrad(const Kernel *k)
+{
+    const Node *filter = NULL;
+    int biases = 0, steps = 0;
     for (int i = 0; i < k->node_count; i++) {
         const Node *n = k->node[i];
-        bool bias = n->op == OP_BIAS_GRAD && n->in[0]->tensor.shape.dim[1] == 1 &&
-                    n->in[0]->tensor.shape.dim[2] == 1;
-        if (!bias && (n->op != OP_CONV2D_WGRAD || !node_is_dense(n)))
+        if (n->op == OP_CONV2D_WGRAD && filter)
+            return false;
+        filter = n->op == OP_CONV2D_WGRAD ? n : filter;
+        biases += n->op == OP_BIAS_GRAD;
+        steps += node_is_optimizer(n);
+        if (node_is_optimizer(n) && (!filter || n->op == OP_CLIP ||
+                                     (n->returned && n->op != OP_UPDATE) ||
+                                     !shape_equal(&n->tensor.shape, &filter->tensor.shape)))
             return false;
     }
-    return true;
+    return target_kind(k->target) == KIND_VECTORS && k->phase == PHASE_AFTER && biases <= 1 &&
+           (filter || biases == 1) && (steps == 0 || !kernel_returns(k, filter));
 }
 
 /* ---- kernels of a GPU ---- */
@@ -355,8 +380,11 @@ static const ClassRule cpu_class[KERNEL_CLASS_COUNT] = {
     [KERNEL_POOL_BACKWARD] = ROW_OPS,
     [KERNEL_CONV_DGRAD] = ROW_OPS,
     [KERNEL_DENSE] = {is_row_op_or_dense, "a kernel of row ops cannot hold it", is_dense,
-                      "one convolution of one pixel an image and the pointwise ops on it, or "
-                      "gradients of such filters and biases"},
+                      "one convolution of one pixel an image and the pointwise ops on it"},
+    [KERNEL_DENSE_WGRAD] = {is_dense_sum_or_step, "a kernel of a linear layer's gradients cannot "
+                                                  "hold it",
+                            is_dense_wgrad, "after the images, the gradients of one linear layer "
+                                            "and the step of its filter, which is not kept"},
     [KERNEL_CONV_WGRAD] = ROW_OPS,
     [KERNEL_MLPCONV_BACKWARD] = ROW_OPS,
     [KERNEL_FILTER] = {is_of_filter, "a filter kernel cannot hold it", is_any, ""},

@@ -181,7 +181,7 @@ static bool check_layout(const Verifier *v, const Node *n)
     if (n->kernel->class == KERNEL_WINOGRAD ||
         (n->op == OP_WINOGRAD_OUTPUT && kernel_is_rows(n->kernel)))
         return check_winograd(v, n);
-    if (kernel_is_rows(n->kernel))
+    if (kernel_is_rows(n->kernel) && !node_is_optimizer(n))
         return check_row_layout(v, n);
     if (n->kernel->class == KERNEL_STATISTICS && target_is_cpu(v->g->target))
         return check_statistic(v, n);

@@ -16,7 +16,8 @@ typedef struct Life {
 
 static bool is_in_registers(const Node *n)
 {
-    return value_is_folded(n) || n->kernel->class == KERNEL_UPDATE ||
+    KernelClass class = n->kernel->class;
+    return value_is_folded(n) || class == KERNEL_UPDATE || class == KERNEL_DENSE_WGRAD ||
            target_kind(n->kernel->target) == KIND_THREADS;
 }
 

@@ -44,11 +44,13 @@ static bool is_read_after(const Graph *g, const Node *n)
     return false;
 }
 
-/* Values of an update kernel that nobody else reads stay in registers. */
+/* Values of an update kernel that nobody else reads stay in registers, as does the gradient that is
+ * used up where it is made. */
 static bool is_in_registers(const Node *n)
 {
-    bool unwritten =
-        n->kernel->class == KERNEL_UPDATE || target_kind(n->kernel->target) == KIND_THREADS;
+    KernelClass class = n->kernel->class;
+    bool unwritten = class == KERNEL_UPDATE || class == KERNEL_DENSE_WGRAD ||
+                     target_kind(n->kernel->target) == KIND_THREADS;
     return n->op == OP_UPDATE || value_is_folded(n) ||
            (unwritten && !kernel_returns(n->kernel, n));
 }

@@ -106,12 +106,12 @@ has_checks() {
     esac
     case ${TESTS:-quick} in
     long) [ "$1" = parity_sim ] || grep -q long_check "tests/suites/$1.sh" 2>/dev/null ;;
-    quick) [ "$1" != planted ] ;;
+    quick) [[ $1 != planted && $1 != test_torchvision ]] ;;
     esac
 }
 
 suites=("$@")
-order=(planted kernels test_chains parity sim_kernels test_sim test_library test_cuda parity_sim
+order=(planted test_torchvision kernels test_chains parity sim_kernels test_sim test_library test_cuda parity_sim
     test_dropout test_races test_codegen test_optimizers test_norm test_amx test_models test_deep
     test_device test_first_contact test_cli test_export test_resume test_crash test_system
     test_verify test_texts test_deb roundtrip test_cache test_names test_faults test_ends test_predict

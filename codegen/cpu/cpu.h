@@ -132,8 +132,10 @@ void emit_statement_maps(CpuEmitter *e, const Statement *s, int count, const cha
 
 /* ---- dense.c ---- */
 
-/* A kernel of a linear layer, or of a gradient of one. */
+/* A kernel of a linear layer, or of the gradient of its map. */
 void emit_dense(CpuEmitter *e);
+/* The gradients of its parameters, and the step of its filter. */
+void emit_dense_wgrad(CpuEmitter *e);
 
 /* ---- norm.c ---- */
 
@@ -171,6 +173,10 @@ void emit_fold_matrix(CpuEmitter *e, const char *name, const FoldAxis *a);
 
 /* The optimizer kernel: one loop a parameter over its flat arrays. */
 void emit_update(CpuEmitter *e);
+/* Of the optimizer's nodes among those, which all work for one parameter: what is the same for all
+ * elements; and element i, in which what others of the kernel make has its name and _i. */
+void emit_step_scalars(CpuEmitter *e, Node *const *node, int count);
+void emit_step(CpuEmitter *e, Node *const *node, int count);
 /* Cast, transposed and folded filters of all layers, and gradients of what was folded. */
 void emit_filters(CpuEmitter *e);
 

@@ -120,38 +120,92 @@ static void emit_layer(CpuEmitter *e, const Statement *s)
         emit_dgrad(e, s);
 }
 
-static void emit_filter_gradient(CpuEmitter *e, const Statement *s)
-{
-    const Node *n = s->op;
-    e->tiles->dense = true;
-    emit_table(e, n);
-    emit_block(e);
-    emit_statement_maps(e, s, 1, "0");
-    emit_line(e, "dense_wgrad(&%s, %s, %s, %s, range);", table_name(e, n), map_name(e, n->in[0]),
-              map_name(e, n->in[1]), value_name(e, n));
-    emit_close(e);
-}
-
-static void emit_bias_gradient(CpuEmitter *e, const Statement *s)
-{
-    const Node *n = s->op;
-    emit_open(e, "for (ptrdiff_t n = 0; n < range->images; n++)");
-    emit_statement_maps(e, s, 1, "n");
-    emit_line(e, "bias_grad_image(%s, %s, %d, 1, 1, range->accumulate || n > 0, range);",
-              map_name(e, n->in[0]), value_name(e, n), map_shape(n->in[0]).blocks);
-    emit_close(e);
-}
-
 void emit_dense(CpuEmitter *e)
 {
     int count;
     const Statement *s = kernel_statement_list(e->pool, e->kernel, &count);
     for (int i = 0; i < count; i++)
-        if (s[i].op->op == OP_BIAS_GRAD)
-            emit_bias_gradient(e, &s[i]);
-        else if (op_sums_images(s[i].op->op))
-            emit_filter_gradient(e, &s[i]);
-        else
-            emit_layer(e, &s[i]);
+        emit_layer(e, &s[i]);
+    text_append(e->tables, "\n");
+}
+
+/* ---- gradients of parameters ---- */
+
+/* Bytes of a filter's gradient that a slice makes at a time, which its step then takes up: part of
+ * a level-2 cache. */
+enum { STEP_BYTES = 64 * 1024 };
+
+static int64_t unit_elements(const CpuEmitter *e, const Node *n)
+{
+    int vectors = packed_vectors(e, n, &n->tensor.layout, graph_lanes(e->graph));
+    return (int64_t)n->attr.window.kernel_w * map_shape(n->in[0]).lanes * vectors *
+           graph_lanes(e->graph);
+}
+
+/* By units first to last - 1, to its place or, where the step takes it, to `gradient`. */
+static void emit_units(CpuEmitter *e, const Node *n, const char *to)
+{
+    emit_line(e, "dense_wgrad(&%s, %s, %s, first, last, %s);", table_name(e, n),
+              map_name(e, n->in[0]), map_name(e, n->in[1]), to);
+}
+
+static void emit_whole(CpuEmitter *e, const Node *n)
+{
+    emit_line(e, "const ptrdiff_t first = slice_begin(range, wgrad_units(&%s));", table_name(e, n));
+    emit_line(e, "const ptrdiff_t last = slice_end(range, wgrad_units(&%s));", table_name(e, n));
+    emit_units(e, n, pool_format(e->pool, "%s + first * %lld", value_name(e, n),
+                                 (long long)unit_elements(e, n)));
+}
+
+/* Some units at a time, and the optimizer's step of their part of the filter. */
+static void emit_in_steps(CpuEmitter *e, const Node *n)
+{
+    long long unit = unit_elements(e, n), units = larger(STEP_BYTES / (4 * unit), 1);
+    emit_line(e, "_Alignas(64) float gradient[%lld];", units * unit);
+    emit_line(e, "const ptrdiff_t end = slice_end(range, wgrad_units(&%s));", table_name(e, n));
+    emit_line(e, "ptrdiff_t first = slice_begin(range, wgrad_units(&%s)), last;",
+              table_name(e, n));
+    emit_step_scalars(e, e->kernel->node, e->kernel->node_count);
+    emit_open(e, "for (; first < end; first = last)");
+    emit_line(e, "last = first + %lld < end ? first + %lld : end;", units, units);
+    emit_units(e, n, "gradient");
+    emit_open(e, "for (ptrdiff_t i = first * %lld; i < last * %lld; i++)", unit, unit);
+    emit_line(e, "const float %s_i = gradient[i - first * %lld];", value_name(e, n), unit);
+    emit_step(e, e->kernel->node, e->kernel->node_count);
+    emit_close(e);
+    emit_close(e);
+}
+
+static void emit_filter_gradient(CpuEmitter *e, Node *n)
+{
+    Statement s = {.op = n};
+    e->tiles->dense = true;
+    emit_table(e, n);
+    emit_block(e);
+    emit_statement_maps(e, &s, 1, "0");
+    if (kernel_returns(e->kernel, n))
+        emit_whole(e, n);
+    else
+        emit_in_steps(e, n);
+    emit_close(e);
+}
+
+static void emit_bias_gradient(CpuEmitter *e, Node *n)
+{
+    Statement s = {.op = n};
+    emit_open(e, "for (ptrdiff_t n = 0; n < %d; n++)", e->graph->batch);
+    emit_statement_maps(e, &s, 1, "n");
+    emit_line(e, "bias_grad_image(%s, %s, %d, 1, 1, n > 0, range);", map_name(e, n->in[0]),
+              value_name(e, n), map_shape(n->in[0]).blocks);
+    emit_close(e);
+}
+
+void emit_dense_wgrad(CpuEmitter *e)
+{
+    for (int i = 0; i < e->kernel->node_count; i++)
+        if (e->kernel->node[i]->op == OP_BIAS_GRAD)
+            emit_bias_gradient(e, e->kernel->node[i]);
+        else if (e->kernel->node[i]->op == OP_CONV2D_WGRAD)
+            emit_filter_gradient(e, e->kernel->node[i]);
     text_append(e->tables, "\n");
 }

@@ -20,6 +20,10 @@ static void emit_body(CpuEmitter *e)
         emit_dense(e);
         return;
     }
+    if (e->kernel->class == KERNEL_DENSE_WGRAD) {
+        emit_dense_wgrad(e);
+        return;
+    }
     if (kernel_is_rows(e->kernel)) {
         emit_rows(e);
         return;

@@ -110,7 +110,7 @@ static void add_programs(Pool *pool, Epilogues *e, const Module *m, Target targe
     const Graph *g;
     const Kernel *k;
     for (int i = 0; (k = target_kernel(m, target, i, &g)); i++) {
-        if (!kernel_is_rows(k))
+        if (!kernel_is_rows(k) || k->class == KERNEL_DENSE_WGRAD)
             continue;
         int count;
         const Statement *list = kernel_statement_list(pool, k, &count);

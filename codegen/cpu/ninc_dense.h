@@ -171,14 +171,41 @@ SHARED void dense_dgrad(const Dense *d, const DenseFilter *f, Map dy, const Elem
 
 /* ---- the gradient of the filter ---- */
 
-/* The gradient of the filter, the slice's part of its units: a sum over images. `width` of g is
- * that of a whole chunk. */
-SHARED void dense_wgrad(const Wgrad *g, Map x, Map dy, float *dw, const NincRange *range)
+#ifdef NINC_BF16
+SHARED void dense_wgrad(const Wgrad *g, Map x, Map dy, ptrdiff_t first, ptrdiff_t last, float *dw)
 {
-    const ptrdiff_t units = wgrad_units(g);
-    const WgradSum sum = {dw, range->accumulate, slice_begin(range, units),
-                          slice_end(range, units), 0, 1};
-    Wgrad images = *g;
-    images.width = (int)range->images;
-    wgrad_sum(&images, x, dy, &sum);
+    const WgradSum sum = {dw, 0, first, last, 0, 1};
+    wgrad_sum(g, x, dy, &sum);
 }
+#else
+/* A group's outputs of all images, one after the other: in their maps they lie so far apart that
+ * few of them stay in a level-1 cache. */
+INLINE void dense_group(const Wgrad *g, Map dy, ptrdiff_t group, float *to)
+{
+    const float *from = dy.data + group * g->vectors * dy.block;
+    for (int n = 0; n < g->width; n++, from += g->dy_step)
+        for (int v = 0; v < g->vectors; v++, to += LANES)
+            UNROLL for (int i = 0; i < LANES; i += LANES_A_PART)
+                store(to + i, load(from + v * dy.block + i));
+}
+
+/* The gradient of the filter by all images, its units first to last - 1, to dw. */
+SHARED void dense_wgrad(const Wgrad *g, Map x, Map dy, ptrdiff_t first, ptrdiff_t last, float *dw)
+{
+    const ptrdiff_t row = (ptrdiff_t)g->vectors * LANES;
+    _Alignas(64) float panel[g->width * row];
+    WgradTile t = {.x_step = g->step, .dy = panel, .dy_step = row, .dy_block = LANES, .rows = 1,
+                   .width = g->width, .next_step = wgrad_step_bytes(g)};
+    ptrdiff_t made = -1;
+    for (ptrdiff_t u = first; u < last; u++, dw += wgrad_line(g)) {
+        const WgradUnit unit = wgrad_unit(g, u);
+        if (made != unit.group)
+            dense_group(g, dy, unit.group, panel);
+        made = unit.group;
+        t.x = wgrad_x(g, x, unit, 0);
+        t.next = u + 1 < last ? wgrad_x(g, x, wgrad_unit(g, u + 1), 0) : NULL;
+        t.dw = dw;
+        wgrad_run(&g->tiles, t);
+    }
+}
+#endif

@@ -102,6 +102,12 @@ INLINE ptrdiff_t wgrad_units(const Wgrad *g)
     return (ptrdiff_t)g->groups * g->in_blocks * g->kernel_h;
 }
 
+/* Elements of the gradient that one unit sums. */
+INLINE ptrdiff_t wgrad_line(const Wgrad *g)
+{
+    return (ptrdiff_t)g->run * g->vectors * LANES;
+}
+
 INLINE WgradUnit wgrad_unit(const Wgrad *g, ptrdiff_t u)
 {
     const WgradUnit unit = {u / g->kernel_h / g->in_blocks, u / g->kernel_h % g->in_blocks,
@@ -110,7 +116,7 @@ INLINE WgradUnit wgrad_unit(const Wgrad *g, ptrdiff_t u)
 }
 
 /* What is summed: rows row0 to row1 - 1 of dy, added or with accumulate = 0 stored, of units unit0
- * to unit1 - 1 of the gradient dw. */
+ * to unit1 - 1 of the gradient; dw is that of unit0. */
 typedef struct WgradSum {
     float *dw;
     int accumulate;
@@ -263,7 +269,7 @@ SHARED void wgrad_inputs(const Wgrad *g, const WgradPiece *p, WgradTile t, ptrdi
                          ptrdiff_t last)
 {
     const ptrdiff_t inputs = (ptrdiff_t)g->in_blocks * g->kernel_h, size = p->rows * t.x_row;
-    const ptrdiff_t line = (ptrdiff_t)g->run * g->vectors * LANES;
+    const ptrdiff_t line = wgrad_line(g);
     _Alignas(64) Word packed_x[(last - first) * size], packed_dy[p->rows * t.dy_row];
     const WgradSum *s = p->sum;
     bool packed[last - first];
@@ -283,7 +289,7 @@ SHARED void wgrad_inputs(const Wgrad *g, const WgradPiece *p, WgradTile t, ptrdi
             t.x = x;
             const bool packs_next = u + 1 < end && !packed[u + 1 - from];
             t.next = packs_next ? piece_x(g, p, wgrad_unit(g, u + 1), 0) : NULL;
-            t.dw = s->dw + u * line;
+            t.dw = s->dw + (u - s->unit0) * line;
             wgrad_run(&g->tiles, t);
         }
     }
@@ -319,7 +325,7 @@ SHARED void wgrad_sum(const Wgrad *g, Map x, Map dy, const WgradSum *s)
 #else
 INLINE void wgrad_sum(const Wgrad *g, Map x, Map dy, const WgradSum *s)
 {
-    const ptrdiff_t line = (ptrdiff_t)g->run * g->vectors * LANES;
+    const ptrdiff_t line = wgrad_line(g);
     const bool runs_on = wgrad_runs_on(g, x, dy);
     WgradTile t = {.x_row = x.row * g->stride_h, .x_step = g->step, .dy_row = dy.row,
                    .dy_step = g->dy_step, .dy_block = dy.block, .next_row = wgrad_row_bytes(g, x),
@@ -334,7 +340,7 @@ INLINE void wgrad_sum(const Wgrad *g, Map x, Map dy, const WgradSum *s)
             t.x = wgrad_x(g, x, unit, row);
             t.next = u + 1 < s->unit1 ? wgrad_x(g, x, wgrad_unit(g, u + 1), row) : NULL;
             t.dy = wgrad_dy(g, dy, unit, row);
-            t.dw = s->dw + u * line;
+            t.dw = s->dw + (u - s->unit0) * line;
             wgrad_run(&g->tiles, t);
         }
     }
@@ -345,9 +351,9 @@ INLINE void wgrad_sum(const Wgrad *g, Map x, Map dy, const WgradSum *s)
 SHARED void wgrad_image(const Wgrad *g, Map x, Map dy, float *dw, int accumulate,
                         const NincRange *range)
 {
-    const ptrdiff_t units = wgrad_units(g);
-    const WgradSum sum = {dw, accumulate, slice_begin(range, units), slice_end(range, units), 0,
-                          g->height};
+    const ptrdiff_t units = wgrad_units(g), first = slice_begin(range, units);
+    const WgradSum sum = {dw + first * wgrad_line(g), accumulate, first, slice_end(range, units),
+                          0, g->height};
     wgrad_sum(g, x, dy, &sum);
 }
 

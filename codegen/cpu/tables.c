@@ -92,9 +92,9 @@ static void table_wgrad(CpuEmitter *e, const Node *n)
     const int32_t *dy = n->in[1]->tensor.shape.dim;
     MapShape x = map_shape(n->in[0]);
     int vectors = packed_vectors(e, n, filter, x.lanes), filters = n->tensor.shape.dim[0];
-    bool dense = e->kernel->class == KERNEL_DENSE;
+    bool dense = e->kernel->class == KERNEL_DENSE_WGRAD;
     int rows = value_is_in_parts(n) ? e->kernel->strip : dy[1];
-    int width = dense ? e->graph->chunk : dy[2];
+    int width = dense ? e->graph->batch : dy[2];
     int pixel = vectors * graph_lanes(e->graph) * (int)dtype_bytes(n->in[1]->tensor.dtype);
     int fit = (int)larger(WGRAD_STRIP_BYTES / pixel, 2), columns = equal_part(width, fit);
     int strip = equal_part(rows, (int)larger(fit / width, 1));

@@ -9,7 +9,7 @@
 
 /* The nodes of an update kernel that work for one parameter, in order. */
 typedef struct Group {
-    const Node **node;
+    Node **node;
     int count;
 } Group;
 
@@ -19,12 +19,12 @@ static int by_number(const void *a, const void *b)
 }
 
 /* The arguments that the nodes read, as numbers, in order, some of them more than once. */
-static int find_reads(CpuEmitter *e, const Group *g, int *read)
+static int find_reads(CpuEmitter *e, Node *const *node, int count, int *read)
 {
     int reads = 0;
-    for (int i = 0; i < g->count; i++)
-        for (int b = 0; b < g->node[i]->arity; b++) {
-            const Node *in = g->node[i]->in[b];
+    for (int i = 0; i < count; i++)
+        for (int b = 0; node_is_optimizer(node[i]) && b < node[i]->arity; b++) {
+            const Node *in = node[i]->in[b];
             int arg = kernel_arg(&e->args, in);
             if (arg >= 0 && e->args.node[arg] == in && in->kernel != e->kernel &&
                 is_element_wise(in))
@@ -35,10 +35,10 @@ static int find_reads(CpuEmitter *e, const Group *g, int *read)
 }
 
 /* A local for each operand read from memory: state before its update, gradients, scalars. */
-static void emit_reads(CpuEmitter *e, const Group *g)
+static void emit_reads(CpuEmitter *e, Node *const *node, int count)
 {
-    int *read = pool_alloc(e->pool, (size_t)g->count * MAX_OPERANDS * sizeof *read);
-    int reads = find_reads(e, g, read);
+    int *read = pool_alloc(e->pool, (size_t)count * MAX_OPERANDS * sizeof *read);
+    int reads = find_reads(e, node, count, read);
     for (int i = 0; i < reads; i++) {
         if (i > 0 && read[i] == read[i - 1])
             continue;
@@ -95,6 +95,24 @@ static void emit_adam_scalars(CpuEmitter *e, const Node *n)
               format_double(n->attr.adam.beta2, beta2), format_double(n->attr.adam.eps, eps));
 }
 
+void emit_step_scalars(CpuEmitter *e, Node *const *node, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (node[i]->op == OP_ADAM_STEP) {
+            emit_adam_scalars(e, node[i]);
+            return;
+        }
+}
+
+void emit_step(CpuEmitter *e, Node *const *node, int count)
+{
+    emit_reads(e, node, count);
+    for (int pass = 0; pass < 2; pass++) /* all reads of a state come before its update */
+        for (int i = 0; i < count; i++)
+            if (node_is_optimizer(node[i]) && (node[i]->op == OP_UPDATE) == (pass == 1))
+                emit_element(e, node[i]);
+}
+
 static void emit_group(CpuEmitter *e, const Group *g)
 {
     const Node *first = g->node[0];
@@ -104,17 +122,9 @@ static void emit_group(CpuEmitter *e, const Group *g)
     emit_line(e, "const ptrdiff_t end = range->slice + 1 == range->slices ? %lld :",
               (long long)tensor_elements(&first->tensor));
     emit_line(e, "    %lldLL * (range->slice + 1) / range->slices * 16;", lines);
-    for (int i = 0; i < g->count; i++)
-        if (g->node[i]->op == OP_ADAM_STEP) {
-            emit_adam_scalars(e, g->node[i]);
-            break;
-        }
+    emit_step_scalars(e, g->node, g->count);
     emit_open(e, "for (ptrdiff_t i = begin; i < end; i++)");
-    emit_reads(e, g);
-    for (int pass = 0; pass < 2; pass++) /* all reads of a state come before its update */
-        for (int i = 0; i < g->count; i++)
-            if ((g->node[i]->op == OP_UPDATE) == (pass == 1))
-                emit_element(e, g->node[i]);
+    emit_step(e, g->node, g->count);
     emit_close(e);
     emit_close(e);
 }

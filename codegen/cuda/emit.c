@@ -30,6 +30,7 @@ static void emit_body(CudaEmitter *e)
     case KERNEL_UPDATE: cuda_emit_update(e); return;
     case KERNEL_ROWS: /* of the CPU */
     case KERNEL_DENSE:
+    case KERNEL_DENSE_WGRAD:
     case KERNEL_WINOGRAD:
     case KERNEL_CLASS_COUNT: break;
     }

@@ -216,7 +216,8 @@ static bool sums_in_strips(const Fuser *f, const Node *n)
             shape_elements(&n->tensor.shape) * dtype_bytes(n->tensor.dtype) <= STRIP_WGRAD_BYTES);
 }
 
-/* A convolution's weight and bias gradients read dy once. */
+/* A convolution's weight and bias gradients read dy once. Those of a linear layer are summed when
+ * all images are there: its filter is large, its maps are small. */
 static bool fuse_wgrad(Fuser *f, Node *n)
 {
     if (sums_in_strips(f, n)) {
@@ -227,15 +228,49 @@ static bool fuse_wgrad(Fuser *f, Node *n)
     Node *conv = wgrad ? conv_of_wgrad(f, wgrad) : NULL;
     if (!conv)
         return false;
+    bool dense = runs_dense(f->g, wgrad);
     if (!f->backward[conv->id])
         f->backward[conv->id] = fuse_kernel(
             f, pool_format(f->pool, "%s_wgrad",
                            fuse_identifier(f->pool, filter_storage(conv)->name)),
-            runs_dense(f->g, wgrad) ? KERNEL_DENSE : KERNEL_CONV_WGRAD, PHASE_CHUNK);
+            dense ? KERNEL_DENSE_WGRAD : KERNEL_CONV_WGRAD, dense ? PHASE_AFTER : PHASE_CHUNK);
     fuse_take(f, f->backward[conv->id], n);
     if (n == wgrad)
         f->claimed[conv->id] = true;
     return true;
+}
+
+/* The gradient that the optimizer's node steps by. */
+static const Node *stepped_by(const Graph *g, const Node *n)
+{
+    while (n->op != OP_UPDATE) {
+        Uses uses = graph_uses(g, n);
+        if (uses.count == 0)
+            return NULL;
+        n = uses.use[0].user;
+    }
+    return update_gradient(n);
+}
+
+/* The kernel of a linear layer's gradient, where n is part of the step by it and nothing else wants
+ * the gradient: it is used where it is made, and never whole. */
+static Kernel *dense_step(const Fuser *f, const Node *n)
+{
+    const Node *gradient = f->level >= 2 ? stepped_by(f->g, n) : NULL;
+    if (!gradient || !gradient->kernel || gradient->kernel->class != KERNEL_DENSE_WGRAD ||
+        gradient->op != OP_CONV2D_WGRAD)
+        return NULL;
+    Uses uses = graph_uses(f->g, gradient);
+    for (int i = 0; i < uses.count; i++)
+        if (!node_is_optimizer(uses.use[i].user) || uses.use[i].user->op == OP_CLIP)
+            return NULL;
+    return gradient->kernel;
+}
+
+static void fuse_optimizer(Fuser *f, Node *n)
+{
+    Kernel *k = dense_step(f, n);
+    fuse_take(f, k ? k : fuse_the_kernel(f, "update", KERNEL_UPDATE, PHASE_AFTER), n);
 }
 
 /* ---- the rest ---- */
@@ -365,7 +400,7 @@ void fuse_cpu_node(Fuser *f, Node *n)
     else if (op_is(n->op, F_SUMS_ROWS))
         fuse_take(f, fuse_the_kernel(f, "metrics", KERNEL_METRICS, PHASE_AFTER), n);
     else if (phase == PHASE_AFTER && node_is_optimizer(n))
-        fuse_take(f, fuse_the_kernel(f, "update", KERNEL_UPDATE, PHASE_AFTER), n);
+        fuse_optimizer(f, n);
     else if (op_attr(n->op) == ATTR_WINOGRAD && n->op != OP_WINOGRAD_OUTPUT)
         fuse_winograd(f, n);
     else if (op_is_rows(n) && filter_storage(n) && phase == PHASE_CHUNK)

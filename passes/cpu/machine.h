@@ -36,6 +36,10 @@ enum { MAX_FUSED_NODES = 48 };
  * FEW_IMAGES may take more. */
 enum { CHUNK_BYTES = 128 << 20, FEW_IMAGES_BYTES = 160 << 20, FEW_IMAGES = 6 };
 
+/* Each chunk reads the filters of linear layers from memory. It may take as many times their bytes
+ * as that, until it has so many images that reading them costs little beside multiplying. */
+enum { CHUNK_OF_DENSE = 4, DENSE_IMAGES = 32 };
+
 /* How many strips a chunk has at least, where its maps have the rows, to keep threads busy. */
 enum { LEAST_STRIPS = 16 };
 

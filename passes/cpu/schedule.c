@@ -151,6 +151,18 @@ static int64_t image_bytes(const Graph *g)
     return bytes;
 }
 
+/* Of the filters of linear layers, in bytes. */
+static int64_t dense_bytes(const Graph *g)
+{
+    int64_t bytes = 0;
+    for (int i = 0; i < g->node_count; i++) {
+        const Node *n = g->node[i];
+        if (n->kernel && n->kernel->class == KERNEL_DENSE && n->op == OP_CONV2D)
+            bytes += shape_elements(&n->in[1]->tensor.shape) * dtype_bytes(n->in[1]->tensor.dtype);
+    }
+    return bytes;
+}
+
 /* As many images as those bytes allow, in chunks of equal size. */
 static int chunk_images(const Graph *g)
 {
@@ -158,6 +170,7 @@ static int chunk_images(const Graph *g)
         return g->batch;
     int64_t bytes = larger(image_bytes(g), 1);
     int64_t fit = larger(CHUNK_BYTES / bytes, smaller(FEW_IMAGES_BYTES / bytes, FEW_IMAGES));
+    fit = larger(fit, smaller(CHUNK_OF_DENSE * dense_bytes(g) / bytes, DENSE_IMAGES));
     if (fit >= g->batch)
         return g->batch;
     return fit < 1 ? 1 : ceil_div(g->batch, ceil_div(g->batch, (int)fit));

@@ -331,6 +331,7 @@ static void find_schedules(const CudaGraph *c, Kernel *k)
         return;
     case KERNEL_ROWS:
     case KERNEL_DENSE:
+    case KERNEL_DENSE_WGRAD:
     case KERNEL_WINOGRAD:
     case KERNEL_CLASS_COUNT: break;
     }

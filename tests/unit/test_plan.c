@@ -212,16 +212,19 @@ static int sums_of(const Kernel *k)
 /* Made strip by strip with maps, a sum has a copy for each part of the strips. */
 static bool sums_beside_maps(const Kernel *k)
 {
-    return kernel_is_rows(k) && sums_of(k) > 0 && sums_of(k) < k->node_count;
+    return kernel_is_rows(k) && k->phase == PHASE_CHUNK && sums_of(k) > 0 &&
+           sums_of(k) < k->node_count;
 }
 
-/* Sums over images outlive the chunk; a thread keeps strips only. */
+/* Sums over images outlive the chunk, but where the step uses one up; threads keep strips only. */
 static void check_region(const Graph *g, const Node *n)
 {
     bool parts = op_sums_images(n->op) && sums_beside_maps(n->kernel);
+    bool used_up = n->kernel && n->kernel->class == KERNEL_DENSE_WGRAD &&
+                   !kernel_returns(n->kernel, n);
     ck_assert_int_eq(n->place.region == REGION_PARTIAL, parts);
     if (op_sums_images(n->op) && !parts)
-        ck_assert_int_eq(n->place.region, REGION_SHARED);
+        ck_assert_int_eq(n->place.region, used_up ? REGION_NONE : REGION_SHARED);
     if (n->place.region == REGION_THREAD)
         ck_assert_int_le(bytes_of(g, n), g->thread_bytes);
     ck_assert_int_eq(n->place.region == REGION_THREAD, n->tensor.layout.strip > 0);
@@ -411,7 +414,8 @@ static void check_slices(const Graph *g, const Kernel *k)
     ck_assert_int_eq(s.coarse, sums);
     if (k->phase != PHASE_CHUNK)
         ck_assert_int_eq(s.count > 1, k->class == KERNEL_UPDATE || k->class == KERNEL_FILTER ||
-                                          k->class == KERNEL_WINOGRAD);
+                                          k->class == KERNEL_WINOGRAD ||
+                                          k->class == KERNEL_DENSE_WGRAD);
     else if (sums_beside_maps(k))
         ck_assert_int_eq(s.count, PARTIALS);
     else if (op == OP_WINOGRAD_MULTIPLY || op == OP_WINOGRAD_WGRAD)
