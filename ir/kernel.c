@@ -60,7 +60,16 @@ static bool is_of_maps(const Node *n)
 bool op_is_rows(const Node *n)
 {
     bool plain = op_attr(n->op) != ATTR_WINDOW || window_is_plain(&n->attr.window);
-    return (op_is(n->op, F_ROWS) && plain) || is_of_maps(n);
+    return (op_is(n->op, F_ROWS) && plain) || is_of_maps(n) || node_is_depthwise(n);
+}
+
+bool node_is_depthwise(const Node *n)
+{
+    if (n->op != OP_CONV2D && n->op != OP_CONV2D_DGRAD && n->op != OP_CONV2D_WGRAD)
+        return false;
+    const Shape *filter = &(n->op == OP_CONV2D_WGRAD ? n : n->in[1])->tensor.shape;
+    return n->attr.window.groups > 0 && filter->dim[1] == 1 &&
+           filter->dim[0] == n->attr.window.groups;
 }
 
 bool window_is_pointwise(const Window *w)
@@ -259,7 +268,7 @@ int statement_height(const Statement *s)
 /* Whether the op reads other rows of operand `in` than those that it works on. */
 static bool reads_other_rows(const Node *n, int in)
 {
-    if (n->op == OP_CONV2D || n->op == OP_CONV2D_WGRAD)
+    if (n->op == OP_CONV2D || n->op == OP_CONV2D_WGRAD || n->op == OP_CONV2D_DGRAD)
         return in == 0 && !window_is_pointwise(&n->attr.window);
     return op_is(n->op, F_NEIGHBOURS);
 }
@@ -270,8 +279,8 @@ static bool joins(const Statement *list, int begin, int at)
     const Node *n = list[at].op;
     if (statement_height(&list[begin]) != statement_height(&list[at]))
         return false;
-    bool contraction =
-        n->op == OP_CONV2D || n->op == OP_CONV2D_WGRAD || n->op == OP_CONV2D_TRANSPOSE;
+    bool contraction = n->op == OP_CONV2D || n->op == OP_CONV2D_WGRAD ||
+                       n->op == OP_CONV2D_TRANSPOSE || n->op == OP_CONV2D_DGRAD;
     bool begun_by_wgrad =
         list[begin].op->op == OP_CONV2D_WGRAD && !window_is_pointwise(&list[begin].op->attr.window);
     if (begun_by_wgrad || list[begin].op->op == OP_CONV2D_FOLDED_WGRAD ||
@@ -529,7 +538,8 @@ bool value_is_thin_image(const Graph *g, const Node *n)
         return false;
     Uses uses = graph_uses(g, n);
     for (int i = 0; i < uses.count; i++)
-        if (!reads_runs(uses.use[i].user->op) || !kernel_is_rows(uses.use[i].user->kernel))
+        if (!reads_runs(uses.use[i].user->op) || !kernel_is_rows(uses.use[i].user->kernel) ||
+            node_is_depthwise(uses.use[i].user))
             return false;
     return !image_is_dropped(g);
 }

@@ -132,7 +132,7 @@ static bool check_tile(const Verifier *v, const Node *n)
     const Tile *t = &n->tile;
     bool product = op_is(n->op, F_FREQUENCIES);
     bool contraction = verify_is_contraction(n->op) || n->op == OP_CONV2D_DGRAD;
-    if (!product && (!contraction || !kernel_is_rows(n->kernel)))
+    if (!product && (!contraction || !kernel_is_rows(n->kernel) || node_is_depthwise(n)))
         return true;
     if (t->pixels < 1 || t->vectors < 1 || t->pixels > MAX_TILE || t->vectors > MAX_TILE)
         return verify_node_fault(v, n, "its tile is missing or too large");

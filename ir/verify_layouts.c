@@ -141,8 +141,33 @@ static bool check_dense_dgrad(const Verifier *v, const Node *n)
            verify_node_fault(v, n, "its maps do not lie in blocks of channels");
 }
 
+/* Filters and their gradients lie block by block, the taps of a block one after the other. */
+static bool check_depthwise(const Verifier *v, const Node *n)
+{
+    const Window *w = &n->attr.window;
+    bool wgrad = n->op == OP_CONV2D_WGRAD, dgrad = n->op == OP_CONV2D_DGRAD;
+    const Node *x = n->in[0], *y = wgrad ? n->in[1] : n;
+    const Layout *filter = &(wgrad ? n : n->in[1])->tensor.layout;
+    const int32_t *from = x->tensor.shape.dim, *to = n->tensor.shape.dim;
+    int h = dgrad ? reach(window_span_h(w), w->stride_h, w->padding_h, from[1], to[1])
+                  : w->padding_h;
+    int columns = dgrad ? reach(window_span_w(w), w->stride_w, w->padding_w, from[2], to[2])
+                        : w->padding_w;
+    if (filter->kind != LAYOUT_FILTER || filter->block != 1 ||
+        filter->out_block != graph_lanes(v->g) || filter->pairs)
+        return verify_node_fault(v, n, "its filter is not packed in blocks of channels");
+    if (!is_blocked(v, x) || !is_blocked(v, y))
+        return verify_node_fault(v, n, "its maps do not lie in blocks of channels");
+    if (n->arity > 2 && n->in[2]->tensor.layout.kind != LAYOUT_VECTOR)
+        return verify_node_fault(v, n, "its bias is not a vector of whole blocks");
+    return has_halo(x, h, columns) ||
+           verify_node_fault(v, n, "its input lacks the halo that it reads");
+}
+
 static bool check_row_layout(const Verifier *v, const Node *n)
 {
+    if (node_is_depthwise(n))
+        return check_depthwise(v, n);
     if (n->op == OP_CONV2D_DGRAD)
         return check_dense_dgrad(v, n);
     if (verify_is_contraction(n->op))

@@ -188,34 +188,39 @@ static void emit_targets(const Module *m, const Epilogues *epilogues, Text *out)
         text_append(out, "#endif\n");
 }
 
-static bool is_norm(Op op)
+static bool is_norm(const Node *n)
 {
-    return op_attr(op) == ATTR_NORM;
+    return op_attr(n->op) == ATTR_NORM;
 }
 
-static bool is_dropout(Op op)
+static bool is_dropout(const Node *n)
 {
-    return op == OP_DROPOUT;
+    return n->op == OP_DROPOUT;
 }
 
-static bool is_lrn(Op op)
+static bool is_lrn(const Node *n)
 {
-    return op_attr(op) == ATTR_LRN;
+    return op_attr(n->op) == ATTR_LRN;
 }
 
-static bool takes_roots(Op op)
+static bool takes_roots(const Node *n)
 {
-    return is_norm(op) || is_lrn(op);
+    return is_norm(n) || is_lrn(n);
 }
 
-static bool has_op(const Module *m, bool (*is_such)(Op))
+static bool is_depthwise(const Node *n)
+{
+    return node_is_depthwise(n) && kernel_is_rows(n->kernel);
+}
+
+static bool has_op(const Module *m, bool (*is_such)(const Node *))
 {
     const Graph *g;
     const Kernel *k;
     for (Target target = TARGET_ANY + 1; target < TARGET_COUNT; target++)
         for (int i = 0; target_is_cpu(target) && (k = target_kernel(m, target, i, &g)); i++)
             for (int j = 0; j < k->node_count; j++)
-                if (is_such(k->node[j]->op))
+                if (is_such(k->node[j]))
                     return true;
     return false;
 }
@@ -230,6 +235,7 @@ static const Part library[] = {
     {&embedded_cpu_h, NULL},        {&embedded_wgrad_h, NULL},   {&embedded_pool_h, NULL},
     {&embedded_image_h, NULL},      {&embedded_root_h, takes_roots}, {&embedded_norm_h, is_norm},
     {&embedded_lrn_h, is_lrn},      {&embedded_dropout_h, is_dropout},
+    {&embedded_depthwise_h, is_depthwise},
 };
 
 void emit_cpu(const Module *m, Text *out)

@@ -89,9 +89,24 @@ static const char *bias_of(const CpuEmitter *e, const Node *n, int operand)
     return n->arity > operand ? value_name(e, n->in[operand]) : "NULL";
 }
 
+/* A convolution of each channel by its own filter, or the gradient of its map. */
+static void emit_depthwise(CpuEmitter *e, const Statement *s)
+{
+    const Node *n = s->op;
+    bool forward = n->op == OP_CONV2D;
+    emit_line(e, "depthwise%s_rows(&%s, %s, %s, %s%s%s, %s, r0, r1);", forward ? "" : "_dgrad",
+              table_name(e, n), map_name(e, n->in[0]), value_name(e, n->in[1]),
+              forward ? bias_of(e, n, 2) : "", forward ? ", " : "", epilogue_of(e, s),
+              map_name(e, statement_result(s)));
+}
+
 static void emit_conv(CpuEmitter *e, const Statement *s)
 {
     const Node *n = s->op;
+    if (node_is_depthwise(n)) {
+        emit_depthwise(e, s);
+        return;
+    }
     emit_line(e, "%sconv_rows(%s, %s, %s, %s, %s, %s, r0, r1);", contraction_prefix(e, n),
               contraction_tables(e, n), map_name(e, n->in[0]), value_name(e, n->in[1]),
               bias_of(e, n, 2), epilogue_of(e, s), map_name(e, statement_result(s)));
@@ -226,6 +241,7 @@ static void emit_statement(CpuEmitter *e, const Statement *s)
 {
     static void (*const by_op[OP_COUNT])(CpuEmitter *, const Statement *) = {
         [OP_CONV2D] = emit_conv,
+        [OP_CONV2D_DGRAD] = emit_depthwise,
         [OP_CONV2D_TRANSPOSE] = emit_transpose,
         [OP_CONV2D_WGRAD] = emit_wgrad,
         [OP_CONV2D_FOLDED] = emit_folded,
@@ -368,7 +384,7 @@ static int emit_amx_wgrads(CpuEmitter *e, Statement *s, int count)
 {
     int left = 0;
     for (int i = 0; i < count; i++) {
-        if (s[i].op->op == OP_CONV2D_WGRAD && has_amx(e))
+        if (s[i].op->op == OP_CONV2D_WGRAD && has_amx(e) && !node_is_depthwise(s[i].op))
             emit_amx_wgrad(e, &s[i]);
         else
             s[left++] = s[i];
@@ -391,7 +407,10 @@ static void emit_sums(CpuEmitter *e, Statement *s, int count)
         MapShape dy = map_shape(n->in[n->arity - 1]);
         if (n->op == OP_CONV2D_WGRAD || n->op == OP_CONV2D_FOLDED_WGRAD)
             emit_line(e, "%swgrad_image(&%s, %s, %s, %s, accumulate, range);",
-                      n->op == OP_CONV2D_FOLDED_WGRAD ? "folded_" : "", table_name(e, n),
+                      n->op == OP_CONV2D_FOLDED_WGRAD ? "folded_"
+                      : node_is_depthwise(n)          ? "depthwise_"
+                                                      : "",
+                      table_name(e, n),
                       map_name(e, n->in[0]), map_name(e, n->in[1]), value_name(e, n));
         else
             emit_line(e, "bias_grad_image(%s, %s, %d, %d, %d, accumulate, range);",

@@ -141,6 +141,20 @@ static void table_pool_grad(CpuEmitter *e, const Node *n)
     table_pool_of(e, n, n, n->in[0]);
 }
 
+static void table_depthwise(CpuEmitter *e, const Node *n)
+{
+    const Window *k = &n->attr.window;
+    const Node *y = n->op == OP_CONV2D ? n : n->in[n->op == OP_CONV2D_WGRAD];
+    text_append(e->tables,
+                "static const Depthwise %s = {\n"
+                "    .blocks = %d, .kernel_h = %d, .kernel_w = %d, .stride_h = %d, .stride_w = %d,\n"
+                "    .padding_h = %d, .padding_w = %d, .dilation_h = %d, .dilation_w = %d,\n"
+                "    .height = %d, .width = %d, .columns = %d};\n",
+                table_name(e, n), map_shape(y).blocks, k->kernel_h, k->kernel_w, k->stride_h,
+                k->stride_w, k->padding_h, k->padding_w, window_dilation_h(k),
+                window_dilation_w(k), map_dim(y, 1), map_dim(y, 2), map_dim(n, 2));
+}
+
 void emit_table(CpuEmitter *e, const Node *n)
 {
     static void (*const by_op[OP_COUNT])(CpuEmitter *, const Node *) = {
@@ -155,6 +169,8 @@ void emit_table(CpuEmitter *e, const Node *n)
         [OP_MAXPOOL_GRAD] = table_pool_grad,
         [OP_AVGPOOL_GRAD] = table_pool_grad,
     };
-    if (by_op[n->op])
+    if (node_is_depthwise(n))
+        table_depthwise(e, n);
+    else if (by_op[n->op])
         by_op[n->op](e, n);
 }

@@ -120,6 +120,8 @@ static void fuse_forward(Fuser *f, Node *conv)
 
 static bool is_dgrad(const Node *n)
 {
+    if (n->op == OP_CONV2D_DGRAD)
+        return node_is_depthwise(n) && operand_storage(n->in[1]);
     return n->op != OP_WINOGRAD_MULTIPLY && conv_filter(n) &&
            conv_filter(n)->op == OP_FILTER_TRANSPOSE;
 }
@@ -293,14 +295,14 @@ static const Node *user_of(const Graph *g, const Node *n, Op op, int operand)
     return NULL;
 }
 
-/* What conv_filter of some node is that runs in row ops. */
+/* What conv_filter of some node is, and lies in pairs where it is bf16. */
 static bool is_conv_filter(const Graph *g, const Node *n)
 {
     Uses uses = graph_uses(g, n);
     for (int i = 0; i < uses.count; i++) {
         const Node *user = uses.use[i].user;
         if (((user->op == OP_CONV2D || user->op == OP_CONV2D_TRANSPOSE) &&
-             uses.use[i].operand == 1 && op_is_rows(user)) ||
+             uses.use[i].operand == 1 && window_is_plain(&user->attr.window)) ||
             (user->op == OP_WINOGRAD_FILTER && user_of(g, user, OP_WINOGRAD_MULTIPLY, 1)) ||
             (user->op == OP_FOLD_FILTER && user_of(g, user, OP_CONV2D_FOLDED, 1)))
             return true;

@@ -33,11 +33,13 @@ static void widen_halo(const Graph *g, const Node *n, Layout *layout)
             layout->halo_h = (int)larger(layout->halo_h, halo_h);
             layout->halo_w = (int)larger(layout->halo_w, halo_w);
         }
-        if (user->op == OP_CONV2D_TRANSPOSE && kernel_is_rows(user->kernel)) {
-            layout->halo_h = (int)larger(layout->halo_h, transpose_halo(k->kernel_h, k->stride_h,
-                                                                   k->padding_h, from[1], to[1]));
-            layout->halo_w = (int)larger(layout->halo_w, transpose_halo(k->kernel_w, k->stride_w,
-                                                                   k->padding_w, from[2], to[2]));
+        bool gradient = user->op == OP_CONV2D_TRANSPOSE ||
+                        (user->op == OP_CONV2D_DGRAD && node_is_depthwise(user));
+        if (gradient && kernel_is_rows(user->kernel)) {
+            int halo_h = transpose_halo(window_span_h(k), k->stride_h, k->padding_h, from[1], to[1]);
+            int halo_w = transpose_halo(window_span_w(k), k->stride_w, k->padding_w, from[2], to[2]);
+            layout->halo_h = (int)larger(layout->halo_h, halo_h);
+            layout->halo_w = (int)larger(layout->halo_w, halo_w);
         }
         if ((user->op != OP_CONV2D && user->op != OP_CONV2D_WGRAD) ||
             !kernel_is_rows(user->kernel))
@@ -70,6 +72,8 @@ static Layout filter_layout(const Graph *g, const Node *c, DType dtype)
     const int32_t *filter = c->in[1]->tensor.shape.dim;
     if (!kernel_is_rows(c->kernel))
         return (Layout){.kind = LAYOUT_FILTER, .block = filter[1], .out_block = filter[0]};
+    if (node_is_depthwise(c))
+        return (Layout){.kind = LAYOUT_FILTER, .block = 1, .out_block = graph_lanes(g)};
     return (Layout){.kind = LAYOUT_FILTER, .block = packed_channels(g, c->in[0]),
                     .out_block = graph_lanes(g) * c->tile.vectors, .pairs = dtype == DT_BF16};
 }
@@ -134,7 +138,8 @@ static void lay_out_filters(Graph *g)
         Node *n = g->node[i];
         if (op_attr(n->op) == ATTR_FOLD && !op_is_of_filters(n->op))
             lay_out_folded(g, n);
-        if (n->op != OP_CONV2D && n->op != OP_CONV2D_TRANSPOSE)
+        if (n->op != OP_CONV2D && n->op != OP_CONV2D_TRANSPOSE &&
+            (n->op != OP_CONV2D_DGRAD || !node_is_depthwise(n)))
             continue;
         Node *filter = n->in[1];
         const Node *from = behind_cast(filter);

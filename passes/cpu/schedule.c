@@ -185,7 +185,9 @@ void schedule_cpu_graph(Graph *g)
             continue;
         k->strip = strip_rows(g, k);
         for (int j = 0; j < k->node_count; j++)
-            if (k->node[j]->op == OP_CONV2D || k->node[j]->op == OP_CONV2D_TRANSPOSE)
+            if (node_is_depthwise(k->node[j]))
+                continue;
+            else if (k->node[j]->op == OP_CONV2D || k->node[j]->op == OP_CONV2D_TRANSPOSE)
                 schedule_conv(g, k->node[j]);
             else if (k->node[j]->op == OP_CONV2D_DGRAD)
                 schedule_dense_dgrad(g, k->node[j]);
@@ -194,7 +196,7 @@ void schedule_cpu_graph(Graph *g)
     }
     for (int i = 0; i < g->node_count; i++) {
         Node *n = g->node[i];
-        if (op_is(n->op, F_WGRAD) && kernel_is_rows(n->kernel))
+        if (op_is(n->op, F_WGRAD) && kernel_is_rows(n->kernel) && !node_is_depthwise(n))
             schedule_wgrad(g, n);
         if (op_is(n->op, F_FREQUENCIES))
             schedule_winograd(g, n);
