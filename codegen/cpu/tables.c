@@ -147,8 +147,9 @@ static void table_depthwise(CpuEmitter *e, const Node *n)
     const Node *y = n->op == OP_CONV2D ? n : n->in[n->op == OP_CONV2D_WGRAD];
     text_append(e->tables,
                 "static const Depthwise %s = {\n"
-                "    .blocks = %d, .kernel_h = %d, .kernel_w = %d, .stride_h = %d, .stride_w = %d,\n"
-                "    .padding_h = %d, .padding_w = %d, .dilation_h = %d, .dilation_w = %d,\n"
+                "    .blocks = %d, .kernel_h = %d, .kernel_w = %d,\n"
+                "    .stride_h = %d, .stride_w = %d, .padding_h = %d, .padding_w = %d,\n"
+                "    .dilation_h = %d, .dilation_w = %d,\n"
                 "    .height = %d, .width = %d, .columns = %d};\n",
                 table_name(e, n), map_shape(y).blocks, k->kernel_h, k->kernel_w, k->stride_h,
                 k->stride_w, k->padding_h, k->padding_w, window_dilation_h(k),

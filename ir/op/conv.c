@@ -189,7 +189,8 @@ static void dgrad_pixel(double *dx, const double *dy, const double *tap, int out
         add_scaled(dx + o / g.outputs * g.inputs, dy[o], tap + (int64_t)o * g.inputs, g.inputs);
 }
 
-/* dx[n,ih,iw,i] = sum over o,kh,kw of dy[n,oh,ow,o] filter[o,i,kh,kw], oh*s-p+kh*d = ih, ow alike */
+/* dx[n,ih,iw,i] = sum over o,kh,kw of dy[n,oh,ow,o] filter[o,i,kh,kw], oh*s-p+kh*d = ih, ow
+ * alike */
 static void dgrad_by_tap(Eval *e, const Node *node, const double *by_tap)
 {
     Map dy = eval_map(e, node->in[0]), dx = eval_map(e, node);

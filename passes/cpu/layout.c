@@ -36,10 +36,10 @@ static void widen_halo(const Graph *g, const Node *n, Layout *layout)
         bool gradient = user->op == OP_CONV2D_TRANSPOSE ||
                         (user->op == OP_CONV2D_DGRAD && node_is_depthwise(user));
         if (gradient && kernel_is_rows(user->kernel)) {
-            int halo_h = transpose_halo(window_span_h(k), k->stride_h, k->padding_h, from[1], to[1]);
-            int halo_w = transpose_halo(window_span_w(k), k->stride_w, k->padding_w, from[2], to[2]);
-            layout->halo_h = (int)larger(layout->halo_h, halo_h);
-            layout->halo_w = (int)larger(layout->halo_w, halo_w);
+            int h = transpose_halo(window_span_h(k), k->stride_h, k->padding_h, from[1], to[1]);
+            int w = transpose_halo(window_span_w(k), k->stride_w, k->padding_w, from[2], to[2]);
+            layout->halo_h = (int)larger(layout->halo_h, h);
+            layout->halo_w = (int)larger(layout->halo_w, w);
         }
         if ((user->op != OP_CONV2D && user->op != OP_CONV2D_WGRAD) ||
             !kernel_is_rows(user->kernel))

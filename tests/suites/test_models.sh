@@ -51,6 +51,17 @@ model() {
 }
 
 model alexnet_torchvision 61,100,840 '[3, 64, 64]' fp32
+# Table 1 of the paper, with 10 classes in place of 1000: 3 x 32 x 9 weights of the first convolution,
+# for each depthwise one of C channels 9 C, for each 1x1 one C x O, all with batch norm.
+mobilenet_has() {
+    local channels=32 outputs count=$((3 * 32 * 9 + 2 * 32))
+    for outputs in 64 128 128 256 256 512 512 512 512 512 512 1024 1024; do
+        count=$((count + 9 * channels + 2 * channels + channels * outputs + 2 * outputs))
+        channels=$outputs
+    done
+    echo $((count + channels * 10 + 10)) | sed -E 's/([0-9]+)([0-9]{3})([0-9]{3})$/\1,\2,\3/'
+}
+model mobilenet "$(mobilenet_has)" '[3, 16, 16]' fp32 bf16 sim
 model nin_cifar100 984,356 '[3, 32, 32]'
 model nin_d2l 1,992,166 '[1, 96, 96]' fp32
 model nin_imagenet 7,595,176 '[3, 96, 96]' bf16

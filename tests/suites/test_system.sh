@@ -352,6 +352,7 @@ installs() {
 ./usr/share/ninc/models/alexnet_torchvision.yaml
 ./usr/share/ninc/models/lenet.yaml
 ./usr/share/ninc/models/lenet_caffe.yaml
+./usr/share/ninc/models/mobilenet.yaml
 ./usr/share/ninc/models/nin.yaml
 ./usr/share/ninc/models/nin_bn.yaml
 ./usr/share/ninc/models/nin_cifar10.yaml
