@@ -228,7 +228,7 @@ static bool has_op(const Module *m, bool (*is_such)(const Node *))
 /* The device library in the order of what needs what, and the ops that need each part. */
 typedef struct Part {
     const Embedded *text;
-    bool (*by)(Op op); /* NULL: every model */
+    bool (*by)(const Node *n); /* NULL: every model */
 } Part;
 
 static const Part library[] = {
