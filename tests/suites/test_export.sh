@@ -58,6 +58,40 @@ optimizer: {sgd: {lr: 0.01}}
 train: {batch_size: 4, epochs: 1, init: kaiming_normal}
 END
 
+# Every activation; layers that several read, sums and channels of several.
+cat >"$work/branches.yaml" <<'END'
+model: branches
+input: {dataset: idx, classes: 5, shape: [3, 20, 18], mean: [0.4, 0.5, 0.6], std: 0.25}
+layers:
+  - conv2d: {name: stem, out_channels: 16, kernel_size: 3, padding: 1, bias: false}
+  - batch_norm: {name: norm}
+  - leaky_relu: {name: leaky, negative_slope: 0.1}
+  - conv2d: {name: left, out_channels: 24, kernel_size: 1}
+  - elu: {name: elu, alpha: 0.7}
+  - conv2d: {name: right, input: leaky, out_channels: 24, kernel_size: 3, padding: 1}
+  - hardswish: {name: hard}
+  - add: {name: sum, inputs: [elu, hard]}
+  - gelu: {name: gelu}
+  - maxpool: {name: pooled, kernel_size: 2}
+  - conv2d: {name: a, input: gelu, out_channels: 7, kernel_size: 2, stride: 2}
+  - silu: {name: silu}
+  - dropout: {name: dropped, input: pooled, p: 0.3}
+  - concat: {name: both, inputs: [silu, dropped]}
+  - softplus
+  - conv2d: {name: b, out_channels: 20, kernel_size: 3}
+  - relu6
+  - avgpool: {kernel_size: 2}
+  - tanh
+  - flatten
+  - linear: {name: wide, out_features: 33}
+  - sigmoid
+  - dropout
+  - linear: {name: out, out_features: 5}
+loss: cross_entropy
+optimizer: {sgd: {lr: 0.01}}
+train: {batch_size: 4, epochs: 1, init: kaiming_normal}
+END
+
 # make MODEL NAME DATA [CASE]: trainer and logits program of NAME; parameters of the case, or those
 # after a step from random ones.
 make() {
@@ -112,6 +146,12 @@ done
 in_onnx_runtime check windows windows "$work/windows.yaml"
 in_onnx_runtime check channels windows "$work/norms_of_channels.yaml"
 if [ -z "${QUICK:-}" ]; then
+    images branches 20 18 3 5
+    in_onnx_runtime long_check branches branches "$work/branches.yaml"
+    # More of the family: linear layers, sums, batch norm.
+    for pair in lenet_caffe:fashion nin_bn:colour resnet20:colour; do
+        in_onnx_runtime long_check "${pair%:*}" "${pair#*:}" "models/${pair%:*}.yaml"
+    done
     in_onnx_runtime long_check nin fashion models/nin.yaml nin_sgd
     sed 's/init: {normal: {std: 0.05}}/init: kaiming_normal/' models/nin_cifar10.yaml \
         >"$work/cifar10.yaml"
