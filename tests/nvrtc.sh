@@ -124,6 +124,10 @@ all_targets "activations fp32" "sm_75 sm_90a" tests/models/chains/activations.ya
 all_targets "activations bf16" "sm_80" --precision=bf16 tests/models/chains/activations.yaml
 all_targets "local response norms fp32" "sm_75 sm_90a" tests/models/chains/lrn.yaml
 all_targets "local response norms bf16" "sm_80" --precision=bf16 tests/models/chains/lrn.yaml
+for case in weighted_smoothed clip; do
+    all_targets "flatten_$case" "sm_75 sm_90a" "tests/models/pytorch/flatten_$case.yaml"
+done
+all_targets "norms_ema bf16" "sm_90a" --precision=bf16 tests/models/pytorch/norms_ema.yaml
 all_targets "nin -O0" "sm_80" -O0 models/nin.yaml
 all_targets "nin bf16 -O0" "sm_90a" -O0 --precision=bf16 models/nin.yaml
 mkdir "$work/fake"

@@ -449,6 +449,42 @@ NINC_DEVICE void generic_correct(const float *logits, const i32 *label, i32 *cor
 
 /* ---- gradients ---- */
 
+/* The squares of COUNT elements of x that this thread adds up: AT_ONCE sums, whose loads do not wait
+ * for one another, added in pairs. */
+template <int COUNT> NINC_DEVICE float thread_square_sum(const float *x, int parts)
+{
+    constexpr int AT_ONCE = 16, STRIDE = AT_ONCE * BLOCK;
+    float lane[AT_ONCE];
+#pragma unroll
+    for (int l = 0; l < AT_ONCE; l++)
+        lane[l] = 0.0f;
+#pragma unroll 1
+    for (int first = 0; first < COUNT; first += STRIDE) {
+        float value[AT_ONCE];
+#pragma unroll
+        for (int l = 0; l < AT_ONCE; l++) {
+            int at = first + l * BLOCK + (int)threadIdx.x;
+            value[l] = at < COUNT ? x[at] : 0.0f;
+        }
+#pragma unroll 1
+        for (int i = 1; i < parts; i++)
+#pragma unroll
+            for (int l = 0; l < AT_ONCE; l++) {
+                int at = first + l * BLOCK + (int)threadIdx.x;
+                value[l] += at < COUNT ? x[(i64)i * COUNT + at] : 0.0f;
+            }
+#pragma unroll
+        for (int l = 0; l < AT_ONCE; l++)
+            lane[l] += value[l] * value[l];
+    }
+#pragma unroll
+    for (int half = AT_ONCE / 2; half > 0; half /= 2)
+#pragma unroll
+        for (int l = 0; l < half; l++)
+            lane[l] += lane[l + half];
+    return lane[0];
+}
+
 /* *sum = *before (if there is one) + the squares of the COUNT elements of x, which is a sum of
  * parts: one block, in an order that is always the same. */
 template <int COUNT>
@@ -456,12 +492,7 @@ NINC_DEVICE void generic_square_sum(const float *x, int parts, const float *befo
 {
     DYNAMIC_SHARED(shared);
     float *warp = reinterpret_cast<float *>(shared);
-    float total = 0.0f;
-#pragma unroll 1
-    for (int at = (int)threadIdx.x; at < COUNT; at += BLOCK) {
-        float value = sum_copies(x + at, parts, COUNT);
-        total += value * value;
-    }
+    float total = thread_square_sum<COUNT>(x, parts);
 #pragma unroll
     for (int lanes = 16; lanes > 0; lanes /= 2)
         total += shuffle_xor(total, lanes);
