@@ -114,21 +114,25 @@ static bool parse_train(Parser *p)
     return lex_expect_line_end(p->lex);
 }
 
-/* balanced, or [1,0.5,2] */
+/* balanced, or [1,0.5,2], one a class */
 static bool parse_class_weights(Parser *p)
 {
     ClassWeights *c = &p->module->class_weights;
-    int classes = p->module->classes;
-    double *weight = pool_alloc(p->pool, (size_t)classes * sizeof *weight);
+    double *weight = NULL, number;
+    int count = 0, capacity = 0;
     c->how = lex_accept(p->lex, "balanced") ? WEIGH_BALANCED : WEIGH_LIST;
-    c->weight = weight;
     if (c->how == WEIGH_BALANCED)
         return true;
     if (!lex_expect(p->lex, "["))
         return false;
-    for (int k = 0; k < classes; k++)
-        if ((k > 0 && !lex_expect(p->lex, ",")) || !lex_number(p->lex, &weight[k]))
+    do {
+        if (!lex_number(p->lex, &number))
             return false;
+        POOL_PUSH(p->pool, weight, count, capacity, number);
+    } while (lex_accept(p->lex, ","));
+    c->weight = weight;
+    if (count != p->module->classes)
+        return lex_fail(p->lex, "there are %d weights for %d classes", count, p->module->classes);
     return lex_expect(p->lex, "]");
 }
 

@@ -32,7 +32,8 @@ static bool infer_row_sum(const Infer *f)
 {
     DType dtype = f->op == OP_MEAN_VALID ? DT_F32 : DT_I32;
     return type_expect(f, 0, "rows", dtype, 1) && type_expect(f, 1, "valid", DT_I32, 0) &&
-           (f->arity < 3 || type_expect(f, 2, "the divisor", DT_F32, 0)) && type_give(f, dtype, shape_of(0, 0, 0, 0, 0));
+           (f->arity < 3 || type_expect(f, 2, "the divisor", DT_F32, 0)) &&
+           type_give(f, dtype, shape_of(0, 0, 0, 0, 0));
 }
 
 /* A loss, or whether it is correct, of each row. */

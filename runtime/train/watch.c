@@ -46,7 +46,8 @@ void watch_close(Watch *w)
 static int64_t read_tensor(const Watch *w, int i, bool gradient)
 {
     const Storage *s = w->values.graph->module->storage[i];
-    if (role_is_beside_parameter(s->role) || s->role == ROLE_CLASSES || (gradient && !w->gradient[i]))
+    if (role_is_beside_parameter(s->role) || s->role == ROLE_CLASSES ||
+        (gradient && !w->gradient[i]))
         return 0;
     int64_t dirty = gradient ? values_read(&w->values, w->gradient[i], w->value)
                              : values_read_storage(&w->values, s, w->value);
