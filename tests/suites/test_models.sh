@@ -50,6 +50,7 @@ model() {
     done
 }
 
+model alexnet 60,965,224 '[3, 67, 67]' fp32
 model alexnet_torchvision 61,100,840 '[3, 64, 64]' fp32
 # Table 1 of the paper, with 10 classes in place of 1000: 3 x 32 x 9 weights of the first convolution,
 # for each depthwise one of C channels 9 C, for each 1x1 one C x O, all with batch norm.

@@ -349,6 +349,7 @@ installs() {
 ./usr/share/man/man1/ninc-trainer.1
 ./usr/share/man/man1/ninc.1
 ./usr/share/man/man5/ninc-model.5
+./usr/share/ninc/models/alexnet.yaml
 ./usr/share/ninc/models/alexnet_torchvision.yaml
 ./usr/share/ninc/models/lenet.yaml
 ./usr/share/ninc/models/lenet_caffe.yaml
