@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """ninc beside PyTorch on the CPU: images/s of a training step and of inference, and peak memory.
 
-    make bench                                   # the whole table, about 25 minutes
-    make bench BENCH_OPTIONS=--quick             # one round, without torch.compile: 5 minutes
+    make bench                                   # the whole table, about 100 minutes
+    make bench BENCH_OPTIONS=--quick             # one round, without torch.compile: 20 minutes
     make bench BENCH_OPTIONS="--model models/nin.yaml --batch 16 --precision fp32"
     PYTHON=/path/to/venv/bin/python make bench   # the interpreter that has torch
 
@@ -25,6 +25,7 @@ import json
 import os
 import platform
 import re
+import resource
 import statistics
 import subprocess
 import sys
@@ -34,11 +35,19 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(HERE)
 NIN, CIFAR, FASHION = (f"models/{name}.yaml" for name in ("nin", "nin_cifar10", "nin_fashion"))
+# One row a model, at a batch that both sides' memory allows; models that differ from another one
+# in the number of classes alone have none.
+MODELS = [("lenet", 256), ("lenet_caffe", 64), ("nin_mnist", 128), ("nin_bn", 64), ("nin_d2l", 16),
+          ("nin_imagenet", 16), ("alexnet", 32), ("alexnet_torchvision", 32), ("vgg_cifar10", 64),
+          ("vgg11", 8), ("vgg11_bn", 8), ("vgg16", 8), ("resnet20", 64), ("resnet18", 16), ("mobilenet", 64)]
 STEPS = [(NIN, 16, "train"), (NIN, 128, "train"), (CIFAR, 32, "train"), (CIFAR, 128, "train"),
-         (FASHION, 64, "train"), (NIN, 1, "eval"), (NIN, 16, "eval")]
+         (FASHION, 64, "train"), (NIN, 1, "eval"), (NIN, 16, "eval")] + [
+             (f"models/{name}.yaml", batch, mode)
+             for name, batch in MODELS for mode in ("train", "eval")]
 PRECISIONS = ("fp32", "bf16")
 FORMATS = ("contiguous", "channels_last")
 IMAGES = 1024  # of the random data set, as in ninc's --data random
+RANDOM_TEST_IMAGES = 256  # of the same
 TABLE = ("<!-- cpu table -->", "<!-- end of cpu table -->")
 
 
@@ -54,10 +63,13 @@ def arguments():
     p.add_argument("--mode", nargs="+", choices=("train", "eval"), help="only these")
     p.add_argument("--precision", nargs="+", choices=PRECISIONS, help="only these")
     p.add_argument("--quick", action="store_true", help="one round of a second, eager only")
+    p.add_argument("--processor-time", action="store_true",
+                   help="one thread, seconds of the processor instead of the clock's, eager only: "
+                        "for a busy machine")
     p.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     p.add_argument("--rounds", type=int, default=5, help="measurements of each side")
     p.add_argument("--seconds", type=float, default=2, help="about how long each measurement takes")
-    p.add_argument("--limit", type=float, default=1400, help="start no row after so many seconds")
+    p.add_argument("--limit", type=float, default=7200, help="start no row after so many seconds")
     p.add_argument("--python", default=os.environ.get("PYTHON") or sys.executable,
                    help="interpreter that has torch (default: $PYTHON, else this one)")
     p.add_argument("--ninc", default="./ninc")
@@ -66,6 +78,8 @@ def arguments():
     options = p.parse_args()
     if options.quick:
         options.rounds, options.seconds = 1, 1
+    if options.processor_time:
+        options.threads = 1
     return options
 
 
@@ -83,7 +97,7 @@ def chosen_rows(options):
 
 def is_whole_table(options):
     return not (options.quick or options.model or options.batch or options.mode
-                or options.precision)
+                or options.precision or options.processor_time)
 
 
 # ---- processes ----
@@ -115,6 +129,12 @@ def run_measured(command):
     if process.returncode != 0:
         raise Skip(f"{' '.join(command)}: exit {process.returncode}: {last_line(text)}")
     return text, peak
+
+
+def processor_seconds():
+    """Of all processes so far that were waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def last_line(text):
@@ -295,12 +315,13 @@ def torch_worker(options):
         for number in range(2):
             step(number)
         print("ready", torch.__version__, flush=True)
+        clock = time.process_time if options.processor_time else time.monotonic
         for line in sys.stdin:
-            start, steps = time.monotonic(), 0
-            while time.monotonic() - start < float(line):
+            start, steps = clock(), 0
+            while clock() - start < float(line):
                 steps += 1
                 step(steps)
-            rate = steps * batch / (time.monotonic() - start)
+            rate = steps * batch / (clock() - start)
             print(json.dumps(dict(images_per_second=rate, mb=peak_mb())), flush=True)
 
 
@@ -311,6 +332,8 @@ class Torch:
         configuration = ":".join(str(part) for part in row + (memory_format, way))
         self.command = [options.python, os.path.join("bench", "bench.py"), "--threads",
                         str(options.threads), "--torch-worker", configuration]
+        if options.processor_time:
+            self.command.append("--processor-time")
         self.errors = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(self.command, cwd=TOP, stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, stderr=self.errors, text=True)
@@ -370,7 +393,8 @@ def best_torch(options, row):
 
     for memory_format in FORMATS:
         compete(memory_format, "eager")
-    if not options.quick:  # compiling takes long: only what was the better one eagerly
+    # Compiling takes long: only what was the better one eagerly.
+    if not options.quick and not options.processor_time:
         compete(best[2] if best else FORMATS[-1], "compile")
     return (best[0], min(megabytes)) if best else (None, None)
 
@@ -397,9 +421,10 @@ class Ninc:
                    "--target=cpu", "-q", "-o", self.directory]
         run_measured(command)
         self.command = " ".join(command)
+        self.processor_time = options.processor_time
         self.memory = 0
         self.rate = self.measure(0)  # learns how many steps a measurement takes
-        if self.mode == "eval":
+        if self.mode == "eval" and not self.memory:
             self.memory = self.eval_memory()
 
     def run(self, command, *flags):
@@ -408,12 +433,34 @@ class Ninc:
                             + self.options)
 
     def train(self, steps, *flags):
+        # On random images the rates that models are trained with may diverge.
+        rate = [] if self.model in (NIN, CIFAR, FASHION) else ["--lr", "1e-6"]
         return self.run("train", "--data", "random", "--no-eval", "--no-progress", "--epochs",
-                        "100000", "--max-steps", str(steps), "--log-every", "1", *flags)
+                        "100000", "--max-steps", str(steps), "--log-every", "1", *rate, *flags)
 
     def measure(self, seconds):
         """Images a second."""
+        if self.processor_time:
+            return self.measure_processor(seconds)
         return self.measure_train(seconds) if self.mode == "train" else self.measure_eval()
+
+    def measure_processor(self, seconds):
+        """Images a second of the processor: what a run takes more than a shorter one; of inference
+        what a whole run over the test images takes."""
+        if self.mode == "eval":
+            if not self.memory:
+                self.memory = self.eval_memory()
+            before = processor_seconds()
+            self.run("eval", "--data", "random", "--weights",
+                     os.path.join(self.directory, "bench.safetensors"))
+            return RANDOM_TEST_IMAGES / (processor_seconds() - before)
+        steps = max(3, int(self.rate * seconds / self.batch)) if seconds else 3
+        taken = []
+        for count in (2, 2 + steps):
+            before = processor_seconds()
+            self.memory = max(self.memory, self.train(count)[1])
+            taken.append(processor_seconds() - before)
+        return steps * self.batch / max(taken[1] - taken[0], 1e-6)
 
     def measure_train(self, seconds):
         """From the log, without the first step."""
