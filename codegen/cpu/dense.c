@@ -137,9 +137,9 @@ enum { STEP_BYTES = 64 * 1024 };
 
 static int64_t unit_elements(const CpuEmitter *e, const Node *n)
 {
-    int vectors = packed_vectors(e, n, &n->tensor.layout, graph_lanes(e->graph));
-    return (int64_t)n->attr.window.kernel_w * map_shape(n->in[0]).lanes * vectors *
-           graph_lanes(e->graph);
+    int lanes = map_shape(n->in[0]).lanes;
+    int vectors = packed_vectors(e, n, &n->tensor.layout, lanes);
+    return (int64_t)n->attr.window.kernel_w * lanes * vectors * graph_lanes(e->graph);
 }
 
 /* By units first to last - 1, to its place or, where the step takes it, to `gradient`. */

@@ -178,34 +178,51 @@ SHARED void dense_wgrad(const Wgrad *g, Map x, Map dy, ptrdiff_t first, ptrdiff_
     wgrad_sum(g, x, dy, &sum);
 }
 #else
-/* A group's outputs of all images, one after the other: in their maps they lie so far apart that
- * few of them stay in a level-1 cache. */
-INLINE void dense_group(const Wgrad *g, Map dy, ptrdiff_t group, float *to)
+/* Images that are summed at a time: their outputs lie on a thread's stack. */
+enum { PANEL_IMAGES = 1024 };
+
+/* A group's outputs of so many images, one after the other: in their maps they lie so far apart
+ * that few of them stay in a level-1 cache. */
+INLINE void dense_group(const Wgrad *g, Map dy, ptrdiff_t group, int images, float *to)
 {
     const float *from = dy.data + group * g->vectors * dy.block;
-    for (int n = 0; n < g->width; n++, from += g->dy_step)
+    for (int n = 0; n < images; n++, from += g->dy_step)
         for (int v = 0; v < g->vectors; v++, to += LANES)
             UNROLL for (int i = 0; i < LANES; i += LANES_A_PART)
                 store(to + i, load(from + v * dy.block + i));
+}
+
+/* By the maps' first t.width images, units first to last - 1, from t.dw on; `panel` takes a
+ * group's outputs. */
+INLINE void dense_sum(const Wgrad *g, Map x, Map dy, ptrdiff_t first, ptrdiff_t last, WgradTile t,
+                      float *panel)
+{
+    ptrdiff_t made = -1;
+    for (ptrdiff_t u = first; u < last; u++, t.dw += wgrad_line(g)) {
+        const WgradUnit unit = wgrad_unit(g, u);
+        if (made != unit.group)
+            dense_group(g, dy, unit.group, t.width, panel);
+        made = unit.group;
+        t.x = wgrad_x(g, x, unit, 0);
+        t.next = u + 1 < last ? wgrad_x(g, x, wgrad_unit(g, u + 1), 0) : NULL;
+        wgrad_run(&g->tiles, t);
+    }
 }
 
 /* The gradient of the filter by all images, its units first to last - 1, to dw. */
 SHARED void dense_wgrad(const Wgrad *g, Map x, Map dy, ptrdiff_t first, ptrdiff_t last, float *dw)
 {
     const ptrdiff_t row = (ptrdiff_t)g->vectors * LANES;
-    _Alignas(64) float panel[g->width * row];
-    WgradTile t = {.x_step = g->step, .dy = panel, .dy_step = row, .dy_block = LANES, .rows = 1,
-                   .width = g->width, .next_step = wgrad_step_bytes(g)};
-    ptrdiff_t made = -1;
-    for (ptrdiff_t u = first; u < last; u++, dw += wgrad_line(g)) {
-        const WgradUnit unit = wgrad_unit(g, u);
-        if (made != unit.group)
-            dense_group(g, dy, unit.group, panel);
-        made = unit.group;
-        t.x = wgrad_x(g, x, unit, 0);
-        t.next = u + 1 < last ? wgrad_x(g, x, wgrad_unit(g, u + 1), 0) : NULL;
-        t.dw = dw;
-        wgrad_run(&g->tiles, t);
+    const int most = g->width < PANEL_IMAGES ? g->width : PANEL_IMAGES;
+    _Alignas(64) float panel[most * row];
+    WgradTile t = {.x_step = g->step, .dy = panel, .dy_step = row, .dy_block = LANES, .dw = dw,
+                   .rows = 1, .next_step = wgrad_step_bytes(g)};
+    for (int n = 0; n < g->width; n += t.width) {
+        t.width = g->width - n < most ? g->width - n : most;
+        t.accumulate = n > 0;
+        dense_sum(g, x, dy, first, last, t, panel);
+        x.data += t.width * g->step;
+        dy.data += t.width * g->dy_step;
     }
 }
 #endif

@@ -15,10 +15,18 @@ static bool has_room(const Kernel *k)
     return k->node_count < MAX_FUSED_NODES;
 }
 
+/* A pointwise op on n, which k makes. A dense kernel has but one result: what others want of a
+ * linear layer, as most activations' gradients do, is that. */
+static Node *next_in_chain(Fuser *f, const Kernel *k, const Node *n)
+{
+    bool wanted = k->class == KERNEL_DENSE && graph_uses(f->g, n).count > 1;
+    return has_room(k) && !wanted ? fuse_chained(f, k, n) : NULL;
+}
+
 /* The pointwise ops on n, which k makes; the last one's result. */
 static Node *take_chain(Fuser *f, Kernel *k, Node *n)
 {
-    for (Node *next; has_room(k) && (next = fuse_chained(f, k, n)); n = next)
+    for (Node *next; (next = next_in_chain(f, k, n)); n = next)
         fuse_take(f, k, next);
     return n;
 }

@@ -212,7 +212,7 @@ static void compare_metrics(Step *s)
     if (v->table->read_metrics(s->subject->device, &m) < 0)
         return;
     if (loss)
-        check_number(s, "loss", loss_error(s, loss, m.loss / s->at->images), v->bounds.loss);
+        check_number(s, "loss", loss_error(s, loss, mean(m.loss, m.weight)), v->bounds.loss);
     if (correct)
         check_number(s, "correct", correct_error(s, correct, (double)m.correct), 0);
 }

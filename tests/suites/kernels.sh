@@ -194,7 +194,7 @@ dense_network >"$work/dense.yaml"
 # filters of such layers, which programs for AMX alone have.
 in_matrices() {
     "$NINC" --target=cpu --emit=ir "${@:3}" "$work/dense.yaml" >"$work/dense.ir" &&
-        [ "$(grep -c '^  kernel .* dense chunk ' "$work/dense.ir")" = "$1" ] &&
+        [ "$(grep -cE '^  kernel .* dense(_wgrad after| chunk) ' "$work/dense.ir")" = "$1" ] &&
         [ "$(grep -c '= filter_transpose @[cde]\.' "$work/dense.ir")" = "$2" ]
 }
 
@@ -216,6 +216,27 @@ long_check "kernels of linear layers" light in_chunks 37
 long_check "kernels of linear layers bf16" in_precision bf16 light in_chunks 37
 long_check "kernels of linear layers, as they ship" everywhere "$work/dense.yaml" 2 --full
 long_check "kernels of linear layers -O1" light everywhere "$work/dense.yaml" 1 --full
+
+# Linear layers alone, the first on the image, an activation whose gradient wants what it reads, and
+# weighed classes; a batch whose outputs side by side are more than a small stack.
+cat >"$work/rows.yaml" <<'END'
+model: rows
+input: {dataset: idx, classes: 40, shape: [3, 2, 1]}
+layers:
+  - flatten
+  - linear: {name: a, out_features: 40}
+  - gelu
+  - linear: {name: b, out_features: 40}
+loss: {cross_entropy: {weight: balanced}}
+optimizer: {adam: {}}
+train: {batch_size: 12000, epochs: 1}
+END
+rows_in_steps() {
+    (ulimit -s 2048 && whole_chunk "$work/rows.yaml" 2 "$@")
+}
+check "kernels of linear layers alone, a large batch" light rows_in_steps
+long_check "kernels of linear layers alone bf16, batches of one" \
+    in_precision bf16 light rows_in_steps --batch=1
 
 lrn=tests/models/chains/lrn.yaml
 check "kernels of local response norms" light everywhere $lrn 2
