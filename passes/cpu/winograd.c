@@ -118,21 +118,30 @@ static bool choose_tile(Shapes *s)
     return chosen > 0;
 }
 
+/* Whether n, a conv2d or conv2d_wgrad with the result y, has a shape that tiles are for. */
+static bool can_be_in_tiles(const Node *n, const int32_t *y)
+{
+    const Window *k = &n->attr.window;
+    return window_is_plain(k) && k->stride_h == 1 && k->stride_w == 1 &&
+           k->kernel_h == k->kernel_w && (k->kernel_h == 3 || k->kernel_h == 5) &&
+           n->in[0]->tensor.shape.dim[3] >= LEAST_WINOGRAD_CHANNELS &&
+           y[3] >= LEAST_WINOGRAD_CHANNELS;
+}
+
 /* Whether n, a conv2d or conv2d_wgrad, is to be rewritten, and then how. */
 static bool choose(const Graph *g, const Node *n, Winograd *out)
 {
     bool wgrad = n->op == OP_CONV2D_WGRAD;
     const Window *k = &n->attr.window;
     const int32_t *y = (wgrad ? n->in[1] : n)->tensor.shape.dim;
+    if (!can_be_in_tiles(n, y))
+        return false;
     Shapes s = {{0, k->kernel_h, k->padding_h, k->padding_w, y[1], y[2]},
                 (int)round_up(n->in[0]->tensor.shape.dim[3], 16), (int)round_up(y[3], 16),
                 g->batch, chunk_of(g),
                 n->in[0]->tensor.dtype == DT_BF16 ? &machine_of_bf16 : &machine_of_f32, wgrad,
                 graph_keeps_before(g)};
-    if (!window_is_plain(k) || k->stride_h != 1 || k->stride_w != 1 || k->kernel_h != k->kernel_w ||
-        (k->kernel_h != 3 && k->kernel_h != 5) ||
-        n->in[0]->tensor.shape.dim[3] < LEAST_WINOGRAD_CHANNELS ||
-        y[3] < LEAST_WINOGRAD_CHANNELS || !choose_tile(&s))
+    if (!choose_tile(&s))
         return false;
     *out = s.winograd;
     return true;
