@@ -64,8 +64,10 @@ RUNTIME         = $(BUILD)/libninc_runtime.a
 LIBRARY         = $(BUILD)/libninc.a
 TESTS           = $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 TOOLS           = $(patsubst tests/tools/%.c,$(BUILD)/%,$(wildcard tests/tools/*_tool.c))
-# Compiled into ninc as data: the runtime, and the headers that emitted code carries along.
-EMBEDDED        = $(RUNTIME) ir/tensor.h ir/rate.h ir/tiles.h runtime/plan.h runtime/library.h \
+# Compiled into ninc as data: the runtime, without what trainers leave out of it (STRIP below), and
+# the headers that emitted code carries along.
+CARRIED         = $(if $(SANITIZERS),$(RUNTIME),$(BUILD)/carried/libninc_runtime.a)
+EMBEDDED        = $(CARRIED) ir/tensor.h ir/rate.h ir/tiles.h runtime/plan.h runtime/library.h \
                   $(wildcard codegen/cpu/*.h codegen/cuda/*.cuh codegen/library/*.in)
 
 all: $(NINC)
@@ -79,6 +81,11 @@ $(NINC): $(NINC_OBJECTS) $(IR_OBJECTS) $(RUNTIME)
 $(RUNTIME): $(RUNTIME_OBJECTS) $(IR_OBJECTS)
 	$(call say,AR)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+$(BUILD)/carried/%.a: $(BUILD)/%.a
+	@mkdir -p $(@D)
+	$(call say,STRIP)
+	$(Q)strip --strip-debug -o $@ $<
 
 $(LIBRARY): $(LIBRARY_OBJECTS)
 	$(call say,AR)
@@ -117,7 +124,7 @@ $(BUILD)/codegen/build.o $(BUILD)/codegen/library.o: \
 $(BUILD)/codegen/%.o: codegen/%.S $(EMBEDDED) runtime/base/embed.inc Makefile
 	@mkdir -p $(@D)
 	$(call say,AS)
-	$(Q)$(CC) -DRUNTIME_ARCHIVE='"$(RUNTIME)"' -Wa,-I. -c -o $@ $<
+	$(Q)$(CC) -DRUNTIME_ARCHIVE='"$(CARRIED)"' -Wa,-I. -c -o $@ $<
 
 $(BUILD)/runtime/%.o: runtime/%.S $(wildcard runtime/sim/*) runtime/base/embed.inc Makefile
 	@mkdir -p $(@D)

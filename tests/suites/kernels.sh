@@ -6,6 +6,7 @@
 . tests/lib.sh
 . tests/models/draw.sh
 . tests/tools/kernels.sh
+. tests/tools/kept.sh
 checks_stand_alone
 
 # has_narrow_blocks PRECISION: whether a block of a drawn network has fewer than 8 channels within.
@@ -63,8 +64,9 @@ whole_chunk() {
 
 # library_test NAME COMPILER FLAG...: tests/tools/NAME.c, which includes the CPU device library.
 library_test() {
-    "$2" -std=gnu11 -O2 -Wall -Wextra -Werror -Iir -Iruntime -fsanitize=address,undefined \
-        -fno-sanitize-recover=all "${@:3}" "tests/tools/$1.c" -o "$work/$1" -lm && "$work/$1"
+    kept_object "$work/$1.o" "$2" -std=gnu11 -O2 -Wall -Wextra -Werror -Iir -Iruntime \
+        -fsanitize=address,undefined -fno-sanitize-recover=all "${@:3}" "tests/tools/$1.c" &&
+        "$2" -fsanitize=address,undefined "$work/$1.o" -o "$work/$1" -lm && "$work/$1"
 }
 
 # elements_on FEATURE FLAG...: values that networks do not often have, on one instruction set, where
@@ -116,12 +118,14 @@ else
 fi
 
 wide_network >"$work/wide.yaml"
+wide_network 26 8 >"$work/wide26.yaml"
+wide_network 18 16 >"$work/wide18.yaml"
 
 # All that the wide network is for is in it.
-# in_tiles FIXED [OPTION...]: so many products in fixed point.
+# in_tiles MODEL FIXED [OPTION...]: so many products in fixed point.
 in_tiles() {
-    "$NINC" --target=cpu --emit=ir "${@:2}" "$work/wide.yaml" >"$work/wide.ir" || return 1
-    [ "$(grep -c ' math=i16 ' "$work/wide.ir")" = "$1" ] || return 1
+    "$NINC" --target=cpu --emit=ir "${@:3}" "$work/$1.yaml" >"$work/wide.ir" || return 1
+    [ "$(grep -c ' math=i16 ' "$work/wide.ir")" = "$2" ] || return 1
     local op
     for op in winograd_multiply winograd_filter_grad; do
         [ "$(grep -c "= $op .*tile=[0-9]* kernel=5x5" "$work/wide.ir")" -gt 0 ] &&
@@ -156,20 +160,26 @@ without() {
     whole_chunk "$work/wide.yaml" 2 "--disable-pass=$1"
 }
 
-check "a wide network is in tiles, with sums in parts" in_tiles 0
-check "between bf16 maps in fixed point" in_tiles 8 --precision=bf16
-check "and not without pass fixed" in_tiles 0 --precision=bf16 --disable-pass=fixed
+for model in wide wide26; do
+    check "a $model network is in tiles, with sums in parts" in_tiles $model 0
+done
+for model in wide wide18; do
+    check "between bf16 maps in fixed point, $model" in_tiles $model 8 --precision=bf16
+done
+check "and not without pass fixed" in_tiles wide 0 --precision=bf16 --disable-pass=fixed
 check "a tile that does not divide the outputs is refused" tile_that_does_not_divide
 long_check "kernels of a wide network -O2" mixed everywhere "$work/wide.yaml" 2
 long_check "kernels of a wide network bf16 -O2" in_precision bf16 mixed everywhere \
     "$work/wide.yaml" 2
-check "kernels of a wide network, a whole step" light whole_chunk "$work/wide.yaml" 2
+check "kernels of a wide network, a whole step" light whole_chunk "$work/wide26.yaml" 2
 long_check "kernels of a wide network, a whole step, as they ship" whole_chunk "$work/wide.yaml" 2
 long_check "kernels of a wide network, one image" one_image_in_tiles
 for pass in fuse winograd mask; do
     long_check "kernels of a wide network without pass $pass" without $pass
 done
 check "kernels of a wide network bf16, a whole step" \
+    in_precision bf16 light whole_chunk "$work/wide18.yaml" 2
+long_check "kernels of a wide network bf16, a whole step, as they ship" \
     in_precision bf16 whole_chunk "$work/wide.yaml" 2
 long_check "kernels of a wide network bf16, a whole step without pass fixed" \
     in_precision bf16 whole_chunk "$work/wide.yaml" 2 --disable-pass=fixed

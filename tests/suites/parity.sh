@@ -177,7 +177,7 @@ with_chunk() {
 
 # Sums in parts, Winograd's sums over the tiles of a chunk; the last chunk is a part.
 threads_of_wide() {
-    wide_network >"$work/wide.yaml"
+    wide_network 18 16 >"$work/wide.yaml"
     with_chunk 5 "$work/wide.yaml" 16 2 "$work/threads" &&
         grep -q '= winograd_wgrad .* kernel=5x5' "$work/threads/wide.ir" &&
         grep -q ' at partial+' "$work/threads/wide.ir" &&

@@ -12,7 +12,7 @@ copy_sources() {
         tar -c Makefile .ci bench codegen frontend ir models passes runtime tests |
         tar -x -C "$work/tree" &&
         mkdir "$work/tree/build" && cp -a ninc "$work/tree/" &&
-        tar -c -C "$BUILD" --exclude=./asan --exclude=./cache --exclude=./python . |
+        tar -c -C "$BUILD" --exclude=./asan --exclude=./cache --exclude=./python --exclude=./kept . |
         tar -x -C "$work/tree/build"
 }
 

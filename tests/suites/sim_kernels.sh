@@ -116,7 +116,8 @@ drawn() {
 }
 check "simulated drawn network 8 tf32 -O2" drawn 8 tf32 2
 check "simulated drawn network 9 bf16 -O2" drawn 9 bf16 2
-check "simulated drawn network 8 fp32 -O0" drawn 8 fp32 0 --batch=2
+check "simulated drawn network 18 fp32 -O0" drawn 18 fp32 0 --batch=2
+long_check "simulated drawn network 8 fp32 -O0" drawn 8 fp32 0 --batch=2
 
 if with_long; then
     # At least this many convolutions of drawn shapes.

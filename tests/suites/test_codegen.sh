@@ -64,7 +64,8 @@ without_any() {
         done
     done
 }
-check "any pass may be left out on a CPU" without_any cpu fp32 bf16
+check "any pass may be left out on a CPU in bf16" without_any cpu bf16
+long_check "any pass may be left out on a CPU in fp32" without_any cpu fp32
 check "any pass may be left out on a GPU" without_any cuda fp32 tf32 bf16
 
 # clean_cuda COMPILER MODEL LEVEL PRECISION: MODEL.cu, as the simulator compiles it. A model may not

@@ -21,9 +21,9 @@ second_chunk() {
     in_chunks 1 && verified "$work/chunks.ir" 2
 }
 
-# losses TRAINER NAME OPTION... -> $work/NAME.losses
+# losses TRAINER NAME OPTION... -> $work/NAME.losses, of $data or random images
 losses() {
-    "$1/trainer" train --data random --no-eval --no-save --no-progress --log-every 1 \
+    "$1/trainer" train --data "${data:-random}" --no-eval --no-save --no-progress --log-every 1 \
         --log "$work/$2.jsonl" "${@:3}" >/dev/null 2>&1 &&
         sed -nE 's/.*"loss":([0-9.e+-]+).*/\1/p' "$work/$2.jsonl" >"$work/$2.losses"
 }
@@ -78,9 +78,12 @@ of_seed() {
 }
 
 other_at_each_step() {
-    sed 's/batch_size: 5/batch_size: 1024/' $network >"$work/whole.yaml"
-    compiled "$work/whole.yaml" 2 && mv "$work/kernels" "$work/whole" &&
-        "$work/whole/trainer" train --data random --no-eval --no-progress --max-steps 1 \
+    local data=$work/images
+    echo '{"images": 64, "height": 14, "width": 15, "channels": 3, "classes": 10}' >"$data.json"
+    sed 's/batch_size: 5/batch_size: 64/' $network >"$work/whole.yaml"
+    mkdir "$data" && "$BUILD/parity_tool" data "$data.json" "$data" &&
+        compiled "$work/whole.yaml" 2 && mv "$work/kernels" "$work/whole" &&
+        "$work/whole/trainer" train --data "$data" --no-eval --no-progress --max-steps 1 \
             --save "$work/whole.safetensors" >/dev/null && of_seed 7 && of_seed 4294967303 &&
         [ "$(sort -u "$work"/{7,4294967303}.losses | wc -l)" -eq 4 ]
 }

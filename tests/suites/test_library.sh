@@ -4,6 +4,7 @@
 # example runs.
 # shellcheck disable=SC2086
 . tests/lib.sh
+. tests/tools/kept.sh
 light_kernels
 
 compiler=${CC:-gcc}
@@ -53,8 +54,8 @@ reference() {
     done
     "$NINC" --target=cpu --emit=c "tests/models/pytorch/$1.yaml" >"$work/model.c" &&
         "$NINC" --target=cpu --emit=plan "tests/models/pytorch/$1.yaml" >"$work/plan.c" &&
-        $compiler -std=gnu11 -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math \
-            $(level_flags "$2") -DNINC_LEVEL="$2" -c -o "$work/model.o" "$work/model.c" &&
+        kept_object "$work/model.o" $compiler -std=gnu11 -O3 -ffp-contract=fast -fno-math-errno \
+            -fno-trapping-math $(level_flags "$2") -DNINC_LEVEL="$2" "$work/model.c" &&
         $compiler -std=gnu11 -Iir $rename $sanitize -o "$work/reference" \
             tests/tools/library_reference.c "$work/model.o" "$work/plan.c" \
             "$BUILD/libninc_runtime.a" -ljansson -lz -lm -lpthread -ldl

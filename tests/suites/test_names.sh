@@ -6,6 +6,9 @@
 "$NINC" -O2 --target=all --batch=2 --emit=ir tests/models/pytorch/pools_adam.yaml \
     >"$work/pools.ir" ||
     fail "the text to rename in"
+# With kernels for many names.
+"$NINC" -O2 --target=all --batch=2 --emit=ir models/nin_bn.yaml >"$work/many.ir" ||
+    fail "the text to rename in"
 "$NINC" -O1 --target=all --batch=2 --emit=ir tests/models/pytorch/flatten_sgd.yaml \
     >"$work/flatten.ir" ||
     fail "the text to rename in"
@@ -20,10 +23,10 @@ syntax() {
             "$work/emitted.cu"
 }
 
-# rename NAMES: pools.ir with these names, one a line, for its kernels, on each target; what is left
-# over goes to the next file. Prints how many files there are.
+# rename NAMES TEXT: TEXT.ir with these names, one a line, for its kernels, on each target; what is
+# left over goes to the next file. Prints how many files there are.
 rename() {
-    awk -v names="$1" -v text="$work/pools.ir" -v to="$work/renamed" '
+    awk -v names="$1" -v text="$work/$2.ir" -v to="$work/renamed" '
         BEGIN {
             while ((getline name < names) > 0) list[count++] = name
             for (files = 0; used < count; files++) {
@@ -41,10 +44,10 @@ rename() {
         }'
 }
 
-# compiles NAMES
+# compiles NAMES TEXT
 compiles() {
     local files i
-    files=$(rename "$1") && [ "$files" -gt 0 ] || return 1
+    files=$(rename "$@") && [ "$files" -gt 0 ] || return 1
     for ((i = 0; i < files; i++)); do
         syntax "$work/renamed$i.ir" || return 1
     done
@@ -55,14 +58,15 @@ printf '%s\n' int for register inline asm typeof class template this operator an
     printf size_t int32_t uint8_t bool true NULL errno INFINITY INT32_MAX fmaxf sqrtf exp log M_PI \
     _Bool __func__ _mm_add_ps _mm512_inserti64x4 __builtin_memcpy unix linux i386 alloca atomicAdd \
     threadIdx __global__ u8 bf16 float4 std >"$work/words"
-check "kernels named like words of C and CUDA" compiles "$work/words"
+check "kernels named like words of C and CUDA" compiles "$work/words" pools
 
 # All functions and macros of the device libraries.
 grep -ohE '^[A-Za-z_][A-Za-z0-9_ *]*\(|^#define [A-Za-z0-9_]+' codegen/cpu/ninc_*.h \
     codegen/cuda/*.cuh ir/tiles.h ir/tensor.h runtime/plan.h | grep -oE '[A-Za-z0-9_]+\(?$' |
     tr -d '(' | sort -u >"$work/library"
 check "the device libraries' names are found" [ "$(wc -l <"$work/library")" -gt 300 ]
-check "kernels named like the device libraries' functions" compiles "$work/library"
+check "kernels named like the device libraries' functions" \
+    compiles "$work/library" many
 
 # What emitters make of other names.
 printf '%s\n' filters filters_0 filters_1 image image_geometry a_forward a_forward_v1 \
@@ -70,7 +74,7 @@ printf '%s\n' filters filters_0 filters_1 image image_geometry a_forward a_forwa
     b_0_backward_v30_sparse kernel_3_a_forward kernels Optimizer_update_0 update op_relu op_add \
     op_adam_m add_metrics gather_batch conv_tile_9x2_step16 cpu_storage ninc_model ninc_cpu_avx2 \
     adam adam_step v1 x0 arg range C T NINC_KERNEL sim >"$work/made"
-check "kernels named like what is made of others" compiles "$work/made"
+check "kernels named like what is made of others" compiles "$work/made" pools
 
 # Storage: what becomes one identifier of C, or the element of another in the optimizer's loop.
 storage() {

@@ -3,6 +3,7 @@
 # wait that is left out is found.
 . tests/lib.sh
 . tests/models/draw.sh
+. tests/tools/kept.sh
 checks_stand_alone
 export TSAN_OPTIONS=halt_on_error=1
 
@@ -21,8 +22,8 @@ library=(runtime/base/fault.c ir/fatal.c ir/pool.c ir/tensor.c ir/diagnostics.c 
 object() {
     made=$work/$(md5sum <"$1" | cut -c -32)${speed:--Og}.o
     # shellcheck disable=SC2086
-    [ -e "$made" ] || $sanitized ${speed:--Og} $one_level -iquote "${2:-runtime/device}" -c \
-        -o "$made" "$1"
+    [ -e "$made" ] || kept_object "$made" $sanitized ${speed:--Og} $one_level \
+        -iquote "${2:-runtime/device}" "$1"
 }
 
 # fast COMMAND...: where steps take longer than the compiler.
@@ -110,8 +111,9 @@ END
     objects runtime/{tools/library,device/devices,train/weights,formats/safetensors}.c \
         runtime/base/{files,random}.c \
         "${library[@]}" "$work/model.c" "$work/plan.c" "$work/texts.c" &&
-        $sanitized -DNAME=library -DCONSTANTS=LIBRARY -include "$work/network.h" \
-            -o "$work/network" tests/tools/library_client.c "$work/cpu_step.o" \
+        kept_object "$work/client.o" $sanitized -DNAME=library -DCONSTANTS=LIBRARY \
+            -include "$work/network.h" tests/tools/library_client.c &&
+        $sanitized -o "$work/network" "$work/client.o" "$work/cpu_step.o" \
             "${team_objects[@]}" "${made_of[@]}" "$BUILD/libninc_runtime.a" -ljansson -lz \
             -lpthread -ldl -lm &&
         NINC_CPU_LEVEL=baseline "$work/network" threads "$work/weights"
@@ -128,8 +130,7 @@ check "the CPU under ThreadSanitizer" runtime runtime/device/cpu_step.c
 check "no races: blocks" races 2 tests/models/pytorch/blocks_sgd.yaml
 check "no races: one op a kernel" races 0 tests/models/pytorch/strides_sgd.yaml
 wide_network >"$work/wide.yaml"
-input="dataset: idx, classes: 10, data_shape: [1, 18, 18], shape: [1, 18, 18]"
-sed "s/^input: .*/input: {$input}/" "$work/wide.yaml" >"$work/less.yaml"
+wide_network 18 6 >"$work/less.yaml"
 
 # The kinds of kernels that the wide network is for are in a smaller one, too.
 races_in_tiles() {

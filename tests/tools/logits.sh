@@ -1,5 +1,6 @@
 # The logits of a compiled model, for comparing with other software: sourced after lib.sh.
 # shellcheck shell=bash
+. tests/tools/kept.sh
 
 # A sanitized runtime wants its sanitizers.
 sanitizers=
@@ -14,8 +15,9 @@ build_logits() {
     shift 2
     "$NINC" --target=cpu "$@" --emit=c "$model" >"$out-model.c" &&
         "$NINC" --target=cpu "$@" --emit=plan "$model" >"$out-plan.c" &&
+        kept_object "$out-model.o" ${CC:-gcc} -std=gnu11 -Og $sanitizers -Iir "$out-model.c" &&
         ${CC:-gcc} -std=gnu11 -Og $sanitizers -fopenmp -Iir -Dninc_cpu_avx512=ninc_cpu_baseline \
             -Dninc_cpu_avx2=ninc_cpu_baseline -Dninc_cpu_neon=ninc_cpu_baseline -o "$out" \
-            tests/tools/logits.c "$out-model.c" "$out-plan.c" "$BUILD/libninc_runtime.a" \
+            tests/tools/logits.c "$out-model.o" "$out-plan.c" "$BUILD/libninc_runtime.a" \
             -ljansson -lz -lpthread -ldl -lm
 }
