@@ -150,16 +150,23 @@ static bool compile_code(Pool *pool, const CodeRequest *request, const GpuKernel
     return good;
 }
 
+/* False, and it is said, where it is none. */
+static bool is_architecture(const char *target)
+{
+    bool known = target_architecture(target) != 0;
+    fault_program = "ninc";
+    if (!known)
+        fault("\"%s\" is no GPU architecture; write sm_86 or sm_90a", target);
+    return known;
+}
+
 bool compile_cuda(Pool *pool, const Module *m, const char *target, CompiledKernels *out)
 {
     Text text = {0};
     int options;
-    fault_program = "ninc";
     *out = (CompiledKernels){.target = target, .architecture = target_architecture(target)};
-    if (out->architecture == 0) {
-        fault("\"%s\" is no GPU architecture; write sm_86 or sm_90a", target);
+    if (!is_architecture(target))
         return false;
-    }
     GpuLimits limits = limits_of_architecture(out->architecture);
     out->count = count_kernels(m) + OWN_KERNELS;
     out->kernel = pool_alloc(pool, (size_t)out->count * sizeof *out->kernel);
@@ -193,10 +200,15 @@ static const char *next_word(Pool *pool, const char **list)
     return word;
 }
 
+/* The list is looked through before the first is compiled, which takes seconds. */
 int compile_cubins(Pool *pool, const Module *m, const char *targets, CompiledKernels **out)
 {
     int count = 0, capacity = 0;
     *out = NULL;
+    const char *rest = targets;
+    for (const char *word; (word = next_word(pool, &rest));)
+        if (!is_architecture(word))
+            return -1;
     for (const char *word; (word = next_word(pool, &targets));) {
         *out = pool_grow(pool, *out, count, &capacity, sizeof **out);
         if (!compile_cuda(pool, m, word, &(*out)[count++]))
