@@ -39,7 +39,8 @@ NIN, CIFAR, FASHION = (f"models/{name}.yaml" for name in ("nin", "nin_cifar10", 
 # in the number of classes alone have none.
 MODELS = [("lenet", 256), ("lenet_caffe", 64), ("nin_mnist", 128), ("nin_bn", 64), ("nin_d2l", 16),
           ("nin_imagenet", 16), ("alexnet", 32), ("alexnet_torchvision", 32), ("vgg_cifar10", 64),
-          ("vgg11", 8), ("vgg11_bn", 8), ("vgg16", 8), ("resnet20", 64), ("resnet18", 16), ("mobilenet", 64)]
+          ("vgg11", 8), ("vgg11_bn", 8), ("vgg16", 8), ("resnet20", 64), ("resnet18", 16),
+          ("mobilenet", 64)]
 STEPS = [(NIN, 16, "train"), (NIN, 128, "train"), (CIFAR, 32, "train"), (CIFAR, 128, "train"),
          (FASHION, 64, "train"), (NIN, 1, "eval"), (NIN, 16, "eval")] + [
              (f"models/{name}.yaml", batch, mode)

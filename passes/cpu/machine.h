@@ -47,7 +47,7 @@ enum { LEAST_STRIPS = 16 };
 
 /* What one core does in a second: floating-point operations of the direct convolution, of its
  * weight gradient, of Winograd's products, also in fixed point where maps are bf16 (else the same);
- * bytes of the frequencies of maps and filters, and of a filter that is larger than a level-2 cache.
+ * bytes of the frequencies of maps and filters, and of a filter larger than a level-2 cache.
  * The most bytes that all copies of one filter's frequencies may take: a training step has them for
  * the convolution, its data gradient and its weight gradient. And the bytes of an element. */
 typedef struct Machine {
@@ -62,8 +62,8 @@ static const Machine machine_of_f32 = {180e9, 180e9, 180e9, 180e9, 18e9, 40e9, 7
                      machine_of_bf16 = {220e9, 180e9, 110e9, 190e9, 35e9, 40e9, 36e6, 2};
 /* Floats of a filter that a level-2 cache does not keep between the rows of a map. */
 static const double LARGE_FILTER_BYTES = 2 << 20;
-/* The most bytes of a filter's frequencies where the filter itself takes longer to
- * read than to multiply by. */
+/* The most bytes of a filter's frequencies where the filter itself takes longer to read than to
+ * multiply by. */
 static const double MOST_FILTER_BYTES = 72e6;
 
 /* ---- what pays ---- */

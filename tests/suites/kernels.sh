@@ -475,6 +475,29 @@ check "kernels of lenet -O2" light verified models/lenet.yaml 2
 long_check "kernels of lenet_caffe -O2" verified models/lenet_caffe.yaml 2
 long_check "kernels of lenet_caffe bf16 -O2" \
     in_precision bf16 verified models/lenet_caffe.yaml 2
+# Maps of a few pixels, in tiles of their own size, as ends of networks have them.
+cat >"$work/small_maps.yaml" <<'END'
+model: small_maps
+input: {dataset: idx, classes: 10, data_shape: [3, 4, 4], shape: [3, 4, 4]}
+layers:
+  - conv2d: {name: a, out_channels: 320, kernel_size: 3, padding: 1}
+  - relu
+  - conv2d: {name: b, out_channels: 320, kernel_size: 3, padding: 1}
+  - batch_norm: {name: c}
+  - relu
+  - maxpool: {kernel_size: 2}
+  - conv2d: {name: d, out_channels: 320, kernel_size: 3, padding: 1}
+  - conv2d: {name: e, out_channels: 10, kernel_size: 1}
+  - gap
+  - flatten
+loss: cross_entropy
+optimizer: {sgd: {lr: 0.1, momentum: 0.9}}
+train: {batch_size: 16, epochs: 1}
+END
+for precision in fp32 bf16; do
+    long_check "kernels of small maps $precision -O2" \
+        in_precision $precision mixed everywhere "$work/small_maps.yaml" 2 --full
+done
 long_check "kernels of nin_cifar10 -O2" verified models/nin_cifar10.yaml 2
 long_check "kernels of nin -O2" verified models/nin.yaml 2
 long_check "kernels of nin_cifar10 bf16 -O2" \
