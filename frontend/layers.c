@@ -34,6 +34,8 @@ static const Field pool_fields[] = {
     {"padding", FIELD_SIZE, false, 0, MAX_SIZE, AT(padding), "padding: 1"},
     {"ceil_mode", FIELD_BOOL, false, 0, 0, AT(ceil_mode), "ceil_mode: true"},
     {"input", FIELD_TREE, false, 0, 0, AT(input), "input: conv.0"},
+    {"count_include_pad", FIELD_BOOL, false, 0, 0, AT(count_include_pad),
+     "count_include_pad: false"}, /* avgpool only */
 };
 
 static const Field norm_fields[] = {
@@ -268,6 +270,7 @@ static void add_pool(Builder *b, const LayerType *type, const LayerSpec *spec)
 {
     Attr attr = {.window = window_of(spec)};
 
+    attr.window.inside = !spec->count_include_pad && (spec->padding[0] > 0 || spec->padding[1] > 0);
     if (wants_map(b, type->word) && check_window_size(b, &attr.window, 0))
         layer_add_node(b, type->op, 1, &b->x, &attr);
     else
@@ -458,7 +461,8 @@ const LayerType layer_types[] = {
     {"add", layer_add_sum, OP_ADD, FIELDS(join_fields)},
     {"concat", layer_add_concat, OP_CONCAT, FIELDS(join_fields)},
     {"dropout", add_dropout, OP_DROPOUT, FIELDS(dropout_fields), .factor = 0.5},
-    {"maxpool", add_pool, OP_MAXPOOL, FIELDS(pool_fields)},
+    {"maxpool", add_pool, OP_MAXPOOL, .fields = pool_fields,
+     .field_count = sizeof pool_fields / sizeof *pool_fields - 1},
     {"avgpool", add_pool, OP_AVGPOOL, FIELDS(pool_fields)},
     {"gap", add_gap, OP_GAP, FIELDS(plain_fields)},
     {"flatten", add_flatten, OP_FLATTEN, FIELDS(plain_fields)},

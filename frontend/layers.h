@@ -16,7 +16,7 @@ typedef struct LayerSpec {
     double factor; /* of an activation; dropout's p */
     double eps, momentum;
     LrnAttr lrn;
-    bool bias, ceil_mode, affine;
+    bool bias, ceil_mode, count_include_pad, affine;
     const Tree *lr_mult, *weight_decay_mult, *init; /* of its parameters */
     bool freeze;
 } LayerSpec;

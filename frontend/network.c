@@ -242,7 +242,8 @@ static bool read_layer(Builder *b, const LayerType *type, const Tree *settings, 
 
 static void build_layer(Builder *b, const Tree *layer)
 {
-    LayerSpec spec = {.bias = true, .affine = true, .eps = 1e-5, .momentum = 0.1,
+    LayerSpec spec = {.bias = true, .affine = true, .count_include_pad = true,
+                      .eps = 1e-5, .momentum = 0.1,
                       .lrn = {.alpha = 1e-4, .beta = 0.75, .k = 1}};
     const Tree *word, *settings;
     const LayerType *type;

@@ -32,12 +32,14 @@ typedef enum AttrClass {
 } AttrClass;
 
 /* Kernel, stride and padding in rows (h) and columns (w). Printed
- * {kernel=3x3 stride=2x2 padding=1x1 dilation=2x2 groups=4 ceil}; stride 1x1, padding 0x0, dilation
- * 1x1, one group and floor are left out. Pools have neither dilation nor groups. */
+ * {kernel=3x3 stride=2x2 padding=1x1 dilation=2x2 groups=4 ceil inside}; stride 1x1, padding 0x0,
+ * dilation 1x1, one group and floor are left out. Pools have neither dilation nor groups; of an
+ * average `inside` only values on the map count, not the padding. */
 typedef struct Window {
     int kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w;
     bool ceil_mode;
     int dilation_h, dilation_w, groups; /* 0 where it is 1; read them by the functions below */
+    bool inside;
 } Window;
 
 /* ---- ir/shape.c ---- */

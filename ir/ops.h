@@ -105,9 +105,10 @@ typedef enum OpFlag {
       "x -> maximum of each window")                                                               \
     X(MAXPOOL_CODE, "maxpool_code", 1, 1, WINDOW, pool, F_ROWS | F_NEIGHBOURS, "",                 \
       "x -> u8: kh*KW + kw of each window's first maximum")                                        \
-    /* avgpool divides by the part of the window inside the padded input (count_include_pad) */    \
+    /* avgpool divides by the part of the window inside the padded input (count_include_pad), or   \
+     * that inside the input itself */                                                             \
     X(AVGPOOL, "avgpool", 1, 1, WINDOW, pool, F_FORWARD | F_POOL | F_ROWS | F_NEIGHBOURS, "",      \
-      "x -> mean of each window, padding counted")                                                 \
+      "x -> mean of each window")                                                                  \
     X(GAP, "gap", 1, 1, NONE, gap, F_FORWARD | F_ROWS | F_GIVES_F32, "",                           \
       "x -> [N,1,1,C]: mean of the whole map")                                                     \
     X(DROPOUT, "dropout", 3, 3, DROPOUT, dropout, F_FORWARD | F_OF_MAPS | F_ROWS, "",              \
@@ -117,7 +118,7 @@ typedef enum OpFlag {
     X(BATCH_NORM, "batch_norm", 3, 5, NORM, batch_norm, F_FORWARD | F_FILTERED | F_ROWS, "",       \
       "x, mean, var[, weight, bias] -> normalized")                                                \
     /* s = k + alpha / size * sum of squares over `size` channels around each */                   \
-    X(LRN, "lrn", 1, 1, LRN, lrn, F_FORWARD | F_ROWS, "", "x -> x / s^beta, of neighbour channels") \
+    X(LRN, "lrn", 1, 1, LRN, lrn, F_FORWARD | F_ROWS, "", "x -> x / s^beta, by channels")          \
     X(ADD, "add", 2, 2, NONE, pointwise, F_FORWARD | F_OF_MAPS | F_KEEPS_ZERO, "a + b",            \
       "x, y -> x + y")                                                                             \
     X(CONCAT, "concat", 2, 5, NONE, concat, F_FORWARD | F_OF_MAPS, "",                             \

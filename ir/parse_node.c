@@ -73,6 +73,7 @@ static bool parse_window(Parser *p, Window *w)
     w->dilation_w = window_unless_one(w->dilation_w);
     w->groups = window_unless_one(w->groups);
     w->ceil_mode = lex_accept(p->lex, "ceil");
+    w->inside = lex_accept(p->lex, "inside");
     return true;
 }
 

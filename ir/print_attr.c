@@ -14,7 +14,7 @@ static void print_window(const Window *w, Text *out)
         print_pair(out, "dilation", window_dilation_h(w), window_dilation_w(w));
     if (w->groups)
         text_append(out, " groups=%d", w->groups);
-    text_append(out, w->ceil_mode ? " ceil" : "");
+    text_append(out, "%s%s", w->ceil_mode ? " ceil" : "", w->inside ? " inside" : "");
 }
 
 static void print_fold(const Fold *f, Text *out)

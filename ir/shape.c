@@ -178,6 +178,8 @@ bool type_window(const Infer *f)
     if (w->kernel_h > MAX_SIZE || w->kernel_w > MAX_SIZE || w->stride_h > MAX_SIZE ||
         w->stride_w > MAX_SIZE || w->padding_h > MAX_SIZE || w->padding_w > MAX_SIZE)
         return type_fault(f, "'s kernel, stride and padding must be at most %d", MAX_SIZE);
+    if (w->inside && f->op != OP_AVGPOOL && f->op != OP_AVGPOOL_GRAD)
+        return type_fault(f, " has no window of what is inside; only average pools have");
     bool pools = op_is(f->op, F_POOL | F_POOL_GRAD) || f->op == OP_MAXPOOL_CODE;
     if (!type_spread(f, pools || op_attr(f->op) != ATTR_WINDOW || f->op == OP_CONV2D_TRANSPOSE))
         return false;

@@ -14,7 +14,7 @@ static bool window_equal(const Window *a, const Window *b)
            a->stride_w == b->stride_w && a->padding_h == b->padding_h &&
            a->padding_w == b->padding_w && a->ceil_mode == b->ceil_mode &&
            a->dilation_h == b->dilation_h && a->dilation_w == b->dilation_w &&
-           a->groups == b->groups;
+           a->groups == b->groups && a->inside == b->inside;
 }
 
 static bool image_equal(const ImageAttr *a, const ImageAttr *b)

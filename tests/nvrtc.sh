@@ -123,6 +123,7 @@ all_targets "resnet20 bf16" "sm_90a" --precision=bf16 models/resnet20.yaml
 all_targets "activations fp32" "sm_75 sm_90a" tests/models/chains/activations.yaml
 all_targets "activations bf16" "sm_80" --precision=bf16 tests/models/chains/activations.yaml
 all_targets "local response norms fp32" "sm_75 sm_90a" tests/models/chains/lrn.yaml
+all_targets "averages fp32" "sm_75" tests/models/chains/averages.yaml
 all_targets "local response norms bf16" "sm_80" --precision=bf16 tests/models/chains/lrn.yaml
 for case in weighted_smoothed clip; do
     all_targets "flatten_$case" "sm_75 sm_90a" "tests/models/pytorch/flatten_$case.yaml"

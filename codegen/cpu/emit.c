@@ -188,6 +188,11 @@ static void emit_targets(const Module *m, const Epilogues *epilogues, Text *out)
         text_append(out, "#endif\n");
 }
 
+static bool is_inside(const Node *n)
+{
+    return op_attr(n->op) == ATTR_WINDOW && n->attr.window.inside;
+}
+
 static bool is_norm(const Node *n)
 {
     return op_attr(n->op) == ATTR_NORM;
@@ -225,7 +230,7 @@ static bool has_op(const Module *m, bool (*is_such)(const Node *))
     return false;
 }
 
-/* The device library in the order of what needs what, and the ops that need each part. */
+/* The device library in the order of what needs what, and the nodes that need each part. */
 typedef struct Part {
     const Embedded *text;
     bool (*by)(const Node *n); /* NULL: every model */
@@ -233,7 +238,8 @@ typedef struct Part {
 
 static const Part library[] = {
     {&embedded_cpu_h, NULL},        {&embedded_wgrad_h, NULL},   {&embedded_pool_h, NULL},
-    {&embedded_image_h, NULL},      {&embedded_root_h, takes_roots}, {&embedded_norm_h, is_norm},
+    {&embedded_image_h, NULL},      {&embedded_inside_h, is_inside},
+    {&embedded_root_h, takes_roots}, {&embedded_norm_h, is_norm},
     {&embedded_lrn_h, is_lrn},      {&embedded_dropout_h, is_dropout},
     {&embedded_depthwise_h, is_depthwise},
 };

@@ -159,7 +159,8 @@ static void emit_maxpool_grad(CpuEmitter *e, const Statement *s)
 /* avgpool, avgpool_grad */
 static void emit_avgpool(CpuEmitter *e, const Statement *s)
 {
-    emit_line(e, "%s_rows(&%s, %s, %s, %s, r0, r1);", op_name(s->op->op), table_name(e, s->op),
+    emit_line(e, "%s%s_rows(&%s, %s, %s, %s, r0, r1);", op_name(s->op->op),
+              s->op->attr.window.inside ? "_inside" : "", table_name(e, s->op),
               map_name(e, s->op->in[0]), epilogue_of(e, s), map_name(e, statement_result(s)));
 }
 

@@ -84,6 +84,35 @@ static void emit_pair(CudaEmitter *e, View a, View b)
     emit_loops(e, e->kernel->node[0], pool_format(e->pool, "%s, %s", a.letter, b.letter));
 }
 
+/* Averages of what lies inside the map: of taps that are counted. */
+static void emit_average_inside(CudaEmitter *e, const Node *x, const Node *y)
+{
+    const Node *n = e->kernel->node[0];
+    const char *from = cuda_value(e, n->in[0]), *to = cuda_value(e, n);
+    emit_views(e, (View[]){{"X", x}, {"Y", y}, {NULL, NULL}});
+    emit_window(e, n);
+    if (n == y) {
+        cuda_line(e, "Y::each(%s, [=](int n, int p, int q, int c) {", to);
+        cuda_line(e, "    float sum = 0.0f, taps = 0.0f;");
+        cuda_line(e, "    each_tap<G, X::H, X::W>(p, q, [&](int, int, int h, int w) {");
+        cuda_line(e, "        sum += X::read(%s, n, h, w, c), taps += 1.0f;", from);
+        cuda_line(e, "    });");
+        cuda_line(e, "    return sum / taps;");
+    } else {
+        cuda_line(e, "X::each(%s, [=](int n, int h, int w, int c) {", to);
+        cuda_line(e, "    float sum = 0.0f;");
+        cuda_line(e, "    each_window<G, Y::H, Y::W>(h, w, [&](int, int, int p, int q) {");
+        cuda_line(e, "        float taps = 0.0f;");
+        cuda_line(e, "        each_tap<G, X::H, X::W>(p, q, [&](int, int, int, int) {");
+        cuda_line(e, "            taps += 1.0f;");
+        cuda_line(e, "        });");
+        cuda_line(e, "        sum += Y::read(%s, n, p, q, c) / taps;", from);
+        cuda_line(e, "    });");
+        cuda_line(e, "    return sum;");
+    }
+    cuda_line(e, "});");
+}
+
 /* ---- a family each ---- */
 
 typedef void LoopsFn(CudaEmitter *e, const Node *n);
@@ -111,7 +140,10 @@ static void loops_conv(CudaEmitter *e, const Node *n)
 
 static void loops_pool(CudaEmitter *e, const Node *n)
 {
-    if (n->op == OP_MAXPOOL_GRAD)
+    if (n->attr.window.inside)
+        emit_average_inside(e, n->op == OP_AVGPOOL ? n->in[0] : n,
+                            n->op == OP_AVGPOOL ? n : n->in[0]);
+    else if (n->op == OP_MAXPOOL_GRAD)
         emit_pool(e, n, n->in[0], "X, Y, Code, G");
     else if (n->op == OP_AVGPOOL_GRAD)
         emit_pool(e, n, n->in[0], "X, Y, G");

@@ -53,6 +53,18 @@ static void emit_tile_type(CudaEmitter *e)
     emit_typedef(e, "Tile", argument, 5, "T");
 }
 
+/* An axis of a pool whose averages are of what lies inside the map. */
+static void emit_axis_inside(CudaEmitter *e, const char *axis, int extent, int kernel)
+{
+    cuda_line(e, "struct Inside%s : Padded::%s {", axis, axis);
+    cuda_line(e, "    static NINC_MEMBER int extent(int window)");
+    cuda_line(e, "    {");
+    cuda_line(e, "        int first = start(window), end = first + %d;", kernel);
+    cuda_line(e, "        return (end < %d ? end : %d) - (first > 0 ? first : 0);", extent, extent);
+    cuda_line(e, "    }");
+    cuda_line(e, "};");
+}
+
 /* P: a pool of x to y. */
 static void emit_pool_type(CudaEmitter *e, const Node *x, const Node *y, const Window *w)
 {
@@ -65,7 +77,16 @@ static void emit_pool_type(CudaEmitter *e, const Node *x, const Node *y, const W
         pool_format(p, "/* stride */ %d, %d", w->stride_h, w->stride_w),
         pool_format(p, "/* padding */ %d, %d", w->padding_h, w->padding_w),
     };
-    emit_typedef(e, "Pool", argument, 5, "P");
+    emit_typedef(e, "Pool", argument, 5, w->inside ? "Padded" : "P");
+    if (!w->inside)
+        return;
+    emit_axis_inside(e, "Rows", map_dim(x, 1), w->kernel_h);
+    emit_axis_inside(e, "Columns", map_dim(x, 2), w->kernel_w);
+    cuda_line(e, "struct Inside : Padded {");
+    cuda_line(e, "    typedef InsideRows Rows;");
+    cuda_line(e, "    typedef InsideColumns Columns;");
+    cuda_line(e, "};");
+    cuda_line(e, "typedef Inside P;");
 }
 
 /* The kernel's node `at` with its epilogue. */

@@ -119,7 +119,15 @@ static void eval_maxpool_grad(Eval *e, const Node *node)
                 }
 }
 
-/* Sum of the window divided by its extent inside the padded input */
+/* What an average divides by. */
+static double divisor_of(const Window *k, Span rows, Span columns)
+{
+    if (k->inside)
+        return (double)(rows.end - rows.begin) * (columns.end - columns.begin);
+    return (double)rows.extent * columns.extent;
+}
+
+/* Sum of the window divided by its extent inside the padded input, or inside the input */
 static void eval_avgpool(Eval *e, const Node *node)
 {
     Map x = eval_map(e, node->in[0]), y = eval_map(e, node);
@@ -136,7 +144,7 @@ static void eval_avgpool(Eval *e, const Node *node)
                 for (int kw = columns.begin; kw < columns.end; kw++)
                     add_scaled(out, 1, map_at(&x, n, rows.start + kh, columns.start + kw), y.c);
             for (int c = 0; c < y.c; c++)
-                out[c] /= eval_factor(e, (double)rows.extent * columns.extent);
+                out[c] /= eval_factor(e, divisor_of(k, rows, columns));
         }
     }
 }
@@ -151,7 +159,7 @@ static void eval_avgpool_grad(Eval *e, const Node *node)
         for (int oh = 0; oh < dy.h; oh++)
             for (int ow = 0; ow < dy.w; ow++) {
                 Span rows = row_span(k, oh, &dx), columns = column_span(k, ow, &dx);
-                double share = 1 / eval_factor(e, (double)rows.extent * columns.extent);
+                double share = 1 / eval_factor(e, divisor_of(k, rows, columns));
                 for (int kh = rows.begin; kh < rows.end; kh++)
                     for (int kw = columns.begin; kw < columns.end; kw++)
                         add_scaled(map_at(&dx, n, rows.start + kh, columns.start + kw), share,

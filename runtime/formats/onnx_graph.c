@@ -170,23 +170,27 @@ static const char *zero_padded(Mapper *m, const char *x, const Window *k)
 
 /* Divides by the part of the window inside the padded map, as PyTorch does. Where a window hangs
  * over that, zeros that count come from Pad, and the pool's own padding does not count: what
- * ceil_mode and count_include_pad mean together has changed between versions of ONNX. */
+ * ceil_mode and count_include_pad mean together has changed between versions of ONNX. Averages of
+ * what is inside the map have no such trouble. */
 static int map_avgpool(Mapper *m, const Node *n)
 {
     const Window *k = &n->attr.window;
     int over_h = overhang_h(n), over_w = overhang_w(n);
     bool hangs_over = over_h > 0 || over_w > 0, padded = k->padding_h > 0 || k->padding_w > 0;
     const char *x = mapper_operand(m, n->in[0]);
-    if (x && hangs_over && padded)
+    if (x && hangs_over && padded && !k->inside)
         x = zero_padded(m, x, k);
     OnnxNode *pool = mapper_node(m, n, "AveragePool", &x, 1);
     if (!pool)
         return -1;
-    if (hangs_over)
+    if (k->inside)
+        set_window(m, pool, k, (int64_t[]){k->padding_h, k->padding_w, k->padding_h + over_h,
+                                           k->padding_w + over_w});
+    else if (hangs_over)
         set_window(m, pool, k, (int64_t[]){0, 0, over_h, over_w});
     else
         set_symmetric_window(m, pool, k);
-    if (padded && !hangs_over)
+    if (padded && !hangs_over && !k->inside)
         onnx_set_integer(m->onnx, pool, "count_include_pad", 1);
     return 0;
 }

@@ -248,13 +248,15 @@ check "kernels of linear layers alone, a large batch" light rows_in_steps
 long_check "kernels of linear layers alone bf16, batches of one" \
     in_precision bf16 light rows_in_steps --batch=1
 
-lrn=tests/models/chains/lrn.yaml
-check "kernels of local response norms" light everywhere $lrn 2
-for precision in fp32 bf16; do
-    long_check "kernels of local response norms $precision -O0" \
-        in_precision $precision light everywhere $lrn 0
-    long_check "kernels of local response norms $precision, a whole step, as they ship" \
-        in_precision $precision mixed everywhere $lrn 2 --full
+for chain in lrn averages; do
+    model=tests/models/chains/$chain.yaml
+    check "kernels of $chain" light everywhere $model 2
+    for precision in fp32 bf16; do
+        long_check "kernels of $chain $precision -O0" \
+            in_precision $precision light everywhere $model 0
+        long_check "kernels of $chain $precision, a whole step, as they ship" \
+            in_precision $precision mixed everywhere $model 2 --full
+    done
 done
 
 folded_network >"$work/folded.yaml"

@@ -54,7 +54,7 @@ parity() {
         "$tool" compare "$cases/$1.json" "$work/log.jsonl" "$work/saved.safetensors"
 }
 
-small="strides pools flatten blocks linear norms grouped lrns"
+small="strides pools flatten blocks linear norms grouped lrns averages"
 check "parity blocks sgd -O2, 20 steps" parity blocks_sgd 2 20
 check "parity pools adam -O2, 3 steps" light parity pools_adam 2 3
 check "parity strides sgd -O2, 20 steps" light parity strides_sgd 2 20
@@ -62,6 +62,7 @@ check "parity linear sgd -O2, 20 steps" light parity linear_sgd 2 20
 check "parity norms sgd -O2, 20 steps" light parity norms_sgd 2 20
 check "parity grouped sgd -O2, 20 steps" light parity grouped_sgd 2 20
 check "parity lrns sgd -O2, 20 steps" light parity lrns_sgd 2 20
+check "parity averages sgd -O2, 20 steps" light parity averages_sgd 2 20
 check "parity flatten adam -O0, 3 steps" light parity flatten_adam 0 3
 check "parity flatten nesterov -O2, 20 steps" light parity flatten_nesterov 2 20
 check "parity flatten with clipped gradients -O2, 20 steps" light parity flatten_clip 2 20

@@ -92,11 +92,13 @@ for precision in $precisions; do
     long_check "simulated batch norms $precision -O0" simulated 0 $precision $norms
 done
 
-lrn=tests/models/chains/lrn.yaml
-check "simulated local response norms bf16 -O2" simulated 2 bf16 $lrn
-for precision in $precisions; do
-    long_check "simulated local response norms $precision -O2" simulated 2 $precision $lrn
-    long_check "simulated local response norms $precision -O0" simulated 0 $precision $lrn
+for chain in lrn averages; do
+    model=tests/models/chains/$chain.yaml
+    check "simulated $chain bf16 -O2" simulated 2 bf16 $model
+    for precision in $precisions; do
+        long_check "simulated $chain $precision -O2" simulated 2 $precision $model
+        long_check "simulated $chain $precision -O0" simulated 0 $precision $model
+    done
 done
 
 # too_many_classes CLASSES: a row of logits is too long for the head's shared memory.

@@ -31,6 +31,8 @@ layers:
   - conv2d: {name: c, out_channels: 36, kernel_size: 3, padding: 1}
   - avgpool: {kernel_size: 2, ceil_mode: true}
   - maxpool: {kernel_size: 2, stride: 1, padding: 1}
+  - avgpool: {kernel_size: 3, stride: 2, padding: 1, ceil_mode: true, count_include_pad: false}
+  - avgpool: {kernel_size: 3, stride: 1, padding: 1, count_include_pad: false}
   - conv2d: {name: d, out_channels: 5, kernel_size: 1}
   - gap
   - flatten

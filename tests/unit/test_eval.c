@@ -206,6 +206,21 @@ START_TEST(avgpool_divides_by_the_padded_window)
 }
 END_TEST
 
+/* The same with count_include_pad=False: 1, 3 and 1 values of the map. */
+START_TEST(avgpool_divides_by_what_is_inside)
+{
+    Fixture f = fixture_new(1);
+    Attr attr = {.window = {.kernel_h = 1, .kernel_w = 3, .stride_h = 1, .stride_w = 2,
+                            .padding_w = 1, .ceil_mode = true, .inside = true}};
+    Node *x = map_input(&f, "x", 1, 4, 1), *y = add(&f, OP_AVGPOOL, &attr, 1, &x);
+    start(&f, 0);
+    SET(&f, x, {3, 6, 9, 12});
+    eval_run(f.eval);
+    EXPECT(&f, y, {4.5, 9, 12});
+    fixture_free(&f);
+}
+END_TEST
+
 START_TEST(avgpool_ragged_without_padding)
 {
     Fixture f = fixture_new(1);
@@ -226,12 +241,15 @@ START_TEST(pool_gradients)
     int h = random_int(&f, 1, 8), w = random_int(&f, 1, 8), c = random_int(&f, 1, 5);
     Attr attr = {.window = random_window(&f, h, w, true)};
     Node *x = map_input(&f, "x", h, w, c);
-    Node *largest = add(&f, OP_MAXPOOL, &attr, 1, &x), *mean = add(&f, OP_AVGPOOL, &attr, 1, &x);
+    Node *largest = add(&f, OP_MAXPOOL, &attr, 1, &x);
+    Attr averaged = attr;
+    averaged.window.inside = _i % 2;
+    Node *mean = add(&f, OP_AVGPOOL, &averaged, 1, &x);
     Node *code = add(&f, OP_MAXPOOL_CODE, &attr, 1, &x);
     const int32_t *dim = largest->tensor.shape.dim;
     Node *dy = map_input(&f, "dy", dim[1], dim[2], c);
     Node *dlargest = add_like(&f, OP_MAXPOOL_GRAD, &attr, 2, (Node *[]){dy, code}, x);
-    Node *dmean = add_like(&f, OP_AVGPOOL_GRAD, &attr, 1, &dy, x);
+    Node *dmean = add_like(&f, OP_AVGPOOL_GRAD, &averaged, 1, &dy, x);
     start(&f, 0);
     set_random(&f, x);
     set_random(&f, dy);
@@ -356,6 +374,7 @@ int main(void)
     tcase_add_test(tests, maxpool_takes_the_first_maximum);
     tcase_add_test(tests, maxpool_lets_nan_through);
     tcase_add_test(tests, avgpool_divides_by_the_padded_window);
+    tcase_add_test(tests, avgpool_divides_by_what_is_inside);
     tcase_add_test(tests, avgpool_ragged_without_padding);
     tcase_add_loop_test(tests, pool_gradients, 0, 40);
     tcase_add_loop_test(tests, lrn_is_pytorchs, 0, 3);

@@ -36,10 +36,25 @@ static void emit_maxpool_grad(CpuEmitter *e, const Node *n)
     close_loops(e, 4);
 }
 
+/* The same of one axis, inside the input itself. */
+static void emit_pixels_inside(CpuEmitter *e, const char *name, const char *at, int stride,
+                               int padding, int kernel, int extent)
+{
+    emit_line(e, "const int %s = smaller(%s * %d - %d, %d) - larger(%s * %d - %d, 0);", name, at,
+              stride, padding - kernel, extent, at, stride, padding);
+}
+
 /* Pixels of the average window of output pixel h, w that lie inside the padded input. */
 static void emit_window_pixels(CpuEmitter *e, const Window *k, const Node *input, const char *h,
                                const char *w)
 {
+    if (k->inside) {
+        emit_pixels_inside(e, "rows", h, k->stride_h, k->padding_h, k->kernel_h,
+                           map_dim(input, 1));
+        emit_pixels_inside(e, "cols", w, k->stride_w, k->padding_w, k->kernel_w,
+                           map_dim(input, 2));
+        return;
+    }
     emit_line(e, "const int rows = smaller(%s * %d + %d, %d) - %s * %d;", h, k->stride_h,
               k->kernel_h, map_dim(input, 1) + 2 * k->padding_h, h, k->stride_h);
     emit_line(e, "const int cols = smaller(%s * %d + %d, %d) - %s * %d;", w, k->stride_w,

@@ -162,8 +162,9 @@ class Network(nn.Module):
                 x = torch.sigmoid(x)
             elif kind in ("maxpool", "avgpool"):
                 pool = F.max_pool2d if kind == "maxpool" else F.avg_pool2d
+                keys = {k: p[k] for k in ("ceil_mode", "count_include_pad") if k in p}
                 x = pool(x, pair(p["kernel_size"]), pair(p.get("stride", p["kernel_size"])),
-                         pair(p.get("padding", 0)), ceil_mode=p.get("ceil_mode", False))
+                         pair(p.get("padding", 0)), **keys)
             elif kind == "local_response_norm":
                 keys = {k: v for k, v in p.items() if k not in ("name", "input")}
                 x = F.local_response_norm(x, **keys)
@@ -402,6 +403,23 @@ BLOCKS = dict(
         ("flatten", {})])
 
 
+# Average pools whose windows lie in the padding or reach past it, of what is inside the map or not.
+AVERAGES = dict(
+    idx(7, [2, 14, 13], shape=[2, 14, 13], mean=[0.4, 0.5], std=[0.3, 0.25]),
+    layers=[
+        ("conv2d", dict(name="a", out_channels=18, kernel_size=3, padding=1)),
+        ("relu", {}),
+        ("avgpool", dict(kernel_size=3, stride=1, padding=1, count_include_pad=False)),
+        ("conv2d", dict(name="b", out_channels=20, kernel_size=1)),
+        ("avgpool", dict(kernel_size=[3, 2], stride=2, padding=1, ceil_mode=True,
+                         count_include_pad=False)),
+        ("conv2d", dict(name="c", out_channels=7, kernel_size=3, padding=1)),
+        ("avgpool", dict(kernel_size=3, stride=2, padding=1, ceil_mode=True)),
+        ("avgpool", dict(kernel_size=2, ceil_mode=True, count_include_pad=False)),
+        ("flatten", {}),
+        ("linear", dict(name="d", out_features=7))])
+
+
 # Windows of channels of odd and even sizes, wider than the map, before and behind pools.
 LRNS = dict(
     idx(7, [2, 14, 13], shape=[2, 14, 13], mean=[0.4, 0.5], std=[0.3, 0.25]),
@@ -506,7 +524,8 @@ def cases():
     for name, base, lr in (("strides", STRIDES, 0.02), ("pools", POOLS, 0.02),
                            ("flatten", FLATTEN, 0.02), ("blocks", BLOCKS, 0.02),
                            ("linear", LINEAR, 0.02), ("norms", NORMS, 0.02),
-                           ("grouped", GROUPED, 0.02), ("lrns", LRNS, 0.02)):
+                           ("grouped", GROUPED, 0.02), ("lrns", LRNS, 0.02),
+                           ("averages", AVERAGES, 0.02)):
         # 11 images in batches of 4: every third step has 3.
         yield name + "_sgd", dict(
             base, batch=4, images=11, steps=20, compare_after=[20],
