@@ -54,7 +54,7 @@ parity() {
         "$tool" compare "$cases/$1.json" "$work/log.jsonl" "$work/saved.safetensors"
 }
 
-small="strides pools flatten blocks linear norms grouped lrns averages"
+small="strides pools flatten blocks linear norms grouped lrns averages curves"
 check "parity blocks sgd -O2, 20 steps" parity blocks_sgd 2 20
 check "parity pools adam -O2, 3 steps" light parity pools_adam 2 3
 check "parity strides sgd -O2, 20 steps" light parity strides_sgd 2 20

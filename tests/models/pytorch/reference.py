@@ -75,6 +75,10 @@ def mlpconv(name, out_channels, kernel_size, stride=1, padding=0):
             ("conv2d", dict(name=name + ".4", out_channels=c, kernel_size=1)), ("relu", {})]
 
 
+ACTIVATIONS = dict(sigmoid=torch.sigmoid, tanh=torch.tanh, relu6=F.relu6, gelu=F.gelu, silu=F.silu,
+                   hardswish=F.hardswish, softplus=F.softplus, leaky_relu=F.leaky_relu, elu=F.elu)
+
+
 class Network(nn.Module):
     """A model file's layers as PyTorch modules, with its parameter names."""
 
@@ -158,8 +162,8 @@ class Network(nn.Module):
                 x = self.convs[p["name"]](x)
             elif kind == "relu":
                 x = F.relu(x)
-            elif kind == "sigmoid":
-                x = torch.sigmoid(x)
+            elif kind in ACTIVATIONS:
+                x = ACTIVATIONS[kind](x, **p)
             elif kind in ("maxpool", "avgpool"):
                 pool = F.max_pool2d if kind == "maxpool" else F.avg_pool2d
                 keys = {k: p[k] for k in ("ceil_mode", "count_include_pad") if k in p}
@@ -403,6 +407,24 @@ BLOCKS = dict(
         ("flatten", {})])
 
 
+def activated(layers):
+    """A convolution before each of the activations."""
+    out = []
+    for i, (kind, keys) in enumerate(layers):
+        out += [("conv2d", dict(name=f"c.{i}", out_channels=9 + i, kernel_size=3, padding=1)),
+                (kind, keys)]
+    return out
+
+
+# Every activation that is in no other case, of values of both signs.
+CURVES = dict(
+    idx(7, [2, 8, 7], shape=[2, 8, 7], mean=[0.4, 0.5], std=[0.3, 0.25]),
+    layers=activated([
+        ("tanh", {}), ("gelu", {}), ("silu", {}), ("leaky_relu", dict(negative_slope=0.2)),
+        ("elu", dict(alpha=0.7)), ("hardswish", {}), ("softplus", {}), ("relu6", {})]) + [
+            ("flatten", {}), ("linear", dict(name="fc.0", out_features=7))])
+
+
 # Average pools whose windows lie in the padding or reach past it, of what is inside the map or not.
 AVERAGES = dict(
     idx(7, [2, 14, 13], shape=[2, 14, 13], mean=[0.4, 0.5], std=[0.3, 0.25]),
@@ -525,7 +547,7 @@ def cases():
                            ("flatten", FLATTEN, 0.02), ("blocks", BLOCKS, 0.02),
                            ("linear", LINEAR, 0.02), ("norms", NORMS, 0.02),
                            ("grouped", GROUPED, 0.02), ("lrns", LRNS, 0.02),
-                           ("averages", AVERAGES, 0.02)):
+                           ("averages", AVERAGES, 0.02), ("curves", CURVES, 0.02)):
         # 11 images in batches of 4: every third step has 3.
         yield name + "_sgd", dict(
             base, batch=4, images=11, steps=20, compare_after=[20],
