@@ -355,7 +355,6 @@ def idx(classes, data_shape, **keys):
     return dict(classes=classes, data_shape=data_shape,
                 input=dict(dataset="idx", classes=classes, data_shape=data_shape, **keys))
 
-
 # Three channels, stride 3, no padding, channels that are no multiple of 16, 1x1 maps.
 STRIDES = dict(
     idx(7, [3, 17, 19], shape=[3, 17, 19], mean=[0.4, 0.5, 0.6], std=[0.2, 0.25, 0.3]),
@@ -409,12 +408,9 @@ BLOCKS = dict(
 
 def activated(layers):
     """A convolution before each of the activations."""
-    out = []
-    for i, (kind, keys) in enumerate(layers):
-        out += [("conv2d", dict(name=f"c.{i}", out_channels=9 + i, kernel_size=3, padding=1)),
-                (kind, keys)]
-    return out
-
+    return [layer for i, activation in enumerate(layers)
+            for layer in (("conv2d", dict(name=f"c.{i}", out_channels=9 + i, kernel_size=3,
+                                          padding=1)), activation)]
 
 # Every activation that is in no other case, of values of both signs.
 CURVES = dict(
@@ -423,7 +419,6 @@ CURVES = dict(
         ("tanh", {}), ("gelu", {}), ("silu", {}), ("leaky_relu", dict(negative_slope=0.2)),
         ("elu", dict(alpha=0.7)), ("hardswish", {}), ("softplus", {}), ("relu6", {})]) + [
             ("flatten", {}), ("linear", dict(name="fc.0", out_features=7))])
-
 
 # Average pools whose windows lie in the padding or reach past it, of what is inside the map or not.
 AVERAGES = dict(
@@ -441,7 +436,6 @@ AVERAGES = dict(
         ("flatten", {}),
         ("linear", dict(name="d", out_features=7))])
 
-
 # Windows of channels of odd and even sizes, wider than the map, before and behind pools.
 LRNS = dict(
     idx(7, [2, 14, 13], shape=[2, 14, 13], mean=[0.4, 0.5], std=[0.3, 0.25]),
@@ -458,7 +452,6 @@ LRNS = dict(
         ("gap", {}),
         ("flatten", {})])
 
-
 # Sigmoids of maps with borders and of rows, matrices behind maps and behind each other.
 LINEAR = dict(
     idx(7, [2, 14, 13], shape=[2, 14, 13], mean=[0.4, 0.5], std=[0.3, 0.25]),
@@ -474,7 +467,6 @@ LINEAR = dict(
         ("linear", dict(name="fc.2", out_features=33, bias=False)),
         ("relu", {}),
         ("linear", dict(name="fc.4", out_features=7))])
-
 
 # Batch norms behind convolutions, a pool and a ReLU, with and without weights, and of rows.
 NORMS = dict(
