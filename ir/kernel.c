@@ -60,7 +60,22 @@ static bool is_of_maps(const Node *n)
 bool op_is_rows(const Node *n)
 {
     bool plain = op_attr(n->op) != ATTR_WINDOW || window_is_plain(&n->attr.window);
-    return (op_is(n->op, F_ROWS) && plain) || is_of_maps(n) || node_is_depthwise(n);
+    return (op_is(n->op, F_ROWS) && plain) || is_of_maps(n) || node_is_depthwise(n) ||
+           (op_is(n->op, F_ROWS) && node_is_blockwise(n));
+}
+
+bool node_is_blockwise(const Node *n)
+{
+    enum { BLOCK = 16 };
+    const Window *w = &n->attr.window;
+    if ((n->op != OP_CONV2D && n->op != OP_CONV2D_DGRAD && n->op != OP_CONV2D_WGRAD &&
+         n->op != OP_CONV2D_TRANSPOSE) ||
+        w->groups == 0 || w->dilation_h || w->dilation_w)
+        return false;
+    const Shape *filter = &(n->op == OP_CONV2D_WGRAD ? n : n->in[1])->tensor.shape;
+    bool transposed = n->op == OP_CONV2D_TRANSPOSE;
+    return filter->dim[!transposed] % BLOCK == 0 &&
+           filter->dim[transposed] / w->groups % BLOCK == 0;
 }
 
 bool node_is_depthwise(const Node *n)

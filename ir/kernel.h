@@ -174,6 +174,8 @@ bool op_is_rows(const Node *n);
 /* A convolution, or a gradient of one, of each channel by a filter of its own: as many groups as
  * channels on both sides. */
 bool node_is_depthwise(const Node *n);
+/* One in groups of whole blocks of 16 channels on both sides, without dilation. */
+bool node_is_blockwise(const Node *n);
 /* A convolution of one pixel an image, without padding, or a gradient of one (that of its map if it
  * has no more outputs than a panel holds of them): a product of matrices whose rows are images. */
 enum { MAX_DENSE_OUTPUTS = 16384 };

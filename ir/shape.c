@@ -181,7 +181,7 @@ bool type_window(const Infer *f)
     if (w->inside && f->op != OP_AVGPOOL && f->op != OP_AVGPOOL_GRAD)
         return type_fault(f, " has no window of what is inside; only average pools have");
     bool pools = op_is(f->op, F_POOL | F_POOL_GRAD) || f->op == OP_MAXPOOL_CODE;
-    if (!type_spread(f, pools || op_attr(f->op) != ATTR_WINDOW || f->op == OP_CONV2D_TRANSPOSE))
+    if (!type_spread(f, pools || op_attr(f->op) != ATTR_WINDOW))
         return false;
     if (!pools)
         return w->ceil_mode ? type_fault(f, " has no ceil mode; only pools have") : true;

@@ -218,6 +218,11 @@ static bool is_depthwise(const Node *n)
     return node_is_depthwise(n) && kernel_is_rows(n->kernel);
 }
 
+static bool is_blockwise(const Node *n)
+{
+    return node_is_blockwise(n) && kernel_is_rows(n->kernel);
+}
+
 static bool has_op(const Module *m, bool (*is_such)(const Node *))
 {
     const Graph *g;
@@ -241,7 +246,7 @@ static const Part library[] = {
     {&embedded_image_h, NULL},      {&embedded_inside_h, is_inside},
     {&embedded_root_h, takes_roots}, {&embedded_norm_h, is_norm},
     {&embedded_lrn_h, is_lrn},      {&embedded_dropout_h, is_dropout},
-    {&embedded_depthwise_h, is_depthwise},
+    {&embedded_depthwise_h, is_depthwise}, {&embedded_grouped_h, is_blockwise},
 };
 
 void emit_cpu(const Module *m, Text *out)

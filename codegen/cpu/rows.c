@@ -84,6 +84,15 @@ static const char *contraction_tables(const CpuEmitter *e, const Node *n)
     return pool_format(e->pool, "&%s, &%s_sparse", table, table);
 }
 
+/* The constants of a contraction, and of its groups where it has some. */
+static const char *grouped_tables(const CpuEmitter *e, const Node *n)
+{
+    const char *table = contraction_tables(e, n);
+    return n->attr.window.groups
+               ? pool_format(e->pool, "%s, &%s_groups", table, table_name(e, n))
+               : table;
+}
+
 static const char *bias_of(const CpuEmitter *e, const Node *n, int operand)
 {
     return n->arity > operand ? value_name(e, n->in[operand]) : "NULL";
@@ -107,8 +116,9 @@ static void emit_conv(CpuEmitter *e, const Statement *s)
         emit_depthwise(e, s);
         return;
     }
-    emit_line(e, "%sconv_rows(%s, %s, %s, %s, %s, %s, r0, r1);", contraction_prefix(e, n),
-              contraction_tables(e, n), map_name(e, n->in[0]), value_name(e, n->in[1]),
+    emit_line(e, "%sconv_rows(%s, %s, %s, %s, %s, %s, r0, r1);",
+              n->attr.window.groups ? "grouped_" : contraction_prefix(e, n), grouped_tables(e, n),
+              map_name(e, n->in[0]), value_name(e, n->in[1]),
               bias_of(e, n, 2), epilogue_of(e, s), map_name(e, statement_result(s)));
 }
 
@@ -122,7 +132,8 @@ static void emit_folded(CpuEmitter *e, const Statement *s)
 
 static void emit_transpose(CpuEmitter *e, const Statement *s)
 {
-    emit_line(e, "conv_transpose_rows(&%s, %s, %s, %s, %s, r0, r1);", table_name(e, s->op),
+    emit_line(e, "%s_transpose_rows(%s, %s, %s, %s, %s, r0, r1);",
+              s->op->attr.window.groups ? "grouped" : "conv", grouped_tables(e, s->op),
               map_name(e, s->op->in[0]), value_name(e, s->op->in[1]), epilogue_of(e, s),
               map_name(e, statement_result(s)));
 }
@@ -393,6 +404,13 @@ static int emit_amx_wgrads(CpuEmitter *e, Statement *s, int count)
     return left;
 }
 
+static const char *sum_prefix(const Node *n)
+{
+    if (n->op == OP_CONV2D_FOLDED_WGRAD)
+        return "folded_";
+    return node_is_depthwise(n) ? "depthwise_" : n->attr.window.groups ? "grouped_" : "";
+}
+
 /* Sums over images: one image after the other, each slice its part of the result. */
 static void emit_sums(CpuEmitter *e, Statement *s, int count)
 {
@@ -407,11 +425,9 @@ static void emit_sums(CpuEmitter *e, Statement *s, int count)
         const Node *n = s[i].op;
         MapShape dy = map_shape(n->in[n->arity - 1]);
         if (n->op == OP_CONV2D_WGRAD || n->op == OP_CONV2D_FOLDED_WGRAD)
-            emit_line(e, "%swgrad_image(&%s, %s, %s, %s, accumulate, range);",
-                      n->op == OP_CONV2D_FOLDED_WGRAD ? "folded_"
-                      : node_is_depthwise(n)          ? "depthwise_"
-                                                      : "",
-                      table_name(e, n),
+            emit_line(e, "%swgrad_image(%s, %s, %s, %s, accumulate, range);", sum_prefix(n),
+                      node_is_depthwise(n) ? pool_format(e->pool, "&%s", table_name(e, n))
+                                           : grouped_tables(e, n),
                       map_name(e, n->in[0]), map_name(e, n->in[1]), value_name(e, n));
         else
             emit_line(e, "bias_grad_image(%s, %s, %d, %d, %d, accumulate, range);",

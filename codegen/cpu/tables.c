@@ -39,22 +39,42 @@ static void table_sparse(CpuEmitter *e, const Node *n, int units, int inner, int
                 table_name(e, n), large_tile, small_tile, large, s.larges, small, s.smalls);
 }
 
+/* Blocks of one group of a map that contraction n reads or gives. */
+static int group_blocks(const Node *n, const Node *map)
+{
+    return map_shape(map).blocks / window_groups(&n->attr.window);
+}
+
+/* What a contraction in groups needs beside the constants of one of them: x is read, y the map on
+ * the other side. */
+static void table_groups(CpuEmitter *e, const Node *n, const Node *x, const Node *y)
+{
+    const Window *k = &n->attr.window;
+    int lanes = graph_lanes(e->graph), from = group_blocks(n, x), to = group_blocks(n, y);
+    if (k->groups == 0)
+        return;
+    text_append(e->tables, "static const Groups %s_groups = {%d, %d, %d, %lld};\n",
+                table_name(e, n), k->groups, from, to,
+                (long long)from * to * lanes * lanes * k->kernel_h * k->kernel_w);
+}
+
 static void table_conv(CpuEmitter *e, const Node *n)
 {
     const Window *k = &n->attr.window;
     const Layout *filter = &n->in[1]->tensor.layout;
     MapShape x = map_shape(n->in[0]);
     int vectors = packed_vectors(e, n, filter, x.lanes), step = k->stride_w * x.lanes;
-    int filters = n->tensor.shape.dim[3];
+    int filters = n->tensor.shape.dim[3] / window_groups(k);
     text_append(e->tables,
                 "static const Conv %s = {\n"
                 "    .in_blocks = %d, .kernel_h = %d, .run = %d, .groups = %d, .vectors = %d,\n"
                 "    .stride_h = %d, .padding_h = %d, .step = %d, .padding = %d,\n"
                 "    .tiles = %s};\n",
-                table_name(e, n), x.blocks, k->kernel_h,
+                table_name(e, n), group_blocks(n, n->in[0]), k->kernel_h,
                 filter_run(n), (int)ceil_div(filters, filter->out_block), vectors, k->stride_h,
                 k->padding_h, step, k->padding_w * x.lanes,
                 row_tiles(e, n->tensor.shape.dim[2], &n->tile, step, 1));
+    table_groups(e, n, n->in[0], n);
     if (n->sparse != SPARSE_NONE) /* sums of bf16 results are floats side by side */
         table_sparse(e, n, map_shape(n).blocks, e->bf16 ? 0 : 1, SPARSE_VECTORS);
 }
@@ -72,11 +92,12 @@ static void table_transpose(CpuEmitter *e, const Node *n)
                 "    .groups = %d, .vectors = %d,\n"
                 "    .stride_h = %d, .stride_w = %d, .padding_h = %d, .padding_w = %d,\n"
                 "    .width = %d,\n    .more = %s,\n    .fewer = %s};\n",
-                table_name(e, n), map_shape(n->in[0]).blocks, k->kernel_h, k->kernel_w,
-                (int)ceil_div(d[3], filter->out_block), vectors, k->stride_h,
+                table_name(e, n), group_blocks(n, n->in[0]), k->kernel_h, k->kernel_w,
+                k->groups ? 1 : (int)ceil_div(d[3], filter->out_block), vectors, k->stride_h,
                 k->stride_w, k->padding_h, k->padding_w, d[2],
                 row_tiles(e, more, &n->tile, lanes, k->stride_w),
                 row_tiles(e, more - 1, &n->tile, lanes, k->stride_w));
+    table_groups(e, n, n->in[0], n);
 }
 
 /* The largest of the parts that an extent falls into, as equal as can be and none above `fit`. */
@@ -91,7 +112,7 @@ static void table_wgrad(CpuEmitter *e, const Node *n)
     const Layout *filter = &n->tensor.layout;
     const int32_t *dy = n->in[1]->tensor.shape.dim;
     MapShape x = map_shape(n->in[0]);
-    int vectors = packed_vectors(e, n, filter, x.lanes), filters = n->tensor.shape.dim[0];
+    int vectors = packed_vectors(e, n, filter, x.lanes), filters = n->tensor.shape.dim[0] / window_groups(k);
     bool dense = e->kernel->class == KERNEL_DENSE_WGRAD;
     int rows = value_is_in_parts(n) ? e->kernel->strip : dy[1];
     int width = dense ? e->graph->batch : dy[2];
@@ -106,11 +127,12 @@ static void table_wgrad(CpuEmitter *e, const Node *n)
                 "    .stride_h = %d, .padding_h = %d, .height = %d, .width = %d,\n"
                 "    .strip = %d, .columns = %d,\n"
                 "    .step = %lld, .padding = %d, .dy_step = %lld,\n    .tiles = %s};\n",
-                table_name(e, n), x.blocks, k->kernel_h, k->kernel_w * x.lanes,
+                table_name(e, n), group_blocks(n, n->in[0]), k->kernel_h, k->kernel_w * x.lanes,
                 (int)ceil_div(filters, filter->out_block), vectors, k->stride_h,
                 k->padding_h, dy[1], width, strip, (int)round_up(columns, 2),
                 dense ? (long long)x.image : k->stride_w * x.lanes, k->padding_w * x.lanes,
                 (long long)(dense ? map_shape(n->in[1]).image : graph_lanes(e->graph)), tiles);
+    table_groups(e, n, n->in[0], n->in[1]);
     if (n->sparse == SPARSE_X)
         table_sparse(e, n, (int)ceil_div(filters, filter->out_block), vectors,
                      SPARSE_WGRAD_VECTORS);

@@ -13,6 +13,8 @@ void pass_mask(Graph *g);
 void pass_dgrad(Graph *g);
 /* Whether the images are the rows of a matrix to n, in a kernel of its own: node_is_dense where the
  * target runs it so. */
+/* Whether n can run strip by strip of rows on the graph's target. */
+bool runs_in_rows(const Graph *g, const Node *n);
 bool runs_dense(const Graph *g, const Node *n);
 /* A filter with outputs and inputs exchanged and each kernel turned around, in a dtype: made once
  * for all its users, at the end of the graph; the caller moves it before them. */

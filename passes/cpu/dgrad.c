@@ -3,8 +3,8 @@
  * Requires stage training. With stride 1,
  *     dx[ih] = sum over o, kh of dy[ih + p - kh] filter[o,i,kh]
  *            = conv2d(dy, filter_transpose(filter)) with padding k - 1 - p,
- * which needs p <= k - 1 on both axes; other gradients become conv2d_transpose by that filter, but
- * for those in groups or with dilation, which stay. The
+ * which needs p <= k - 1 on both axes; other gradients become conv2d_transpose by that filter, those
+ * in groups of whole blocks of channels too; other groups, and what has dilation, stay. The
  * transposed filters depend on parameters alone and are computed at the start of the step, before
  * any image. The gradient of a linear layer reads its filter as it lies: a chunk's images pay for
  * turning it around bit by bit, which spares a copy of what may be most of a network's memory. */
@@ -33,7 +33,7 @@ Node *transposed_filter(Graph *g, Finder *made, Node *filter, DType dtype, Loc l
 static void rewrite(Graph *g, Finder *made, Node *n)
 {
     Window *w = &n->attr.window;
-    bool convolution = is_convolution(n);
+    bool convolution = is_convolution(n) && window_is_plain(w);
     Node *filter = n->in[1]->op == OP_CAST ? n->in[1]->in[0] : n->in[1];
     n->op = convolution ? OP_CONV2D : OP_CONV2D_TRANSPOSE;
     n->in[1] = transposed_filter(g, made, filter, n->in[1]->tensor.dtype, n->loc);
@@ -41,6 +41,20 @@ static void rewrite(Graph *g, Finder *made, Node *n)
         return;
     w->padding_h = w->kernel_h - 1 - w->padding_h;
     w->padding_w = w->kernel_w - 1 - w->padding_w;
+}
+
+bool runs_in_rows(const Graph *g, const Node *n)
+{
+    bool tiles = target_kind(g->target) == KIND_TILES;
+    return op_is_rows(n) && (!tiles || !node_is_blockwise(n) || node_is_depthwise(n));
+}
+
+/* Others in groups or with dilation stay as they are. */
+static bool can_be_rewritten(const Graph *g, const Node *n)
+{
+    if (window_is_plain(&n->attr.window))
+        return true;
+    return node_is_blockwise(n) && target_kind(g->target) == KIND_VECTORS;
 }
 
 bool runs_dense(const Graph *g, const Node *n)
@@ -55,7 +69,7 @@ void pass_dgrad(Graph *g)
     Finder made = finder_new(pool, g, (const Op[]){OP_FILTER_TRANSPOSE}, 1);
     for (int i = 0; i < count; i++)
         if (g->node[i]->op == OP_CONV2D_DGRAD && operand_storage(g->node[i]->in[1]) &&
-            !runs_dense(g, g->node[i]) && window_is_plain(&g->node[i]->attr.window))
+            !runs_dense(g, g->node[i]) && can_be_rewritten(g, g->node[i]))
             rewrite(g, &made, g->node[i]);
     pool_free(pool);
     graph_move_to_start(g, count);

@@ -56,7 +56,7 @@ static Node *take_rows_chain(Fuser *f, Kernel *k, Node *n)
 static void take_alone(Fuser *f, Node *n)
 {
     bool maps = !op_is_pointwise(n->op) || n->tensor.dtype == DT_BF16 || !f->bf16;
-    bool rows = op_is_rows(n) && maps && n->op != OP_MAXPOOL_CODE &&
+    bool rows = runs_in_rows(f->g, n) && maps && n->op != OP_MAXPOOL_CODE &&
                 fuse_phase(f->g, n) == PHASE_CHUNK;
     Kernel *k = fuse_alone(f, n, rows ? KERNEL_ROWS : KERNEL_GENERIC);
     if (rows)
@@ -210,7 +210,7 @@ static Node *wgrad_beside(const Fuser *f, const Node *n)
     Uses uses = graph_uses(f->g, n->in[0]);
     for (int i = 0; i < uses.count; i++)
         if (op_is(uses.use[i].user->op, F_WGRAD) && uses.use[i].operand == 1 &&
-            op_is_rows(uses.use[i].user))
+            runs_in_rows(f->g, uses.use[i].user))
             return uses.use[i].user;
     return NULL;
 }
@@ -303,14 +303,21 @@ static const Node *user_of(const Graph *g, const Node *n, Op op, int operand)
     return NULL;
 }
 
-/* What conv_filter of some node is, and lies in pairs where it is bf16. */
+/* Whether its filter lies in blocks of inputs, in pairs where it is bf16. */
+static bool reads_packed(const Graph *g, const Node *conv)
+{
+    return window_is_plain(&conv->attr.window) ||
+           (node_is_blockwise(conv) && runs_in_rows(g, conv));
+}
+
+/* What conv_filter of some node is, which is packed. */
 static bool is_conv_filter(const Graph *g, const Node *n)
 {
     Uses uses = graph_uses(g, n);
     for (int i = 0; i < uses.count; i++) {
         const Node *user = uses.use[i].user;
         if (((user->op == OP_CONV2D || user->op == OP_CONV2D_TRANSPOSE) &&
-             uses.use[i].operand == 1 && window_is_plain(&user->attr.window)) ||
+             uses.use[i].operand == 1 && reads_packed(g, user)) ||
             (user->op == OP_WINOGRAD_FILTER && user_of(g, user, OP_WINOGRAD_MULTIPLY, 1)) ||
             (user->op == OP_FOLD_FILTER && user_of(g, user, OP_CONV2D_FOLDED, 1)))
             return true;
@@ -413,7 +420,7 @@ void fuse_cpu_node(Fuser *f, Node *n)
         fuse_optimizer(f, n);
     else if (op_attr(n->op) == ATTR_WINOGRAD && n->op != OP_WINOGRAD_OUTPUT)
         fuse_winograd(f, n);
-    else if (op_is_rows(n) && filter_storage(n) && phase == PHASE_CHUNK)
+    else if (runs_in_rows(f->g, n) && filter_storage(n) && phase == PHASE_CHUNK)
         fuse_forward(f, n);
     else if (op_is(n->op, F_POOL))
         take_rows_chain(f, fuse_pool_forward(f, n), n);
@@ -421,7 +428,7 @@ void fuse_cpu_node(Fuser *f, Node *n)
         fuse_gradient(f, n);
     else if (op_is(n->op, F_ROWS) && op_attr(n->op) == ATTR_NORM)
         fuse_norm(f, n);
-    else if ((!op_sums_images(n->op) || !op_is_rows(n) || !fuse_wgrad(f, n)) &&
+    else if ((!op_sums_images(n->op) || !runs_in_rows(f->g, n) || !fuse_wgrad(f, n)) &&
              (!op_is(n->op, F_STATISTIC) || !fuse_statistics(f, n)))
         take_alone(f, n);
 }

@@ -68,9 +68,10 @@ static void schedule_conv(const Graph *g, Node *n)
     const int32_t *d = n->tensor.shape.dim;
     int positions = positions_of(g, n);
     const int32_t *filter = n->in[1]->tensor.shape.dim;
+    int groups = window_groups(&n->attr.window);
     int64_t terms = (int64_t)filter[1] * filter[2] * filter[3];
     n->tile = target_kind(g->target) == KIND_TILES ? amx_tile(positions)
-                                                   : best_tile(positions, d[3], terms);
+                                                   : best_tile(positions, d[3] / groups, terms);
 }
 
 /* Most outputs of one class in a row: what a tile has to choose from. */
