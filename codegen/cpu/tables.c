@@ -112,7 +112,8 @@ static void table_wgrad(CpuEmitter *e, const Node *n)
     const Layout *filter = &n->tensor.layout;
     const int32_t *dy = n->in[1]->tensor.shape.dim;
     MapShape x = map_shape(n->in[0]);
-    int vectors = packed_vectors(e, n, filter, x.lanes), filters = n->tensor.shape.dim[0] / window_groups(k);
+    int vectors = packed_vectors(e, n, filter, x.lanes);
+    int filters = n->tensor.shape.dim[0] / window_groups(k);
     bool dense = e->kernel->class == KERNEL_DENSE_WGRAD;
     int rows = value_is_in_parts(n) ? e->kernel->strip : dy[1];
     int width = dense ? e->graph->batch : dy[2];

@@ -3,8 +3,8 @@
  * Requires stage training. With stride 1,
  *     dx[ih] = sum over o, kh of dy[ih + p - kh] filter[o,i,kh]
  *            = conv2d(dy, filter_transpose(filter)) with padding k - 1 - p,
- * which needs p <= k - 1 on both axes; other gradients become conv2d_transpose by that filter, those
- * in groups of whole blocks of channels too; other groups, and what has dilation, stay. The
+ * which needs p <= k - 1 on both axes; other gradients become conv2d_transpose by that filter,
+ * those in groups of whole blocks of channels too; other groups, and what has dilation, stay. The
  * transposed filters depend on parameters alone and are computed at the start of the step, before
  * any image. The gradient of a linear layer reads its filter as it lies: a chunk's images pay for
  * turning it around bit by bit, which spares a copy of what may be most of a network's memory. */
