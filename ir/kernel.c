@@ -138,6 +138,14 @@ bool node_is_optimizer(const Node *n)
                                   n->tensor.shape.rank > 0);
 }
 
+bool dense_steps_in_place(const Node *wgrad)
+{
+    enum { MOST_VECTORS = 4, STACK_VECTORS = 16384 }; /* vectors of 16 floats */
+    int64_t entries = wgrad->attr.window.kernel_w * smaller(wgrad->tensor.shape.dim[1], 16);
+    return entries * (wgrad->tile.vectors > 0 ? wgrad->tile.vectors : MOST_VECTORS) <=
+           STACK_VECTORS;
+}
+
 bool kernel_returns(const Kernel *k, const Node *n)
 {
     return n->kernel == k && n->returned;

@@ -188,6 +188,9 @@ bool pool_covers_map(const Node *n);
 bool node_is_identity(const Node *n);
 /* Elements of parameters, gradients and moments, computed each for itself. */
 bool node_is_optimizer(const Node *n);
+/* Whether the gradient of a linear layer's filter may be taken up by the step where it is made: a
+ * filter row of a group of outputs at least, of which a thread's stack has room for 1 MB. */
+bool dense_steps_in_place(const Node *wgrad);
 /* Shared memory of a square_sum's block on a GPU: a float a warp. */
 enum { SQUARE_SUM_SHARED = 32 };
 Node *statement_result(const Statement *s);

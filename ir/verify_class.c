@@ -97,12 +97,19 @@ static bool is_dense_sum_or_step(const Node *n)
     return is_dense_sum(n) || node_is_optimizer(n);
 }
 
-/* Gradients of one linear layer after the images, and the optimizer's step of its filter, which has
- * as many elements as that gradient. */
+/* Part of the optimizer's step by that gradient, whose elements it takes one by one. */
+static bool steps_by(const Node *n, const Node *gradient)
+{
+    return gradient && n->op != OP_CLIP && shape_equal(&n->tensor.shape, &gradient->tensor.shape) &&
+           (n->op == OP_UPDATE ? update_gradient(n) == gradient : !n->returned);
+}
+
+/* Gradients of one linear layer after the images, and the optimizer's step of its filter, with one
+ * rate. */
 static bool is_dense_wgrad(const Kernel *k)
 {
     const Node *filter = NULL;
-    int biases = 0, steps = 0;
+    int biases = 0, steps = 0, adams = 0;
     for (int i = 0; i < k->node_count; i++) {
         const Node *n = k->node[i];
         if (n->op == OP_CONV2D_WGRAD && filter)
@@ -110,13 +117,14 @@ static bool is_dense_wgrad(const Kernel *k)
         filter = n->op == OP_CONV2D_WGRAD ? n : filter;
         biases += n->op == OP_BIAS_GRAD;
         steps += node_is_optimizer(n);
-        if (node_is_optimizer(n) && (!filter || n->op == OP_CLIP ||
-                                     (n->returned && n->op != OP_UPDATE) ||
-                                     !shape_equal(&n->tensor.shape, &filter->tensor.shape)))
+        adams += n->op == OP_ADAM_STEP;
+        if (node_is_optimizer(n) && !steps_by(n, filter))
             return false;
     }
     return target_kind(k->target) == KIND_VECTORS && k->phase == PHASE_AFTER && biases <= 1 &&
-           (filter || biases == 1) && (steps == 0 || !kernel_returns(k, filter));
+           adams <= 1 && (filter || biases == 1) &&
+           (!filter || kernel_returns(k, filter) || dense_steps_in_place(filter)) &&
+           (steps == 0 || !kernel_returns(k, filter));
 }
 
 /* ---- kernels of a GPU ---- */

@@ -171,6 +171,8 @@ static void emit_in_steps(CpuEmitter *e, const Node *n)
     emit_units(e, n, "gradient");
     emit_open(e, "for (ptrdiff_t i = first * %lld; i < last * %lld; i++)", unit, unit);
     emit_line(e, "const float %s_i = gradient[i - first * %lld];", value_name(e, n), unit);
+    if (n->place.region != REGION_NONE)
+        emit_line(e, "%s[i] = %s_i;", value_name(e, n), value_name(e, n));
     emit_step(e, e->kernel->node, e->kernel->node_count);
     emit_close(e);
     emit_close(e);

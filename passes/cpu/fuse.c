@@ -268,7 +268,7 @@ static Kernel *dense_step(const Fuser *f, const Node *n)
 {
     const Node *gradient = f->level >= 2 ? stepped_by(f->g, n) : NULL;
     if (!gradient || !gradient->kernel || gradient->kernel->class != KERNEL_DENSE_WGRAD ||
-        gradient->op != OP_CONV2D_WGRAD)
+        gradient->op != OP_CONV2D_WGRAD || !dense_steps_in_place(gradient))
         return NULL;
     Uses uses = graph_uses(f->g, gradient);
     for (int i = 0; i < uses.count; i++)

@@ -135,6 +135,12 @@ check "less shared memory than the tile takes" refused "is not one that its clas
     '/^ *kernel a_forward/s/shared=[0-9]*/shared=64/' cuda
 check "a map whose channels lie otherwise" refused "cannot read how it or its operands lie" \
     's/{nhwc c8}   *= maxpool /{nhwc c16} = maxpool /' cuda
+# Two layers' steps in one kernel, each with a rate of its own.
+two_steps() {
+    [ "$(outcome c tests/models/texts/two_steps.ir)" = refused ] &&
+        grep -q "the gradients of one linear layer and the step of its filter" "$work/err"
+}
+check "the steps of two linear layers are no kernel" two_steps
 check "an input in parts" refused "only sums in parts lie in partial" \
     '/= input/s/at shared/at partial/' c
 
