@@ -5,7 +5,8 @@
     make bench-gpu BENCH_OPTIONS="--batch 128 --precision bf16"
     python3 bench/gpu.py --rows rows.jsonl --torch models/nin.yaml:128:bf16
 
-Models: models/nin.yaml and models/nin_cifar10.yaml, on random images that lie on the device.
+Models: models/nin.yaml and tests/models/plain/nin_cifar10.yaml, on random images that lie on the
+device.
 PyTorch runs in NHWC (channels_last): eagerly, under torch.compile with CUDA graphs
 (mode="reduce-overhead"), and with the whole step, optimizer and all, as one CUDA graph; on asking
 (--ways) also under mode="max-autotune", and a compiled step as one graph. The fastest one counts.
@@ -54,7 +55,7 @@ WARM_SECONDS = 150  # that PyTorch processes may take until they are warm
 TIMING_SECONDS = 6  # about, of one of them then
 PROFILE_SECONDS = 120  # at most, of ninc's compilation or profile
 TABLE = ("<!-- gpu table -->", "<!-- end of gpu table -->")
-MODELS = ["models/nin.yaml", "models/nin_cifar10.yaml"]
+MODELS = ["models/nin.yaml", "tests/models/plain/nin_cifar10.yaml"]
 BATCHES = [16, 128, 1024]
 
 

@@ -96,13 +96,19 @@ foreign() {
         say "$1 needs $newest; build the kit on a machine with glibc 2.34 to 2.36 (Debian 12)"
 }
 
+# model_file NAME: that without dropout where there is one, as its rows always were.
+model_file() {
+    local plain=tests/models/plain/$1.yaml
+    [ -e "$plain" ] && echo "$plain" || echo "$MODELS/$1.yaml"
+}
+
 trainer() {
     local name=$1 plain=${1%-O0} level=-O2
     [ "$plain" = "$name" ] || level=-O0
     local precision=${plain##*-} rest=${plain%-*}
     compile "$name" "$level" "--precision=$precision" "--batch=${rest##*-}" \
-        "$MODELS/${rest%-*}.yaml"
-    cp "$MODELS/${rest%-*}.yaml" "$kit/models/"
+        "$(model_file "${rest%-*}")"
+    cp "$(model_file "${rest%-*}")" "$kit/models/"
 }
 
 # parity CASE: the reference of real PyTorch, and a trainer of the case.
@@ -132,7 +138,7 @@ made=0 trainers=$(awk '$2 != "torch" { print $3 }' "$scratch/plan" | sort -u | w
 while read -r _ what name _; do
     [ ! -e "$kit/trainers/$name.gz" ] || continue
     case $what in
-    torch) cp "$MODELS/${name%-*-*}.yaml" "$kit/models/" ;;
+    torch) cp "$(model_file "${name%-*-*}")" "$kit/models/" ;;
     parity) parity "$name" ;;
     *) trainer "$name" ;;
     esac

@@ -107,7 +107,7 @@ starts_within() {
         'BEGIN { exit !(cold / 2 < most && warm < least) }'
 }
 
-for model in models/nin.yaml models/nin_bn.yaml models/nin_cifar10.yaml models/nin_fashion.yaml; do
+for model in models/nin.yaml models/nin_bn.yaml tests/models/plain/nin_cifar10.yaml models/nin_fashion.yaml; do
     name=$(basename "$model" .yaml)
     all_targets "$name fp32" "sm_75 $targets" --precision=fp32 "$model"
     all_targets "$name tf32" "$targets" --precision=tf32 "$model"

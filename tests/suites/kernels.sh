@@ -508,9 +508,9 @@ for precision in fp32 bf16; do
     long_check "kernels of small maps $precision -O2" \
         in_precision $precision mixed everywhere "$work/small_maps.yaml" 2 --full
 done
-long_check "kernels of nin_cifar10 -O2" verified models/nin_cifar10.yaml 2
+long_check "kernels of nin_cifar10 -O2" verified tests/models/plain/nin_cifar10.yaml 2
 long_check "kernels of nin -O2" verified models/nin.yaml 2
 long_check "kernels of nin_cifar10 bf16 -O2" \
-    in_precision bf16 whole_chunk models/nin_cifar10.yaml 2 --batch=8
+    in_precision bf16 whole_chunk tests/models/plain/nin_cifar10.yaml 2 --batch=8
 long_check "kernels of nin bf16 -O2" in_precision bf16 verified models/nin.yaml 2
 finish

@@ -59,13 +59,13 @@ long_check "simulated grouped network bf16 -O0" grouped 0 bf16
 precisions="fp32 tf32 bf16"
 reduced_nin=(models/nin.yaml '--set=input.shape=[1,96,96]' '--set=layers.7.avgpool.kernel_size=2'
     --batch=2)
-reduced_cifar10=(models/nin_cifar10.yaml '--set=input.shape=[3,16,16]'
+reduced_cifar10=(tests/models/plain/nin_cifar10.yaml '--set=input.shape=[3,16,16]'
     '--set=input.data_shape=[3,16,16]' --batch=2)
 reduced_fashion=(models/nin_fashion.yaml --batch=2)
 # For plain loops, which take longer: the same kernels on the least maps that the windows fit.
 small_nin=(models/nin.yaml '--set=input.shape=[1,95,63]'
     '--set=layers.7.avgpool.kernel_size=[2,1]' --batch=1)
-small_cifar10=(models/nin_cifar10.yaml '--set=input.shape=[3,8,8]'
+small_cifar10=(tests/models/plain/nin_cifar10.yaml '--set=input.shape=[3,8,8]'
     '--set=input.data_shape=[3,8,8]' --batch=1)
 small_fashion=(models/nin_fashion.yaml --batch=1)
 check "simulated nin_fashion fp32 -O2" simulated 2 fp32 "${reduced_fashion[@]}"

@@ -104,9 +104,9 @@ for level in 0 2; do
 done
 check "AMX kernels of a wide network -O2" verified "$work/wide.yaml" 2
 check "AMX kernels of rows of all lengths -O2" verified "$work/tiles.yaml" 2
-check "AMX kernels of nin_cifar10 -O2" verified models/nin_cifar10.yaml 2
+check "AMX kernels of nin_cifar10 -O2" verified tests/models/plain/nin_cifar10.yaml 2
 long_check "AMX kernels of a wide network -O2, as they ship" as_it_ships "$work/wide.yaml" 2
-long_check "AMX kernels of nin_cifar10 -O2, as they ship" as_it_ships models/nin_cifar10.yaml 2
+long_check "AMX kernels of nin_cifar10 -O2, as they ship" as_it_ships tests/models/plain/nin_cifar10.yaml 2
 long_check "AMX kernels of batch norms -O2" verified tests/models/pytorch/norms_sgd.yaml 2
 check "AMX steps on one and two threads" stepped models/nin_fashion.yaml 2
 check "AMX has programs of its own" chosen

@@ -141,7 +141,7 @@ parts read_in_parts 'only an update kernel and square_sum add up' "
 amx_text() {
     rm -rf "$work/amx"
     "$NINC" --emit=ir --target=cpu --precision="$1" --dump="$2" --dump-dir="$work/amx" \
-        models/nin_cifar10.yaml >/dev/null && cat "$work"/amx/*-"$2".ir
+        tests/models/plain/nin_cifar10.yaml >/dev/null && cat "$work"/amx/*-"$2".ir
 }
 
 # graphs TARGET: those of stdin alone.

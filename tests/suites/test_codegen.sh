@@ -22,7 +22,7 @@ clean() {
 avx512="-mavx512f -mavx512bw -mavx512dq -mavx512vl"
 amx="-mavx512bf16 -mamx-tile -mamx-bf16"
 
-emitted=(models/nin.yaml models/nin_cifar10.yaml \
+emitted=(models/nin.yaml tests/models/plain/nin_cifar10.yaml \
     tests/models/pytorch/{strides,pools,flatten}_adam.yaml)
 # Of gcc, of blocks and of what pools: quick checks.
 # kind_of COMPILER MODEL

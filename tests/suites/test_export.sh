@@ -155,7 +155,7 @@ if [ -z "${QUICK:-}" ]; then
         in_onnx_runtime long_check "${pair%:*}" "${pair#*:}" "models/${pair%:*}.yaml"
     done
     in_onnx_runtime long_check nin fashion models/nin.yaml nin_sgd
-    sed 's/init: {normal: {std: 0.05}}/init: kaiming_normal/' models/nin_cifar10.yaml \
+    sed 's/init: {normal: {std: 0.05}}/init: kaiming_normal/' tests/models/plain/nin_cifar10.yaml \
         >"$work/cifar10.yaml"
     in_onnx_runtime long_check cifar10 colour "$work/cifar10.yaml"
 fi

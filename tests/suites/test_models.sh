@@ -63,6 +63,7 @@ mobilenet_has() {
     echo $((count + channels * 10 + 10)) | sed -E 's/([0-9]+)([0-9]{3})([0-9]{3})$/\1,\2,\3/'
 }
 model mobilenet "$(mobilenet_has)" '[3, 16, 16]' fp32 bf16 sim
+model nin_cifar10 966,986 '[3, 32, 32]' bf16
 model nin_cifar100 984,356 '[3, 32, 32]'
 model nin_d2l 1,992,166 '[1, 96, 96]' fp32
 model nin_imagenet 7,595,176 '[3, 96, 96]' bf16

@@ -67,7 +67,7 @@ static Text exported(const char *path, const PipelineOptions *options, bool prep
 static const char *const models[] = {"models/nin.yaml",
                                      "models/nin_spelled.yaml",
                                      "models/nin_fashion.yaml",
-                                     "models/nin_cifar10.yaml",
+                                     "tests/models/plain/nin_cifar10.yaml",
                                      "tests/models/pytorch/blocks_sgd.yaml",
                                      "tests/models/pytorch/flatten_sgd.yaml",
                                      "tests/models/pytorch/pools_sgd.yaml",
@@ -182,7 +182,7 @@ static void expect_dims(const Onnx__ValueInfoProto *v, const char *name, const c
 
 START_TEST(test_header)
 {
-    Onnx__ModelProto *m = parsed_back("models/nin_cifar10.yaml", false);
+    Onnx__ModelProto *m = parsed_back("tests/models/plain/nin_cifar10.yaml", false);
     ck_assert_int_eq(m->ir_version, 8);
     ck_assert_str_eq(m->producer_name, "ninc");
     ck_assert_uint_eq(m->n_opset_import, 1);
@@ -203,7 +203,7 @@ END_TEST
  * on are Winograd's in the program. */
 START_TEST(test_nodes)
 {
-    Onnx__ModelProto *m = parsed_back("models/nin_cifar10.yaml", false);
+    Onnx__ModelProto *m = parsed_back("tests/models/plain/nin_cifar10.yaml", false);
     expect_text(ops_of(m),
                 "Conv Relu Conv Relu Conv Relu MaxPool Conv Relu Conv Relu Conv Relu MaxPool "
                 "Conv Relu Conv Relu Conv Relu GlobalAveragePool Flatten");
@@ -252,7 +252,7 @@ START_TEST(test_parameters)
 {
     Pool *pool = pool_new();
     const PipelineOptions options = {.level = 2, .wanted[TARGET_CPU] = true};
-    Module *m = compiled(pool, "models/nin_cifar10.yaml", &options);
+    Module *m = compiled(pool, "tests/models/plain/nin_cifar10.yaml", &options);
     Text out = packed(m, TARGET_CPU, false);
     Onnx__ModelProto *x = onnx__model_proto__unpack(NULL, out.length, (const uint8_t *)out.data);
     size_t at = 0;

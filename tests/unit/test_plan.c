@@ -263,7 +263,7 @@ END_TEST
 
 /* ---- the models ---- */
 
-static const char *const models[] = {"models/nin.yaml", "models/nin_cifar10.yaml",
+static const char *const models[] = {"models/nin.yaml", "tests/models/plain/nin_cifar10.yaml",
                                      "models/nin_fashion.yaml"};
 
 START_TEST(models_are_sound)
@@ -317,7 +317,7 @@ static Node *kept_value(const Graph *g)
 START_TEST(what_depends_on_parameters_alone_is_kept)
 {
     Pool *pool = pool_new();
-    Module *m = plan_file(pool, "models/nin_cifar10.yaml", 2, 4);
+    Module *m = plan_file(pool, "tests/models/plain/nin_cifar10.yaml", 2, 4);
     Graph *eval = module_find_graph(m, "eval", TARGET_CPU);
     Diagnostics d;
     diagnostics_init(&d, pool);
