@@ -159,9 +159,9 @@ static int64_t blocks_of(const Graph *g, const Kernel *k)
     case KERNEL_METRICS: return 1;
     case KERNEL_HEAD: return g->batch;
     case KERNEL_STATISTICS: return ceil_div(k->node[0]->in[0]->tensor.shape.dim[3], VECTOR);
-    case KERNEL_NORM:
     case KERNEL_FILTER:
     case KERNEL_UPDATE: return parameter_blocks(g, k);
+    case KERNEL_NORM:
     case KERNEL_LRN:
     case KERNEL_POOL_FORWARD:
     case KERNEL_POOL_BACKWARD: {

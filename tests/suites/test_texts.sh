@@ -13,7 +13,8 @@ seed=${1:-1} count=${2:-60}
     tests/models/pytorch/nin_adam.yaml >"$work/wide.ir" || fail "the texts to change"
 
 classes="generic image rows pointwise conv_forward mlpconv_forward pool_forward head pool_backward
-    conv_dgrad conv_wgrad mlpconv_backward filter winograd metrics update"
+    conv_dgrad conv_wgrad mlpconv_backward filter winograd metrics update norm lrn statistics dense
+    dense_wgrad"
 
 # outcome KIND TEXT: "refused", "accepted", or what went wrong.
 outcome() {
@@ -123,8 +124,9 @@ check "other words in text with Winograd convolutions in bf16" words c wide
 
 # refused MESSAGE SED TEXT
 refused() {
+    local kind=${3/wide/c}
     sed "$2" "$work/$3.ir" >"$work/changed.ir"
-    [ "$(outcome "${3/wide/c}" "$work/changed.ir")" = refused ] && grep -q -- "$1" "$work/err" ||
+    [ "$(outcome "${kind/norms/cuda}" "$work/changed.ir")" = refused ] && grep -q -- "$1" "$work/err" ||
         { head -3 "$work/err"; return 1; }
 }
 check "a convolution is no head" refused "a kernel of class head is the end of the network" \
@@ -133,6 +135,9 @@ check "a tile that no block can share" refused "is not one that its class can ru
     '/^ *kernel a_forward/s/schedule=.[0-9]*x/schedule=[120x/' cuda
 check "less shared memory than the tile takes" refused "is not one that its class can run with" \
     '/^ *kernel a_forward/s/shared=[0-9]*/shared=64/' cuda
+"$NINC" -O2 --target=cuda --batch=2 --emit=ir tests/models/pytorch/norms_sgd.yaml >"$work/norms.ir"
+check "fewer blocks than a batch norm's map has" refused "is not one that its class can run with" \
+    '/^ *kernel a_norm_forward/s/grid=4x/grid=3x/' norms
 check "a map whose channels lie otherwise" refused "cannot read how it or its operands lie" \
     's/{nhwc c8}   *= maxpool /{nhwc c16} = maxpool /' cuda
 # Two layers' steps in one kernel, each with a rate of its own.

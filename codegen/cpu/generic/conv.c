@@ -54,7 +54,7 @@ static void emit_dgrad(CpuEmitter *e, const Node *n)
     const char *o = in_group(e, n, dy, "o");
     const char *at = filter_index(e, filter, o, "c", "kh", "kw");
     if (n->op == OP_CONV2D_TRANSPOSE)
-        at = filter_index(e, filter, "c", "o",
+        at = filter_index(e, filter, "c", o,
                           pool_format(e->pool, "(%d - kh)", k->kernel_h - 1),
                           pool_format(e->pool, "(%d - kw)", k->kernel_w - 1));
     open_pixels(e, n);

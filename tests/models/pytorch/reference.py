@@ -538,7 +538,7 @@ def cases():
     for name, base, lr in (("strides", STRIDES, 0.02), ("pools", POOLS, 0.02),
                            ("flatten", FLATTEN, 0.02), ("blocks", BLOCKS, 0.02),
                            ("linear", LINEAR, 0.02), ("norms", NORMS, 0.02),
-                           ("grouped", GROUPED, 0.02), ("lrns", LRNS, 0.02),
+                           ("grouped", GROUPED, 0.01), ("lrns", LRNS, 0.02),
                            ("averages", AVERAGES, 0.02), ("curves", CURVES, 0.02)):
         # 11 images in batches of 4: every third step has 3.
         yield name + "_sgd", dict(
