@@ -210,7 +210,7 @@ in_matrices() {
 
 # in_chunks IMAGES [OPTION...]: a whole step of chunks of so many images, the last of fewer.
 in_chunks() {
-    "$NINC" --target=cpu --emit=ir --precision="${precision:-fp32}" --dump=schedule \
+    "$NINC" --target=cpu --emit=ir --precision="${computed_in:-fp32}" --dump=schedule \
         --dump-dir="$work/chunks" "$work/dense.yaml" >/dev/null || return 1
     sed "s/ chunk=37 / chunk=$1 /" "$work"/chunks/*-schedule.ir >"$work/chunks.ir"
     rm -r "$work/chunks"
@@ -259,11 +259,11 @@ long_check "kernels of a linear layer of long rows" light wide_rows
 for chain in lrn averages; do
     model=tests/models/chains/$chain.yaml
     check "kernels of $chain" light everywhere $model 2
-    for precision in fp32 bf16; do
-        long_check "kernels of $chain $precision -O0" \
-            in_precision $precision light everywhere $model 0
-        long_check "kernels of $chain $precision, a whole step, as they ship" \
-            in_precision $precision mixed everywhere $model 2 --full
+    for numbers in fp32 bf16; do
+        long_check "kernels of $chain $numbers -O0" \
+            in_precision $numbers light everywhere $model 0
+        long_check "kernels of $chain $numbers, a whole step, as they ship" \
+            in_precision $numbers mixed everywhere $model 2 --full
     done
 done
 
@@ -390,10 +390,10 @@ errors_of() {
 
 # rounds_little KERNEL PADDING CHANNELS PRECISION: at most ten times the direct convolution's error.
 rounds_little() {
-    local precision=$4 op tiles direct
+    local computed_in=$4 op tiles direct
     linear_network "$@" >"$work/linear.yaml"
     for op in multiply wgrad; do
-        "$NINC" --target=cpu --emit=ir --precision="$precision" "$work/linear.yaml" |
+        "$NINC" --target=cpu --emit=ir --precision="$computed_in" "$work/linear.yaml" |
             grep "= winograd_$op " || return 1
     done
     tiles=$(errors_of) &&
@@ -433,7 +433,7 @@ long_check "folding rounds little" folding_rounds_little
 
 # A row of very many pixels on small stacks: what a kernel packs does not grow with the map.
 long_row() {
-    local precision=bf16
+    local computed_in=bf16
     cat >"$work/row.yaml" <<'END'
 model: row
 input: {dataset: idx, classes: 10, data_shape: [1, 1, 60000], shape: [1, 1, 60000]}
@@ -504,9 +504,9 @@ loss: cross_entropy
 optimizer: {sgd: {lr: 0.1, momentum: 0.9}}
 train: {batch_size: 16, epochs: 1}
 END
-for precision in fp32 bf16; do
-    long_check "kernels of small maps $precision -O2" \
-        in_precision $precision mixed everywhere "$work/small_maps.yaml" 2 --full
+for numbers in fp32 bf16; do
+    long_check "kernels of small maps $numbers -O2" \
+        in_precision $numbers mixed everywhere "$work/small_maps.yaml" 2 --full
 done
 long_check "kernels of nin_cifar10 -O2" verified tests/models/plain/nin_cifar10.yaml 2
 long_check "kernels of nin -O2" verified models/nin.yaml 2

@@ -93,7 +93,7 @@ sums_are_fused() {
 check "chains are done where their maps are made" one_alone
 check "chains are done where their maps are made, on a GPU" few_alone
 check "chains fp32 -O2" light everywhere tests/models/chains/chains.ir 2
-check "chains bf16 -O2" in_precision bf16 light everywhere tests/models/chains/chains.ir 2
+check "chains bf16 -O2" in_precision bf16 light verified tests/models/chains/chains.ir 2
 check "chains behind tiles bf16 -O2" in_precision bf16 light verified tests/models/chains/tiles.ir 2
 for precision in fp32 bf16; do
     long_check "chains $precision -O2, as they ship" \

@@ -1,12 +1,12 @@
 # CPU kernels for the tests: sourced after tests/lib.sh. A trainer is compiled for $levels (default:
-# the best instruction set) in $precision (default fp32) to $work/kernels.
+# the best instruction set) in $computed_in (default fp32) to $work/kernels.
 # shellcheck shell=bash
 
 # compiled MODEL LEVEL [OPTION...]
 compiled() {
     rm -rf "$work/kernels"
     "$NINC" -q "-O$2" --target=cpu --cpu-levels="${levels:-$(best_level)}" \
-        --precision="${precision:-fp32}" "${@:3}" -o "$work/kernels" "$1"
+        --precision="${computed_in:-fp32}" "${@:3}" -o "$work/kernels" "$1"
 }
 
 # light COMMAND...: with kernels at -Og.
@@ -14,9 +14,9 @@ light() {
     CC=$PWD/tests/tools/light_cc "$@"
 }
 
-# best_level: the instruction set that a trainer in $precision picks here.
+# best_level: the instruction set that a trainer in $computed_in picks here.
 best_level() {
-    case ${precision:-fp32} in
+    case ${computed_in:-fp32} in
     bf16) best_levels | sed 's/,.*//' ;;
     *) best_levels | sed 's/.*,//' ;;
     esac
@@ -42,6 +42,6 @@ everywhere() {
 
 # in_precision PRECISION COMMAND...
 in_precision() {
-    local precision=$1
+    local computed_in=$1
     "${@:2}"
 }
