@@ -107,7 +107,8 @@ starts_within() {
         'BEGIN { exit !(cold / 2 < most && warm < least) }'
 }
 
-for model in models/nin.yaml models/nin_bn.yaml tests/models/plain/nin_cifar10.yaml models/nin_fashion.yaml; do
+for model in models/nin.yaml models/nin_bn.yaml tests/models/plain/nin_cifar10.yaml \
+    models/nin_fashion.yaml; do
     name=$(basename "$model" .yaml)
     all_targets "$name fp32" "sm_75 $targets" --precision=fp32 "$model"
     all_targets "$name tf32" "$targets" --precision=tf32 "$model"
@@ -125,6 +126,8 @@ all_targets "activations bf16" "sm_80" --precision=bf16 tests/models/chains/acti
 all_targets "local response norms fp32" "sm_75 sm_90a" tests/models/chains/lrn.yaml
 all_targets "averages fp32" "sm_75" tests/models/chains/averages.yaml
 all_targets "local response norms bf16" "sm_80" --precision=bf16 tests/models/chains/lrn.yaml
+all_targets "grouped fp32" "sm_75" tests/models/pytorch/grouped_sgd.yaml
+all_targets "grouped bf16" "sm_90a" --precision=bf16 tests/models/pytorch/grouped_sgd.yaml
 for case in weighted_smoothed clip; do
     all_targets "flatten_$case" "sm_75 sm_90a" "tests/models/pytorch/flatten_$case.yaml"
 done
