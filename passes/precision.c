@@ -48,7 +48,8 @@ static DType wanted(const Node *n, int k)
         return k < 2 ? DT_BF16 : DT_F32;
     if (op_is(n->op, F_STATISTIC) || op_attr(n->op) == ATTR_NORM)
         return n->in[k]->tensor.shape.rank == 4 ? DT_BF16 : DT_F32;
-    if (op_is(n->op, F_OF_MAPS) || op_attr(n->op) == ATTR_LRN || (op_is(n->op, F_POOL_GRAD) && k == 0))
+    if (op_is(n->op, F_OF_MAPS) || op_attr(n->op) == ATTR_LRN ||
+        (op_is(n->op, F_POOL_GRAD) && k == 0))
         return n->tensor.dtype;
     return op_is(n->op, F_READS_F32) ? DT_F32 : DT_COUNT;
 }

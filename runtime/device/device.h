@@ -71,10 +71,11 @@ typedef struct DeviceTable {
     /* A step, in three calls, one behind the other; none of them need do its work before the last
      * one is made, but for an exchange, which finds the sums in memory.
      * run_chunks brings the inputs there and runs what is before the images and the images' part,
-     * which leaves sums over them, some in parts (but for gradients that are made of kept maps when
-     * all images are there, see KERNEL_DENSE_WGRAD: who exchanges sums compiles without it); reduce makes them those of all processes of the
-     * run (NULL: there is one); run_after updates the state and adds to the metrics. Parts stay
-     * apart: those who read them add them up in order, so that it does not matter who made them. */
+     * which leaves sums over them, some in parts (not gradients that are made of kept maps when all
+     * images are there, KERNEL_DENSE_WGRAD: they are not exchanged, so that several processes need
+     * programs without such kernels); reduce makes them those of all processes of the run (NULL:
+     * there is one); run_after updates the state and adds to the metrics. Parts stay apart: those
+     * who read them add them up in order, so that it does not matter who made them. */
     int (*run_chunks)(Device *d, const NincProgram *program, const StepInput *input);
     int (*reduce)(Device *d, const NincProgram *program, const Exchange *exchange);
     int (*run_after)(Device *d, const NincProgram *program);
