@@ -16,36 +16,18 @@ static void emit_arguments(CpuEmitter *e)
 
 static void emit_body(CpuEmitter *e)
 {
-    if (e->kernel->class == KERNEL_DENSE) {
-        emit_dense(e);
-        return;
-    }
-    if (e->kernel->class == KERNEL_DENSE_WGRAD) {
-        emit_dense_wgrad(e);
-        return;
-    }
-    if (kernel_is_rows(e->kernel)) {
+    static void (*const by_class[KERNEL_CLASS_COUNT])(CpuEmitter *) = {
+        [KERNEL_DENSE] = emit_dense,           [KERNEL_DENSE_WGRAD] = emit_dense_wgrad,
+        [KERNEL_UPDATE] = emit_update,         [KERNEL_WINOGRAD] = emit_winograd,
+        [KERNEL_STATISTICS] = emit_statistics, [KERNEL_FILTER] = emit_filters,
+    };
+    if (by_class[e->kernel->class])
+        by_class[e->kernel->class](e);
+    else if (kernel_is_rows(e->kernel))
         emit_rows(e);
-        return;
-    }
-    if (e->kernel->class == KERNEL_UPDATE) {
-        emit_update(e);
-        return;
-    }
-    if (e->kernel->class == KERNEL_WINOGRAD) {
-        emit_winograd(e);
-        return;
-    }
-    if (e->kernel->class == KERNEL_STATISTICS) {
-        emit_statistics(e);
-        return;
-    }
-    if (e->kernel->class == KERNEL_FILTER) {
-        emit_filters(e);
-        return;
-    }
-    for (int i = 0; i < e->kernel->node_count; i++)
-        emit_generic(e, e->kernel->node[i]);
+    else
+        for (int i = 0; i < e->kernel->node_count; i++)
+            emit_generic(e, e->kernel->node[i]);
 }
 
 static void emit_kernel(CpuEmitter *e, const Kernel *k, Text *to)

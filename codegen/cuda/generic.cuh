@@ -449,8 +449,8 @@ NINC_DEVICE void generic_correct(const float *logits, const i32 *label, i32 *cor
 
 /* ---- gradients ---- */
 
-/* The squares of COUNT elements of x that this thread adds up: AT_ONCE sums, whose loads do not wait
- * for one another, added in pairs. */
+/* The squares of COUNT elements of x that this thread adds up: AT_ONCE sums, whose loads do not
+ * wait for one another, added in pairs. */
 template <int COUNT> NINC_DEVICE float thread_square_sum(const float *x, int parts)
 {
     constexpr int AT_ONCE = 16, STRIDE = AT_ONCE * BLOCK;

@@ -68,9 +68,15 @@ static int chunk_of(const Graph *g)
     return graph_looks_across(g) ? g->batch : (int)smaller(g->batch, CHUNK);
 }
 
+/* Tiles of a chunk of so many images that pay for making integers of the filter. */
+static bool enough_tiles(const Winograd *w, int chunk)
+{
+    return winograd_tiles(w) * chunk >= LEAST_FIXED_TILES;
+}
+
 bool fixed_pays(const Graph *g, const Winograd *w)
 {
-    return winograd_tiles(w) * chunk_of(g) >= LEAST_FIXED_TILES;
+    return enough_tiles(w, chunk_of(g));
 }
 
 /* The same by tiles: products; the frequencies of both maps written (which reads them too) and
@@ -82,7 +88,7 @@ static double winograd_seconds(const Shapes *s)
     double frequencies = (double)winograd_size(w) * winograd_size(w), tiles = winograd_tiles(w);
     double filters = frequencies * s->inputs * s->outputs;
     double chunk = s->chunk;
-    bool fixed = winograd_tiles(w) * s->chunk >= LEAST_FIXED_TILES;
+    bool fixed = enough_tiles(w, s->chunk);
     double products = fixed ? s->machine->fixed : s->machine->products;
     double filter_moves = s->kept ? 1 / chunk : 2 / chunk + 3.0 / s->batch;
     double moved =

@@ -11,8 +11,8 @@ static int below(Random *r, int n)
     return (int)random_below(r, (uint32_t)n);
 }
 
-/* Of mean 0 and variance 1, with all of a float's bits, and drawn in a fifth of a normal one's time,
- * which would be most of what verification takes: a sum of three that are uniform. */
+/* Of mean 0 and variance 1, with all of a float's bits, and drawn in a fifth of a normal one's
+ * time, which would be most of what verification takes: a sum of three that are uniform. */
 static double bell_shaped(Random *r)
 {
     double x = random_symmetric(r);

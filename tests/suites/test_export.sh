@@ -16,12 +16,22 @@ images() {
             "${@:2}" >"$work/$1.json" && "$tool" data "$work/$1.json" "$work/$1"
 }
 
+# network NAME SHAPE: to $work/NAME.yaml, of the layers on standard input.
+network() {
+    {
+        printf 'model: %s\n' "$1"
+        printf 'input: {dataset: idx, classes: 5, shape: %s, mean: [0.4, 0.5, 0.6], std: 0.25}\n' "$2"
+        echo layers:
+        cat
+        echo 'loss: cross_entropy'
+        echo 'optimizer: {sgd: {lr: 0.01}}'
+        echo 'train: {batch_size: 4, epochs: 1, init: kaiming_normal}'
+    } >"$work/$1.yaml"
+}
+
 # Windows that end in the padding or past it, and ones that ceil would start there; an average pool
 # with padding that hangs over in rows alone.
-cat >"$work/windows.yaml" <<'END'
-model: windows
-input: {dataset: idx, classes: 5, shape: [3, 30, 29], mean: [0.4, 0.5, 0.6], std: 0.25}
-layers:
+network windows '[3, 30, 29]' <<'END'
   - conv2d: {name: a, out_channels: 24, kernel_size: [3, 5], stride: [1, 2], padding: [0, 2]}
   - relu
   - avgpool: {kernel_size: 3, stride: 2, padding: 1, ceil_mode: true}
@@ -36,16 +46,10 @@ layers:
   - conv2d: {name: d, out_channels: 5, kernel_size: 1}
   - gap
   - flatten
-loss: cross_entropy
-optimizer: {sgd: {lr: 0.01}}
-train: {batch_size: 4, epochs: 1, init: kaiming_normal}
 END
 
 # Windows of channels of an odd and an even size, and wider than the map.
-cat >"$work/norms_of_channels.yaml" <<'END'
-model: norms_of_channels
-input: {dataset: idx, classes: 5, shape: [3, 30, 29], mean: [0.4, 0.5, 0.6], std: 0.25}
-layers:
+network norms_of_channels '[3, 30, 29]' <<'END'
   - conv2d: {name: a, out_channels: 9, kernel_size: 3, stride: 2}
   - relu
   - local_response_norm: {size: 5, alpha: 2.0, k: 2.0}
@@ -55,16 +59,10 @@ layers:
   - local_response_norm: {size: 12, alpha: 1.0, beta: 1.5}
   - gap
   - flatten
-loss: cross_entropy
-optimizer: {sgd: {lr: 0.01}}
-train: {batch_size: 4, epochs: 1, init: kaiming_normal}
 END
 
 # Every activation; layers that several read, sums and channels of several.
-cat >"$work/branches.yaml" <<'END'
-model: branches
-input: {dataset: idx, classes: 5, shape: [3, 20, 18], mean: [0.4, 0.5, 0.6], std: 0.25}
-layers:
+network branches '[3, 20, 18]' <<'END'
   - conv2d: {name: stem, out_channels: 16, kernel_size: 3, padding: 1, bias: false}
   - batch_norm: {name: norm}
   - leaky_relu: {name: leaky, negative_slope: 0.1}
@@ -89,9 +87,6 @@ layers:
   - sigmoid
   - dropout
   - linear: {name: out, out_features: 5}
-loss: cross_entropy
-optimizer: {sgd: {lr: 0.01}}
-train: {batch_size: 4, epochs: 1, init: kaiming_normal}
 END
 
 # make MODEL NAME DATA [CASE]: trainer and logits program of NAME; parameters of the case, or those
