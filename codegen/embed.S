@@ -6,6 +6,7 @@
 EMBED(embedded_runtime_archive, RUNTIME_ARCHIVE)
 EMBED(embedded_tensor_h, "ir/tensor.h")
 EMBED(embedded_rate_h, "ir/rate.h")
+EMBED(embedded_images_h, "ir/images.h")
 EMBED(embedded_plan_h, "runtime/plan.h")
 EMBED(embedded_map_h, "codegen/cpu/ninc_map.h")
 EMBED(embedded_math_h, "codegen/cpu/ninc_math.h")

@@ -10,8 +10,8 @@ typedef struct Embedded {
 } Embedded;
 
 extern const Embedded embedded_runtime_archive;
-extern const Embedded embedded_tensor_h, embedded_rate_h, embedded_plan_h, embedded_map_h,
-    embedded_math_h, embedded_dropout_h,
+extern const Embedded embedded_tensor_h, embedded_rate_h, embedded_images_h,
+    embedded_plan_h, embedded_map_h, embedded_math_h, embedded_dropout_h,
     embedded_cpu_h, embedded_wgrad_h, embedded_sparse_h, embedded_fixed_h,
     embedded_amx_h, embedded_pool_h, embedded_image_h, embedded_winograd_h, embedded_fold_h,
     embedded_norm_h, embedded_inside_h, embedded_root_h, embedded_lrn_h,

@@ -42,6 +42,13 @@ bool is_chunked(const Graph *g, const Node *n);
 int64_t image_elements(const Node *n);
 int64_t image_bytes(const Node *n);
 
+/* ---- plan_data.c ---- */
+
+/* The text as part of a string of C. */
+void emit_escaped(const char *text, Text *out);
+/* `data` of the plan, with its type; nothing where the model file says nothing of its images. */
+void emit_data_settings(const DataSettings *d, Text *out);
+
 /* ---- names.c ---- */
 
 /* No kernel or storage will have that name in the text. */

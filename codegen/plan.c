@@ -340,7 +340,7 @@ static void emit_model(const Module *m, const Text *targets, Text *out)
     text_append(out,
                 "    \"\",\n    %d, %d, %d, %d, %d,\n"
                 "    %s, %d, %d, %d, %s, %s, %s, %s, %d, %d, %s, %s, %d,\n"
-                "    {\n%s    }};\n",
+                "    {\n%s    }%s%s};\n",
                 m->image_h, m->image_w, m->image_c, m->classes, least_images(m),
                 format_double(m->optimizer.lr, lr), t->epochs, t->log_every, t->checkpoint_every,
                 init_ids[t->init], format_double(t->init_std, std),
@@ -348,7 +348,8 @@ static void emit_model(const Module *m, const Text *targets, Text *out)
                 own_inits ? "own_init" : "NULL", own_inits, t->early_stop,
                 m->class_weights.how == WEIGH_LIST ? "class_weight" : "NULL",
                 m->class_weights.how == WEIGH_BALANCED ? "true" : "false", m->storage_count,
-                targets->data);
+                targets->data, data_settings_given(&m->data) ? ", .data = &data" : "",
+                m->train.sampler == SAMPLER_BALANCED ? ", .draws_alike = true" : "");
 }
 
 /* The kernels' tables of one architecture, best first. */
@@ -393,6 +394,7 @@ void emit_plan(const Module *m, CpuLevelSet levels, Text *out)
     if (!targets.data)
         internal_error("the module has no graphs of a target");
     emit_schedule(&m->train.schedule, out);
+    emit_data_settings(&m->data, out);
     emit_model(m, &targets, out);
     emit_levels(m, levels, out);
     text_free(&targets);

@@ -2,6 +2,7 @@
  * optimizer, the parameters, and every layer of the eval graph. It is the same text for all targets
  * and levels, whatever the passes made of the layers. */
 #include "recipe.h"
+#include "emit.h"
 
 #include <string.h>
 
@@ -155,11 +156,27 @@ void emit_recipe_layers(const Graph *eval, Text *out)
     pool_free(pool);
 }
 
+/* What is said of the images, as part of a string of C. */
+static void print_data(const Module *m, Text *out)
+{
+    Text line = {0};
+    data_settings_print(&m->data, &line);
+    if (m->train.sampler != SAMPLER_SHUFFLE)
+        text_append(&line, " sampler=%s", sampler_names[m->train.sampler]);
+    if (line.length > 0) {
+        text_append(out, ",");
+        emit_escaped(line.data, out);
+    }
+    text_free(&line);
+}
+
 void emit_recipe(const Module *m, const Graph *eval, Text *out)
 {
     char digits[32];
-    text_append(out, "    \"data %s %dx%dx%d, %d classes\\n\"\n    \"batch %d\\n\"\n    \"",
-                m->dataset, m->image_h, m->image_w, m->image_c, m->classes, eval->batch);
+    text_append(out, "    \"data %s %dx%dx%d, %d classes", m->dataset, m->image_h, m->image_w,
+                m->image_c, m->classes);
+    print_data(m, out);
+    text_append(out, "\\n\"\n    \"batch %d\\n\"\n    \"", eval->batch);
     optimizer_print(&m->optimizer, false, out);
     if (m->train.clip_grad_norm > 0)
         text_append(out, ", clip_grad_norm %s", format_double(m->train.clip_grad_norm, digits));

@@ -162,7 +162,7 @@ static bool read_bool(Reader *r, const Tree *value, const Field *f, bool *out)
     return true;
 }
 
-static bool read_size(Reader *r, const Tree *value, const Field *f, int out[2])
+bool read_size(Reader *r, const Tree *value, const Field *f, int out[2])
 {
     if (value->kind == TREE_SEQUENCE && value->count == 2) {
         bool sound = read_int(r, value->item[0], f, &out[0]);
@@ -384,8 +384,9 @@ int find_word(Reader *r, const Tree *t, const char *what, Words words)
     if (near)
         reader_fault(r, t, "%s cannot be %s; did you mean '%s'?", what, reader_quote(r, t), near);
     else if (strcmp(what, "dataset") == 0)
-        reader_fault(r, t, "dataset must be %s, not %s; idx, with its classes, takes any data set "
-                           "of IDX files", list_words(r->pool, words), reader_quote(r, t));
+        reader_fault(r, t, "dataset must be %s, not %s; a format, as idx, csv or folder, with "
+                           "its classes, takes any data set of such files",
+                     list_words(r->pool, words), reader_quote(r, t));
     else
         reader_fault(r, t, "%s must be %s, not %s", what, list_words(r->pool, words),
                      reader_quote(r, t));

@@ -172,6 +172,8 @@ bool read_fields(Reader *r, const Tree *mapping, const char *what, const Field *
 /* One value, as read_fields does it. */
 bool read_int(Reader *r, const Tree *value, const Field *f, int *out);
 bool read_real(Reader *r, const Tree *value, const Field *f, double *out);
+/* One number or [h, w]. */
+bool read_size(Reader *r, const Tree *value, const Field *f, int out[2]);
 /* A name of the form [A-Za-z0-9_]+(\.[A-Za-z0-9_]+)* of at most MAX_NAME characters. */
 bool read_name(Reader *r, const Tree *value, const char *what, const char **out);
 /* `word`, or a mapping of one word to its settings; *settings is a null tree where there are

@@ -1,22 +1,11 @@
 /* The model file -> a module with one graph, `train`, at stage forward. */
-#include "../runtime/data/sets.h"
-#include "frontend.h"
+#include "input.h"
 
 #include <string.h>
-
-enum { MAX_EXTENT = 65536, MAX_CLASSES = 65536 };
 
 typedef struct ModelSpec {
     const Tree *model, *input, *layers, *loss, *optimizer, *train;
 } ModelSpec;
-
-typedef struct InputSpec {
-    const Tree *dataset, *shape, *resize, *mean, *std, *data_shape, *classes_at;
-    const char *dataset_name;
-    int classes;
-    int data[3], net[3]; /* c, h, w of the images of the data set and of the network's input */
-    ImageAttr image;
-} InputSpec;
 
 #define ROOT_FIELD(key, example) {#key, FIELD_TREE, true, 0, 0, offsetof(ModelSpec, key), example}
 
@@ -29,142 +18,7 @@ static const Field root_fields[] = {
     ROOT_FIELD(train, "train: {batch_size: 16, epochs: 3}"),
 };
 
-#define INPUT_FIELD(key, member, required, example) \
-    {key, FIELD_TREE, required, 0, 0, offsetof(InputSpec, member), example}
-
-static const Field input_fields[] = {
-    INPUT_FIELD("dataset", dataset, true, "dataset: fashion-mnist"),
-    INPUT_FIELD("shape", shape, true, "shape: [1, 28, 28]"),
-    INPUT_FIELD("resize", resize, false, "resize: bilinear"),
-    INPUT_FIELD("mean", mean, false, "mean: [0.5]"),
-    INPUT_FIELD("std", std, false, "std: [0.5]"),
-    INPUT_FIELD("classes", classes_at, false, "classes: 10"),
-    INPUT_FIELD("data_shape", data_shape, false, "data_shape: [3, 32, 32]"),
-};
-
-static const Field extent_field = {"shape", FIELD_INT, true, 1, MAX_EXTENT, 0,
-                                   "shape: [1, 28, 28]"};
-static const Field channel_field = {"the number of channels", FIELD_INT, true, 1,
-                                    MAX_IMAGE_CHANNELS, 0, "shape: [1, 28, 28]"};
-static const Field classes_field = {"classes", FIELD_INT, true, 1, MAX_CLASSES, 0, "classes: 10"};
-static const Field mean_field = {"mean", FIELD_REAL, false, -1e6, 1e6, 0, "mean: [0.5]"};
-static const Field std_field = {"std", FIELD_REAL, false, 1e-6, 1e6, 0, "std: [0.5]"};
-
 #define COUNT(array) (int)(sizeof(array) / sizeof *(array))
-
-/* ---- input ---- */
-
-static bool read_shape(Reader *r, const Tree *t, int out[3])
-{
-    bool sound = true;
-
-    if (t->kind != TREE_SEQUENCE || t->count != 3) {
-        reader_fault(r, t, "a shape is [channels, height, width]; for example [1, 28, 28]");
-        return false;
-    }
-    sound &= read_int(r, t->item[0], &channel_field, &out[0]);
-    sound &= read_int(r, t->item[1], &extent_field, &out[1]);
-    return read_int(r, t->item[2], &extent_field, &out[2]) && sound;
-}
-
-/* mean or std: one number for all channels, or a list of one number a channel. */
-static bool read_per_channel(Reader *r, const Tree *t, const Field *f, int channels, double *out)
-{
-    bool sound = true;
-
-    if (!t)
-        return true;
-    if (t->kind != TREE_SEQUENCE)
-        sound = read_real(r, t, f, &out[0]);
-    else if (t->count == 0 || (t->count != 1 && t->count != channels) ||
-             t->count > MAX_IMAGE_CHANNELS) {
-        reader_fault(r, t, "%s has %d numbers for %d channel%s; give one number, or one for each "
-                           "channel", f->key, t->count, channels, channels == 1 ? "" : "s");
-        return false;
-    } else {
-        for (int i = 0; i < t->count; i++)
-            sound &= read_real(r, t->item[i], f, &out[i]);
-        if (t->count > 1)
-            return sound;
-    }
-    for (int i = 1; i < channels; i++)
-        out[i] = out[0];
-    return sound;
-}
-
-/* What an idx data set says of itself in the model file; the known ones may not. */
-static bool read_data(Reader *r, const DataSet *type, InputSpec *in)
-{
-    bool sound = true;
-
-    if (type->classes > 0) {
-        const Tree *wrong = in->classes_at ? in->classes_at : in->data_shape;
-
-        memcpy(in->data, type->shape, sizeof in->data);
-        in->classes = type->classes;
-        if (wrong)
-            reader_fault(r, wrong, "%s is only for dataset: idx; %s is known, remove the key",
-                         in->classes_at ? "classes" : "data_shape", type->name);
-        return !wrong;
-    }
-    if (in->classes_at)
-        sound = read_int(r, in->classes_at, &classes_field, &in->classes);
-    else
-        reader_fault(r, in->dataset, "dataset: idx needs the key 'classes'; for example "
-                                     "classes: 10");
-    if (in->data_shape)
-        return read_shape(r, in->data_shape, in->data) && sound && in->classes_at;
-    in->data[0] = in->resize ? 1 : in->net[0];
-    in->data[1] = in->resize ? 28 : in->net[1];
-    in->data[2] = in->resize ? 28 : in->net[2];
-    return sound && in->classes_at;
-}
-
-static bool check_shapes(Reader *r, const InputSpec *in)
-{
-    const int *data = in->data, *net = in->net;
-
-    if (net[0] != data[0]) {
-        reader_fault(r, in->shape, "shape has %d channel%s, but the images of %s have %d", net[0],
-                     net[0] == 1 ? "" : "s", in->dataset_name, data[0]);
-        return false;
-    }
-    if (!in->resize && (net[1] != data[1] || net[2] != data[2])) {
-        reader_fault(r, in->shape, "shape is %dx%d, but the images of %s are %dx%d; add "
-                                   "resize: bilinear or change the shape", net[1], net[2],
-                     in->dataset_name, data[1], data[2]);
-        return false;
-    }
-    return true;
-}
-
-static bool read_input(Reader *r, const Tree *t, InputSpec *in)
-{
-    static const char *const resize_words[] = {"bilinear"};
-    int dataset = -1;
-    bool sound, shaped;
-
-    in->image.mean = pool_alloc(r->pool, MAX_IMAGE_CHANNELS * sizeof *in->image.mean);
-    in->image.std = pool_alloc(r->pool, MAX_IMAGE_CHANNELS * sizeof *in->image.std);
-    for (int i = 0; i < MAX_IMAGE_CHANNELS; i++)
-        in->image.std[i] = 1;
-    sound = read_fields(r, t, "input", input_fields, COUNT(input_fields), in);
-    if (in->dataset)
-        dataset = find_word(r, in->dataset, "dataset",
-                            (Words){data_sets, data_set_count, sizeof *data_sets});
-    if (in->resize && find_word(r, in->resize, "resize", WORDS(resize_words)) < 0)
-        sound = false;
-    shaped = in->shape && read_shape(r, in->shape, in->net);
-    in->image.channels = shaped ? in->net[0] : 1;
-    if (shaped) {
-        sound &= read_per_channel(r, in->mean, &mean_field, in->net[0], in->image.mean);
-        sound &= read_per_channel(r, in->std, &std_field, in->net[0], in->image.std);
-    }
-    if (dataset < 0)
-        return false;
-    in->dataset_name = data_sets[dataset].name;
-    return shaped && read_data(r, &data_sets[dataset], in) && check_shapes(r, in) && sound;
-}
 
 /* ---- the graph ---- */
 
@@ -305,6 +159,7 @@ static Module *new_module(Pool *pool, const char *name, const InputSpec *in,
     m->image_h = in->data[1];
     m->image_w = in->data[2];
     m->classes = in->classes;
+    m->data = in->images;
     m->optimizer = *optimizer;
     m->train = *train;
     m->class_weights = *weights;

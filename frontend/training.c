@@ -290,7 +290,7 @@ static bool read_schedule(Reader *r, const Tree *t, TrainSettings *train)
 /* ---- train ---- */
 
 typedef struct TrainSpec {
-    const Tree *init, *schedule, *early_stop;
+    const Tree *init, *schedule, *early_stop, *sampler;
     TrainSettings settings;
 } TrainSpec;
 
@@ -308,6 +308,7 @@ static const Field train_fields[] = {
      "early_stop: {patience: 5}"},
     {"schedule", FIELD_TREE, false, 0, 0, offsetof(TrainSpec, schedule),
      "schedule: {step: {step_size: 30}}"},
+    {"sampler", FIELD_TREE, false, 0, 0, offsetof(TrainSpec, sampler), "sampler: balanced"},
 };
 
 bool read_init(Reader *r, const Tree *t, InitKind *out, double *std)
@@ -353,16 +354,27 @@ static bool read_early_stop(Reader *r, const Tree *t, TrainSettings *out)
     return true;
 }
 
+static bool read_sampler(Reader *r, const Tree *t, Sampler *out)
+{
+    int word = t ? find_word(r, t, "sampler", (Words){sampler_names, SAMPLER_COUNT,
+                                                      sizeof *sampler_names})
+                 : SAMPLER_SHUFFLE;
+
+    *out = (Sampler)(word < 0 ? 0 : word);
+    return word >= 0;
+}
+
 bool read_train(Reader *r, const Tree *t, TrainSettings *out)
 {
 #define X(setting, least, standard, ...) .setting = standard,
-    TrainSpec spec = {NULL, NULL, NULL, {IR_TRAIN_SETTINGS(X).init = INIT_PYTORCH}};
+    TrainSpec spec = {NULL, NULL, NULL, NULL, {IR_TRAIN_SETTINGS(X).init = INIT_PYTORCH}};
 #undef X
     bool sound = read_fields(r, t, "train", train_fields, COUNT(train_fields), &spec);
 
     sound &= read_init(r, spec.init, &spec.settings.init, &spec.settings.init_std);
     sound &= read_schedule(r, spec.schedule, &spec.settings);
     sound &= read_early_stop(r, spec.early_stop, &spec.settings);
+    sound &= read_sampler(r, spec.sampler, &spec.settings.sampler);
     *out = spec.settings;
     return sound;
 }

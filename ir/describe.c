@@ -95,6 +95,21 @@ static void describe_frozen(const Module *m, Text *out)
     end_line(&whole, out);
 }
 
+/* What is made of the images, which of them validate, how they are drawn. */
+static void describe_data(const Module *m, Text *out)
+{
+    Text line = {0};
+    data_settings_print(&m->data, &line);
+    if (m->train.sampler != SAMPLER_SHUFFLE)
+        text_append(&line, " sampler=%s", sampler_names[m->train.sampler]);
+    if (line.length > 0) {
+        Text whole = {0};
+        text_append(&whole, "images%s", line.data);
+        end_line(&whole, out);
+    }
+    text_free(&line);
+}
+
 void training_describe(const Module *m, Text *out)
 {
     Text line = {0};
@@ -106,5 +121,6 @@ void training_describe(const Module *m, Text *out)
     }
     describe_loss(m, out);
     describe_settings(&m->train, out);
+    describe_data(m, out);
     describe_frozen(m, out);
 }

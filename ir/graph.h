@@ -138,8 +138,9 @@ typedef struct Module {
     Pool *pool;
     const char *name;     /* the model's; a C identifier after dots become _ */
     const char *dataset;  /* fashion-mnist, mnist, idx */
-    int image_h, image_w, image_c; /* of the data set's u8 images */
+    int image_h, image_w, image_c; /* of the data set's u8 images, behind their transforms */
     int classes;
+    DataSettings data;
     Optimizer optimizer;
     TrainSettings train;
     ClassWeights class_weights;
@@ -159,6 +160,7 @@ extern const char *const role_names[ROLE_COUNT], *const region_names[REGION_COUN
 extern const char *const class_names[KERNEL_CLASS_COUNT], *const phase_names[PHASE_COUNT];
 extern const char *const stage_names[STAGE_COUNT], *const target_names[TARGET_COUNT];
 extern const char *const optimizer_names[OPTIMIZER_COUNT], *const init_names[INIT_COUNT];
+extern const char *const transform_names[TRANSFORM_COUNT], *const sampler_names[SAMPLER_COUNT];
 extern const char *const math_names[MATH_COUNT];
 extern const char *const sparse_names[SPARSE_COUNT];
 

@@ -314,6 +314,15 @@ static bool quoted(Lexer *l, Text *out)
     return true;
 }
 
+bool lex_quoted(Lexer *l, const char **out)
+{
+    Text text = {0};
+    bool good = lex_expect(l, "\"") && quoted(l, &text);
+    *out = pool_strdup(l->pool, text.length ? text.data : "");
+    text_free(&text);
+    return good;
+}
+
 bool lex_file_name(Lexer *l, const char **out)
 {
     Text text = {0};

@@ -43,6 +43,9 @@ char *lex_expect_name(Lexer *l, const char *what);
 /* What follows `loc`: bare, or quoted with \xHH for the characters that cannot stand bare. */
 bool lex_file_name(Lexer *l, const char **out);
 
+/* The same in quotes. */
+bool lex_quoted(Lexer *l, const char **out);
+
 /* A whole number from lo to hi. */
 bool lex_integer(Lexer *l, int64_t lo, int64_t hi, int64_t *out);
 /* A whole number of at least lo that an int holds. */

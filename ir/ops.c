@@ -74,6 +74,8 @@ const char *const phase_names[] = {IR_PHASES(X)};
 const char *const stage_names[] = {IR_STAGES(X)};
 const char *const optimizer_names[] = {IR_OPTIMIZERS(X)};
 const char *const init_names[] = {IR_INITS(X)};
+const char *const transform_names[] = {IR_TRANSFORMS(X)};
+const char *const sampler_names[] = {IR_SAMPLERS(X)};
 const char *const math_names[] = {IR_MATHS(X)};
 const char *const sparse_names[] = {IR_SPARSES(X)};
 #undef X

@@ -16,7 +16,8 @@ static bool parse_data(Parser *p)
            lex_int_field(p->lex, "image=", 1, &m->image_h) &&
            lex_int_field(p->lex, "x", 1, &m->image_w) &&
            lex_int_field(p->lex, "x", 1, &m->image_c) &&
-           lex_int_field(p->lex, "classes=", 1, &m->classes) && lex_expect_line_end(p->lex);
+           lex_int_field(p->lex, "classes=", 1, &m->classes) &&
+           parse_data_settings(p, &m->data) && lex_expect_line_end(p->lex);
 }
 
 /* NAME=VALUE, or NAME of a flag; the verifier sees whether a count is one. */
@@ -111,6 +112,12 @@ static bool parse_train(Parser *p)
         return false;
     if (lex_accept(p->lex, "early_stop=") && !lex_int_field(p->lex, "", 1, &t->early_stop))
         return false;
+    if (lex_accept(p->lex, "sampler=")) {
+        int sampler;
+        if (!CHOOSE(p->lex, "a sampler", sampler_names, &sampler))
+            return false;
+        t->sampler = (Sampler)sampler;
+    }
     return lex_expect_line_end(p->lex);
 }
 

@@ -36,6 +36,11 @@ bool parse_value(Parser *p, Node **out);
 /* One row, appended to the graph and, unless it is NULL, to the kernel. */
 bool parse_node(Parser *p, Kernel *k);
 
+/* ---- parse_data.c ---- */
+
+/* What data_settings_print prints. */
+bool parse_data_settings(Parser *p, DataSettings *d);
+
 /* ---- parse_kernel.c ---- */
 
 /* What follows the word `kernel`: schedules, inputs, results and nodes. */

@@ -79,7 +79,7 @@ static bool is_bare(const char *file)
     return *file != '\0';
 }
 
-static void print_quoted(const char *text, Text *out)
+void print_quoted(const char *text, Text *out)
 {
     text_append(out, "\"");
     for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
@@ -412,9 +412,10 @@ static void print_header(const Module *m, Text *out)
 {
     const TrainSettings *t = &m->train;
     text_append(out, "module %s {\n", m->name);
-    text_append(out, "  dataset %s image=%dx%dx%d classes=%d\n", m->dataset, m->image_h, m->image_w,
+    text_append(out, "  dataset %s image=%dx%dx%d classes=%d", m->dataset, m->image_h, m->image_w,
                 m->image_c, m->classes);
-    text_append(out, "  ");
+    data_settings_print(&m->data, out);
+    text_append(out, "\n  ");
     optimizer_print(&m->optimizer, true, out);
     text_append(out, "\n  train");
 #define X(setting, ...) text_append(out, " " #setting "=%d", t->setting);
@@ -429,6 +430,8 @@ static void print_header(const Module *m, Text *out)
         print_number(" ema", t->ema, out);
     if (t->early_stop > 0)
         text_append(out, " early_stop=%d", t->early_stop);
+    if (t->sampler != SAMPLER_SHUFFLE)
+        text_append(out, " sampler=%s", sampler_names[t->sampler]);
     if (t->schedule.kind != RATE_CONSTANT) {
         text_append(out, "\n  ");
         schedule_print(&t->schedule, out);

@@ -4,6 +4,11 @@
 
 #include "ir.h"
 
+/* ---- ir/print.c ---- */
+
+/* In double quotes; these, backslashes and control characters as \xHH. */
+void print_quoted(const char *text, Text *out);
+
 static inline void print_pair(Text *out, const char *key, int h, int w)
 {
     text_append(out, " %s=%dx%d", key, h, w);

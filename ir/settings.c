@@ -1,8 +1,9 @@
-/* The tables of optimizers' settings, asked. */
+/* The tables of optimizers' settings, asked; what sizes images have behind transforms. */
 #include "settings.h"
 #include "numbers.h"
 
 #include <math.h>
+#include <stdio.h>
 
 static const Setting optimizers[] = {
 #define X(optimizer, setting, range, standard, required, key, example)                             \
@@ -94,6 +95,64 @@ RateSchedule schedule_standard(RateKind kind)
     RateSchedule r = {.kind = kind};
     set_standard(schedule_setting, (int)kind, &r);
     return r;
+}
+
+/* ---- images ---- */
+
+/* torchvision's Resize(N): the longer side is cut to a whole number. */
+static void resize_shorter(int side, int size[3])
+{
+    int *h = &size[1], *w = &size[2];
+    if (*h == 0 || *w == 0)
+        *h = *w = 0;
+    else if (*h <= *w) {
+        *w = (int)((int64_t)side * *w / *h);
+        *h = side;
+    } else {
+        *h = (int)((int64_t)side * *h / *w);
+        *w = side;
+    }
+}
+
+const char *transform_size(const Transform *t, int size[3], char *text, size_t bytes)
+{
+    int h = size[1];
+    switch (t->kind) {
+    case TRANSFORM_TRANSPOSE:
+        size[1] = size[2];
+        size[2] = h;
+        return NULL;
+    case TRANSFORM_GRAYSCALE:
+        if (size[0] != 0 && size[0] != 1 && size[0] != 3) {
+            snprintf(text, bytes, "grayscale is of 1 or 3 channels, the images have %d", size[0]);
+            return text;
+        }
+        size[0] = 1;
+        return NULL;
+    case TRANSFORM_CENTER_CROP:
+        if ((size[1] > 0 && t->h > size[1]) || (size[2] > 0 && t->w > size[2])) {
+            snprintf(text, bytes, "center_crop of %dx%d (height, width) is larger than the images, "
+                                  "which are %dx%d there; make it smaller, or put a resize before "
+                                  "it", t->h, t->w, size[1], size[2]);
+            return text;
+        }
+        size[1] = t->h;
+        size[2] = t->w;
+        return NULL;
+    case TRANSFORM_RESIZE:
+        size[1] = t->w ? t->h : size[1];
+        size[2] = t->w ? t->w : size[2];
+        if (!t->w)
+            resize_shorter(t->h, size);
+        return NULL;
+    case TRANSFORM_COUNT: break;
+    }
+    return NULL;
+}
+
+bool data_settings_given(const DataSettings *d)
+{
+    return d->transforms > 0 || d->validation_split > 0 || d->label || d->label_column > 0;
 }
 
 const char *moment_name(int i)

@@ -3,6 +3,7 @@
 #ifndef NINC_SETTINGS_H
 #define NINC_SETTINGS_H
 
+#include "images.h"
 #include "rate.h"
 
 #include <stdbool.h>
@@ -100,6 +101,16 @@ typedef enum InitKind {
         INIT_COUNT
 } InitKind;
 
+#define IR_SAMPLERS(X) X(SHUFFLE, "shuffle") X(BALANCED, "balanced")
+
+/* Which training images an epoch has: each once, or as many, of each class as likely. */
+typedef enum Sampler {
+#define X(id, text) SAMPLER_##id,
+    IR_SAMPLERS(X)
+#undef X
+        SAMPLER_COUNT
+} Sampler;
+
 /* X(setting, least in IR text, default, must be given, least and most in a model file, example) */
 #define IR_TRAIN_SETTINGS(X)                                                                       \
     X(batch_size, 1, 0, true, 1, MAX_BATCH, "batch_size: 16")                                      \
@@ -117,6 +128,7 @@ typedef struct TrainSettings {
     double clip_grad_norm; /* the most that the norm of all gradients may be; 0: any */
     double ema; /* an exponential mean of the parameters keeps so much a step; 0: there is none */
     int early_stop; /* epochs in a row without a better test accuracy that end a run; 0: none do */
+    Sampler sampler;
 } TrainSettings;
 
 /* What each class weighs in the loss. */
@@ -172,6 +184,11 @@ bool setting_is_whole(const Setting *s);
 bool setting_fits(const Setting *s, double value);
 Optimizer optimizer_standard(OptimizerKind kind);
 RateSchedule schedule_standard(RateKind kind);
+/* The size [c, h, w] of an image becomes that behind the transform; a side of 0 is not known. NULL,
+ * or what speaks against it, of `text`. */
+const char *transform_size(const Transform *t, int size[3], char *text, size_t bytes);
+/* Whether what the text and a plan say of the images is anything. */
+bool data_settings_given(const DataSettings *d);
 /* The i-th name that what is beside a parameter ends in; NULL past the last. */
 const char *moment_name(int i);
 

@@ -17,6 +17,9 @@ void kernel_print(const Graph *g, const Kernel *k, const char *prefix, Text *out
 void attr_print(const Node *n, Text *out);
 /* balanced, or [1,0.5,2]; nothing where all weigh alike. */
 void class_weights_print(const Module *m, Text *out);
+/* ` label="kind" transform=[grayscale,center_crop=28x28] validation_split=0.1`: of it what there
+ * is. */
+void data_settings_print(const DataSettings *d, Text *out);
 /* `optimizer adam lr=0.001 ...`, and `schedule step step_size=30 ...`, without an end of line. */
 void optimizer_print(const Optimizer *o, bool with_lr, Text *out);
 void schedule_print(const RateSchedule *r, Text *out);

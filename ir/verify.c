@@ -119,6 +119,30 @@ static bool check_class_weights(const Verifier *v)
            verify_fault(v, (Loc){0}, "some class must weigh more than 0");
 }
 
+static bool fits_transform(const Transform *t)
+{
+    switch (t->kind) {
+    case TRANSFORM_TRANSPOSE:
+    case TRANSFORM_GRAYSCALE: return t->h == 0 && t->w == 0;
+    case TRANSFORM_CENTER_CROP: return t->h > 0 && t->w > 0;
+    case TRANSFORM_RESIZE: return t->h > 0 && t->w >= 0;
+    case TRANSFORM_COUNT: break;
+    }
+    return false;
+}
+
+static bool check_data(const Verifier *v)
+{
+    const DataSettings *d = &v->m->data;
+    for (int i = 0; i < d->transforms; i++)
+        if (!fits_transform(&d->transform[i]))
+            return verify_fault(v, (Loc){0}, "the transform %s has not the size that it is to have",
+                                transform_names[d->transform[i].kind]);
+    return d->validation_split == 0 ||
+           (fits_positive(d->validation_split) && d->validation_split < 1) ||
+           verify_fault(v, (Loc){0}, "validation_split must be above 0 and below 1");
+}
+
 static bool check_settings(const Verifier *v)
 {
     const Module *m = v->m;
@@ -136,7 +160,8 @@ static bool check_settings(const Verifier *v)
         good = verify_fault(v, nowhere, "clip_grad_norm must be greater than 0 as a float");
     if (m->train.ema != 0 && !(fits_positive(m->train.ema) && fits_fraction(m->train.ema)))
         good = verify_fault(v, nowhere, "ema must be above 0 and below 1 as a float");
-    return check_optimizer(v) && check_schedule(v) && check_class_weights(v) && good;
+    return check_data(v) && check_optimizer(v) && check_schedule(v) && check_class_weights(v) &&
+           good;
 }
 
 static bool check_beside(const Verifier *v, const Storage *s)

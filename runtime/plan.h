@@ -125,6 +125,7 @@ typedef struct NincTarget {
 } NincTarget;
 
 struct RateSchedule;
+struct DataSettings;
 
 /* The initialisation of a parameter that has one of its own. */
 typedef struct NincOwnInit {
@@ -138,7 +139,8 @@ typedef struct NincModel {
     /* What decides the numbers of a run beside its flags, a line each: data, batch, optimizer,
      * layers, parameters. The same for every target, precision and optimisation level. */
     const char *recipe;
-    int image_h, image_w, image_c, classes; /* of the u8 images of the data set */
+    int image_h, image_w, image_c, classes; /* of the u8 images of the data set, behind what `data`
+                                               makes of them */
     int least_images; /* of a training step: 2 with batch norm of one value an image */
     double lr;
     int epochs, log_every, checkpoint_every;
@@ -152,6 +154,8 @@ typedef struct NincModel {
     bool balanced; /* it says that training images weigh them */
     int storages;
     NincTarget target[NINC_TARGETS];
+    const struct DataSettings *data; /* of ir/images.h; NULL: nothing is said of the images */
+    bool draws_alike; /* an epoch draws as many images as there are, of each class as likely */
 } NincModel;
 
 /* The kernels of both programs of a target compiled for one instruction set. */

@@ -40,6 +40,12 @@ typedef struct InFileLimits {
     int seconds; /* that a pipe may be silent; 0: 30 */
 } InFileLimits;
 
+/* A file in memory, read only; bytes NULL: none is. */
+typedef struct FileMap {
+    uint8_t *bytes;
+    size_t size;
+} FileMap;
+
 /* The lines of a text without what editors leave around them: the byte order mark, blanks at both
  * ends, CR, empty lines at the end. */
 typedef struct TextLines {
@@ -159,6 +165,12 @@ void open_standard_files(void);
 /* The first path of STEM.safetensors, STEM-2.safetensors, ... from `from` on (1: without a number)
  * that nothing has; *number: of it. The caller frees it. */
 char *unused_name(const char *stem, int from, int *number);
+
+/* ---- filemap.c ---- */
+
+/* Maps a regular file that is not empty. */
+int filemap_open(FileMap *m, const char *path);
+void filemap_close(FileMap *m);
 
 /* ---- infile.c ---- */
 

@@ -30,7 +30,7 @@ void class_names_free(ClassNames *names)
 static void default_names(const NincModel *model, ClassNames *out)
 {
     const DataSet *known = find_data_set(model->dataset);
-    bool named = known && known->classes == model->classes && known->class_name[0];
+    bool named = known && known->classes == model->classes && known->class_name;
     for (int i = 0; i < model->classes; i++) {
         char number[16];
         snprintf(number, sizeof number, "%d", i);

@@ -31,7 +31,7 @@ bool dataset_directory(const NincModel *model, const char *data, char *out)
     const char *root = getenv("NINC_DATA");
     if (data) {
         snprintf(out, DATA_PATH, "%s", data);
-        return is_directory(out);
+        return is_directory(out) || access(out, F_OK) == 0;
     }
     snprintf(out, DATA_PATH, "%s/%s", root ? root : "", model->dataset);
     if (root && is_directory(out))
@@ -40,27 +40,13 @@ bool dataset_directory(const NincModel *model, const char *data, char *out)
     return is_directory(out);
 }
 
-/* Such as one of the four files: its directory is meant. */
-static int is_a_file(const char *data)
-{
-    char *directory = directory_of(data);
-    Text word = {0};
-    text_append_shell_word(&word, directory);
-    fault("--data %s is a file; give the directory of the four files: --data %s", data, word.data);
-    text_free(&word);
-    free(directory);
-    return -1;
-}
-
-/* Finds the directory, or says where it is not. */
-static int find_directory(const NincModel *model, const char *data, char *out)
+/* Finds the directory or file, or says where it is not. */
+static int find_data(const NincModel *model, const char *data, char *out)
 {
     const char *dataset = model->dataset, *root = getenv("NINC_DATA");
     char searched[2 * DATA_PATH + 64];
     if (dataset_directory(model, data, out))
         return 0;
-    if (data && access(data, F_OK) == 0)
-        return is_a_file(data);
     if (data)
         snprintf(searched, sizeof searched, "--data %s is not a directory", data);
     else if (root)
@@ -74,19 +60,77 @@ static int find_directory(const NincModel *model, const char *data, char *out)
 
 /* ---- formats ---- */
 
-/* The first that knows the directory reads it; where none does, the first says what it lacks. */
+/* A format a line; the first that takes the path is it where the model says none. */
 static const DataFormat formats[] = {
-    {"idx", data_idx_probe, data_idx_read},
+    {"idx", data_idx_probe, NULL, data_idx_read, false},
 };
 
 enum { FORMATS = sizeof formats / sizeof *formats };
 
-static int read_directory(const NincModel *model, const char *directory, Split split, Dataset *out)
+/* That the model's data set is in, unless its files are of another; NULL: it is not known. */
+static const char *usual_format(const NincModel *model)
 {
+    const DataSet *set = find_data_set(model->dataset);
+    return set ? set->format : NULL;
+}
+
+static const DataFormat *format_named(const char *name)
+{
+    for (int i = 0; name && i < FORMATS; i++)
+        if (strcmp(formats[i].name, name) == 0)
+            return &formats[i];
+    return NULL;
+}
+
+/* The format of what lies there: the usual one, or any; NULL: none that is known. */
+static const DataFormat *format_at(const NincModel *model, const char *path)
+{
+    const DataFormat *usual = format_named(usual_format(model));
+    if (usual && usual->probe(path))
+        return usual;
     for (int i = 0; i < FORMATS; i++)
-        if (formats[i].probe(directory))
-            return formats[i].read(model, directory, split, out);
-    return formats[0].read(model, directory, split, out);
+        if (formats[i].probe(path))
+            return &formats[i];
+    return NULL;
+}
+
+/* Such as one of the four files: its directory is meant. */
+static int is_a_file(const char *path)
+{
+    char *directory = directory_of(path);
+    Text word = {0};
+    text_append_shell_word(&word, directory);
+    bool idx = data_idx_probe(directory);
+    fault("--data %s is a file%s; give the directory of the %s: --data %s", path,
+          idx ? "" : " of no known format of data sets", idx ? "four files" : "data set",
+          word.data);
+    text_free(&word);
+    free(directory);
+    return -1;
+}
+
+/* Nothing that lies there is known: the usual format says what it lacks. */
+static int read_unknown(const DataRequest *request, Dataset *out)
+{
+    const DataFormat *usual = format_named(request->format);
+    if (!is_directory(request->path))
+        return is_a_file(request->path);
+    return (usual ? usual : &formats[0])->read(request, out);
+}
+
+static int read_path(const DataSource *source, const char *path, Split split, Dataset *out)
+{
+    const NincModel *model = source->model;
+    const DataFormat *format = format_at(model, path);
+    DataRequest request = {model, path,           usual_format(model), split,
+                           source->skip_bad, source->threads};
+    if (!format)
+        return read_unknown(&request, out);
+    if (format->read(&request, out) < 0)
+        return -1;
+    if (!format->transforms && has_transform(model) && dataset_transform(model, path, out) < 0)
+        return -1;
+    return dataset_check(model, path, out);
 }
 
 /* ---- data sets ---- */
@@ -110,24 +154,42 @@ static int make_random(const NincModel *model, uint64_t seed, Split split, Datas
     return 0;
 }
 
-int dataset_read(const NincModel *model, const char *data, uint64_t seed, Split split, Dataset *out)
+int dataset_load(const DataSource *source, Split split, Dataset *out)
 {
-    char directory[DATA_PATH];
+    const char *data = source->data;
+    char path[DATA_PATH];
     int status;
     *out = (Dataset){0};
     if (data && strcmp(data, "random") == 0)
-        status = make_random(model, seed, split, out);
-    else if ((status = find_directory(model, data, directory)) == 0)
-        status = read_directory(model, directory, split, out);
+        status = make_random(source->model, source->seed, split, out);
+    else if ((status = find_data(source->model, data, path)) == 0)
+        status = read_path(source, path, split, out);
     if (status < 0)
         dataset_free(out);
     return status;
 }
 
+int dataset_read(const NincModel *model, const char *data, uint64_t seed, Split split, Dataset *out)
+{
+    return dataset_load(&(DataSource){.model = model, .data = data, .seed = seed}, split, out);
+}
+
+static void free_texts(char **text, int count)
+{
+    for (int i = 0; text && i < count; i++)
+        free(text[i]);
+    free(text);
+}
+
 void dataset_free(Dataset *d)
 {
-    free(d->image);
+    if (d->mapped.bytes)
+        filemap_close(&d->mapped);
+    else
+        free(d->image);
     free(d->label);
+    free_texts(d->class_name, d->classes);
+    free_texts(d->file, d->count);
     *d = (Dataset){0};
 }
 

@@ -4,29 +4,61 @@
 #ifndef NINC_DATA_H
 #define NINC_DATA_H
 
+#include "../../ir/images.h"
 #include "../formats/formats.h"
 #include "../plan.h"
 
-/* Labelled images, in host memory, as the files hold them. A GPU keeps a copy from the first step
- * that uses them on, so while the device is open they change only together with `edition`. */
+/* Labelled images of one split, in host memory, as a format's reader found them. A GPU keeps a copy
+ * from the first step that uses them on, so while the device is open they change only together with
+ * `edition`. */
 typedef struct Dataset {
-    uint8_t *image;  /* [count, h, w, c] */
-    int32_t *label;  /* [count], 0..classes-1 */
+    uint8_t *image;     /* [count, h, w, c]; of `mapped` where that is set: then read only */
+    int32_t *label;     /* [count] 0..classes-1; a reader leaves them as the files have them */
     int count, h, w, c;
-    int64_t edition; /* of the images; the labels stay */
+    int64_t edition;    /* of the images; the labels stay */
+    char **class_name;  /* [classes]; NULL: the format names none */
+    int classes;        /* of class_name */
+    char **file;        /* [count] names for messages and lists; NULL: images have none */
+    FileMap mapped;     /* a mapped file that holds `image`; {0}: it is malloc'ed */
 } Dataset;
 
 enum { RANDOM_TRAIN_IMAGES = 1024, RANDOM_TEST_IMAGES = 256 };
-typedef enum Split { SPLIT_TRAIN, SPLIT_TEST } Split;
+typedef enum Split { SPLIT_TRAIN, SPLIT_TEST, SPLIT_VALIDATION } Split;
 
 enum { DATA_PATH = 4096 }; /* bytes */
 
-/* A format of data sets. */
+/* Where the images of a model come from. */
+typedef struct DataSource {
+    const NincModel *model;
+    const char *data; /* --data's value: a directory, a file, "random"; NULL: it is searched for */
+    uint64_t seed;    /* of random images, and of those that validate */
+    bool skip_bad;    /* an image that cannot be read is left out after a notice */
+    int threads;      /* 0: as many as are well */
+} DataSource;
+
+/* What a reader is asked for. */
+typedef struct DataRequest {
+    const NincModel *model;
+    const char *path;   /* the directory or file that holds the data set */
+    const char *format; /* the model's data set's; NULL: it is not known */
+    Split split;
+    bool skip_bad;
+    int threads;
+} DataRequest;
+
+/* A format of data sets. Probes go by names of files and what they begin with; they are cheap, and
+ * say nothing. */
 typedef struct DataFormat {
     const char *name;
-    bool (*probe)(const char *directory); /* whether a data set of it lies there */
-    /* One split, whose images must be the model's; -1 after a message. */
-    int (*read)(const NincModel *model, const char *directory, Split split, Dataset *out);
+    bool (*probe)(const char *path); /* whether a data set of it lies there */
+    /* Whether a split of its own is there; NULL: training and test images alone. */
+    bool (*has)(const char *path, Split split);
+    /* Images as large as the files have them, labels as they say: what the model makes of them is
+     * made behind it, but where `transforms` says that the format, whose images differ in size,
+     * makes each of them the model's (image_transform). -1 after a message, with what there is so
+     * far. */
+    int (*read)(const DataRequest *request, Dataset *out);
+    bool transforms; /* read has made of the images what the model does */
 } DataFormat;
 
 typedef struct ClassNames {
@@ -36,22 +68,38 @@ typedef struct ClassNames {
 
 /* ---- data.c ---- */
 
-/* Reads one split of the model's data set. `data` is --data's value: a directory, "random", or
- * NULL to search $NINC_DATA/<dataset> and /usr/share/datasets/<dataset>. */
+/* One split of the model's data set, each image behind the model's transforms; the source's data
+ * NULL: of $NINC_DATA/<dataset> or /usr/share/datasets/<dataset>. */
+int dataset_load(const DataSource *source, Split split, Dataset *out);
+/* The same, where it says no more than that. */
 int dataset_read(const NincModel *model, const char *data, uint64_t seed, Split split,
                  Dataset *out);
 void dataset_free(Dataset *d);
 /* 0, 1, ... count-1: the images in the order of the file; the caller frees it. */
 int32_t *dataset_order(const Dataset *d);
 
-/* The directory that dataset_read takes the model's data from, in `out` of DATA_PATH bytes; false
- * where there is none. */
+/* The directory or file that dataset_read takes the model's data from, in `out` of DATA_PATH bytes;
+ * false where there is none. */
 bool dataset_directory(const NincModel *model, const char *data, char *out);
+
+/* ---- transform.c ---- */
+
+/* Whether the model makes anything of the images of its data set. */
+bool has_transform(const NincModel *model);
+/* What it makes of one, of any number of channels: a new image, also where that is the same. */
+int image_transform(const NincModel *model, const Image *in, Image *out);
+/* Of all images, which messages call `name`. */
+int dataset_transform(const NincModel *model, const char *name, Dataset *d);
+
+/* ---- data_check.c ---- */
+
+/* Whether size, channels, names and labels of what was read from `path` are the model's. */
+int dataset_check(const NincModel *model, const char *path, const Dataset *d);
 
 /* ---- data_idx.c: one format each ---- */
 
-bool data_idx_probe(const char *directory);
-int data_idx_read(const NincModel *model, const char *directory, Split split, Dataset *out);
+bool data_idx_probe(const char *path);
+int data_idx_read(const DataRequest *request, Dataset *out);
 
 /* ---- classes.c ---- */
 

@@ -3,13 +3,20 @@
 #ifndef NINC_SETS_H
 #define NINC_SETS_H
 
-enum { NAMED_CLASSES = 10 };
+/* What the files of a set have otherwise than others of their format. */
+enum {
+    SET_TRANSPOSED = 1, /* rows are columns */
+    SET_FROM_ONE = 2,   /* labels begin at 1 */
+    SET_IS_FORMAT = 4   /* its name is a format's too: other shapes and classes may be given */
+};
 
 typedef struct DataSet {
     const char *name;
+    const char *format;    /* that its files are in, unless they are of another (DataFormat) */
     int shape[3], classes; /* channels, height, width; 0: the model file says it */
+    unsigned flags;
     const char *get;       /* how to get it; NULL: put its files into a directory */
-    const char *class_name[NAMED_CLASSES]; /* NULL: the classes are their numbers */
+    const char *const *class_name; /* [classes]; NULL: the classes are their numbers */
 } DataSet;
 
 extern const DataSet data_sets[];

@@ -160,7 +160,7 @@ int64_t idx_item(const IdxFile *f);
 /* All elements as bytes, which the caller frees: whole numbers from 0 to 255 of any type; floats
  * from 0 to 1, after a notice, times 255, where that gives whole numbers. */
 int idx_bytes(IdxFile *f, uint8_t **out);
-/* One element an item, a whole number from 0 to `classes` - 1 of any type. */
+/* One element an item, any whole number of 32 bits; of a type that tells `classes` apart. */
 int idx_labels(IdxFile *f, int classes, int32_t **out);
 
 /* ---- safetensors.c ---- */

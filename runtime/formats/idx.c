@@ -300,7 +300,6 @@ typedef struct Sink {
     void *out;
     double scale; /* of pixels */
     double most;  /* the largest so far */
-    int classes;  /* of labels */
 } Sink;
 
 /* -1 after a message: it cannot be the element `at`. */
@@ -401,16 +400,16 @@ int idx_bytes(IdxFile *f, uint8_t **out)
 
 static int put_label(const IdxFile *f, Sink *sink, int64_t at, double value)
 {
-    if (!(value >= 0 && value < sink->classes) || floor(value) != value)
-        return fault("%s: label %g of item %lld is out of range, the model has classes 0 to %d",
-                     f->path, value, (long long)at, sink->classes - 1);
+    if (!(value >= INT32_MIN && value <= INT32_MAX) || floor(value) != value)
+        return fault("%s: label %g of item %lld is no whole number of a class", f->path, value,
+                     (long long)at);
     ((int32_t *)sink->out)[at] = (int32_t)value;
     return 0;
 }
 
 int idx_labels(IdxFile *f, int classes, int32_t **out)
 {
-    Sink sink = {.classes = classes};
+    Sink sink = {0};
     void *room;
     *out = NULL;
     if (idx_item(f) != 1)

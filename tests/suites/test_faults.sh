@@ -31,7 +31,7 @@ expect "labels in the place of images" 1 "has 1 dimension, images have 3" train
 expect "count past all bounds" 1 "$images: its header says" train
 (bytes 0 0 8 3 127 255 255 255 0 0 0 28 0 0 0 28) >"$images"
 expect "count past the file" 1 "$images is truncated" train
-(bytes 0 0 8 3 0 0 0 1 0 0 0 16 0 0 0 16 && head -c 256 /dev/zero) >"$images"
+(bytes 0 0 8 3 0 0 0 20 0 0 0 16 0 0 0 16 && head -c 5120 /dev/zero) >"$images"
 expect "images of another size" 1 "16x16x1" train
 fresh_data
 images 20 | gzip >"$images.gz"

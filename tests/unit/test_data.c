@@ -227,7 +227,7 @@ START_TEST(test_idx_label_types)
     expect_classes_fault(1000, make_pair(0x0C, 0, 1000),
                          "label 1000 of item 1 is out of range, the model has classes 0 to 999");
     expect_classes_fault(1000, make_pair(0x0C, -1, 0), "label -1 of item 0 is out of range");
-    expect_classes_fault(1000, make_pair(0x0D, 0, 1.5), "label 1.5 of item 1 is out of range");
+    expect_classes_fault(1000, make_pair(0x0D, 0, 1.5), "label 1.5 of item 1 is no whole number");
     expect_classes_fault(
         3, make_elements(0x0C, 2, (uint32_t[]){FEW, 2}, (double[]){0, 0, 0, 0}),
         "holds 2 values an item");

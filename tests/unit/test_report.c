@@ -183,11 +183,10 @@ START_TEST(test_sets)
     ck_assert_int_gt(data_set_count, 1);
     for (int i = 0; i < data_set_count; i++) {
         const DataSet *set = &data_sets[i];
-        int named = 0;
-        while (named < NAMED_CLASSES && set->class_name[named])
-            named++;
         ck_assert_ptr_eq(find_data_set(set->name), set);
-        ck_assert_msg(named == 0 || named == set->classes, "%s has %d names", set->name, named);
+        ck_assert_ptr_nonnull(set->format);
+        for (int k = 0; set->class_name && k < set->classes; k++)
+            ck_assert_msg(set->class_name[k] && *set->class_name[k], "%s: class %d", set->name, k);
         ck_assert_int_eq(set->classes > 0, set->shape[0] > 0);
         ck_assert_int_eq(set->classes > 0, set->shape[1] > 0 && set->shape[2] > 0);
     }
