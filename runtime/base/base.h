@@ -30,6 +30,14 @@ typedef struct OutFile {
     char *path, *temporary; /* temporary NULL: path is a device or pipe, written in place */
 } OutFile;
 
+/* A table that is written line by line. */
+typedef struct CsvFile {
+    const char *path;
+    FILE *file;
+    OutFile out; /* all zero: standard output */
+    int fields;  /* of the line so far */
+} CsvFile;
+
 enum { INFILE_BEGIN = 16 };
 
 typedef struct InFileLimits {
@@ -270,13 +278,26 @@ void await_children(void);
 struct json_t *json_finite(double value);
 /* A text; bytes that are no UTF-8, as file names may hold, become '?'. */
 struct json_t *json_name(const char *text);
-/* Whether json_save can write to `path` at all; NULL: nothing will be written. */
+/* Whether json_save, or csv_open, can write to `path` at all; NULL: nothing will be written. */
 int json_check(const char *path);
 /* Writes `value`, and gives it up, to a file that appears whole or not at all, or to standard
  * output where `path` is "-". 0, or -1 after an error line. */
 int json_save(const char *path, struct json_t *value);
 /* The text of a JSON number: `null` when it is not finite. `out` of 32 bytes. */
 const char *json_number(double value, char *out);
+
+/* ---- csv.c: CSV (RFC 4180) ---- */
+
+/* A file that appears whole (csv_close) or not at all; standard output where `path` is "-". */
+int csv_open(CsvFile *csv, const char *path);
+/* The next field of the line: quoted where it has to be; a number that is not finite is empty. */
+void csv_text(CsvFile *csv, const char *text);
+void csv_integer(CsvFile *csv, int64_t value);
+void csv_real(CsvFile *csv, double value);
+void csv_end_line(CsvFile *csv);
+/* -1 after an error line: nothing was left behind. */
+int csv_close(CsvFile *csv);
+void csv_abandon(CsvFile *csv);
 
 /* ---- random.c: Philox4x32-10 (Salmon et al., SC 2011) ---- */
 
@@ -315,6 +336,12 @@ void threads_keep_mask(void);
 /* Binds the calling thread, number `thread` of a team, to a processor of its own where the first
  * thread was bound to one by OMP_PROC_BIND. */
 void thread_bind(int thread);
+
+/* ---- parallel.c ---- */
+
+/* Calls part(who, i) for each i below `parts`, by so many threads (0: what thread_limit says), who
+ * each take the next one. Messages of a thread are its own (fault_hold). */
+void parallel_run(int threads, int parts, void (*part)(void *who, int i), void *who);
 
 /* ---- wait.c ---- */
 

@@ -19,6 +19,14 @@ typedef struct Image {
 
 enum { IMAGE_MAX_CHANNELS = 4 };
 
+enum { LETTER_WIDTH = 6, LETTER_HEIGHT = 9, GRID_LINES = 2 }; /* a letter's: pixels */
+
+/* One image of a picture of many, and what stands beneath it. */
+typedef struct GridCell {
+    Image image;                  /* gray or RGB, alpha passed over */
+    const char *line[GRID_LINES]; /* UTF-8; NULL: nothing */
+} GridCell;
+
 /* A format of images: whether a file that begins so is of it, and what reads one. */
 typedef struct ImageFormat {
     const char *name;
@@ -128,6 +136,15 @@ int image_turn(Image *image, int orientation);
 int image_convert(Image *image, int c);
 /* 255 - x, but for alpha. */
 void image_invert(Image *image);
+
+/* ---- image_text.c, image_grid.c ---- */
+
+/* Writes a line, UTF-8, whose first letter has its top left dot at x, y of an RGB image; what goes
+ * beyond its edges is cut off, letters beyond ASCII are boxes. */
+void image_text(Image *image, int x, int y, const char *text, const uint8_t rgb[3]);
+/* A picture of `count` images, at most eight side by side: small ones enlarged by a whole number,
+ * pixel by pixel, lines cut where their cell ends. */
+int image_grid(const GridCell *cell, int count, Image *out);
 
 /* ---- image_png.c, image_jpeg.c, image_pnm.c: one format each ---- */
 

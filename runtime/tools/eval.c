@@ -4,67 +4,129 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int evaluate_weights(const NincModel *model, const DeviceTable *table, Device *device,
-                            const EvalOptions *options, const Dataset *data,
-                            const float *class_weight)
-{
-    Evaluation e;
+/* What is evaluated, and what it came to. */
+typedef struct EvalRun {
+    const NincModel *model;
+    const DeviceTable *table;
+    const EvalOptions *options;
+    Device *device;
+    Weights *weights;
+    Dataset data;
     ClassNames names;
-    const char *json = options->json;
-    if (class_names_read(model, options->classes, options->data, &names) < 0)
-        return -1;
-    EvaluationTask task = {.data = data, .confusion = true, .class_weight = class_weight};
-    int status = evaluate_set(model, table, device, &task, &e);
-    if (status == 0) {
-        if (!json || strcmp(json, "-") != 0)
-            status = report_print(&e, &names);
-        if (json && status == 0)
-            status = report_json(&e, &names, json);
-        evaluation_free(&e);
-    }
-    class_names_free(&names);
+    float *class_weight;
+    EvalRows rows;
+    Evaluation result;
+} EvalRun;
+
+static bool is_dash(const char *path)
+{
+    return path && strcmp(path, "-") == 0;
+}
+
+/* JSON or CSV on standard output stands there alone. */
+static int tell(const EvalRun *e)
+{
+    const EvalOptions *o = e->options;
+    int status = 0;
+    if (!is_dash(o->json) && !is_dash(o->csv))
+        status = report_print(&e->result, &e->names);
+    if (o->json && report_json(&e->result, &e->names, o) < 0)
+        status = -1;
+    if (o->csv && eval_rows_csv(&e->rows, &e->data, &e->names, o->csv) < 0)
+        status = -1;
+    if (o->mistakes && eval_rows_mistakes(&e->rows, &e->data, &e->names, o->mistakes) < 0)
+        status = -1;
+    if (o->confusion && report_picture(&e->result, o->confusion) < 0)
+        status = -1;
     return status;
 }
 
-/* *out as class_weights gives it; for balanced ones the training images' labels are counted. */
-static int take_class_weights(const NincModel *model, const EvalOptions *options, Weights *weights,
-                              float **out)
+static int evaluate_weights(EvalRun *e)
+{
+    const EvalOptions *o = e->options;
+    bool rows = o->csv || o->mistakes;
+    EvaluationTask task = {.data = &e->data,
+                           .confusion = true,
+                           .class_weight = e->class_weight,
+                           .rows = rows ? eval_rows_take : NULL,
+                           .who = &e->rows};
+    if (rows && eval_rows_new(&e->rows, e->data.count, e->model->classes) < 0)
+        return -1;
+    if (evaluate_set(e->model, e->table, e->device, &task, &e->result) < 0)
+        return -1;
+    int status = tell(e);
+    evaluation_free(&e->result);
+    return status;
+}
+
+/* Of balanced ones the training images' labels are counted. */
+static int take_class_weights(EvalRun *e)
 {
     Dataset train = {0};
-    if (model->balanced &&
-        dataset_read(model, options->data, options->seed, SPLIT_TRAIN, &train) < 0)
+    if (e->model->balanced &&
+        dataset_read(e->model, e->options->data, e->options->seed, SPLIT_TRAIN, &train) < 0)
         return -1;
-    *out = class_weights(model, &train);
-    weights_set_classes(weights, *out);
+    e->class_weight = class_weights(e->model, &train);
+    weights_set_classes(e->weights, e->class_weight);
     dataset_free(&train);
     return 0;
 }
 
-int evaluate(const NincModel *model, const DeviceTable *table, const EvalOptions *options)
+/* Before anything takes its time: that all can be written. */
+static int check_outputs(const EvalRun *e)
 {
-    DeviceOptions device_options = options->device;
-    Dataset data = {0};
-    Device *device = NULL;
-    float *class_weight = NULL;
-    Weights *weights = weights_new(model);
-    int status = weights ? weights_read(options->weights, weights) : -1;
+    const EvalOptions *o = e->options;
+    if (json_check(o->json) < 0 || json_check(o->csv) < 0 || json_check(o->mistakes) < 0 ||
+        json_check(o->confusion) < 0)
+        return -1;
+    if (o->mistakes && e->model->image_c > IMAGE_MAX_CHANNELS)
+        return fault("--mistakes %s: model %s takes images of %d channels, of which no picture can "
+                     "be made", o->mistakes, e->model->name, e->model->image_c);
+    return 0;
+}
+
+static int open_device(EvalRun *e)
+{
+    const EvalOptions *o = e->options;
+    DeviceOptions device = o->device;
+    device.images[0] = e->data.count;
+    e->device = device_open(e->model, &e->table, &device, NULL);
+    if (!e->device)
+        return -1;
+    if ((o->csv || o->mistakes || o->confusion) && !has_logits(e->model, e->table))
+        return fault("--csv, --mistakes and --confusion need the logits of each image, which the "
+                     "eval graph of model %s does not return; compile it from a model file, or add "
+                     "them to its `return`", e->model->name);
+    return weights_to_device(e->weights, e->table, e->device);
+}
+
+static void tear_down(EvalRun *e)
+{
+    if (e->device)
+        e->table->close(e->device);
+    dataset_free(&e->data);
+    class_names_free(&e->names);
+    eval_rows_free(&e->rows);
+    free(e->class_weight);
+    weights_free(e->weights);
+}
+
+int evaluate(const NincModel *model, const DeviceTable *table, const EvalOptions *o)
+{
+    EvalRun e = {.model = model, .table = table, .options = o, .weights = weights_new(model)};
+    int status = e.weights ? weights_read(o->weights, e.weights) : -1;
     if (status == 0)
-        status = json_check(options->json);
+        status = check_outputs(&e);
     if (status == 0)
-        status = dataset_read(model, options->data, options->seed, SPLIT_TEST, &data);
+        status = dataset_read(model, o->data, o->seed, SPLIT_TEST, &e.data);
     if (status == 0)
-        status = take_class_weights(model, options, weights, &class_weight);
-    device_options.images[0] = data.count;
-    if (status == 0 && !(device = device_open(model, &table, &device_options, NULL)))
-        status = -1;
+        status = class_names_read(model, o->classes, o->data, &e.names);
     if (status == 0)
-        status = weights_to_device(weights, table, device);
+        status = take_class_weights(&e);
     if (status == 0)
-        status = evaluate_weights(model, table, device, options, &data, class_weight);
-    if (device)
-        table->close(device);
-    dataset_free(&data);
-    free(class_weight);
-    weights_free(weights);
+        status = open_device(&e);
+    if (status == 0)
+        status = evaluate_weights(&e);
+    tear_down(&e);
     return status < 0 ? 1 : 0;
 }

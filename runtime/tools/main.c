@@ -9,6 +9,9 @@ static int run_eval(const Options *o)
                      .weights = o->weights,
                      .classes = o->classes,
                      .json = o->json,
+                     .csv = o->train.csv,
+                     .mistakes = o->mistakes,
+                     .confusion = o->confusion,
                      .device = o->train.device,
                      .seed = o->train.seed};
     return evaluate(&ninc_model, o->table, &e);
@@ -20,6 +23,7 @@ static int run_predict(const Options *o)
                         .weights = o->weights,
                         .classes = o->classes,
                         .json = o->json,
+                        .csv = o->train.csv,
                         .heatmap = o->heatmap,
                         .map_class = o->map_class,
                         .image = o->argument,

@@ -191,6 +191,11 @@ static OptionsResult parse_flags(Options *o, const CommandInfo *c, int argc, cha
     return OPTIONS_RUN;
 }
 
+static bool is_dash(const char *path)
+{
+    return path && strcmp(path, "-") == 0;
+}
+
 /* What one flag demands of the others. */
 static OptionsResult check_flags(const Options *o, const CommandInfo *c)
 {
@@ -216,6 +221,8 @@ static OptionsResult check_flags(const Options *o, const CommandInfo *c)
               ninc_model.name);
     else if (o->command == PREDICT && o->arguments == 0)
         fault("predict needs an image; try: %s", o->help.data);
+    else if ((o->command & (EVAL | PREDICT)) && is_dash(o->json) && is_dash(o->train.csv))
+        fault("--json - and --csv - contradict each other; give one of them a file");
     else if (o->heatmap && o->arguments > 1)
         fault("--heatmap is of one image; %d are given", o->arguments);
     else if (o->map_class >= 0 && !o->heatmap)

@@ -64,10 +64,12 @@ static bool refuse_dash(const Flag *f)
     return false;
 }
 
-/* Of eval and predict JSON stands in for their text; profile prints its table in any case. */
+/* Of eval and predict JSON or CSV stands in for their text; profile prints its table in any case,
+ * and train its lines. */
 static bool takes_dash(const Options *o, const Flag *f)
 {
-    return f->kind != KIND_OUTPUT && !(f->place == AT(json) && o->command == PROFILE);
+    bool result = f->place == AT(json) || f->place == AT(train.csv);
+    return f->kind != KIND_OUTPUT && (!result || (o->command & (EVAL | PREDICT)));
 }
 
 static bool read_path(const Options *o, const Flag *f, const char *value, const char **out)

@@ -195,10 +195,11 @@ static json_t *scores_json(const Evaluation *e, const ClassNames *names)
     for (int k = 0; k < e->classes; k++) {
         ClassScore s = class_score(e, k);
         json_array_append_new(
-            list, json_pack("{s:i, s:o, s:o, s:o, s:o, s:I, s:I}", "class", k, "name",
+            list, json_pack("{s:i, s:o, s:o, s:o, s:o, s:I, s:I, s:I}", "class", k, "name",
                             json_name(names->name[k]), "precision", json_finite(s.precision),
-                            "recall", json_finite(s.recall), "f1", json_finite(s.f1), "images",
-                            (json_int_t)s.images, "predicted", (json_int_t)s.predicted));
+                            "recall", json_finite(s.recall), "f1", json_finite(s.f1), "support",
+                            (json_int_t)s.images, "images", (json_int_t)s.images, "predicted",
+                            (json_int_t)s.predicted));
     }
     return list;
 }
@@ -215,13 +216,30 @@ static json_t *matrix_json(const Evaluation *e)
     return rows;
 }
 
-int report_json(const Evaluation *e, const ClassNames *names, const char *path)
+int report_json(const Evaluation *e, const ClassNames *names, const EvalOptions *options)
 {
     const Metrics *m = &e->metrics;
-    return json_save(path, json_pack("{s:o, s:o, s:I, s:o, s:o}", "loss",
-                                     json_finite(mean(m->loss, m->weight)), "accuracy",
-                                     json_finite(mean((double)m->correct, m->images)), "images",
-                                     (json_int_t)m->images, "classes",
-                                     e->confusion ? scores_json(e, names) : json_null(),
-                                     "confusion", e->confusion ? matrix_json(e) : json_null()));
+    json_t *data = options->data ? json_name(options->data) : json_null();
+    json_t *all = json_pack(
+        "{s:o, s:s, s:o, s:o, s:o, s:I, s:o, s:o}", "weights", json_name(options->weights),
+        "split", "test", "data", data, "loss", json_finite(mean(m->loss, m->weight)), "accuracy",
+        json_finite(mean((double)m->correct, m->images)), "images", (json_int_t)m->images,
+        "classes", e->confusion ? scores_json(e, names) : json_null(), "confusion",
+        e->confusion ? matrix_json(e) : json_null());
+    return json_save(options->json, all);
+}
+
+/* ---- a picture ---- */
+
+int report_picture(const Evaluation *e, const char *path)
+{
+    Image picture;
+    if (!e->confusion)
+        return fault("--confusion %s: of more than %d classes no picture is made", path,
+                     CONFUSION_CLASSES);
+    if (confusion_image(e->confusion, e->classes, &picture) < 0)
+        return -1;
+    int status = image_write_png(path, &picture);
+    image_free(&picture);
+    return status;
 }

@@ -27,6 +27,7 @@ typedef struct Options {
     const DeviceTable *table; /* NULL: the best that opens */
     TrainOptions train;       /* what commands share stands here: data, device, seed */
     const char *weights, *json, *classes, *heatmap, *onnx, *kernel, *levels;
+    const char *mistakes, *confusion;
     int repeats, top, map_class;
     bool full, list, eval, invert, preprocessing;
     char *const *argument; /* what is no flag, for commands that take such */
@@ -41,10 +42,23 @@ typedef enum OptionsResult { OPTIONS_RUN, OPTIONS_DONE, OPTIONS_WRONG } OptionsR
 
 typedef struct EvalOptions {
     const char *data, *weights;
-    const char *classes, *json; /* files; NULL: none */
+    const char *classes, *json, *csv;  /* files; NULL: none */
+    const char *mistakes, *confusion; /* PNG files; NULL: none */
     DeviceOptions device;
     uint64_t seed; /* of --data random */
 } EvalOptions;
+
+/* What the model makes of one image. */
+typedef struct EvalRow {
+    int image, label, predicted;  /* its number in the set; classes */
+    double probability, of_label; /* of `predicted`, of `label` */
+} EvalRow;
+
+typedef struct EvalRows {
+    EvalRow *row;
+    int count, classes;
+    double *probability; /* [classes] of the image at hand */
+} EvalRows;
 
 /* Of one class; a ratio without images is NaN. */
 typedef struct ClassScore {
@@ -56,7 +70,7 @@ typedef struct ClassScore {
 
 typedef struct PredictOptions {
     const char *data, *weights;
-    const char *classes, *json; /* files; NULL: none */
+    const char *classes, *json, *csv; /* files; NULL: none */
     const char *heatmap;        /* PNG file of a class map over the only image; NULL: none */
     int map_class;              /* which; -1: the most probable */
     char *const *image;         /* as image_list takes them */
@@ -122,18 +136,37 @@ const char *command_advice(const char *word);
 /* Prints what the model makes of the test images, class by class; returns the exit status. */
 int evaluate(const NincModel *model, const DeviceTable *table, const EvalOptions *options);
 
+/* ---- eval_rows.c: image by image ---- */
+
+/* For `images` of a set. */
+int eval_rows_new(EvalRows *rows, int images, int classes);
+void eval_rows_free(EvalRows *rows);
+/* An EvaluationTask's `rows`; `who` is an EvalRows. */
+void eval_rows_take(void *who, const StepInput *input, const float *logits);
+/* A line an image, with its file or its number, from 0; `path` may be "-", standard output. */
+int eval_rows_csv(const EvalRows *rows, const Dataset *data, const ClassNames *names,
+                  const char *path);
+/* The images whose class had the least probability, with their class and what they are taken for;
+ * no picture, after a notice, where none is mistaken. */
+int eval_rows_mistakes(const EvalRows *rows, const Dataset *data, const ClassNames *names,
+                       const char *path);
+
 /* ---- report.c ---- */
 
 ClassScore class_score(const Evaluation *e, int class);
 /* Prints an evaluation; of more classes than a matrix of TABLE_COLUMNS has the pairs that are
  * confused most. */
 int report_print(const Evaluation *e, const ClassNames *names);
-/* Writes all of it as JSON; `path` may be "-", standard output. Classes and confusion are null
- * without logits. */
-int report_json(const Evaluation *e, const ClassNames *names, const char *path);
+/* Writes all of it as JSON, with where it comes from, to options->json, which may be "-", standard
+ * output. Classes and confusion are null without logits. */
+int report_json(const Evaluation *e, const ClassNames *names, const EvalOptions *options);
+/* The confusion as a picture; -1 also where there is none. */
+int report_picture(const Evaluation *e, const char *path);
 
-/* ---- predict.c ---- */
+/* ---- predict.c, with predict.h ---- */
 
+/* The probabilities of the classes, of their logits. */
+void softmax(const float *logit, int classes, double *out);
 /* Prints the most probable classes of each image, scaled to the model's input; returns the exit
  * status: 1 also where one of several images could not be read. */
 int predict(const NincModel *model, const DeviceTable *table, const PredictOptions *options);

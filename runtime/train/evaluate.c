@@ -54,6 +54,7 @@ static int evaluate_batches(const NincModel *model, const DeviceTable *table, De
     const Dataset *data = task->data;
     const volatile sig_atomic_t *stop = task->stop;
     const NincProgram *program = &device_target(model, table)->eval;
+    bool rows = task->rows && has_logits(model, table);
     float *logits = xmalloc((size_t)program->batch * (size_t)e->classes * sizeof *logits);
     int32_t *order = dataset_order(data);
     int status = 0;
@@ -64,10 +65,12 @@ static int evaluate_batches(const NincModel *model, const DeviceTable *table, De
                            .valid = left < program->batch ? left : program->batch};
         input.label_weight = label_weight(task->class_weight, &input);
         status = device_step(table, device, program, &input);
-        if (status == 0 && e->confusion)
+        if (status == 0 && (e->confusion || rows))
             status = read_logits(model, table, device, logits);
         if (status == 0 && e->confusion)
             count_batch(&input, logits, e);
+        if (status == 0 && rows)
+            task->rows(task->who, &input, logits);
         if (status == 0 && task->follow)
             task->follow(task->who, at + input.valid);
     }

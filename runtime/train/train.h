@@ -48,6 +48,8 @@ typedef struct EvaluationTask {
     bool confusion;
     const float *class_weight; /* class_weights'; NULL: the model has none */
     void (*follow)(void *who, int images); /* after each batch, with how many are done; NULL */
+    /* Its images' logits [valid, classes], where the eval program returns them; NULL: not asked. */
+    void (*rows)(void *who, const StepInput *input, const float *logits);
     void *who;
 } EvaluationTask;
 

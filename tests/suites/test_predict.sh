@@ -109,6 +109,53 @@ only_bad() {
 }
 check "a bad image alone: no heat map" only_bad
 
+# RFC 4180: a name with a comma and quotes stands in quotes, these doubled.
+as_csv() {
+    cp "$work/white.pgm" "$work/a, \"b\".pgm" &&
+        run 1 "${spot_predict[@]}" --csv "$work/all.csv" --top 1 "$work/a, \"b\".pgm" \
+            "$work/none.png" "$work/red.ppm" &&
+        has "$work/out" 'b".pgm: bright 1.00' "red.ppm: bright 0.99" &&
+        printf '%s\r\n' file,rank,class,name,probability,error \
+            "\"$work/a, \"\"b\"\".pgm\",1,0,bright,0.9999998," "$work/none.png,,,,,cannot" \
+            "$work/red.ppm,1,0,bright,0.9915," >"$work/wanted" &&
+        sed -e 's/\(0\.9999998\)[0-9]*/\1/' -e 's/\(0\.9915\)[0-9]*/\1/' \
+            -e "s/cannot read .*\r/cannot\r/" "$work/all.csv" | cmp - "$work/wanted" &&
+        run 0 "${spot_predict[@]}" --csv - "$work/red.ppm" &&
+        [ "$(wc -l <"$work/out")" -eq 3 ] && has "$work/out" "red.ppm,2,1,dark,0.0084"
+}
+check "predict --csv; '-' prints CSV alone" as_csv
+check "JSON and CSV on standard output" run 2 "${spot_predict[@]}" --csv - --json - "$work/red.ppm"
+
+# Of 16 x 16 pixels the middle 8 x 8 are left: a dot at the edge is gone, one in the middle is 9 of
+# 64 pixels: 1 / (1 + exp(-2 * 8 * 9 / 64)) = 0.905.
+transformed() {
+    sed -e 's/model: spot/model: middle/' -e 's/\[1, 16, 16\]/[1, 8, 8], transform: [center_crop: 8]/' \
+        "$work/spot.yaml" >"$work/middle.yaml"
+    "$NINC" -q --target=cpu "$one_level" "$work/middle.yaml" -o "$work/middle" &&
+        "$image_tool" dot "$work/edge.png" 16 14 1 && "$image_tool" dot "$work/inside.png" 16 8 8 &&
+        run 0 "$work/middle/trainer" predict --weights "$work/spot.safetensors" --top 1 \
+            "$work"/{edge,inside}.png &&
+        has "$work/out" "edge.png: 0 0.50" "inside.png: 0 0.90"
+}
+check "images are transformed as the data set's are" transformed
+
+# Images of 1 MB, 64 of which are in memory at once.
+several_groups() {
+    local list=() i
+    sed -e 's/model: spot/model: large/' -e 's/\[1, 16, 16\]/[1, 1024, 1024]/' "$work/spot.yaml" \
+        >"$work/large.yaml"
+    for i in {1..22}; do
+        list+=("$work/white.pgm" "$work/none.png" "$work/red.ppm" "$work/dot.png")
+    done
+    "$NINC" -q --target=cpu "$one_level" "$work/large.yaml" -o "$work/large" &&
+        run 1 "$work/large/trainer" predict --weights "$work/spot.safetensors" --top 1 \
+            "${list[@]}" &&
+        for i in {1..22}; do
+            printf '%s: 0 %s\n' "$work/white.pgm" 1.00 "$work/red.ppm" 0.99 "$work/dot.png" 0.64
+        done | diff - "$work/out" && [ "$(grep -c 'none.png: No such file' "$work/err")" -eq 22 ]
+}
+check "more images than are in memory at once" several_groups
+
 # What a directory holds, in the order of names; what a list names, as an editor of Windows writes
 # it.
 directories_and_lists() {
@@ -287,9 +334,37 @@ accuracy() {
 }
 check "accuracy is the diagonal of the confusion matrix" accuracy
 
+# The table's images make the confusion, and its worst mistake is the first of the picture: at the
+# left, 8 pixels from the edges, three times as large.
+image_by_image() {
+    run 0 "$small" eval --weights "$work/small.safetensors" --data "$work/idx" \
+        --json "$work/eval.json" --csv "$work/eval.csv" --mistakes "$work/mistakes.png" \
+        --confusion "$work/confusion.png" &&
+        awk -F, -v wanted="$(sed 's/.*"accuracy": \([0-9.]*\),.*/\1/' "$work/eval.json")" '
+            NR > 1 { hits += $2 == $4; if ($1 != NR - 2 || ($2 == $4) != ($6 == $7 + 0)) bad++ }
+            END { exit !(NR == 151 && !bad && hits > 0 && hits / 150 - wanted < 1e-6 &&
+                         wanted - hits / 150 < 1e-6) }' <(tr -d '\r' <"$work/eval.csv") &&
+        local worst
+    worst=$(tr -d '\r' <"$work/eval.csv" | awk -F, 'NR > 1 && $2 != $4' | sort -t, -g -k7 |
+        head -n 1 | cut -d, -f1)
+    "$image_tool" within "$work/mistakes.png" 8 8 3 "$(printf '%s/png/%05d.png' "$work" "$worst")" &&
+        "$image_tool" show "$work/confusion.png" >"$work/out" && has "$work/out" "400 400 3"
+}
+check "eval --csv, --mistakes, --confusion" image_by_image
+
+csv_alone() {
+    run 0 "$small" eval --weights "$work/small.safetensors" --data "$work/idx" --csv - &&
+        [ "$(wc -l <"$work/out")" -eq 151 ] &&
+        run 1 "$small" eval --weights "$work/small.safetensors" --mistakes /none/m.png &&
+        has "$work/err" "cannot write /none/m.png"
+}
+check "eval --csv - prints CSV alone; a picture that cannot be written" csv_alone
+
 json_alone() {
     run 0 "$small" eval --weights "$work/small.safetensors" --data "$work/idx" --json - &&
-        [ "$(wc -l <"$work/out")" -eq 1 ] && has "$work/out" '"confusion": [[' '"images": 150'
+        [ "$(wc -l <"$work/out")" -eq 1 ] &&
+        has "$work/out" '"confusion": [[' '"images": 150' '"support": ' '"split": "test"' \
+            "\"weights\": \"$work/small.safetensors\"" "\"data\": \"$work/idx\""
 }
 check "eval --json - prints JSON alone" json_alone
 finish

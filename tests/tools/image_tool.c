@@ -6,6 +6,8 @@
  *     image_tool show FILE                          width height channels, and x y of the center of
  *                                                   the pixels whose sum is at least 9/10 of the
  *                                                   largest, as parts of the width and height
+ *     image_tool within FILE X Y TIMES PART         whether PART, of gray, TIMES as large, stands at
+ *                                                   X, Y of an RGB image
  *     image_tool png FILE OUT.png                   the same image as PNG
  *     image_tool agree LABELS.idx[.gz] PREDICT.json EVAL.json
  *                                                   whether predict's best classes of the first
@@ -102,6 +104,25 @@ static int show(const char *path)
     return 0;
 }
 
+static int within(const char *path, int x, int y, int times, const char *part_path)
+{
+    Image image, part = {0};
+    int different = 0;
+    if (image_read(path, &image) < 0 || image_read(part_path, &part) < 0)
+        return -1;
+    bool fits = image.c == 3 && part.c == 1 && x + times * part.w <= image.w &&
+                y + times * part.h <= image.h;
+    for (int i = 0; fits && i < times * part.h; i++)
+        for (int k = 0; k < times * part.w; k++)
+            for (int c = 0; c < 3; c++)
+                different += image.pixel[((y + i) * image.w + x + k) * 3 + c] !=
+                             part.pixel[i / times * part.w + k / times];
+    printf("%s: %d values differ\n", fits ? "within" : "does not fit", different);
+    image_free(&image);
+    image_free(&part);
+    return fits && different == 0 ? 0 : -1;
+}
+
 static int to_png(const char *path, const char *out)
 {
     Image image;
@@ -152,6 +173,8 @@ int main(int argc, char **argv)
         status = pixel(argv[2], argc - 3, argv + 3);
     else if (strcmp(what, "show") == 0 && argc == 3)
         status = show(argv[2]);
+    else if (strcmp(what, "within") == 0 && argc == 7)
+        status = within(argv[2], atoi(argv[3]), atoi(argv[4]), atoi(argv[5]), argv[6]);
     else if (strcmp(what, "png") == 0 && argc == 4)
         status = to_png(argv[2], argv[3]);
     else if (strcmp(what, "agree") == 0 && argc == 5)

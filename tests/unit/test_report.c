@@ -111,7 +111,8 @@ START_TEST(test_json)
     const char *name;
     int class;
     snprintf(path, sizeof path, "%s/report.json", directory);
-    ck_assert_int_eq(report_json(&three, &names, path), 0);
+    EvalOptions options = {.json = path, .weights = "w.safetensors", .data = "set"};
+    ck_assert_int_eq(report_json(&three, &names, &options), 0);
     json_t *root = json_load_file(path, 0, &error);
     ck_assert_ptr_nonnull(root);
     ck_assert(json_real_value(json_object_get(root, "loss")) == 1.5);
@@ -123,11 +124,94 @@ START_TEST(test_json)
     ck_assert_str_eq(name, "b\xc3\xa4r");
     ck_assert(json_is_null(json_object_get(second, "recall")));
     ck_assert_int_eq(json_integer_value(json_object_get(second, "predicted")), 5);
+    ck_assert_int_eq(json_integer_value(json_object_get(second, "support")), 0);
+    ck_assert_str_eq(json_string_value(json_object_get(root, "weights")), "w.safetensors");
+    ck_assert_str_eq(json_string_value(json_object_get(root, "data")), "set");
+    ck_assert_str_eq(json_string_value(json_object_get(root, "split")), "test");
     for (size_t i = 0; i < 9; i++) {
         json_t *row = json_array_get(json_object_get(root, "confusion"), i / 3);
         ck_assert_int_eq(json_integer_value(json_array_get(row, i % 3)), counts[i]);
     }
     json_decref(root);
+}
+END_TEST
+
+/* ---- image by image ---- */
+
+static uint8_t pixels[] = {10, 20, 30};
+static int32_t labels[] = {1, 0, 2};
+static const Dataset images = {
+    .image = pixels, .label = labels, .count = 3, .h = 1, .w = 1, .c = 1};
+
+/* Two batches: of the third image and the first, and of the second, which is right. */
+static void take_rows(EvalRows *rows)
+{
+    static const int32_t first[] = {2, 0}, second[] = {1};
+    static const float logits[] = {0, 0, -2, 3, 1, 0}, right[] = {1, 0, 1};
+    ck_assert_int_eq(eval_rows_new(rows, 3, 3), 0);
+    eval_rows_take(rows, &(StepInput){.data = &images, .index = first, .valid = 2}, logits);
+    eval_rows_take(rows, &(StepInput){.data = &images, .index = second, .valid = 1}, right);
+}
+
+static void expect_row(const EvalRow *row, int image, int label, int predicted)
+{
+    ck_assert_int_eq(row->image, image);
+    ck_assert_int_eq(row->label, label);
+    ck_assert_int_eq(row->predicted, predicted);
+}
+
+START_TEST(test_rows)
+{
+    EvalRows rows;
+    take_rows(&rows);
+    ck_assert_int_eq(rows.count, 3);
+    expect_row(&rows.row[0], 2, 2, 0);
+    expect_row(&rows.row[1], 0, 1, 0);
+    expect_row(&rows.row[2], 1, 0, 0);
+    ck_assert_double_eq_tol(rows.row[0].probability, 1 / (2 + exp(-2)), 1e-12);
+    ck_assert_double_eq_tol(rows.row[0].of_label, exp(-2) / (2 + exp(-2)), 1e-12);
+    ck_assert_double_eq_tol(rows.row[1].of_label, 1 / (1 + exp(2) + exp(-1)), 1e-12);
+    ck_assert(rows.row[2].probability == rows.row[2].of_label);
+    eval_rows_free(&rows);
+}
+END_TEST
+
+/* Image 2 is the worst, with 0.06 for its class, image 0 next with 0.11; 84 times as large. */
+START_TEST(test_mistakes)
+{
+    EvalRows rows;
+    Image picture;
+    take_rows(&rows);
+    snprintf(path, sizeof path, "%s/mistakes.png", directory);
+    ck_assert_int_eq(eval_rows_mistakes(&rows, &images, &names, path), 0);
+    ck_assert_int_eq(image_read(path, &picture), 0);
+    ck_assert_int_eq(picture.w, 8 + 2 * (18 * LETTER_WIDTH + 8));
+    ck_assert_int_eq(picture.h, 8 + 84 + 2 + 2 * LETTER_HEIGHT + 8);
+    ck_assert_int_eq(picture.pixel[3 * (8 * picture.w + 8)], 30);
+    ck_assert_int_eq(picture.pixel[3 * (91 * picture.w + 91)], 30);
+    ck_assert_int_eq(picture.pixel[3 * (8 * picture.w + 8 + 18 * LETTER_WIDTH + 8)], 10);
+    image_free(&picture);
+    eval_rows_free(&rows);
+}
+END_TEST
+
+/* An I of 5 x 7 dots, what is cut off at the edges, and a letter that ASCII has not. */
+START_TEST(test_letters)
+{
+    static const char *const wanted[] = {".###.######", "..#..#...#.", "..#..#...#.", "..#..#...#.",
+                                         "..#..#...#.", "..#..#...#.", ".###.#####."};
+    static const uint8_t white[] = {255, 255, 255};
+    Image image;
+    ck_assert_int_eq(image_new("letters", 7, 10, 3, &image), 0);
+    memset(image.pixel, 0, 3 * 7 * 10);
+    image_text(&image, 0, 0, "I", white);
+    image_text(&image, 5, 0, "\xc3\xa4\xc3\xa4", white);
+    image_text(&image, -1, -100, "I", white);
+    for (int y = 0; y < 7; y++)
+        for (int x = 0; x < 10; x++)
+            ck_assert_msg((image.pixel[3 * (10 * y + x)] == 255) == (wanted[y][x] == '#'),
+                          "%d, %d", x, y);
+    image_free(&image);
 }
 END_TEST
 
@@ -252,6 +336,9 @@ int main(void)
     tcase_add_test(all, test_text);
     tcase_add_test(all, test_many_classes);
     tcase_add_test(all, test_json);
+    tcase_add_test(all, test_rows);
+    tcase_add_test(all, test_mistakes);
+    tcase_add_test(all, test_letters);
     tcase_add_test(all, test_names);
     tcase_add_test(all, test_sets);
     tcase_add_test(all, test_bad_names);
