@@ -135,7 +135,7 @@ $(BUILD)/runtime/%.o: runtime/%.S $(wildcard runtime/sim/*) runtime/base/embed.i
 
 TOOL_LIBRARIES = $(LIBRARY) $(RUNTIME) $(call library,yaml) $(call library,png16) \
                  $(call library,jpeg) $(call library,protobuf-c) $(call library,jansson) \
-                 $(call library,z) $(OPENMP)
+                 $(call library,minizip) $(call library,z) $(OPENMP)
 TEST_LIBRARIES = -lcheck -lsubunit $(TOOL_LIBRARIES) -lrt
 
 NAMED = $(BUILD)/tests/unit/named.o
@@ -234,7 +234,7 @@ bench-gpu: all
 
 # Debian's packages, and what each is for.
 PACKAGES = gcc g++ libc6-dev libyaml-dev libjansson-dev zlib1g-dev libpng-dev libjpeg-dev \
-           libprotobuf-c-dev protobuf-c-compiler libonnx-dev check libsubunit-dev \
+           libminizip-dev libprotobuf-c-dev protobuf-c-compiler libonnx-dev check libsubunit-dev \
            pkg-config dataset-fashion-mnist $(if $(CLANG),libomp-dev)
 
 deps:

@@ -164,6 +164,7 @@ static const char *missing_part(const char *log)
         {"cannot find -ljpeg", "libjpeg-dev"},
         {"cannot find -lprotobuf-c", "libprotobuf-c-dev"},
         {"cannot find -ljansson", "libjansson-dev"},
+        {"cannot find -lminizip", "libminizip-dev"},
         {"cannot find -lz", "zlib1g-dev"},
         {"cannot find -lgomp", "gcc"},
         {"cannot find -lomp", "libomp-dev"},

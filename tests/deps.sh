@@ -13,6 +13,7 @@ why() {
     libprotobuf-c-dev | protobuf-c-compiler) echo "writes ONNX models and TensorBoard's events" ;;
     libonnx-dev) echo "the schema of ONNX models" ;;
     zlib1g-dev) echo "reads compressed data sets" ;;
+    libminizip-dev) echo "reads zip archives: data sets in .npz files" ;;
     pkg-config) echo "tells programs how to link an emitted library; for its test" ;;
     libomp-dev) echo "OpenMP for what clang compiles" ;;
     check | libsubunit-dev) echo "the unit tests" ;;
@@ -24,7 +25,7 @@ why() {
 
 if ! command -v dpkg-query >/dev/null; then
     echo "deps: this is not Debian, so nothing was checked; ninc needs gcc, libyaml, Jansson," \
-        "zlib, libpng, libjpeg, protobuf-c and ONNX's schema, its tests Check, and its examples" \
+        "zlib, minizip, libpng, libjpeg, protobuf-c and ONNX's schema, its tests Check, and its examples" \
         "the Fashion-MNIST files" >&2
     exit 0
 fi

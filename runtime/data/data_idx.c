@@ -39,13 +39,14 @@ int data_idx_read(const DataRequest *request, Dataset *out)
     const char *part = request->split == SPLIT_TRAIN ? "train" : "t10k";
     IdxFile f;
     int status = idx_open(&f, request->path,
-                          &(IdxName){part, "images", model->image_c == 1 ? 3 : 4});
+                          &(IdxName){part, "images", model->image_c == 1 ? 3 : 4,
+                                     model->dataset});
     if (status == 0)
         status = read_images(&f, out);
     idx_close(&f);
     if (status < 0)
         return status;
-    status = idx_open(&f, request->path, &(IdxName){part, "labels", 1});
+    status = idx_open(&f, request->path, &(IdxName){part, "labels", 1, model->dataset});
     if (status == 0)
         status = read_labels(model, &f, out);
     idx_close(&f);

@@ -1,5 +1,6 @@
-/* The map of the file formats: images, IDX, safetensors, TensorBoard's events, ONNX. Functions that
- * return int give 0, or -1 after one line (fault) that names the file and says what to do. */
+/* The map of the file formats: images, arrays of numbers (IDX, npz, MAT-files, records, CSV),
+ * safetensors, TensorBoard's events, ONNX. Functions that return int give 0, or -1 after one line
+ * (fault) that names the file and says what to do. */
 #ifndef NINC_FORMATS_H
 #define NINC_FORMATS_H
 
@@ -47,28 +48,107 @@ typedef struct TensorList {
     int count;
 } TensorList;
 
-enum { IDX_MAX_RANK = 4, IDX_PATH = 4096 };
+/* A file that may be gzipped. */
+typedef struct GzipFile {
+    struct gzFile_s *gz; /* of zlib.h */
+    char *path;
+    uint64_t size, at; /* bytes of the file itself; bytes read, behind the compression */
+} GzipFile;
 
-typedef struct IdxType {
+typedef enum NumberKind {
+    NUMBER_U8,
+    NUMBER_I8,
+    NUMBER_U16,
+    NUMBER_I16,
+    NUMBER_U32,
+    NUMBER_I32,
+    NUMBER_U64,
+    NUMBER_I64,
+    NUMBER_F32,
+    NUMBER_F64,
+    NUMBER_TYPES
+} NumberKind;
+
+typedef struct NumberType {
     const char *name;
-    int code, bytes;
+    int bytes;
     double lowest, highest; /* of whole numbers; for floats 0 */
     bool is_float;
-} IdxType;
+} NumberType;
+
+enum { NUMBERS_MAX_RANK = 8 };
+
+/* An array as a file holds it. */
+typedef struct Numbers {
+    char *path; /* of the file, and what it is in it, for messages */
+    NumberKind type;
+    bool big_endian, by_columns; /* by_columns: the first axis is the one that moves fastest */
+    int rank;
+    int64_t dim[NUMBERS_MAX_RANK]; /* the first is the number of items */
+    uint8_t *raw;
+    size_t bytes; /* of raw */
+} Numbers;
+
+/* Where pixels lie: from each image, row, column and channel to the next, in bytes. */
+typedef struct PixelOrder {
+    int64_t count, image, row, column, channel;
+    int h, w, c;
+} PixelOrder;
+
+enum { IDX_MAX_RANK = 4 };
 
 typedef struct IdxFile {
-    struct gzFile_s *gz; /* of zlib.h */
-    char path[IDX_PATH];
-    uint64_t size; /* of the file, in bytes */
-    const IdxType *type;
+    GzipFile in;
+    const char *path;
+    NumberKind type;
     uint32_t dim[IDX_MAX_RANK]; /* the first is the number of items */
     int rank;
 } IdxFile;
 
-/* What is looked for in a directory: PART-WHAT-idxRANK-ubyte, as train-images-idx3-ubyte. */
+enum { NPY_BEGIN = 12, NPY_MOST_HEADER = 1 << 16 };
+
+/* A zip archive of arrays that is open. */
+typedef struct Npz {
+    void *zip; /* of minizip */
+    char *path;
+    uint64_t size; /* of the file, in bytes */
+} Npz;
+
+/* Records of a fixed size, one an image: `before` bytes, of which byte `label` is the class, then
+ * its planes, red, green and blue. */
+typedef struct RecordKind {
+    int before, label;
+    int first, classes; /* labels are first, ..., first + classes - 1 */
+    int h, w, c;
+    bool by_columns; /* of the planes */
+} RecordKind;
+
+typedef struct Records {
+    uint8_t *image; /* [count, h, w, c] */
+    int32_t *label; /* [count], from 0 */
+    int64_t count, room;
+} Records;
+
+/* What is looked for in a table. */
+typedef struct CsvKind {
+    const char *label; /* its column's name; NULL: label, class or y, else the first column */
+    int64_t pixels;    /* of an image */
+} CsvKind;
+
+/* The rows of a table. */
+typedef struct CsvTable {
+    uint8_t *image; /* [count, pixels] */
+    int32_t *label; /* [count] */
+    int64_t count;
+    long long line; /* of the first row in the file, from 1 */
+} CsvTable;
+
+/* What is looked for in a directory: PART-WHAT-idxRANK-ubyte, as train-images-idx3-ubyte, or
+ * SET-PART-WHAT-idxRANK-ubyte. */
 typedef struct IdxName {
     const char *part, *what; /* train or t10k; images or labels */
     int rank;
+    const char *set; /* emnist-letters; NULL: it is not known */
 } IdxName;
 
 typedef struct TensorFile {
@@ -159,6 +239,46 @@ int image_encode_png(const Image *image, uint8_t **bytes, size_t *size);
 /* Writes a PNG file that appears whole or not at all. */
 int image_write_png(const char *path, const Image *image);
 
+/* ---- gzip.c ---- */
+
+/* The caller closes it in any case. */
+int gzip_open(GzipFile *f, const char *path);
+void gzip_close(GzipFile *f);
+/* Up to `count` bytes; fewer, or none, at the end. */
+int gzip_some(GzipFile *f, void *out, size_t count, size_t *got);
+/* Exactly `count` bytes of `what`, for the message. */
+int gzip_read(GzipFile *f, void *out, size_t count, const char *what);
+/* The file must end here, behind `what`; its check sum is looked at too. */
+int gzip_end(GzipFile *f, const char *what);
+/* Whether a file of this size can hold so many bytes. */
+bool gzip_can_hold(const GzipFile *f, uint64_t bytes);
+
+/* ---- numbers.c ---- */
+
+extern const NumberType number_types[NUMBER_TYPES];
+
+/* Elements of an item: INT64_MAX where they are more. */
+int64_t numbers_item(const Numbers *n);
+/* Whether this machine has so much memory at all: what a file asks for is not believed. */
+bool memory_holds(uint64_t bytes);
+/* Room for all elements in n->raw, where this machine has as much. */
+int numbers_room(Numbers *n);
+void numbers_free(Numbers *n);
+/* Makes the elements pixels, in the order in which they are: whole numbers from 0 to 255 of any
+ * type; floats from 0 to 1, after a notice, times 255, where that gives whole numbers. */
+int numbers_to_bytes(Numbers *n);
+/* The first element of each item, any whole number of 32 bits; the caller frees *out in any case.
+ */
+int numbers_labels(const Numbers *n, int32_t **out);
+/* Images in an array [N, H, W], [N, H, W, C] or, where its shape says so, [N, C, H, W]. */
+int numbers_images(const Numbers *n, PixelOrder *out);
+/* The order of those where the axes `axis` are images, rows, columns, channels; -1: it has none. */
+int numbers_order(const Numbers *n, const int axis[4], PixelOrder *out);
+/* A pixel of a value that is one divided by `scale`; -1 without a message: it is none. */
+int pixel_of(double value, double scale, uint8_t *out);
+/* Puts the pixels in *raw, malloc'ed, into the order [count, h, w, c]. */
+int pixels_in_order(const PixelOrder *o, uint8_t **raw);
+
 /* ---- idx.c ---- */
 
 /* IDX files, the format of MNIST (LeCun, Cortes, Burges), plain or gzipped: a magic number of two
@@ -166,19 +286,58 @@ int image_write_png(const char *path, const Image *image);
  * big-endian. */
 
 /* Finds a file in the directory, under the names that downloads have too (train-images.idx3-ubyte,
- * idx1-int, with .gz), and reads its header. Where there is none, the message says which files are
- * there under other names. */
+ * idx1-int, emnist-letters-test-..., with .gz), and reads its header. Where there is none, the
+ * message says which files are there under other names. */
 int idx_open(IdxFile *f, const char *directory, const IdxName *name);
 void idx_close(IdxFile *f);
 /* Whether the directory has images or labels of any split under such a name. */
 bool idx_any(const char *directory);
-/* Elements of an item. */
-int64_t idx_item(const IdxFile *f);
-/* All elements as bytes, which the caller frees: whole numbers from 0 to 255 of any type; floats
- * from 0 to 1, after a notice, times 255, where that gives whole numbers. */
+/* All elements as pixels (numbers_to_bytes), which the caller frees. */
 int idx_bytes(IdxFile *f, uint8_t **out);
-/* One element an item, any whole number of 32 bits; of a type that tells `classes` apart. */
+/* One element an item (of QMNIST's eight the first), any whole number of 32 bits; of a type that
+ * tells `classes` apart. */
 int idx_labels(IdxFile *f, int classes, int32_t **out);
+
+/* ---- npy.c: the header of NumPy's arrays ---- */
+
+/* What the first NPY_BEGIN bytes say: *header is where the elements begin. Messages call it `path`.
+ */
+int npy_begin(const uint8_t raw[NPY_BEGIN], const char *path, size_t *header);
+/* Type, order and shape of the array out->path, from all `header` bytes. */
+int npy_header(const char *raw, size_t header, Numbers *out);
+
+/* ---- npz.c: zip archives of them, as numpy.savez and savez_compressed write ---- */
+
+/* The caller closes it in any case. */
+int npz_open(Npz *z, const char *path);
+void npz_close(Npz *z);
+bool npz_has(const Npz *z, const char *array);
+/* The names of the first members, for a message. */
+void npz_list(const Npz *z, Text *out);
+/* An array of one item or more, as it is there. Objects are never unpickled. The caller frees *out
+ * in any case. */
+int npz_read(Npz *z, const char *array, Numbers *out);
+
+/* ---- mat.c ---- */
+
+/* The arrays of these names in a MAT-file of level 5. Their dimensions are in the order of rows:
+ * MATLAB's X(32, 32, 3, N) is [N, 3, 32, 32] (count, channel, column, row). The caller frees each
+ * of `out` in any case. */
+int mat_read(const char *path, const char *const *name, int names, Numbers *out);
+
+/* ---- records.c: CIFAR's and STL-10's binary files ---- */
+
+/* Appends the records of a file to those in `out`. The caller frees them in any case. */
+int records_read(const char *path, const RecordKind *kind, Records *out);
+void records_free(Records *r);
+
+/* ---- csv.c: tables of an image a row (RFC 4180) ---- */
+
+/* Reads a table: a row of names or none; of each other row one column is the label and all others
+ * are pixels, whole numbers from 0 to 255, or, after a notice, from 0 to 1, taken times 255. The
+ * caller frees *out in any case. */
+int csv_read(const char *path, const CsvKind *kind, CsvTable *out);
+void csv_free(CsvTable *t);
 
 /* ---- safetensors.c ---- */
 

@@ -24,7 +24,7 @@ END
 
 packages="dpkg --add-architecture arm64 && apt-get update && apt-get install gcc-$cross qemu-user \
 libyaml-dev:arm64 libjansson-dev:arm64 zlib1g-dev:arm64 libpng-dev:arm64 libjpeg62-turbo-dev:arm64 \
-libprotobuf-c-dev:arm64"
+libprotobuf-c-dev:arm64 libminizip-dev:arm64"
 for program in "$cross-gcc" qemu-aarch64; do
     if ! command -v "$program" >/dev/null; then
         skip "aarch64" "there is no $program (Debian: $packages)"

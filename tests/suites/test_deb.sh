@@ -27,7 +27,7 @@ check "it unpacks" dpkg-deb -x "$deb" "$tree"
 
 depends() {
     local package
-    for package in libc6 gcc libjansson-dev zlib1g-dev libpng-dev libjpeg-dev libprotobuf-c-dev; do
+    for package in libc6 gcc libjansson-dev zlib1g-dev libminizip-dev libpng-dev libjpeg-dev libprotobuf-c-dev; do
         dpkg-deb -f "$deb" Depends | grep -q "\b$package\b" || { echo "no $package"; return 1; }
     done
     dpkg-deb -f "$deb" Recommends | grep -q dataset-fashion-mnist

@@ -128,6 +128,14 @@ static Idx make_elements(int type, int rank, const uint32_t *dim, const double *
 
 enum { FEW = 2 };
 
+/* A command of the shell's in the scratch directory. */
+static int system_in(const char *command)
+{
+    char text[512];
+    snprintf(text, sizeof text, "cd '%s' && %s", directory, command);
+    return system(text);
+}
+
 /* Two images whose pixels are 0 to 31 times `step`. */
 static Idx make_pixels(int type, double step)
 {
@@ -268,9 +276,56 @@ START_TEST(test_idx_names)
     expect_data_fault("it is not a file; give the directory that holds the files themselves");
     rmdir(at(usual));
     write_train(&images, &labels);
-    rename_images(usual, "emnist-train-images-idx3-ubyte");
-    expect_data_fault("there is emnist-train-images-idx3-ubyte; rename the file");
-    unlink(at("emnist-train-images-idx3-ubyte"));
+    rename_images(usual, "training-images-idx3-ubyte");
+    expect_data_fault("there is training-images-idx3-ubyte; rename the file");
+    unlink(at("training-images-idx3-ubyte"));
+}
+END_TEST
+
+/* The set's name stands before, as EMNIST's files have it, which lie together in one archive. */
+START_TEST(test_idx_sets)
+{
+    Idx images = make_images(10, TINY_SIDE), labels = make_labels(10), others = labels;
+    NincModel model = ninc_model;
+    Dataset d;
+    ck_assert_int_eq(system_in("rm -f *-ubyte*"), 0);
+    write_file("emnist-letters-train-images-idx3-ubyte", images.bytes, images.count);
+    write_file("emnist-letters-train-labels-idx1-ubyte", labels.bytes, labels.count);
+    ck_assert_int_eq(dataset_read(&model, directory, 1, SPLIT_TRAIN, &d), 0);
+    dataset_free(&d);
+    others.bytes[others.count - 1] = 1;
+    write_file("emnist-digits-train-images-idx3-ubyte", images.bytes, images.count);
+    write_file("emnist-digits-train-labels-idx1-ubyte", others.bytes, others.count);
+    expect_data_fault("holds the train-images of several sets; take the one that is meant");
+    for (int i = 0; i < 2; i++) {
+        model.dataset = i == 0 ? "emnist-letters" : "emnist-digits";
+        ck_assert_int_eq(dataset_read(&model, directory, 1, SPLIT_TRAIN, &d), 0);
+        ck_assert_int_eq(d.label[9], i);
+        dataset_free(&d);
+    }
+    write_file("emnist-digits-test-images-idx3-ubyte", images.bytes, images.count);
+    write_file("emnist-digits-test-labels-idx1-ubyte", labels.bytes, labels.count);
+    ck_assert_int_eq(dataset_read(&model, directory, 1, SPLIT_TEST, &d), 0);
+    ck_assert_int_eq(d.label[8], 2);
+    dataset_free(&d);
+    ck_assert_int_eq(system_in("rm -f emnist-*"), 0);
+}
+END_TEST
+
+/* QMNIST's labels have seven numbers more: who wrote the digit, and where it is in NIST's files. */
+START_TEST(test_idx_qmnist)
+{
+    double rows[FEW * 8] = {2, 9, 9, 9, 9, 9, 9, 9, 1};
+    Idx images = make_images(FEW, TINY_SIDE);
+    Idx labels = make_elements(0x0C, 2, (uint32_t[]){FEW, 8}, rows);
+    Dataset d;
+    write_file("qmnist-train-images-idx3-ubyte", images.bytes, images.count);
+    write_file("qmnist-train-labels-idx2-int", labels.bytes, labels.count);
+    ck_assert_int_eq(dataset_read(&ninc_model, directory, 1, SPLIT_TRAIN, &d), 0);
+    ck_assert_int_eq(d.label[0], 2);
+    ck_assert_int_eq(d.label[1], 1);
+    dataset_free(&d);
+    ck_assert_int_eq(system_in("rm -f qmnist-*"), 0);
 }
 END_TEST
 
@@ -322,6 +377,7 @@ int main(void)
 {
     const TTest *const tests[] = {test_idx_reads, test_idx_gzip, test_idx_faults,
                                   test_idx_pixel_types, test_idx_label_types, test_idx_names,
+                                  test_idx_sets, test_idx_qmnist,
                                   test_data_search, test_random_data};
     return run_in_scratch("data", tests, sizeof tests / sizeof *tests, NULL);
 }
