@@ -133,9 +133,11 @@ $(BUILD)/runtime/%.o: runtime/%.S $(wildcard runtime/sim/*) runtime/base/embed.i
 
 # ---- tests ----
 
-TOOL_LIBRARIES = $(LIBRARY) $(RUNTIME) $(call library,yaml) $(call library,png16) \
-                 $(call library,jpeg) $(call library,protobuf-c) $(call library,jansson) \
-                 $(call library,minizip) $(call library,z) $(OPENMP)
+# What a trainer is linked with too: codegen/build.c.
+IMAGE_LIBRARIES = png16 jpeg webpdemux webp gif archive nettle lzma zstd bz2 minizip
+TOOL_LIBRARIES  = $(LIBRARY) $(RUNTIME) $(call library,yaml) \
+                  $(foreach name,$(IMAGE_LIBRARIES),$(call library,$(name))) \
+                  $(call library,protobuf-c) $(call library,jansson) $(call library,z) $(OPENMP)
 TEST_LIBRARIES = -lcheck -lsubunit $(TOOL_LIBRARIES) -lrt
 
 NAMED = $(BUILD)/tests/unit/named.o
@@ -234,8 +236,9 @@ bench-gpu: all
 
 # Debian's packages, and what each is for.
 PACKAGES = gcc g++ libc6-dev libyaml-dev libjansson-dev zlib1g-dev libpng-dev libjpeg-dev \
-           libminizip-dev libprotobuf-c-dev protobuf-c-compiler libonnx-dev check libsubunit-dev \
-           pkg-config dataset-fashion-mnist $(if $(CLANG),libomp-dev)
+           libwebp-dev libgif-dev libstb-dev libarchive-dev nettle-dev liblzma-dev libzstd-dev \
+           libbz2-dev libminizip-dev libprotobuf-c-dev protobuf-c-compiler libonnx-dev check \
+           libsubunit-dev pkg-config dataset-fashion-mnist $(if $(CLANG),libomp-dev)
 
 deps:
 	@PACKAGES="$(PACKAGES)" tests/deps.sh

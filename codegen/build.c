@@ -44,8 +44,9 @@ static int write_sources(Build *b)
 
 static int link_trainer(Build *b, const char *const *object, int objects)
 {
-    static const char *const libraries[] = {"png16",   "jpeg", "protobuf-c", "jansson",
-                                            "minizip", "z",    NINC_OPENMP};
+    static const char *const libraries[] = {
+        "png16", "jpeg", "webpdemux",  "webp",    "gif",     "archive", "nettle",   "lzma",
+        "zstd",  "bz2",  "protobuf-c", "jansson", "minizip", "z",       NINC_OPENMP};
     const char *path[MAX_OBJECTS + 4] = {scratch_path(b, "trainer")};
     char *list = "";
     int count = 1;

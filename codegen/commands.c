@@ -162,6 +162,13 @@ static const char *missing_part(const char *log)
     } parts[] = {
         {"cannot find -lpng16", "libpng-dev"},
         {"cannot find -ljpeg", "libjpeg-dev"},
+        {"cannot find -lwebp", "libwebp-dev"},
+        {"cannot find -lgif", "libgif-dev"},
+        {"cannot find -larchive", "libarchive-dev"},
+        {"cannot find -lnettle", "nettle-dev"},
+        {"cannot find -llzma", "liblzma-dev"},
+        {"cannot find -lzstd", "libzstd-dev"},
+        {"cannot find -lbz2", "libbz2-dev"},
         {"cannot find -lprotobuf-c", "libprotobuf-c-dev"},
         {"cannot find -ljansson", "libjansson-dev"},
         {"cannot find -lminizip", "libminizip-dev"},

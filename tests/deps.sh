@@ -9,7 +9,9 @@ why() {
     libc6-dev) echo "the C library's headers" ;;
     libyaml-dev) echo "reads model files" ;;
     libjansson-dev) echo "reads and writes JSON: safetensors headers" ;;
-    libpng-dev | libjpeg-dev) echo "reads images to be classified" ;;
+    libpng-dev | libjpeg-dev | libwebp-dev | libgif-dev | libstb-dev) echo "reads images" ;;
+    libarchive-dev) echo "reads archives of images" ;;
+    nettle-dev | liblzma-dev | libzstd-dev | libbz2-dev) echo "what libarchive stands on" ;;
     libprotobuf-c-dev | protobuf-c-compiler) echo "writes ONNX models and TensorBoard's events" ;;
     libonnx-dev) echo "the schema of ONNX models" ;;
     zlib1g-dev) echo "reads compressed data sets" ;;
@@ -25,7 +27,8 @@ why() {
 
 if ! command -v dpkg-query >/dev/null; then
     echo "deps: this is not Debian, so nothing was checked; ninc needs gcc, libyaml, Jansson," \
-        "zlib, minizip, libpng, libjpeg, protobuf-c and ONNX's schema, its tests Check, and its examples" \
+        "zlib, minizip, libpng, libjpeg, libwebp, giflib, stb, libarchive, protobuf-c and ONNX's" \
+        "schema, its tests Check, and its examples" \
         "the Fashion-MNIST files" >&2
     exit 0
 fi

@@ -17,7 +17,8 @@ static void add_file(TextLines *out, char *path)
 /* Hidden files are left out: copies from a Mac have a ._NAME.jpg beside each. */
 static bool is_image_name(const char *name)
 {
-    static const char *const endings[] = {".png", ".jpg", ".jpeg", ".jfif", ".pgm", ".ppm", ".pnm"};
+    static const char *const endings[] = {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif",
+                                          ".bmp", ".pgm", ".ppm",  ".pnm"};
     const char *dot = strrchr(name, '.');
     if (!dot || name[0] == '.')
         return false;
@@ -53,8 +54,9 @@ static int add_directory(const char *directory, TextLines *out)
     closedir(d);
     free(plain);
     if (out->count == first)
-        return fault("the directory %s has no files *.png, *.jpg, *.jpeg, *.pgm or *.ppm; "
-                     "give one that has (directories in it are not looked into), or files",
+        return fault("the directory %s has no files *.png, *.jpg, *.jpeg, *.webp, *.gif, "
+                     "*.bmp, *.pgm or *.ppm; give one that has (directories in it are not looked "
+                     "into), or files",
                      directory);
     qsort(out->line + first, (size_t)(out->count - first), sizeof *out->line, by_name);
     return 0;

@@ -194,8 +194,8 @@ static inline bool image_has_alpha(int c)
 /* Reads a file, or standard input where `path` is "-". The format is told by the content. */
 int image_read(const char *path, Image *out);
 /* The same of a file's bytes; messages call it `name`. 16 bits a channel become 8; palettes become
- * RGB; what has transparent pixels has alpha; CMYK becomes RGB, without colour profiles. A JPEG is
- * turned as its Exif data say. A file that decoders warn of, but whose pixels are whole, is read
+ * RGB; what has transparent pixels has alpha; CMYK becomes RGB, without colour profiles; of an
+ * animation the first frame is taken. A JPEG or WebP is turned as its Exif data say. A file that decoders warn of, but whose pixels are whole, is read
  * after one notice. */
 int image_decode(const uint8_t *bytes, size_t size, const char *name, Image *out);
 
@@ -226,14 +226,27 @@ void image_text(Image *image, int x, int y, const char *text, const uint8_t rgb[
  * pixel by pixel, lines cut where their cell ends. */
 int image_grid(const GridCell *cell, int count, Image *out);
 
-/* ---- image_png.c, image_jpeg.c, image_pnm.c: one format each ---- */
+/* ---- image_exif.c ---- */
+
+/* How the picture is to be turned, as image_turn takes it, by Exif data (a TIFF file in memory): 1
+ * where they do not say. */
+int exif_orientation(const uint8_t *bytes, size_t size);
+
+/* ---- image_png.c, image_jpeg.c, image_pnm.c, image_webp.c, image_gif.c, image_bmp.c: one format
+ * each ---- */
 
 bool image_is_png(const uint8_t *bytes, size_t size);
 bool image_is_jpeg(const uint8_t *bytes, size_t size);
 bool image_is_pnm(const uint8_t *bytes, size_t size);
+bool image_is_webp(const uint8_t *bytes, size_t size);
+bool image_is_gif(const uint8_t *bytes, size_t size);
+bool image_is_bmp(const uint8_t *bytes, size_t size);
 int image_decode_png(const uint8_t *bytes, size_t size, const char *name, Image *out);
 int image_decode_jpeg(const uint8_t *bytes, size_t size, const char *name, Image *out);
 int image_decode_pnm(const uint8_t *bytes, size_t size, const char *name, Image *out);
+int image_decode_webp(const uint8_t *bytes, size_t size, const char *name, Image *out);
+int image_decode_gif(const uint8_t *bytes, size_t size, const char *name, Image *out);
+int image_decode_bmp(const uint8_t *bytes, size_t size, const char *name, Image *out);
 /* The bytes of a PNG file, which the caller frees. */
 int image_encode_png(const Image *image, uint8_t **bytes, size_t *size);
 /* Writes a PNG file that appears whole or not at all. */

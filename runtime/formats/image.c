@@ -10,6 +10,9 @@ static const ImageFormat formats[] = {
     {"PNG", image_is_png, image_decode_png},
     {"JPEG", image_is_jpeg, image_decode_jpeg},
     {"PGM and PPM", image_is_pnm, image_decode_pnm},
+    {"WebP", image_is_webp, image_decode_webp},
+    {"GIF", image_is_gif, image_decode_gif},
+    {"BMP", image_is_bmp, image_decode_bmp},
 };
 
 enum { FORMATS = sizeof formats / sizeof *formats };
@@ -33,7 +36,9 @@ int image_decode(const uint8_t *bytes, size_t size, const char *name, Image *out
     const ImageFormat *format = format_of(bytes, size);
     *out = (Image){0};
     if (!format)
-        return fault("%s is no image that can be read here; PNG, JPEG, PGM and PPM can", name);
+        return fault("%s is no image that can be read here; PNG, JPEG, WebP, GIF, BMP, PGM and PPM "
+                     "can",
+                     name);
     int status = format->decode(bytes, size, name, out);
     if (status < 0)
         image_free(out);

@@ -1,6 +1,5 @@
 /* JPEG files, by libjpeg. Its errors jump; what must be freed then lies in a struct outside of the
- * function that they jump to. Cameras keep the sensor's rows and write beside them how the picture
- * is to be turned (Exif 2.32, section 4.6.4, tag Orientation). */
+ * function that they jump to. */
 #include "formats.h"
 
 #include <jpeglib.h>
@@ -12,7 +11,7 @@
 /* For progressive files, which are kept as coefficients. */
 enum { MAX_MEMORY = 1 << 30 };
 
-enum { EXIF_MARKER = JPEG_APP0 + 1, EXIF_BYTES = 65533, ORIENTATION = 0x0112, TYPE_SHORT = 3 };
+enum { EXIF_MARKER = JPEG_APP0 + 1, EXIF_BYTES = 65533 };
 
 typedef struct Reader {
     struct jpeg_decompress_struct jpeg;
@@ -67,48 +66,14 @@ static void on_message(j_common_ptr jpeg, int level)
 
 /* ---- orientation ---- */
 
-/* The body of an Exif marker: a TIFF file. */
-typedef struct Tiff {
-    const uint8_t *bytes;
-    size_t size;
-    bool little; /* the order of a number's bytes */
-} Tiff;
-
-/* The number of `count` bytes at a place; 0 where they are not all there. */
-static uint32_t tiff_number(const Tiff *t, size_t at, size_t count)
-{
-    uint32_t n = 0;
-    if (at > t->size || count > t->size - at)
-        return 0;
-    for (size_t i = 0; i < count; i++)
-        n = n << 8 | t->bytes[at + (t->little ? count - 1 - i : i)];
-    return n;
-}
-
-/* 1 to 8; 1, as it is, where the first directory does not say. */
-static int tiff_orientation(const Tiff *t)
-{
-    enum { ENTRY = 12 };
-    size_t directory = tiff_number(t, 4, 4), entries = tiff_number(t, directory, 2);
-    for (size_t i = 0; i < entries; i++) {
-        size_t at = directory + 2 + i * ENTRY;
-        if (tiff_number(t, at, 2) != ORIENTATION || tiff_number(t, at + 2, 2) != TYPE_SHORT)
-            continue;
-        uint32_t value = tiff_number(t, at + 8, 2);
-        return value >= 1 && value <= 8 ? (int)value : 1;
-    }
-    return 1;
-}
-
-static int exif_orientation(const struct jpeg_decompress_struct *jpeg)
+static int jpeg_orientation(const struct jpeg_decompress_struct *jpeg)
 {
     static const char head[6] = "Exif\0";
     for (jpeg_saved_marker_ptr m = jpeg->marker_list; m; m = m->next) {
         if (m->marker != EXIF_MARKER || m->data_length < sizeof head + 8 ||
             memcmp(m->data, head, sizeof head) != 0)
             continue;
-        Tiff t = {m->data + sizeof head, m->data_length - sizeof head, m->data[6] == 'I'};
-        return tiff_orientation(&t);
+        return exif_orientation(m->data + sizeof head, m->data_length - sizeof head);
     }
     return 1;
 }
@@ -159,7 +124,7 @@ static int read_guarded(Reader *r, const uint8_t *bytes, size_t size, Image *out
     jpeg_mem_src(jpeg, bytes, (unsigned long)size);
     jpeg_save_markers(jpeg, EXIF_MARKER, EXIF_BYTES);
     jpeg_read_header(jpeg, TRUE);
-    r->orientation = exif_orientation(jpeg);
+    r->orientation = jpeg_orientation(jpeg);
     int channels = set_colors(r);
     if (channels < 0 ||
         image_new(r->name, jpeg->image_height, jpeg->image_width, channels, out) < 0)

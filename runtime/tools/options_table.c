@@ -128,8 +128,9 @@ const CommandInfo command_table[] = {
      "trainer eval --weights model.safetensors", NULL},
     {"predict", PREDICT, "IMAGE|DIRECTORY|@LIST...", "the classes of images",
      "trainer predict --weights model.safetensors photo.jpeg",
-     "IMAGE is PNG, JPEG, PGM or PPM, '-' standard input; of a DIRECTORY the images\n"
-     "in it are taken, of @LIST those that the text LIST names, one a line.\n"
+     "IMAGE is PNG, JPEG, WebP, GIF, BMP, PGM or PPM, '-' standard input; of a\n"
+     "DIRECTORY the images in it are taken, of @LIST those that the text LIST names,\n"
+     "one a line.\n"
      "An image is turned as its Exif data say, scaled, all of it, to the size of the\n"
      "data set's images, and gets their channels: gray, RGB, either with alpha."},
     {"verify", VERIFY, NULL, "compare every kernel with the naive evaluator",

@@ -8,8 +8,8 @@ cross=aarch64-linux-gnu
 # What the build needs, in a program that the emulator must run. It finds the C library where
 # Debian's arm64 packages put it.
 probe() {
-    "$cross-gcc" -o "$work/probe" -x c - -lyaml -lpng -ljpeg -lprotobuf-c -ljansson -lz \
-        -lgomp <<'END' &&
+    "$cross-gcc" -o "$work/probe" -x c - -lyaml -lpng -ljpeg -lwebp -lgif -larchive -lprotobuf-c \
+        -ljansson -lz -lgomp <<'END' &&
 #include <stdio.h>
 #include <jansson.h>
 #include <jpeglib.h>
@@ -24,7 +24,9 @@ END
 
 packages="dpkg --add-architecture arm64 && apt-get update && apt-get install gcc-$cross qemu-user \
 libyaml-dev:arm64 libjansson-dev:arm64 zlib1g-dev:arm64 libpng-dev:arm64 libjpeg62-turbo-dev:arm64 \
-libprotobuf-c-dev:arm64 libminizip-dev:arm64"
+libwebp-dev:arm64 libgif-dev:arm64 libstb-dev:arm64 libarchive-dev:arm64 nettle-dev:arm64 \
+liblzma-dev:arm64 libzstd-dev:arm64 libbz2-dev:arm64 libprotobuf-c-dev:arm64 \
+libminizip-dev:arm64"
 for program in "$cross-gcc" qemu-aarch64; do
     if ! command -v "$program" >/dev/null; then
         skip "aarch64" "there is no $program (Debian: $packages)"

@@ -27,7 +27,9 @@ check "it unpacks" dpkg-deb -x "$deb" "$tree"
 
 depends() {
     local package
-    for package in libc6 gcc libjansson-dev zlib1g-dev libminizip-dev libpng-dev libjpeg-dev libprotobuf-c-dev; do
+    for package in libc6 gcc libjansson-dev zlib1g-dev libminizip-dev libpng-dev libjpeg-dev \
+        libwebp-dev libgif-dev libarchive-dev nettle-dev liblzma-dev libzstd-dev libbz2-dev \
+        libprotobuf-c-dev; do
         dpkg-deb -f "$deb" Depends | grep -q "\b$package\b" || { echo "no $package"; return 1; }
     done
     dpkg-deb -f "$deb" Recommends | grep -q dataset-fashion-mnist

@@ -78,8 +78,11 @@ check "--invert makes black of white; the first of equal classes comes first" in
 if python=$(python_with PIL numpy); then
     check "JPEG files as Pillow turns and converts them" "$python" tests/tools/check_jpeg.py \
         "$image_tool" "$work"
+    mkdir "$work/kinds"
+    check "WebP, GIF and BMP files as Pillow reads them" "$python" tests/tools/check_images.py \
+        "$image_tool" "$work/kinds"
 else
-    skip "JPEG files as Pillow turns and converts them" "no Python with PIL and numpy; make python"
+    skip "images as Pillow reads them" "no Python with PIL and numpy; make python"
 fi
 
 top_one() {

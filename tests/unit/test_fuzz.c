@@ -13,7 +13,9 @@
 #include <unistd.h>
 
 /* after stdio.h */
+#include <gif_lib.h>
 #include <jpeglib.h>
+#include <webp/encode.h>
 #include <zlib.h>
 
 enum { WHOLE = 10000, DEFAULT_ROUNDS = 400, DEFAULT_STRIDE = 5, MOST_BYTES = 1 << 16 };
@@ -370,6 +372,64 @@ static void make_cmyk(void)
     write_jpeg("cmyk.jpg", 4);
 }
 
+static void write_webp(const char *name, bool lossless)
+{
+    Image image = make_image();
+    uint8_t *bytes;
+    size_t size = lossless
+                      ? WebPEncodeLosslessRGB(image.pixel, image.w, image.h, 3 * image.w, &bytes)
+                      : WebPEncodeRGB(image.pixel, image.w, image.h, 3 * image.w, 50, &bytes);
+    write_bytes(name, bytes, size);
+    WebPFree(bytes);
+    image_free(&image);
+}
+
+static void make_webp(void)
+{
+    write_webp("lossy.webp", false);
+}
+
+static void make_lossless(void)
+{
+    write_webp("lossless.webp", true);
+}
+
+/* Interlaced, with a transparent colour. */
+static void make_gif(void)
+{
+    static GifColorType colour[256];
+    int error;
+    Image image = make_image();
+    ColorMapObject *map = GifMakeMapObject(256, colour);
+    GifFileType *gif = EGifOpenFileName(at("image.gif"), false, &error);
+    ck_assert_ptr_nonnull(gif);
+    EGifSetGifVersion(gif, true);
+    ck_assert_int_eq(EGifPutScreenDesc(gif, image.w, image.h, 8, 0, map), GIF_OK);
+    EGifPutExtension(gif, GRAPHICS_EXT_FUNC_CODE, 4, "\1\0\0\7");
+    EGifPutImageDesc(gif, 0, 0, image.w, image.h, true, NULL);
+    for (int y = 0; y < image.h; y++)
+        ck_assert_int_eq(EGifPutLine(gif, image.pixel + y * image.w, image.w), GIF_OK);
+    ck_assert_int_eq(EGifCloseFile(gif, &error), GIF_OK);
+    GifFreeMapObject(map);
+    image_free(&image);
+}
+
+/* 24 bits a pixel, rows from the bottom. */
+static void make_bmp(void)
+{
+    Image image = make_image();
+    uint8_t head[54] = {'B', 'M', 0, 0, 0, 0, 0, 0, 0, 0, 54, 0, 0, 0, 40};
+    FILE *f = fopen(at("image.bmp"), "wb");
+    head[18] = (uint8_t)image.w;
+    head[22] = (uint8_t)image.h;
+    head[26] = 1;
+    head[28] = 24;
+    fwrite(head, 1, sizeof head, f);
+    fwrite(image.pixel, 3, (size_t)image.w * (size_t)image.h, f);
+    ck_assert_int_eq(fclose(f), 0);
+    image_free(&image);
+}
+
 static int load_image(const char *name)
 {
     Image image = {0};
@@ -398,6 +458,26 @@ static int load_ppm(void)
     return load_image("image.ppm");
 }
 
+static int load_webp(void)
+{
+    return load_image("lossy.webp");
+}
+
+static int load_lossless(void)
+{
+    return load_image("lossless.webp");
+}
+
+static int load_gif(void)
+{
+    return load_image("image.gif");
+}
+
+static int load_bmp(void)
+{
+    return load_image("image.bmp");
+}
+
 /* ---- */
 
 static const Subject subjects[] = {
@@ -417,6 +497,10 @@ static const Subject subjects[] = {
     {"image.jpg", make_jpeg, load_jpeg},
     {"cmyk.jpg", make_cmyk, load_cmyk},
     {"image.ppm", make_ppm, load_ppm},
+    {"lossy.webp", make_webp, load_webp},
+    {"lossless.webp", make_lossless, load_lossless},
+    {"image.gif", make_gif, load_gif},
+    {"image.bmp", make_bmp, load_bmp},
 };
 
 enum { SUBJECTS = sizeof subjects / sizeof *subjects };
