@@ -63,6 +63,11 @@ static int find_data(const NincModel *model, const char *data, char *out)
 /* A format a line; the first that takes the path is it where the model says none. */
 static const DataFormat formats[] = {
     {"idx", data_idx_probe, NULL, data_idx_read, false},
+    {"cifar", data_cifar_probe, NULL, data_cifar_read, false},
+    {"svhn", data_svhn_probe, NULL, data_svhn_read, false},
+    {"stl10", data_stl10_probe, NULL, data_stl10_read, false},
+    {"npz", data_npz_probe, data_npz_has, data_npz_read, false},
+    {"csv", data_csv_probe, data_csv_has, data_csv_read, false},
 };
 
 enum { FORMATS = sizeof formats / sizeof *formats };
@@ -188,6 +193,7 @@ void dataset_free(Dataset *d)
     else
         free(d->image);
     free(d->label);
+    free(d->source);
     free_texts(d->class_name, d->classes);
     free_texts(d->file, d->count);
     *d = (Dataset){0};

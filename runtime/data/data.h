@@ -20,6 +20,8 @@ typedef struct Dataset {
     int classes;        /* of class_name */
     char **file;        /* [count] names for messages and lists; NULL: images have none */
     FileMap mapped;     /* a mapped file that holds `image`; {0}: it is malloc'ed */
+    char *source;         /* the file that has the labels, for messages; NULL: the path is it */
+    long long first_line; /* in it, of the first label; 0: it has no lines */
 } Dataset;
 
 enum { RANDOM_TRAIN_IMAGES = 1024, RANDOM_TEST_IMAGES = 256 };
@@ -100,6 +102,41 @@ int dataset_check(const NincModel *model, const char *path, const Dataset *d);
 
 bool data_idx_probe(const char *path);
 int data_idx_read(const DataRequest *request, Dataset *out);
+bool data_cifar_probe(const char *path);
+int data_cifar_read(const DataRequest *request, Dataset *out);
+bool data_stl10_probe(const char *path);
+int data_stl10_read(const DataRequest *request, Dataset *out);
+bool data_svhn_probe(const char *path);
+int data_svhn_read(const DataRequest *request, Dataset *out);
+bool data_npz_probe(const char *path);
+bool data_npz_has(const char *path, Split split);
+int data_npz_read(const DataRequest *request, Dataset *out);
+bool data_csv_probe(const char *path);
+bool data_csv_has(const char *path, Split split);
+int data_csv_read(const DataRequest *request, Dataset *out);
+
+/* ---- find.c: files of data sets by the names that downloads have; who asks frees what it gets
+ * ---- */
+
+/* NAME or NAME.gz in the directory; NULL: neither is there. */
+char *find_file(const char *directory, const char *name);
+/* Which directory has such a file: the path, or PATH/BELOW as an archive makes it; NULL: none. */
+char *find_place(const char *path, const char *below, const char *name);
+/* The file that a split has in the directory: train.csv, SET_train.csv, SET-test.csv.gz, ... with
+ * the extension .csv; that with the name of `set` first, then that without. Returns how many are as
+ * near. */
+int find_split(const char *directory, const char *set, Split split, const char *extension,
+               char **out);
+/* Whether a file's name ends in that of a split. */
+bool names_split(const char *path, const char *extension, Split *split);
+
+/* ---- take.c ---- */
+
+/* What was read moves into the data set, whatever there is of it. */
+void dataset_take_records(Dataset *out, const RecordKind *kind, Records *records);
+void dataset_take_pixels(Dataset *out, const PixelOrder *order, Numbers *numbers);
+/* The names of the classes, one a line of the file NAME, where the directory has it. */
+int dataset_read_names(Dataset *out, const char *directory, const char *name);
 
 /* ---- classes.c ---- */
 

@@ -10,7 +10,8 @@ static int check_size(const NincModel *model, const char *path, const Dataset *d
     const char *behind = has_transform(model) ? " behind the model's transform" : "";
     return fault("%s holds images of %dx%dx%d (height, width, channels)%s, the model was compiled "
                  "for %dx%dx%d; use the data set %s, or compile the model with the shape of these",
-                 path, d->h, d->w, d->c, behind, model->image_h, model->image_w, model->image_c, model->dataset);
+                 path, d->h, d->w, d->c, behind, model->image_h, model->image_w, model->image_c,
+                 model->dataset);
 }
 
 static int check_names(const NincModel *model, const char *path, const Dataset *d)
@@ -32,6 +33,9 @@ static int check_names(const NincModel *model, const char *path, const Dataset *
 
 static int bad_label(const NincModel *model, const char *path, const Dataset *d, int i)
 {
+    if (d->first_line)
+        return fault("%s:%lld: label %d is out of range, the model has classes 0 to %d", path,
+                     d->first_line + i, d->label[i], model->classes - 1);
     return fault("%s: label %d of item %d%s%s is out of range, the model has classes 0 to %d", path,
                  d->label[i], i, d->file ? ", " : "", d->file ? d->file[i] : "",
                  model->classes - 1);
@@ -69,5 +73,5 @@ int dataset_check(const NincModel *model, const char *path, const Dataset *d)
         return fault("%s holds no images of that split; get the data set again", path);
     if (check_size(model, path, d) < 0 || check_names(model, path, d) < 0)
         return -1;
-    return check_labels(model, path, d);
+    return check_labels(model, d->source ? d->source : path, d);
 }

@@ -204,7 +204,7 @@ static int wrong_count(const Csv *c, int64_t columns)
 static int put_row(Csv *c, Field row)
 {
     const char *at = row.begin, *stop;
-    int64_t pixel = c->out->count * c->kind->pixels, column = 0;
+    int64_t pixel = c->out->count * c->out->pixels, column = 0;
     unsigned value;
     for (; at && column < c->columns; column++) {
         if (column != c->label && c->scale == SCALE_WHOLE &&
@@ -231,7 +231,7 @@ static int make_room(Csv *c)
     if (t->count < c->rows_room)
         return 0;
     c->rows_room = c->rows_room ? 2 * c->rows_room : FIRST_ROWS;
-    size_t bytes = (size_t)(c->rows_room * c->kind->pixels);
+    size_t bytes = (size_t)(c->rows_room * t->pixels);
     bool fits = memory_holds(bytes) && c->rows_room < INT32_MAX;
     uint8_t *image = fits ? realloc(t->image, bytes + 1) : NULL;
     int32_t *label = image ? realloc(t->label, (size_t)c->rows_room * sizeof *label) : NULL;
@@ -287,14 +287,20 @@ static int64_t count_columns(Field row)
     return count;
 }
 
+/* Such as Kaggle's test files, for which the labels are to be sent there. */
+static int no_labels(const Csv *c)
+{
+    return fault("%s has %lld columns, the pixels of an image, and none of labels, as Kaggle's "
+                 "test files are; it can be neither trained nor evaluated with: take a part of the "
+                 "training images for that (validation_split), or 'train --no-eval'",
+                 c->in.path, (long long)c->columns);
+}
+
 static int wrong_columns(const Csv *c)
 {
     long long pixels = c->kind->pixels;
     if (c->columns == pixels)
-        return fault("%s has %lld columns, the pixels of an image, and none of labels, as Kaggle's "
-                     "test files are; it can be predicted from, but neither trained nor evaluated "
-                     "with",
-                     c->in.path, pixels);
+        return no_labels(c);
     return fault("%s has %lld column%s; a label and the %lld pixels of an image are needed",
                  c->in.path, (long long)c->columns, c->columns == 1 ? "" : "s", pixels);
 }
@@ -306,6 +312,17 @@ static int wrong_separator(const Csv *c, Field row)
                  other);
 }
 
+/* Which column is the label, where the row of names, if there is one, does not tell. */
+static int unnamed_label(Csv *c, bool header)
+{
+    if (header && c->kind->label)
+        return fault("%s:%lld: no column has the name %s", c->in.path, c->line, c->kind->label);
+    if (header && !c->kind->pixels)
+        return no_labels(c);
+    c->label = 0;
+    return 0;
+}
+
 /* Columns, and which one is the label. */
 static int take_first(Csv *c, Field row, bool header)
 {
@@ -314,14 +331,16 @@ static int take_first(Csv *c, Field row, bool header)
         (memchr(row.begin, ';', bytes) || memchr(row.begin, '\t', bytes)))
         return wrong_separator(c, row);
     c->columns = count_columns(row);
-    c->label = header ? find_label(c->kind, row) : 0;
-    if (c->columns == c->kind->pixels + 1 && c->label < 0 && !c->kind->label)
-        c->label = 0;
-    if (c->columns != c->kind->pixels + 1)
+    c->out->pixels = c->columns - 1;
+    if (c->kind->label_column > c->columns)
+        return fault("%s:%lld: it has %lld columns; the model says that the label is in column %d",
+                     c->in.path, c->line, (long long)c->columns, c->kind->label_column);
+    if (c->columns < 2 || (c->kind->pixels && c->out->pixels != c->kind->pixels))
         return wrong_columns(c);
-    if (c->label < 0)
-        return fault("%s:%lld: no column has the name %s", c->in.path, c->line, c->kind->label);
-    return 0;
+    c->label = c->kind->label_column ? c->kind->label_column - 1
+               : header              ? find_label(c->kind, row)
+                                     : -1;
+    return c->label < 0 ? unnamed_label(c, header) : 0;
 }
 
 /* Behind the mark that some editors write; 1, or -1 after a message. */
@@ -383,7 +402,7 @@ static int read_table(Csv *c)
     if (status == 0 && c->out->count == 0)
         return fault("%s has no rows of images", c->in.path);
     if (status == 0 && c->scale == SCALE_OPEN && c->has_points)
-        scale_up(c, c->out->count * c->kind->pixels);
+        scale_up(c, c->out->count * c->out->pixels);
     if (status == 0 && c->scale == SCALE_UNIT)
         notice("%s: its pixels are from 0 to 1 and taken times 255", c->in.path);
     return status;

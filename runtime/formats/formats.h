@@ -132,14 +132,15 @@ typedef struct Records {
 /* What is looked for in a table. */
 typedef struct CsvKind {
     const char *label; /* its column's name; NULL: label, class or y, else the first column */
-    int64_t pixels;    /* of an image */
+    int label_column;  /* its number, from 1; 0: not given */
+    int64_t pixels;    /* of an image; 0: as many as there are */
 } CsvKind;
 
 /* The rows of a table. */
 typedef struct CsvTable {
     uint8_t *image; /* [count, pixels] */
     int32_t *label; /* [count] */
-    int64_t count;
+    int64_t count, pixels;
     long long line; /* of the first row in the file, from 1 */
 } CsvTable;
 
