@@ -12,6 +12,7 @@
 #   make deb, make test-deb  a Debian package, and that it works in a fresh Debian 12 and 13
 #   make bench-checkpoint  what checkpoints take of training
 #   make test-gpu, make bench-gpu  tests and benchmark on an NVIDIA GPU
+#   make predict-gpu  what a step is predicted to take there, where there is none
 #   make first-contact-kit, make first-contact  the same from files alone
 #
 # `make SANITIZE=1 BUILD=build/asan` is the same build with the sanitizers on; `make V=1` prints
@@ -234,6 +235,12 @@ bench-gpu: all
 	    command -v $$python >/dev/null || { echo "SKIP: make bench-gpu needs python3"; exit 0; }; \
 	    $$python bench/gpu.py $(BENCH_OPTIONS)
 
+# What each kernel of a training step is predicted to take on a GPU, from its machine code; needs
+# NVRTC, and nvdisasm for the instructions. PREDICT_OPTIONS="--model=models/nin.yaml --batch=16
+# --precision=bf16 --device=sm_80,sm_90a".
+predict-gpu: $(NINC) $(BUILD)/predict_tool
+	@NINC=./$(NINC) BUILD=$(BUILD) bench/predict.sh $(PREDICT_OPTIONS)
+
 # Debian's packages, and what each is for.
 PACKAGES = gcc g++ libc6-dev libyaml-dev libjansson-dev zlib1g-dev libpng-dev libjpeg-dev \
            libwebp-dev libgif-dev libstb-dev libarchive-dev nettle-dev liblzma-dev libzstd-dev \
@@ -321,7 +328,7 @@ FORMATTED = $(wildcard frontend/*.[ch] ir/*.[ch] ir/*/*.[ch] passes/*.[ch] passe
                        runtime/*/*.[ch] tests/*/*.[ch])
 
 .PHONY: all readme readme-check fuzz python tests test test-long test-nvrtc test-gpu test-crash \
-        test-deb asan demo bench bench-gpu bench-checkpoint first-contact first-contact-kit deps \
+        test-deb asan demo bench bench-gpu predict-gpu bench-checkpoint first-contact first-contact-kit deps \
         completion install uninstall deb clean \
         format tidy
 .SECONDARY:

@@ -26,6 +26,7 @@ typedef struct CompiledKernel {
     const char *log;             /* warnings where it was compiled now; or NULL */
     int registers, local_bytes;  /* a thread; local: spills and stack */
     int threads, shared_bytes;   /* a block; static and dynamic */
+    int schedule, split;         /* which of the kernel's; parts of the reduction */
     int blocks;                  /* resident on a processor together */
 } CompiledKernel;
 

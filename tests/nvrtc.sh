@@ -134,6 +134,19 @@ done
 all_targets "norms_ema bf16" "sm_90a" --precision=bf16 tests/models/pytorch/norms_ema.yaml
 all_targets "nin -O0" "sm_80" -O0 models/nin.yaml
 all_targets "nin bf16 -O0" "sm_90a" -O0 --precision=bf16 models/nin.yaml
+# A row for each kernel of the step, their sum, and, where there is a disassembler, instructions of
+# the tensor cores in the main loops.
+predicts() {
+    bench/predict.sh --model=models/nin_fashion.yaml --batch=16 >"$work/predicted" || return 1
+    "$NINC" --target=cuda --emit=ir --precision=bf16 --batch=16 models/nin_fashion.yaml |
+        sed -n '/^graph [^ ]*train /,/^}/s/^  kernel \([^ ]*\) .*/\1/p' >"$work/kernels"
+    [ -s "$work/kernels" ] || return 1
+    awk 'NR == FNR { wanted[$1]; next } $1 in wanted && $2 > 0 { rows++; sum += $2 }
+        $1 == "gaps" { sum += $4 } $1 == "step" { step = $2 }
+        END { exit !(rows == length(wanted) && step > 0 && (sum - step) ^ 2 < 4) }' \
+        "$work/kernels" "$work/predicted" || return 1
+}
+check "a step's time is predicted" predicts
 mkdir "$work/fake"
 ${CC:-gcc} -std=c11 -D_GNU_SOURCE -shared -fPIC \
     -o "$work/fake/libcuda.so.1" tests/tools/fake_cuda.c ||

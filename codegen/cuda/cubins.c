@@ -1,7 +1,7 @@
 /* The CUDA kernels of a model compiled ahead, by the NVRTC and with the schedules that the trainer
  * would take on such a GPU: for the trainer to carry along (ninc --cubin), and to see what they use
  * of a processor. */
-#include "../../ir/numbers.h"
+#include "../../ir/roofline.h"
 #include "../../runtime/device/gpu.h"
 #include "../codegen.h"
 #include "../emit.h"
@@ -71,42 +71,7 @@ static GpuKernel *choose_schedules(Pool *pool, const Module *m, const GpuLimits 
 
 /* ---- what a kernel uses ---- */
 
-/* A processor, by compute capability (CUDA C++ Programming Guide, technical specifications). */
-typedef struct Processor {
-    int architecture, threads, blocks, shared_kb;
-} Processor;
-
-enum { REGISTERS = 65536, WARP = 32, RESERVED_SHARED = 1024 };
-
-static const Processor processors[] = {
-    {75, 1024, 16, 64},   {80, 2048, 32, 164},  {86, 1536, 16, 100},  {87, 1536, 16, 164},
-    {89, 1536, 24, 100},  {90, 2048, 32, 228},  {100, 2048, 32, 228}, {120, 1536, 24, 100},
-};
-
-static const Processor *processor_of(int architecture)
-{
-    const Processor *p = &processors[0];
-    for (size_t i = 0; i < sizeof processors / sizeof *processors; i++)
-        if (processors[i].architecture <= architecture)
-            p = &processors[i];
-    return p;
-}
-
-/* Blocks that are resident on a processor together: registers are handed out to warps by 256, to
- * four warps at a time; shared memory by 128 bytes. */
-static int resident_blocks(const Processor *p, const CompiledKernel *k)
-{
-    int64_t warps = round_up(k->threads, WARP) / WARP;
-    int64_t registers = round_up(round_up(k->registers, 8) * WARP, 256); /* a warp */
-    int64_t blocks = smaller(p->blocks, p->threads / (warps * WARP));
-    int reserved = p->architecture >= 80 ? RESERVED_SHARED : 0;
-    int64_t shared = round_up(k->shared_bytes + reserved, 128);
-    if (registers)
-        blocks = smaller(blocks, REGISTERS / registers / 4 * 4 / round_up(warps, 4));
-    return (int)(shared ? smaller(blocks, p->shared_kb * 1024 / shared) : blocks);
-}
-
-static bool read_usage(const KernelCode *code, const GpuKernel *kernel, const Processor *processor,
+static bool read_usage(const KernelCode *code, const GpuKernel *kernel, int architecture,
                        CompiledKernel *out)
 {
     CubinUsage usage;
@@ -118,7 +83,10 @@ static bool read_usage(const KernelCode *code, const GpuKernel *kernel, const Pr
     out->local_bytes = usage.local_bytes;
     out->threads = kernel->schedule->threads;
     out->shared_bytes = usage.shared_bytes + kernel->schedule->shared_bytes;
-    out->blocks = resident_blocks(processor, out);
+    out->schedule = kernel->launch ? (int)(kernel->schedule - kernel->launch->schedule) : 0;
+    out->split = kernel->split;
+    out->blocks = gpu_resident(gpu_kind(architecture), out->threads, out->registers,
+                               out->shared_bytes);
     return true;
 }
 
@@ -134,7 +102,7 @@ static bool take_code(Pool *pool, KernelCode *code, const GpuKernel *kernel, int
     out->log = code->log ? pool_strdup(pool, code->log) : NULL;
     out->data = data;
     out->size = code->size;
-    return read_usage(code, kernel, processor_of(architecture), out);
+    return read_usage(code, kernel, architecture, out);
 }
 
 static bool compile_code(Pool *pool, const CodeRequest *request, const GpuKernel *kernel,

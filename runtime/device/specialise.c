@@ -1,7 +1,7 @@
 /* From the schedules of a plan to what one device runs: the first schedule that fits it, how many
  * parts of a reduction fill it, and the macros that tell the CUDA text so. All of it follows from
  * the plan and the device's limits alone, so that every run on a device gives the same bits. */
-#include "../../ir/ir.h"
+#include "../../ir/roofline.h"
 #include "gpu.h"
 
 #include <ctype.h>
@@ -72,18 +72,10 @@ int split_for(const NincSchedule *schedule, const GpuLimits *limits)
     return most > 0 ? (int)most : 1;
 }
 
-/* CUDA C++ Programming Guide, technical specifications per compute capability: maximum amount of
- * shared memory per thread block. */
 GpuLimits limits_of_architecture(int architecture)
 {
-    static const struct {
-        int architecture, shared_kb;
-    } known[] = {{70, 96}, {75, 64}, {80, 163}, {86, 99},
-                 {87, 163}, {89, 99}, {90, 227}, {120, 99}};
-    GpuLimits limits = {.architecture = architecture, .shared_bytes = 48 << 10};
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (known[i].architecture <= architecture)
-            limits.shared_bytes = known[i].shared_kb << 10;
+    GpuLimits limits = {.architecture = architecture,
+                        .shared_bytes = gpu_kind(architecture)->block_shared_kb << 10};
     snprintf(limits.name, sizeof limits.name, "sm_%d", architecture);
     return limits;
 }
