@@ -40,11 +40,14 @@ data_of() {
 }
 
 # train CASE LEVEL STEPS [WEIGHTS] -> $work/log.jsonl, $work/saved.safetensors
+# Dropout is drawn by the seed; $evaluated, for schedules that follow the test images.
 train() {
     data_of "$1" || return 1
     rm -f "$work/log.jsonl" "$work/saved.safetensors"
+    # shellcheck disable=SC2046 # an option or none
     "$work/$1-O$2/trainer" train --device "$device" --data "$work/$1-data" \
-        --init "${4:-$work/$1.safetensors}" --no-shuffle --no-eval --no-progress --max-steps "$3" \
+        --init "${4:-$work/$1.safetensors}" --no-shuffle --no-progress --max-steps "$3" --seed 7 \
+        $([ -n "${evaluated:-}" ] || echo --no-eval) \
         --log-every 1 --log "$work/log.jsonl" --save "$work/saved.safetensors" >/dev/null
 }
 
@@ -54,7 +57,18 @@ parity() {
         "$tool" compare "$cases/$1.json" "$work/log.jsonl" "$work/saved.safetensors"
 }
 
+# scheduled OPTIMIZER SCHEDULE: the case of the optimizer with one of its schedules.
+scheduled() {
+    local from=$cases/scheduled_$1 cases=$work/scheduled name=$1_$2 text evaluated=
+    mkdir -p "$cases"
+    text=$("$tool" variant "$from.json" "$2" "$cases/$name.json") || return 1
+    sed "s/^train: {/&schedule: $text, /" "$from.yaml" >"$cases/$name.yaml"
+    [ "$2" != reduce_on_plateau ] || evaluated=1
+    parity "$name" 2 8
+}
+
 small="strides pools flatten blocks linear norms grouped lrns averages curves"
+small+=" residual inception dropout"
 check "parity blocks sgd -O2, 20 steps" parity blocks_sgd 2 20
 check "parity pools adam -O2, 3 steps" light parity pools_adam 2 3
 check "parity strides sgd -O2, 20 steps" light parity strides_sgd 2 20
@@ -64,7 +78,10 @@ check "parity grouped sgd -O2, 20 steps" light parity grouped_sgd 2 20
 check "parity lrns sgd -O2, 20 steps" light parity lrns_sgd 2 20
 check "parity averages sgd -O2, 20 steps" light parity averages_sgd 2 20
 check "parity flatten adam -O0, 3 steps" light parity flatten_adam 0 3
-check "parity flatten nesterov -O2, 20 steps" light parity flatten_nesterov 2 20
+check "parity residual sgd -O2, 20 steps" light parity residual_sgd 2 20
+check "parity inception sgd -O2, 20 steps" light parity inception_sgd 2 20
+check "parity dropout sgd -O2, 20 steps" light parity dropout_sgd 2 20
+long_check "parity flatten nesterov -O2, 20 steps" light parity flatten_nesterov 2 20
 check "parity flatten with clipped gradients -O2, 20 steps" light parity flatten_clip 2 20
 check "parity norms with averaged parameters -O2, 20 steps" light parity norms_ema 2 20
 check "parity flatten with rates of its own -O2, 20 steps" light parity flatten_own 2 20
@@ -72,8 +89,19 @@ check "parity flatten with smoothed labels -O2, 20 steps" light parity flatten_s
 check "parity flatten with weighted classes -O2, 20 steps" light parity flatten_weighted 2 20
 long_check "parity flatten with weighted classes and smoothed labels -O2, 20 steps" \
     parity flatten_weighted_smoothed 2 20
-check "parity flatten adamw -O2, 3 steps" light parity flatten_adamw 2 3
-check "parity flatten rmsprop -O2, 3 steps" light parity flatten_rmsprop 2 3
+long_check "parity flatten adamw -O2, 3 steps" light parity flatten_adamw 2 3
+long_check "parity flatten rmsprop -O2, 3 steps" light parity flatten_rmsprop 2 3
+# Some pairs of an optimizer and a schedule, all of them in the long tests.
+quick_pairs=" nesterov+reduce_on_plateau adam+cosine_annealing adamw+poly rmsprop+one_cycle "
+for optimizer in sgd nesterov adam adamw rmsprop; do
+    for schedule in step multi_step exponential cosine_annealing linear poly reduce_on_plateau \
+        one_cycle; do
+        kind=long_check
+        [[ $quick_pairs != *" $optimizer+$schedule "* ]] || kind=check
+        $kind "parity $optimizer with the schedule $schedule, 8 steps" \
+            light scheduled $optimizer $schedule
+    done
+done
 # Both optimizers on one machine's plain loops and tiles, as they ship.
 for case in $small; do
     for level in 0 2; do
@@ -106,6 +134,8 @@ if [ -z "${QUICK:-}" ]; then
     long_check "parity nin adam -O2 without Winograd and fold, 3 steps" \
         without winograd,fold nin_adam 2 3
     long_check "parity nin_bn sgd -O2, 3 steps" parity nin_bn 2 3
+    long_check "parity nin_cifar10 with dropout, rates and schedule, 4 steps" \
+        parity nin_cifar10 2 4
     long_check "losses of nin adam -O2, 3 steps" adam_losses
     long_check "losses of nin adam -O2 without Winograd, 3 steps" \
         adam_losses --disable-pass=winograd
@@ -165,6 +195,32 @@ long_check "threads 1, 2, 3, 8 give the same bits: pools" threads pools_adam 2 4
 long_check "threads 1, 2, 3, 8 give the same bits: blocks bf16" threads blocks_sgd 2 4 bf16
 long_check "threads 1, 2, 3, 8 give the same bits: one image" threads blocks_sgd 2 1
 long_check "threads 1, 2, 3, 8 give the same bits: -O0" threads blocks_sgd 0 4
+
+# steps_of_authors RUN STEPS THREADS [OPTION...]: a run of models/nin_cifar10.yaml.
+steps_of_authors() {
+    "$work/authors/trainer" train --threads "$3" --no-eval --no-progress --max-steps "$2" \
+        --save "$work/$1.safetensors" "${@:4}" >/dev/null
+}
+
+# Its dropout, its rates and its schedule, which falls within the steps that are made: two an epoch.
+authors_network() {
+    local data="--data $work/authors-data"
+    echo '{"images": 256, "height": 32, "width": 32, "channels": 3, "classes": 10}' \
+        >"$work/authors.json"
+    sed 's/milestones: \[80, 120\]/milestones: [1, 2]/' models/nin_cifar10.yaml \
+        >"$work/authors.yaml"
+    grep -q 'milestones: \[1, 2\]' "$work/authors.yaml" && mkdir "$work/authors-data" &&
+        "$tool" data "$work/authors.json" "$work/authors-data" &&
+        compiled_to "$work/authors" "$work/authors.yaml" 2 || return 1
+    # shellcheck disable=SC2086 # words
+    steps_of_authors one 5 1 $data && steps_of_authors two 5 2 $data &&
+        steps_of_authors part 3 2 $data --checkpoint-dir "$work/authors-run" &&
+        steps_of_authors rest 5 1 $data --resume "$work/authors-run" &&
+        cmp "$work/one.safetensors" "$work/two.safetensors" &&
+        cmp "$work/one.safetensors" "$work/rest.safetensors" &&
+        ! cmp -s "$work/one.safetensors" "$work/part.safetensors"
+}
+long_check "nin_cifar10 gives the same bits on 1 and 2 threads and resumed" authors_network
 
 # with_chunk IMAGES MODEL BATCH LEVEL OUT: compiled with chunks of so many images of a batch.
 with_chunk() {

@@ -6,6 +6,7 @@
  *   parity_tool init    CASE.json FILE [NAME]    safetensors; NAME: first tap of it 1 % off
  *   parity_tool compare CASE.json LOG.jsonl WEIGHTS [NAME]    NAME: a parameter to leave out
  *   parity_tool losses  CASE.json LOG.jsonl BOUND             the losses alone, each within BOUND
+ *   parity_tool variant CASE.json NAME OUT.json               the case with one of its schedules
  *
  * compare checks the losses in the log and, where the case has values after that many steps, the
  * weights; it prints the worst error as a fraction of its bound, exit 1 where one is over. */
@@ -390,6 +391,19 @@ static int command_losses(const json_t *c, const char *log, double bound)
     return steps > 0 && loss.fraction <= 1 ? 0 : 1;
 }
 
+/* Prints the schedule as a model file has it. */
+static int command_variant(json_t *c, const char *name, const char *path)
+{
+    json_t *variant = json_object_get(json_object_get(c, "variants"), name);
+    const char *schedule = json_string_value(json_object_get(variant, "schedule"));
+    if (!schedule)
+        die("there is no such variant", name);
+    if (json_object_update(c, variant) < 0 || json_dump_file(c, path, 0) < 0)
+        die("cannot be written", path);
+    printf("%s\n", schedule);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     const char *command = argc > 3 ? argv[1] : "";
@@ -401,10 +415,12 @@ int main(int argc, char **argv)
         status = command_init(c, argv[3], argc > 4 ? argv[4] : NULL);
     else if (strcmp(command, "compare") == 0 && argc > 4)
         status = command_compare(c, argv[3], argv[4], argc > 5 ? argv[5] : NULL);
+    else if (strcmp(command, "variant") == 0 && argc > 4)
+        status = command_variant(c, argv[3], argv[4]);
     else if (strcmp(command, "losses") == 0 && argc > 4)
         status = command_losses(c, argv[3], strtod(argv[4], NULL));
     else
-        fprintf(stderr, "usage: parity_tool data|init|compare|losses CASE.json ARGUMENT...\n");
+        fprintf(stderr, "usage: parity_tool data|init|compare|losses|variant CASE.json ARGUMENT...\n");
     json_decref(c);
     return status;
 }

@@ -7,7 +7,8 @@ Each case is one network, one optimizer, a few steps from fixed weights on fixed
 float64 and twice in float32 (contiguous and channels_last). Written for each, and committed:
 
     CASE.yaml   the model file (also made here, so that both sides have one source)
-    CASE.json   losses of the float64 run, and samples of how far each parameter moved
+    CASE.json   losses of the float64 run, and samples of how far each parameter moved; where a case
+                has schedules, those with each of them, which the model file has not
 
 Weights and images follow the hash rule below, which tests/tools/parity_tool.c has as well, so neither
 needs to be committed. Bounds follow from what PyTorch's own float32 differs from its float64:
@@ -23,12 +24,17 @@ import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from torch.optim import lr_scheduler
+
+from cases import cases
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SCALE = 2.4  # times PyTorch's default bound: with the default itself the gradients hardly matter
 SAMPLES = 96
 AROUND_ONE = set()
 NORM_FAN_IN = 16  # its values lie within 0.6 of their centre
+MOST_ERROR = 0.01  # what float32 may be off, of how far a parameter moved
+RUN_SEED = 7  # of tests/suites/parity.sh's runs, which dropout draws by
 
 
 def hashes(name, count):
@@ -75,8 +81,37 @@ def mlpconv(name, out_channels, kernel_size, stride=1, padding=0):
             ("conv2d", dict(name=name + ".4", out_channels=c, kernel_size=1)), ("relu", {})]
 
 
-ACTIVATIONS = dict(sigmoid=torch.sigmoid, tanh=torch.tanh, relu6=F.relu6, gelu=F.gelu, silu=F.silu,
+RATES = ("lr_mult", "weight_decay_mult")  # keys of any layer with parameters
+ACTIVATIONS = dict(relu=F.relu, sigmoid=torch.sigmoid, tanh=torch.tanh, relu6=F.relu6, gelu=F.gelu, silu=F.silu,
                    hardswish=F.hardswish, softplus=F.softplus, leaky_relu=F.leaky_relu, elu=F.elu)
+
+
+def product(a, factor):
+    """High and low words of 32 bits of a * factor."""
+    whole = a.astype(np.uint64) * np.uint64(factor)
+    return (whole >> np.uint64(32)).astype(np.uint32), whole.astype(np.uint32)
+
+
+def philox(c, key):
+    """Philox4x32-10 (Salmon et al. 2011) of arrays of words."""
+    key = list(key)
+    for _ in range(10):
+        (high0, low0), (high2, low2) = product(c[0], 0xD2511F53), product(c[2], 0xCD9E8D57)
+        c = [high2 ^ c[1] ^ np.uint32(key[0]), low2, high0 ^ c[3] ^ np.uint32(key[1]), low0]
+        key = [(k + more) % 2**32 for k, more in zip(key, (0x9E3779B9, 0xBB67AE85))]
+    return c
+
+
+def kept(shape, p, layer, step):
+    """What dropout keeps of a map [n, c, h, w] or of rows [n, c], as 1 or 0, as ninc draws it: a
+    counter is four pixels of a row of all images, of one channel."""
+    n, c, h, w = (*shape, 1, 1)[:4]
+    row, channel, column = np.meshgrid(np.arange(n * h), np.arange(c), np.arange(w), indexing="ij")
+    counter = [np.uint32(row * ((w + 3) // 4) + column // 4), np.uint32(channel),
+               np.full_like(row, step, np.uint32), np.full_like(row, 0x64726F70, np.uint32)]
+    words = np.stack(philox(counter, (RUN_SEED, layer)))
+    word = np.take_along_axis(words, column[None] % 4, 0)[0]
+    return (word >= int(p * 2**32)).reshape(n, h, c, w).transpose(0, 2, 1, 3).reshape(shape)
 
 
 class Network(nn.Module):
@@ -85,34 +120,44 @@ class Network(nn.Module):
     def __init__(self, spec):
         super().__init__()
         self.spec, self.steps, self.fan_in, self.convs = spec, [], {}, {}
-        channels = spec["input"]["shape"][0]
+        self.step = 0  # of training, from 1, for dropout
         for kind, keys in spec["layers"]:
-            for primitive, p in mlpconv(**keys) if kind == "mlpconv" else [(kind, keys)]:
-                channels = self.add(primitive, p, channels)
+            for primitive, p in self.primitives(kind, keys):
+                self.add(primitive, p)
 
-    def values(self):
-        """What the layers so far give for one image; batch norms by their running statistics."""
-        x = self.eval()(torch.zeros(1, *self.spec["input"]["shape"]))
+    @staticmethod
+    def primitives(kind, keys):
+        if kind != "mlpconv":
+            return [(kind, keys)]
+        rates = {k: keys[k] for k in RATES if k in keys}
+        layers = mlpconv(**{k: v for k, v in keys.items() if k not in RATES})
+        return [(k, dict(p, **rates) if p else p) for k, p in layers]
+
+    def values(self, layer=None):
+        """What the layers so far, or one of them, give for one image; batch norms by their running
+        statistics."""
+        with torch.no_grad():
+            x = self.eval()(torch.zeros(1, *self.spec["input"]["shape"]))
         self.train()
-        return x
+        return x if layer is None else self.value[layer]
 
-    def add(self, kind, p, channels):
+    def add(self, kind, p):
         if kind == "batch_norm":
             return self.add_norm(p)
         if kind == "linear":
-            channels = self.values().shape[1]
+            channels = self.values(p.get("input")).shape[1]
             layer = nn.Linear(channels, p["out_features"], bias=p.get("bias", True))
-            return self.add_parameters(kind, p, layer, channels, p["out_features"])
+            return self.add_parameters(kind, p, layer, channels)
         if kind != "conv2d":
-            self.steps.append((kind, p))
-            return channels
+            return self.steps.append((kind, p))
+        channels = self.values(p.get("input")).shape[1]
         conv = nn.Conv2d(channels, p["out_channels"], pair(p["kernel_size"]),
                          pair(p.get("stride", 1)), pair(p.get("padding", 0)),
                          pair(p.get("dilation", 1)), p.get("groups", 1), p.get("bias", True))
         fan_in = channels // conv.groups * math.prod(conv.kernel_size)
-        return self.add_parameters(kind, p, conv, fan_in, p["out_channels"])
+        return self.add_parameters(kind, p, conv, fan_in)
 
-    def add_parameters(self, kind, p, conv, fan_in, outputs):
+    def add_parameters(self, kind, p, conv, fan_in):
         self.convs[p["name"]] = conv
         self.attach(p["name"], conv)
         self.steps.append((kind, p))
@@ -121,21 +166,19 @@ class Network(nn.Module):
                 name = p["name"] + "." + key
                 self.fan_in[name] = fan_in
                 parameter.copy_(torch.tensor(initial(name, tuple(parameter.shape), fan_in)))
-        return outputs
 
     def add_norm(self, p):
-        x = self.values()
+        x = self.values(p.get("input"))
         make = nn.BatchNorm2d if x.dim() == 4 else nn.BatchNorm1d
         keys = {k: p[k] for k in ("eps", "momentum", "affine") if k in p}
         AROUND_ONE.update(p["name"] + "." + key for key in ("weight", "running_var"))
         norm = make(x.shape[1], **keys)
-        self.add_parameters("batch_norm", p, norm, NORM_FAN_IN, x.shape[1])
+        self.add_parameters("batch_norm", p, norm, NORM_FAN_IN)
         with torch.no_grad():
             for key in ("running_mean", "running_var"):
                 name, buffer = p["name"] + "." + key, getattr(norm, key)
                 self.fan_in[name] = NORM_FAN_IN
                 buffer.copy_(torch.tensor(initial(name, tuple(buffer.shape), NORM_FAN_IN)))
-        return x.shape[1]
 
     def attach(self, name, conv):
         """As part NAME of nested modules, so that state_dict() has the model file's keys."""
@@ -156,26 +199,42 @@ class Network(nn.Module):
         return [name + ".num_batches_tracked" for name, conv in self.convs.items()
                 if isinstance(conv, nn.modules.batchnorm._BatchNorm)]
 
+    def drop(self, x, p, layer):
+        if not self.training:
+            return x
+        return x * torch.tensor(kept(tuple(x.shape), p, layer, self.step)).to(x) / (1 - p)
+
+    def apply(self, kind, p, x):
+        """One layer of its input, or of the list of them."""
+        keys = {k: v for k, v in p.items() if k not in ("name", "input", "inputs")}
+        if kind in ("conv2d", "linear", "batch_norm"):
+            return self.convs[p["name"]](x)
+        if kind in ACTIVATIONS:
+            return ACTIVATIONS[kind](x, **keys)
+        if kind in ("maxpool", "avgpool"):
+            pool = F.max_pool2d if kind == "maxpool" else F.avg_pool2d
+            size = keys.pop("kernel_size")
+            stride, padding = keys.pop("stride", size), keys.pop("padding", 0)
+            return pool(x, pair(size), pair(stride), pair(padding), **keys)
+        if kind == "local_response_norm":
+            return F.local_response_norm(x, **keys)
+        return dict(gap=lambda: x.mean((2, 3), keepdim=True), flatten=lambda: x.flatten(1),
+                    add=lambda: sum(x), concat=lambda: torch.cat(x, 1))[kind]()
+
     def forward(self, x):
+        self.value, dropouts = dict(image=x), 0
         for kind, p in self.steps:
-            if kind in ("conv2d", "linear", "batch_norm"):
-                x = self.convs[p["name"]](x)
-            elif kind == "relu":
-                x = F.relu(x)
-            elif kind in ACTIVATIONS:
-                x = ACTIVATIONS[kind](x, **p)
-            elif kind in ("maxpool", "avgpool"):
-                pool = F.max_pool2d if kind == "maxpool" else F.avg_pool2d
-                keys = {k: p[k] for k in ("ceil_mode", "count_include_pad") if k in p}
-                x = pool(x, pair(p["kernel_size"]), pair(p.get("stride", p["kernel_size"])),
-                         pair(p.get("padding", 0)), **keys)
-            elif kind == "local_response_norm":
-                keys = {k: v for k, v in p.items() if k not in ("name", "input")}
-                x = F.local_response_norm(x, **keys)
-            elif kind == "gap":
-                x = x.mean((2, 3), keepdim=True)
+            if "inputs" in p:
+                x = [self.value[name] for name in p["inputs"]]
+            elif "input" in p:
+                x = self.value[p["input"]]
+            if kind == "dropout":
+                x = self.drop(x, p.get("p", 0.5), dropouts)
+                dropouts += 1
             else:
-                x = x.flatten(1)
+                x = self.apply(kind, p, x)
+            if "name" in p:
+                self.value[p["name"]] = x
         return x
 
 
@@ -201,12 +260,12 @@ def prepare(spec, image, dtype):
 
 def groups(spec, network, keys):
     """A group a parameter, with what its layer has other multiples of."""
-    layers = {p["name"]: p for _, p in spec["layers"] if "name" in p}
+    layers = {p["name"]: p for _, p in network.steps if "name" in p}
     out = []
     for name, parameter in network.named_parameters():
         layer, _, which = name.rpartition(".")
         group = dict(params=[parameter])
-        for key, mult in (("lr", "lr_mult"), ("weight_decay", "weight_decay_mult")):
+        for key, mult in zip(("lr", "weight_decay"), RATES):
             value = layers.get(layer, {}).get(mult, 1)
             if isinstance(value, list):
                 value = value[which == "bias"]
@@ -224,6 +283,52 @@ def optimizer(spec, network):
     return make(parameters, **keys)
 
 
+SCHEDULERS = dict(
+    step=lr_scheduler.StepLR, multi_step=lr_scheduler.MultiStepLR,
+    exponential=lr_scheduler.ExponentialLR, cosine_annealing=lr_scheduler.CosineAnnealingLR,
+    linear=lr_scheduler.LinearLR, poly=lr_scheduler.PolynomialLR,
+    reduce_on_plateau=lr_scheduler.ReduceLROnPlateau,
+    one_cycle=lambda o, **keys: lr_scheduler.OneCycleLR(o, cycle_momentum=False, **keys))
+
+
+class Schedule:
+    """The rate of each step: of PyTorch's scheduler, by steps or epochs, times that of a warm-up."""
+
+    def __init__(self, spec, step_of):
+        self.step_of, self.scheduler, self.warmup, self.used = step_of, None, 0, []
+        for kind, keys in spec.get("schedule", {}).items():
+            keys = dict({"T_max" if k == "t_max" else k: v for k, v in keys.items()})
+            self.warmup = keys.pop("warmup", 0)
+            self.by_step = keys.pop("unit", "epoch") == "step" or kind == "one_cycle"
+            self.metric = keys.pop("metric", "loss") if kind == "reduce_on_plateau" else None
+            if self.metric:
+                keys["mode"] = "max" if self.metric == "accuracy" else "min"
+            self.scheduler = SCHEDULERS[kind](step_of, **keys)
+
+    def make_step(self, step):
+        rates = [group["lr"] for group in self.step_of.param_groups]
+        for group in self.step_of.param_groups:
+            group["lr"] *= min(1, step / self.warmup) if self.warmup else 1
+        self.used.append(self.step_of.param_groups[0]["lr"])
+        self.step_of.step()
+        for group, rate in zip(self.step_of.param_groups, rates):
+            group["lr"] = rate
+
+    def advance(self, ends_epoch, network, x, y):
+        """After a step. What reduces on a plateau follows the test images, which are the others."""
+        if not self.scheduler or not (self.by_step or ends_epoch):
+            return
+        if not self.metric:
+            self.scheduler.step()
+            return
+        network.eval()
+        with torch.no_grad():
+            logits = network(x)
+        network.train()
+        self.scheduler.step(F.cross_entropy(logits, y).item() if self.metric == "loss" else
+                            (logits.argmax(1) == y).double().mean().item())
+
+
 def average(mean, network, decay):
     """As timm's ModelEma: parameters by the decay, buffers as they are."""
     with torch.no_grad():
@@ -237,6 +342,7 @@ def run(spec, dtype, memory_format):
     """Losses of all steps, and {step: {name: float64 array}} at spec["compare_after"]."""
     network = Network(spec).to(dtype).to(memory_format=memory_format)
     step_of = optimizer(spec, network)
+    schedule = Schedule(spec, step_of)
     image, label = data(spec)
     x = prepare(spec, image, dtype).contiguous(memory_format=memory_format)
     y = torch.tensor(label)
@@ -246,19 +352,22 @@ def run(spec, dtype, memory_format):
         criterion["weight"] = torch.tensor(criterion["weight"], dtype=dtype)
     losses, after, at = [], {}, 0
     for step in range(1, spec["steps"] + 1):
+        network.step = step
         end = min(at + spec["batch"], len(y))
         loss = F.cross_entropy(network(x[at:end]), y[at:end], **criterion)
         step_of.zero_grad()
         loss.backward()
         if "clip_grad_norm" in spec:
             nn.utils.clip_grad_norm_(network.parameters(), spec["clip_grad_norm"])
-        step_of.step()
+        schedule.make_step(step)
         average(mean, network, spec.get("ema", 0))
         losses.append(loss.item())
         at = end % len(y)
+        schedule.advance(at == 0, network, x, y)
         if step in spec["compare_after"]:
             after[step] = {k: p.detach().double().contiguous().numpy().copy()
                            for k, p in (mean if "ema" in spec else network).named()}
+    assert not schedule.scheduler or len(set(schedule.used)) > 1, "all steps have one rate"
     return losses, after, network
 
 
@@ -266,42 +375,65 @@ def rounded(value):
     return float(f"{value:.9g}")
 
 
+def moved(case, spec, runs, name, p, network):
+    """How far a parameter moved in float64, the first of the runs, and how far others may be off."""
+    (_, after, _), *singles = runs
+    start = initial(name, tuple(p.shape), network.fan_in[name]).astype(np.float64)
+    entry = dict(name=name, shape=list(p.shape), fan_in=network.fan_in[name], after=[])
+    if centre(name):
+        entry["centre"] = centre(name)
+    for step in spec["compare_after"]:
+        way = after[step][name] - start
+        norm = np.linalg.norm(way)
+        assert norm > 0, f"{case}: {name} does not move"
+        error = max(np.linalg.norm(s[step][name] - after[step][name]) for _, s, _ in singles)
+        assert error < MOST_ERROR * norm, f"{case}: {name} is off by {error / norm} in float32"
+        delta = way.ravel()[sampled(name, way.size)]
+        entry["after"].append(dict(
+            step=step, tolerance=rounded(max(1e-3, 10 * error / norm)), moved=rounded(norm),
+            delta=[rounded(d) for d in delta]))
+    return entry
+
+
 def reference(case, spec):
-    losses, after, network = run(spec, torch.float64, torch.contiguous_format)
-    singles = [run(spec, torch.float32, f)[:2]
-               for f in (torch.contiguous_format, torch.channels_last)]
-    loss_error = max(abs(a - b) for single, _ in singles for a, b in zip(single, losses))
-    worst = 0.0
-    parameters = []
-    for name, p in network.named():
-        start = initial(name, tuple(p.shape), network.fan_in[name]).astype(np.float64)
-        entry = dict(name=name, shape=list(p.shape), fan_in=network.fan_in[name], after=[])
-        if centre(name):
-            entry["centre"] = centre(name)
-        for step in spec["compare_after"]:
-            moved = after[step][name] - start
-            norm = np.linalg.norm(moved)
-            assert norm > 0, f"{case}: {name} does not move"
-            error = max(np.linalg.norm(s[step][name] - after[step][name]) for _, s in singles)
-            worst = max(worst, error / norm)
-            delta = moved.ravel()[sampled(name, moved.size)]
-            entry["after"].append(dict(
-                step=step, tolerance=rounded(max(1e-3, 10 * error / norm)), moved=rounded(norm),
-                delta=[rounded(d) for d in delta]))
-        parameters.append(entry)
-    c, h, w = spec["data_shape"]
-    result = dict(images=spec["images"], height=h, width=w, channels=c, classes=spec["classes"],
-                  scale=SCALE, steps=spec["steps"],
-                  loss_tolerance=rounded(max(1e-4, 10 * loss_error)), loss=losses,
+    """What the case's file has of the run: losses, and of each parameter how far it moved."""
+    runs = [run(spec, torch.float64, torch.contiguous_format)] + [
+        run(spec, torch.float32, f) for f in (torch.contiguous_format, torch.channels_last)]
+    losses, _, network = runs[0]
+    loss_error = max(abs(a - b) for single, *_ in runs[1:] for a, b in zip(single, losses))
+    parameters = [moved(case, spec, runs, name, p, network) for name, p in network.named()]
+    worst = max(a["tolerance"] for p in parameters for a in p["after"])
+    print(f"{case}: loss {losses[0]:.4f} -> {losses[-1]:.4f}, fp32 off by {loss_error:.1e}, "
+          f"parameters may be by {worst:.1e}")
+    result = dict(loss_tolerance=rounded(max(1e-4, 10 * loss_error)), loss=losses,
                   parameters=parameters)
     if network.batches():
         result["batches"] = network.batches()
+    return result
+
+
+def lines_of(result):
+    """JSON, a line each parameter."""
+    lines = [f'"{k}": {json.dumps(v)}' for k, v in result.items() if k != "parameters"]
+    rows = ",\n".join(json.dumps(p) for p in result.get("parameters", []))
+    return ",\n".join(lines + ([f'"parameters": [\n{rows}]'] if rows else []))
+
+
+def write_reference(case, spec):
+    """One run, or one with each of the case's schedules."""
+    c, h, w = spec["data_shape"]
+    text = lines_of(dict(images=spec["images"], height=h, width=w, channels=c,
+                         classes=spec["classes"], scale=SCALE, steps=spec["steps"]))
+    if "schedules" in spec:
+        variants = [
+            f'"{name}": {{"schedule": {json.dumps(flow(keys))},\n' +
+            lines_of(reference(f"{case} {name}", dict(spec, schedule=keys))) + "}"
+            for name, keys in spec["schedules"].items()]
+        text += ',\n"variants": {\n' + ",\n".join(variants) + "}"
+    else:
+        text += ",\n" + lines_of(reference(case, spec))
     with open(os.path.join(HERE, case + ".json"), "w") as out:
-        lines = [f'"{k}": {json.dumps(v)}' for k, v in result.items() if k != "parameters"]
-        rows = ",\n".join(json.dumps(p) for p in parameters)
-        out.write("{" + ",\n".join(lines) + ',\n"parameters": [\n' + rows + "]}\n")
-    print(f"{case}: loss {losses[0]:.4f} -> {losses[-1]:.4f}, fp32 off by {loss_error:.1e} in the "
-          f"losses, {worst:.1e} in the parameters")
+        out.write("{" + text + "}\n")
 
 
 def flow(value):
@@ -317,7 +449,7 @@ def flow(value):
     return str(value)
 
 
-TRAIN_KEYS = ("clip_grad_norm", "ema")
+TRAIN_KEYS = ("clip_grad_norm", "ema", "schedule")
 
 
 def write_model(case, spec):
@@ -334,264 +466,11 @@ def write_model(case, spec):
         out.write("\n".join(lines) + "\n")
 
 
-SEED = dict(
-    input=dict(dataset="fashion-mnist", shape=[1, 224, 224], resize="bilinear",
-               mean=[0.0], std=[1.0]),
-    data_shape=[1, 28, 28], classes=10,
-    layers=[
-        ("mlpconv", dict(name="conv.0", out_channels=96, kernel_size=11, stride=4, padding=2)),
-        ("maxpool", dict(kernel_size=3, stride=2)),
-        ("mlpconv", dict(name="conv.2", out_channels=256, kernel_size=5, padding=2)),
-        ("maxpool", dict(kernel_size=3, stride=2)),
-        ("mlpconv", dict(name="conv.4", out_channels=384, kernel_size=3, padding=1)),
-        ("maxpool", dict(kernel_size=3, stride=2)),
-        ("mlpconv", dict(name="conv.6", out_channels=10, kernel_size=3, padding=1)),
-        ("avgpool", dict(kernel_size=6, stride=1)),
-        ("flatten", {})])
-
-
-def idx(classes, data_shape, **keys):
-    """The input of a small case: IDX files of the hash rule's images."""
-    return dict(classes=classes, data_shape=data_shape,
-                input=dict(dataset="idx", classes=classes, data_shape=data_shape, **keys))
-
-# Three channels, stride 3, no padding, channels that are no multiple of 16, 1x1 maps.
-STRIDES = dict(
-    idx(7, [3, 17, 19], shape=[3, 17, 19], mean=[0.4, 0.5, 0.6], std=[0.2, 0.25, 0.3]),
-    layers=[
-        ("mlpconv", dict(name="a", out_channels=[7, 9, 5], kernel_size=[3, 2], stride=3)),
-        ("avgpool", dict(kernel_size=2, ceil_mode=True)),
-        ("conv2d", dict(name="b", out_channels=18, kernel_size=3)),
-        ("relu", {}),
-        ("conv2d", dict(name="c", out_channels=33, kernel_size=3, padding=1)),
-        ("relu", {}),
-        ("conv2d", dict(name="d", out_channels=7, kernel_size=1)),
-        ("flatten", {})])
-
-# Padded and ragged pools of both kinds, a stride that leaves a remainder, a resize to odd sizes.
-POOLS = dict(
-    idx(10, [1, 28, 28], shape=[1, 33, 31], resize="bilinear", mean=[0.3], std=[0.5]),
-    layers=[
-        ("conv2d", dict(name="a", out_channels=20, kernel_size=5, stride=2, padding=2)),
-        ("relu", {}),
-        ("maxpool", dict(kernel_size=3, stride=2, padding=1, ceil_mode=True)),
-        ("mlpconv", dict(name="b", out_channels=[17, 31, 33], kernel_size=3, padding=1)),
-        ("avgpool", dict(kernel_size=[3, 2], stride=2, padding=1, ceil_mode=True)),
-        ("maxpool", dict(kernel_size=2, ceil_mode=True)),
-        ("conv2d", dict(name="c", out_channels=10, kernel_size=[2, 3], padding=[0, 1])),
-        ("gap", {}),
-        ("flatten", {})])
-
-# No bias, different strides in rows and columns, and a flatten of a map that is not 1x1.
-FLATTEN = dict(
-    idx(12, [1, 13, 11], shape=[1, 13, 11], mean=[0.5], std=[0.5]),
-    layers=[
-        ("conv2d", dict(name="a", out_channels=6, kernel_size=4, stride=[2, 1], padding=[1, 0],
-                        bias=False)),
-        ("relu", {}),
-        ("maxpool", dict(kernel_size=[2, 3])),
-        ("conv2d", dict(name="b", out_channels=2, kernel_size=1)),
-        ("flatten", {})])
-
-# The shape of a Network in Network, small.
-BLOCKS = dict(
-    idx(10, [1, 20, 20], shape=[1, 20, 20], mean=[0.5], std=[0.5]),
-    layers=[
-        ("mlpconv", dict(name="a", out_channels=[24, 16, 20], kernel_size=5, padding=2)),
-        ("maxpool", dict(kernel_size=3, stride=2, ceil_mode=True)),
-        ("mlpconv", dict(name="b", out_channels=[40, 24, 17], kernel_size=3, padding=1)),
-        ("maxpool", dict(kernel_size=3, stride=2)),
-        ("mlpconv", dict(name="c", out_channels=[32, 16, 10], kernel_size=3, padding=1)),
-        ("avgpool", dict(kernel_size=4)),
-        ("flatten", {})])
-
-
-def activated(layers):
-    """A convolution before each of the activations."""
-    return [layer for i, activation in enumerate(layers)
-            for layer in (("conv2d", dict(name=f"c.{i}", out_channels=9 + i, kernel_size=3,
-                                          padding=1)), activation)]
-
-# Every activation that is in no other case, of values of both signs.
-CURVES = dict(
-    idx(7, [2, 8, 7], shape=[2, 8, 7], mean=[0.4, 0.5], std=[0.3, 0.25]),
-    layers=activated([
-        ("tanh", {}), ("gelu", {}), ("silu", {}), ("leaky_relu", dict(negative_slope=0.2)),
-        ("elu", dict(alpha=0.7)), ("hardswish", {}), ("softplus", {}), ("relu6", {})]) + [
-            ("flatten", {}), ("linear", dict(name="fc.0", out_features=7))])
-
-# Average pools whose windows lie in the padding or reach past it, of what is inside the map or not.
-AVERAGES = dict(
-    idx(7, [2, 14, 13], shape=[2, 14, 13], mean=[0.4, 0.5], std=[0.3, 0.25]),
-    layers=[
-        ("conv2d", dict(name="a", out_channels=18, kernel_size=3, padding=1)),
-        ("relu", {}),
-        ("avgpool", dict(kernel_size=3, stride=1, padding=1, count_include_pad=False)),
-        ("conv2d", dict(name="b", out_channels=20, kernel_size=1)),
-        ("avgpool", dict(kernel_size=[3, 2], stride=2, padding=1, ceil_mode=True,
-                         count_include_pad=False)),
-        ("conv2d", dict(name="c", out_channels=7, kernel_size=3, padding=1)),
-        ("avgpool", dict(kernel_size=3, stride=2, padding=1, ceil_mode=True)),
-        ("avgpool", dict(kernel_size=2, ceil_mode=True, count_include_pad=False)),
-        ("flatten", {}),
-        ("linear", dict(name="d", out_features=7))])
-
-# Windows of channels of odd and even sizes, wider than the map, before and behind pools.
-LRNS = dict(
-    idx(7, [2, 14, 13], shape=[2, 14, 13], mean=[0.4, 0.5], std=[0.3, 0.25]),
-    layers=[
-        ("conv2d", dict(name="a", out_channels=20, kernel_size=3, padding=1)),
-        ("relu", {}),
-        ("local_response_norm", dict(size=5, alpha=0.5, k=2.0)),
-        ("maxpool", dict(kernel_size=2)),
-        ("local_response_norm", dict(size=4, alpha=1.0, beta=0.6)),
-        ("conv2d", dict(name="b", out_channels=18, kernel_size=3, padding=1)),
-        ("relu", {}),
-        ("local_response_norm", dict(size=40, alpha=2.0)),
-        ("conv2d", dict(name="c", out_channels=7, kernel_size=1)),
-        ("gap", {}),
-        ("flatten", {})])
-
-# Sigmoids of maps with borders and of rows, matrices behind maps and behind each other.
-LINEAR = dict(
-    idx(7, [2, 14, 13], shape=[2, 14, 13], mean=[0.4, 0.5], std=[0.3, 0.25]),
-    layers=[
-        ("conv2d", dict(name="a", out_channels=20, kernel_size=3, padding=1)),
-        ("sigmoid", {}),
-        ("conv2d", dict(name="b", out_channels=9, kernel_size=3, stride=2, padding=1)),
-        ("relu", {}),
-        ("maxpool", dict(kernel_size=2)),
-        ("flatten", {}),
-        ("linear", dict(name="fc.0", out_features=40)),
-        ("sigmoid", {}),
-        ("linear", dict(name="fc.2", out_features=33, bias=False)),
-        ("relu", {}),
-        ("linear", dict(name="fc.4", out_features=7))])
-
-# Batch norms behind convolutions, a pool and a ReLU, with and without weights, and of rows.
-NORMS = dict(
-    idx(7, [3, 12, 13], shape=[3, 12, 13], mean=[0.4, 0.5, 0.6], std=[0.2, 0.25, 0.3]),
-    layers=[
-        ("conv2d", dict(name="a", out_channels=20, kernel_size=3, padding=1, bias=False)),
-        ("batch_norm", dict(name="a_norm")),
-        ("relu", {}),
-        ("maxpool", dict(kernel_size=3, stride=2, ceil_mode=True)),
-        ("batch_norm", dict(name="pool_norm", momentum=0.3)),
-        ("conv2d", dict(name="b", out_channels=33, kernel_size=3, padding=1)),
-        ("relu", {}),
-        ("batch_norm", dict(name="b_norm", affine=False, eps=0.001)),
-        ("conv2d", dict(name="c", out_channels=18, kernel_size=1, bias=False)),
-        ("batch_norm", dict(name="c_norm")),
-        ("sigmoid", {}),
-        ("gap", {}),
-        ("flatten", {}),
-        ("linear", dict(name="fc", out_features=24, bias=False)),
-        ("batch_norm", dict(name="fc_norm")),
-        ("relu", {}),
-        ("linear", dict(name="out", out_features=7))])
-
-
-# Groups of whole vectors and of a part of one, of one channel with strides 1 and 2 and with two
-# outputs, and dilation.
-GROUPED = dict(
-    idx(10, [3, 17, 18], shape=[3, 17, 18], mean=[0.4, 0.5, 0.6], std=[0.2, 0.25, 0.3]),
-    layers=[
-        ("conv2d", dict(name="a", out_channels=32, kernel_size=3, padding=2, dilation=2)),
-        ("relu", {}),
-        ("conv2d", dict(name="b", out_channels=32, kernel_size=3, padding=1, groups=32)),
-        ("relu", {}),
-        ("conv2d", dict(name="c", out_channels=48, kernel_size=3, padding=1, groups=2)),
-        ("relu", {}),
-        ("conv2d", dict(name="d", out_channels=48, kernel_size=3, stride=2, padding=1, groups=48,
-                        bias=False)),
-        ("relu", {}),
-        ("conv2d", dict(name="e", out_channels=20, kernel_size=[3, 2], padding=[3, 1],
-                        dilation=[3, 2], groups=4)),
-        ("relu", {}),
-        ("conv2d", dict(name="f", out_channels=40, kernel_size=3, padding=1, groups=20)),
-        ("relu", {}),
-        ("conv2d", dict(name="g", out_channels=10, kernel_size=1, groups=2)),
-        ("gap", {}),
-        ("flatten", {})])
-
-
-def nin_bn():
-    """The layers of models/nin_bn.yaml."""
-    widths = (((192, 5), (160, 1), (96, 1)), ((192, 5), (192, 1), (192, 1)),
-              ((192, 3), (192, 1), (192, 1)))
-    pool = dict(kernel_size=3, stride=2, padding=1)
-    layers = []
-    for b, block in enumerate(widths):
-        for i, (channels, size) in enumerate(block):
-            layers += [("conv2d", dict(name=f"conv.{b}.{i}", out_channels=channels,
-                                       kernel_size=size, padding=size // 2, bias=False)),
-                       ("batch_norm", dict(name=f"norm.{b}.{i}")), ("relu", {})]
-        layers += [("maxpool", pool)] if b == 0 else [("avgpool", pool)] if b == 1 else []
-    return layers + [("gap", {}), ("flatten", {}), ("linear", dict(name="fc", out_features=10))]
-
-
-NIN_BN = dict(idx(10, [3, 32, 32], shape=[3, 32, 32], mean=[0.4914, 0.4824, 0.4467],
-                  std=[0.2471, 0.2435, 0.2616]), layers=nin_bn())
-
-
-def cases():
-    for name, base, lr in (("strides", STRIDES, 0.02), ("pools", POOLS, 0.02),
-                           ("flatten", FLATTEN, 0.02), ("blocks", BLOCKS, 0.02),
-                           ("linear", LINEAR, 0.02), ("norms", NORMS, 0.02),
-                           ("grouped", GROUPED, 0.01), ("lrns", LRNS, 0.02),
-                           ("averages", AVERAGES, 0.02), ("curves", CURVES, 0.02)):
-        # 11 images in batches of 4: every third step has 3.
-        yield name + "_sgd", dict(
-            base, batch=4, images=11, steps=20, compare_after=[20],
-            optimizer=dict(sgd=dict(lr=lr, momentum=0.9, weight_decay=5.0e-4)))
-        yield name + "_adam", dict(base, batch=4, images=11, steps=3, compare_after=[3],
-                                   optimizer=dict(adam=dict(lr=0.001, weight_decay=0.01)))
-    for name, steps, keys in (
-            ("nesterov", 20, dict(sgd=dict(lr=0.02, momentum=0.9, weight_decay=5.0e-4,
-                                           nesterov=True))),
-            ("adamw", 3, dict(adamw=dict(lr=0.001, weight_decay=0.1))),
-            ("rmsprop", 3, dict(rmsprop=dict(lr=0.001, alpha=0.9, momentum=0.5)))):
-        yield "flatten_" + name, dict(FLATTEN, batch=4, images=11, steps=steps,
-                                      compare_after=[steps], optimizer=keys)
-    own = [("conv2d", dict(FLATTEN["layers"][0][1], lr_mult=2, weight_decay_mult=0.5)),
-           *FLATTEN["layers"][1:3],
-           ("conv2d", dict(FLATTEN["layers"][3][1], lr_mult=[0.5, 3], weight_decay_mult=[2, 0])),
-           *FLATTEN["layers"][4:]]
-    yield "flatten_own", dict(FLATTEN, layers=own, batch=4, images=11, steps=20,
-                              compare_after=[20],
-                              optimizer=dict(sgd=dict(lr=0.02, momentum=0.9,
-                                                      weight_decay=1.0e-2)))
-    yield "flatten_smoothed", dict(FLATTEN, batch=4, images=11, steps=20, compare_after=[20],
-                                   loss=dict(label_smoothing=0.2),
-                                   optimizer=dict(sgd=dict(lr=0.02, momentum=0.9)))
-    yield "norms_ema", dict(NORMS, batch=4, images=11, steps=20, compare_after=[20], ema=0.9,
-                            optimizer=dict(sgd=dict(lr=0.02, momentum=0.9)))
-    weights = [0.5, 2.0, 1.0, 0.25, 3.0, 1.0, 0.0, 1.5, 0.75, 1.0, 4.0, 0.1]
-    for name, smoothing in (("weighted", {}), ("weighted_smoothed", dict(label_smoothing=0.2))):
-        yield "flatten_" + name, dict(FLATTEN, batch=4, images=11, steps=20, compare_after=[20],
-                                      loss=dict(weight=weights, **smoothing),
-                                      optimizer=dict(sgd=dict(lr=0.02, momentum=0.9)))
-    # The norm of the gradients is about 1 to 3: some steps are clipped, others are not.
-    yield "flatten_clip", dict(FLATTEN, batch=4, images=11, steps=20, compare_after=[20],
-                               clip_grad_norm=1.4,
-                               optimizer=dict(sgd=dict(lr=0.05, momentum=0.9,
-                                                       weight_decay=5.0e-4)))
-    # A small rate, for the same reason as below.
-    yield "nin_bn", dict(NIN_BN, batch=4, images=11, steps=3, compare_after=[3],
-                         optimizer=dict(sgd=dict(lr=0.0005, momentum=0.9, weight_decay=5.0e-4)))
-    # 6 images in batches of 4. The state after the first step serves the slow -O0 program.
-    # Small rates: its ReLUs and pools amplify rounding, and more so the further it moves.
-    yield "nin_sgd", dict(SEED, batch=4, images=6, steps=8, compare_after=[1, 8],
-                          optimizer=dict(sgd=dict(lr=0.0005, momentum=0.9)))
-    yield "nin_adam", dict(SEED, batch=4, images=6, steps=3, compare_after=[1, 3],
-                           optimizer=dict(adam=dict(lr=0.0001, betas=[0.9, 0.999], eps=1.0e-8)))
-
-
 def main():
     for case, spec in cases():
         if len(sys.argv) == 1 or case in sys.argv[1:]:
             write_model(case, spec)
-            reference(case, spec)
+            write_reference(case, spec)
 
 
 if __name__ == "__main__":
