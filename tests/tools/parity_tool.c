@@ -420,7 +420,8 @@ int main(int argc, char **argv)
     else if (strcmp(command, "losses") == 0 && argc > 4)
         status = command_losses(c, argv[3], strtod(argv[4], NULL));
     else
-        fprintf(stderr, "usage: parity_tool data|init|compare|losses|variant CASE.json ARGUMENT...\n");
+        fprintf(stderr, "usage: parity_tool data|init|compare|losses|variant CASE.json "
+                        "ARGUMENT...\n");
     json_decref(c);
     return status;
 }
