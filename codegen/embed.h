@@ -12,6 +12,7 @@ typedef struct Embedded {
 extern const Embedded embedded_runtime_archive;
 extern const Embedded embedded_tensor_h, embedded_rate_h, embedded_images_h,
     embedded_plan_h, embedded_map_h, embedded_math_h, embedded_dropout_h,
+    embedded_augment_h,
     embedded_cpu_h, embedded_wgrad_h, embedded_sparse_h, embedded_fixed_h,
     embedded_amx_h, embedded_pool_h, embedded_image_h, embedded_winograd_h, embedded_fold_h,
     embedded_norm_h, embedded_inside_h, embedded_root_h, embedded_lrn_h,
@@ -23,7 +24,7 @@ extern const Embedded embedded_library_h, embedded_network_h, embedded_network_c
 extern const Embedded embedded_prelude_cuh, embedded_scalar_cuh, embedded_element_cuh,
     embedded_map_cuh, embedded_image_cuh, embedded_tile_cuh, embedded_conv_cuh,
     embedded_mlpconv_cuh, embedded_pool_cuh, embedded_head_cuh, embedded_update_cuh,
-    embedded_generic_cuh, embedded_grouped_cuh, embedded_norm_cuh,
+    embedded_generic_cuh, embedded_grouped_cuh, embedded_norm_cuh, embedded_augment_cuh,
     embedded_lrn_cuh, embedded_step_cuh;
 
 /* ---- header.c ---- */

@@ -170,6 +170,20 @@ static void print_data(const Module *m, Text *out)
     text_free(&line);
 }
 
+/* What training does to its images, which eval does not. */
+static void print_augmentations(const Module *m, Text *out)
+{
+    const Graph *train = module_first_graph(m, "train");
+    for (int i = 0; train && i < train->node_count; i++) {
+        const Node *n = train->node[i];
+        if (!op_is(n->op, F_AUGMENT))
+            continue;
+        text_append(out, "    \"augment %s", op_name(n->op));
+        attr_print(n, out);
+        text_append(out, "\\n\"\n");
+    }
+}
+
 void emit_recipe(const Module *m, const Graph *eval, Text *out)
 {
     char digits[32];
@@ -190,5 +204,6 @@ void emit_recipe(const Module *m, const Graph *eval, Text *out)
     for (int i = 0; i < m->storage_count; i++)
         if (!m->storage[i]->of && m->storage[i]->role != ROLE_CLASSES)
             print_parameter(m->storage[i], out);
+    print_augmentations(m, out);
     emit_recipe_layers(eval, out);
 }

@@ -209,6 +209,25 @@ Meant layer_meant(const char *word);
 /* Builds the module of a model file: graph "train" at stage forward. NULL after diagnostics. */
 Module *model_build(Pool *pool, Diagnostics *d, const Tree *root);
 
+/* ---- augment.c ---- */
+
+/* One op of input.augment, and where it stands. */
+typedef struct Augmentation {
+    Op op;
+    AugmentAttr attr;
+    const Tree *at;
+} Augmentation;
+
+typedef struct AugmentList {
+    Augmentation item[MAX_AUGMENTS];
+    int count;
+} AugmentList;
+
+/* What is done to training images of c, h, w (NULL: not known); false after a diagnostic. */
+bool read_augment(Reader *r, const Tree *t, const int *image, AugmentList *out);
+/* Adds the ops behind a u8 image; the last one's. */
+Node *build_augment(Graph *g, Node *image, const AugmentList *list);
+
 /* ---- training.c ---- */
 
 /* The values of `optimizer` and `train`; false after a diagnostic. */

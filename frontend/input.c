@@ -21,6 +21,7 @@ static const Field input_fields[] = {
     INPUT_FIELD("transform", transform, false, "transform: [center_crop: 224]"),
     INPUT_FIELD("validation_split", validation_split, false, "validation_split: 0.1"),
     INPUT_FIELD("label", label, false, "label: species"),
+    INPUT_FIELD("augment", augment, false, "augment: [{random_crop: {padding: 4}}]"),
 };
 
 static const Field extent_field = {"shape", FIELD_INT, true, 1, MAX_EXTENT, 0,
@@ -228,8 +229,10 @@ bool read_input(Reader *r, const Tree *t, InputSpec *in)
     sound &= read_transforms(r, in->transform, &in->images);
     sound &= read_split(r, in->validation_split, &in->images.validation_split);
     sound &= read_label(r, in, &in->images);
-    if (dataset < 0 || !sound)
+    shaped = shaped && sound && dataset >= 0 && read_data(r, &data_sets[dataset], in) &&
+             check_shapes(r, in);
+    if (in->augment && !read_augment(r, in->augment, shaped ? in->data : NULL, &in->augmentations))
         return false;
-    return shaped && read_data(r, &data_sets[dataset], in) && check_shapes(r, in);
+    return shaped;
 }
 

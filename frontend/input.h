@@ -6,12 +6,13 @@
 
 typedef struct InputSpec {
     const Tree *dataset, *shape, *resize, *mean, *std, *data_shape, *classes_at;
-    const Tree *transform, *validation_split, *label;
+    const Tree *transform, *validation_split, *label, *augment;
     const char *dataset_name;
     int classes;
     int data[3], net[3]; /* c, h, w: of images behind the transforms, of the network's input */
     DataSettings images;
     ImageAttr image;
+    AugmentList augmentations;
 } InputSpec;
 
 /* ---- input.c ---- */

@@ -50,6 +50,7 @@ static Node *build_input(Reader *r, Graph *g, const Tree *at, const InputSpec *i
     image = graph_take_input(g, INPUT_IMAGE, at->loc);
     graph_take_input(g, INPUT_LABEL, at->loc);
     graph_take_input(g, INPUT_VALID, at->loc);
+    image = build_augment(g, image, &in->augmentations);
     if (resize) {
         Tensor type = {.dtype = DT_F32, .shape = shape_of(4, g->batch, net[1], net[2], net[0])};
 

@@ -140,7 +140,7 @@ static Row *row_for(Table *t, const Node *n, Pool *pool)
 
     if (last && (loss ? strcmp(last->op, "loss") == 0 : same_place(&last->loc, &n->loc)))
         return last;
-    if (n->op == OP_NORMALIZE || n->op == OP_RESIZE)
+    if (n->op == OP_NORMALIZE || n->op == OP_RESIZE || op_is(n->op, F_AUGMENT))
         new.layer = "input";
     POOL_PUSH(pool, t->row, t->count, t->capacity, new);
     return &t->row[t->count - 1];

@@ -14,11 +14,13 @@
     X(LR, "lr", F32, SCALAR, false, "the trainer: the learning rate")                              \
     X(STEP, "step", I32, SCALAR, false, "the trainer: steps, from 1")                              \
     X(SEED, "seed", I32, SCALAR, false, "the trainer: what a run draws random numbers from")       \
+    X(EPOCH, "epoch", I32, SCALAR, false, "the trainer: epochs that are done")                     \
+    X(INDEX, "index", I32, ROWS, false, "the trainer: each image's number in the data set")        \
     X(LABEL_WEIGHT, "label_weight", F32, SCALAR, false,                                            \
       "the trainer: the weights of the valid images' classes, added up")
 
 /* Those that the trainer gives by number: X(name, member of StepInput) */
 #define GRAPH_SCALARS(X) X("valid", valid) X("lr", lr) X("step", step) X("seed", seed)      \
-    X("label_weight", label_weight)
+    X("epoch", epoch) X("label_weight", label_weight)
 
 #endif

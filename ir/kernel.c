@@ -554,6 +554,33 @@ bool image_is_dropped(const Graph *g)
     return false;
 }
 
+/* n augments what its kernel has made so far, drawing from what the kernel's first node draws
+ * from. */
+static bool is_augmentation(const Kernel *k, const Node *n)
+{
+    if (!op_is(n->op, F_AUGMENT) || n->returned)
+        return false;
+    for (int i = 1; i < n->arity; i++)
+        if (n->in[i] != k->node[0]->in[i])
+            return false;
+    return true;
+}
+
+bool kernel_is_augmented(const Kernel *k)
+{
+    int last = k->node_count - 1;
+    for (int i = 0; i < last; i++)
+        if (!is_augmentation(k, k->node[i]) || k->node[i + 1]->in[0] != k->node[i])
+            return false;
+    return last > 0 && last <= MAX_AUGMENTS && op_attr(k->node[last]->op) == ATTR_IMAGE;
+}
+
+bool value_is_image(const Node *n)
+{
+    return op_is(n->op, F_AUGMENT) && n->kernel && n->kernel->class == KERNEL_IMAGE &&
+           kernel_is_augmented(n->kernel);
+}
+
 bool value_is_thin_image(const Graph *g, const Node *n)
 {
     if (op_attr(n->op) != ATTR_IMAGE || n->tensor.shape.dim[3] >= 16 ||

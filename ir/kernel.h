@@ -223,6 +223,11 @@ bool value_is_strip(const Node *n);
 /* Whether the training graph of the same target drops values of the image itself: then it is no run
  * of a few channels in either graph, which share the filters. */
 bool image_is_dropped(const Graph *g);
+/* An image kernel whose images are augmented on the way: ops that do so, each of the one before it,
+ * and the normalize or resize that reads the last of them. */
+bool kernel_is_augmented(const Kernel *k);
+/* A u8 image inside of such a kernel: on the CPU one image for each thread. */
+bool value_is_image(const Node *n);
 /* A network input of fewer than 16 channels that only convolutions in kernels of row ops read: it
  * stays NHWC, so that a filter row is one contiguous run of columns x channels. */
 bool value_is_thin_image(const Graph *g, const Node *n);

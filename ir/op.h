@@ -28,7 +28,8 @@ typedef enum AttrClass {
     ATTR_WINOGRAD,
     ATTR_FOLD,
     ATTR_NORM,
-    ATTR_LRN
+    ATTR_LRN,
+    ATTR_AUGMENT
 } AttrClass;
 
 /* Kernel, stride and padding in rows (h) and columns (w). Printed
@@ -131,6 +132,25 @@ typedef struct LrnSpan {
     int before, after;
 } LrnSpan;
 
+enum { MAX_AUGMENTS = 8, MAX_AUGMENTED = 16384, AUGMENT_NUMBERS = 4, AUGMENT_SETTINGS = 3 };
+
+/* How training images are changed, of at most MAX_AUGMENTED x MAX_AUGMENTED pixels: the numbers of
+ * the op's settings (augment_settings) one behind the other, in double. Ops are numbered, from 0,
+ * and draw apart. Printed {p=0.5 scale=[0.02,0.33] draw=2}. */
+typedef struct AugmentAttr {
+    double number[AUGMENT_NUMBERS];
+    int draw;
+} AugmentAttr;
+
+/* A setting of such an op, in the model file and in the IR text: a number, or the two ends of a
+ * range. */
+typedef struct AugmentSetting {
+    const char *name, *example;
+    bool range, whole, required;
+    double low, high; /* what each number may be */
+    double given[2];  /* where it is left out */
+} AugmentSetting;
+
 typedef union Attr {
     Window window;
     Winograd winograd;
@@ -142,6 +162,7 @@ typedef union Attr {
     DropoutAttr dropout;
     SliceAttr slice;
     LrnAttr lrn;
+    AugmentAttr augment;
 } Attr;
 
 /* ---- ir/ops.c ---- */
@@ -165,6 +186,32 @@ Shape shape_of(int rank, int d0, int d1, int d2, int d3);
 
 /* Where the random word of a value, of 32 bits, is less, the value is dropped. */
 uint32_t dropout_threshold(const DropoutAttr *a);
+
+/* ---- ir/op/augment.c ---- */
+
+enum { AUGMENT_CONSTANTS = 6 };
+
+/* The settings of an op that augments; how many. */
+const AugmentSetting *augment_settings(Op op, int *count);
+/* Why the op cannot have these numbers on images of that size, behind its name; NULL: it can. */
+const char *augment_fault(Op op, const AugmentAttr *a, const int32_t *dims);
+/* What an op of u8[N,h,w,C] computes with, in whole numbers (fractions of 2^k: Qk):
+ *     random_crop             padding
+ *     random_horizontal_flip  p Q24
+ *     random_rotation         the largest angle, in turns Q32
+ *     random_erasing          p Q24; part of the area: least, most - least Q30; half the binary
+ *                             logarithm of height / width: least, most - least Q26
+ *     random_resized_crop     the same of the area, and of width / height; height, width where ten
+ *                             draws in a row did not fit
+ *     color_jitter            factors of brightness, contrast, saturation: least, most - least + 1
+ *                             Q16 */
+typedef struct AugmentConstants {
+    int64_t number[AUGMENT_CONSTANTS];
+} AugmentConstants;
+
+/* It needs a mean of the whole image. */
+bool augment_needs_mean(Op op, const AugmentAttr *a);
+AugmentConstants augment_constants(Op op, const AugmentAttr *a, const int32_t *dims);
 
 /* ---- ir/op/lrn.c ---- */
 

@@ -21,6 +21,7 @@
 /* What holds of some ops. X(id, meaning) */
 #define IR_OP_FLAGS(X)                                                                             \
     X(FORWARD, "may stand in a graph before autodiff")                                             \
+    X(AUGMENT, "changes a u8 image, in training only")                                             \
     X(GIVEN, "its type does not follow from its operands, and is given")                           \
     X(SILENT, "has no line in the recipe: another node stands for it, or it changes no value")     \
     X(RESULT, "of the rows or sums that a step returns")                                           \
@@ -64,6 +65,20 @@ typedef enum OpFlag {
     X(INPUT, "input", 0, 0, NONE, leaf, F_FORWARD | F_GIVEN | F_SILENT, "",                        \
       "what the trainer gives to each step")                                                       \
     X(STATE, "state", 0, 0, NONE, leaf, F_GIVEN | F_SILENT, "", "reads an @name")                  \
+    /* image u8[N,h,w,C], seed, epoch i32[], index i32[N] -> an image of that size, drawn anew in  \
+     * each epoch by the image's number in the data set: torchvision's transforms, in training */  \
+    X(RANDOM_CROP, "random_crop", 4, 4, AUGMENT, augment, F_FORWARD | F_AUGMENT, "",               \
+      "image, seed, epoch, index -> moved, zeros behind")                                          \
+    X(RANDOM_RESIZED_CROP, "random_resized_crop", 4, 4, AUGMENT, augment, F_FORWARD | F_AUGMENT,   \
+      "", "image, seed, epoch, index -> a part, enlarged")                                         \
+    X(RANDOM_HORIZONTAL_FLIP, "random_horizontal_flip", 4, 4, AUGMENT, augment,                    \
+      F_FORWARD | F_AUGMENT, "", "image, seed, epoch, index -> mirrored or not")                   \
+    X(RANDOM_ROTATION, "random_rotation", 4, 4, AUGMENT, augment, F_FORWARD | F_AUGMENT, "",       \
+      "image, seed, epoch, index -> turned, zeros behind")                                         \
+    X(RANDOM_ERASING, "random_erasing", 4, 4, AUGMENT, augment, F_FORWARD | F_AUGMENT, "",         \
+      "image, seed, epoch, index -> a part of it zeros")                                           \
+    X(COLOR_JITTER, "color_jitter", 4, 4, AUGMENT, augment, F_FORWARD | F_AUGMENT, "",             \
+      "image, seed, epoch, index -> other colours")                                                \
     /* image u8[N,h,w,C] -> f32[N,H,W,C], (u8/255 - mean)/std; resize also interpolates */         \
     X(NORMALIZE, "normalize", 1, 1, IMAGE, image, F_FORWARD, "",                                   \
       "image -> (u8 / 255 - mean) / std")                                                          \

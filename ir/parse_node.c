@@ -143,6 +143,26 @@ static bool parse_lrn(Parser *p, LrnAttr *lrn)
            lex_number_field(p->lex, "k=", &lrn->k) && lex_expect(p->lex, "}");
 }
 
+/* `key`=number, or [number,number]. */
+static bool parse_setting(Parser *p, const AugmentSetting *s, double *out)
+{
+    if (s->range)
+        return parse_list(p, pool_format(p->pool, "%s=", s->name), out, 2);
+    return lex_number_field(p->lex, pool_format(p->pool, "%s=", s->name), out);
+}
+
+static bool parse_augment(Parser *p, Op op, AugmentAttr *a)
+{
+    int settings, at = 0;
+    const AugmentSetting *setting = augment_settings(op, &settings);
+    if (!lex_expect(p->lex, "{"))
+        return false;
+    for (int i = 0; i < settings; at += 1 + setting[i].range, i++)
+        if (!parse_setting(p, &setting[i], a->number + at))
+            return false;
+    return lex_int_field(p->lex, "draw=", 0, &a->draw) && lex_expect(p->lex, "}");
+}
+
 static bool parse_attr(Parser *p, Op op, const Operands *o, Attr *attr)
 {
     switch (op_attr(op)) {
@@ -170,6 +190,7 @@ static bool parse_attr(Parser *p, Op op, const Operands *o, Attr *attr)
                lex_positive_field(p->lex, "eps=", &attr->adam.eps) && lex_expect(p->lex, "}");
     case ATTR_NORM: return parse_norm(p, &attr->norm);
     case ATTR_LRN: return parse_lrn(p, &attr->lrn);
+    case ATTR_AUGMENT: return parse_augment(p, op, &attr->augment);
     }
     return false;
 }

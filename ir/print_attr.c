@@ -77,6 +77,22 @@ static void print_lrn(const LrnAttr *lrn, Text *out)
     text_append(out, "}");
 }
 
+static void print_augment(Op op, const AugmentAttr *a, Text *out)
+{
+    int settings, at = 0;
+    const AugmentSetting *setting = augment_settings(op, &settings);
+    text_append(out, " {");
+    for (int i = 0; i < settings; i++) {
+        if (setting[i].range)
+            print_list(setting[i].name, a->number + at, 2, out);
+        else
+            print_number(setting[i].name, a->number[at], out);
+        text_append(out, " ");
+        at += 1 + setting[i].range;
+    }
+    text_append(out, "draw=%d}", a->draw);
+}
+
 void attr_print(const Node *n, Text *out)
 {
     switch (op_attr(n->op)) {
@@ -123,5 +139,6 @@ void attr_print(const Node *n, Text *out)
         text_append(out, "}");
         return;
     case ATTR_LRN: print_lrn(&n->attr.lrn, out); return;
+    case ATTR_AUGMENT: print_augment(n->op, &n->attr.augment, out); return;
     }
 }

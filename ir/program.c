@@ -106,6 +106,12 @@ static bool node_fault(const Check *c, const Node *n, const char *rule)
     return false;
 }
 
+static bool check_augmentation(const Check *c, const Node *n)
+{
+    return !op_is(n->op, F_AUGMENT) || strcmp(c->g->name, "eval") != 0 ||
+           node_fault(c, n, "an evaluation changes no image");
+}
+
 static bool check_operands(const Check *c, const Node *n)
 {
     for (int k = 0; k < n->arity; k++)
@@ -229,7 +235,7 @@ static bool check_nodes(const Check *c)
     for (int i = 0; good && i < g->node_count; i++) {
         const Node *n = g->node[i];
         good = (g->stage > STAGE_FORWARD || check_forward(c, n)) && check_operands(c, n) &&
-               check_filter(c, n) && check_rewritten(c, n) &&
+               check_augmentation(c, n) && check_filter(c, n) && check_rewritten(c, n) &&
                (g->stage >= STAGE_KERNELS || check_node_phase(c, n, phase));
     }
     pool_free(pool);

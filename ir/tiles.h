@@ -39,6 +39,9 @@
 /* Statistics: two octets of sums a thread. */
 #define NINC_NORM_SHARED(threads) (2 * 8 * (threads) * 4)
 
+/* Augmentation (codegen/cuda/augment.cuh): four numbers for each of eight ops, and one a thread. */
+#define NINC_AUGMENT_SHARED (8 * 4 * 4 + 256 * 4)
+
 /* Block fusion (codegen/cuda/mlpconv.cuh). m: pixels of a tile; n: at least every channel count of
  * the block, those of the inputs of its 1x1 convolutions too; k divides n and is a multiple of 16
  * (bf16), 8 (tf32) or 4 (fp32); size as above. The warps must share m x n in parts of 16 x 8 (fp32:

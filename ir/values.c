@@ -109,6 +109,8 @@ Tensor placed_tensor(const Graph *g, const Node *n)
     Tensor t = n->tensor;
     if (n->place.region == REGION_CHUNK && is_per_image(g, n))
         t.shape.dim[0] = g->chunk;
+    if (n->place.region == REGION_THREAD && value_is_image(n))
+        t.shape.dim[0] = 1;
     return t;
 }
 

@@ -168,7 +168,7 @@ static bool is_alone(const Kernel *k)
 
 static bool is_image(const Kernel *k)
 {
-    return k->node_count == 1 && op_attr(k->node[0]->op) == ATTR_IMAGE;
+    return (k->node_count == 1 && op_attr(k->node[0]->op) == ATTR_IMAGE) || kernel_is_augmented(k);
 }
 
 /* Node `at` reads the one before it, and no other kernel does. */
@@ -407,7 +407,7 @@ static const ClassRule cpu_class[KERNEL_CLASS_COUNT] = {
 
 static const ClassRule gpu_class[KERNEL_CLASS_COUNT] = {
     [KERNEL_GENERIC] = WHOLE(is_alone, "one op"),
-    [KERNEL_IMAGE] = WHOLE(is_image, "a normalize or resize"),
+    [KERNEL_IMAGE] = WHOLE(is_image, "a normalize or resize, and the augmentation before it"),
     [KERNEL_POINTWISE] = WHOLE(is_pointwise, "a chain of pointwise ops over one map"),
     [KERNEL_CONV_FORWARD] = WHOLE(is_conv_forward, "a conv2d and the pointwise ops on it"),
     [KERNEL_CONV_DGRAD] = WHOLE(is_conv_dgrad, "a conv2d_dgrad and the pointwise ops on it"),

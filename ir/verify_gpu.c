@@ -155,6 +155,8 @@ static int64_t parameter_blocks(const Graph *g, const Kernel *k)
 static int64_t blocks_of(const Graph *g, const Kernel *k)
 {
     const Node *last = k->node[k->node_count - 1];
+    if (op_is(k->node[0]->op, F_AUGMENT))
+        return g->batch;
     switch ((int)k->class) {
     case KERNEL_METRICS: return 1;
     case KERNEL_HEAD: return g->batch;
@@ -178,6 +180,8 @@ static int64_t least_shared(const Kernel *k)
         return NINC_NORM_SHARED(THREADS);
     if (k->node[0]->op == OP_SQUARE_SUM)
         return SQUARE_SUM_SHARED;
+    if (op_is(k->node[0]->op, F_AUGMENT))
+        return NINC_AUGMENT_SHARED;
     for (int i = 0; k->class == KERNEL_HEAD && i < k->node_count; i++)
         if (k->node[i]->op == OP_FLATTEN)
             return NINC_HEAD_SHARED((int64_t)k->node[i]->tensor.shape.dim[1], THREADS);

@@ -38,7 +38,8 @@ static bool check_region_of(const Verifier *v, const Node *n, bool escapes)
     case REGION_CHUNK:
         return (chunk && !sums) || verify_node_fault(v, n, "only values of one chunk lie in chunk");
     case REGION_THREAD:
-        return n->tensor.layout.strip > 0 || verify_node_fault(v, n, "only strips lie in thread");
+        return n->tensor.layout.strip > 0 || value_is_image(n) ||
+               verify_node_fault(v, n, "only strips, and images on their way, lie in thread");
     case REGION_PARTIAL:
         return parts || verify_node_fault(v, n, "only sums in parts lie in partial");
     case REGION_COUNT: break;

@@ -324,14 +324,15 @@ static void add_running_statistics(Graph *g, const Norm *norm)
     }
 }
 
-/* ---- dropout ---- */
+/* ---- what only training does ---- */
 
-/* An evaluation drops nothing, and is not given what only a training step reads. */
+/* An evaluation drops nothing and changes no image, and is not given what only a training step
+ * reads. */
 static void keep_all(Graph *eval)
 {
     int kept = 0;
     for (int i = 0; i < eval->node_count; i++)
-        if (eval->node[i]->op == OP_DROPOUT)
+        if (eval->node[i]->op == OP_DROPOUT || op_is(eval->node[i]->op, F_AUGMENT))
             graph_replace(eval, eval->node[i], eval->node[i]->in[0]);
     graph_remove_dead(eval);
     for (int i = 0; i < eval->node_count; i++) {

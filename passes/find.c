@@ -65,6 +65,7 @@ static bool has_attr(const Node *n, const Attr *attr)
     case ATTR_SMOOTHING:
     case ATTR_ADAM:
     case ATTR_DROPOUT:
+    case ATTR_AUGMENT:
     case ATTR_SLICE: break;
     }
     internal_error("%s is not looked for", op_name(n->op));

@@ -191,6 +191,43 @@ Kernel *fuse_pool_forward(Fuser *f, Node *pool)
     return k;
 }
 
+/* ---- images ---- */
+
+/* The image op that alone reads the image n; NULL where there is none. */
+static Node *next_image(const Graph *g, const Node *n)
+{
+    Uses uses = graph_uses(g, n);
+    for (int i = 0; i < g->output_count; i++)
+        if (g->output[i].node == n)
+            return NULL;
+    Node *user = uses.count == 1 && uses.use[0].operand == 0 ? uses.use[0].user : NULL;
+    return user && (op_is(user->op, F_AUGMENT) || op_attr(user->op) == ATTR_IMAGE) ? user : NULL;
+}
+
+/* Whether the chain from n on, drawn from the same inputs, ends in a map. */
+static bool leads_to_map(const Graph *g, const Node *n)
+{
+    const Node *first = n;
+    int ops = 0;
+    for (; n && op_is(n->op, F_AUGMENT); n = next_image(g, n), ops++)
+        for (int i = 1; i < n->arity; i++)
+            if (n->in[i] != first->in[i])
+                return false;
+    return n && ops <= MAX_AUGMENTS;
+}
+
+void fuse_image(Fuser *f, Node *n)
+{
+    if (!leads_to_map(f->g, n)) {
+        fuse_alone(f, n, KERNEL_GENERIC);
+        return;
+    }
+    Kernel *k = fuse_kernel(f, "image", KERNEL_IMAGE, PHASE_CHUNK);
+    for (; op_is(n->op, F_AUGMENT); n = next_image(f->g, n))
+        fuse_take(f, k, n);
+    fuse_take(f, k, n);
+}
+
 /* ---- batch norm ---- */
 
 const char *fuse_norm_name(Fuser *f, const Node *n, const char *what)

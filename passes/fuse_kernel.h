@@ -49,6 +49,9 @@ Node *fuse_next(const Graph *g, const Node *n, Op op);
 Node *fuse_chained(Fuser *f, const Kernel *k, const Node *n);
 /* Both statistics that n is the first of, in a kernel; false: it is not. */
 bool fuse_statistics(Fuser *f, Node *n);
+/* A normalize or resize, with the augmentation before it: each op waits for the only one that reads
+ * what it makes. */
+void fuse_image(Fuser *f, Node *n);
 /* conv_0_norm_forward, or _backward, of a batch norm or its gradient. */
 const char *fuse_norm_name(Fuser *f, const Node *n, const char *what);
 /* The pool's kernel, named by its number, with the code that goes with it. */

@@ -65,7 +65,7 @@ static Region region_of(const Graph *g, const Node *n)
         return REGION_SHARED;
     if (op_sums_images(n->op))
         return value_is_in_parts(n) ? REGION_PARTIAL : REGION_SHARED;
-    if (n->tensor.layout.strip > 0)
+    if (n->tensor.layout.strip > 0 || value_is_image(n))
         return REGION_THREAD;
     return is_read_after(g, n) ? REGION_SHARED : REGION_CHUNK;
 }

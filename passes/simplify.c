@@ -25,6 +25,14 @@ static bool image_equal(const ImageAttr *a, const ImageAttr *b)
     return a->channels == b->channels;
 }
 
+static bool augment_equal(const AugmentAttr *a, const AugmentAttr *b)
+{
+    for (int i = 0; i < AUGMENT_NUMBERS; i++)
+        if (a->number[i] != b->number[i])
+            return false;
+    return a->draw == b->draw;
+}
+
 static bool attr_equal(const Node *a, const Node *b)
 {
     switch (op_attr(a->op)) {
@@ -44,6 +52,7 @@ static bool attr_equal(const Node *a, const Node *b)
                a->attr.dropout.layer == b->attr.dropout.layer;
     case ATTR_SLICE:
         return a->attr.slice.from == b->attr.slice.from && a->attr.slice.to == b->attr.slice.to;
+    case ATTR_AUGMENT: return augment_equal(&a->attr.augment, &b->attr.augment);
     case ATTR_ADAM:
     case ATTR_WINOGRAD:
     case ATTR_FOLD: break; /* no forward op has them */

@@ -99,8 +99,8 @@ litter() {
 # of nothing else find there what they find without.
 has_checks() {
     case $1 in
-    kernels | sim_kernels | parity_sim | test_chains | test_dropout | test_amx | test_races | \
-        test_deb | test_readme | test_aarch64)
+    kernels | sim_kernels | parity_sim | test_chains | test_dropout | test_augment | test_amx | \
+        test_races | test_deb | test_readme | test_aarch64)
         [ -z "${QUICK:-}" ] || return 1
         ;;
     esac
@@ -112,7 +112,7 @@ has_checks() {
 
 suites=("$@")
 order=(planted test_torchvision kernels test_chains parity sim_kernels test_sim test_library test_cuda parity_sim
-    test_dropout test_races test_codegen test_optimizers test_norm test_amx test_models test_deep
+    test_dropout test_augment test_races test_codegen test_optimizers test_norm test_amx test_models test_deep
     test_device test_first_contact test_cli test_export test_resume test_crash test_system
     test_verify test_texts test_deb roundtrip test_cache test_names test_faults test_ends test_predict
     test_tensorboard test_words test_pytorch test_aarch64 test_badinput test_options test_progress

@@ -121,6 +121,18 @@ int filter_run(const Node *conv);
 /* Plain loops for one node, over whole values in any layout. */
 void emit_generic(CpuEmitter *e, const Node *n);
 
+/* ---- generic/image.c ---- */
+
+/* The image, normalized or resized, with the augmentation before it: image by image. */
+void emit_augmented(CpuEmitter *e);
+
+/* ---- generic/augment.c ---- */
+
+/* The constants of an op that augments. */
+void emit_augment_table(CpuEmitter *e, const Node *n);
+/* The op on image n of the chunk; both pointers are to that image, in C. */
+void emit_augment(CpuEmitter *e, const Node *n, const char *from, const char *to);
+
 /* ---- rows.c ---- */
 
 /* A kernel of row ops: segments, strips, calls of the row functions. */

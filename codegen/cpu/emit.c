@@ -23,6 +23,8 @@ static void emit_body(CpuEmitter *e)
     };
     if (by_class[e->kernel->class])
         by_class[e->kernel->class](e);
+    else if (kernel_is_augmented(e->kernel))
+        emit_augmented(e);
     else if (kernel_is_rows(e->kernel))
         emit_rows(e);
     else
@@ -185,6 +187,11 @@ static bool is_dropout(const Node *n)
     return n->op == OP_DROPOUT;
 }
 
+static bool augments(const Node *n)
+{
+    return op_is(n->op, F_AUGMENT);
+}
+
 static bool is_lrn(const Node *n)
 {
     return op_attr(n->op) == ATTR_LRN;
@@ -228,6 +235,7 @@ static const Part library[] = {
     {&embedded_image_h, NULL},      {&embedded_inside_h, is_inside},
     {&embedded_root_h, takes_roots}, {&embedded_norm_h, is_norm},
     {&embedded_lrn_h, is_lrn},      {&embedded_dropout_h, is_dropout},
+    {&embedded_augment_h, augments},
     {&embedded_depthwise_h, is_depthwise}, {&embedded_grouped_h, is_blockwise},
 };
 

@@ -63,7 +63,14 @@ void cuda_emit_lrn(CudaEmitter *e);
 void cuda_emit_head(CudaEmitter *e);
 void cuda_emit_metrics(CudaEmitter *e);
 void cuda_emit_image(CudaEmitter *e, const Node *n);
+/* The struct Pixel of a normalize or resize. */
+void cuda_emit_pixel(CudaEmitter *e, const ImageAttr *image);
 void cuda_emit_sum(CudaEmitter *e, const Node *n); /* mean_valid, count_valid */
+
+/* ---- augment.c ---- */
+
+/* A chain of ops that augment, and the normalize or resize behind it, if there is one. */
+void cuda_emit_augmented(CudaEmitter *e);
 
 /* ---- pointwise.c ---- */
 

@@ -12,7 +12,12 @@ static void emit_body(CudaEmitter *e)
 {
     switch (e->kernel->class) {
     case KERNEL_GENERIC: cuda_emit_generic(e); return;
-    case KERNEL_IMAGE: cuda_emit_image(e, e->kernel->node[0]); return;
+    case KERNEL_IMAGE:
+        if (kernel_is_augmented(e->kernel))
+            cuda_emit_augmented(e);
+        else
+            cuda_emit_image(e, e->kernel->node[0]);
+        return;
     case KERNEL_POINTWISE: cuda_emit_pointwise(e); return;
     case KERNEL_CONV_FORWARD: cuda_emit_conv_forward(e); return;
     case KERNEL_CONV_DGRAD: cuda_emit_conv_dgrad(e); return;
@@ -173,6 +178,11 @@ static bool is_grouped(const Node *n)
     return op_attr(n->op) == ATTR_WINDOW && !window_is_plain(&n->attr.window);
 }
 
+static bool augments(const Node *n)
+{
+    return op_is(n->op, F_AUGMENT);
+}
+
 #define BIT(class) (1u << KERNEL_##class)
 #define BLOCKS (BIT(MLPCONV_FORWARD) | BIT(MLPCONV_BACKWARD))
 #define CONVS (BLOCKS | BIT(CONV_FORWARD) | BIT(CONV_DGRAD) | BIT(CONV_WGRAD))
@@ -185,6 +195,7 @@ static const Part library[] = {
     {&embedded_scalar_cuh, 0, NULL},
     {&embedded_map_cuh, BIT(GENERIC) | BIT(IMAGE) | BIT(POINTWISE), NULL},
     {&embedded_image_cuh, BIT(GENERIC) | BIT(IMAGE), NULL},
+    {&embedded_augment_cuh, BIT(GENERIC) | BIT(IMAGE), augments},
     {&embedded_element_cuh, CONVS | POOLS | NORMS | BIT(LRN) | BIT(HEAD) | BIT(UPDATE), NULL},
     {&embedded_tile_cuh, CONVS, NULL},
     {&embedded_conv_cuh, CONVS, NULL},

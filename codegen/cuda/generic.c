@@ -235,6 +235,12 @@ static void emit_lrn_grad(CudaEmitter *e, const Node *n)
               cuda_value(e, x));
 }
 
+static void loops_augment(CudaEmitter *e, const Node *n)
+{
+    (void)n;
+    cuda_emit_augmented(e);
+}
+
 static void loops_lrn(CudaEmitter *e, const Node *n)
 {
     cuda_line(e, "%s::each(%s, [=](int n, int h, int w, int c) {", cuda_view(e, n),

@@ -437,15 +437,19 @@ static const char *by_channel(Pool *pool, const ImageAttr *image, bool shift)
     return choice;
 }
 
-void cuda_emit_image(CudaEmitter *e, const Node *n)
+void cuda_emit_pixel(CudaEmitter *e, const ImageAttr *image)
 {
     static const char *const member = "    static NINC_MEMBER float %s(int%s) { return %s; }";
-    const ImageAttr *image = &n->attr.image;
     const char *c = image->channels > 1 ? " c" : "";
     cuda_line(e, "struct Pixel {");
     cuda_line(e, member, "scale", c, by_channel(e->pool, image, false));
     cuda_line(e, member, "shift", c, by_channel(e->pool, image, true));
     cuda_line(e, "};");
+}
+
+void cuda_emit_image(CudaEmitter *e, const Node *n)
+{
+    cuda_emit_pixel(e, &n->attr.image);
     const char *argument[] = {cuda_value(e, n->in[0]), cuda_value(e, n), NULL};
     cuda_call(e, pool_format(e->pool, "%s_image<%s, %s, Pixel>", op_name(n->op),
                              cuda_view(e, n->in[0]), cuda_view(e, n)),

@@ -9,7 +9,7 @@ static const Embedded *const texts[] = {
     &embedded_tile_cuh, &embedded_conv_cuh,    &embedded_pool_cuh,
     &embedded_head_cuh, &embedded_mlpconv_cuh, &embedded_update_cuh,
     &embedded_step_cuh, &embedded_generic_cuh, &embedded_grouped_cuh,
-    &embedded_norm_cuh, &embedded_lrn_cuh, NULL};
+    &embedded_norm_cuh, &embedded_lrn_cuh,     &embedded_augment_cuh, NULL};
 
 static void declare(NameTable *words, Pool *pool)
 {

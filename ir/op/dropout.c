@@ -6,8 +6,7 @@
 
 enum { DROPOUT_TAG = 0x64726f70 }; /* no other stream of random numbers has it */
 
-/* The words from which those of four pixels of a row, of one channel, are drawn. */
-static void philox(uint32_t c[4], uint32_t key0, uint32_t key1)
+void eval_philox(uint32_t c[4], uint32_t key0, uint32_t key1)
 {
     for (int round = 0; round < 10; round++) {
         uint64_t a = UINT64_C(0xD2511F53) * c[0], b = UINT64_C(0xCD9E8D57) * c[2];
@@ -42,7 +41,8 @@ static void eval_dropout(Eval *e, const Node *n)
                 int64_t at = ((int64_t)row * y.w + w) * y.c + c;
                 uint32_t word[4] = {(uint32_t)row * quads + (uint32_t)w / 4, (uint32_t)c, step,
                                     DROPOUT_TAG};
-                philox(word, seed, (uint32_t)a->layer);
+                /* of four pixels of a row, of one channel */
+                eval_philox(word, seed, (uint32_t)a->layer);
                 y.data[at] = word[w % 4] >= dropout_threshold(a) ? x.data[at] * scale : 0;
             }
 }

@@ -86,6 +86,11 @@ void eval_elementwise(Eval *e, const Node *n, ElementRule *rule);
 /* The caller frees it. */
 double *eval_zeroed(int64_t count);
 
+/* ---- dropout.c ---- */
+
+/* Philox4x32-10 (Salmon et al. 2011): four random words out of a counter of four. */
+void eval_philox(uint32_t c[4], uint32_t key0, uint32_t key1);
+
 /* ---- ../eval_spread.c: spreads ---- */
 
 /* The square of an element's spread from those of the operands, and their values. */

@@ -406,8 +406,8 @@ static void fuse_winograd(Fuser *f, Node *n)
 void fuse_cpu_node(Fuser *f, Node *n)
 {
     Phase phase = fuse_phase(f->g, n);
-    if (op_attr(n->op) == ATTR_IMAGE)
-        fuse_take(f, fuse_kernel(f, "image", KERNEL_IMAGE, PHASE_CHUNK), n);
+    if (op_attr(n->op) == ATTR_IMAGE || op_is(n->op, F_AUGMENT))
+        fuse_image(f, n);
     else if (is_head(n))
         fuse_take(f, fuse_the_kernel(f, "head", KERNEL_HEAD, PHASE_CHUNK), n);
     else if (n->op == OP_FOLD_FILTER_GRAD)

@@ -82,7 +82,7 @@ static void lay_out_maps(Graph *g, int level)
 {
     for (int i = 0; i < g->node_count; i++) {
         Node *n = g->node[i];
-        if (level > 0 && n->op != OP_INPUT && is_map(g, n))
+        if (level > 0 && n->op != OP_INPUT && !op_is(n->op, F_AUGMENT) && is_map(g, n))
             n->tensor.layout = map_layout(g, n);
     }
 }

@@ -145,7 +145,7 @@ static int64_t image_bytes(const Graph *g)
         const Node *n = g->node[i];
         const int32_t *d = n->tensor.shape.dim;
         if (n->op == OP_INPUT || n->tensor.shape.rank != 4 || !is_per_image(g, n) ||
-            value_is_folded(n))
+            value_is_folded(n) || op_is(n->op, F_AUGMENT))
             continue;
         bytes += (int64_t)d[1] * d[2] * round_up(d[3], lanes) * dtype_bytes(n->tensor.dtype);
     }

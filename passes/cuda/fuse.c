@@ -390,8 +390,8 @@ void fuse_cuda_node(Fuser *f, Node *n)
         mark_head(f);
     if (f->claimed[n->id])
         fuse_take(f, fuse_the_kernel(f, "head", KERNEL_HEAD, PHASE_CHUNK), n);
-    else if (op_attr(n->op) == ATTR_IMAGE)
-        fuse_take(f, fuse_kernel(f, "image", KERNEL_IMAGE, PHASE_CHUNK), n);
+    else if (op_attr(n->op) == ATTR_IMAGE || op_is(n->op, F_AUGMENT))
+        fuse_image(f, n);
     else if (n->op == OP_CAST && n->in[0]->op == OP_STATE)
         fuse_cast(f, n);
     else if (op_is(n->op, F_SUMS_ROWS))

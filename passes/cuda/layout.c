@@ -112,7 +112,7 @@ static Layout storage_layout(const CudaGraph *c, const Storage *s)
 Layout cuda_layout(const CudaGraph *c, const Node *n)
 {
     static const Layout plain = {.kind = LAYOUT_PLAIN};
-    if (n->op == OP_INPUT || c->plain)
+    if (n->op == OP_INPUT || op_is(n->op, F_AUGMENT) || c->plain)
         return plain;
     if (n->storage)
         return storage_layout(c, n->storage);

@@ -29,6 +29,19 @@ static int64_t physical_elements(const CudaGraph *c, const Node *n)
     return tensor_elements(&t);
 }
 
+/* So many blocks for each image, whose pixels they share: where all of an image must be known
+ * first, they each go through it. */
+static int64_t image_blocks(const CudaGraph *c, const Kernel *k)
+{
+    enum { ELEMENTS = 8 * THREADS, ELEMENTS_OF_MEAN = 64 * THREADS };
+    bool mean = false;
+    for (int i = 0; i < k->node_count; i++)
+        mean |= augment_needs_mean(k->node[i]->op, &k->node[i]->attr.augment);
+    const Node *result = k->node[k->node_count - 1];
+    int64_t each = physical_elements(c, result) / c->graph->batch;
+    return c->graph->batch * ceil_div(each, mean ? ELEMENTS_OF_MEAN : ELEMENTS);
+}
+
 static int64_t update_blocks(const CudaGraph *c, const Kernel *k)
 {
     int64_t blocks = 0;
@@ -326,6 +339,10 @@ static void find_schedules(const CudaGraph *c, Kernel *k)
     case KERNEL_GENERIC:
     case KERNEL_IMAGE:
     case KERNEL_POINTWISE:
+        if (op_is(k->node[0]->op, F_AUGMENT)) {
+            schedule_blocks(k, image_blocks(c, k), NINC_AUGMENT_SHARED);
+            return;
+        }
         schedule_blocks(k, ceil_div(physical_elements(c, result_of(k)), THREADS),
                         k->node[0]->op == OP_SQUARE_SUM ? SQUARE_SUM_SHARED : 0);
         return;

@@ -148,7 +148,7 @@ static void write_inputs(const Device *d, const NincProgram *p, const StepInput 
     const Dataset *data = input->data;
     size_t bytes = (size_t)data->h * (size_t)data->w * (size_t)data->c;
     uint8_t *image = input_address(d, p, "image");
-    int32_t *label = input_address(d, p, "label");
+    int32_t *label = input_address(d, p, "label"), *index = input_address(d, p, "index");
     for (int i = 0; i < p->batch; i++) {
         bool real = i < input->valid;
         if (image && real)
@@ -157,6 +157,8 @@ static void write_inputs(const Device *d, const NincProgram *p, const StepInput 
             memset(image + (size_t)i * bytes, 0, bytes);
         if (label)
             label[i] = real ? data->label[input->index[i]] : 0;
+        if (index)
+            index[i] = real ? input->index[i] : 0;
     }
 #define X(name, member)                                                                            \
     if (input_address(d, p, name))                                                                 \

@@ -18,6 +18,7 @@ typedef struct StepInput {
     float lr;             /* training only */
     int step;             /* from 1; training only */
     int seed;             /* the run's, folded to 32 bits; training only */
+    int epoch;            /* that are done; training only */
     float label_weight;   /* of models that weigh classes: label_weight() of class_weights.c */
     bool logits_only;     /* eval only: of the outputs none but the first `valid` logits is asked
                              for, which saves a CPU the rest of the batch */
@@ -125,6 +126,12 @@ extern const DeviceTable ninc_cpu_device, ninc_cuda_device, ninc_sim_device;
 static inline double mean(double sum, double count)
 {
     return count > 0 && !isnan(sum) ? sum / count : (double)NAN; /* never "-nan" */
+}
+
+/* A run's seed as a step has it. */
+static inline int step_seed(uint64_t seed)
+{
+    return (int)(uint32_t)(seed ^ seed >> 32);
 }
 
 /* What the images of a step count together in the mean loss. */

@@ -163,12 +163,6 @@ static int send_scalars(Device *d, const NincProgram *p, const StepInput *input)
     return 0;
 }
 
-static int send_inputs(Device *d, const NincProgram *p, const StepInput *input)
-{
-    int64_t bytes = input->valid * (int64_t)sizeof *input->index;
-    return send_scalars(d, p, input) < 0 ? -1 : send(d, d->index, input->index, bytes);
-}
-
 /* ---- a step ---- */
 
 /* The address of an input or output; 0 where the program has none of that name. */
@@ -180,6 +174,24 @@ static GpuAddress port_address(const Device *d, const NincPort *port)
 static GpuAddress input_address(const Device *d, const NincProgram *p, const char *name)
 {
     return port_address(d, find_port(p->input, p->inputs, name));
+}
+
+/* The images' numbers, for gather_batch and, where the program reads them, for it. */
+static int send_index(Device *d, const NincProgram *p, const StepInput *input)
+{
+    int64_t bytes = input->valid * (int64_t)sizeof *input->index;
+    GpuAddress own = input_address(d, p, "index");
+    if (own && input->valid < p->batch &&
+        d->driver->fill(d->machine, own, 0, p->batch * (int64_t)sizeof *input->index) < 0)
+        return -1;
+    if (own && send(d, own, input->index, bytes) < 0)
+        return -1;
+    return send(d, d->index, input->index, bytes);
+}
+
+static int send_inputs(Device *d, const NincProgram *p, const StepInput *input)
+{
+    return send_scalars(d, p, input) < 0 ? -1 : send_index(d, p, input);
 }
 
 static GpuAddress output_address(const Device *d, const NincProgram *p, const char *name)

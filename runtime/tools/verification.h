@@ -14,7 +14,7 @@
  * variance that this allows. Two rounded factors and a rounded result are 3 u at most, which is
  * below the bounds of bf16 (5 u) and tf32 (4 u). What is rounded once and counts at many pixels has
  * a term of its own (ir/eval_spread.c). */
-enum { DEFAULT_IMAGES = 2, STEP = 3, SEED = -5, SPREADS = 4 };
+enum { DEFAULT_IMAGES = 2, STEP = 3, SEED = -5, EPOCH = 2, SPREADS = 4 };
 
 /* The rate of a whole step, as the device sees it. */
 #define LEARNING_RATE ((double)0.01f)

@@ -77,6 +77,8 @@ static double input_value(const Verify *v, const Trial *t, const Node *n, Random
     case INPUT_LR: return LEARNING_RATE;
     case INPUT_STEP: return STEP;
     case INPUT_SEED: return SEED;
+    case INPUT_EPOCH: return EPOCH;
+    case INPUT_INDEX: return below(r, 1 << 20);
     case INPUT_LABEL_WEIGHT: return LABEL_WEIGHT;
     case INPUT_COUNT: break;
     }

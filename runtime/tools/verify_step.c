@@ -167,6 +167,8 @@ static double input_element(const Node *n, const StepInput *input, int64_t k)
     case INPUT_LR: return (double)input->lr;
     case INPUT_STEP: return input->step;
     case INPUT_SEED: return input->seed;
+    case INPUT_EPOCH: return input->epoch;
+    case INPUT_INDEX: return input->index[k];
     case INPUT_LABEL_WEIGHT: return (double)input->label_weight;
     case INPUT_COUNT: break;
     }
@@ -263,7 +265,7 @@ int verify_step(Verify *v, const Graph *g, const NincProgram *p, const Dataset *
         order[i] = i;
     StepInput input = {
         .data = data, .index = order, .valid = valid, .lr = (float)LEARNING_RATE, .step = STEP,
-        .seed = SEED, .label_weight = LABEL_WEIGHT};
+        .seed = SEED, .epoch = EPOCH, .label_weight = LABEL_WEIGHT};
     Values at = {.graph = g,
                  .program = p,
                  .table = v->table,

@@ -152,7 +152,8 @@ static int train_step(Run *r)
                        .valid = left < program->batch ? left : program->batch,
                        .lr = (float)rate,
                        .step = (int)(r->state.step + 1),
-                       .seed = (int)(uint32_t)(r->state.seed ^ r->state.seed >> 32)};
+                       .seed = step_seed(r->state.seed),
+                       .epoch = r->state.epoch};
     input.label_weight = label_weight(r->class_weight, &input);
     if (device_step(r->table, r->device, program, &input) < 0)
         return -1;
