@@ -15,16 +15,17 @@ static bool has_columns(const char *path)
 {
     char text[LOOK], unused[8];
     size_t got = 0;
-    int separators = 0;
+    int separators = 0, status;
     GzipFile f;
     Messages before = fault_silence(unused, sizeof unused);
-    if (gzip_open(&f, path) == 0 && gzip_some(&f, text, sizeof text, &got) < 0)
-        got = 0;
+    status = gzip_open(&f, path);
+    if (status == 0)
+        status = gzip_some(&f, text, sizeof text, &got);
     gzip_close(&f);
     fault_release(before);
     for (size_t i = 0; i < got && text[i] != '\n'; i++)
         separators += strchr(",;\t", text[i]) != NULL && text[i] != '\0';
-    return separators >= LEAST_COLUMNS;
+    return separators >= LEAST_COLUMNS || status < 0; /* what is damaged is told by who reads it */
 }
 
 static bool is_table(const char *path)

@@ -219,7 +219,7 @@ static int take_elements(Element *e, Numbers *out)
 static int read_file_header(Element *e)
 {
     uint8_t raw[HEADER];
-    if (gzip_read(&e->in, raw, sizeof raw, "the header of a MAT-file") < 0)
+    if (gzip_read(&e->in, raw, sizeof raw, "the bytes of its header") < 0)
         return -1;
     if (memcmp(raw, "MATLAB 7.3", 10) == 0 || memcmp(raw, "\x89HDF", 4) == 0)
         return fault("%s is a MAT-file of version 7.3 (HDF5); the download is one of level 5; "

@@ -12,16 +12,44 @@
 #include <minizip/unzip.h>
 #include <zlib.h>
 
-enum { MEMBER_NAME = 256, STORED = 0, DEFLATED = 8, DEFLATE_RATIO = 1032, ENCRYPTED = 1 };
+enum {
+    MEMBER_NAME = 256,
+    STORED = 0,
+    DEFLATED = 8,
+    DEFLATE_RATIO = 1032,
+    ENCRYPTED = 1,
+    END_RECORD = 22
+};
+
+/* Whether the file ends in the record that ends archives, and its comment: minizip also takes one
+ * that is cut off there. */
+static bool ends_whole(FILE *f, uint64_t size)
+{
+    uint8_t end[END_RECORD + UINT16_MAX];
+    size_t count = size < sizeof end ? (size_t)size : sizeof end;
+    if (fseeko(f, (off_t)(size - count), SEEK_SET) != 0 || fread(end, 1, count, f) != count)
+        return false;
+    for (size_t i = 0; i + END_RECORD <= count; i++)
+        if (memcmp(end + i, "PK\5\6", 4) == 0 &&
+            i + END_RECORD + end[i + 20] + 256u * end[i + 21] == count)
+            return true;
+    return false;
+}
 
 int npz_open(Npz *z, const char *path)
 {
     struct stat s;
     *z = (Npz){.path = copy_text(path)};
-    if (stat(path, &s) != 0)
+    FILE *f = fopen(path, "rb");
+    if (!f || fstat(fileno(f), &s) != 0) {
+        if (f)
+            fclose(f);
         return fault("cannot read %s: %s", path, strerror(errno));
+    }
     z->size = (uint64_t)s.st_size;
-    z->zip = unzOpen64(path);
+    bool whole = ends_whole(f, z->size);
+    fclose(f);
+    z->zip = whole ? unzOpen64(path) : NULL;
     if (!z->zip)
         return fault("%s is no whole zip archive, as .npz files are: its list of members, at the "
                      "end, is missing or damaged; get the file again",

@@ -4,6 +4,7 @@
  * thinned out below 10,000), FUZZ_SEED: another course of them. */
 #include "../../ir/ir.h"
 #include "../../runtime/train/train.h"
+#include "sets.h"
 #include "tiny_plan.h"
 
 #include <check.h>
@@ -289,6 +290,119 @@ static int load_wide(void)
     return status;
 }
 
+/* ---- data sets in other formats ---- */
+
+static const char *place(const char *name)
+{
+    static char path[300];
+    char command[400];
+    snprintf(path, sizeof path, "%s", at(name));
+    *strrchr(path, '/') = '\0';
+    snprintf(command, sizeof command, "mkdir -p %s", path);
+    ck_assert_int_eq(system(command), 0);
+    return at(name);
+}
+
+static int load_set(const char *name, int side, int channels, int classes)
+{
+    NincModel model = ninc_model;
+    Dataset d;
+    model.image_h = model.image_w = side;
+    model.image_c = channels;
+    model.classes = classes;
+    int status = dataset_read(&model, at(name), 1, SPLIT_TRAIN, &d);
+    dataset_free(&d);
+    return status;
+}
+
+static void make_stored(void)
+{
+    set_write_keras(place("stored/set.npz"), 0);
+}
+
+static void make_deflated(void)
+{
+    set_write_keras(place("deflated/set.npz"), 9);
+}
+
+static int load_stored(void)
+{
+    return load_set("stored/set.npz", TINY_SIDE, 1, TINY_CLASSES);
+}
+
+static int load_deflated(void)
+{
+    return load_set("deflated/set.npz", TINY_SIDE, 1, TINY_CLASSES);
+}
+
+static void make_mat(void)
+{
+    SetFile f = set_svhn(false);
+    set_write(place("mat/train_32x32.mat"), &f, "wbT");
+}
+
+static void make_packed_mat(void)
+{
+    SetFile f = set_svhn(true);
+    set_write(place("packed_mat/train_32x32.mat"), &f, "wbT");
+}
+
+static int load_mat(void)
+{
+    return load_set("mat", TINY_SIDE, 1, TINY_CLASSES);
+}
+
+static int load_packed_mat(void)
+{
+    return load_set("packed_mat", TINY_SIDE, 1, TINY_CLASSES);
+}
+
+static void make_cifar(void)
+{
+    SetFile f = set_cifar(3, 1, 2);
+    set_write(place("cifar/train.bin"), &f, "wbT");
+}
+
+static int load_cifar(void)
+{
+    return load_set("cifar", 32, 3, 100);
+}
+
+static void make_stl10(void)
+{
+    SetFile x = {.count = 0}, y = {.bytes = {7}, .count = 1};
+    set_put_planes(&x, 3, 96, true);
+    set_write(place("stl10/train_X.bin.gz"), &x, "wb");
+    set_write(place("stl10/train_y.bin"), &y, "wbT");
+}
+
+static int load_stl10(void)
+{
+    return load_set("stl10", 96, 3, 10);
+}
+
+static void make_csv(void)
+{
+    SetFile f = set_csv("\r\n");
+    set_write(place("csv/train.csv"), &f, "wbT");
+}
+
+static void make_packed_csv(void)
+{
+    SetFile f = set_csv("\n");
+    set_write(place("packed_csv/train.csv.gz"), &f, "wb");
+}
+
+static int load_csv(void)
+{
+    return load_set("csv/train.csv", TINY_SIDE, 1, TINY_CLASSES);
+}
+
+static int load_packed_csv(void)
+{
+    return load_set("packed_csv", TINY_SIDE, 1, TINY_CLASSES);
+}
+
 /* ---- texts ---- */
 
 static void make_names(void)
@@ -492,6 +606,15 @@ static const Subject subjects[] = {
     {"t10k-labels-idx1-ubyte.gz", make_gzipped, load_test},
     {"wide/train-images-idx3-ubyte", make_wide, load_wide},
     {"wide/train-labels-idx1-ubyte", make_wide, load_wide},
+    {"stored/set.npz", make_stored, load_stored},
+    {"deflated/set.npz", make_deflated, load_deflated},
+    {"mat/train_32x32.mat", make_mat, load_mat},
+    {"packed_mat/train_32x32.mat", make_packed_mat, load_packed_mat},
+    {"cifar/train.bin", make_cifar, load_cifar},
+    {"stl10/train_X.bin.gz", make_stl10, load_stl10},
+    {"stl10/train_y.bin", make_stl10, load_stl10},
+    {"csv/train.csv", make_csv, load_csv},
+    {"packed_csv/train.csv.gz", make_packed_csv, load_packed_csv},
     {"names.txt", make_names, load_names},
     {"image.png", make_png, load_png},
     {"image.jpg", make_jpeg, load_jpeg},
@@ -502,6 +625,12 @@ static const Subject subjects[] = {
     {"image.gif", make_gif, load_gif},
     {"image.bmp", make_bmp, load_bmp},
 };
+
+/* The end of a plain table is nowhere told: what is cut off may be whole. */
+static bool is_open(const Subject *s)
+{
+    return s->load == load_csv;
+}
 
 enum { SUBJECTS = sizeof subjects / sizeof *subjects };
 
@@ -516,7 +645,7 @@ START_TEST(truncated_files)
         if (n + 1 == sound.count && sound.data[n] == '\n')
             continue; /* JSON without its last newline is whole */
         write_bytes(s->file, sound.data, n);
-        ck_assert_msg(!loads(s), "%s: %zu of %zu bytes are taken for whole", s->file, n,
+        ck_assert_msg(!loads(s) || is_open(s), "%s: %zu of %zu bytes are taken for whole", s->file, n,
                       sound.count);
     }
 }
