@@ -167,6 +167,18 @@ static Module *new_module(Pool *pool, const char *name, const InputSpec *in,
     return m;
 }
 
+/* Classes that are drawn as often as others need no weights besides. */
+static void note_balanced_twice(Reader *r, const Tree *t, const TrainSettings *train,
+                                const ClassWeights *weights)
+{
+    const Tree *at = t ? tree_find(t, "sampler") : NULL;
+
+    if (at && train->sampler == SAMPLER_BALANCED && weights->how == WEIGH_BALANCED)
+        diagnostics_note(r->d, at->loc, at->width, "sampler: balanced and weight: balanced each "
+                                                   "make up for rare classes: together they count "
+                                                   "them twice; leave one of them out");
+}
+
 Module *model_build(Pool *pool, Diagnostics *d, const Tree *root)
 {
     Reader r = {pool, d};
@@ -186,6 +198,7 @@ Module *model_build(Pool *pool, Diagnostics *d, const Tree *root)
     sound &= spec.loss && read_loss(&r, spec.loss, input.classes, &loss);
     sound &= spec.optimizer && read_optimizer(&r, spec.optimizer, &optimizer);
     sound &= spec.train && read_train(&r, spec.train, &train);
+    note_balanced_twice(&r, spec.train, &train, &loss.weights);
     m = new_module(pool, name ? name : "unnamed", &input, &optimizer, &train, &loss.weights);
     g = module_add_graph(m, "train", train.batch_size > 0 ? train.batch_size : 1);
     if (shaped)

@@ -88,6 +88,7 @@ typedef struct Random {
 #define STREAM_EPOCH ((uint64_t)2 << 32)  /* + epoch */
 #define STREAM_DATA ((uint64_t)3 << 32)   /* + 0 training, 1 test images */
 #define STREAM_VERIFY ((uint64_t)4 << 32) /* + 1 + place of what is checked */
+#define STREAM_SPLIT ((uint64_t)5 << 32)  /* + class */
 
 /* What is known of items that are checked one after the other, by whichever process. */
 typedef struct ApartState {

@@ -10,6 +10,8 @@
 /* Where Debian puts data sets. */
 #define PACKAGED "/usr/share/datasets"
 
+const char *const split_names[] = {"train", "test", "validation"};
+
 /* ---- where the files are ---- */
 
 static int not_found(const NincModel *model, const char *searched)
@@ -62,12 +64,12 @@ static int find_data(const NincModel *model, const char *data, char *out)
 
 /* A format a line; the first that takes the path is it where the model says none. */
 static const DataFormat formats[] = {
-    {"idx", data_idx_probe, NULL, data_idx_read, false},
-    {"cifar", data_cifar_probe, NULL, data_cifar_read, false},
-    {"svhn", data_svhn_probe, NULL, data_svhn_read, false},
-    {"stl10", data_stl10_probe, NULL, data_stl10_read, false},
-    {"npz", data_npz_probe, data_npz_has, data_npz_read, false},
-    {"csv", data_csv_probe, data_csv_has, data_csv_read, false},
+    {"idx", data_idx_probe, NULL, data_idx_read, false, false},
+    {"cifar", data_cifar_probe, NULL, data_cifar_read, false, false},
+    {"svhn", data_svhn_probe, NULL, data_svhn_read, false, false},
+    {"stl10", data_stl10_probe, NULL, data_stl10_read, false, false},
+    {"npz", data_npz_probe, data_npz_has, data_npz_read, false, false},
+    {"csv", data_csv_probe, data_csv_has, data_csv_read, false, false},
 };
 
 enum { FORMATS = sizeof formats / sizeof *formats };
@@ -114,31 +116,7 @@ static int is_a_file(const char *path)
     return -1;
 }
 
-/* Nothing that lies there is known: the usual format says what it lacks. */
-static int read_unknown(const DataRequest *request, Dataset *out)
-{
-    const DataFormat *usual = format_named(request->format);
-    if (!is_directory(request->path))
-        return is_a_file(request->path);
-    return (usual ? usual : &formats[0])->read(request, out);
-}
-
-static int read_path(const DataSource *source, const char *path, Split split, Dataset *out)
-{
-    const NincModel *model = source->model;
-    const DataFormat *format = format_at(model, path);
-    DataRequest request = {model, path,           usual_format(model), split,
-                           source->skip_bad, source->threads};
-    if (!format)
-        return read_unknown(&request, out);
-    if (format->read(&request, out) < 0)
-        return -1;
-    if (!format->transforms && has_transform(model) && dataset_transform(model, path, out) < 0)
-        return -1;
-    return dataset_check(model, path, out);
-}
-
-/* ---- data sets ---- */
+/* ---- random images ---- */
 
 static int make_random(const NincModel *model, uint64_t seed, Split split, Dataset *out)
 {
@@ -159,18 +137,135 @@ static int make_random(const NincModel *model, uint64_t seed, Split split, Datas
     return 0;
 }
 
+/* ---- data sets ---- */
+
+/* A data set that was found. */
+typedef struct Found {
+    char path[DATA_PATH];
+    bool random;
+    const DataFormat *format; /* NULL: none that is known */
+    SplitBy by;               /* validation_split; share 0: none */
+} Found;
+
+/* As the files have them, but for the model's transforms. */
+static int read_split(const DataFormat *format, const DataRequest *request, Dataset *out)
+{
+    const NincModel *model = request->model;
+    if (format->read(request, out) < 0)
+        return -1;
+    if (!format->transforms && has_transform(model) &&
+        dataset_transform(model, request->path, out) < 0)
+        return -1;
+    return dataset_check(model, request->path, out);
+}
+
+/* What validation_split divides, of a format that does not. */
+static bool is_divided(const Found *f)
+{
+    return f->by.share > 0 && !(f->format && f->format->divides);
+}
+
+/* One split as it lies there. */
+static int read_found(const DataSource *source, const Found *f, Split split, Dataset *out)
+{
+    DataRequest request = {.model = source->model,
+                           .path = f->path,
+                           .format = usual_format(source->model),
+                           .split = split,
+                           .skip_bad = source->skip_bad,
+                           .threads = source->threads,
+                           .split_by = f->by.share > 0 && split != SPLIT_TEST ? &f->by : NULL};
+    if (f->random)
+        return make_random(source->model, source->seed, split, out);
+    if (f->format)
+        return read_split(f->format, &request, out);
+    if (!is_directory(f->path))
+        return is_a_file(f->path);
+    /* Nothing that is known lies there: the usual format says what it lacks. */
+    const DataFormat *usual = format_named(request.format);
+    return read_split(usual ? usual : &formats[0], &request, out);
+}
+
+static int find_format(const DataSource *source, Found *f)
+{
+    const NincModel *model = source->model;
+    f->random = source->data && strcmp(source->data, "random") == 0;
+    f->by = (SplitBy){model->data ? model->data->validation_split : 0, source->seed,
+                      model->classes};
+    if (f->random)
+        return 0;
+    int status = find_data(model, source->data, f->path);
+    if (status == 0)
+        f->format = format_at(model, f->path);
+    return status;
+}
+
+static bool has_own_validation(const Found *f)
+{
+    return f->format && f->format->has && f->format->has(f->path, SPLIT_VALIDATION);
+}
+
+/* Both parts, where validation_split makes them of one. */
+static int read_divided(const DataSource *source, const Found *f, Dataset *train,
+                        Dataset *validation)
+{
+    int status = read_found(source, f, SPLIT_TRAIN, train);
+    return status < 0 ? status : dataset_divide(&f->by, train, validation);
+}
+
+static int read_validation(const DataSource *source, const Found *f, Dataset *out)
+{
+    Dataset train = {0};
+    if (!is_divided(f)) {
+        if (f->by.share > 0 || has_own_validation(f))
+            return read_found(source, f, SPLIT_VALIDATION, out);
+        return fault("the data set %s has no validation images of its own, and the model no "
+                     "validation_split; compile it with ninc --set input.validation_split=0.1",
+                     f->random ? "random" : f->path);
+    }
+    int status = read_divided(source, f, &train, out);
+    dataset_free(&train);
+    return status;
+}
+
 int dataset_load(const DataSource *source, Split split, Dataset *out)
 {
-    const char *data = source->data;
-    char path[DATA_PATH];
-    int status;
+    Found found = {0};
+    Dataset validation = {0};
     *out = (Dataset){0};
-    if (data && strcmp(data, "random") == 0)
-        status = make_random(source->model, source->seed, split, out);
-    else if ((status = find_data(source->model, data, path)) == 0)
-        status = read_path(source, path, split, out);
+    int status = find_format(source, &found);
+    if (status == 0 && split == SPLIT_VALIDATION)
+        status = read_validation(source, &found, out);
+    else if (status == 0 && split == SPLIT_TRAIN && is_divided(&found))
+        status = read_divided(source, &found, out, &validation);
+    else if (status == 0)
+        status = read_found(source, &found, split, out);
+    dataset_free(&validation);
     if (status < 0)
         dataset_free(out);
+    return status;
+}
+
+int dataset_load_training(const DataSource *source, Dataset *train, Dataset *validation)
+{
+    Found found = {0};
+    *train = *validation = (Dataset){0};
+    int status = find_format(source, &found);
+    bool own = status == 0 && has_own_validation(&found);
+    if (own && found.by.share > 0)
+        notice("%s has validation images of its own; the model's validation_split goes before "
+               "them",
+               found.path);
+    if (status == 0 && is_divided(&found))
+        status = read_divided(source, &found, train, validation);
+    else if (status == 0)
+        status = read_found(source, &found, SPLIT_TRAIN, train);
+    if (status == 0 && !is_divided(&found) && (own || found.by.share > 0))
+        status = read_found(source, &found, SPLIT_VALIDATION, validation);
+    if (status < 0) {
+        dataset_free(train);
+        dataset_free(validation);
+    }
     return status;
 }
 

@@ -26,6 +26,7 @@ typedef struct Dataset {
 
 enum { RANDOM_TRAIN_IMAGES = 1024, RANDOM_TEST_IMAGES = 256 };
 typedef enum Split { SPLIT_TRAIN, SPLIT_TEST, SPLIT_VALIDATION } Split;
+enum { SPLITS = SPLIT_VALIDATION + 1 };
 
 enum { DATA_PATH = 4096 }; /* bytes */
 
@@ -46,7 +47,23 @@ typedef struct DataRequest {
     Split split;
     bool skip_bad;
     int threads;
+    /* Where not NULL: of the training images a reader that `divides` gives those that this leaves
+     * them, or for SPLIT_VALIDATION those that it takes. */
+    const struct SplitBy *split_by;
 } DataRequest;
+
+/* How validation_split divides training images. */
+typedef struct SplitBy {
+    double share;
+    uint64_t seed;
+    int classes;
+} SplitBy;
+
+/* Images by class: class k has image[start[k]] to image[start[k + 1] - 1], in their order. */
+typedef struct ClassIndex {
+    int classes, *start;
+    int32_t *image;
+} ClassIndex;
 
 /* A format of data sets. Probes go by names of files and what they begin with; they are cheap, and
  * say nothing. */
@@ -61,6 +78,7 @@ typedef struct DataFormat {
      * far. */
     int (*read)(const DataRequest *request, Dataset *out);
     bool transforms; /* read has made of the images what the model does */
+    bool divides;    /* read follows split_by, so that no image is read in vain */
 } DataFormat;
 
 typedef struct ClassNames {
@@ -70,9 +88,15 @@ typedef struct ClassNames {
 
 /* ---- data.c ---- */
 
+/* train, test, validation */
+extern const char *const split_names[SPLITS];
+
 /* One split of the model's data set, each image behind the model's transforms; the source's data
  * NULL: of $NINC_DATA/<dataset> or /usr/share/datasets/<dataset>. */
 int dataset_load(const DataSource *source, Split split, Dataset *out);
+/* The training images, and those that validate: what the model's validation_split takes of the
+ * former, else the data set's own; where there are none *validation is empty. */
+int dataset_load_training(const DataSource *source, Dataset *train, Dataset *validation);
 /* The same, where it says no more than that. */
 int dataset_read(const NincModel *model, const char *data, uint64_t seed, Split split,
                  Dataset *out);
@@ -92,6 +116,15 @@ bool has_transform(const NincModel *model);
 int image_transform(const NincModel *model, const Image *in, Image *out);
 /* Of all images, which messages call `name`. */
 int dataset_transform(const NincModel *model, const char *name, Dataset *d);
+
+/* ---- data_split.c ---- */
+
+/* Whether each of the images of these labels, all in 0..classes-1, validates. */
+int split_marks(const SplitBy *by, const int32_t *label, int count, bool *validates);
+/* Moves the images of d that validate. A mapped file is copied for that. */
+int dataset_divide(const SplitBy *by, Dataset *d, Dataset *validation);
+ClassIndex class_index(const int32_t *label, int count, int classes);
+void class_index_free(ClassIndex *c);
 
 /* ---- data_check.c ---- */
 

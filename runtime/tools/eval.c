@@ -1,4 +1,5 @@
-/* trainer eval: what the model makes of the test images. */
+/* trainer eval: what the model makes of the test images, or of others. */
+#include "../../ir/images.h"
 #include "tools.h"
 
 #include <stdlib.h>
@@ -14,6 +15,7 @@ typedef struct EvalRun {
     Dataset data;
     ClassNames names;
     float *class_weight;
+    DataSource source;
     EvalRows rows;
     Evaluation result;
 } EvalRun;
@@ -29,7 +31,7 @@ static int tell(const EvalRun *e)
     const EvalOptions *o = e->options;
     int status = 0;
     if (!is_dash(o->json) && !is_dash(o->csv))
-        status = report_print(&e->result, &e->names);
+        status = report_print(&e->result, &e->names, o->split);
     if (o->json && report_json(&e->result, &e->names, o) < 0)
         status = -1;
     if (o->csv && eval_rows_csv(&e->rows, &e->data, &e->names, o->csv) < 0)
@@ -59,12 +61,34 @@ static int evaluate_weights(EvalRun *e)
     return status;
 }
 
+/* The seed of the run whose checkpoint the weights are: its validation images are meant. Without
+ * such a run it is that of the options. */
+static int find_seed(EvalRun *e)
+{
+    const EvalOptions *o = e->options;
+    const DataSettings *data = e->model->data;
+    char *file = NULL;
+    if (o->seed_given || !data || data->validation_split == 0 ||
+        (o->split == SPLIT_TEST && !e->model->balanced))
+        return 0;
+    Messages before = fault_silence((char[256]){0}, 256); /* weights_read has said it */
+    int status = checkpoint_parameters(o->weights, &file);
+    fault_release(before);
+    if (status == 0 && file)
+        status = state_seed(file, &e->source.seed);
+    else if (status == 0)
+        notice("the images that validate are those of --seed %llu; give --seed N where the run "
+               "had another",
+               (unsigned long long)o->seed);
+    free(file);
+    return status;
+}
+
 /* Of balanced ones the training images' labels are counted. */
 static int take_class_weights(EvalRun *e)
 {
     Dataset train = {0};
-    if (e->model->balanced &&
-        dataset_read(e->model, e->options->data, e->options->seed, SPLIT_TRAIN, &train) < 0)
+    if (e->model->balanced && dataset_load(&e->source, SPLIT_TRAIN, &train) < 0)
         return -1;
     e->class_weight = class_weights(e->model, &train);
     weights_set_classes(e->weights, e->class_weight);
@@ -114,11 +138,17 @@ static void tear_down(EvalRun *e)
 int evaluate(const NincModel *model, const DeviceTable *table, const EvalOptions *o)
 {
     EvalRun e = {.model = model, .table = table, .options = o, .weights = weights_new(model)};
+    e.source = (DataSource){.model = model,
+                            .data = o->data,
+                            .seed = o->seed,
+                            .threads = o->device.threads};
     int status = e.weights ? weights_read(o->weights, e.weights) : -1;
     if (status == 0)
         status = check_outputs(&e);
     if (status == 0)
-        status = dataset_read(model, o->data, o->seed, SPLIT_TEST, &e.data);
+        status = find_seed(&e);
+    if (status == 0)
+        status = dataset_load(&e.source, o->split, &e.data);
     if (status == 0)
         status = class_names_read(model, o->classes, o->data, &e.names);
     if (status == 0)

@@ -14,7 +14,8 @@
 #define PROFILE COMMAND_PROFILE
 #define INFO COMMAND_INFO
 #define EXPORT COMMAND_EXPORT
-/* Those that open a device. */
+/* Those that open which images of a
+ * data set (Split), a device. */
 #define ON_DEVICE (COMMAND_ANY & ~COMMAND_EXPORT)
 /* Those that follow on training. */
 #define SHOWN (EVAL | PREDICT)
@@ -31,6 +32,7 @@ typedef enum Kind {
     KIND_LONG,
     KIND_SEED,
     KIND_RATE,
+    KIND_SPLIT,
     KIND_DEVICE
 } Kind;
 

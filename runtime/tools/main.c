@@ -13,7 +13,9 @@ static int run_eval(const Options *o)
                      .mistakes = o->mistakes,
                      .confusion = o->confusion,
                      .device = o->train.device,
-                     .seed = o->train.seed};
+                     .seed = o->train.seed,
+                     .seed_given = o->train.seed_given,
+                     .split = o->split};
     return evaluate(&ninc_model, o->table, &e);
 }
 

@@ -209,6 +209,10 @@ static OptionsResult check_flags(const Options *o, const CommandInfo *c)
         fault("--keep needs --checkpoint-dir DIR, whose checkpoints it removes");
     else if (o->train.save && o->train.no_save)
         fault("--save and --no-save contradict each other; give one of them");
+    else if (o->train.save_best && o->train.no_eval)
+        fault("--save-best follows the evaluations, which --no-eval leaves out; give one of them");
+    else if (o->train.save && o->train.save_best && strcmp(o->train.save, o->train.save_best) == 0)
+        fault("--save %s is what --save-best writes too; give two files", o->train.save);
     else if (o->train.init && o->train.init_partial)
         fault("--init and --init-partial contradict each other; give one of them");
     else if (o->train.resume && (o->train.init || o->train.init_partial))
@@ -310,6 +314,7 @@ OptionsResult options_parse(Options *o, int argc, char **argv)
                              .log_every = -1,
                              .seed = 1},
                    .top = 5,
+                   .split = SPLIT_TEST,
                    .map_class = -1};
     if (argc < 2) {
         print_help(stderr);

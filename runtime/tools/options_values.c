@@ -55,6 +55,18 @@ static bool read_rate(const Flag *f, const char *value, double *out)
     return true;
 }
 
+static bool read_split(const Flag *f, const char *value, Split *out)
+{
+    for (int i = 0; i < SPLITS; i++)
+        if (strcmp(value, split_names[i]) == 0) {
+            *out = (Split)i;
+            return true;
+        }
+    bool near = strncmp(value, "val", 3) == 0;
+    return wrong_value(f, value, near ? "test, validation or train (did you mean validation?)"
+                                      : "test, validation or train");
+}
+
 /* Standard output holds what the trainer says: a file there is wished for by its full name only. */
 static bool refuse_dash(const Flag *f)
 {
@@ -112,6 +124,7 @@ bool set_flag(Options *o, const Flag *f, const char *value)
     case KIND_LONG: return read_integer(f, value, place);
     case KIND_SEED: o->train.seed_given = true; return read_seed(f, value, place);
     case KIND_RATE: return read_rate(f, value, place);
+    case KIND_SPLIT: return read_split(f, value, place);
     case KIND_DEVICE: return read_device(f, value, o);
     case KIND_COUNT: break;
     }

@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* NUMBER_WIDTH: of a class's number and the blanks around it. */
-enum { PAIRS = 10, NAME_WIDTH = 24, NUMBER_WIDTH = 5 };
+enum { PAIRS = 10, NAME_WIDTH = 24, NUMBER_WIDTH = 5, MACRO_WIDTH = 13 };
 
 static int64_t cell(const Evaluation *e, int label, int predicted)
 {
@@ -28,6 +28,30 @@ ClassScore class_score(const Evaluation *e, int class)
     s.recall = mean((double)hits, s.images);
     s.f1 = mean(2 * (double)hits, s.images + s.predicted);
     return s;
+}
+
+static double or_zero(double ratio)
+{
+    return isfinite(ratio) ? ratio : 0;
+}
+
+ClassScore macro_score(const Evaluation *e)
+{
+    ClassScore all = {0};
+    int classes = 0;
+    for (int k = 0; k < e->classes; k++) {
+        ClassScore s = class_score(e, k);
+        classes += s.images + s.predicted > 0;
+        all.precision += or_zero(s.precision);
+        all.recall += or_zero(s.recall);
+        all.f1 += or_zero(s.f1);
+        all.images += s.images;
+        all.predicted += s.predicted;
+    }
+    all.precision = mean(all.precision, classes);
+    all.recall = mean(all.recall, classes);
+    all.f1 = mean(all.f1, classes);
+    return all;
 }
 
 /* ---- text ---- */
@@ -93,6 +117,12 @@ static void print_scores(const Evaluation *e, const ClassNames *names, int width
         print_ratio(s.f1);
         printf("  %6lld\n", (long long)s.images);
     }
+    ClassScore all = macro_score(e);
+    printf("%3s  %-*s", "", width, width < MACRO_WIDTH ? "macro" : "macro average");
+    print_ratio(all.precision);
+    print_ratio(all.recall);
+    print_ratio(all.f1);
+    printf("  %6lld\n", (long long)all.images);
 }
 
 /* Digits of the largest count. */
@@ -168,11 +198,12 @@ static void print_pairs(const Evaluation *e, const ClassNames *names)
     free(taken);
 }
 
-int report_print(const Evaluation *e, const ClassNames *names)
+int report_print(const Evaluation *e, const ClassNames *names, Split split)
 {
     const Metrics *m = &e->metrics;
     int width = name_width(names);
-    printf("test loss %.4f  test accuracy %.4f  (%lld images)\n", mean(m->loss, m->weight),
+    const char *of = split_names[split];
+    printf("%s loss %.4f  %s accuracy %.4f  (%lld images)\n", of, mean(m->loss, m->weight), of,
            mean((double)m->correct, m->images), (long long)m->images);
     if (e->confusion)
         print_scores(e, names, width);
@@ -204,6 +235,13 @@ static json_t *scores_json(const Evaluation *e, const ClassNames *names)
     return list;
 }
 
+static json_t *macro_json(const Evaluation *e)
+{
+    ClassScore s = macro_score(e);
+    return json_pack("{s:o, s:o, s:o}", "precision", json_finite(s.precision), "recall",
+                     json_finite(s.recall), "f1", json_finite(s.f1));
+}
+
 static json_t *matrix_json(const Evaluation *e)
 {
     json_t *rows = json_array();
@@ -221,10 +259,11 @@ int report_json(const Evaluation *e, const ClassNames *names, const EvalOptions 
     const Metrics *m = &e->metrics;
     json_t *data = options->data ? json_name(options->data) : json_null();
     json_t *all = json_pack(
-        "{s:o, s:s, s:o, s:o, s:o, s:I, s:o, s:o}", "weights", json_name(options->weights),
-        "split", "test", "data", data, "loss", json_finite(mean(m->loss, m->weight)), "accuracy",
+        "{s:o, s:s, s:o, s:o, s:o, s:I, s:o, s:o, s:o}", "weights", json_name(options->weights),
+        "split", split_names[options->split], "data", data, "loss", json_finite(mean(m->loss, m->weight)), "accuracy",
         json_finite(mean((double)m->correct, m->images)), "images", (json_int_t)m->images,
-        "classes", e->confusion ? scores_json(e, names) : json_null(), "confusion",
+        "classes", e->confusion ? scores_json(e, names) : json_null(), "macro",
+        e->confusion ? macro_json(e) : json_null(), "confusion",
         e->confusion ? matrix_json(e) : json_null());
     return json_save(options->json, all);
 }

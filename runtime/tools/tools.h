@@ -30,6 +30,7 @@ typedef struct Options {
     const char *mistakes, *confusion;
     int repeats, top, map_class;
     bool full, list, eval, invert, preprocessing;
+    Split split;
     char *const *argument; /* what is no flag, for commands that take such */
     int arguments;
     /* For a shell: the command line but for what a checkpoint stands for, the program, and the
@@ -45,7 +46,9 @@ typedef struct EvalOptions {
     const char *classes, *json, *csv;  /* files; NULL: none */
     const char *mistakes, *confusion; /* PNG files; NULL: none */
     DeviceOptions device;
-    uint64_t seed; /* of --data random */
+    uint64_t seed; /* of --data random, and of which training images validate */
+    bool seed_given; /* false: where the weights are a checkpoint's, its run's goes first */
+    Split split;
 } EvalOptions;
 
 /* What the model makes of one image. */
@@ -154,9 +157,12 @@ int eval_rows_mistakes(const EvalRows *rows, const Dataset *data, const ClassNam
 /* ---- report.c ---- */
 
 ClassScore class_score(const Evaluation *e, int class);
-/* Prints an evaluation; of more classes than a matrix of TABLE_COLUMNS has the pairs that are
- * confused most. */
-int report_print(const Evaluation *e, const ClassNames *names);
+/* The plain mean over the classes that images are of or are taken for; a ratio without images
+ * counts as 0, as in scikit-learn's macro average. */
+ClassScore macro_score(const Evaluation *e);
+/* Prints an evaluation of the split's images; of more classes than a matrix of TABLE_COLUMNS has
+ * the pairs that are confused most. */
+int report_print(const Evaluation *e, const ClassNames *names, Split split);
 /* Writes all of it as JSON, with where it comes from, to options->json, which may be "-", standard
  * output. Classes and confusion are null without logits. */
 int report_json(const Evaluation *e, const ClassNames *names, const EvalOptions *options);

@@ -6,18 +6,43 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void balance(const NincModel *model, const Dataset *train, float *weight)
+/* Images of each class; the caller frees it. */
+static int64_t *count_classes(const NincModel *model, const Dataset *train)
 {
     int64_t *count = xmalloc((size_t)model->classes * sizeof *count);
     memset(count, 0, (size_t)model->classes * sizeof *count);
     for (int i = 0; i < train->count; i++)
         count[train->label[i]]++;
+    return count;
+}
+
+static void balance(const NincModel *model, const Dataset *train, float *weight)
+{
+    int64_t *count = count_classes(model, train);
     for (int k = 0; k < model->classes; k++) {
         double even = train->count / (double)model->classes;
         weight[k] = count[k] > 0 ? (float)(even / (double)count[k]) : 0;
         if (count[k] == 0)
             notice("class %d has no training image; it weighs nothing in the loss", k);
     }
+    free(count);
+}
+
+void note_empty_classes(const NincModel *model, const Dataset *train)
+{
+    enum { SHOWN = 8 };
+    int64_t *count = count_classes(model, train);
+    Text list = {0};
+    int empty = 0;
+    for (int k = 0; k < model->classes; k++)
+        if (count[k] == 0 && ++empty <= SHOWN)
+            text_append(&list, "%s%d", empty > 1 ? ", " : "", k);
+    if (empty == 1)
+        notice("class %s has no training image: it will not be learnt", list.data);
+    else if (empty > 1)
+        notice("%d of %d classes have no training image: %s%s will not be learnt", empty,
+               model->classes, list.data, empty > SHOWN ? ", ..." : "");
+    text_free(&list);
     free(count);
 }
 

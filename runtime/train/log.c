@@ -19,7 +19,7 @@ static const char csv_header[] = "event,step,epoch,loss,accuracy,lr,images_per_s
 static int event_stays(const char *event, int64_t step, const LogCut *cut)
 {
     bool dropped =
-        (cut->train && strcmp(event, "train") == 0) || (cut->eval && strcmp(event, "eval") == 0);
+        strcmp(event, "train") == 0 ? cut->train : cut->eval;
     return step < cut->step || (step == cut->step && !dropped);
 }
 
@@ -38,11 +38,11 @@ static int json_stays(const char *line, size_t length, const LogCut *cut)
 
 static int csv_stays(const char *line, size_t length, const LogCut *cut)
 {
-    char event[8];
+    char event[16];
     long long step;
     if (length == sizeof csv_header - 1 && memcmp(line, csv_header, length) == 0)
         return 1;
-    return sscanf(line, "%7[a-z],%lld,", event, &step) == 2 ? event_stays(event, step, cut) : -1;
+    return sscanf(line, "%15[a-z],%lld,", event, &step) == 2 ? event_stays(event, step, cut) : -1;
 }
 
 static int copy_lines(FILE *from, const LogFile *log, const LogCut *cut, FILE *to)
@@ -198,6 +198,8 @@ static int write_json(LogFile *log, const LogEntry *e, bool eval)
     fprintf(log->file, "{\"event\":\"%s\",\"step\":%lld,\"epoch\":%d,\"loss\":%s,\"accuracy\":%s",
             eval ? "eval" : "train", (long long)e->step, e->epoch, json_number(e->loss, loss),
             json_number(e->accuracy, accuracy));
+    if (eval && e->validation)
+        fputs(",\"split\":\"validation\"", log->file);
     if (!eval)
         fprintf(log->file, ",\"lr\":%s,\"images_per_second\":%s", json_number(e->lr, lr),
                 json_number(e->images_per_second, speed));
@@ -210,20 +212,22 @@ static int write_csv(LogFile *log, const LogEntry *e, bool eval)
     char loss[32], accuracy[32], lr[32], speed[32];
     if (!log->file)
         return 0;
-    fprintf(log->file, "%s,%lld,%d,%s,%s,%s,%s\r\n", eval ? "eval" : "train", (long long)e->step,
-            e->epoch, csv_number(e->loss, loss), csv_number(e->accuracy, accuracy),
+    fprintf(log->file, "%s,%lld,%d,%s,%s,%s,%s\r\n",
+            !eval ? "train" : e->validation ? "validation" : "eval", (long long)e->step, e->epoch,
+            csv_number(e->loss, loss), csv_number(e->accuracy, accuracy),
             eval ? "" : csv_number(e->lr, lr), eval ? "" : csv_number(e->images_per_second, speed));
     return flush_line(log);
 }
 
-static int write_confusion(Tensorboard *board, int64_t step, const Evaluation *evaluation)
+static int write_confusion(Tensorboard *board, const LogEntry *e, const Evaluation *evaluation)
 {
     Image image;
     if (!evaluation || !evaluation->confusion)
         return 0;
     if (confusion_image(evaluation->confusion, evaluation->classes, &image) < 0)
         return -1;
-    int status = tensorboard_image(board, step, "test/confusion", &image);
+    int status = tensorboard_image(
+        board, e->step, e->validation ? "validation/confusion" : "test/confusion", &image);
     image_free(&image);
     return status;
 }
@@ -235,8 +239,9 @@ static int write_events(Tensorboard *board, const LogEntry *e, bool eval,
                             {"train/accuracy", e->accuracy},
                             {"train/learning_rate", e->lr},
                             {"train/images_per_second", e->images_per_second}};
-    const Scalar test[] = {{"test/loss", e->loss}, {"test/accuracy", e->accuracy}};
-    if (write_confusion(board, e->step, evaluation) < 0 ||
+    const Scalar test[] = {{e->validation ? "validation/loss" : "test/loss", e->loss},
+                           {e->validation ? "validation/accuracy" : "test/accuracy", e->accuracy}};
+    if (write_confusion(board, e, evaluation) < 0 ||
         tensorboard_scalars(board, e->step, eval ? test : train, eval ? 2 : 4) < 0)
         return -1;
     return tensorboard_flush(board);
@@ -273,9 +278,10 @@ int log_train(Log *log, const LogEntry *e)
 
 int log_eval(Log *log, const LogEntry *e, const Evaluation *evaluation)
 {
+    const char *of = e->validation ? "validation" : "test";
     log_clear(log);
-    printf("step %lld  epoch %d/%d  test loss %.4f  test accuracy %.4f\n", (long long)e->step,
-           e->epoch, e->epochs, e->loss, e->accuracy);
+    printf("step %lld  epoch %d/%d  %s loss %.4f  %s accuracy %.4f\n", (long long)e->step,
+           e->epoch, e->epochs, of, e->loss, of, e->accuracy);
     return write_all(log, e, true, evaluation);
 }
 

@@ -57,7 +57,7 @@ static void fill_line(const Progress *p, Line *l)
              number);
     snprintf(l->text[LEFT], FIELD, "%s left", duration(p->seconds, number));
     if (p->testing) {
-        snprintf(l->text[LOSS], FIELD, "test");
+        snprintf(l->text[LOSS], FIELD, p->validating ? "validation" : "test");
         return;
     }
     snprintf(l->text[LOSS], FIELD, "loss %.*f", p->loss < 0.1 ? 4 : 2, p->loss);

@@ -16,7 +16,8 @@ typedef struct Run {
     const char *device_note; /* of device_open */
     /* With moments where there are checkpoints; elsewhere NULL while the device has them. */
     Weights *weights;
-    Dataset train, test;
+    Dataset train, test; /* test: what evaluations go over */
+    bool validates;      /* these are no test images: the run never sees those */
     float *class_weight; /* class_weights' */
     int32_t *order; /* of the training images in this epoch */
     int ordered;    /* the epoch that it is of; -1: none yet */
@@ -36,7 +37,9 @@ typedef struct Run {
     bool failed;       /* an output failed, and was told: the run ends, and saves first */
     char *save;        /* where the parameters go; NULL: nowhere */
     bool saved, save_is_default;
-    Lock save_lock, json_lock, csv_lock;
+    Weights *best;     /* room for those that --save-best writes; NULL: none are */
+    bool best_saved;   /* they were written, if not by this run */
+    Lock save_lock, best_lock, json_lock, csv_lock;
     bool unlearnable;                     /* random labels */
     Watch *watch;                         /* NULL: not opened */
     int64_t collected_step, watched_step; /* whose metrics were read, whose histograms written */
@@ -50,6 +53,13 @@ typedef struct Run {
 int run_set_up(Run *r);
 /* Frees what the set-up, whole or not, has opened; the log is closed before (log_close). */
 void run_tear_down(Run *r);
+
+/* ---- order.c ---- */
+
+/* Makes `order` that of the epoch that is now. */
+void run_order_epoch(Run *r);
+/* A flag that the model's sampler cannot be followed with. */
+int run_check_order(const Run *r);
 
 /* ---- rate.c ---- */
 
@@ -97,9 +107,13 @@ bool is_random(const char *data);
  * Without --save, --no-save and checkpoints that is MODEL.safetensors, or the first MODEL-N that is
  * nobody's. */
 int run_claim_save(Run *r);
+/* The same of --save-best. */
+int run_claim_best(Run *r);
 /* Writes the parameters there; nothing where a default name waits and no step was done. Where that
  * place, or the only checkpoints, cannot be written they go elsewhere; it is -1 all the same. */
 int run_save(Run *r);
+/* Where --save-best says so: writes the parameters, whose accuracy is the best so far. */
+int run_save_best(Run *r);
 /* The last lines: what came of it, and the commands to go on with. */
 void run_say_done(Run *r, double seconds);
 void run_say_stop(Run *r);

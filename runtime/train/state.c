@@ -373,3 +373,16 @@ int state_read(const char *path, const NincModel *model, RunState *state,
     json_decref(root);
     return status;
 }
+
+int state_seed(const char *file, uint64_t *seed)
+{
+    uint32_t crc[CHECKPOINT_TENSOR_FILES];
+    RunState state;
+    char *directory = directory_of(file), *path = join_path(directory, "state.json");
+    int status = is_regular(path) ? state_read(path, NULL, &state, crc) : 0;
+    if (status == 0 && is_regular(path))
+        *seed = state.seed;
+    free(directory);
+    free(path);
+    return status;
+}

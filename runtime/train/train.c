@@ -12,19 +12,26 @@ static bool ending(const Run *r)
 
 /* ---- evaluation ---- */
 
+/* Of the images that evaluations go over. */
+static const char *split_name(const Run *r)
+{
+    return r->validates ? "validation" : "test";
+}
+
 static int take_evaluation(Run *r, const Evaluation *e)
 {
     const Metrics *m = &e->metrics;
     LogEntry entry = {.step = r->state.step,
                       .epoch = r->state.epoch + 1,
                       .epochs = r->state.epochs,
+                      .validation = r->validates,
                       .loss = mean(m->loss, m->weight),
                       .accuracy = mean((double)m->correct, (double)m->images)};
     run_fail(r, log_eval(&r->log, &entry, e));
     if (m->images > 0 && !isfinite(m->loss)) {
         char loss[80];
-        snprintf(loss, sizeof loss, "the loss of the test images after step %lld",
-                 (long long)r->state.step);
+        snprintf(loss, sizeof loss, "the loss of the %s images after step %lld",
+                 split_name(r), (long long)r->state.step);
         return run_stop_diverged(r, loss);
     }
     r->tested_loss = entry.loss;
@@ -32,6 +39,7 @@ static int take_evaluation(Run *r, const Evaluation *e)
     if (!r->failed && entry.accuracy > r->state.best_accuracy) {
         r->state.best_accuracy = entry.accuracy;
         r->state.best_step = r->state.step;
+        run_fail(r, run_save_best(r));
     }
     return 0;
 }
@@ -81,7 +89,7 @@ static int save_checkpoint(Run *r)
     return is_finite(r) ? 0 : -1;
 }
 
-/* After a step and what follows it: the interval is over, or no test accuracy was as good. */
+/* After a step and what follows it: the interval is over, or no accuracy was as good. */
 static int save_if_due(Run *r, bool best)
 {
     if (!r->checkpoints)
@@ -132,21 +140,12 @@ static int after_step(Run *r)
     return run_show_progress(r);
 }
 
-static void order_epoch(Run *r)
-{
-    if (r->ordered == r->state.epoch || !r->state.shuffle)
-        return;
-    Random random = random_stream(r->state.seed, STREAM_EPOCH + (uint64_t)r->state.epoch);
-    random_permutation(&random, r->order, r->train.count);
-    r->ordered = r->state.epoch;
-}
-
 static int train_step(Run *r)
 {
     const NincProgram *program = &device_target(r->model, r->table)->train;
     int left = r->train.count - r->state.images;
     double rate = run_rate(r, r->state.step + 1);
-    order_epoch(r);
+    run_order_epoch(r);
     StepInput input = {.data = &r->train,
                        .index = r->order + r->state.images,
                        .valid = left < program->batch ? left : program->batch,
@@ -177,9 +176,9 @@ static int say_early(Run *r)
 {
     if (run_log_interval(r, true) < 0)
         return -1;
-    log_say(&r->log, "stopped early: no better test accuracy in %d epoch%s than %.4f after step "
+    log_say(&r->log, "stopped early: no better %s accuracy in %d epoch%s than %.4f after step "
                      "%lld\n",
-            r->model->early_stop, r->model->early_stop == 1 ? "" : "s", r->state.best_accuracy,
+            split_name(r), r->model->early_stop, r->model->early_stop == 1 ? "" : "s", r->state.best_accuracy,
             (long long)r->state.best_step);
     return 0;
 }

@@ -59,6 +59,7 @@ typedef struct LogEntry {
     int epoch;    /* training: from 0, the current one; test: those that are done */
     int epochs;   /* of the run */
     bool quiet;   /* for the files alone */
+    bool validation; /* not of test images */
     double loss, accuracy, lr, images_per_second; /* the last two: training only */
 } LogEntry;
 
@@ -100,6 +101,7 @@ typedef struct Progress {
     double loss, accuracy, images_per_second;
     double seconds; /* left, of the run */
     bool testing;   /* steps are test images, the time is theirs; there is no loss yet */
+    bool validating; /* they are validation images */
 } Progress;
 
 enum { PROGRESS_LINE = 1024 }; /* bytes */
@@ -129,7 +131,7 @@ typedef struct RunState {
     double model_lr;    /* what the model had when it was written; NaN: not known */
     Sums logged, stall; /* since the last log line, since the last look for a stall */
     bool warned_stall;
-    double best_accuracy; /* of the test images; < 0: not evaluated yet */
+    double best_accuracy; /* of the images that evaluations go over; < 0: not evaluated yet */
     int64_t best_step;    /* where that was */
     /* What the last bits depend on: NincTarget's precision, DeviceTable's arithmetic. Empty: not
      * known. */
@@ -148,7 +150,7 @@ typedef struct CheckpointOptions {
 } CheckpointOptions;
 
 typedef struct TrainOptions {
-    const char *data, *init, *init_partial, *save, *checkpoint_dir, *resume;
+    const char *data, *init, *init_partial, *save, *save_best, *checkpoint_dir, *resume;
     const char *log, *csv, *tensorboard;
     const char *command; /* "trainer train FLAGS", to go on with by --resume; NULL: not known */
     /* Of the commands that go on with the parameters: "trainer", its flags; NULL: not known. */
@@ -259,6 +261,8 @@ int watch_find_bad(const Watch *w, char *text, size_t size);
  * (`train`) have them, after a notice of those that have none; the caller frees it. NULL where the
  * model does not weigh them. */
 float *class_weights(const NincModel *model, const Dataset *train);
+/* A notice of the classes that no training image is of. */
+void note_empty_classes(const NincModel *model, const Dataset *train);
 /* Before weights_to_device; class_weight may be NULL. */
 void weights_set_classes(Weights *w, const float *class_weight);
 /* Of the images of a step together: infinite where they weigh nothing, so that neither loss nor
@@ -314,6 +318,8 @@ void log_clear(Log *log);
 /* Writes state.json; `crc` of the checkpoint's other files. */
 int state_write(const char *path, const RunState *state, const NincModel *model,
                 const uint32_t crc[CHECKPOINT_TENSOR_FILES]);
+/* The seed of the run whose checkpoint has the file; left as it is where none is beside it. */
+int state_seed(const char *file, uint64_t *seed);
 /* Reads it and checks its own sum. `model`: an error that names the difference when the checkpoint
  * is another model's; NULL: any model's. */
 int state_read(const char *path, const NincModel *model, RunState *state,

@@ -73,7 +73,30 @@ int run_claim_save(Run *r)
     return o->no_save || run_has_checkpoints(r) || is_random(o->data) ? 0 : claim_default(r);
 }
 
+int run_claim_best(Run *r)
+{
+    const char *path = r->options->save_best;
+    if (!path)
+        return 0;
+    r->best = weights_new(r->model);
+    r->best_saved = exists(path) && r->options->resume;
+    return !r->best || outfile_check(path) < 0 ? -1 : lock_take(&r->best_lock, path, path);
+}
+
 /* ---- saving ---- */
+
+int run_save_best(Run *r)
+{
+    if (!r->best)
+        return 0;
+    log_clear(&r->log); /* for what may be said */
+    if (weights_from_device(r->best, r->table, r->device) < 0 ||
+        weights_check_finite(r->best, r->state.step) < 0 ||
+        safetensors_write(r->options->save_best, r->best) < 0)
+        return -1;
+    r->best_saved = true;
+    return 0;
+}
 
 static bool has_averages(const NincModel *model)
 {
@@ -148,6 +171,8 @@ int run_save(Run *r)
 static char *kept_parameters(const Run *r)
 {
     char name[80];
+    if (r->best_saved && r->state.best_accuracy >= 0)
+        return copy_text(r->options->save_best);
     if (r->saved)
         return copy_text(r->save);
     if (!has_checkpoint(r))
@@ -180,10 +205,25 @@ static void say_next(Run *r)
     free(file);
 }
 
+/* Of a run that was resumed the best may have been written by the one before. */
+static void say_best(Run *r)
+{
+    if (r->best && r->best_saved && r->state.best_accuracy >= 0)
+        log_say(&r->log, "best %s accuracy %.4f after step %lld: %s\n",
+                r->validates ? "validation" : "test", r->state.best_accuracy,
+                (long long)r->state.best_step, r->options->save_best);
+    else if (r->best)
+        log_say(&r->log, "%s: %s is not written\n",
+                r->state.best_accuracy < 0 ? "nothing was evaluated"
+                                           : "no accuracy was better than the best so far",
+                r->options->save_best);
+}
+
 void run_say_done(Run *r, double seconds)
 {
     long long steps = r->state.step - r->first_step;
     log_say(&r->log, "done: %lld step%s in %.1f s\n", steps, steps == 1 ? "" : "s", seconds);
+    say_best(r);
     if (r->save_is_default && !r->saved && !r->failed)
         log_say(&r->log, "nothing was trained, so nothing is saved\n");
     say_next(r);

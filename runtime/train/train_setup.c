@@ -119,14 +119,22 @@ static int identify_data(Run *r)
 
 static int load_data(Run *r)
 {
-    const char *data = r->state.random_data ? "random" : r->options->data;
-    if (dataset_read(r->model, data, r->state.seed, SPLIT_TRAIN, &r->train) < 0)
+    DataSource source = {.model = r->model,
+                         .data = r->state.random_data ? "random" : r->options->data,
+                         .seed = r->state.seed,
+                         .threads = r->options->device.threads};
+    if (run_check_order(r) < 0 || dataset_load_training(&source, &r->train, &r->test) < 0)
         return -1;
     r->order = dataset_order(&r->train);
     r->class_weight = class_weights(r->model, &r->train);
+    if (!r->state.random_data && !r->model->balanced) /* class_weights says it of those */
+        note_empty_classes(r->model, &r->train);
+    r->validates = r->test.count > 0;
     if (r->options->no_eval)
-        return 0;
-    return dataset_read(r->model, data, r->state.seed, SPLIT_TEST, &r->test);
+        dataset_free(&r->test);
+    else if (!r->validates)
+        return dataset_load(&source, SPLIT_TEST, &r->test);
+    return 0;
 }
 
 static int load_weights(Run *r)
@@ -290,6 +298,8 @@ static void print_header(const Run *r)
     printf("%s, %.1f MB; %d training images, batch %d, %lld step%s\n", target->precision,
            (double)r->table->arena_bytes(r->device) / 1e6, r->train.count, target->train.batch,
            (long long)r->steps, r->steps == 1 ? "" : "s");
+    if (r->test.count > 0 && r->validates)
+        printf("%d validation images; the test images are left to eval\n", r->test.count);
     if (r->resumed_from)
         print_resumed(r);
     if (r->save_is_default)
@@ -300,7 +310,7 @@ static void print_header(const Run *r)
 static int claim_outputs(Run *r)
 {
     const TrainOptions *o = r->options;
-    if (run_claim_save(r) < 0 || (o->log && lock_take(&r->json_lock, o->log, o->log) < 0))
+    if (run_claim_save(r) < 0 || run_claim_best(r) < 0 || (o->log && lock_take(&r->json_lock, o->log, o->log) < 0))
         return -1;
     return o->csv ? lock_take(&r->csv_lock, o->csv, o->csv) : 0;
 }
@@ -330,12 +340,14 @@ void run_tear_down(Run *r)
         r->table->close(r->device);
     weights_free(r->weights);
     dataset_free(&r->train);
+    weights_free(r->best);
     dataset_free(&r->test);
     free(r->order);
     free(r->class_weight);
     free(r->resumed_from);
     free(r->checkpoint_directory);
     lock_release(&r->save_lock);
+    lock_release(&r->best_lock);
     lock_release(&r->json_lock);
     lock_release(&r->csv_lock);
     free(r->save);

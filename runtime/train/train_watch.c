@@ -217,6 +217,7 @@ void run_show_evaluation(void *run, int images)
                   .epoch = r->state.epoch,
                   .epochs = r->state.epochs,
                   .testing = true,
+                  .validating = r->validates,
                   .seconds = (at - r->evaluating_at) / images * (r->test.count - images)};
     log_progress(&r->log, &p);
     r->shown_at = at;

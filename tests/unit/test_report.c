@@ -52,7 +52,7 @@ static char *printed(const Evaluation *e, const ClassNames *n)
     fflush(stdout);
     int kept = dup(STDOUT_FILENO);
     dup2(fileno(file), STDOUT_FILENO);
-    int status = report_print(e, n);
+    int status = report_print(e, n, SPLIT_TEST);
     dup2(kept, STDOUT_FILENO);
     close(kept);
     rewind(file);
@@ -71,6 +71,7 @@ START_TEST(test_text)
                            "  0  ape       0.8571     0.7500     0.8000       8\n"
                            "  1  b\xc3\xa4r       0.0000          -     0.0000       0\n"
                            "  2  cat            -     0.0000     0.0000       4\n"
+                           "     macro     0.2857     0.2500     0.2667      12\n"
                            "\n"
                            "rows: the class of the images; columns: what they are taken for\n"
                            "              0    1    2\n"
@@ -111,13 +112,17 @@ START_TEST(test_json)
     const char *name;
     int class;
     snprintf(path, sizeof path, "%s/report.json", directory);
-    EvalOptions options = {.json = path, .weights = "w.safetensors", .data = "set"};
+    EvalOptions options = {
+        .json = path, .weights = "w.safetensors", .data = "set", .split = SPLIT_VALIDATION};
     ck_assert_int_eq(report_json(&three, &names, &options), 0);
     json_t *root = json_load_file(path, 0, &error);
     ck_assert_ptr_nonnull(root);
     ck_assert(json_real_value(json_object_get(root, "loss")) == 1.5);
     ck_assert(json_real_value(json_object_get(root, "accuracy")) == 0.5);
     ck_assert_int_eq(json_integer_value(json_object_get(root, "images")), 12);
+    ck_assert_str_eq(json_string_value(json_object_get(root, "split")), "validation");
+    double recall = json_real_value(json_object_get(json_object_get(root, "macro"), "recall"));
+    ck_assert(fabs(recall - 0.25) < 1e-12);
     json_t *second = json_array_get(json_object_get(root, "classes"), 1);
     ck_assert_int_eq(json_unpack(second, "{s:i, s:s}", "class", &class, "name", &name), 0);
     ck_assert_int_eq(class, 1);
@@ -127,7 +132,6 @@ START_TEST(test_json)
     ck_assert_int_eq(json_integer_value(json_object_get(second, "support")), 0);
     ck_assert_str_eq(json_string_value(json_object_get(root, "weights")), "w.safetensors");
     ck_assert_str_eq(json_string_value(json_object_get(root, "data")), "set");
-    ck_assert_str_eq(json_string_value(json_object_get(root, "split")), "test");
     for (size_t i = 0; i < 9; i++) {
         json_t *row = json_array_get(json_object_get(root, "confusion"), i / 3);
         ck_assert_int_eq(json_integer_value(json_array_get(row, i % 3)), counts[i]);
