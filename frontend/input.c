@@ -143,6 +143,7 @@ static void default_shape(InputSpec *in)
 /* What comes of images of any size and of this one, or of any channels and these, is what it is. */
 static bool check_transforms(Reader *r, const InputSpec *in)
 {
+    static const char *const what[] = {"number of channels", "height", "width"};
     int size[3] = {0, 0, 0};
 
     if (!transforms_size(r, in->transform, &in->images, size))
@@ -150,8 +151,8 @@ static bool check_transforms(Reader *r, const InputSpec *in)
     for (int i = 0; i < 3; i++)
         if (size[i] > 0 && size[i] != in->data[i]) {
             reader_fault(r, in->data_shape ? in->data_shape : in->shape,
-                         "the images are of %s %d behind the transforms, not %d",
-                         i == 0 ? "channels" : i == 1 ? "height" : "width", size[i], in->data[i]);
+                         "the images' %s is %d behind the transforms, not %d", what[i], size[i],
+                         in->data[i]);
             return false;
         }
     return true;

@@ -12,6 +12,8 @@ typedef struct Meaning {
 
 #define BEFORE "it is taken from the layer before; leave it out"
 #define IN_TRAIN "it stands in train"
+#define IN_INPUT "it stands in input"
+#define IN_TRANSFORM "it stands in transform, as in transform: [resize: 256, center_crop: 224]"
 #define IN_OPTIMIZER "it stands in the optimizer, as in optimizer: {adam: {lr: 0.001}}"
 #define OF_TRAINER(flag) "the trainer is told: trainer train --" flag
 #define OF_CONV2D "only a conv2d has it: write the block as conv2d and relu layers"
@@ -73,6 +75,18 @@ static const Meaning keys[] = {
     {"input", "root", NULL, OF_TRAINER("data=DIR")},
     {"input", "normalize", NULL, "mean and std say it, as in mean: [0.5], std: [0.5]"},
     {"input", "batch_size", NULL, IN_TRAIN},
+    {"input", "transforms", "transform", NULL},
+    {"input", "preprocessing", "transform", NULL},
+    {"input", "center_crop", NULL, IN_TRANSFORM},
+    {"input", "grayscale", NULL, IN_TRANSFORM},
+    {"input", "transpose", NULL, IN_TRANSFORM},
+    {"input", "val_split", "validation_split", NULL},
+    {"input", "validation", "validation_split", NULL},
+    {"input", "label_column", "label", NULL},
+    {"input", "target", "label", NULL},
+    {"input", "sampler", NULL, IN_TRAIN ", as in train: {sampler: balanced, ...}"},
+    {"train", "validation_split", NULL, IN_INPUT},
+    {"train", "val_split", NULL, IN_INPUT ", as validation_split"},
     {NULL, "beta1", "betas", NULL},
     {NULL, "beta2", "betas", NULL},
     {NULL, "epsilon", "eps", NULL},

@@ -26,7 +26,7 @@ typedef struct Dataset {
 
 enum { RANDOM_TRAIN_IMAGES = 1024, RANDOM_TEST_IMAGES = 256 };
 typedef enum Split { SPLIT_TRAIN, SPLIT_TEST, SPLIT_VALIDATION } Split;
-enum { SPLITS = SPLIT_VALIDATION + 1 };
+enum { SPLIT_COUNT = SPLIT_VALIDATION + 1 };
 
 enum { DATA_PATH = 4096 }; /* bytes */
 
@@ -89,7 +89,7 @@ typedef struct ClassNames {
 /* ---- data.c ---- */
 
 /* train, test, validation */
-extern const char *const split_names[SPLITS];
+extern const char *const split_names[SPLIT_COUNT];
 
 /* One split of the model's data set, each image behind the model's transforms; the source's data
  * NULL: of $NINC_DATA/<dataset> or /usr/share/datasets/<dataset>. */

@@ -57,7 +57,7 @@ static bool read_rate(const Flag *f, const char *value, double *out)
 
 static bool read_split(const Flag *f, const char *value, Split *out)
 {
-    for (int i = 0; i < SPLITS; i++)
+    for (int i = 0; i < SPLIT_COUNT; i++)
         if (strcmp(value, split_names[i]) == 0) {
             *out = (Split)i;
             return true;

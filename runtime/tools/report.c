@@ -260,7 +260,8 @@ int report_json(const Evaluation *e, const ClassNames *names, const EvalOptions 
     json_t *data = options->data ? json_name(options->data) : json_null();
     json_t *all = json_pack(
         "{s:o, s:s, s:o, s:o, s:o, s:I, s:o, s:o, s:o}", "weights", json_name(options->weights),
-        "split", split_names[options->split], "data", data, "loss", json_finite(mean(m->loss, m->weight)), "accuracy",
+        "split", split_names[options->split], "data", data, "loss",
+        json_finite(mean(m->loss, m->weight)), "accuracy",
         json_finite(mean((double)m->correct, m->images)), "images", (json_int_t)m->images,
         "classes", e->confusion ? scores_json(e, names) : json_null(), "macro",
         e->confusion ? macro_json(e) : json_null(), "confusion",

@@ -58,10 +58,10 @@ int run_check_schedule(const Run *r)
 {
     RateKind kind = schedule_of(r)->kind;
     if (kind == RATE_REDUCE_ON_PLATEAU && r->options->no_eval)
-        return fault("reduce_on_plateau follows the test images, which --no-eval leaves out; leave "
+        return fault("reduce_on_plateau follows the evaluations, which --no-eval leaves out; leave "
                      "--no-eval out, or compile the model with another schedule");
     if (r->model->early_stop > 0 && r->options->no_eval)
-        return fault("early_stop follows the test images, which --no-eval leaves out; leave "
+        return fault("early_stop follows the evaluations, which --no-eval leaves out; leave "
                      "--no-eval out, or compile the model without early_stop");
     if (kind == RATE_ONE_CYCLE && r->options->lr >= 0)
         return fault("--lr says nothing to one_cycle, whose max_lr the model has; leave it out, or "

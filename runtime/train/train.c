@@ -178,8 +178,8 @@ static int say_early(Run *r)
         return -1;
     log_say(&r->log, "stopped early: no better %s accuracy in %d epoch%s than %.4f after step "
                      "%lld\n",
-            split_name(r), r->model->early_stop, r->model->early_stop == 1 ? "" : "s", r->state.best_accuracy,
-            (long long)r->state.best_step);
+            split_name(r), r->model->early_stop, r->model->early_stop == 1 ? "" : "s",
+            r->state.best_accuracy, (long long)r->state.best_step);
     return 0;
 }
 

@@ -310,7 +310,8 @@ static void print_header(const Run *r)
 static int claim_outputs(Run *r)
 {
     const TrainOptions *o = r->options;
-    if (run_claim_save(r) < 0 || run_claim_best(r) < 0 || (o->log && lock_take(&r->json_lock, o->log, o->log) < 0))
+    if (run_claim_save(r) < 0 || run_claim_best(r) < 0 ||
+        (o->log && lock_take(&r->json_lock, o->log, o->log) < 0))
         return -1;
     return o->csv ? lock_take(&r->csv_lock, o->csv, o->csv) : 0;
 }

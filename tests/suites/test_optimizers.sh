@@ -281,7 +281,7 @@ check "plateau" plateau
 refused() {
     ! "${@:2}" >"$work/said" 2>&1 && grep -q "$1" "$work/said"
 }
-check "--no-eval and a plateau" refused "plateau follows the test images" \
+check "--no-eval and a plateau" refused "plateau follows the evaluations" \
     run plateau --no-eval --no-save
 check "--lr and one cycle" refused "lr says nothing to one_cycle" run cycle --lr 1 --no-save
 check "--lr is the base" eval 'run step --lr 0.4 --max-steps 12 --log "$work/base.jsonl" \
@@ -317,7 +317,7 @@ early() {
 check "a run stops early" early
 check "one that has stopped early stays so" eval 'run early --resume "$work/e" --no-save \
     >"$work/said" && grep -q "^stopped early" "$work/said" && grep -q "^done: 0 steps" "$work/said"'
-check "--no-eval and early_stop" refused "early_stop follows the test images" \
+check "--no-eval and early_stop" refused "early_stop follows the evaluations" \
     run early --no-eval --no-save
 
 # told MESSAGE COMMAND...

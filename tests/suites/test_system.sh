@@ -153,7 +153,7 @@ check "man pages have the environment" environment
 keys() {
     local key
     sed -n 's/^ *{"\([a-z_]*\)", FIELD_.*/\1/p; s/.*INPUT_FIELD("\([a-z_]*\)".*/\1/p' \
-        frontend/model.c frontend/layers.c | sort -u >"$work/keys"
+        frontend/input.c frontend/model.c frontend/layers.c | sort -u >"$work/keys"
     while read -r key; do
         grep -q "\.\(It \)\{0,1\}Cm .*\b$key\b" models/ninc-model.5 ||
             { echo "$key is nowhere"; return 1; }
