@@ -288,7 +288,8 @@ static uint64_t whole_root(uint64_t x)
 /* 2^x, both Q26, |x| <= 3. */
 static int64_t power_of_two(int64_t x)
 {
-    int64_t whole = x >> 26, part = x - whole * (INT64_C(1) << 26), one = INT64_C(1) << 30, sum = one;
+    int64_t one = INT64_C(1) << 30, sum = one;
+    int64_t whole = x >> 26, part = x - whole * (INT64_C(1) << 26);
     int64_t y = (part << 4) * INT64_C(744261118) >> 30;
     for (int n = 9; n > 0; n--)
         sum = one + (y * sum >> 30) / n;
