@@ -9,6 +9,7 @@
 #define EVAL COMMAND_EVAL
 #define PREDICT COMMAND_PREDICT
 #define EXPORT COMMAND_EXPORT
+#define PREVIEW COMMAND_PREVIEW
 #define ANY COMMAND_ANY
 
 typedef struct Advice {
@@ -70,6 +71,10 @@ static const Advice flags[] = {
     {"o", EVAL | PREDICT, "did you mean '--json'?"},
     {"learning-rate", TRAIN, "did you mean '--lr'?"},
     {"learning_rate", TRAIN, "did you mean '--lr'?"},
+    {"epoch", TRAIN, "did you mean '--epochs'?"},
+    {"output", PREVIEW, "did you mean '--out'?"},
+    {"o", PREVIEW, "did you mean '--out'?"},
+    {"n", PREVIEW, "did you mean '--count'?"},
     {"max-epochs", TRAIN, "did you mean '--epochs'?"},
     {"num-epochs", TRAIN, "did you mean '--epochs'?"},
     {"steps", TRAIN, "did you mean '--max-steps'?"},

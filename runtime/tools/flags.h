@@ -14,6 +14,7 @@
 #define PROFILE COMMAND_PROFILE
 #define INFO COMMAND_INFO
 #define EXPORT COMMAND_EXPORT
+#define PREVIEW COMMAND_PREVIEW
 /* Those that open which images of a
  * data set (Split), a device. */
 #define ON_DEVICE (COMMAND_ANY & ~COMMAND_EXPORT)

@@ -36,6 +36,19 @@ static int run_predict(const Options *o)
     return predict(&ninc_model, o->table, &p);
 }
 
+static int run_preview(const Options *o)
+{
+    PreviewOptions p = {.data = o->train.data,
+                        .out = o->out,
+                        .classes = o->classes,
+                        .device = o->train.device,
+                        .seed = o->train.seed,
+                        .count = o->count,
+                        .epoch = o->epoch,
+                        .no_shuffle = o->train.no_shuffle};
+    return preview(&ninc_model, o->table, &p);
+}
+
 static int run_verify(const Options *o)
 {
     VerifyOptions v = {.device = o->train.device,
@@ -70,6 +83,7 @@ static int run(const Options *o)
     case COMMAND_TRAIN: return train(&ninc_model, o->table, &o->train);
     case COMMAND_EVAL: return run_eval(o);
     case COMMAND_PREDICT: return run_predict(o);
+    case COMMAND_PREVIEW: return run_preview(o);
     case COMMAND_VERIFY: return run_verify(o);
     case COMMAND_PROFILE: return run_profile(o);
     case COMMAND_INFO: return info(&ninc_model, o->table, &o->train.device);

@@ -235,6 +235,8 @@ static OptionsResult check_flags(const Options *o, const CommandInfo *c)
         fault("--levels are instruction sets of the CPU; leave --device out, or give cpu");
     else if (o->levels && o->list)
         fault("--levels and --list contradict each other; give one of them");
+    else if (o->command == PREVIEW && !o->out)
+        fault("preview needs --out OUT.png to draw into");
     else if (o->command == EXPORT && !o->onnx)
         fault("export needs --onnx FILE to write to");
     else
@@ -315,6 +317,8 @@ OptionsResult options_parse(Options *o, int argc, char **argv)
                              .seed = 1},
                    .top = 5,
                    .split = SPLIT_TEST,
+                   .count = 32,
+                   .epoch = 1,
                    .map_class = -1};
     if (argc < 2) {
         print_help(stderr);

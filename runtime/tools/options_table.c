@@ -7,10 +7,14 @@
 enum { MAX_COUNT = 1000000000, HELP_COLUMN = 24 };
 
 const Flag flag_table[] = {
-    {"data", "DIR", KIND_PATH, TRAIN | EVAL | PREDICT, AT(train.data), 0, 0,
+    {"data", "DIR", KIND_PATH, TRAIN | EVAL | PREDICT | PREVIEW, AT(train.data), 0, 0,
      "the data set's directory, or 'random' images"},
     {"weights", "FILE", KIND_PATH, EVAL | PREDICT | EXPORT, AT(weights), 0, 0,
      "the parameters: .safetensors, a directory of checkpoints"},
+    {"out", "OUT.png", KIND_OUTPUT, PREVIEW, AT(out), 0, 0, "draw the images there"},
+    {"count", "N", KIND_COUNT, PREVIEW, AT(count), 1, 1000, "how many images, default 32"},
+    {"epoch", "N", KIND_COUNT, PREVIEW, AT(epoch), 1, MAX_COUNT,
+     "those that epoch N begins with, changed as in it; 1"},
     {"onnx", "FILE", KIND_OUTPUT, EXPORT, AT(onnx), 0, 0, "write the ONNX model there"},
     {"preprocessing", NULL, KIND_SWITCH, EXPORT, AT(preprocessing), 0, 0,
      "it takes the data set's bytes, resizes, normalises them"},
@@ -29,7 +33,7 @@ const Flag flag_table[] = {
      "write those of the best evaluation so far there"},
     {"no-save", NULL, KIND_SWITCH, TRAIN, AT(train.no_save), 0, 0,
      "do not write them, where no --save says so"},
-    {"no-shuffle", NULL, KIND_SWITCH, TRAIN, AT(train.no_shuffle), 0, 0,
+    {"no-shuffle", NULL, KIND_SWITCH, TRAIN | PREVIEW, AT(train.no_shuffle), 0, 0,
      "take the training images in the order of the file"},
     {"no-eval", NULL, KIND_SWITCH, TRAIN, AT(train.no_eval), 0, 0,
      "leave out the test images after each epoch"},
@@ -61,7 +65,7 @@ const Flag flag_table[] = {
      "the forward pass alone, not a training step"},
     {"repeats", "N", KIND_COUNT, PROFILE, AT(repeats), 1, MAX_COUNT,
      "measurements, of which the median counts"},
-    {"classes", "FILE", KIND_PATH, EVAL | PREDICT, AT(classes), 0, 0,
+    {"classes", "FILE", KIND_PATH, EVAL | PREDICT | PREVIEW, AT(classes), 0, 0,
      "the classes' names, one a line"},
     {"split", "SPLIT", KIND_SPLIT, EVAL, AT(split), 0, 0,
      "which images: test (the default), validation or train"},
@@ -78,7 +82,7 @@ const Flag flag_table[] = {
      "draw where in one image the network sees the class"},
     {"class", "N", KIND_COUNT, PREDICT, AT(map_class), 0, MAX_COUNT,
      "what --heatmap shows; the most probable by default"},
-    {"seed", "N", KIND_SEED, TRAIN | EVAL | VERIFY | PROFILE, AT(train.seed), 0, 0,
+    {"seed", "N", KIND_SEED, TRAIN | EVAL | VERIFY | PROFILE | PREVIEW, AT(train.seed), 0, 0,
      "of all random numbers, default 1"},
     {"device", "DEVICE", KIND_DEVICE, ON_DEVICE, 0, 0, 0,
      "where it runs: auto, cpu, cuda, cuda:N or sim"},
@@ -137,6 +141,8 @@ const CommandInfo command_table[] = {
      "one a line.\n"
      "An image is turned as its Exif data say, scaled, all of it, to the size of the\n"
      "data set's images, and gets their channels: gray, RGB, either with alpha."},
+    {"preview", PREVIEW, NULL, "a picture of training images as the network gets them",
+     "trainer preview --out images.png", NULL},
     {"verify", VERIFY, NULL, "compare every kernel with the naive evaluator",
      "trainer verify --device cuda", NULL},
     {"profile", PROFILE, NULL, "the time of each kernel, beside what the device can do",

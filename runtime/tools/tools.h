@@ -18,7 +18,8 @@ typedef enum Command {
     COMMAND_INFO = 16,
     COMMAND_PREDICT = 32,
     COMMAND_EXPORT = 64,
-    COMMAND_ANY = 127,
+    COMMAND_PREVIEW = 128,
+    COMMAND_ANY = 255,
 } Command;
 
 /* What the flags of all commands say. */
@@ -27,8 +28,8 @@ typedef struct Options {
     const DeviceTable *table; /* NULL: the best that opens */
     TrainOptions train;       /* what commands share stands here: data, device, seed */
     const char *weights, *json, *classes, *heatmap, *onnx, *kernel, *levels;
-    const char *mistakes, *confusion;
-    int repeats, top, map_class;
+    const char *mistakes, *confusion, *out;
+    int repeats, top, map_class, count, epoch;
     bool full, list, eval, invert, preprocessing;
     Split split;
     char *const *argument; /* what is no flag, for commands that take such */
@@ -118,6 +119,15 @@ typedef struct ExportOptions {
     bool preprocessing;         /* the model takes the data set's u8 images */
 } ExportOptions;
 
+typedef struct PreviewOptions {
+    const char *data, *out; /* out: a PNG file */
+    const char *classes;    /* a file; NULL: none */
+    DeviceOptions device;
+    uint64_t seed;
+    int count, epoch; /* images; the epoch, from 1 */
+    bool no_shuffle;
+} PreviewOptions;
+
 /* ---- options.c: the command line, one line a flag ---- */
 
 /* Reads the whole command line into *o. OPTIONS_DONE: it asked for help or the version,
@@ -138,6 +148,11 @@ const char *command_advice(const char *word);
 
 /* Prints what the model makes of the test images, class by class; returns the exit status. */
 int evaluate(const NincModel *model, const DeviceTable *table, const EvalOptions *options);
+
+/* ---- preview.c ---- */
+
+/* Draws training images as the network gets them; returns the exit status. */
+int preview(const NincModel *model, const DeviceTable *table, const PreviewOptions *options);
 
 /* ---- eval_rows.c: image by image ---- */
 

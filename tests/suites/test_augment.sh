@@ -148,6 +148,53 @@ refuses_evaluation() {
 }
 
 
+# shown TRAINER NAME OPTION... -> $work/NAME.png
+shown() {
+    images && "$work/$1/trainer" preview --data "$work/images" --out "$work/$2.png" --count 20 \
+        "${@:3}" >"$work/said" 2>&1 || { cat "$work/said"; return 1; }
+}
+
+# The picture is of what the device makes: the same fused, op by op, in part of the images.
+same_pictures() {
+    trained && shown cpu one && shown cpu two --threads 2 && cmp "$work/one.png" "$work/two.png" &&
+        compiled $network 0 && shown kernels plain && cmp "$work/one.png" "$work/plain.png" &&
+        shown cpu later --epoch 2 && ! cmp -s "$work/one.png" "$work/later.png" &&
+        shown cpu seeded --seed 2 && ! cmp -s "$work/one.png" "$work/seeded.png" &&
+        shown cpu file --no-shuffle && ! cmp -s "$work/one.png" "$work/file.png"
+}
+
+# A GPU's kernels make the same picture as the CPU's, resized in bf16 too.
+same_pictures_on_a_gpu() {
+    "$NINC" -q --target=all --precision=bf16 --cpu-levels="$(best_levels)" -o "$work/both" \
+        "$work/resized.yaml" && shown both cpu --device cpu &&
+        NINC_SIM=checks=0 shown both gpu --device sim && cmp "$work/cpu.png" "$work/gpu.png"
+}
+
+# What --no-shuffle shows of a network that augments nothing are the images of the file.
+shows_the_images() {
+    local set=/usr/share/datasets/fashion-mnist
+    mkdir "$work/file" && "$BUILD/image_tool" split $set/train-images-idx3-ubyte.gz "$work/file" 2 &&
+        sed '/augment:/,/random_erasing/d; s/dataset: idx/dataset: fashion-mnist/; /  classes:/d
+            s/\[3, 12, 10\]/[1, 28, 28]/; s/out_channels: 4/out_channels: 10/' \
+            $network >"$work/unchanged.yaml" &&
+        compiled "$work/unchanged.yaml" 2 && "$work/kernels/trainer" preview --no-shuffle \
+        --data $set --count 2 --out "$work/unchanged.png" 2>/dev/null &&
+        "$BUILD/image_tool" within "$work/unchanged.png" 8 8 3 "$work/file/00000.png" &&
+        "$BUILD/image_tool" within "$work/unchanged.png" 124 8 3 "$work/file/00001.png" &&
+        ! "$BUILD/image_tool" within "$work/unchanged.png" 8 8 3 "$work/file/00001.png"
+}
+
+refused_previews() {
+    trained && ! "$work/cpu/trainer" preview 2>"$work/said" &&
+        grep -q 'preview needs --out OUT.png to draw into' "$work/said" &&
+        ! "$work/cpu/trainer" preview --data "$work/none" --out "$work/none.png" 2>"$work/said" &&
+        [ ! -e "$work/none.png" ] &&
+        ! "$work/cpu/trainer" preview --data random --out "$work/none/a.png" 2>"$work/said" &&
+        grep -q "cannot write $work/none/a.png" "$work/said" &&
+        ! "$work/cpu/trainer" train --epoch 2 2>"$work/said" &&
+        grep -q "did you mean '--epochs'" "$work/said"
+}
+
 check "the ops are fused, and not in an evaluation" is_fused
 check "verified op by op, exactly" light op_by_op
 check "verified fp32 -O2" light verified $network 2
@@ -159,6 +206,13 @@ check "others in each epoch, and of each seed" light other_in_each_epoch
 check "a checkpoint of other augmentation is refused" light refuses_others
 check "an evaluation that augments is refused" refuses_evaluation
 long_check "the same losses op by op" light near_op_by_op
+check "the same picture fused and op by op" light same_pictures
+if [ -d /usr/share/datasets/fashion-mnist ]; then
+    check "a preview shows the images and their classes" light shows_the_images
+else
+    skip "a preview of Fashion-MNIST" "it is not installed (Debian: dataset-fashion-mnist)"
+fi
+check "wrong previews are refused" light refused_previews
 resized
 for precision in fp32 bf16; do
     long_check "verified resized $precision -O2, everywhere" \
@@ -174,6 +228,7 @@ simulated() {
 if "${CXX:-c++}" --version >/dev/null 2>&1; then
     check "simulated -O2" simulated $network 2
     check "the same losses on a simulated GPU" near_on_a_gpu
+    check "the same picture on a simulated GPU" light same_pictures_on_a_gpu
     long_check "simulated -O0" simulated $network 0
     long_check "simulated resized bf16 -O2" simulated "$work/resized.yaml" 2 --precision=bf16
 else
