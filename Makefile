@@ -153,32 +153,35 @@ $(BUILD)/%_tool: $(BUILD)/tests/tools/%_tool.o $(LIBRARY) $(RUNTIME)
 
 tests: $(NINC) $(TESTS) $(TOOLS)
 
+# As many compilers at once as there are processors, where `make -j` does not say how many.
+PARALLEL = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
+
 test: deps
-	@$(MAKE) tests
+	@$(MAKE) $(PARALLEL) tests
 	@NINC=./$(NINC) BUILD=$(BUILD) tests/run.sh
 
 # What `make test` leaves out, as it takes longer: other networks, sets and options, fresh seeds.
 test-long: deps
-	@$(MAKE) tests
+	@$(MAKE) $(PARALLEL) tests
 	@TESTS=long NINC=./$(NINC) BUILD=$(BUILD) tests/run.sh
 
 asan: deps
-	@$(MAKE) SANITIZE=1 BUILD=build/asan tests
+	@$(MAKE) $(PARALLEL) SANITIZE=1 BUILD=build/asan tests
 	@QUICK=1 NINC=./build/asan/ninc BUILD=build/asan tests/run.sh
 
 # Every truncation and 10,000 corruptions of each kind of file that a trainer reads.
 fuzz: deps
-	@$(MAKE) SANITIZE=1 BUILD=build/asan build/asan/tests/test_fuzz
+	@$(MAKE) $(PARALLEL) SANITIZE=1 BUILD=build/asan build/asan/tests/test_fuzz
 	FUZZ=10000 build/asan/tests/test_fuzz
 
 # A run killed 200 times at random moments ends with the bits of one that was not.
 test-crash: deps
-	@$(MAKE) all
+	@$(MAKE) $(PARALLEL) all
 	@CRASHES=200 NINC=./$(NINC) BUILD=$(BUILD) tests/suites/test_crash.sh
 
 # Every kernel of every model compiled for each architecture by NVRTC: no spills, resources.
 test-nvrtc: deps
-	@$(MAKE) tests
+	@$(MAKE) $(PARALLEL) tests
 	@NINC=./$(NINC) BUILD=$(BUILD) tests/nvrtc.sh
 
 # On a GPU, without installing anything.
@@ -215,7 +218,7 @@ readme-check: all
 # ---- using it ----
 
 demo: deps
-	@$(MAKE) all
+	@$(MAKE) $(PARALLEL) all
 	@NINC=./$(NINC) tests/demo.sh
 
 # Beside PyTorch on the CPU; writes bench/results/cpu-KIND.json. PYTHON: the one that has torch.

@@ -82,9 +82,10 @@ with_long() {
     [ "$TESTS" != quick ]
 }
 
-# interruptible COMMAND... &: with SIGINT, which a shell without jobs ignores in the background.
+# interruptible COMMAND... &: with SIGINT, which a shell without jobs ignores in the background, and
+# SIGHUP, which nohup shuts out.
 interruptible() {
-    exec env --default-signal=INT "$@"
+    exec env --default-signal=INT,HUP "$@"
 }
 
 # with_program CHECK PROGRAM NAME COMMAND...: a check that needs the program.

@@ -11,7 +11,10 @@
 #ifndef NINC_SIM_H
 #define NINC_SIM_H
 
+/* C's functions of floats alone: libstdc++'s header is six times as long to compile. */
+#define _GLIBCXX_INCLUDE_NEXT_C_HEADERS
 #include <math.h>
+#undef _GLIBCXX_INCLUDE_NEXT_C_HEADERS
 #include <stdint.h>
 
 #define __global__ __attribute__((visibility("default")))

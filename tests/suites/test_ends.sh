@@ -145,7 +145,8 @@ done
 terminal_lost() (
     fresh_place
     python3 - "$trainer" train --data "$data" --epochs 100000000 --no-eval <<'END' || exit
-import os, pty, sys
+import os, pty, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 child, terminal = pty.fork()
 if child == 0:
     os.execve(sys.argv[1], sys.argv[1:], dict(os.environ, TERM="xterm"))
