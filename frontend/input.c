@@ -122,6 +122,15 @@ static bool read_label(Reader *r, const InputSpec *in, DataSettings *out)
 
 /* ---- data sets ---- */
 
+static bool refuse_set(Reader *r, const DataSet *set, const InputSpec *in)
+{
+    if (set->flags & SET_SEVERAL_LABELS)
+        reader_fault(r, in->dataset, "%s's images are of any number of %d classes at once; the "
+                                     "loss of a network here is that of one class an image, so "
+                                     "choose another data set", set->name, set->classes);
+    return !(set->flags & SET_SEVERAL_LABELS);
+}
+
 /* The keys of what is no known set, but a format. */
 static bool refuse_keys(Reader *r, const DataSet *set, const InputSpec *in)
 {
@@ -163,6 +172,8 @@ static bool read_data(Reader *r, const DataSet *set, InputSpec *in)
 {
     bool sound = true, is_format = set->classes == 0;
 
+    if (!refuse_set(r, set, in))
+        return false;
     if (!is_format && !in->classes_at && !in->data_shape) {
         memcpy(in->data, set->shape, sizeof in->data);
         in->classes = set->classes;

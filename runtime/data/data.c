@@ -35,11 +35,15 @@ bool dataset_directory(const NincModel *model, const char *data, char *out)
         snprintf(out, DATA_PATH, "%s", data);
         return is_directory(out) || access(out, F_OK) == 0;
     }
-    snprintf(out, DATA_PATH, "%s/%s", root ? root : "", model->dataset);
-    if (root && is_directory(out))
-        return true;
-    snprintf(out, DATA_PATH, PACKAGED "/%s", model->dataset);
-    return is_directory(out);
+    const DataSet *set = find_data_set(model->dataset);
+    const char *names[] = {model->dataset, set ? set->family : NULL};
+    for (int place = 0; place < 2; place++)
+        for (int i = 0; i < 2 && names[i]; i++) {
+            snprintf(out, DATA_PATH, "%s/%s", place == 0 && root ? root : PACKAGED, names[i]);
+            if ((place > 0 || root) && is_directory(out))
+                return true;
+        }
+    return false;
 }
 
 /* Finds the directory or file, or says where it is not. */
@@ -147,11 +151,37 @@ typedef struct Found {
     SplitBy by;               /* validation_split; share 0: none */
 } Found;
 
+/* Labels of which none is 0. */
+static void count_from_zero(Dataset *d)
+{
+    int32_t least = INT32_MAX;
+    for (int i = 0; i < d->count; i++)
+        least = d->label[i] < least ? d->label[i] : least;
+    for (int i = 0; i < d->count && least > 0; i++)
+        d->label[i]--;
+}
+
+/* What the files of a known set have otherwise than others: EMNIST's images lie on their side, its
+ * letters count from 1. In an archive of NumPy or as pictures somebody has set that right. */
+static int settle_set(const DataFormat *format, const DataRequest *request, Dataset *d)
+{
+    const DataSet *set = find_data_set(request->model->dataset);
+    bool raw = strcmp(format->name, "idx") == 0 || strcmp(format->name, "csv") == 0;
+    DataSettings turn = {.transforms = 1, .transform = {{TRANSFORM_TRANSPOSE, 0, 0}}};
+    NincModel turned = *request->model;
+    if (!set || !raw)
+        return 0;
+    if (set->flags & SET_FROM_ONE)
+        count_from_zero(d);
+    turned.data = &turn;
+    return set->flags & SET_TRANSPOSED ? dataset_transform(&turned, request->path, d) : 0;
+}
+
 /* As the files have them, but for the model's transforms. */
 static int read_split(const DataFormat *format, const DataRequest *request, Dataset *out)
 {
     const NincModel *model = request->model;
-    if (format->read(request, out) < 0)
+    if (format->read(request, out) < 0 || settle_set(format, request, out) < 0)
         return -1;
     if (!format->transforms && has_transform(model) &&
         dataset_transform(model, request->path, out) < 0)
@@ -186,6 +216,20 @@ static int read_found(const DataSource *source, const Found *f, Split split, Dat
     return read_split(usual ? usual : &formats[0], &request, out);
 }
 
+/* Where nothing lies in the directory itself, what a download has below it. */
+static void find_below(const NincModel *model, Found *f)
+{
+    const DataSet *set = find_data_set(model->dataset);
+    f->format = format_at(model, f->path);
+    for (int i = 0; !f->format && set && set->below && set->below[i]; i++) {
+        char *path = join_path(f->path, set->below[i]);
+        f->format = is_directory(path) ? format_at(model, path) : NULL;
+        if (f->format)
+            snprintf(f->path, sizeof f->path, "%s", path);
+        free(path);
+    }
+}
+
 static int find_format(const DataSource *source, Found *f)
 {
     const NincModel *model = source->model;
@@ -196,7 +240,7 @@ static int find_format(const DataSource *source, Found *f)
         return 0;
     int status = find_data(model, source->data, f->path);
     if (status == 0)
-        f->format = format_at(model, f->path);
+        find_below(model, f);
     return status;
 }
 

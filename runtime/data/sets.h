@@ -7,7 +7,8 @@
 enum {
     SET_TRANSPOSED = 1, /* rows are columns */
     SET_FROM_ONE = 2,   /* labels begin at 1 */
-    SET_IS_FORMAT = 4   /* its name is a format's too: other shapes and classes may be given */
+    SET_IS_FORMAT = 4,  /* its name is a format's too: other shapes and classes may be given */
+    SET_SEVERAL_LABELS = 8 /* an image may be of several classes: it is refused */
 };
 
 typedef struct DataSet {
@@ -17,6 +18,9 @@ typedef struct DataSet {
     unsigned flags;
     const char *get;       /* how to get it; NULL: put its files into a directory */
     const char *const *class_name; /* [classes]; NULL: the classes are their numbers */
+    const char *family;       /* whose directory may hold it beside others; NULL: none's */
+    const char *const *below; /* where downloads have the files in a directory, a NULL behind them;
+                                 NULL: nowhere but in it */
 } DataSet;
 
 extern const DataSet data_sets[];
