@@ -26,6 +26,21 @@ void class_names_free(ClassNames *names)
     *names = (ClassNames){0};
 }
 
+/* Those of the data set that was read, or lies there. */
+static int own_names(const NincModel *model, const char *data, const Dataset *read, ClassNames *out)
+{
+    Dataset found = {0};
+    if ((!read || !read->class_name) && dataset_names(model, data, &found) < 0)
+        return -1;
+    const Dataset *d = read && read->class_name ? read : &found;
+    for (int i = 0; d->class_name && d->classes == model->classes && i < d->classes; i++) {
+        char name[NAME_BYTES + 1];
+        add_name(out, printable(d->class_name[i], name, sizeof name));
+    }
+    dataset_free(&found);
+    return 0;
+}
+
 /* The digits of mnist are their numbers. */
 static void default_names(const NincModel *model, ClassNames *out)
 {
@@ -80,18 +95,24 @@ static const char *names_path(const NincModel *model, const char *file, const ch
         return file;
     if (!dataset_directory(model, data, directory))
         return NULL;
-    snprintf(room, size, "%s/classes.txt", directory);
+    char *beside = is_directory(directory) ? copy_text(directory) : directory_of(directory);
+    snprintf(room, size, "%s/classes.txt", beside);
+    free(beside);
     return room;
 }
 
-int class_names_read(const NincModel *model, const char *file, const char *data, ClassNames *out)
+int class_names_read(const NincModel *model, const char *file, const char *data,
+                     const Dataset *read, ClassNames *out)
 {
     char room[DATA_PATH + 16];
     const char *path = names_path(model, file, data, room, sizeof room);
     TextLines lines;
     *out = (ClassNames){0};
     if (!path || (!file && access(path, F_OK) != 0 && errno == ENOENT)) {
-        default_names(model, out);
+        if (own_names(model, data, read, out) < 0)
+            return -1;
+        if (out->count == 0)
+            default_names(model, out);
         return 0;
     }
     int status = text_lines_read(path, &lines);

@@ -68,12 +68,12 @@ static int find_data(const NincModel *model, const char *data, char *out)
 
 /* A format a line; the first that takes the path is it where the model says none. */
 static const DataFormat formats[] = {
-    {"idx", data_idx_probe, NULL, data_idx_read, false, false},
-    {"cifar", data_cifar_probe, NULL, data_cifar_read, false, false},
-    {"svhn", data_svhn_probe, NULL, data_svhn_read, false, false},
-    {"stl10", data_stl10_probe, NULL, data_stl10_read, false, false},
-    {"npz", data_npz_probe, data_npz_has, data_npz_read, false, false},
-    {"csv", data_csv_probe, data_csv_has, data_csv_read, false, false},
+    {"idx", data_idx_probe, NULL, data_idx_read, false, false, NULL},
+    {"cifar", data_cifar_probe, NULL, data_cifar_read, false, false, NULL},
+    {"svhn", data_svhn_probe, NULL, data_svhn_read, false, false, NULL},
+    {"stl10", data_stl10_probe, NULL, data_stl10_read, false, false, NULL},
+    {"npz", data_npz_probe, data_npz_has, data_npz_read, false, false, NULL},
+    {"csv", data_csv_probe, data_csv_has, data_csv_read, false, false, NULL},
 };
 
 enum { FORMATS = sizeof formats / sizeof *formats };
@@ -311,6 +311,23 @@ int dataset_load_training(const DataSource *source, Dataset *train, Dataset *val
         dataset_free(validation);
     }
     return status;
+}
+
+int dataset_names(const NincModel *model, const char *data, Dataset *out)
+{
+    DataSource source = {.model = model, .data = data};
+    Found found = {0};
+    *out = (Dataset){0};
+    Messages before = fault_silence((char[256]){0}, 256); /* there need be no data set */
+    int status = find_format(&source, &found);
+    fault_release(before);
+    if (status < 0 || !found.format || !found.format->names)
+        return 0;
+    DataRequest request = {.model = model,
+                           .path = found.path,
+                           .format = usual_format(model),
+                           .split = SPLIT_TRAIN};
+    return found.format->names(&request, out);
 }
 
 int dataset_read(const NincModel *model, const char *data, uint64_t seed, Split split, Dataset *out)

@@ -79,6 +79,9 @@ typedef struct DataFormat {
     int (*read)(const DataRequest *request, Dataset *out);
     bool transforms; /* read has made of the images what the model does */
     bool divides;    /* read follows split_by, so that no image is read in vain */
+    /* The names of the classes alone, into class_name and classes; NULL: read tells them, if any.
+     */
+    int (*names)(const DataRequest *request, Dataset *out);
 } DataFormat;
 
 typedef struct ClassNames {
@@ -101,6 +104,9 @@ int dataset_load_training(const DataSource *source, Dataset *train, Dataset *val
 int dataset_read(const NincModel *model, const char *data, uint64_t seed, Split split,
                  Dataset *out);
 void dataset_free(Dataset *d);
+/* The names that the data set itself has for its classes, as class_name and classes of *out; none
+ * where there is none, or it says nothing of them. */
+int dataset_names(const NincModel *model, const char *data, Dataset *out);
 /* 0, 1, ... count-1: the images in the order of the file; the caller frees it. */
 int32_t *dataset_order(const Dataset *d);
 
@@ -174,8 +180,10 @@ int dataset_read_names(Dataset *out, const char *directory, const char *name);
 /* ---- classes.c ---- */
 
 /* The names of the model's classes: of `file`, a name a line; where that is NULL, of classes.txt in
- * the data set's directory; else those of a known data set; else the numbers from 0. */
-int class_names_read(const NincModel *model, const char *file, const char *data, ClassNames *out);
+ * the data set's directory, or beside its file; else of the data set itself, which is `read` where
+ * that is not NULL; else those of a known data set; else the numbers from 0. */
+int class_names_read(const NincModel *model, const char *file, const char *data,
+                     const Dataset *read, ClassNames *out);
 void class_names_free(ClassNames *names);
 
 /* ---- image_list.c ---- */

@@ -150,7 +150,7 @@ int evaluate(const NincModel *model, const DeviceTable *table, const EvalOptions
     if (status == 0)
         status = dataset_load(&e.source, o->split, &e.data);
     if (status == 0)
-        status = class_names_read(model, o->classes, o->data, &e.names);
+        status = class_names_read(model, o->classes, o->data, &e.data, &e.names);
     if (status == 0)
         status = take_class_weights(&e);
     if (status == 0)

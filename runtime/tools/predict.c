@@ -184,7 +184,7 @@ static int open_model(Predict *p)
     p->told = o->top < p->model->classes ? o->top : p->model->classes;
     p->weights = weights_new(p->model);
     if (!p->weights || weights_read(o->weights, p->weights) < 0 ||
-        class_names_read(p->model, o->classes, o->data, &p->names) < 0)
+        class_names_read(p->model, o->classes, o->data, NULL, &p->names) < 0)
         return -1;
     device.images[0] = predict_group_most(p);
     p->device = device_open(p->model, &p->table, &device, NULL);

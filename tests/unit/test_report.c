@@ -225,7 +225,7 @@ static void expect_names(const NincModel *model, const char *file, const char *d
                          const char *first, const char *last)
 {
     ClassNames n;
-    ck_assert_int_eq(class_names_read(model, file, data, &n), 0);
+    ck_assert_int_eq(class_names_read(model, file, data, NULL, &n), 0);
     ck_assert_int_eq(n.count, model->classes);
     ck_assert_str_eq(n.name[0], first);
     ck_assert_str_eq(n.name[n.count - 1], last);
@@ -262,6 +262,32 @@ START_TEST(test_names)
     write_text("classes.txt", "cat\ndog");
     expect_names(&model, NULL, directory, "cat", "dog");
     expect_names(&model, write_text("a.txt", "x\ny\n"), directory, "x", "y");
+    expect_names(&model, NULL, write_text("set.npz", ""), "cat", "dog"); /* it lies beside */
+}
+END_TEST
+
+/* Those of the data set that was read, where it has as many; a file goes before them. */
+START_TEST(test_own_names)
+{
+    NincModel model = ninc_model;
+    ClassNames n;
+    char *own[] = {"left", "right"};
+    Dataset read = {.class_name = own, .classes = 2};
+    model.classes = 2;
+    snprintf(path, sizeof path, "%s/classes.txt", directory);
+    unlink(path);
+    ck_assert_int_eq(class_names_read(&model, NULL, directory, &read, &n), 0);
+    ck_assert_str_eq(n.name[1], "right");
+    class_names_free(&n);
+    write_text("classes.txt", "cat\ndog");
+    ck_assert_int_eq(class_names_read(&model, NULL, directory, &read, &n), 0);
+    ck_assert_str_eq(n.name[1], "dog");
+    class_names_free(&n);
+    unlink(path);
+    model.classes = 3;
+    ck_assert_int_eq(class_names_read(&model, NULL, directory, &read, &n), 0);
+    ck_assert_str_eq(n.name[1], "1");
+    class_names_free(&n);
 }
 END_TEST
 
@@ -298,14 +324,14 @@ START_TEST(test_bad_names)
     expect_no_names(&model, "one\n\xff\n", "bad.txt:2: the class name is not UTF-8");
     expect_no_names(&model, long_name, "bad.txt:1: a class name is longer than 254 bytes");
     catch_errors();
-    ck_assert_int_eq(class_names_read(&model, "/nowhere/n.txt", NULL, &n), -1);
+    ck_assert_int_eq(class_names_read(&model, "/nowhere/n.txt", NULL, NULL, &n), -1);
     expect_error("cannot read /nowhere/n.txt: No such file");
     snprintf(path, sizeof path, "%s/zero.txt", directory);
     FILE *f = fopen(path, "w");
     fwrite("a\0b\0", 1, 4, f); /* UTF-16 without its mark */
     fclose(f);
     catch_errors();
-    ck_assert_int_eq(class_names_read(&model, path, NULL, &n), -1);
+    ck_assert_int_eq(class_names_read(&model, path, NULL, NULL, &n), -1);
     expect_error("zero.txt is not text in UTF-8: it has bytes of 0");
 }
 END_TEST
@@ -345,6 +371,7 @@ int main(void)
     tcase_add_test(all, test_letters);
     tcase_add_test(all, test_names);
     tcase_add_test(all, test_sets);
+    tcase_add_test(all, test_own_names);
     tcase_add_test(all, test_bad_names);
     tcase_add_test(all, test_without_logits);
     suite_add_tcase(suite, all);
