@@ -168,12 +168,9 @@ static int draw(const Preview *p)
 static void order_images(Preview *p)
 {
     const PreviewOptions *o = p->options;
-    Random random = random_stream(o->seed, STREAM_EPOCH + (uint64_t)(o->epoch - 1));
-    p->order = xmalloc((size_t)p->data.count * sizeof *p->order);
-    for (int i = 0; i < p->data.count; i++)
-        p->order[i] = i;
+    p->order = dataset_order(&p->data);
     if (!o->no_shuffle)
-        random_permutation(&random, p->order, p->data.count);
+        order_epoch(p->model, &p->data, o->seed, o->epoch - 1, p->order);
     p->count = o->count < p->data.count ? o->count : p->data.count;
 }
 

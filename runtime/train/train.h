@@ -269,6 +269,12 @@ void weights_set_classes(Weights *w, const float *class_weight);
  * gradient come of them; 0 without weights. */
 float label_weight(const float *class_weight, const StepInput *input);
 
+/* ---- order.c ---- */
+
+/* The training images of an epoch, from 0, of a run with that seed: train->count numbers. */
+void order_epoch(const NincModel *model, const Dataset *train, uint64_t seed, int epoch,
+                 int32_t *order);
+
 /* ---- evaluate.c ---- */
 
 /* Runs the eval program over all images, or until the task's `stop`, with what there is so far.

@@ -54,6 +54,9 @@ long_check "a missing barrier between convolutions" found codegen/cuda/mlpconv.c
     '/__syncthreads\(\); .. the tile is whole/d' sim_kernels "nin_fashion fp32 -O2"
 long_check "a thread that does not wait for others" found runtime/device/cpu_step.c \
     '/^ +shares_wait\(/d' test_races "no races: blocks"
+long_check "an augmentation that takes the row beside" found codegen/cpu/ninc_augment.h \
+    's/in \+ \(size_t\)\(y \+ down\) \* row/in + (size_t)(y + down - (down > 0)) * row/' test_augment \
+    "verified op by op"
 # The last, as all is built anew for it.
 long_check "a step in the wrong direction" found ir/ops.h \
     's/"a - c \* b",/"a + c * b",/' kernels "drawn network 4 -O0"

@@ -218,6 +218,13 @@ for precision in fp32 bf16; do
     long_check "verified resized $precision -O2, everywhere" \
         in_precision $precision mixed everywhere "$work/resized.yaml" 2
 done
+python=$(python_with torch torchvision)
+if [ -n "$python" ]; then
+    long_check "what torchvision makes of the same draws" "$python" -W ignore \
+        tests/models/pytorch/augment.py "$NINC" "$BUILD/augment_tool" "$work"
+else
+    skip "torchvision's augmentation" "no Python with torchvision (Debian: python3-torchvision)"
+fi
 # simulated NETWORK LEVEL OPTION...
 simulated() {
     rm -rf "$work/simulated"
