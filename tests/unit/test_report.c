@@ -236,7 +236,7 @@ static void expect_no_names(const NincModel *model, const char *text, const char
 {
     ClassNames n;
     catch_errors();
-    ck_assert_int_eq(class_names_read(model, write_text("bad.txt", text), NULL, &n), -1);
+    ck_assert_int_eq(class_names_read(model, write_text("bad.txt", text), NULL, NULL, &n), -1);
     expect_error(message);
 }
 
