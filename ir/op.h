@@ -22,6 +22,7 @@ typedef enum AttrClass {
     ATTR_IMAGE,
     ATTR_FACTOR,
     ATTR_ADAM,
+    ATTR_RATE, /* the factor, of the learning rate; printed {lr_mult=2}, 1 is left out */
     ATTR_SMOOTHING, /* the factor; printed {label_smoothing=0.1}, 0 is left out */
     ATTR_DROPOUT,
     ATTR_SLICE,
@@ -70,6 +71,7 @@ typedef struct ImageAttr {
 
 typedef struct AdamAttr {
     double beta1, beta2, eps; /* {beta1=0.9 beta2=0.999 eps=1e-08} */
+    double lr_mult; /* as ATTR_RATE's, printed behind them */
 } AdamAttr;
 
 /* Channels from `from` to `to` - 1. Printed {from=16 to=36}. */
@@ -171,6 +173,10 @@ const char *op_name(Op op);
 int op_min_operands(Op op);
 int op_max_operands(Op op);
 AttrClass op_attr(Op op);
+/* Which operand of an optimizer's step is the learning rate (-1: none is), and by how much that is
+ * multiplied first. */
+int op_rate_operand(Op op);
+double attr_lr_mult(Op op, const Attr *attr);
 const char *op_scalar(Op op); /* "" if not pointwise */
 const char *op_what(Op op);   /* what it computes, for people: operands -> result */
 bool op_is_pointwise(Op op);

@@ -36,6 +36,16 @@ AttrClass op_attr(Op op)
     return op_table[op].attr;
 }
 
+int op_rate_operand(Op op)
+{
+    return op_attr(op) == ATTR_RATE ? 2 : op_attr(op) == ATTR_ADAM ? 3 : -1;
+}
+
+double attr_lr_mult(Op op, const Attr *attr)
+{
+    return op_attr(op) == ATTR_ADAM ? attr->adam.lr_mult : attr->factor;
+}
+
 const char *op_scalar(Op op)
 {
     return op_table[op].scalar;

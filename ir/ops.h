@@ -255,14 +255,13 @@ typedef enum OpFlag {
       "sum -> min(1, factor / (sqrt(sum) + 1e-6))")                                                \
     X(CLIP, "clip", 2, 2, NONE, optimizer, F_OPTIMIZER | F_KEEPS_ZERO, "a * b",                    \
       "g, clip_factor -> g * clip_factor")                                                         \
-    X(LR_MULT, "lr_mult", 1, 1, FACTOR, optimizer, F_KEEPS_ZERO, "k * a", "lr -> factor * lr")     \
     X(WEIGHT_DECAY, "weight_decay", 2, 2, FACTOR, optimizer, F_OPTIMIZER | F_KEEPS_ZERO,           \
       "a + k * b", "g, parameter -> g + factor * parameter")                                       \
     X(MOMENTUM, "momentum", 2, 2, FACTOR, optimizer, F_OPTIMIZER | F_KEEPS_ZERO, "k * a + b",      \
       "velocity, g -> factor * velocity + g")                                                      \
     X(NESTEROV, "nesterov", 2, 2, FACTOR, optimizer, F_OPTIMIZER | F_KEEPS_ZERO, "k * a + b",      \
       "velocity, g -> g, a step of the velocity ahead")                                            \
-    X(SGD_STEP, "sgd_step", 3, 3, NONE, optimizer, F_OPTIMIZER | F_KEEPS_ZERO, "a - c * b",        \
+    X(SGD_STEP, "sgd_step", 3, 3, RATE, optimizer, F_OPTIMIZER | F_KEEPS_ZERO, "a - c * b",        \
       "parameter, g, lr -> parameter - lr * g")                                                    \
     X(ADAM_M, "adam_m", 2, 2, FACTOR, optimizer, F_OPTIMIZER | F_KEEPS_ZERO,                       \
       "k * a + (1 - k) * b", "m, g -> mean of gradients")                                          \
@@ -274,7 +273,7 @@ typedef enum OpFlag {
     /* weight decay that does not go through the gradient: of what a step starts from */           \
     X(ADAMW_DECAY, "adamw_decay", 2, 2, FACTOR, optimizer, F_OPTIMIZER | F_KEEPS_ZERO,             \
       "a - k * b * a", "parameter, lr -> parameter * (1 - factor * lr)")                           \
-    /* lr and step are scalars, f32 and i32; step counts from 1 */                                 \
+    /* lr and step are scalars, f32 and i32, of lr lr_mult times as much; step counts from 1 */    \
     X(ADAM_STEP, "adam_step", 5, 5, ADAM, optimizer, F_OPTIMIZER | F_KEEPS_ZERO,                   \
       "a - d / (1 - POW(adam_beta1, e)) * b / (SQRT(c) / SQRT(1 - POW(adam_beta2, e)) + adam_eps)",\
       "parameter, m, v, lr, step -> parameter")                                                    \

@@ -163,6 +163,24 @@ static bool parse_augment(Parser *p, Op op, AugmentAttr *a)
     return lex_int_field(p->lex, "draw=", 0, &a->draw) && lex_expect(p->lex, "}");
 }
 
+/* {lr_mult=2}, or nothing. */
+static bool parse_rate(Parser *p, double *factor)
+{
+    *factor = 1;
+    return !lex_accept(p->lex, "{") ||
+           (lex_rate_field(p->lex, "lr_mult=", factor) && lex_expect(p->lex, "}"));
+}
+
+static bool parse_adam(Parser *p, AdamAttr *adam)
+{
+    adam->lr_mult = 1;
+    return lex_expect(p->lex, "{") && lex_fraction_field(p->lex, "beta1=", &adam->beta1) &&
+           lex_fraction_field(p->lex, "beta2=", &adam->beta2) &&
+           lex_positive_field(p->lex, "eps=", &adam->eps) &&
+           (lex_accept(p->lex, "}") || (lex_rate_field(p->lex, "lr_mult=", &adam->lr_mult) &&
+                                        lex_expect(p->lex, "}")));
+}
+
 static bool parse_attr(Parser *p, Op op, const Operands *o, Attr *attr)
 {
     switch (op_attr(op)) {
@@ -184,10 +202,8 @@ static bool parse_attr(Parser *p, Op op, const Operands *o, Attr *attr)
         return !lex_accept(p->lex, "{") ||
                (lex_number_field(p->lex, "label_smoothing=", &attr->factor) &&
                 lex_expect(p->lex, "}"));
-    case ATTR_ADAM:
-        return lex_expect(p->lex, "{") && lex_fraction_field(p->lex, "beta1=", &attr->adam.beta1) &&
-               lex_fraction_field(p->lex, "beta2=", &attr->adam.beta2) &&
-               lex_positive_field(p->lex, "eps=", &attr->adam.eps) && lex_expect(p->lex, "}");
+    case ATTR_RATE: return parse_rate(p, &attr->factor);
+    case ATTR_ADAM: return parse_adam(p, &attr->adam);
     case ATTR_NORM: return parse_norm(p, &attr->norm);
     case ATTR_LRN: return parse_lrn(p, &attr->lrn);
     case ATTR_AUGMENT: return parse_augment(p, op, &attr->augment);

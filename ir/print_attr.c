@@ -124,11 +124,20 @@ void attr_print(const Node *n, Text *out)
         print_number("label_smoothing", n->attr.factor, out);
         text_append(out, "}");
         return;
+    case ATTR_RATE:
+        if (n->attr.factor == 1)
+            return;
+        text_append(out, " {");
+        print_number("lr_mult", n->attr.factor, out);
+        text_append(out, "}");
+        return;
     case ATTR_ADAM:
         text_append(out, " {");
         print_number("beta1", n->attr.adam.beta1, out);
         print_number(" beta2", n->attr.adam.beta2, out);
         print_number(" eps", n->attr.adam.eps, out);
+        if (n->attr.adam.lr_mult != 1)
+            print_number(" lr_mult", n->attr.adam.lr_mult, out);
         text_append(out, "}");
         return;
     case ATTR_NORM:

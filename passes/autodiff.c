@@ -141,8 +141,8 @@ static Node *next_moment(Step *s, Op op, const char *suffix, Node *by, double fa
 
 static Node *sgd_op(const Step *s, Node *direction)
 {
-    return graph_add(s->graph, OP_SGD_STEP, 3, (Node *[]){s->parameter, direction, s->lr}, NULL,
-                     s->storage->loc);
+    return graph_add(s->graph, OP_SGD_STEP, 3, (Node *[]){s->parameter, direction, s->lr},
+                     &(Attr){.factor = s->storage->training.lr_mult}, s->storage->loc);
 }
 
 /* torch.optim.SGD: velocity = momentum * velocity + grad; parameter -= lr * velocity */
@@ -162,10 +162,11 @@ static Node *adam_step(Step *s, const Optimizer *o)
     Node *m = next_moment(s, OP_ADAM_M, "m", s->grad, o->beta1);
     Node *v = next_moment(s, OP_ADAM_V, "v", s->grad, o->beta2);
     Node *in[] = {s->parameter, m, v, s->lr, s->step};
+    double lr_mult = s->storage->training.lr_mult;
     if (o->kind == OPTIMIZER_ADAMW && o->weight_decay != 0)
-        in[0] = optimizer_op(s, OP_ADAMW_DECAY, s->parameter, s->lr, o->weight_decay);
+        in[0] = optimizer_op(s, OP_ADAMW_DECAY, s->parameter, s->lr, lr_mult * o->weight_decay);
     return graph_add(s->graph, OP_ADAM_STEP, 5, in,
-                     &(Attr){.adam = {o->beta1, o->beta2, o->eps}}, s->storage->loc);
+                     &(Attr){.adam = {o->beta1, o->beta2, o->eps, lr_mult}}, s->storage->loc);
 }
 
 /* torch.optim.RMSprop, not centered */
@@ -205,20 +206,6 @@ static Node *clip_factor(const Autodiff *a)
                : NULL;
 }
 
-/* The rate of the parameter's: one node for all of one multiple. */
-static Node *rate_of(const Step *s)
-{
-    double mult = s->storage->training.lr_mult;
-    for (int i = s->graph->node_count - 1; i >= 0 && mult != 1; i--) {
-        Node *n = s->graph->node[i];
-        if (n->op == OP_LR_MULT && n->attr.factor == mult)
-            return n;
-    }
-    return mult == 1 ? s->lr
-                     : graph_add(s->graph, OP_LR_MULT, 1, (Node *[]){s->lr},
-                                 &(Attr){.factor = mult}, s->storage->loc);
-}
-
 /* Of the parameter after its step, beside it. */
 static void add_average(const Step *s, Node *next)
 {
@@ -234,7 +221,6 @@ static void add_update(Step *s, const Optimizer *all)
 {
     Optimizer own = *all, *o = &own;
     own.weight_decay *= s->storage->training.weight_decay_mult;
-    s->lr = rate_of(s);
     if (o->weight_decay != 0 && optimizers[o->kind].decays_gradient)
         s->grad = optimizer_op(s, OP_WEIGHT_DECAY, s->grad, s->parameter, o->weight_decay);
     Node *next = optimizers[o->kind].step(s, o);

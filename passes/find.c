@@ -64,6 +64,7 @@ static bool has_attr(const Node *n, const Attr *attr)
     case ATTR_LRN:
     case ATTR_SMOOTHING:
     case ATTR_ADAM:
+    case ATTR_RATE:
     case ATTR_DROPOUT:
     case ATTR_AUGMENT:
     case ATTR_SLICE: break;

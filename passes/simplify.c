@@ -54,6 +54,7 @@ static bool attr_equal(const Node *a, const Node *b)
         return a->attr.slice.from == b->attr.slice.from && a->attr.slice.to == b->attr.slice.to;
     case ATTR_AUGMENT: return augment_equal(&a->attr.augment, &b->attr.augment);
     case ATTR_ADAM:
+    case ATTR_RATE:
     case ATTR_WINOGRAD:
     case ATTR_FOLD: break; /* no forward op has them */
     }

@@ -65,11 +65,21 @@ static const char *literal(const CpuEmitter *e, double x)
     return pool_format(e->pool, "(float)%.17g", x);
 }
 
+/* The learning rate that a step goes by. */
+static const char *own_rate(const CpuEmitter *e, const Node *n)
+{
+    const char *rate = local(e, n->in[op_rate_operand(n->op)]);
+    double mult = attr_lr_mult(n->op, &n->attr);
+    return mult == 1 ? rate : pool_format(e->pool, "(%s * %s)", literal(e, mult), rate);
+}
+
 static void emit_element(CpuEmitter *e, const Node *n)
 {
     const char *in[MAX_OPERANDS], *name = value_name(e, n);
     for (int i = 0; i < n->arity; i++)
         in[i] = local(e, n->in[i]);
+    if (op_attr(n->op) == ATTR_RATE)
+        in[op_rate_operand(n->op)] = own_rate(e, n);
     if (n->op == OP_UPDATE) {
         emit_line(e, "%s[i] = %s;", name, in[0]);
         return;
@@ -90,7 +100,7 @@ static void emit_element(CpuEmitter *e, const Node *n)
 static void emit_adam_scalars(CpuEmitter *e, const Node *n)
 {
     char beta1[32], beta2[32], eps[32];
-    emit_line(e, "const Adam adam = adam_at(%s[0], %s[0], %s, %s, %s);", value_name(e, n->in[3]),
+    emit_line(e, "const Adam adam = adam_at(%s, %s[0], %s, %s, %s);", own_rate(e, n),
               value_name(e, n->in[4]), format_double(n->attr.adam.beta1, beta1),
               format_double(n->attr.adam.beta2, beta2), format_double(n->attr.adam.eps, eps));
 }

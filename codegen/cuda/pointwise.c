@@ -23,6 +23,7 @@ void cuda_emit_ops(const Module *m, Text *out)
         [ATTR_NONE] = "",
         [ATTR_FACTOR] = ", Factor k",
         [ATTR_NORM] = "",
+        [ATTR_RATE] = "",
         [ATTR_ADAM] = ",\n                              "
                       "Beta adam_beta1, Beta adam_beta2, float adam_eps",
     };
@@ -62,6 +63,13 @@ static int add_attribute(Pool *pool, const Node *n, const char **argument, int c
     return count;
 }
 
+/* The learning rate that a step goes by. */
+static const char *own_rate(Pool *pool, const Node *n, const char *rate)
+{
+    double mult = attr_lr_mult(n->op, &n->attr);
+    return mult == 1 ? rate : pool_format(pool, "%s * %s", cuda_literal(pool, mult), rate);
+}
+
 const char *cuda_apply(Pool *pool, const Node *n, const char *const *in, int start)
 {
     const char *argument[MAX_OPERANDS + 3], *call;
@@ -69,7 +77,7 @@ const char *cuda_apply(Pool *pool, const Node *n, const char *const *in, int sta
     if (n->op == OP_CAST || n->op == OP_UPDATE)
         return in[0];
     for (int i = 0; i < n->arity; i++)
-        argument[i] = in[i];
+        argument[i] = i == op_rate_operand(n->op) ? own_rate(pool, n, in[i]) : in[i];
     int count = add_attribute(pool, n, argument, n->arity);
     text_append(&text, "op_%s(", op_name(n->op));
     start += (int)text.length;

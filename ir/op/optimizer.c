@@ -5,6 +5,7 @@
 
 #include "../numbers.h"
 
+#include <float.h>
 #include <math.h>
 
 /* ---- values ---- */
@@ -34,11 +35,6 @@ static double clip(const Node *n, const double *x)
     return x[0] * x[1];
 }
 
-static double lr_mult(const Node *n, const double *x)
-{
-    return n->attr.factor * x[0];
-}
-
 static double weight_decay(const Node *n, const double *x)
 {
     return x[0] + n->attr.factor * x[1];
@@ -51,8 +47,7 @@ static double momentum(const Node *n, const double *x)
 
 static double sgd_step(const Node *n, const double *x)
 {
-    (void)n;
-    return x[0] - x[2] * x[1];
+    return x[0] - n->attr.factor * x[2] * x[1];
 }
 
 static double adam_m(const Node *n, const double *x)
@@ -84,7 +79,7 @@ static double adam_step(const Node *n, const double *x)
 {
     const AdamAttr *adam = &n->attr.adam;
     double first = 1 - pow(adam->beta1, x[4]), second = 1 - pow(adam->beta2, x[4]);
-    return x[0] - x[3] / first * x[1] / (sqrt(x[2]) / sqrt(second) + adam->eps);
+    return x[0] - adam->lr_mult * x[3] / first * x[1] / (sqrt(x[2]) / sqrt(second) + adam->eps);
 }
 
 static double unbiased(const Node *n, const double *x)
@@ -138,13 +133,6 @@ static double clip_spread(const Eval *e, const Node *n, const double *square, co
     return square_of(x[1]) * square[0] + square_of(x[0]) * square[1];
 }
 
-static double lr_mult_spread(const Eval *e, const Node *n, const double *square, const double *x)
-{
-    (void)e;
-    (void)x;
-    return square_of(n->attr.factor) * square[0];
-}
-
 static double weight_decay_spread(const Eval *e, const Node *n, const double *square,
                                   const double *x)
 {
@@ -163,8 +151,7 @@ static double momentum_spread(const Eval *e, const Node *n, const double *square
 static double sgd_step_spread(const Eval *e, const Node *n, const double *square, const double *x)
 {
     (void)e;
-    (void)n;
-    return square[0] + square_of(x[2]) * square[1];
+    return square[0] + square_of(n->attr.factor * x[2]) * square[1];
 }
 
 static double adam_m_spread(const Eval *e, const Node *n, const double *square, const double *x)
@@ -198,13 +185,16 @@ static double adamw_decay_spread(const Eval *e, const Node *n, const double *squ
     return square_of(1 - n->attr.factor * x[1]) * square[0];
 }
 
-/* x - r m / d, d = sqrt(v) / s + eps. Operands: x, m, v, lr, step. */
+/* x - r m / d, d = sqrt(v) / s + eps. Operands: x, m, v, lr, step. Of a small m the product with
+ * the rate is a denormal number, which has no more than a last place. */
 static double adam_step_spread(const Eval *e, const Node *n, const double *square, const double *x)
 {
     const AdamAttr *adam = &n->attr.adam;
-    double s = sqrt(1 - pow(adam->beta2, x[4])), rate = x[3] / (1 - pow(adam->beta1, x[4]));
+    double s = sqrt(1 - pow(adam->beta2, x[4]));
+    double rate = adam->lr_mult * x[3] / (1 - pow(adam->beta1, x[4]));
     double d = sqrt(x[2]) / s + adam->eps, of_root = root_spread(e, square[2], x[2]);
-    return square[0] + square_of(rate / d) * (square[1] + square_of(x[1] / d * of_root / s));
+    return square[0] + square_of(rate / d) * (square[1] + square_of(x[1] / d * of_root / s)) +
+           square_of((double)FLT_TRUE_MIN / e->unit / d);
 }
 
 static double unbiased_spread(const Eval *e, const Node *n, const double *square, const double *x)
@@ -241,7 +231,6 @@ typedef struct Step {
 
 static const Step steps[] = {
     {OP_CLIP, clip, clip_spread},
-    {OP_LR_MULT, lr_mult, lr_mult_spread},
     {OP_WEIGHT_DECAY, weight_decay, weight_decay_spread},
     {OP_MOMENTUM, momentum, momentum_spread},
     {OP_NESTEROV, momentum, momentum_spread},
@@ -288,10 +277,13 @@ static bool check_attr(const Infer *f)
     if (op_attr(f->op) == ATTR_FACTOR)
         return fits_float(f->attr->factor) ||
                type_fault(f, "'s factor must be a number that a float can be");
-    if (op_attr(f->op) == ATTR_ADAM)
-        return (fits_fraction(a->beta1) && fits_fraction(a->beta2) && fits_positive(a->eps)) ||
-               type_fault(f, "'s beta1 and beta2 must be in [0, 1), its eps greater than 0, as "
+    if (op_attr(f->op) == ATTR_ADAM && !(fits_fraction(a->beta1) && fits_fraction(a->beta2) &&
+                                         fits_positive(a->eps)))
+        return type_fault(f, "'s beta1 and beta2 must be in [0, 1), its eps greater than 0, as "
                              "floats");
+    if (op_rate_operand(f->op) >= 0 && !(attr_lr_mult(f->op, f->attr) >= 0 &&
+                                         fits_float(attr_lr_mult(f->op, f->attr))))
+        return type_fault(f, "'s lr_mult must be at least 0, as a float");
     return true;
 }
 
@@ -325,7 +317,6 @@ OP_RULE(optimizer, SQUARE_SUM) = {infer_square_sum, eval_square_sum, spread_squa
 OP_RULE(optimizer, CLIP_FACTOR) = {infer_clip_factor, eval_clip_factor, spread_clip_factor,
                                    no_gradient, no_work};
 OP_RULE(optimizer, CLIP) = {infer_step, eval_step, spread_step, no_gradient, no_work};
-OP_RULE(optimizer, LR_MULT) = {infer_step, eval_step, spread_step, no_gradient, no_work};
 OP_RULE(optimizer, WEIGHT_DECAY) = {infer_step, eval_step, spread_step, no_gradient, no_work};
 OP_RULE(optimizer, MOMENTUM) = {infer_step, eval_step, spread_step, no_gradient, no_work};
 OP_RULE(optimizer, NESTEROV) = {infer_step, eval_step, spread_step, no_gradient, no_work};

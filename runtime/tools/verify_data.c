@@ -90,8 +90,6 @@ static double computed_value(const Node *n, Random *r)
 {
     if (n->tensor.dtype != DT_F32 && n->tensor.dtype != DT_BF16)
         return below(r, 2);
-    if (n->op == OP_LR_MULT)
-        return LEARNING_RATE;
     float x = (float)bell_shaped(r);
     if (n->op == OP_ADAM_V || n->op == OP_BATCH_VAR || n->op == OP_SQUARE_SUM)
         return fabsf(x) + 0.001f;

@@ -13,6 +13,7 @@
 typedef struct Weights {
     const NincModel *model;
     float **value;
+    int *average, *parameter; /* by storage: which has its average, of which it is one; or -1 */
 } Weights;
 
 /* A graph of the plan's IR, the program that it became, and where that runs. */

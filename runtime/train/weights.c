@@ -6,6 +6,24 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Averages stand in the order of their parameters, so that each is found behind the one before it;
+ * in another order too, if later. */
+static void find_averages(Weights *w)
+{
+    const NincStorage *s = model_storage(w->model);
+    int count = w->model->storages, at = 0;
+    for (int i = 0; i < count; i++)
+        w->average[i] = w->parameter[i] = -1;
+    for (int i = 0; i < count; i++) {
+        if (s[i].role != NINC_ROLE_AVERAGE)
+            continue;
+        while (strcmp(s[at].name, s[i].of) != 0)
+            at = (at + 1) % count;
+        w->average[at] = i;
+        w->parameter[i] = at;
+    }
+}
+
 static Weights *allocate(const NincModel *model, bool moments)
 {
     Weights *w = xmalloc(sizeof *w);
@@ -13,6 +31,9 @@ static Weights *allocate(const NincModel *model, bool moments)
     w->value = xmalloc((size_t)(model->storages + 1) * sizeof *w->value);
     for (int i = 0; i < model->storages; i++)
         w->value[i] = NULL;
+    w->average = xmalloc((size_t)(model->storages + 1) * sizeof *w->average);
+    w->parameter = xmalloc((size_t)(model->storages + 1) * sizeof *w->parameter);
+    find_averages(w);
     for (int i = 0; i < model->storages; i++) {
         const NincStorage *s = &model_storage(model)[i];
         size_t count = (size_t)shape_elements(&s->tensor.shape);
@@ -46,6 +67,8 @@ void weights_free(Weights *w)
     for (int i = 0; i < w->model->storages; i++)
         free(w->value[i]);
     free(w->value);
+    free(w->average);
+    free(w->parameter);
     free(w);
 }
 
@@ -180,30 +203,11 @@ static NincOwnInit init_of(const NincModel *model, int storage)
     return (NincOwnInit){storage, model->init, model->init_std};
 }
 
-/* The average of storage i; -1 where it has none. */
-static int average_of(const NincModel *model, int i)
-{
-    const NincStorage *s = model_storage(model);
-    for (int k = i + 1; k < model->storages; k++)
-        if (s[k].role == NINC_ROLE_AVERAGE && strcmp(s[k].of, s[i].name) == 0)
-            return k;
-    return -1;
-}
-
-/* The parameter that an average is of. */
-static const NincStorage *parameter_of(const NincModel *model, const NincStorage *average)
-{
-    const NincStorage *s = model_storage(model);
-    while (strcmp(s->name, average->of) != 0)
-        s++;
-    return s;
-}
-
 /* Averages and their parameters begin alike: the averages as `averages` says, or the others. */
 static void start_averages(Weights *w, bool averages)
 {
     for (int i = 0; i < w->model->storages; i++) {
-        int k = average_of(w->model, i);
+        int k = w->average[i];
         const Shape *shape = &model_storage(w->model)[i].tensor.shape;
         int to = averages ? k : i, from = averages ? i : k;
         if (k >= 0)
@@ -237,9 +241,9 @@ static Shape shape_in_files(const NincStorage *s)
 /* Whether storage i is in the file of the optimizer's state, not in that of the parameters. Of a
  * parameter with an average the latter has the average, the former what the optimizer steps; both
  * have its name. */
-static bool is_of_optimizer(const NincModel *model, int i)
+static bool is_of_optimizer(const Weights *w, int i)
 {
-    return model_storage(model)[i].role == NINC_ROLE_MOMENT || average_of(model, i) >= 0;
+    return model_storage(w->model)[i].role == NINC_ROLE_MOMENT || w->average[i] >= 0;
 }
 
 /* The parameters, or the moments, as a file holds them; free(list.item). */
@@ -251,10 +255,10 @@ static TensorList tensor_list(const Weights *w, bool moments)
                        .item = xmalloc((size_t)(model->storages + 1) * sizeof *list.item)};
     for (int i = 0; i < model->storages; i++) {
         const NincStorage *s = &model_storage(model)[i];
-        const NincStorage *named = s->role == NINC_ROLE_AVERAGE ? parameter_of(model, s) : s;
+        const NincStorage *named = w->parameter[i] < 0 ? s : &model_storage(model)[w->parameter[i]];
         if (s->role == NINC_ROLE_CLASSES)
             continue;
-        if (w->value[i] && is_of_optimizer(model, i) == moments)
+        if (w->value[i] && is_of_optimizer(w, i) == moments)
             list.item[list.count++] = (NamedTensor){named->name, shape_in_files(named), w->value[i],
                                                     s->role == NINC_ROLE_BATCHES};
     }

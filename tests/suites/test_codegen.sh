@@ -119,10 +119,10 @@ numbered() {
 check "kernels of the CUDA text are the plan's" numbered models/nin_fashion.yaml
 
 # plain_loops TEXT.ir: the kernels that are, but for convolutions in groups, which a GPU has no tiles
-# for, and rates that are multiplied, numbers.
+# for.
 plain_loops() {
     awk 'function end() { if (generic && !groups) print name }
-         /^ *kernel / { end(); name = $0; generic = $3 == "generic" && $2 !~ /^lr_mult/; groups = 0 }
+         /^ *kernel / { end(); name = $0; generic = $3 == "generic"; groups = 0 }
          / groups=/ { groups = 1 }
          END { end() }' "$1"
 }

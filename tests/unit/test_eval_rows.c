@@ -302,12 +302,12 @@ START_TEST(optimizer_ops)
 {
     Fixture f = fixture_new(1);
     Shape two = shape_of(1, 2, 0, 0, 0), scalar = shape_of(0, 0, 0, 0, 0);
-    Attr k = {.factor = 0.75}, adam = {.adam = {0.5, 0.75, 0.25}};
+    Attr k = {.factor = 0.75}, adam = {.adam = {0.5, 0.75, 0.25, 2}};
     Node *p = parameter(&f, "p", two), *g = parameter(&f, "g", two), *v = parameter(&f, "v", two);
     Node *lr = input(&f, "lr", DT_F32, scalar), *step = input(&f, "step", DT_I32, scalar);
     Node *decay = add(&f, OP_WEIGHT_DECAY, &k, 2, (Node *[]){g, p});
     Node *momentum = add(&f, OP_MOMENTUM, &k, 2, (Node *[]){v, g});
-    Node *sgd = add(&f, OP_SGD_STEP, NULL, 3, (Node *[]){p, g, lr});
+    Node *sgd = add(&f, OP_SGD_STEP, &k, 3, (Node *[]){p, g, lr});
     Node *first = add(&f, OP_ADAM_M, &k, 2, (Node *[]){v, g});
     Node *second = add(&f, OP_ADAM_V, &k, 2, (Node *[]){v, g});
     Node *one = add(&f, OP_SQUARE_SUM, NULL, 1, &p);
@@ -329,7 +329,7 @@ START_TEST(optimizer_ops)
     eval_run(f.eval);
     EXPECT(&f, decay, {4.75, 6.5});
     EXPECT(&f, momentum, {16, 11});
-    EXPECT(&f, sgd, {-1, -6});
+    EXPECT(&f, sgd, {-0.5, -5});
     EXPECT(&f, first, {13, 5});
     EXPECT(&f, second, {16, 19});
     EXPECT(&f, one, {5});
@@ -343,8 +343,8 @@ START_TEST(optimizer_ops)
     EXPECT(&f, average, {1.75, 0.5});
     /* corrections 1 - 0.25 and 1 - 0.5625 */
     EXPECT(&f, next,
-           {1 - 0.5 / 0.75 * 4 / (4 / sqrt(0.4375) + 0.25),
-            -2 - 0.5 / 0.75 * 8 / (2 / sqrt(0.4375) + 0.25)});
+           {1 - 2 * 0.5 / 0.75 * 4 / (4 / sqrt(0.4375) + 0.25),
+            -2 - 2 * 0.5 / 0.75 * 8 / (2 / sqrt(0.4375) + 0.25)});
     expect_spread(&f, 2, (Node *[]){p, g}, decay, 1);
     expect_spread(&f, 2, (Node *[]){v, g}, momentum, 1);
     expect_spread(&f, 2, (Node *[]){p, g}, sgd, 1);

@@ -12,6 +12,16 @@ static const char *operand(const CpuEmitter *e, const Node *n, const Node *in)
 }
 
 /* Per-image values go by their coordinates; parameters, whose operands all lie alike, flat. */
+/* Of the learning rate the multiple that a step goes by. */
+static const char *own_operand(CpuEmitter *e, const Node *n, int k)
+{
+    char digits[32];
+    const char *value = operand(e, n, n->in[k]);
+    double mult = k == op_rate_operand(n->op) ? attr_lr_mult(n->op, &n->attr) : 1;
+    return mult == 1 ? value : pool_format(e->pool, "(float)(%s * %s)",
+                                           format_double(mult, digits), value);
+}
+
 static void emit_expression(CpuEmitter *e, const Node *n)
 {
     char digits[32];
@@ -26,7 +36,7 @@ static void emit_expression(CpuEmitter *e, const Node *n)
     }
     for (int k = 0; k < n->arity; k++)
         emit_line(e, "const %s %c = %s;", n->in[k]->tensor.dtype == DT_I32 ? "int" : "float",
-                  'a' + k, operand(e, n, n->in[k]));
+                  'a' + k, own_operand(e, n, k));
     if (op_attr(n->op) == ATTR_FACTOR)
         emit_line(e, "const double k = %s;", format_double(n->attr.factor, digits));
     if (op_attr(n->op) == ATTR_ADAM) {
