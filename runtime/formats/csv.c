@@ -333,8 +333,9 @@ static int take_first(Csv *c, Field row, bool header)
     c->columns = count_columns(row);
     c->out->pixels = c->columns - 1;
     if (c->kind->label_column > c->columns)
-        return fault("%s:%lld: it has %lld columns; the model says that the label is in column %d",
-                     c->in.path, c->line, (long long)c->columns, c->kind->label_column);
+        return fault("%s:%lld: it has %lld columns; the model's label, %d, counted from 0, is none "
+                     "of them",
+                     c->in.path, c->line, (long long)c->columns, c->kind->label_column - 1);
     if (c->columns < 2 || (c->kind->pixels && c->out->pixels != c->kind->pixels))
         return wrong_columns(c);
     c->label = c->kind->label_column ? c->kind->label_column - 1

@@ -174,7 +174,7 @@ static int take_head(Element *e, uint32_t type, uint32_t most, void *out, uint32
 /* Flags, dimensions and name. Files have columns first, so the dimensions are turned round. */
 static int take_heads(Element *e, Numbers *out)
 {
-    uint8_t flags[8], dim[4 * NUMBERS_MAX_RANK];
+    uint8_t flags[8] = {0}, dim[4 * NUMBERS_MAX_RANK];
     uint32_t bytes;
     if (take_head(e, UINT32_PART, sizeof flags, flags, &bytes) < 0)
         return -1;

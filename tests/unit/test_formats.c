@@ -569,7 +569,7 @@ START_TEST(test_csv_files)
     model.data = &settings;
     refuses(path, SPLIT_TRAIN, "train.csv:1: no column has the name digit");
     settings = (DataSettings){.label_column = 18};
-    refuses(path, SPLIT_TRAIN, "the model says that the label is in column 18");
+    refuses(path, SPLIT_TRAIN, "it has 17 columns; the model's label, 17, counted from 0, is none");
     settings = (DataSettings){0};
     put_csv("train.csv.gz", "\n");
     size_t count;
