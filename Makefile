@@ -248,7 +248,7 @@ predict-gpu: $(NINC) $(BUILD)/predict_tool
 PACKAGES = gcc g++ libc6-dev libyaml-dev libjansson-dev zlib1g-dev libpng-dev libjpeg-dev \
            libwebp-dev libgif-dev libstb-dev libarchive-dev nettle-dev liblzma-dev libzstd-dev \
            libbz2-dev libminizip-dev libprotobuf-c-dev protobuf-c-compiler libonnx-dev check \
-           libsubunit-dev pkg-config dataset-fashion-mnist $(if $(CLANG),libomp-dev)
+           libsubunit-dev liblapack-dev pkg-config dataset-fashion-mnist $(if $(CLANG),libomp-dev)
 
 deps:
 	@PACKAGES="$(PACKAGES)" tests/deps.sh

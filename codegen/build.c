@@ -48,7 +48,8 @@ static int link_trainer(Build *b, const char *const *object, int objects)
         "png16", "jpeg", "webpdemux",  "webp",    "gif",     "archive", "nettle",   "lzma",
         "zstd",  "bz2",  "protobuf-c", "jansson", "minizip", "z",       NINC_OPENMP};
     const char *path[MAX_OBJECTS + 4] = {scratch_path(b, "trainer")};
-    char *list = "";
+    bool whitens = b->module->data.zca_eps > 0; /* runtime/train/eigen.c */
+    char *list = whitens ? "-Wl,-u,symmetric_eigen" : "";
     int count = 1;
     for (int i = 0; i < objects; i++)
         path[count++] = object[i];
@@ -56,6 +57,9 @@ static int link_trainer(Build *b, const char *const *object, int objects)
     path[count++] = pool_format(b->pool, "%s/libninc_runtime.a", b->scratch);
     for (int i = 0; i < (int)(sizeof libraries / sizeof *libraries); i++)
         list = pool_format(b->pool, "%s %s", list, static_library(b, libraries[i]));
+    if (whitens)
+        list = pool_format(b->pool, "%s %s %s", list, static_library(b, "lapack"),
+                           static_library(b, "blas"));
     return compiler_run(b, "the trainer", NINC_LINK_FLAGS " -o", path,
                         pool_format(b->pool, "%s -lm -lpthread -ldl", list));
 }

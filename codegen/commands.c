@@ -173,6 +173,8 @@ static const char *missing_part(const char *log)
         {"cannot find -ljansson", "libjansson-dev"},
         {"cannot find -lminizip", "libminizip-dev"},
         {"cannot find -lz", "zlib1g-dev"},
+        {"cannot find -llapack", "liblapack-dev"},
+        {"cannot find -lblas", "libblas-dev"},
         {"cannot find -lgomp", "gcc"},
         {"cannot find -lomp", "libomp-dev"},
         {"cannot find -lm", "libc6-dev"},

@@ -37,5 +37,10 @@ void emit_data_settings(const DataSettings *d, Text *out)
         emit_escaped(d->label, out);
         text_append(out, "\"");
     }
-    text_append(out, ",\n    .label_column = %d};\n", d->label_column);
+    text_append(out, ",\n    .label_column = %d", d->label_column);
+    if (d->auto_mean || d->auto_std)
+        text_append(out, ",\n    .auto_mean = %d, .auto_std = %d", d->auto_mean, d->auto_std);
+    if (d->zca_eps > 0)
+        text_append(out, ",\n    .zca_eps = %s", format_double(d->zca_eps, digits));
+    text_append(out, "};\n");
 }

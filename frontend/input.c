@@ -22,6 +22,7 @@ static const Field input_fields[] = {
     INPUT_FIELD("validation_split", validation_split, false, "validation_split: 0.1"),
     INPUT_FIELD("label", label, false, "label: species"),
     INPUT_FIELD("augment", augment, false, "augment: [{random_crop: {padding: 4}}]"),
+    INPUT_FIELD("normalize", normalize, false, "normalize: {zca: {eps: 0.1}}"),
 };
 
 static const Field extent_field = {"shape", FIELD_INT, true, 1, MAX_EXTENT, 0,
@@ -32,8 +33,10 @@ static const Field classes_field = {"classes", FIELD_INT, true, 1, MAX_CLASSES, 
 static const Field split_field = {"validation_split", FIELD_REAL, false, 0, 1, 0,
                                   "validation_split: 0.1"};
 static const Field column_field = {"label", FIELD_INT, false, 0, MAX_COLUMNS, 0, "label: 0"};
-static const Field mean_field = {"mean", FIELD_REAL, false, -1e6, 1e6, 0, "mean: [0.5]"};
-static const Field std_field = {"std", FIELD_REAL, false, 1e-6, 1e6, 0, "std: [0.5]"};
+static const Field mean_field = {"mean", FIELD_REAL, false, -1e6, 1e6, 0,
+                                 "mean: [0.5] or mean: auto"};
+static const Field std_field = {"std", FIELD_REAL, false, 1e-6, 1e6, 0,
+                                "std: [0.5] or std: auto"};
 
 #define COUNT(array) (int)(sizeof(array) / sizeof *(array))
 
@@ -52,12 +55,12 @@ static bool read_shape(Reader *r, const Tree *t, int out[3])
     return read_int(r, t->item[2], &extent_field, &out[2]) && sound;
 }
 
-/* mean or std: one number for all channels, or a list of one number a channel. */
+/* mean or std: one number for all channels, or a list of one number a channel; auto leaves it. */
 static bool read_per_channel(Reader *r, const Tree *t, const Field *f, int channels, double *out)
 {
     bool sound = true;
 
-    if (!t)
+    if (!t || normalize_is_auto(t))
         return true;
     if (t->kind != TREE_SEQUENCE)
         sound = read_real(r, t, f, &out[0]);
@@ -238,6 +241,7 @@ bool read_input(Reader *r, const Tree *t, InputSpec *in)
     }
     if (dataset >= 0)
         in->dataset_name = data_sets[dataset].name;
+    sound &= read_normalize(r, in);
     sound &= read_transforms(r, in->transform, &in->images);
     sound &= read_split(r, in->validation_split, &in->images.validation_split);
     sound &= read_label(r, in, &in->images);

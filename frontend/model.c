@@ -54,9 +54,10 @@ static Node *build_input(Reader *r, Graph *g, const Tree *at, const InputSpec *i
     if (resize) {
         Tensor type = {.dtype = DT_F32, .shape = shape_of(4, g->batch, net[1], net[2], net[0])};
 
-        return graph_add_typed(g, OP_RESIZE, 1, &image, &attr, &type, at->loc);
+        return normalize_build(r, g, in, graph_add_typed(g, OP_RESIZE, 1, &image, &attr, &type,
+                                                         at->loc));
     }
-    return graph_add(g, OP_NORMALIZE, 1, &image, &attr, at->loc);
+    return normalize_build(r, g, in, graph_add(g, OP_NORMALIZE, 1, &image, &attr, at->loc));
 }
 
 /* What the loss says beside its name. */

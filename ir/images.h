@@ -4,6 +4,8 @@
 #ifndef NINC_IMAGES_H
 #define NINC_IMAGES_H
 
+#include <stdbool.h>
+
 #define IR_TRANSFORMS(X)                                                                           \
     X(TRANSPOSE, "transpose") X(GRAYSCALE, "grayscale") X(CENTER_CROP, "center_crop")              \
     X(RESIZE, "resize")
@@ -24,12 +26,18 @@ typedef struct Transform {
     int h, w;
 } Transform;
 
+/* Layers that are made of the training images: their parameters are frozen, and named so. */
+#define INPUT_SCALE "input.scale"
+#define INPUT_ZCA "input.zca"
+
 typedef struct DataSettings {
     Transform transform[MAX_TRANSFORMS]; /* in this order */
     int transforms;
     double validation_split; /* of the training images of each class; 0: none validate */
     const char *label;       /* csv: the name of the column of labels; NULL: not given */
     int label_column;        /* csv: its number, from 1; 0: not given */
+    bool auto_mean, auto_std; /* of the training images, a channel each: the layer INPUT_SCALE */
+    double zca_eps;           /* of the training images' whitening, INPUT_ZCA; 0: there is none */
 } DataSettings;
 
 #endif

@@ -30,7 +30,8 @@ typedef enum AttrClass {
     ATTR_FOLD,
     ATTR_NORM,
     ATTR_LRN,
-    ATTR_AUGMENT
+    ATTR_AUGMENT,
+    ATTR_CONTRAST
 } AttrClass;
 
 /* Kernel, stride and padding in rows (h) and columns (w). Printed
@@ -153,6 +154,12 @@ typedef struct AugmentSetting {
     double given[2];  /* where it is left out */
 } AugmentSetting;
 
+/* What the norm of an image becomes, and below which part of it a norm stays. Printed
+ * {scale=55 eps=1e-06}. */
+typedef struct ContrastAttr {
+    double scale, eps;
+} ContrastAttr;
+
 typedef union Attr {
     Window window;
     Winograd winograd;
@@ -165,6 +172,7 @@ typedef union Attr {
     SliceAttr slice;
     LrnAttr lrn;
     AugmentAttr augment;
+    ContrastAttr contrast;
 } Attr;
 
 /* ---- ir/ops.c ---- */

@@ -84,6 +84,13 @@ typedef enum OpFlag {
       "image -> (u8 / 255 - mean) / std")                                                          \
     X(RESIZE, "resize", 1, 1, IMAGE, image, F_FORWARD | F_GIVEN, "",                               \
       "image -> normalized, bilinearly interpolated")                                              \
+    /* of images that are maps already, each by itself (Goodfellow et al. 2013) */                 \
+    X(IMAGE_STATS, "image_stats", 1, 1, NONE, whiten, F_FORWARD | F_GIVES_F32, "",                 \
+      "x -> [N,1,1,2]: an image's mean, norm of the rest")                                         \
+    X(CONTRAST, "contrast", 2, 2, CONTRAST, whiten, F_FORWARD, "",                                 \
+      "x, stats -> (x - mean) * scale / norm")                                                     \
+    X(UNFLATTEN, "unflatten", 1, 1, NONE, whiten, F_FORWARD | F_GIVEN, "",                         \
+      "x[N,1,1,H*W*C] -> map, in the order h, w, c")                                               \
     /* forward, of maps [N,H,W,C] and filters OIHW */                                              \
     X(CONV2D, "conv2d", 2, 3, WINDOW, conv,                                                        \
       F_FORWARD | F_CONTRACTION | F_CONVOLUTION | F_FILTERED | F_ROWS, "",                         \

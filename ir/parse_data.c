@@ -46,6 +46,10 @@ bool parse_data_settings(Parser *p, DataSettings *d)
     *d = (DataSettings){0};
     if (!parse_label(p, d) || !parse_transforms(p, d))
         return false;
-    return !lex_accept(p->lex, "validation_split=") ||
-           lex_positive_field(p->lex, "", &d->validation_split);
+    if (lex_accept(p->lex, "validation_split=") &&
+        !lex_positive_field(p->lex, "", &d->validation_split))
+        return false;
+    d->auto_mean = lex_accept(p->lex, "mean=auto");
+    d->auto_std = lex_accept(p->lex, "std=auto");
+    return !lex_accept(p->lex, "zca=") || lex_positive_field(p->lex, "", &d->zca_eps);
 }

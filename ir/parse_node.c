@@ -207,6 +207,10 @@ static bool parse_attr(Parser *p, Op op, const Operands *o, Attr *attr)
     case ATTR_NORM: return parse_norm(p, &attr->norm);
     case ATTR_LRN: return parse_lrn(p, &attr->lrn);
     case ATTR_AUGMENT: return parse_augment(p, op, &attr->augment);
+    case ATTR_CONTRAST:
+        return lex_expect(p->lex, "{") &&
+               lex_positive_field(p->lex, "scale=", &attr->contrast.scale) &&
+               lex_positive_field(p->lex, "eps=", &attr->contrast.eps) && lex_expect(p->lex, "}");
     }
     return false;
 }

@@ -149,5 +149,11 @@ void attr_print(const Node *n, Text *out)
         return;
     case ATTR_LRN: print_lrn(&n->attr.lrn, out); return;
     case ATTR_AUGMENT: print_augment(n->op, &n->attr.augment, out); return;
+    case ATTR_CONTRAST:
+        text_append(out, " {");
+        print_number("scale", n->attr.contrast.scale, out);
+        print_number(" eps", n->attr.contrast.eps, out);
+        text_append(out, "}");
+        return;
     }
 }

@@ -31,4 +31,9 @@ void data_settings_print(const DataSettings *d, Text *out)
         text_append(out, " ");
         print_number("validation_split", d->validation_split, out);
     }
+    text_append(out, "%s%s", d->auto_mean ? " mean=auto" : "", d->auto_std ? " std=auto" : "");
+    if (d->zca_eps > 0) {
+        text_append(out, " ");
+        print_number("zca", d->zca_eps, out);
+    }
 }

@@ -152,7 +152,8 @@ const char *transform_size(const Transform *t, int size[3], char *text, size_t b
 
 bool data_settings_given(const DataSettings *d)
 {
-    return d->transforms > 0 || d->validation_split > 0 || d->label || d->label_column > 0;
+    return d->transforms > 0 || d->validation_split > 0 || d->label || d->label_column > 0 ||
+           d->auto_mean || d->auto_std || d->zca_eps > 0;
 }
 
 const char *moment_name(int i)

@@ -62,6 +62,7 @@ static bool has_attr(const Node *n, const Attr *attr)
     case ATTR_FACTOR:
     case ATTR_NORM:
     case ATTR_LRN:
+    case ATTR_CONTRAST:
     case ATTR_SMOOTHING:
     case ATTR_ADAM:
     case ATTR_RATE:

@@ -47,6 +47,9 @@ static bool attr_equal(const Node *a, const Node *b)
     case ATTR_LRN:
         return a->attr.lrn.size == b->attr.lrn.size && a->attr.lrn.alpha == b->attr.lrn.alpha &&
                a->attr.lrn.beta == b->attr.lrn.beta && a->attr.lrn.k == b->attr.lrn.k;
+    case ATTR_CONTRAST:
+        return a->attr.contrast.scale == b->attr.contrast.scale &&
+               a->attr.contrast.eps == b->attr.contrast.eps;
     case ATTR_DROPOUT:
         return a->attr.dropout.p == b->attr.dropout.p &&
                a->attr.dropout.layer == b->attr.dropout.layer;

@@ -10,6 +10,7 @@ why() {
     libyaml-dev) echo "reads model files" ;;
     libjansson-dev) echo "reads and writes JSON: safetensors headers" ;;
     libpng-dev | libjpeg-dev | libwebp-dev | libgif-dev | libstb-dev) echo "reads images" ;;
+    liblapack-dev) echo "eigenvectors, in trainers of models with zca" ;;
     libarchive-dev) echo "reads archives of images" ;;
     nettle-dev | liblzma-dev | libzstd-dev | libbz2-dev) echo "what libarchive stands on" ;;
     libprotobuf-c-dev | protobuf-c-compiler) echo "writes ONNX models and TensorBoard's events" ;;
@@ -27,8 +28,8 @@ why() {
 
 if ! command -v dpkg-query >/dev/null; then
     echo "deps: this is not Debian, so nothing was checked; ninc needs gcc, libyaml, Jansson," \
-        "zlib, minizip, libpng, libjpeg, libwebp, giflib, stb, libarchive, protobuf-c and ONNX's" \
-        "schema, its tests Check, and its examples" \
+        "zlib, minizip, libpng, libjpeg, libwebp, giflib, stb, libarchive, protobuf-c, LAPACK and" \
+        "ONNX's schema, its tests Check, and its examples" \
         "the Fashion-MNIST files" >&2
     exit 0
 fi

@@ -255,6 +255,62 @@ static void loops_lrn(CudaEmitter *e, const Node *n)
     cuda_line(e, "});");
 }
 
+/* total = the sum over image n of term, an expression of d, by rows, which keeps sums short. */
+static void emit_image_sum(CudaEmitter *e, const Node *x, const char *term)
+{
+    cuda_line(e, "    float total = 0.0f;");
+    cuda_line(e, "    for (int h = 0; h < %d; h++) {", map_dim(x, 1));
+    cuda_line(e, "        float row = 0.0f;");
+    cuda_line(e, "        for (int w = 0; w < %d; w++)", map_dim(x, 2));
+    cuda_line(e, "            for (int c = 0; c < %d; c++) {", map_dim(x, 3));
+    cuda_line(e, "                float d = %s::read(%s, n, h, w, c) - mean;", cuda_view(e, x),
+              cuda_value(e, x));
+    cuda_line(e, "                row += %s;", term);
+    cuda_line(e, "            }");
+    cuda_line(e, "        total += row;");
+    cuda_line(e, "    }");
+}
+
+/* The mean of what the first mean leaves makes it exact: constant images have the norm 0. */
+static void emit_image_stats(CudaEmitter *e, const Node *n)
+{
+    const Node *x = n->in[0];
+    cuda_line(e, "    float mean = 0.0f;");
+    cuda_line(e, "#pragma unroll 1");
+    cuda_line(e, "    for (int round = 0; round < 2; round++) {");
+    emit_image_sum(e, x, "d");
+    cuda_line(e, "    mean += total / %d.0f;", map_dim(x, 1) * map_dim(x, 2) * map_dim(x, 3));
+    cuda_line(e, "    }");
+    cuda_line(e, "    if (which == 0)");
+    cuda_line(e, "        return mean;");
+    emit_image_sum(e, x, "d * d");
+    cuda_line(e, "    return sqrtf(total);");
+}
+
+static void loops_whiten(CudaEmitter *e, const Node *n)
+{
+    const ContrastAttr *a = &n->attr.contrast;
+    const Node *x = n->in[0];
+    const char *read = pool_format(e->pool, "%s::read(%s, n", cuda_view(e, x), cuda_value(e, x));
+    bool stats = n->op == OP_IMAGE_STATS;
+    cuda_line(e, "%s::each(%s, [=](int n, int%s, int%s, int %s) {", cuda_view(e, n),
+              cuda_value(e, n), stats ? "" : " h", stats ? "" : " w", stats ? "which" : "c");
+    if (stats) {
+        emit_image_stats(e, n);
+    } else if (n->op == OP_CONTRAST) {
+        const char *stat = pool_format(e->pool, "%s::read(%s, n, 0, 0, ", cuda_view(e, n->in[1]),
+                                       cuda_value(e, n->in[1]));
+        cuda_line(e, "    float divisor = %s1) / %s;", stat, cuda_literal(e->pool, a->scale));
+        cuda_line(e, "    divisor = divisor < %s ? 1.0f : divisor;",
+                  cuda_literal(e->pool, a->eps));
+        cuda_line(e, "    return (%s, h, w, c) - %s0)) / divisor;", read, stat);
+    } else {
+        cuda_line(e, "    return %s, 0, 0, (h * %d + w) * %d + c);", read, map_dim(n, 2),
+                  map_dim(n, 3));
+    }
+    cuda_line(e, "});");
+}
+
 static void loops_loss(CudaEmitter *e, const Node *n)
 {
     if (op_is(n->op, F_SUMS_ROWS)) {

@@ -36,4 +36,11 @@ const char *mapper_binary(Mapper *m, const char *type, const char *name, const c
 /* 0, or -1 after a message. */
 int onnx_map_lrn(Mapper *m, const Node *n);
 
+/* ---- onnx_whiten.c ---- */
+
+/* The same. */
+int onnx_map_image_stats(Mapper *m, const Node *n);
+int onnx_map_contrast(Mapper *m, const Node *n);
+int onnx_map_unflatten(Mapper *m, const Node *n);
+
 #endif

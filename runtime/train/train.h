@@ -256,6 +256,14 @@ int watch_histograms(const Watch *w, Tensorboard *board, int64_t step);
  * none. */
 int watch_find_bad(const Watch *w, char *text, size_t size);
 
+/* ---- normalize.c ---- */
+
+/* Marks what the training images say of how images are normalized as not known. */
+void normalize_forget(Weights *w);
+/* Finds out of the training images what was not read from a file since; `programs`: of whose IR.
+ * The same on any number of threads (0: as many as are well). -1 after a message. */
+int normalize_by(Weights *w, const Dataset *train, NincTargetKind programs, int threads);
+
 /* ---- class_weights.c ---- */
 
 /* What each of the model's classes weighs in the loss, as its file says or the training images

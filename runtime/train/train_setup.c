@@ -141,13 +141,17 @@ static int load_weights(Run *r)
 {
     const TrainOptions *o = r->options;
     int status = 0;
-    if (!r->resumed_from)
+    if (!r->resumed_from) {
         weights_init(r->weights, r->state.seed);
+        normalize_forget(r->weights);
+    }
     if (o->init)
         status = weights_read(o->init, r->weights);
     else if (o->init_partial)
         status = weights_read_partial(o->init_partial, r->weights);
     weights_set_classes(r->weights, r->class_weight);
+    if (status == 0)
+        status = normalize_by(r->weights, &r->train, device_programs(r->table), o->device.threads);
     if (status < 0 || weights_to_device(r->weights, r->table, r->device) < 0)
         return -1;
     if (!run_has_checkpoints(r)) {

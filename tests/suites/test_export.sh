@@ -89,6 +89,17 @@ network branches '[3, 20, 18]' <<'END'
   - linear: {name: out, out_features: 5}
 END
 
+# What is made of the training images, and of each image by itself.
+network whitened '[3, 6, 5]' <<'END'
+  - conv2d: {name: a, out_channels: 8, kernel_size: 3, padding: 1}
+  - relu
+  - conv2d: {name: b, out_channels: 5, kernel_size: 1}
+  - gap
+  - flatten
+END
+sed -i 's/mean: .*, std: 0.25/mean: auto, std: auto, normalize: {global_contrast: , zca: }/' \
+    "$work/whitened.yaml"
+
 # make MODEL NAME DATA [CASE]: trainer and logits program of NAME; parameters of the case, or those
 # after a step from random ones.
 make() {
@@ -120,6 +131,7 @@ same_logits() {
 images fashion 28 28 1 10
 images colour 32 32 3 10
 images windows 30 29 3 5
+images whitened 6 5 3 5
 python=$(python_with onnx onnxruntime numpy)
 [ -z "$python" ] || python_server "$python" onnx onnxruntime
 
@@ -141,6 +153,7 @@ for case in blocks flatten grouped norms pools strides; do
     in_onnx_runtime $kind $case $case "$cases/${case}_sgd.yaml" ${case}_sgd
 done
 in_onnx_runtime check windows windows "$work/windows.yaml"
+in_onnx_runtime check whitened whitened "$work/whitened.yaml"
 in_onnx_runtime check channels windows "$work/norms_of_channels.yaml"
 if [ -z "${QUICK:-}" ]; then
     images branches 20 18 3 5

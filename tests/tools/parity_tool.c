@@ -5,6 +5,8 @@
  *   parity_tool data    CASE.json DIR            four IDX files
  *   parity_tool init    CASE.json FILE [NAME]    safetensors; NAME: first tap of it 1 % off
  *   parity_tool compare CASE.json LOG.jsonl WEIGHTS [NAME]    NAME: a parameter to leave out
+ *   parity_tool values  CASE.json WEIGHTS BOUND               its `values`, relative to each tensor's
+ *                                                             largest
  *   parity_tool losses  CASE.json LOG.jsonl BOUND             the losses alone, each within BOUND
  *   parity_tool variant CASE.json NAME OUT.json               the case with one of its schedules
  *
@@ -383,6 +385,29 @@ static int command_compare(const json_t *c, const char *log, const char *weights
     return steps > 0 && loss.fraction <= 1 && moved.fraction <= 1 ? 0 : 1;
 }
 
+/* Every element of the tensors that the case has whole. */
+static int command_values(const json_t *c, const char *weights, double bound)
+{
+    Worst worst = {0, "none"};
+    unsigned char *data;
+    size_t bytes, i, k, count = 0;
+    json_t *header = load_weights(weights, &data, &bytes), *p;
+    json_array_foreach(json_object_get(c, "values"), i, p) {
+        const float *got = find_weights(header, p, data, bytes);
+        const json_t *value = json_object_get(p, "value");
+        double largest = 1e-3; /* what is smaller counts as that */
+        for (k = 0; k < json_array_size(value); k++)
+            largest = fmax(largest, fabs(json_number_value(json_array_get(value, k))));
+        for (k = 0; k < parameter_elements(p); k++, count++)
+            note(&worst, fabs((double)got[k] - json_number_value(json_array_get(value, k))),
+                 bound * largest, parameter_name(p));
+    }
+    printf("%zu values, the worst %.3g of its bound (%s)\n", count, worst.fraction, worst.where);
+    free(data);
+    json_decref(header);
+    return count > 0 && worst.fraction <= 1 ? 0 : 1;
+}
+
 static int command_losses(const json_t *c, const char *log, double bound)
 {
     Worst loss = {0, "none"};
@@ -419,8 +444,10 @@ int main(int argc, char **argv)
         status = command_variant(c, argv[3], argv[4]);
     else if (strcmp(command, "losses") == 0 && argc > 4)
         status = command_losses(c, argv[3], strtod(argv[4], NULL));
+    else if (strcmp(command, "values") == 0 && argc > 4)
+        status = command_values(c, argv[3], strtod(argv[4], NULL));
     else
-        fprintf(stderr, "usage: parity_tool data|init|compare|losses|variant CASE.json "
+        fprintf(stderr, "usage: parity_tool data|init|compare|losses|variant|values CASE.json "
                         "ARGUMENT...\n");
     json_decref(c);
     return status;

@@ -47,7 +47,7 @@ void emit_clear_sum(CpuEmitter *e, const Node *v);
 GenericFn generic_leaf, generic_image, generic_conv, generic_winograd, generic_fold, generic_pool,
     generic_gap, generic_flatten, generic_loss, generic_batch_norm, generic_pointwise,
     generic_activation, generic_optimizer, generic_dropout, generic_concat, generic_lrn,
-    generic_augment;
+    generic_augment, generic_whiten;
 /* Calls the function that a family's table has for the op. */
 void emit_of_family(CpuEmitter *e, const Node *n, GenericFn *const of_family[OP_COUNT]);
 
