@@ -4,8 +4,8 @@
 
 enum { MOST_WHITENED = 4096 };
 
-/* A norm of one byte that differs is 7e-5 of this scale; what rounding leaves of a constant image is
- * far less than the eps. */
+/* The norm of one byte that differs is 7e-5 of this scale; what rounding leaves of a constant image
+ * is far less than the eps. */
 #define STANDARD_SCALE 55.0
 #define STANDARD_CONTRAST_EPS 1e-6
 #define STANDARD_ZCA_EPS 0.1
@@ -55,9 +55,10 @@ static bool read_zca(Reader *r, const Tree *t, const InputSpec *in, double *eps)
         return false;
     }
     if (net[0] > 0 && values > MOST_WHITENED) {
-        reader_fault(r, t, "zca of images of %dx%dx%d, %lld values, needs a matrix of %lld by %lld; "
-                           "at most %d values are possible: make the images smaller, for example "
-                           "by transform: [resize: 32], or remove zca", net[0], net[1], net[2],
+        reader_fault(r, t, "zca of images of %dx%dx%d, %lld values, needs a matrix of %lld by "
+                           "%lld; at most %d values are possible: make the images smaller, for "
+                           "example by transform: [resize: 32], or remove zca", net[0], net[1],
+                     net[2],
                      (long long)values, (long long)values, (long long)values, MOST_WHITENED);
         return false;
     }

@@ -159,8 +159,9 @@ static void prepare(void *who, int i)
     }
     if (b->contrast)
         set_contrast(b->contrast, x, b->size);
+    float *out = b->out + (size_t)i * (size_t)b->size;
     for (int k = 0; k < b->size; k++)
-        b->out[(size_t)i * (size_t)b->size + (size_t)k] = (float)(x[k] - (b->mean ? b->mean[k] : 0));
+        out[k] = (float)(x[k] - (b->mean ? b->mean[k] : 0));
     free(x);
 }
 

@@ -6,8 +6,8 @@
  *     image_tool show FILE                          width height channels, and x y of the center of
  *                                                   the pixels whose sum is at least 9/10 of the
  *                                                   largest, as parts of the width and height
- *     image_tool within FILE X Y TIMES PART         whether PART, of gray, TIMES as large, stands at
- *                                                   X, Y of an RGB image
+ *     image_tool within FILE X Y TIMES PART         whether PART, of gray, TIMES as large, stands
+ *                                                   at X, Y of an RGB image
  *     image_tool png FILE OUT.png                   the same image as PNG
  *     image_tool agree LABELS.idx[.gz] PREDICT.json EVAL.json
  *                                                   whether predict's best classes of the first

@@ -5,8 +5,8 @@
  *   parity_tool data    CASE.json DIR            four IDX files
  *   parity_tool init    CASE.json FILE [NAME]    safetensors; NAME: first tap of it 1 % off
  *   parity_tool compare CASE.json LOG.jsonl WEIGHTS [NAME]    NAME: a parameter to leave out
- *   parity_tool values  CASE.json WEIGHTS BOUND               its `values`, relative to each tensor's
- *                                                             largest
+ *   parity_tool values  CASE.json WEIGHTS BOUND               its values, whole tensors, within
+ *                                                             BOUND of each one's largest
  *   parity_tool losses  CASE.json LOG.jsonl BOUND             the losses alone, each within BOUND
  *   parity_tool variant CASE.json NAME OUT.json               the case with one of its schedules
  *
