@@ -99,7 +99,7 @@ static void print_command(char *const *argv)
 static Process start(Build *b, const Command *command)
 {
     Process p = {-1, -1};
-    char **argv = command_line(b, command);
+    char **argv = build_stopped() ? NULL : command_line(b, command);
     if (!argv)
         return p;
     if (b->options->verbose)
@@ -112,6 +112,8 @@ static Process start(Build *b, const Command *command)
     } else if (p.id == 0) {
         if (p.log >= 0)
             dup2(p.log, STDERR_FILENO);
+        if (build_stopped()) /* by a signal that came before it could end this process */
+            _exit(1);
         execvp(argv[0], argv);
         fprintf(stderr, "ninc: error: cannot run the C compiler '%s': %s; install gcc, or set CC\n",
                 argv[0], strerror(errno));

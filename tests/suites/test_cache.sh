@@ -8,20 +8,11 @@ level=${level##*,}
 model=tests/models/pytorch/flatten_adam.yaml
 export NINC_CACHE_DIR=$work/cache
 
-# A compiler that counts what it compiles, and remembers it on its own: cc OPTION... -c -o OUT SOURCE.
+# A compiler that counts what it compiles, and remembers it on its own.
 cat >"$work/cc" <<END
 #!/bin/bash
-[[ " \$* " == *" -c "* ]] || exec $PWD/tests/tools/light_cc "\$@"
-echo >>"$work/calls"
-out= words=
-for word; do
-    [ "\$last" != -o ] || out=\$word
-    [[ \$word == *.tmp-* ]] || words+=" \$word"
-    last=\$word
-done
-made=$work/made-\$(echo "\$words" | cat - "\$last" | md5sum | cut -c -32)
-[ -e "\$made" ] || { $PWD/tests/tools/light_cc "\$@" && cp "\$out" "\$made"; } || exit
-cp "\$made" "\$out"
+[[ " \$* " != *" -c "* ]] || echo >>"$work/calls"
+exec tests/tools/kept_cc $PWD/tests/tools/light_cc "\$@"
 END
 chmod +x "$work/cc"
 

@@ -1,6 +1,7 @@
 #!/bin/bash
 # The command line of ninc: exit codes, where output goes, and what is left behind.
 . tests/lib.sh
+light_kernels
 
 model=tests/models/pytorch/flatten_sgd.yaml
 
@@ -112,16 +113,23 @@ broken_compiler() {
 }
 check "a C compiler that fails: nothing left" broken_compiler
 
-# A compiler that says that it has started, takes long, and then works.
+# A compiler that says that it has started to do $1, takes long, and then works.
 slow_compiler() {
-    printf '#!/bin/sh\n>"%s"\nsleep 1\nexec cc "$@"\n' "$work/started" >"$work/slow" &&
-        chmod +x "$work/slow"
+    cat >"$work/slow" <<END
+#!/bin/sh
+case " \$* " in *" $1 "*) >"$work/started" && sleep 1 ;; esac
+case " \$* " in *" -c "*) >"$work/compiled" ;; esac
+exec cc "\$@"
+END
+    chmod +x "$work/slow"
 }
 
-# stopped DIRECTORY: a compile into it that is told to stop leaves what was there.
+# stopped DIRECTORY WORD: a compile into it that is told to stop while its compiler does WORD leaves
+# what was there.
 stopped() {
     local child status
-    rm -f "$work/started" # what the last of several compilers left
+    slow_compiler "$2"
+    rm -f "$work/started" "$work/compiled" # what the last of several compilers left
     ls -A "$1" >"$work/before" 2>/dev/null
     CC=$work/slow "$NINC" -q -o "$1" "$model" 2>"$work/err" </dev/null &
     child=$!
@@ -134,10 +142,11 @@ stopped() {
     ls -A "$1" 2>/dev/null | cmp - "$work/before" && [ $status -eq 1 ] &&
         grep -q SIGTERM "$work/err" && [ -z "$(find "$work" -name '*tmp-*')" ]
 }
-slow_compiler
-check "stopped by a signal: nothing left" stopped "$work/absent"
+check "stopped by a signal: nothing left" stopped "$work/absent" -c
+check "stopped before it compiles: nothing is compiled" stopped "$work/absent" --version
+check "and nothing was" [ ! -e "$work/compiled" ]
 mkdir "$work/present" && echo mine >"$work/present/notes.txt"
-check "stopped by a signal: the directory as it was" stopped "$work/present"
+check "stopped by a signal: the directory as it was" stopped "$work/present" -c
 
 artefact_is_directory() {
     mkdir -p "$work/taken/trainer/mine"

@@ -5,6 +5,7 @@
 . tests/lib.sh
 light_kernels
 . tests/models/draw.sh
+. tests/tools/kept.sh
 
 # clean COMPILER MODEL LEVEL [PRECISION [FLAG...]]: MODEL.c and plan.c without a warning.
 clean() {
@@ -13,9 +14,7 @@ clean() {
     for kind in c plan; do
         "$NINC" "-O$level" --precision="$precision" --emit=$kind "$model" >"$work/emitted.c" ||
             return 1
-        "$compiler" -std=gnu11 -Wall -Wextra "$@" -fsyntax-only "$work/emitted.c" \
-            2>"$work/warnings" || return 1
-        [ ! -s "$work/warnings" ] || { head -n 5 "$work/warnings"; return 1; }
+        kept_silence "$compiler" -std=gnu11 -Wall -Wextra "$@" "$work/emitted.c" || return 1
     done
 }
 
@@ -65,7 +64,7 @@ without_any() {
         for precision in "${@:2}"; do
             "$NINC" --target="$1" --precision="$precision" --disable-pass="$pass" --emit=$kind \
                 models/nin_fashion.yaml >"$work/emitted.c" &&
-                { [ $kind = cuda ] || ${CC:-gcc} -std=gnu11 -w -fsyntax-only "$work/emitted.c"; } ||
+                { [ $kind = cuda ] || kept_silence ${CC:-gcc} -std=gnu11 -w "$work/emitted.c"; } ||
                 { echo "without $pass in $precision"; return 1; }
         done
     done
@@ -78,9 +77,8 @@ check "any pass may be left out on a GPU" without_any cuda fp32 tf32 bf16
 # need every function of the library.
 clean_cuda() {
     "$NINC" "-O$3" --precision="$4" --emit=cuda "$2" >"$work/emitted.cu" || return 1
-    "$1" -std=c++17 -DNINC_SIM -Iruntime/sim -include sim.h -x c++ -fsyntax-only -Wall \
-        -Wno-unknown-pragmas -Wno-unused "$work/emitted.cu" >"$work/warnings" 2>&1
-    [ ! -s "$work/warnings" ] || { head -n 5 "$work/warnings"; return 1; }
+    kept_silence "$1" -std=c++17 -DNINC_SIM -Iruntime/sim -include sim.h -x c++ -Wall \
+        -Wno-unknown-pragmas -Wno-unused "$work/emitted.cu"
 }
 
 for compiler in g++ clang++; do

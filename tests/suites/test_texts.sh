@@ -3,6 +3,7 @@
 # says: every kernel of a text under every other class, and a fixed sample of other words.
 #   test_texts.sh [SEED COUNT]    so many changes of other words, drawn from that seed
 . tests/lib.sh
+. tests/tools/kept.sh
 
 seed=${1:-1} count=${2:-60}
 "$NINC" -O2 --target=cuda --batch=2 --emit=ir tests/models/pytorch/pools_adam.yaml \
@@ -30,10 +31,10 @@ outcome() {
 # C++ as the simulator takes it, or C.
 is_text() {
     if [ "$1" = c ]; then
-        ${CC:-gcc} -std=gnu11 -w -fsyntax-only -x c "$work/out"
+        kept_silence ${CC:-gcc} -std=gnu11 -w -x c "$work/out"
     else
         command -v "${CXX:-c++}" >/dev/null || return 0
-        ${CXX:-c++} -std=c++17 -DNINC_SIM -Iruntime/sim -include sim.h -x c++ -w -fsyntax-only \
+        kept_silence ${CXX:-c++} -std=c++17 -DNINC_SIM -Iruntime/sim -include sim.h -x c++ -w \
             "$work/out"
     fi
 }

@@ -18,7 +18,7 @@ cat >"$work/cc" <<END
 for file in "\$@"; do
     [[ \$file != */planted.c ]] || flock "$work/plant" "$work/edit" "\$file"
 done
-exec ${CC:-gcc} "\$@" -O1
+exec tests/tools/kept_cc $PWD/tests/tools/light_cc "\$@"
 END
 chmod +x "$work/edit" "$work/cc"
 
