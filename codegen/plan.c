@@ -340,7 +340,7 @@ static void emit_model(const Module *m, const Text *targets, Text *out)
     text_append(out,
                 "    \"\",\n    %d, %d, %d, %d, %d,\n"
                 "    %s, %d, %d, %d, %s, %s, %s, %s, %d, %d, %s, %s, %d,\n"
-                "    {\n%s    }%s%s};\n",
+                "    {\n%s    },\n    %s, %s};\n",
                 m->image_h, m->image_w, m->image_c, m->classes, least_images(m),
                 format_double(m->optimizer.lr, lr), t->epochs, t->log_every, t->checkpoint_every,
                 init_ids[t->init], format_double(t->init_std, std),
@@ -348,8 +348,8 @@ static void emit_model(const Module *m, const Text *targets, Text *out)
                 own_inits ? "own_init" : "NULL", own_inits, t->early_stop,
                 m->class_weights.how == WEIGH_LIST ? "class_weight" : "NULL",
                 m->class_weights.how == WEIGH_BALANCED ? "true" : "false", m->storage_count,
-                targets->data, data_settings_given(&m->data) ? ", .data = &data" : "",
-                m->train.sampler == SAMPLER_BALANCED ? ", .draws_alike = true" : "");
+                targets->data, data_settings_given(&m->data) ? "&data" : "NULL",
+                m->train.sampler == SAMPLER_BALANCED ? "true" : "false");
 }
 
 /* The kernels' tables of one architecture, best first. */
