@@ -12,6 +12,15 @@ typedef struct Gram {
     int rows, n, tiles; /* tiles: a side */
 } Gram;
 
+/* part[y][x] += a[y] * b[x]; inlined, so that compilers see how long loops of whole tiles are. */
+static inline void add_products(float part[TILE][TILE], const float *a, const float *b, int high,
+                                int wide)
+{
+    for (int y = 0; y < high; y++)
+        for (int x = 0; x < wide; x++)
+            part[y][x] += a[y] * b[x];
+}
+
 /* `depth` rows of both columns' values, from i and from k on. */
 static void add_block(const Gram *g, const float *row, int depth, int i, int k)
 {
@@ -19,12 +28,11 @@ static void add_block(const Gram *g, const float *row, int depth, int i, int k)
     float part[TILE][TILE];
     memset(part, 0, sizeof part);
     for (int r = 0; r < depth; r++) {
-        const float *at = row + (size_t)r * (size_t)g->n, *b = at + k;
-        for (int y = 0; y < high; y++) {
-            float a = at[i + y];
-            for (int x = 0; x < wide; x++)
-                part[y][x] += a * b[x];
-        }
+        const float *at = row + (size_t)r * (size_t)g->n;
+        if (high == TILE && wide == TILE)
+            add_products(part, at + i, at + k, TILE, TILE);
+        else
+            add_products(part, at + i, at + k, high, wide);
     }
     for (int y = 0; y < high; y++)
         for (int x = 0; x < wide; x++)
