@@ -69,9 +69,9 @@ static int find_data(const NincModel *model, const char *data, char *out)
 /* A format a line; the first that takes the path is it where the model says none. */
 static const DataFormat formats[] = {
     {"idx", data_idx_probe, NULL, data_idx_read, false, false, NULL},
-    {"cifar", data_cifar_probe, NULL, data_cifar_read, false, false, NULL},
+    {"cifar", data_cifar_probe, NULL, data_cifar_read, false, false, data_cifar_names},
     {"svhn", data_svhn_probe, NULL, data_svhn_read, false, false, NULL},
-    {"stl10", data_stl10_probe, NULL, data_stl10_read, false, false, NULL},
+    {"stl10", data_stl10_probe, NULL, data_stl10_read, false, false, data_stl10_names},
     {"npz", data_npz_probe, data_npz_has, data_npz_read, false, false, NULL},
     {"csv", data_csv_probe, data_csv_has, data_csv_read, false, false, NULL},
 };

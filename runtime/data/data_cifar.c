@@ -101,25 +101,38 @@ static int read_records(const Cifar *set, const RecordKind *kind, const char *pl
     return status;
 }
 
+/* With 20 classes the coarse labels of CIFAR-100 are meant. */
+static bool is_coarse(const Cifar *set, const DataRequest *request)
+{
+    return set == &cifar100 && request->model->classes == COARSE_CLASSES;
+}
+
+static int read_names(const Cifar *set, const DataRequest *request, const char *place, Dataset *out)
+{
+    return dataset_read_names(out, place,
+                              is_coarse(set, request) ? "coarse_label_names.txt" : set->names);
+}
+
 static int read_set(const Cifar *set, const DataRequest *request, const char *place, Dataset *out)
 {
-    bool coarse = set == &cifar100 && request->model->classes == COARSE_CLASSES;
     RecordKind kind = set->kind;
-    if (coarse) {
+    if (is_coarse(set, request)) {
         kind.label = 0;
         kind.classes = COARSE_CLASSES;
     }
     Records r = {0};
     int status = read_records(set, &kind, place, request->split, &r);
     dataset_take_records(out, &kind, &r);
-    if (status == 0)
-        status = dataset_read_names(out, place, coarse ? "coarse_label_names.txt" : set->names);
-    return status;
+    return status == 0 ? read_names(set, request, place, out) : -1;
 }
 
-static int not_binary(const DataRequest *request, const Cifar *set)
+static int not_binary(const DataRequest *request)
 {
-    if (is_python(set, request->path))
+    const Cifar *sets[2] = {&cifar10, &cifar100};
+    bool fine = request->model->classes != cifar10.kind.classes;
+    bool python[2] = {is_python(sets[0], request->path), is_python(sets[1], request->path)};
+    const Cifar *set = python[fine] || !python[!fine] ? sets[fine] : sets[!fine];
+    if (python[0] || python[1])
         return fault("%s holds the version of %s for Python, whose pickled objects are programs "
                      "and never run here; take the binary version, %s, from the same page",
                      request->path, set->name, set->archive);
@@ -128,19 +141,34 @@ static int not_binary(const DataRequest *request, const Cifar *set)
                  set->archive);
 }
 
-/* Where both lie there, the one that has the model's classes. */
-int data_cifar_read(const DataRequest *request, Dataset *out)
+/* The set that lies there, of both the one that has the model's classes, and its place; NULL: none
+ * does. */
+static const Cifar *choose(const DataRequest *request, char **place)
 {
     int classes = request->model->classes;
-    const Cifar *sets[] = {&cifar10, &cifar100};
-    if (classes == cifar100.kind.classes || classes == COARSE_CLASSES)
-        sets[0] = &cifar100, sets[1] = &cifar10;
-    for (int i = 0; i < 2; i++) {
-        char *place = find_set(sets[i], request->path);
-        int status = place ? read_set(sets[i], request, place, out) : 0;
-        free(place);
-        if (place)
-            return status;
-    }
-    return not_binary(request, is_python(sets[1], request->path) ? sets[1] : sets[0]);
+    bool fine = classes == cifar100.kind.classes || classes == COARSE_CLASSES;
+    const Cifar *sets[] = {fine ? &cifar100 : &cifar10, fine ? &cifar10 : &cifar100};
+    *place = NULL;
+    for (int i = 0; i < 2; i++)
+        if ((*place = find_set(sets[i], request->path)))
+            return sets[i];
+    return NULL;
+}
+
+int data_cifar_read(const DataRequest *request, Dataset *out)
+{
+    char *place;
+    const Cifar *set = choose(request, &place);
+    int status = set ? read_set(set, request, place, out) : not_binary(request);
+    free(place);
+    return status;
+}
+
+int data_cifar_names(const DataRequest *request, Dataset *out)
+{
+    char *place;
+    const Cifar *set = choose(request, &place);
+    int status = set ? read_names(set, request, place, out) : 0;
+    free(place);
+    return status;
 }

@@ -64,3 +64,11 @@ int data_stl10_read(const DataRequest *request, Dataset *out)
     free(place);
     return status;
 }
+
+int data_stl10_names(const DataRequest *request, Dataset *out)
+{
+    char *place = find_set(request->path);
+    int status = place ? dataset_read_names(out, place, "class_names.txt") : 0;
+    free(place);
+    return status;
+}

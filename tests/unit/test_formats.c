@@ -345,6 +345,17 @@ static void expect_planes(Split split, int count, int first, int names)
     dataset_free(&d);
 }
 
+/* The names of the classes without the images, of the first and the last. */
+static void expect_names(const char *first, const char *last)
+{
+    ClassNames names;
+    ck_assert_int_eq(class_names_read(&model, NULL, directory, NULL, &names), 0);
+    ck_assert_int_eq(names.count, model.classes);
+    ck_assert_str_eq(names.name[0], first);
+    ck_assert_str_eq(names.name[names.count - 1], last);
+    class_names_free(&names);
+}
+
 static void write_batches(const char *place)
 {
     char name[64];
@@ -369,6 +380,7 @@ START_TEST(test_cifar10)
     put_text("batches.meta.txt", "a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n\n");
     expect_planes(SPLIT_TRAIN, 10, 0, 10);
     expect_planes(SPLIT_TEST, 4, 3, 10);
+    expect_names("a", "j");
     put_text("batches.meta.txt", "a\nb\n");
     expect_fault("has 2 classes (a, b), the model has 10");
     SetFile f = set_cifar(4, 2, 1);
@@ -401,7 +413,10 @@ START_TEST(test_cifar100)
     ck_assert_int_eq(dataset_read(&model, directory, 1, SPLIT_TRAIN, &d), 0);
     ck_assert_int_eq(d.label[2], 2);
     dataset_free(&d);
+    put_text("cifar-100-binary/coarse_label_names.txt", "1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11\n12\n"
+                                                        "13\n14\n15\n16\n17\n18\n19\nlast\n");
     model.classes = 20; /* the coarse ones */
+    expect_names("1", "last");
     ck_assert_int_eq(dataset_read(&model, directory, 1, SPLIT_TRAIN, &d), 0);
     ck_assert_int_eq(d.label[2], 19);
     dataset_free(&d);
@@ -441,6 +456,7 @@ START_TEST(test_stl10)
     ck_assert_int_eq(d.label[0], 0);
     ck_assert_int_eq(d.label[1], 9);
     dataset_free(&d);
+    expect_names("a", "j");
     put_text("train_y.bin", "\1\13");
     expect_fault("train_y.bin: label 11 of record 1 is out of range, the set has classes 1 to 10");
     put_text("train_y.bin", "\1\2\3");
