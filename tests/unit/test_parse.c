@@ -68,6 +68,20 @@ END_TEST
 START_TEST(small_texts_read_back)
 {
     expect_round_trip(HEADER);
+    expect_round_trip("module m {\n"
+                      "  dataset csv image=8x8x1 classes=3 label=\"a \\x22b\\x22\" "
+                      "transform=[transpose,grayscale,center_crop=9x8,resize=256] "
+                      "validation_split=0.25\n"
+                      "  optimizer sgd lr=0.1 momentum=0 weight_decay=0\n"
+                      "  train batch_size=2 epochs=1 log_every=100 checkpoint_every=1000 "
+                      "init=pytorch sampler=balanced\n"
+                      "}\n");
+    expect_round_trip("module m {\n"
+                      "  dataset csv image=8x8x1 classes=3 label=0\n"
+                      "  optimizer sgd lr=0.1 momentum=0 weight_decay=0\n"
+                      "  train batch_size=2 epochs=1 log_every=100 checkpoint_every=1000 "
+                      "init=pytorch\n"
+                      "}\n");
     expect_round_trip(HEADER "\ngraph m.train batch=2 stage=forward target=any {\n}\n");
     expect_round_trip(HEADER "\ngraph m.eval batch=2 stage=forward target=cpu {\n"
                              "  %image : u8[2,8,8,1]  = input\n"
@@ -231,7 +245,7 @@ static const Fault faults[] = {
     {"at shared+3520:8", "at shared+3968:8", "overlaps"}, /* a copy but the first */
     {"shared=4096", "shared=4032", "its place leaves the region"},
     {"at shared+1600:1600", "at shared+3200:1600", "its place leaves the region"},
-    {"at chunk+7232:3136 ", "at thread+7232:3136 ", "only strips lie in thread"},
+    {"at chunk+7232:3136 ", "at thread+7232:3136 ", "only strips, and images on their way, lie in thread"},
     {"{nchw16c}       = relu_grad", "{nchw16c strip=1} = relu_grad",
      "it cannot be held by strips of that height"},
     {"shared_bound=4096", "shared_bound=9312", "smaller than its lower bound"},
@@ -253,6 +267,17 @@ static const Fault faults[] = {
     {"{factor=0.9}", "{factor=-1e39}", "expected a number that a float can be"},
     {"mean=[0.5] std=[0.25]", "mean=[1e39] std=[1]", "expected a number that a float can be"},
     {"mean=[0.5] std=[0.25]", "mean=[0] std=[1e-40]", "expected a number that a float can be"},
+    {" classes=3", " classes=3 transform=[rotate]", "'rotate' is not a transform"},
+    {" classes=3", " classes=3 transform=[transpose", "expected ']'"},
+    {" classes=3", " classes=3 transform=[resize=0]", "expected a whole number from 1"},
+    {" classes=3", " classes=3 transform=[center_crop=4]",
+     "the transform center_crop has not the size that it is to have"},
+    {" classes=3", " classes=3 transform=[grayscale=4]", "the transform grayscale has not the size"},
+    {" classes=3", " classes=3 label=-1", "expected a whole number from 0"},
+    {" classes=3", " classes=3 label=\"a", "the string has no end"},
+    {" classes=3", " classes=3 validation_split=0", "expected a number greater than 0"},
+    {" classes=3", " classes=3 validation_split=1", "validation_split must be above 0 and below 1"},
+    {" init=", " sampler=balanced init=", "expected 'init='"},
 };
 
 START_TEST(faults_are_named)
