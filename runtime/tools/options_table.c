@@ -138,9 +138,8 @@ const CommandInfo command_table[] = {
      "trainer predict --weights model.safetensors photo.jpeg",
      "IMAGE is PNG, JPEG, WebP, GIF, BMP, PGM or PPM, '-' standard input; of a\n"
      "DIRECTORY the images in it are taken, of @LIST those that the text LIST names,\n"
-     "one a line.\n"
-     "An image is turned as its Exif data say, scaled, all of it, to the size of the\n"
-     "data set's images, and gets their channels: gray, RGB, either with alpha."},
+     "one a line. An image is turned as its Exif data say, scaled, all of it, to the\n"
+     "size of the data set's, and gets their channels: gray, RGB, either with alpha."},
     {"preview", PREVIEW, NULL, "a picture of training images as the network gets them",
      "trainer preview --out images.png", NULL},
     {"verify", VERIFY, NULL, "compare every kernel with the naive evaluator",
@@ -194,5 +193,6 @@ void print_help(FILE *out)
         fprintf(out, "  %-10s%s\n", command_table[i].name, command_table[i].what);
     fputs("\n'trainer COMMAND --help' lists the options of a command.\n\nexamples:\n", out);
     for (int i = 0; i < command_count; i++)
-        fprintf(out, "  %s\n", command_table[i].example);
+        if (command_table[i].command != INFO) /* which has none but its name */
+            fprintf(out, "  %s\n", command_table[i].example);
 }
