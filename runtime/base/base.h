@@ -143,6 +143,23 @@ void detail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Copies at most size-1 bytes of `text`, control characters as '?', for use in messages. */
 const char *printable(const char *text, char *out, size_t size);
 
+/* ---- bar.c ---- */
+
+/* No bar is drawn. */
+extern bool bar_off;
+/* Whether a bar can be drawn there: a terminal that can go back in a line. */
+bool bar_possible(int fd);
+bool bar_unicode(void); /* by the locale's variables */
+int bar_columns(int fd);
+/* 0:07, 12:34, 1:02:03; "?" of what cannot be told. `out` of 32 bytes. */
+const char *bar_duration(double seconds, char *out);
+/* The bar alone, `cells` wide: [###....], or blocks with steps of half a cell, of 3 bytes a cell.
+ * Returns its end. */
+char *bar_put(int64_t done, int64_t all, int cells, bool unicode, char *out);
+/* "WHAT bar 412/10000 1:19 left" on standard error, after so many seconds; false: not there. */
+bool bar_draw(const char *what, int64_t done, int64_t all, double seconds);
+void bar_clear(void);
+
 /* ---- files.c ---- */
 
 /* Whether `path` can be written at all: its directory exists and lets us. */
@@ -255,8 +272,9 @@ unsigned char *read_bytes(const char *path, size_t *size);
 /* ---- cache_trim.c ---- */
 
 /* Removes the entries of the directory that were not used for longest, until all together take at
- * most $NINC_CACHE_MB megabytes (default 1024), but for the one named `keep`, which is about to be
- * used. A reader that loses one compiles it again. */
+ * most $NINC_CACHE_MB megabytes (default 1024), or where `keep` is of packed images those,
+ * $NINC_CACHE_IMAGES_MB (65536), but for the one named `keep`, which is about to be used. A reader
+ * that loses one makes it again. */
 void cache_trim(const char *directory, const char *keep);
 
 /* ---- command.c: commands that users give, words that are run, never text for a shell ---- */

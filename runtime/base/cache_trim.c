@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { DEFAULT_MEGABYTES = 1024, LEFTOVER_SECONDS = 3600 };
+enum { LEFTOVER_SECONDS = 3600 };
 
 typedef struct Entry {
     char name[96];
@@ -25,19 +25,32 @@ typedef struct Entries {
     off_t total; /* bytes */
 } Entries;
 
-/* KIND-HASH, and what may follow it; nothing else in the directory is ours to remove: it may be one
- * that holds other files too. */
-static bool is_entry(const char *name)
+/* What a bound holds for: compiled code, packed images. */
+typedef struct Group {
+    const char *variable;
+    long megabytes; /* where it is not set */
+} Group;
+
+static const Group code = {"NINC_CACHE_MB", 1024}, images = {"NINC_CACHE_IMAGES_MB", 65536};
+
+static const struct {
+    const char *name;
+    const Group *group;
+} kinds[] = {{"object", &code}, {"cubin", &code},   {"nvrtc", &code},
+             {"sim", &code},    {"simcore", &code}, {"packed", &images}};
+
+/* That of an entry, KIND-HASH, and what may follow it; NULL: nothing else in the directory is ours
+ * to remove: it may be one that holds other files too. */
+static const Group *group_of(const char *name)
 {
-    static const char *const kinds[] = {"object", "cubin", "nvrtc", "sim", "simcore"};
     size_t kind = strcspn(name, "-");
     if (name[kind] != '-' || strlen(name) >= sizeof((Entry *)0)->name ||
         strspn(name + kind + 1, "0123456789abcdef") != 32)
-        return false;
+        return NULL;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if (strlen(kinds[i]) == kind && strncmp(name, kinds[i], kind) == 0)
-            return true;
-    return false;
+        if (strlen(kinds[i].name) == kind && strncmp(kinds[i].name, name, kind) == 0)
+            return kinds[i].group;
+    return NULL;
 }
 
 static void add_entry(Entries *e, const char *name, const struct stat *s)
@@ -54,12 +67,12 @@ static void add_entry(Entries *e, const char *name, const struct stat *s)
 }
 
 /* What a writer that was killed left behind goes at once when it is old. */
-static void list_entries(int directory, DIR *d, Entries *e)
+static void list_entries(int directory, DIR *d, const Group *group, Entries *e)
 {
     struct dirent *file;
     struct stat s;
     while ((file = readdir(d))) {
-        if (!is_entry(file->d_name) ||
+        if (group_of(file->d_name) != group ||
             fstatat(directory, file->d_name, &s, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(s.st_mode))
             continue;
         if (strstr(file->d_name, "partial-") && time(NULL) - s.st_mtime > LEFTOVER_SECONDS)
@@ -77,24 +90,25 @@ static int longest_unused_first(const void *a, const void *b)
     return (s->tv_nsec > t->tv_nsec) - (s->tv_nsec < t->tv_nsec);
 }
 
-static off_t bound(void)
+static off_t bound(const Group *group)
 {
-    const char *set = getenv("NINC_CACHE_MB");
+    const char *set = getenv(group->variable);
     char *end = NULL;
     long megabytes = set && isdigit((unsigned char)*set) ? strtol(set, &end, 10) : -1;
     if (megabytes < 0 || megabytes > 1 << 24 || *end)
-        megabytes = DEFAULT_MEGABYTES;
+        megabytes = group->megabytes;
     return (off_t)megabytes << 20;
 }
 
 void cache_trim(const char *path, const char *keep)
 {
     Entries e = {0};
-    off_t most = bound();
-    DIR *d = opendir(path);
+    const Group *group = group_of(keep);
+    DIR *d = group ? opendir(path) : NULL;
     if (!d)
         return;
-    list_entries(dirfd(d), d, &e);
+    off_t most = bound(group);
+    list_entries(dirfd(d), d, group, &e);
     if (e.total > most)
         qsort(e.at, e.count, sizeof *e.at, longest_unused_first);
     for (size_t i = 0; i < e.count && e.total > most; i++)

@@ -19,6 +19,11 @@ static int not_found(const NincModel *model, const char *searched)
     const char *dataset = model->dataset;
     const DataSet *known = find_data_set(dataset);
     int rank = model->image_c == 1 ? 3 : 4;
+    if (known && strcmp(known->format, "folder") == 0)
+        return fault("data set %s not found (%s); give with --data a directory, or an archive of "
+                     "it, that has the images of each class in a directory of its name: "
+                     "DIR/train/CLASS/1.jpg, and DIR/test and DIR/val beside train",
+                     dataset, searched);
     if (known && known->get)
         return fault("data set %s not found (%s); %s, or give its directory with --data DIR",
                      dataset, searched, known->get);
@@ -74,6 +79,9 @@ static const DataFormat formats[] = {
     {"stl10", data_stl10_probe, NULL, data_stl10_read, false, false, data_stl10_names},
     {"npz", data_npz_probe, data_npz_has, data_npz_read, false, false, NULL},
     {"csv", data_csv_probe, data_csv_has, data_csv_read, false, false, NULL},
+    {"folder", data_folder_probe, data_folder_has, data_folder_read, true, true, data_folder_names},
+    {"archive", data_archive_probe, data_archive_has, data_archive_read, true, true,
+     data_archive_names},
 };
 
 enum { FORMATS = sizeof formats / sizeof *formats };
@@ -350,6 +358,7 @@ void dataset_free(Dataset *d)
         free(d->image);
     free(d->label);
     free(d->source);
+    packed_set_free(d->packed);
     free_texts(d->class_name, d->classes);
     free_texts(d->file, d->count);
     *d = (Dataset){0};

@@ -8,6 +8,8 @@
 #include "../formats/formats.h"
 #include "../plan.h"
 
+typedef struct PackedSet PackedSet;
+
 /* Labelled images of one split, in host memory, as a format's reader found them. A GPU keeps a copy
  * from the first step that uses them on, so while the device is open they change only together with
  * `edition`. */
@@ -22,6 +24,7 @@ typedef struct Dataset {
     FileMap mapped;     /* a mapped file that holds `image`; {0}: it is malloc'ed */
     char *source;         /* the file that has the labels, for messages; NULL: the path is it */
     long long first_line; /* in it, of the first label; 0: it has no lines */
+    PackedSet *packed;  /* of packed.c; NULL: the images are not of a packed file */
 } Dataset;
 
 enum { RANDOM_TRAIN_IMAGES = 1024, RANDOM_TEST_IMAGES = 256 };
@@ -136,6 +139,21 @@ void class_index_free(ClassIndex *c);
 
 /* Whether size, channels, names and labels of what was read from `path` are the model's. */
 int dataset_check(const NincModel *model, const char *path, const Dataset *d);
+/* Whether so many classes, with these names, are the model's. */
+int dataset_check_classes(const NincModel *model, const char *path, char *const *name, int classes);
+
+/* ---- use.c: of images in a packed file; without effect on others ---- */
+
+/* Before a step: those that are used for the first time are as they were packed; -1 after a
+ * message. */
+int dataset_use(const Dataset *d, const int32_t *index, int count);
+/* The images of steps to come: the system reads them meanwhile. */
+void dataset_ahead(const Dataset *d, const int32_t *index, int count);
+/* A number that tells other images and labels, of any data set: of a packed file without looking at
+ * the images. */
+uint32_t dataset_crc(const Dataset *d);
+/* s may be NULL. */
+void packed_set_free(PackedSet *s);
 
 /* ---- data_idx.c: one format each ---- */
 
@@ -178,6 +196,17 @@ void dataset_take_records(Dataset *out, const RecordKind *kind, Records *records
 void dataset_take_pixels(Dataset *out, const PixelOrder *order, Numbers *numbers);
 /* The names of the classes, one a line of the file NAME, where the directory has it. */
 int dataset_read_names(Dataset *out, const char *directory, const char *name);
+
+/* ---- data_folder.c, data_archive.c ---- */
+
+bool data_folder_probe(const char *path);
+bool data_folder_has(const char *path, Split split);
+int data_folder_read(const DataRequest *request, Dataset *out);
+int data_folder_names(const DataRequest *request, Dataset *out);
+bool data_archive_probe(const char *path);
+bool data_archive_has(const char *path, Split split);
+int data_archive_names(const DataRequest *request, Dataset *out);
+int data_archive_read(const DataRequest *request, Dataset *out);
 
 /* ---- classes.c ---- */
 

@@ -14,19 +14,18 @@ static int check_size(const NincModel *model, const char *path, const Dataset *d
                  model->dataset);
 }
 
-static int check_names(const NincModel *model, const char *path, const Dataset *d)
+int dataset_check_classes(const NincModel *model, const char *path, char *const *name, int classes)
 {
     Text names = {0};
     char shown[64];
-    if (!d->class_name || d->classes == model->classes)
+    if (classes == model->classes)
         return 0;
-    for (int i = 0; i < d->classes && i < NAMES_SHOWN; i++)
-        text_append(&names, "%s%s", i ? ", " : "",
-                    printable(d->class_name[i], shown, sizeof shown));
+    for (int i = 0; i < classes && i < NAMES_SHOWN; i++)
+        text_append(&names, "%s%s", i ? ", " : "", printable(name[i], shown, sizeof shown));
     fault("%s has %d classes (%s%s), the model has %d; compile it with classes: %d, or give the "
           "data set that it is for",
-          path, d->classes, names.data ? names.data : "", d->classes > NAMES_SHOWN ? ", ..." : "",
-          model->classes, d->classes);
+          path, classes, names.data ? names.data : "", classes > NAMES_SHOWN ? ", ..." : "",
+          model->classes, classes);
     text_free(&names);
     return -1;
 }
@@ -71,7 +70,8 @@ int dataset_check(const NincModel *model, const char *path, const Dataset *d)
 {
     if (d->count < 1)
         return fault("%s holds no images of that split; get the data set again", path);
-    if (check_size(model, path, d) < 0 || check_names(model, path, d) < 0)
+    if (check_size(model, path, d) < 0 ||
+        (d->class_name && dataset_check_classes(model, path, d->class_name, d->classes) < 0))
         return -1;
     return check_labels(model, d->source ? d->source : path, d);
 }

@@ -25,9 +25,9 @@ struct GpuMachine {
     CUdeviceptr *buffer; /* what alloc gave */
     int buffers;
     CUevent begin, end; /* of time */
-    char *slot;         /* pinned */
-    int64_t slot_bytes;
-    CUevent *sent;      /* a slot */
+    char *slot[GPU_SLOTS]; /* pinned; the first of those that were allocated together owns them */
+    bool slot_first[GPU_SLOTS];
+    CUevent sent[GPU_SLOTS];
     int slots;
     int architecture;
     bool capturing;
@@ -86,14 +86,12 @@ static void unload(GpuMachine *m)
 
 static void free_slots(GpuMachine *m)
 {
-    for (int i = 0; i < m->slots; i++)
+    for (int i = 0; i < m->slots; i++) {
         if (m->sent[i])
             cu.cuEventDestroy(m->sent[i]);
-    if (m->slot)
-        cu.cuMemFreeHost(m->slot);
-    free(m->sent);
-    m->slot = NULL;
-    m->sent = NULL;
+        if (m->slot_first[i])
+            cu.cuMemFreeHost(m->slot[i]);
+    }
     m->slots = 0;
 }
 
@@ -222,19 +220,19 @@ static int cuda_fill(GpuMachine *m, GpuAddress at, int byte, int64_t bytes)
 static void *cuda_slots_alloc(GpuMachine *m, int slots, int64_t bytes)
 {
     void *memory;
-    free_slots(m);
+    int first = m->slots;
+    if (first + slots > GPU_SLOTS)
+        internal_error("%d slots of a GPU", first + slots);
     if (CALL_AFTER(m, cuMemHostAlloc, &memory, (size_t)slots * (size_t)bytes, 0))
         return NULL;
-    m->slot = memory;
-    m->slot_bytes = bytes;
-    m->sent = xmalloc((size_t)slots * sizeof *m->sent);
-    memset(m->sent, 0, (size_t)slots * sizeof *m->sent);
-    m->slots = slots;
-    for (int i = 0; i < slots; i++)
-        if (CALL(cuEventCreate, &m->sent[i], EVENT_BLOCKING_SYNC | EVENT_DISABLE_TIMING)) {
-            free_slots(m);
+    for (int i = first; i < first + slots; i++) {
+        m->slot[i] = (char *)memory + (i - first) * bytes;
+        m->slot_first[i] = i == first;
+        m->sent[i] = NULL;
+        m->slots++;
+        if (CALL(cuEventCreate, &m->sent[i], EVENT_BLOCKING_SYNC | EVENT_DISABLE_TIMING))
             return NULL;
-        }
+    }
     return memory;
 }
 
@@ -247,8 +245,7 @@ static int cuda_slot_send(GpuMachine *m, int slot, GpuAddress to, int64_t bytes)
 {
     if (m->capturing)
         return fault("--device cuda: a copy from a slot cannot be part of a graph");
-    if (CALL_AFTER(m, cuMemcpyHtoDAsync, to, m->slot + slot * m->slot_bytes, (size_t)bytes,
-                   m->stream))
+    if (CALL_AFTER(m, cuMemcpyHtoDAsync, to, m->slot[slot], (size_t)bytes, m->stream))
         return -1;
     return CALL_AFTER(m, cuEventRecord, m->sent[slot], m->stream);
 }

@@ -34,6 +34,8 @@ typedef struct GpuKernel {
 
 typedef struct GpuMachine GpuMachine;
 
+enum { GPU_SLOTS = 128 };
+
 typedef struct GpuDriver {
     const char *name; /* cuda, sim */
     GpuMachine *(*open)(int ordinal, GpuLimits *limits); /* NULL on failure */
@@ -56,9 +58,9 @@ typedef struct GpuDriver {
     int (*capture_end)(GpuMachine *m, void **graph);
     int (*graph_launch)(GpuMachine *m, void *graph);
     void (*graph_free)(GpuMachine *m, void *graph);
-    /* Pinned host memory of `slots` parts of `bytes` each, one behind the other, and a copy from
-     * the start of one part in stream order; before a part is written again, slot_wait waits until
-     * its last copy is done. */
+    /* Pinned host memory of `slots` parts of `bytes` each, one behind the other, numbered behind
+     * those that there are (at most GPU_SLOTS), and a copy from the start of one part in stream
+     * order; before a part is written again, slot_wait waits until its last copy is done. */
     void *(*slots_alloc)(GpuMachine *m, int slots, int64_t bytes);
     int (*slot_wait)(GpuMachine *m, int slot);
     int (*slot_send)(GpuMachine *m, int slot, GpuAddress to, int64_t bytes);

@@ -10,7 +10,7 @@
 #include "gpu.h"
 
 /* ALIGNMENT: bytes, of every part of device memory. SPAN: bytes, at least, that a slot carries. */
-enum { ALIGNMENT = 256, SLOTS = 64, SPAN = 4096, DATA_SETS = 4, PROGRAMS = 2 };
+enum { ALIGNMENT = 256, SLOTS = 64, SPAN = 4096, DATA_SETS = 4, PROGRAMS = 2, STREAMS = 2 };
 
 /* The kernels that every CUDA text has behind those of its programs. */
 enum { GATHER_BATCH, ADD_METRICS, OWN_KERNELS };
@@ -25,13 +25,15 @@ typedef struct Sums {
 /* Graphs of a step: all of it, or what comes before an exchange, and what comes after one. */
 typedef enum StepPart { STEP_WHOLE, STEP_CHUNKS, STEP_AFTER, STEP_PARTS } StepPart;
 
-/* A data set on the device, and the step of each program on it. */
+/* A data set on the device, or where the device has no room for it the images of one step after the
+ * other, and the step of each program on it. */
 typedef struct Resident {
     const uint8_t *image; /* on the host: which data set it is */
     const int32_t *label;
     int count;
     int64_t edition, bytes;
     GpuAddress at, labels; /* on the device */
+    bool streamed;         /* there lie the images of one step, those of all such data sets */
     void *graph[PROGRAMS][STEP_PARTS]; /* NULL: not captured yet */
 } Resident;
 
@@ -51,6 +53,11 @@ struct Device {
     int64_t slot_bytes;
     int next_slot;
     Resident data[DATA_SETS];
+    GpuAddress stage;     /* of a step's images and labels, for data sets that have no room; or 0 */
+    char *stream;         /* pinned: STREAMS parts of that, behind the slots */
+    int64_t stream_bytes; /* of one */
+    int next_stream;
+    int32_t *places; /* 0, 1, ...: where a step's images lie there */
     int next_data;         /* the one to be replaced */
     void *last[PROGRAMS];  /* graph of the last whole step; NULL: none yet */
     const NincProgram *begun; /* of a step between its calls; NULL: none is */
@@ -82,9 +89,11 @@ int64_t arena_of(const NincMemory *m, bool with_train);
 /* Of so many images alone, and with their labels as they lie in device memory. */
 int64_t image_bytes(const NincModel *model, int images);
 int64_t dataset_bytes(const NincModel *model, int images);
-/* What to do where the programs and so many bytes of images do not fit: names the largest batch
- * of the plan with which they do. */
-const char *batch_advice(const Device *d, int64_t data_bytes, char *out, size_t size);
+/* Of the images of one step of any program, and their labels, as they lie there. */
+int64_t stage_bytes(const Device *d);
+/* What to do where the programs, or they and the images of a step, do not fit beside the data sets:
+ * names the largest batch of the plan with which they do. */
+const char *batch_advice(const Device *d, bool images, char *out, size_t size);
 
 /* ---- gpu_launch.c ---- */
 
@@ -109,6 +118,8 @@ void gpu_close(Device *d);
 
 /* The graphs of all steps on a data set. */
 void free_graphs(Device *d, Resident *r);
+/* Room for a step's images; -1 after a message. */
+int open_stream(Device *d);
 int gpu_run_chunks(Device *d, const NincProgram *program, const StepInput *input);
 int gpu_reduce(Device *d, const NincProgram *program, const Exchange *exchange);
 int gpu_run_after(Device *d, const NincProgram *program);

@@ -82,18 +82,21 @@ static int too_little_memory(const Device *d, const NincMemory *memory, int64_t 
     return fault("model %s needs %.1f MB of device memory at batch %d%s, %s has %.1f MB free; %s",
                  d->model->name, megabytes(arena_of(memory, d->with_train)), memory->batch, images,
                  d->limits.name, megabytes(d->limits.free_bytes),
-                 batch_advice(d, data_bytes, advice, sizeof advice));
+                 batch_advice(d, data_bytes > 0, advice, sizeof advice));
 }
 
-/* With room beside it for the data sets to come, so that `auto` still has the choice. */
+/* With room beside it for the data sets to come, or for the images of a step, so that `auto` still
+ * has the choice. */
 static int allocate(Device *d, const int images[2])
 {
     int64_t data_bytes = dataset_bytes(d->model, images[0]) + dataset_bytes(d->model, images[1]);
     NincMemory memory = memory_of(d->target);
     Parts parts = parts_of(&memory, d->with_train);
     int64_t bytes = arena_of(&memory, d->with_train);
-    if (bytes + data_bytes > d->limits.free_bytes)
-        return too_little_memory(d, &memory, data_bytes);
+    bool streams = bytes + data_bytes > d->limits.free_bytes;
+    int64_t stage = data_bytes > 0 ? stage_bytes(d) : 0;
+    if (streams && bytes + stage > d->limits.free_bytes)
+        return too_little_memory(d, &memory, stage);
     if (d->driver->alloc(d->machine, bytes, &d->state) < 0)
         return -1;
     d->arena_bytes = bytes;
@@ -103,7 +106,8 @@ static int allocate(Device *d, const int images[2])
     d->sums = d->index + (GpuAddress)parts.index;
     d->slot_bytes = larger(SPAN, parts.index);
     d->slots = d->driver->slots_alloc(d->machine, SLOTS, d->slot_bytes);
-    if (!d->slots || d->driver->fill(d->machine, d->state, 0, parts.state) < 0)
+    if (!d->slots || (stage > 0 && streams && open_stream(d) < 0) ||
+        d->driver->fill(d->machine, d->state, 0, parts.state) < 0)
         return -1;
     return reset_metrics(d);
 }
@@ -116,6 +120,7 @@ void gpu_close(Device *d)
         d->driver->close(d->machine);
     free(d->kernel);
     free(d->arg);
+    free(d->places);
     free(d);
 }
 

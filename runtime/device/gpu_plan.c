@@ -69,12 +69,24 @@ int64_t dataset_bytes(const NincModel *model, int images)
     return round_up(image_bytes(model, images), ALIGNMENT) + images * (int64_t)sizeof(int32_t);
 }
 
-const char *batch_advice(const Device *d, int64_t data_bytes, char *out, size_t size)
+static int64_t stage_of(const Device *d, int batch)
+{
+    return round_up(dataset_bytes(d->model, batch), ALIGNMENT);
+}
+
+int64_t stage_bytes(const Device *d)
+{
+    return stage_of(d, memory_of(d->target).batch);
+}
+
+const char *batch_advice(const Device *d, bool images, char *out, size_t size)
 {
     const NincTarget *t = d->target;
-    int64_t room = d->limits.free_bytes - data_bytes;
+    int64_t room = d->limits.free_bytes - d->data_bytes;
     int i = 0;
-    while (i < t->smallers && arena_of(&t->smaller[i], d->with_train) > room)
+    while (i < t->smallers && arena_of(&t->smaller[i], d->with_train) +
+                                      (images ? stage_of(d, t->smaller[i].batch) : 0) >
+                                  room)
         i++;
     if (i < t->smallers)
         snprintf(out, size, "compile it with --batch=%d", t->smaller[i].batch);

@@ -34,11 +34,11 @@ static Resident *vacant(Device *d)
     d->next_data = (d->next_data + 1) % DATA_SETS;
     if (!r->image)
         return r;
-    GpuAddress at = r->at;
+    GpuAddress at = r->streamed ? 0 : r->at;
     if (d->driver->wait(d->machine) < 0)
         return NULL;
     forget(d, r);
-    return d->driver->free(d->machine, at) < 0 ? NULL : r;
+    return at && d->driver->free(d->machine, at) < 0 ? NULL : r;
 }
 
 static int64_t free_bytes(const Device *d)
@@ -46,22 +46,65 @@ static int64_t free_bytes(const Device *d)
     return d->limits.free_bytes - d->arena_bytes - d->data_bytes;
 }
 
+int open_stream(Device *d)
+{
+    int64_t bytes = stage_bytes(d);
+    int batch = memory_of(d->target).batch;
+    if (d->stage)
+        return 0;
+    if (bytes > free_bytes(d)) {
+        char advice[96];
+        return fault("the images of a step need %.1f MB of device memory, %s has %.1f MB left "
+                     "beside model %s at batch %d; %s",
+                     megabytes(bytes), d->limits.name, megabytes(free_bytes(d)), d->model->name,
+                     batch, batch_advice(d, true, advice, sizeof advice));
+    }
+    d->stream = d->driver->slots_alloc(d->machine, STREAMS, bytes);
+    if (!d->stream || d->driver->alloc(d->machine, bytes, &d->stage) < 0)
+        return -1;
+    d->stream_bytes = bytes;
+    d->data_bytes += bytes;
+    d->places = xmalloc((size_t)batch * sizeof *d->places);
+    for (int i = 0; i < batch; i++)
+        d->places[i] = i;
+    return 0;
+}
+
+static GpuAddress stage_labels(const Device *d)
+{
+    return (GpuAddress)round_up(image_bytes(d->model, memory_of(d->target).batch), ALIGNMENT);
+}
+
+/* There is no room for all of it. */
+static int stream(Device *d, const Dataset *data, Resident *r)
+{
+    if (open_stream(d) < 0)
+        return -1;
+    notice("the data set's %d images take %.1f MB, more than %s has free: the images of each step "
+           "are sent to it",
+           data->count, megabytes(dataset_bytes(d->model, data->count)), d->limits.name);
+    *r = (Resident){.image = data->image,
+                    .label = data->label,
+                    .count = data->count,
+                    .edition = data->edition,
+                    .at = d->stage,
+                    .streamed = true};
+    r->labels = r->at + stage_labels(d);
+    return 0;
+}
+
 static int upload(Device *d, const Dataset *data, Resident *r)
 {
     int64_t images = image_bytes(d->model, data->count);
     int64_t labels = data->count * (int64_t)sizeof *data->label;
     int64_t bytes = dataset_bytes(d->model, data->count);
-    if (bytes > free_bytes(d)) {
-        char advice[96];
-        return fault("the data set's %d images need %.1f MB of device memory, %s has %.1f MB left "
-                     "beside model %s at batch %d; %s",
-                     data->count, megabytes(bytes), d->limits.name, megabytes(free_bytes(d)),
-                     d->model->name, d->target->eval.batch,
-                     batch_advice(d, d->data_bytes + bytes, advice, sizeof advice));
-    }
-    Resident new = {
-        .image = data->image, .label = data->label, .count = data->count,
-        .edition = data->edition, .bytes = bytes};
+    if (bytes > free_bytes(d))
+        return stream(d, data, r);
+    Resident new = {.image = data->image,
+                    .label = data->label,
+                    .count = data->count,
+                    .edition = data->edition,
+                    .bytes = bytes};
     if (d->driver->alloc(d->machine, bytes, &new.at) < 0)
         return -1;
     new.labels = new.at + (GpuAddress)round_up(images, ALIGNMENT);
@@ -78,7 +121,7 @@ static int upload(Device *d, const Dataset *data, Resident *r)
 /* The images again, to the same place, where they changed. */
 static int refresh(Device *d, const Dataset *data, Resident *r)
 {
-    if (r->edition == data->edition)
+    if (r->edition == data->edition || r->streamed)
         return 0;
     r->edition = data->edition;
     return put(d, r->at, data->image, image_bytes(d->model, data->count));
@@ -163,6 +206,25 @@ static int send_scalars(Device *d, const NincProgram *p, const StepInput *input)
     return 0;
 }
 
+/* The step's images and labels to where they lie on the device, while the device is at work on the
+ * step before. */
+static int send_images(Device *d, const StepInput *input)
+{
+    int64_t each = image_bytes(d->model, 1), labels = (int64_t)stage_labels(d);
+    int part = d->next_stream;
+    d->next_stream = (part + 1) % STREAMS;
+    if (d->driver->slot_wait(d->machine, SLOTS + part) < 0)
+        return -1;
+    char *to = d->stream + part * d->stream_bytes;
+    for (int i = 0; i < input->valid; i++) {
+        int32_t n = input->index[i];
+        memcpy(to + i * each, input->data->image + n * each, (size_t)each);
+        memcpy(to + labels + i * (int64_t)sizeof n, &input->data->label[n], sizeof n);
+    }
+    int64_t bytes = labels + input->valid * (int64_t)sizeof(int32_t);
+    return d->driver->slot_send(d->machine, SLOTS + part, d->stage, bytes);
+}
+
 /* ---- a step ---- */
 
 /* The address of an input or output; 0 where the program has none of that name. */
@@ -186,12 +248,14 @@ static int send_index(Device *d, const NincProgram *p, const StepInput *input)
         return -1;
     if (own && send(d, own, input->index, bytes) < 0)
         return -1;
-    return send(d, d->index, input->index, bytes);
+    return send(d, d->index, d->begun_on->streamed ? d->places : input->index, bytes);
 }
 
 static int send_inputs(Device *d, const NincProgram *p, const StepInput *input)
 {
-    return send_scalars(d, p, input) < 0 ? -1 : send_index(d, p, input);
+    if (send_scalars(d, p, input) < 0 || (d->begun_on->streamed && send_images(d, input) < 0))
+        return -1;
+    return send_index(d, p, input);
 }
 
 static GpuAddress output_address(const Device *d, const NincProgram *p, const char *name)
@@ -218,9 +282,12 @@ static int launch_gather(Device *d, const NincProgram *p, const Resident *data)
 
 static int launch_add_metrics(Device *d, const NincProgram *p)
 {
-    const GpuAddress arg[] = {output_address(d, p, "loss"), output_address(d, p, "correct"),
-                              output_address(d, p, "logits"), input_address(d, p, "valid"),
-                              d->sums, input_address(d, p, "label_weight")};
+    const GpuAddress arg[] = {output_address(d, p, "loss"),
+                              output_address(d, p, "correct"),
+                              output_address(d, p, "logits"),
+                              input_address(d, p, "valid"),
+                              d->sums,
+                              input_address(d, p, "label_weight")};
     const int grid[3] = {1, 1, 1};
     return d->driver->launch(d->machine, own_kernel(d, ADD_METRICS), grid, arg, arg[5] ? 6 : 5);
 }

@@ -50,8 +50,9 @@ struct GpuMachine {
     void *library;
     LaunchFunction *run;
     const char *text; /* of the kernels */
-    char *slots;
-    int64_t slot_bytes;
+    char *slot[GPU_SLOTS]; /* the first of those that were allocated together owns them */
+    bool slot_first[GPU_SLOTS];
+    int slots;
     Recording *recording; /* NULL: operations are run, not recorded */
     double time_begin;    /* s */
 };
@@ -168,7 +169,9 @@ static void sim_close(GpuMachine *m)
     for (int i = 0; i < m->buffers; i++)
         release(&m->buffer[i]);
     free(m->buffer);
-    free(m->slots);
+    for (int i = 0; i < m->slots; i++)
+        if (m->slot_first[i])
+            free(m->slot[i]);
     sim_compiler_free(&m->compiler);
     free(m);
 }
@@ -399,10 +402,14 @@ static int sim_fill(GpuMachine *m, GpuAddress at, int byte, int64_t bytes)
 
 static void *sim_slots_alloc(GpuMachine *m, int slots, int64_t bytes)
 {
-    free(m->slots);
-    m->slot_bytes = bytes;
-    m->slots = xmalloc((size_t)slots * (size_t)bytes);
-    return m->slots;
+    char *memory = xmalloc((size_t)slots * (size_t)bytes);
+    if (m->slots + slots > GPU_SLOTS)
+        internal_error("%d slots of a GPU", m->slots + slots);
+    for (int i = 0; i < slots; i++, m->slots++) {
+        m->slot[m->slots] = memory + i * bytes;
+        m->slot_first[m->slots] = i == 0;
+    }
+    return memory;
 }
 
 static int sim_slot_wait(GpuMachine *m, int slot)
@@ -416,7 +423,7 @@ static int sim_slot_send(GpuMachine *m, int slot, GpuAddress to, int64_t bytes)
     if (!bytes_at(m, to, bytes, "slot_send"))
         return -1;
     if (!m->recording)
-        return sim_copy_in(m, to, m->slots + slot * m->slot_bytes, bytes);
+        return sim_copy_in(m, to, m->slot[slot], bytes);
     *record(m) = (Operation){.kind = OP_SEND, .slot = slot, .at = to, .bytes = bytes};
     return 0;
 }

@@ -196,8 +196,8 @@ static inline bool image_has_alpha(int c)
 int image_read(const char *path, Image *out);
 /* The same of a file's bytes; messages call it `name`. 16 bits a channel become 8; palettes become
  * RGB; what has transparent pixels has alpha; CMYK becomes RGB, without colour profiles; of an
- * animation the first frame is taken. A JPEG or WebP is turned as its Exif data say. A file that decoders warn of, but whose pixels are whole, is read
- * after one notice. */
+ * animation the first frame is taken. A JPEG or WebP is turned as its Exif data say. A file that
+ * decoders warn of, but whose pixels are whole, is read after one notice. */
 int image_decode(const uint8_t *bytes, size_t size, const char *name, Image *out);
 
 /* ---- image_pixels.c ---- */

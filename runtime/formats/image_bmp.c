@@ -37,7 +37,7 @@ static void skip_bytes(void *data, int count)
     if (count > 0)
         r->at += (size_t)count;
     else
-        r->at -= (size_t)-(int64_t)count < r->at ? (size_t)-(int64_t)count : r->at;
+        r->at -= (size_t) - (int64_t)count < r->at ? (size_t) - (int64_t)count : r->at;
 }
 
 static int is_at_end(void *data)
@@ -67,7 +67,8 @@ static int bad_bmp(const Reader *r, const char *name)
                  stbi_failure_reason());
 }
 
-/* Only with masks of its own the fourth byte of a pixel is alpha: without, nobody says what it is. */
+/* Only with masks of its own the fourth byte of a pixel is alpha: without, nobody says what it is.
+ */
 static int channels_of(const uint8_t *bytes, size_t size)
 {
     enum { HEAD = 14, CORE = 12, COMPRESSION = 30 };

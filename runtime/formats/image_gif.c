@@ -134,11 +134,8 @@ static int read_frame(Reader *r)
 
 int image_decode_gif(const uint8_t *bytes, size_t size, const char *name, Image *out)
 {
-    Reader r = {.at = bytes,
-                .left = size,
-                .name = name,
-                .transparent = NO_TRANSPARENT_COLOR,
-                .out = out};
+    Reader r = {
+        .at = bytes, .left = size, .name = name, .transparent = NO_TRANSPARENT_COLOR, .out = out};
     int error = 0;
     r.gif = DGifOpen(&r, take_bytes, &error);
     int status = r.gif ? read_frame(&r) : bad_gif(&r, error);

@@ -8,7 +8,8 @@
 static int bad_webp(const char *name, VP8StatusCode status)
 {
     switch (status) {
-    case VP8_STATUS_NOT_ENOUGH_DATA: return fault("%s is truncated (WebP); get the file again", name);
+    case VP8_STATUS_NOT_ENOUGH_DATA:
+        return fault("%s is truncated (WebP); get the file again", name);
     case VP8_STATUS_OUT_OF_MEMORY: return fault("%s: no memory to decode it (WebP)", name);
     case VP8_STATUS_UNSUPPORTED_FEATURE:
         return fault("%s cannot be read here: libwebp does not know its features; convert it to "
@@ -45,8 +46,8 @@ static int decode_pixels(const WebPData *data, const char *name, Image *out)
     if (!WebPInitDecoderConfig(&config))
         return bad_webp(name, VP8_STATUS_UNSUPPORTED_FEATURE);
     config.output.colorspace = out->c == 4 ? MODE_RGBA : MODE_RGB;
-    config.output.u.RGBA = (WebPRGBABuffer){
-        out->pixel, out->w * out->c, (size_t)out->w * (size_t)out->h * (size_t)out->c};
+    config.output.u.RGBA = (WebPRGBABuffer){out->pixel, out->w * out->c,
+                                            (size_t)out->w * (size_t)out->h * (size_t)out->c};
     config.output.is_external_memory = 1;
     VP8StatusCode status = WebPDecode(data->bytes, data->size, &config);
     return status == VP8_STATUS_OK ? 0 : bad_webp(name, status);
@@ -60,10 +61,10 @@ static int webp_orientation(const WebPData *data)
     WebPChunkIterator chunk;
     int orientation = 1;
     if (demuxer && WebPDemuxGetChunk(demuxer, "EXIF", 1, &chunk)) {
-        size_t skip = chunk.chunk.size > sizeof head &&
-                              memcmp(chunk.chunk.bytes, head, sizeof head) == 0
-                          ? sizeof head
-                          : 0;
+        size_t skip =
+            chunk.chunk.size > sizeof head && memcmp(chunk.chunk.bytes, head, sizeof head) == 0
+                ? sizeof head
+                : 0;
         orientation = exif_orientation(chunk.chunk.bytes + skip, chunk.chunk.size - skip);
         WebPDemuxReleaseChunkIterator(&chunk);
     }
@@ -81,8 +82,8 @@ int image_decode_webp(const uint8_t *bytes, size_t size, const char *name, Image
     int channels = features.has_animation || features.has_alpha ? 4 : 3;
     if (image_new(name, features.height, features.width, channels, out) < 0)
         return -1;
-    int done = features.has_animation ? first_frame(&data, name, out)
-                                      : decode_pixels(&data, name, out);
+    int done =
+        features.has_animation ? first_frame(&data, name, out) : decode_pixels(&data, name, out);
     return done < 0 ? -1 : image_turn(out, webp_orientation(&data));
 }
 

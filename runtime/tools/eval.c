@@ -141,6 +141,7 @@ int evaluate(const NincModel *model, const DeviceTable *table, const EvalOptions
     e.source = (DataSource){.model = model,
                             .data = o->data,
                             .seed = o->seed,
+                            .skip_bad = o->skip_bad,
                             .threads = o->device.threads};
     int status = e.weights ? weights_read(o->weights, e.weights) : -1;
     if (status == 0)

@@ -15,6 +15,7 @@ static int run_eval(const Options *o)
                      .device = o->train.device,
                      .seed = o->train.seed,
                      .seed_given = o->train.seed_given,
+                     .skip_bad = o->train.skip_bad,
                      .split = o->split};
     return evaluate(&ninc_model, o->table, &e);
 }
@@ -117,7 +118,10 @@ int main(int argc, char **argv)
     switch (options_parse(&o, argc, argv)) {
     case OPTIONS_DONE: break;
     case OPTIONS_WRONG: status = EXIT_USAGE; break;
-    case OPTIONS_RUN: status = run(&o); break;
+    case OPTIONS_RUN:
+        bar_off = o.train.no_progress;
+        status = run(&o);
+        break;
     }
     options_free(&o);
     return status;

@@ -50,6 +50,7 @@ typedef struct EvalOptions {
     uint64_t seed; /* of --data random, and of which training images validate */
     bool seed_given; /* false: where the weights are a checkpoint's, its run's goes first */
     Split split;
+    bool skip_bad;   /* images that cannot be decoded are left out */
 } EvalOptions;
 
 /* What the model makes of one image. */

@@ -64,7 +64,12 @@ static int evaluate_batches(const NincModel *model, const DeviceTable *table, De
                            .index = order + at,
                            .valid = left < program->batch ? left : program->batch};
         input.label_weight = label_weight(task->class_weight, &input);
-        status = device_step(table, device, program, &input);
+        int next = left - input.valid;
+        dataset_ahead(data, input.index + input.valid,
+                      next < program->batch ? next : program->batch);
+        status = dataset_use(data, input.index, input.valid);
+        if (status == 0)
+            status = device_step(table, device, program, &input);
         if (status == 0 && (e->confusion || rows))
             status = read_logits(model, table, device, logits);
         if (status == 0 && e->confusion)

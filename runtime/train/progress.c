@@ -1,13 +1,10 @@
 /* The progress bar: one line of a terminal, drawn over and over. It has no colours. */
 #include "train.h"
 
-#include <math.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { FIELD = 48, LEAST_BAR = 4, USUAL_BAR = 24, MOST_BAR = 48, USUAL_COLUMNS = 80 };
+enum { FIELD = 48, LEAST_BAR = 4, USUAL_BAR = 24, MOST_BAR = 48 };
 
 /* What stands in a line, from left to right. */
 typedef enum Field { EPOCH, BAR, STEP, LOSS, ACCURACY, LEFT, SPEED, FIELDS } Field;
@@ -21,25 +18,6 @@ typedef struct Line {
     bool shown[FIELDS];
     int bar; /* cells */
 } Line;
-
-bool progress_possible(void)
-{
-    const char *terminal = getenv("TERM");
-    return isatty(STDOUT_FILENO) && terminal && *terminal && strcmp(terminal, "dumb") != 0;
-}
-
-/* 0:07, 12:34, 1:02:03; "?" of what cannot be told. `out` of 32 bytes. */
-static const char *duration(double seconds, char *out)
-{
-    if (!(seconds >= 0 && seconds < 1e8))
-        return "?";
-    long s = lround(seconds);
-    if (s >= 3600)
-        snprintf(out, 32, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
-    else
-        snprintf(out, 32, "%ld:%02ld", s / 60, s % 60);
-    return out;
-}
 
 /* Two decimals; what is less than all does not look like all. */
 static double rounded_down(double accuracy)
@@ -55,7 +33,7 @@ static void fill_line(const Progress *p, Line *l)
     snprintf(number, sizeof number, "%lld", (long long)p->epoch_steps);
     snprintf(l->text[STEP], FIELD, "%*lld/%s", (int)strlen(number), (long long)p->epoch_step,
              number);
-    snprintf(l->text[LEFT], FIELD, "%s left", duration(p->seconds, number));
+    snprintf(l->text[LEFT], FIELD, "%s left", bar_duration(p->seconds, number));
     if (p->testing) {
         snprintf(l->text[LOSS], FIELD, p->validating ? "validation" : "test");
         return;
@@ -102,25 +80,6 @@ static void choose_fields(Line *l, int room)
         l->bar++;
 }
 
-/* `cells` wide: [###....], or blocks with steps of half a cell. */
-static char *put_bar(const Progress *p, int cells, bool unicode, char *out)
-{
-    int inner = unicode ? 2 * cells : cells - 2;
-    int64_t full = p->epoch_steps > 0 ? inner * p->epoch_step / p->epoch_steps : 0;
-    if (!unicode)
-        *out++ = '[';
-    for (int i = 0; i < inner; i += unicode ? 2 : 1) {
-        if (!unicode)
-            *out++ = i < full ? '#' : '.';
-        else
-            out = stpcpy(out, i + 1 < full ? "\u2588" : i < full ? "\u258c" : "\u00b7");
-    }
-    if (!unicode)
-        *out++ = ']';
-    *out = '\0';
-    return out;
-}
-
 int progress_line(const Progress *p, int columns, bool unicode, char out[PROGRESS_LINE])
 {
     Line line;
@@ -133,27 +92,11 @@ int progress_line(const Progress *p, int columns, bool unicode, char out[PROGRES
         if (!line.shown[i])
             continue;
         at += sprintf(at, "%*s", last < 0 ? 0 : gap(last), "");
-        at = i == BAR ? put_bar(p, line.bar, unicode, at) : stpcpy(at, line.text[i]);
+        at = i == BAR ? bar_put(p->epoch_step, p->epoch_steps, line.bar, unicode, at)
+                      : stpcpy(at, line.text[i]);
         last = i;
     }
     return width_of(&line);
-}
-
-bool progress_unicode(void)
-{
-    static const char *const names[] = {"LC_ALL", "LC_CTYPE", "LANG"};
-    const char *value = NULL;
-    for (size_t i = 0; i < sizeof names / sizeof *names && !(value && *value); i++)
-        value = getenv(names[i]);
-    return value && (strcasestr(value, "utf-8") || strcasestr(value, "utf8"));
-}
-
-static int terminal_columns(void)
-{
-    struct winsize size;
-    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
-        return size.ws_col;
-    return USUAL_COLUMNS;
 }
 
 /* Behind the line the cursor goes back to its start: where a terminal that becomes narrower breaks
@@ -163,7 +106,7 @@ void log_progress(Log *log, const Progress *progress)
     char line[PROGRESS_LINE];
     if (!log->bar)
         return;
-    progress_line(progress, terminal_columns(), progress_unicode(), line);
+    progress_line(progress, bar_columns(STDOUT_FILENO), bar_unicode(), line);
     printf("\r\033[J%s\r", line);
     fflush(stdout);
     log->drawn = true;

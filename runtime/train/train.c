@@ -140,6 +140,20 @@ static int after_step(Run *r)
     return run_show_progress(r);
 }
 
+/* Steps whose images the system reads meanwhile. */
+enum { STEPS_AHEAD = 4 };
+
+/* At the start of an epoch, or of a run, the images of all these steps, later those of the last. */
+static void read_ahead(const Run *r, int valid, int batch)
+{
+    int first = r->state.images + valid, span = STEPS_AHEAD * batch, last = first + span;
+    bool begins = r->state.images == 0 || r->state.step == r->first_step;
+    first = begins ? first : last - batch;
+    last = last < r->train.count ? last : r->train.count;
+    if (first < last)
+        dataset_ahead(&r->train, r->order + first, last - first);
+}
+
 static int train_step(Run *r)
 {
     const NincProgram *program = &device_target(r->model, r->table)->train;
@@ -154,7 +168,9 @@ static int train_step(Run *r)
                        .seed = step_seed(r->state.seed),
                        .epoch = r->state.epoch};
     input.label_weight = label_weight(r->class_weight, &input);
-    if (device_step(r->table, r->device, program, &input) < 0)
+    read_ahead(r, input.valid, program->batch);
+    if (dataset_use(input.data, input.index, input.valid) < 0 ||
+        device_step(r->table, r->device, program, &input) < 0)
         return -1;
     r->state.step++;
     r->state.used_lr = rate;

@@ -165,6 +165,7 @@ typedef struct TrainOptions {
     int checkpoint_every, log_every; /* -1: the model's */
     int keep;                        /* newest checkpoints that stay; 0: all */
     bool no_shuffle, no_eval, no_progress;
+    bool skip_bad; /* images that cannot be decoded are left out */
     bool no_save; /* the parameters go nowhere where `save` does not say so */
 } TrainOptions;
 
@@ -316,10 +317,6 @@ int log_close(Log *log);
 
 /* ---- progress.c ---- */
 
-/* Whether standard output is a terminal that can draw a bar. */
-bool progress_possible(void);
-/* Whether the environment's locale is one of UTF-8; it need not be installed. */
-bool progress_unicode(void);
 /* The bar's line of less than `columns` columns: what does not fit is left out, the least important
  * first. Returns its width. */
 int progress_line(const Progress *progress, int columns, bool unicode, char out[PROGRESS_LINE]);

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zlib.h>
+#include <unistd.h>
 
 /* ---- where it starts ---- */
 
@@ -105,13 +105,11 @@ static int check_data(const Run *r, uint32_t crc)
 static int identify_data(Run *r)
 {
     const Dataset *d = &r->train;
-    size_t bytes = (size_t)d->count * (size_t)(d->h * d->w * d->c);
-    uLong crc = crc32_z(0, d->image, bytes);
-    crc = crc32_z(crc, (const Bytef *)d->label, (size_t)d->count * sizeof *d->label);
-    if (r->resumed_from && check_data(r, (uint32_t)crc) < 0)
+    uint32_t crc = dataset_crc(d);
+    if (r->resumed_from && check_data(r, crc) < 0)
         return -1;
     r->state.training_images = d->count;
-    r->state.data_crc = (uint32_t)crc;
+    r->state.data_crc = crc;
     return 0;
 }
 
@@ -122,6 +120,7 @@ static int load_data(Run *r)
     DataSource source = {.model = r->model,
                          .data = r->state.random_data ? "random" : r->options->data,
                          .seed = r->state.seed,
+                         .skip_bad = r->options->skip_bad,
                          .threads = r->options->device.threads};
     if (run_check_order(r) < 0 || dataset_load_training(&source, &r->train, &r->test) < 0)
         return -1;
@@ -225,7 +224,7 @@ static int open_log(Run *r)
     LogOptions options = {.json = o->log,
                           .csv = o->csv,
                           .tensorboard = o->tensorboard,
-                          .bar = !o->no_progress && progress_possible()};
+                          .bar = !o->no_progress && bar_possible(STDOUT_FILENO)};
     LogCut cut = {.step = s->step,
                   .train = s->logged.images > 0 && s->step < r->steps,
                   .eval = s->images == s->training_images,

@@ -210,15 +210,19 @@ check "auto where memory cannot be had, and for what" falls_back "fail=cuMemHost
 check "auto where the GPU is too old" falls_back "arch=61" \
     "compute capability 7.5 or newer is needed, Fake GPU 0 has 6.1"
 
-# Memory for the programs, but not for 1024 images of 28x28 bytes and their labels beside them.
+# Memory for the programs, but not for 6 images of 28x28 bytes and their labels beside them; then for
+# these, but not for 1024.
 no_room_for_images() {
-    local arena
+    local arena stage=$((19 * 256 + 256))
     arena=$("$work/all/trainer" info --device sim | sed -n 's/^train *all, without data *//p')
     [ "$arena" -gt 0 ] || return 1
-    falls_back "memory=$((arena + 1024 * 788 - 1))" "model small needs $(megabytes "$arena") MB of \
-device memory at batch 6 and 0.8 MB for the images, Fake GPU 0 has \
-$(megabytes $((arena + 1024 * 788 - 1))) MB free" || return 1
-    ! falls_back "memory=$((arena + 1024 * 788))" && grep -q "on cuda, Fake GPU 0, " "$work/said"
+    falls_back "memory=$((arena + stage - 1))" "model small needs $(megabytes "$arena") MB of \
+device memory at batch 6 and 0.0 MB for the images, Fake GPU 0 has \
+$(megabytes $((arena + stage - 1))) MB free" || return 1
+    ! falls_back "memory=$((arena + stage))" && grep -q "on cuda, Fake GPU 0, " "$work/said" &&
+        grep -q "the images of each step" "$work/said" || return 1
+    ! falls_back "memory=$((arena + 1024 * 788))" && grep -q "on cuda, Fake GPU 0, " "$work/said" &&
+        ! grep -q "the images of each step" "$work/said"
 }
 
 megabytes() {
@@ -328,10 +332,25 @@ check "no ceilings on the simulator" grep -q '"of_peak":null,"of_bandwidth":null
     "$work/profile.json"
 check "info shows the simulator" says 0 "sim, simulator, " "$work/all/trainer" info --device sim
 check "too little device memory" says 1 "compile it with --batch=" \
-    env NINC_SIM="memory=$((1280 * 788 + (64 << 10)))" \
+    env NINC_SIM="memory=$((72 << 10))" \
     "$work/all/trainer" train --data random --device sim
-check "too little memory for the images" says 1 "at batch 6 and 1.0 MB for the images, simulator" \
-    env NINC_SIM="memory=$((600 << 10))" "$work/all/trainer" train --data random --device sim
+
+# sim_losses MEMORY FILE
+sim_losses() {
+    NINC_SIM="memory=$1" "$work/all/trainer" train --data random --device sim --max-steps 3 --no-save \
+        --log-every 1 --log "$work/$2.jsonl" >"$work/$2" 2>&1 || { cat "$work/$2"; return 1; }
+    sed -i 's/,"images_per_second":[0-9.e+]*//' "$work/$2.jsonl"
+}
+
+# 1280 images do not fit, those of a step do: the same bits.
+streamed_alike() {
+    sim_losses $((600 << 10)) streamed && sim_losses $((64 << 20)) whole &&
+        grep -q "take 0.8 MB, more than simulator.* has free: the images of each step" \
+            "$work/streamed" &&
+        ! grep -q "images of each step" "$work/whole" && [ -s "$work/whole.jsonl" ] &&
+        cmp "$work/streamed.jsonl" "$work/whole.jsonl"
+}
+check "a data set larger than the device's memory is trained on with the same bits" streamed_alike
 check "too little shared memory" says 1 "bytes of shared memory a block" \
     env NINC_SIM=shared=4096 "$work/all/trainer" train --data random --device sim
 

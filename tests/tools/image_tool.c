@@ -3,6 +3,7 @@
  *     image_tool split IMAGES.idx[.gz] DIR COUNT    DIR/00000.png ... of the first images
  *     image_tool dot OUT.png SIZE X Y               black with a white square of 3 x 3 around X, Y
  *     image_tool pixel OUT.png VALUE...             one pixel of 1 to 4 channels
+ *     image_tool class DIR COUNT W H VALUE          DIR/00.png ..., colours of noise above VALUE
  *     image_tool show FILE                          width height channels, and x y of the center of
  *                                                   the pixels whose sum is at least 9/10 of the
  *                                                   largest, as parts of the width and height
@@ -71,6 +72,25 @@ static int pixel(const char *path, int channels, char *const *value)
         image.pixel[i] = (uint8_t)atoi(value[i]);
     int status = image_write_png(path, &image);
     image_free(&image);
+    return status;
+}
+
+/* Each image has noise of its own. */
+static int draw_class(const char *directory, int count, int w, int h, int value)
+{
+    Random random = random_stream((uint64_t)value, (uint64_t)count);
+    int status = 0;
+    for (int i = 0; i < count && status == 0; i++) {
+        char name[512];
+        Image image;
+        if (image_new(directory, h, w, 3, &image) < 0)
+            return -1;
+        for (int k = 0; k < 3 * w * h; k++)
+            image.pixel[k] = (uint8_t)(value + (int)random_below(&random, 32));
+        snprintf(name, sizeof name, "%s/%02d.png", directory, i);
+        status = image_write_png(name, &image);
+        image_free(&image);
+    }
     return status;
 }
 
@@ -171,6 +191,8 @@ int main(int argc, char **argv)
         status = dot(argv[2], atoi(argv[3]), atoi(argv[4]), atoi(argv[5]));
     else if (strcmp(what, "pixel") == 0 && argc > 3)
         status = pixel(argv[2], argc - 3, argv + 3);
+    else if (strcmp(what, "class") == 0 && argc == 7)
+        status = draw_class(argv[2], atoi(argv[3]), atoi(argv[4]), atoi(argv[5]), atoi(argv[6]));
     else if (strcmp(what, "show") == 0 && argc == 3)
         status = show(argv[2]);
     else if (strcmp(what, "within") == 0 && argc == 7)

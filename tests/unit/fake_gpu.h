@@ -39,9 +39,9 @@ static struct Fake {
     Operation queue[MAX_OPERATIONS];
     int queued, deepest;
     Recording *recording;
-    char *slots;
-    int64_t slot_bytes;
-    int slot_count;
+    char *slot[GPU_SLOTS], *slots[GPU_SLOTS]; /* the parts; what was allocated */
+    int64_t slot_bytes[GPU_SLOTS];
+    int slot_count, slot_sets;
     int split;             /* ROWS_SPLIT of the options */
     char options[4096];    /* of the last load, one a line */
     char kernels[512];     /* of the last load: "0 rows, 1 metrics, ..." */
@@ -167,7 +167,7 @@ static void execute(Operation *o)
     switch (o->kind) {
     case RUN_KERNEL: run_kernel(o); break;
     case RUN_FILL: memset(o->at, o->byte, o->bytes); break;
-    case RUN_SEND: memcpy(o->at, fake.slots + o->slot * fake.slot_bytes, o->bytes); break;
+    case RUN_SEND: memcpy(o->at, fake.slot[o->slot], o->bytes); break;
     case RUN_GRAPH:
         for (int i = 0; i < o->graph->operations; i++)
             execute(&o->graph->operation[i]);
@@ -224,8 +224,9 @@ static void fake_close(GpuMachine *m)
     ck_assert_int_eq(fake.graphs, 0);
     for (int i = 0; i < fake.buffers; i++)
         free(fake.buffer[i]);
-    free(fake.slots);
-    fake.slots = NULL;
+    while (fake.slot_sets > 0)
+        free(fake.slots[--fake.slot_sets]);
+    fake.slot_count = 0;
     fake.buffers = fake.queued = 0;
     fake.used = 0;
     fake.open = false;
@@ -396,9 +397,12 @@ static void *fake_slots_alloc(GpuMachine *m, int slots, int64_t bytes)
     note("slots %d\n", slots);
     if (fails("slots_alloc"))
         return NULL;
-    fake.slot_bytes = bytes;
-    fake.slot_count = slots;
-    return fake.slots = xmalloc((size_t)(slots * bytes));
+    char *memory = fake.slots[fake.slot_sets++] = xmalloc((size_t)(slots * bytes));
+    for (int i = 0; i < slots; i++, fake.slot_count++) {
+        fake.slot[fake.slot_count] = memory + i * bytes;
+        fake.slot_bytes[fake.slot_count] = bytes;
+    }
+    return memory;
 }
 
 static int fake_slot_wait(GpuMachine *m, int slot)
@@ -419,8 +423,8 @@ static int fake_slot_send(GpuMachine *m, int slot, GpuAddress to, int64_t bytes)
     note("send %d\n", slot);
     if (fails("slot_send"))
         return -1;
-    ck_assert_int_le(bytes, fake.slot_bytes);
     ck_assert_int_lt(slot, fake.slot_count);
+    ck_assert_int_le(bytes, fake.slot_bytes[slot]);
     enqueue((Operation){.kind = RUN_SEND, .slot = slot, .at = host(to), .bytes = (size_t)bytes});
     return 0;
 }

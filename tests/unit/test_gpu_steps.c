@@ -440,6 +440,44 @@ START_TEST(test_capture_after_failure)
 }
 END_TEST
 
+/* Steps of other images each on a device with so much room beside the programs. */
+static void train_in(int64_t room, Weights *after)
+{
+    enum { STEPS = 6 };
+    fake.free_bytes = gpu_arena_bytes(target(), true) + room;
+    Device *d = opened(true);
+    Dataset data = random_data(5, SPLIT_TEST);
+    int32_t *order = dataset_order(&data);
+    StepInput input = step_on(&data, TINY_BATCH);
+    send_weights(&table, d);
+    for (int i = 0; i < STEPS; i++) {
+        input.index = order + 3 * i;
+        input.valid = TINY_BATCH - i % 3;
+        ck_assert_int_eq(device_step(&table, d, &target()->train, &input), 0);
+    }
+    ck_assert_int_eq(weights_from_device(after, &table, d), 0);
+    free(order);
+    table.close(d);
+    dataset_free(&data);
+}
+
+/* Images that have no room on the device are sent for each step, two steps at once: the same bits.
+ */
+START_TEST(test_streamed)
+{
+    enum { STAGE = 512, BYTES = TINY_CLASSES * TINY_PIXELS * sizeof(float) };
+    Weights *want = weights_new(&ninc_model), *got = weights_new(&ninc_model);
+    train_in(1 << 16, want);
+    ck_assert_ptr_null(strstr(fake.log, "send 64"));
+    train_in(STAGE, got);
+    ck_assert_ptr_nonnull(strstr(fake.log, "slot 64\nsend 64\n"));
+    ck_assert_ptr_nonnull(strstr(fake.log, "slot 65\nsend 65\n"));
+    ck_assert_mem_eq(got->value[0], want->value[0], BYTES);
+    weights_free(want);
+    weights_free(got);
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {test_calls_of_a_step, test_new_edition, test_step_like_cpu,
@@ -447,6 +485,6 @@ int main(void)
                                   test_metrics, test_graph_for_each_program_and_data,
                                   test_many_data_sets, test_read_write_poison, test_launch,
                                   test_time, test_every_failure, test_data_after_failure,
-                                  test_capture_after_failure};
+                                  test_capture_after_failure, test_streamed};
     return run_in_scratch("gpu_steps", tests, sizeof tests / sizeof *tests, set_up);
 }

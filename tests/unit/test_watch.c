@@ -337,15 +337,15 @@ START_TEST(test_bar_follows_the_locale)
     setenv("LC_ALL", "", 1);
     unsetenv("LC_CTYPE");
     setenv("LANG", "de_DE.UTF-8", 1);
-    ck_assert(progress_unicode());
+    ck_assert(bar_unicode());
     setenv("LC_CTYPE", "C", 1);
-    ck_assert(!progress_unicode());
+    ck_assert(!bar_unicode());
     setenv("LC_ALL", "C.utf8", 1);
-    ck_assert(progress_unicode());
+    ck_assert(bar_unicode());
     unsetenv("LC_ALL");
     unsetenv("LC_CTYPE");
     unsetenv("LANG");
-    ck_assert(!progress_unicode());
+    ck_assert(!bar_unicode());
 }
 END_TEST
 
