@@ -188,6 +188,8 @@ int find_split(const char *directory, const char *set, Split split, const char *
                char **out);
 /* Whether a file's name ends in that of a split. */
 bool names_split(const char *path, const char *extension, Split *split);
+/* The file beside one of the split `from`, as names_split tells, with the same name but of `to`. */
+char *find_sibling(const char *path, const char *extension, Split from, Split to);
 
 /* ---- take.c ---- */
 

@@ -43,11 +43,12 @@ static int find_table(const char *path, const char *set, Split split, char **out
     if (is_directory(path))
         return find_split(path, set, split, ".csv", out);
     /* A file of no split is the training images', and those that are evaluated. */
-    if (!names_split(path, ".csv", &named) ? split != SPLIT_VALIDATION : named == split) {
+    bool is_named = names_split(path, ".csv", &named);
+    if (is_named ? named == split : split != SPLIT_VALIDATION)
         *out = copy_text(path);
-        return 1;
-    }
-    return 0;
+    else if (is_named)
+        *out = find_sibling(path, ".csv", named, split);
+    return *out ? 1 : 0;
 }
 
 /* A file is believed to be a table by its name, so that an empty one is told. */

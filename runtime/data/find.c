@@ -46,7 +46,7 @@ static const char *const words[][4] = {
 
 static bool is_separator(char c)
 {
-    return c == '-' || c == '_' || c == '.' || c == ' ';
+    return c == '-' || c == '_' || c == '.' || c == ' ' || c == '/';
 }
 
 /* Where the extension, with .gz behind it or not, begins; NULL: it has another. */
@@ -81,6 +81,19 @@ bool names_split(const char *path, const char *extension, Split *split)
         if (word_at(file, end, *split))
             return true;
     return false;
+}
+
+char *find_sibling(const char *path, const char *extension, Split from, Split to)
+{
+    const char *end = extension_at(path, extension), *word = word_at(path, end, from);
+    for (size_t i = 0; i < sizeof words[0] / sizeof *words[0] && words[to][i]; i++) {
+        Text name = {0};
+        text_append(&name, "%.*s%s%s", (int)(word - path), path, words[to][i], end);
+        if (is_regular(name.data))
+            return name.data;
+        text_free(&name);
+    }
+    return NULL;
 }
 
 /* 0: the set's name stands before; 1: nothing does; 2: another name. */

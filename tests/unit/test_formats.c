@@ -486,6 +486,8 @@ START_TEST(test_csv_reads)
     strcpy(path, at("train.csv"));
     expect_tiny(path, SPLIT_TRAIN);
     refuses(path, SPLIT_TEST, "is not the table of the test images");
+    put_csv("test.csv", "\n"); /* beside it */
+    expect_tiny(path, SPLIT_TEST);
     start();
     put_csv("fashion-mnist_train.csv", "\n");
     expect_tiny(directory, SPLIT_TRAIN);
