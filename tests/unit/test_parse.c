@@ -245,7 +245,8 @@ static const Fault faults[] = {
     {"at shared+3520:8", "at shared+3968:8", "overlaps"}, /* a copy but the first */
     {"shared=4096", "shared=4032", "its place leaves the region"},
     {"at shared+1600:1600", "at shared+3200:1600", "its place leaves the region"},
-    {"at chunk+7232:3136 ", "at thread+7232:3136 ", "only strips, and images on their way, lie in thread"},
+    {"at chunk+7232:3136 ", "at thread+7232:3136 ",
+     "only strips, and images on their way, lie in thread"},
     {"{nchw16c}       = relu_grad", "{nchw16c strip=1} = relu_grad",
      "it cannot be held by strips of that height"},
     {"shared_bound=4096", "shared_bound=9312", "smaller than its lower bound"},
@@ -276,7 +277,8 @@ static const Fault faults[] = {
     {" classes=3", " classes=3 label=-1", "expected a whole number from 0"},
     {" classes=3", " classes=3 label=\"a", "the string has no end"},
     {" classes=3", " classes=3 validation_split=0", "expected a number greater than 0"},
-    {" classes=3", " classes=3 validation_split=1", "validation_split must be above 0 and below 1"},
+    {" classes=3", " classes=3 validation_split=1",
+     "validation_split must be above 0 and below 1"},
     {" init=", " sampler=balanced init=", "expected 'init='"},
 };
 
