@@ -23,6 +23,12 @@ static bool is_resumed(const Flag *f)
            f->place == AT(train.resume) || f->place == AT(train.checkpoint_dir);
 }
 
+/* Flags that mean the same to eval and predict; what a run writes is its own. */
+static bool goes_on(const Flag *f)
+{
+    return (f->commands & SHOWN) == SHOWN && f->place != AT(train.csv);
+}
+
 static void append_flag(Text *out, const Flag *f, const char *value)
 {
     char name[80];
@@ -182,7 +188,7 @@ static OptionsResult parse_flags(Options *o, const CommandInfo *c, int argc, cha
             return OPTIONS_WRONG;
         if (!is_resumed(f))
             append_flag(&o->line, f, f->value ? optarg : NULL);
-        if ((f->commands & SHOWN) == SHOWN)
+        if (goes_on(f))
             append_flag(&o->shared, f, f->value ? optarg : NULL);
     }
     o->train.command = o->line.data;
