@@ -128,6 +128,8 @@ all_targets "averages fp32" "sm_75" tests/models/chains/averages.yaml
 all_targets "local response norms bf16" "sm_80" --precision=bf16 tests/models/chains/lrn.yaml
 all_targets "augmentation fp32" "sm_75 sm_90a" tests/models/chains/augment.yaml
 all_targets "augmentation bf16" "sm_80" --precision=bf16 tests/models/chains/augment.yaml
+all_targets "normalization fp32" "sm_75 sm_90a" tests/models/normalize/all.yaml
+all_targets "normalization bf16" "sm_80" --precision=bf16 tests/models/normalize/all.yaml
 all_targets "augmentation -O0" "sm_90a" -O0 tests/models/chains/augment.yaml
 all_targets "grouped fp32" "sm_75" tests/models/pytorch/grouped_sgd.yaml
 all_targets "grouped bf16" "sm_90a" --precision=bf16 tests/models/pytorch/grouped_sgd.yaml

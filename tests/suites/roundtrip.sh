@@ -34,7 +34,8 @@ carries_on() {
     done
 }
 
-for model in models/*.yaml tests/models/pytorch/*_sgd.yaml tests/models/chains/augment.yaml; do
+for model in models/*.yaml tests/models/pytorch/*_sgd.yaml tests/models/chains/augment.yaml \
+    tests/models/normalize/all.yaml; do
     name=${model##*/}
     kind=check
     case $name in

@@ -49,9 +49,9 @@ verified() {
 
 check "kernels on each instruction set" verified all -O2 --levels=all
 check "kernels in bf16" verified all "-O2 --precision=bf16" --levels=all
-check "kernels one by one" verified all -O0 --device cpu
+long_check "kernels one by one" verified all -O0 --device cpu
 check_with g++ "kernels in the simulator" verified all -O2 --device sim
-check_with g++ "kernels in the simulator, bf16" verified all "-O2 --precision=bf16" --device sim
+long_check_with g++ "kernels in the simulator, bf16" verified all "-O2 --precision=bf16" --device sim
 check_with g++ "kernels in the simulator, one by one" verified all -O0 --device sim
 
 train() {
