@@ -58,7 +58,8 @@ reference() {
             -fno-trapping-math $(level_flags "$2") -DNINC_LEVEL="$2" "$work/model.c" &&
         $compiler -std=gnu11 -Iir $rename $sanitize -o "$work/reference" \
             tests/tools/library_reference.c "$work/model.o" "$work/plan.c" \
-            "$BUILD/libninc_runtime.a" -ljansson -lminizip -lz -lm -lpthread -ldl
+            "$BUILD/libninc_runtime.a" -ljansson \
+            -lpng16 -ljpeg -lwebpdemux -lwebp -lgif -larchive -lminizip -lz -lm -lpthread -ldl
 }
 
 # same_logits CASE LEVEL: whole batches, parts of them, in one call and in several

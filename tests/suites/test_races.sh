@@ -114,7 +114,8 @@ END
         kept_object "$work/client.o" $sanitized -DNAME=library -DCONSTANTS=LIBRARY \
             -include "$work/network.h" tests/tools/library_client.c &&
         $sanitized -o "$work/network" "$work/client.o" "$work/cpu_step.o" \
-            "${team_objects[@]}" "${made_of[@]}" "$BUILD/libninc_runtime.a" -ljansson -lminizip -lz \
+            "${team_objects[@]}" "${made_of[@]}" "$BUILD/libninc_runtime.a" -ljansson \
+            -lpng16 -ljpeg -lwebpdemux -lwebp -lgif -larchive -lminizip -lz \
             -lpthread -ldl -lm &&
         NINC_CPU_LEVEL=baseline "$work/network" threads "$work/weights"
 }

@@ -19,5 +19,5 @@ build_logits() {
         ${CC:-gcc} -std=gnu11 -Og $sanitizers -fopenmp -Iir -Dninc_cpu_avx512=ninc_cpu_baseline \
             -Dninc_cpu_avx2=ninc_cpu_baseline -Dninc_cpu_neon=ninc_cpu_baseline -o "$out" \
             tests/tools/logits.c "$out-model.o" "$out-plan.c" "$BUILD/libninc_runtime.a" \
-            -ljansson -lminizip -lz -lpthread -ldl -lm
+            -ljansson -lpng16 -ljpeg -lwebpdemux -lwebp -lgif -larchive -lminizip -lz -lpthread -ldl -lm
 }
