@@ -61,12 +61,22 @@ bool op_is_rows(const Node *n)
 {
     bool plain = op_attr(n->op) != ATTR_WINDOW || window_is_plain(&n->attr.window);
     return (op_is(n->op, F_ROWS) && plain) || is_of_maps(n) || node_is_depthwise(n) ||
-           (op_is(n->op, F_ROWS) && node_is_blockwise(n));
+           (op_is(n->op, F_ROWS) && node_is_blockwise(n)) || node_is_dilated(n);
+}
+
+enum { BLOCK = 16 };
+
+bool node_is_dilated(const Node *n)
+{
+    const Window *w = &n->attr.window;
+    if (n->op != OP_CONV2D && n->op != OP_CONV2D_WGRAD)
+        return false;
+    const Shape *filter = &(n->op == OP_CONV2D_WGRAD ? n : n->in[1])->tensor.shape;
+    return w->groups == 0 && (w->dilation_h || w->dilation_w) && filter->dim[1] >= BLOCK;
 }
 
 bool node_is_blockwise(const Node *n)
 {
-    enum { BLOCK = 16 };
     const Window *w = &n->attr.window;
     if ((n->op != OP_CONV2D && n->op != OP_CONV2D_DGRAD && n->op != OP_CONV2D_WGRAD &&
          n->op != OP_CONV2D_TRANSPOSE) ||

@@ -176,6 +176,9 @@ bool op_is_rows(const Node *n);
 bool node_is_depthwise(const Node *n);
 /* One in groups of whole blocks of 16 channels on both sides, without dilation. */
 bool node_is_blockwise(const Node *n);
+/* A convolution with dilation of a map of at least a block of channels, not in groups, whose taps
+ * are columns of a block; or its filter's gradient. */
+bool node_is_dilated(const Node *n);
 /* A convolution of one pixel an image, without padding, or a gradient of one (that of its map if it
  * has no more outputs than a panel holds of them): a product of matrices whose rows are images. */
 enum { MAX_DENSE_OUTPUTS = 16384 };

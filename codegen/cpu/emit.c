@@ -212,6 +212,11 @@ static bool is_blockwise(const Node *n)
     return node_is_blockwise(n) && kernel_is_rows(n->kernel);
 }
 
+static bool is_dilated(const Node *n)
+{
+    return node_is_dilated(n) && kernel_is_rows(n->kernel);
+}
+
 static bool has_op(const Module *m, bool (*is_such)(const Node *))
 {
     const Graph *g;
@@ -237,6 +242,7 @@ static const Part library[] = {
     {&embedded_lrn_h, is_lrn},      {&embedded_dropout_h, is_dropout},
     {&embedded_augment_h, augments},
     {&embedded_depthwise_h, is_depthwise}, {&embedded_grouped_h, is_blockwise},
+    {&embedded_dilated_h, is_dilated},
 };
 
 void emit_cpu(const Module *m, Text *out)

@@ -42,6 +42,7 @@ typedef struct ConvTile {
     Beside beside;
     ptrdiff_t x_block, x_row, y_block;
     ptrdiff_t filter_block, filter_row, filter_column; /* from tap to tap */
+    ptrdiff_t x_gap; /* between columns of the filter, with dilation */
     int in_blocks, kernel_h, kernel_w, run, epilogue;
 } ConvTile;
 
@@ -74,7 +75,8 @@ INLINE void conv_part(const ConvTile *t, int p, const int PIXELS, int v, const i
     for (int b = 0; b < t->in_blocks; b++)
         for (int k = 0; k < t->kernel_h; k++)
             for (int q = 0; q < t->kernel_w; q++) {
-                const Element *x = t->x + p * STEP + b * t->x_block + k * t->x_row + q * LANES;
+                const Element *x = t->x + p * STEP + b * t->x_block + k * t->x_row +
+                                   q * (LANES + t->x_gap);
                 const Element *filter = t->filter + v * LANES * TOGETHER + b * t->filter_block +
                                         k * t->filter_row + q * t->filter_column;
                 for (int r = t->run; r > 0; r -= TOGETHER) {

@@ -84,13 +84,14 @@ static const char *contraction_tables(const CpuEmitter *e, const Node *n)
     return pool_format(e->pool, "&%s, &%s_sparse", table, table);
 }
 
-/* The constants of a contraction, and of its groups where it has some. */
+/* The constants of a contraction, and of its groups or its dilation where it has some. */
 static const char *grouped_tables(const CpuEmitter *e, const Node *n)
 {
     const char *table = contraction_tables(e, n);
-    return n->attr.window.groups
-               ? pool_format(e->pool, "%s, &%s_groups", table, table_name(e, n))
-               : table;
+    if (n->attr.window.groups)
+        return pool_format(e->pool, "%s, &%s_groups", table, table_name(e, n));
+    return node_is_dilated(n) ? pool_format(e->pool, "%s, &%s_dilation", table, table_name(e, n))
+                              : table;
 }
 
 static const char *bias_of(const CpuEmitter *e, const Node *n, int operand)
@@ -117,8 +118,10 @@ static void emit_conv(CpuEmitter *e, const Statement *s)
         return;
     }
     emit_line(e, "%sconv_rows(%s, %s, %s, %s, %s, %s, r0, r1);",
-              n->attr.window.groups ? "grouped_" : contraction_prefix(e, n), grouped_tables(e, n),
-              map_name(e, n->in[0]), value_name(e, n->in[1]),
+              n->attr.window.groups ? "grouped_"
+              : node_is_dilated(n)  ? "dilated_"
+                                    : contraction_prefix(e, n),
+              grouped_tables(e, n), map_name(e, n->in[0]), value_name(e, n->in[1]),
               bias_of(e, n, 2), epilogue_of(e, s), map_name(e, statement_result(s)));
 }
 
@@ -408,6 +411,8 @@ static const char *sum_prefix(const Node *n)
 {
     if (n->op == OP_CONV2D_FOLDED_WGRAD)
         return "folded_";
+    if (node_is_dilated(n))
+        return "dilated_";
     return node_is_depthwise(n) ? "depthwise_" : n->attr.window.groups ? "grouped_" : "";
 }
 

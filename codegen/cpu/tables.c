@@ -58,6 +58,15 @@ static void table_groups(CpuEmitter *e, const Node *n, const Node *x, const Node
                 (long long)from * to * lanes * lanes * k->kernel_h * k->kernel_w);
 }
 
+/* And one with dilation. */
+static void table_dilation(CpuEmitter *e, const Node *n)
+{
+    const Window *k = &n->attr.window;
+    if (node_is_dilated(n))
+        text_append(e->tables, "static const Dilation %s_dilation = {%d, %d, %d};\n",
+                    table_name(e, n), window_dilation_h(k), window_dilation_w(k), k->kernel_w);
+}
+
 static void table_conv(CpuEmitter *e, const Node *n)
 {
     const Window *k = &n->attr.window;
@@ -75,6 +84,7 @@ static void table_conv(CpuEmitter *e, const Node *n)
                 k->padding_h, step, k->padding_w * x.lanes,
                 row_tiles(e, n->tensor.shape.dim[2], &n->tile, step, 1));
     table_groups(e, n, n->in[0], n);
+    table_dilation(e, n);
     if (n->sparse != SPARSE_NONE) /* sums of bf16 results are floats side by side */
         table_sparse(e, n, map_shape(n).blocks, e->bf16 ? 0 : 1, SPARSE_VECTORS);
 }
@@ -121,19 +131,21 @@ static void table_wgrad(CpuEmitter *e, const Node *n)
     int fit = (int)larger(WGRAD_STRIP_BYTES / pixel, 2), columns = equal_part(width, fit);
     int strip = equal_part(rows, (int)larger(fit / width, 1));
     TileKind kind = e->bf16 ? TILE_WGRAD_PAIRS : TILE_WGRAD;
-    const char *tiles = wgrad_run(e, kind, k->kernel_w * x.lanes, &n->tile);
+    int run = (node_is_dilated(n) ? 1 : k->kernel_w) * x.lanes;
+    const char *tiles = wgrad_run(e, kind, run, &n->tile);
     text_append(e->tables,
                 "static const Wgrad %s = {\n"
                 "    .in_blocks = %d, .kernel_h = %d, .run = %d, .groups = %d, .vectors = %d,\n"
                 "    .stride_h = %d, .padding_h = %d, .height = %d, .width = %d,\n"
                 "    .strip = %d, .columns = %d,\n"
                 "    .step = %lld, .padding = %d, .dy_step = %lld,\n    .tiles = %s};\n",
-                table_name(e, n), group_blocks(n, n->in[0]), k->kernel_h, k->kernel_w * x.lanes,
+                table_name(e, n), group_blocks(n, n->in[0]), k->kernel_h, run,
                 (int)ceil_div(filters, filter->out_block), vectors, k->stride_h,
                 k->padding_h, dy[1], width, strip, (int)round_up(columns, 2),
                 dense ? (long long)x.image : k->stride_w * x.lanes, k->padding_w * x.lanes,
                 (long long)(dense ? map_shape(n->in[1]).image : graph_lanes(e->graph)), tiles);
     table_groups(e, n, n->in[0], n->in[1]);
+    table_dilation(e, n);
     if (n->sparse == SPARSE_X)
         table_sparse(e, n, (int)ceil_div(filters, filter->out_block), vectors,
                      SPARSE_WGRAD_VECTORS);

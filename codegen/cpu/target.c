@@ -9,7 +9,7 @@ static const Embedded *const texts[] = {
     &embedded_amx_h,      &embedded_winograd_h, &embedded_fixed_h, &embedded_fold_h,
     &embedded_sparse_h,   &embedded_norm_h,  &embedded_dropout_h,
     &embedded_inside_h, &embedded_root_h,     &embedded_lrn_h,   &embedded_depthwise_h,
-    &embedded_grouped_h,  &embedded_dense_h, &embedded_augment_h, NULL};
+    &embedded_dilated_h, &embedded_grouped_h,  &embedded_dense_h, &embedded_augment_h, NULL};
 
 /* epilogue.c */
 static void declare(NameTable *words, Pool *pool)

@@ -3,18 +3,19 @@
  * Requires stage training. With stride 1,
  *     dx[ih] = sum over o, kh of dy[ih + p - kh] filter[o,i,kh]
  *            = conv2d(dy, filter_transpose(filter)) with padding k - 1 - p,
- * which needs p <= k - 1 on both axes; other gradients become conv2d_transpose by that filter,
- * those in groups of whole blocks of channels too; other groups, and what has dilation, stay. The
- * transposed filters depend on parameters alone and are computed at the start of the step, before
- * any image. The gradient of a linear layer reads its filter as it lies: a chunk's images pay for
- * turning it around bit by bit, which spares a copy of what may be most of a network's memory. */
+ * which needs p <= k - 1 on both axes, with dilation p <= d (k - 1); other gradients become
+ * conv2d_transpose by that filter, those in groups of whole blocks of channels too; other groups,
+ * and what else has dilation, stay. The transposed filters depend on parameters alone and are
+ * computed at the start of the step, before any image. The gradient of a linear layer reads its
+ * filter as it lies: a chunk's images pay for turning it around bit by bit, which spares a copy of
+ * what may be most of a network's memory. */
 #include "cpu.h"
 
 static bool is_convolution(const Node *n)
 {
     const Window *w = &n->attr.window;
-    return w->stride_h == 1 && w->stride_w == 1 &&
-           w->padding_h < w->kernel_h && w->padding_w < w->kernel_w;
+    return w->stride_h == 1 && w->stride_w == 1 && w->groups == 0 &&
+           w->padding_h < window_span_h(w) && w->padding_w < window_span_w(w);
 }
 
 Node *transposed_filter(Graph *g, Finder *made, Node *filter, DType dtype, Loc loc)
@@ -33,20 +34,30 @@ Node *transposed_filter(Graph *g, Finder *made, Node *filter, DType dtype, Loc l
 static void rewrite(Graph *g, Finder *made, Node *n)
 {
     Window *w = &n->attr.window;
-    bool convolution = is_convolution(n) && window_is_plain(w);
+    bool convolution = is_convolution(n);
     Node *filter = n->in[1]->op == OP_CAST ? n->in[1]->in[0] : n->in[1];
     n->op = convolution ? OP_CONV2D : OP_CONV2D_TRANSPOSE;
     n->in[1] = transposed_filter(g, made, filter, n->in[1]->tensor.dtype, n->loc);
     if (!convolution)
         return;
-    w->padding_h = w->kernel_h - 1 - w->padding_h;
-    w->padding_w = w->kernel_w - 1 - w->padding_w;
+    w->padding_h = window_span_h(w) - 1 - w->padding_h;
+    w->padding_w = window_span_w(w) - 1 - w->padding_w;
 }
 
 bool runs_in_rows(const Graph *g, const Node *n)
 {
     bool tiles = target_kind(g->target) == KIND_TILES;
-    return op_is_rows(n) && (!tiles || !node_is_blockwise(n) || node_is_depthwise(n));
+    bool vectors = (node_is_blockwise(n) && !node_is_depthwise(n)) || node_is_dilated(n);
+    return op_is_rows(n) && (!tiles || !vectors);
+}
+
+/* Whether the gradient of a convolution with dilation is one too, of a map of whole blocks. */
+static bool is_dilated(const Node *n)
+{
+    enum { BLOCK = 16 };
+    const Window *w = &n->attr.window;
+    return (w->dilation_h || w->dilation_w) && is_convolution(n) &&
+           n->in[1]->tensor.shape.dim[0] >= BLOCK;
 }
 
 /* Others in groups or with dilation stay as they are. */
@@ -54,7 +65,7 @@ static bool can_be_rewritten(const Graph *g, const Node *n)
 {
     if (window_is_plain(&n->attr.window))
         return true;
-    return node_is_blockwise(n) && target_kind(g->target) == KIND_VECTORS;
+    return (node_is_blockwise(n) || is_dilated(n)) && target_kind(g->target) == KIND_VECTORS;
 }
 
 bool runs_dense(const Graph *g, const Node *n)

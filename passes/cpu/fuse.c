@@ -307,7 +307,7 @@ static const Node *user_of(const Graph *g, const Node *n, Op op, int operand)
 static bool reads_packed(const Graph *g, const Node *conv)
 {
     return window_is_plain(&conv->attr.window) ||
-           (node_is_blockwise(conv) && runs_in_rows(g, conv));
+           ((node_is_blockwise(conv) || node_is_dilated(conv)) && runs_in_rows(g, conv));
 }
 
 /* What conv_filter of some node is, which is packed. */

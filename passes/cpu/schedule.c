@@ -97,7 +97,8 @@ static void schedule_folded(Node *n)
 static void schedule_wgrad(const Graph *g, Node *n)
 {
     const int32_t *filter = n->tensor.shape.dim;
-    int run = filter[3] * packed_channels(g, n->in[0]), vectors = 0;
+    int columns = node_is_dilated(n) ? 1 : filter[3], vectors = 0;
+    int run = columns * packed_channels(g, n->in[0]);
     int registers = graph_lanes(g) / 16;
     Uses uses = graph_uses(g, n->in[0]);
     for (int i = 0; i < uses.count; i++)
