@@ -5,8 +5,8 @@
 # all). $TESTS and $CHECK say which checks of a suite, and $CHECK_TIMES what each takes:
 # tests/lib.sh.
 #
-# As many suites at once as there are processors, those that take longest first; each is printed
-# when it is done.
+# One suite more at once than there are processors, as some wait for something; those that take
+# longest first; each is printed when it is done.
 cd "$(dirname "$0")/.." || exit 1
 . tests/tools/times.sh
 export NINC=${NINC:-./ninc} BUILD=${BUILD:-build}
@@ -131,7 +131,7 @@ trap 'kill $(jobs -p) 2>/dev/null; exit 1' INT TERM
 for suite in "${order[@]}"; do
     wanted "$suite" || continue
     [ ${#suites[@]} -gt 0 ] || has_checks "$suite" || continue
-    while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n; done
+    while [ "$(jobs -rp | wc -l)" -gt "$(nproc)" ]; do wait -n; done
     begun=$((begun + 1))
     run_suite "$suite" &
 done

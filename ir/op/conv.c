@@ -144,11 +144,8 @@ static void conv2d_pixel(const Map *x, const Map *y, const double *by_tap, const
                 continue;
             const double *in = map_at(x, n, ih, iw);
             const double *tap = by_tap + (int64_t)(kh * k->kernel_w + kw) * g.inputs * y->c;
-            for (int i = 0; i < x->c; i++) {
-                int first = i / g.inputs * g.outputs;
-                add_scaled(out + first, in[i], tap + (int64_t)(i % g.inputs) * y->c + first,
-                           g.outputs);
-            }
+            for (int i = 0, o = 0; i < x->c; i += g.inputs, o += g.outputs)
+                add_products(out + o, g.outputs, in + i, g.inputs, tap + o, y->c);
         }
     }
 }
@@ -185,8 +182,9 @@ static int window_position(int at, int tap, int stride, int padding, int outputs
 /* One pixel: dx[I] += sum over the outputs of each group of dy times filter, [O][I / groups]. */
 static void dgrad_pixel(double *dx, const double *dy, const double *tap, int outputs, Groups g)
 {
-    for (int o = 0; o < outputs; o++)
-        add_scaled(dx + o / g.outputs * g.inputs, dy[o], tap + (int64_t)o * g.inputs, g.inputs);
+    for (int o = 0; o < outputs; o += g.outputs)
+        add_products(dx + o / g.outputs * g.inputs, g.inputs, dy + o, g.outputs,
+                     tap + (int64_t)o * g.inputs, g.inputs);
 }
 
 /* dx[n,ih,iw,i] = sum over o,kh,kw of dy[n,oh,ow,o] filter[o,i,kh,kw], oh*s-p+kh*d = ih, ow
