@@ -11,6 +11,7 @@
 #   make install, make uninstall  with man pages and completions
 #   make deb, make test-deb  a Debian package, and that it works in a fresh Debian 12 and 13
 #   make bench-checkpoint  what checkpoints take of training
+#   make bench-learning  what the recipes learn, in which time
 #   make test-gpu, make bench-gpu  tests and benchmark on an NVIDIA GPU
 #   make predict-gpu  what a step is predicted to take there, where there is none
 #   make first-contact-kit, make first-contact  the same from files alone
@@ -226,6 +227,11 @@ bench: all
 	@command -v $(PYTHON) >/dev/null || { echo "SKIP: make bench needs python3"; exit 0; }; \
 	    $(PYTHON) bench/bench.py $(BENCH_OPTIONS)
 
+# What the recipes of models/ learn, and how long they take; writes bench/results/learning-KIND.json.
+bench-learning: all
+	@command -v $(PYTHON) >/dev/null || { echo "SKIP: make bench-learning needs python3"; exit 0; }; \
+	    $(PYTHON) bench/learning.py $(LEARNING_OPTIONS)
+
 # What checkpoints take of training: images/s with one every 100 steps beside none.
 bench-checkpoint: all
 	@command -v $(PYTHON) >/dev/null || \
@@ -331,9 +337,8 @@ FORMATTED = $(wildcard frontend/*.[ch] ir/*.[ch] ir/*/*.[ch] passes/*.[ch] passe
                        runtime/*/*.[ch] tests/*/*.[ch])
 
 .PHONY: all readme readme-check fuzz python tests test test-long test-nvrtc test-gpu test-crash \
-        test-deb asan demo bench bench-gpu predict-gpu bench-checkpoint first-contact first-contact-kit deps \
-        completion install uninstall deb clean \
-        format tidy
+        test-deb asan demo bench bench-gpu bench-learning predict-gpu bench-checkpoint \
+        first-contact first-contact-kit deps completion install uninstall deb clean format tidy
 .SECONDARY:
 .DELETE_ON_ERROR:
 

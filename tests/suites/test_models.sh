@@ -66,6 +66,7 @@ model mobilenet "$(mobilenet_has)" '[3, 16, 16]' fp32 bf16 sim
 model nin_cifar10 966,986 '[3, 32, 32]' bf16
 model nin_cifar100 984,356 '[3, 32, 32]'
 model nin_d2l 1,992,166 '[1, 96, 96]' fp32
+model nin_fashion_best 695,578 '[1, 28, 28]' fp32 sim
 model nin_imagenet 7,595,176 '[3, 96, 96]' bf16
 model nin_mnist 349,674 '[1, 28, 28]' fp32 sim
 model nin_svhn 1,986,026 '[3, 32, 32]' bf16

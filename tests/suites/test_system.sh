@@ -355,11 +355,13 @@ installs() {
 ./usr/share/ninc/models/lenet_caffe.yaml
 ./usr/share/ninc/models/mobilenet.yaml
 ./usr/share/ninc/models/nin.yaml
+./usr/share/ninc/models/nin_224.yaml
 ./usr/share/ninc/models/nin_bn.yaml
 ./usr/share/ninc/models/nin_cifar10.yaml
 ./usr/share/ninc/models/nin_cifar100.yaml
 ./usr/share/ninc/models/nin_d2l.yaml
 ./usr/share/ninc/models/nin_fashion.yaml
+./usr/share/ninc/models/nin_fashion_best.yaml
 ./usr/share/ninc/models/nin_imagenet.yaml
 ./usr/share/ninc/models/nin_mnist.yaml
 ./usr/share/ninc/models/nin_spelled.yaml
