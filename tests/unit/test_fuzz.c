@@ -645,8 +645,8 @@ START_TEST(truncated_files)
         if (n + 1 == sound.count && sound.data[n] == '\n')
             continue; /* JSON without its last newline is whole */
         write_bytes(s->file, sound.data, n);
-        ck_assert_msg(!loads(s) || is_open(s), "%s: %zu of %zu bytes are taken for whole", s->file, n,
-                      sound.count);
+        ck_assert_msg(!loads(s) || is_open(s), "%s: %zu of %zu bytes are taken for whole", s->file,
+                      n, sound.count);
     }
 }
 END_TEST
