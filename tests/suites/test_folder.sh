@@ -76,10 +76,13 @@ refused() {
 
 # ---- images and their order ----
 
+trained "$work/set" && mv "$work/losses" "$work/wanted" && [ -s "$work/wanted" ] ||
+    fail "training on a directory of images" "$work/said"
+
 packs_once() {
     fresh
     trained "$work/set" && grep -q "packed 27 training images of $work/set" "$work/said" &&
-        mv "$work/losses" "$work/wanted" && [ -s "$work/wanted" ] || return 1
+        cmp "$work/losses" "$work/wanted" || return 1
     trained "$work/set" && ! grep -q packed "$work/said" && cmp "$work/losses" "$work/wanted" &&
         trained "$work/set/" --threads 1 && ! grep -q packed "$work/said" &&
         cmp "$work/losses" "$work/wanted"

@@ -259,8 +259,9 @@ def prepare(spec, image, dtype):
 
 
 def groups(spec, network, keys):
-    """A group a parameter, with what its layer has other multiples of."""
-    layers = {p["name"]: p for _, p in network.steps if "name" in p}
+    """A group a parameter, with what its layer has other multiples of; a module that was written
+    by hand has none."""
+    layers = {p["name"]: p for _, p in getattr(network, "steps", []) if "name" in p}
     out = []
     for name, parameter in network.named_parameters():
         layer, _, which = name.rpartition(".")
