@@ -196,6 +196,10 @@ char *unused_name(const char *stem, int from, int *number);
 
 /* Maps a regular file that is not empty. */
 int filemap_open(FileMap *m, const char *path);
+/* Where the file is cut, or its disk fails, while it is mapped: who reads there ends the program
+ * with this error and exit code 1, not by SIGBUS. Until it is closed. */
+void filemap_guard(const FileMap *m, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 void filemap_close(FileMap *m);
 
 /* ---- infile.c ---- */

@@ -26,6 +26,18 @@ void class_names_free(ClassNames *names)
     *names = (ClassNames){0};
 }
 
+/* Of any text in UTF-8: without control characters, and no longer than names are. */
+static void add_printable(ClassNames *names, const char *text)
+{
+    char name[NAME_BYTES + 1];
+    size_t bytes = strlen(printable(text, name, sizeof name));
+    /* A character is not cut in two. */
+    while (bytes > 0 && ((unsigned char)text[bytes] & 0xc0) == 0x80)
+        bytes--;
+    name[bytes] = '\0';
+    add_name(names, name);
+}
+
 /* Those of the data set that was read, or lies there. */
 static int own_names(const NincModel *model, const char *data, const Dataset *read, ClassNames *out)
 {
@@ -33,10 +45,8 @@ static int own_names(const NincModel *model, const char *data, const Dataset *re
     if ((!read || !read->class_name) && dataset_names(model, data, &found) < 0)
         return -1;
     const Dataset *d = read && read->class_name ? read : &found;
-    for (int i = 0; d->class_name && d->classes == model->classes && i < d->classes; i++) {
-        char name[NAME_BYTES + 1];
-        add_name(out, printable(d->class_name[i], name, sizeof name));
-    }
+    for (int i = 0; d->class_name && d->classes == model->classes && i < d->classes; i++)
+        add_printable(out, d->class_name[i]);
     dataset_free(&found);
     return 0;
 }
@@ -86,38 +96,88 @@ static int take_names(const NincModel *model, const char *path, TextLines *lines
     return 0;
 }
 
-/* The file that names the classes, NULL where none does. */
-static const char *names_path(const NincModel *model, const char *file, const char *data,
-                              char *room, size_t size)
+static int names_of_file(const NincModel *model, const char *path, ClassNames *out)
 {
-    char directory[DATA_PATH];
-    if (file)
-        return file;
-    if (!dataset_directory(model, data, directory))
-        return NULL;
-    char *beside = is_directory(directory) ? copy_text(directory) : directory_of(directory);
-    snprintf(room, size, "%s/classes.txt", beside);
-    free(beside);
-    return room;
-}
-
-int class_names_read(const NincModel *model, const char *file, const char *data,
-                     const Dataset *read, ClassNames *out)
-{
-    char room[DATA_PATH + 16];
-    const char *path = names_path(model, file, data, room, sizeof room);
     TextLines lines;
-    *out = (ClassNames){0};
-    if (!path || (!file && access(path, F_OK) != 0 && errno == ENOENT)) {
-        if (own_names(model, data, read, out) < 0)
-            return -1;
-        if (out->count == 0)
-            default_names(model, out);
-        return 0;
-    }
     int status = text_lines_read(path, &lines);
     if (status == 0)
         status = take_names(model, path, &lines, out);
     text_lines_free(&lines);
     return status;
+}
+
+/* The file that stands with the data set; NULL: none does. The caller frees it. */
+static char *beside_data(const NincModel *model, const char *data)
+{
+    char directory[DATA_PATH];
+    if (!dataset_directory(model, data, directory))
+        return NULL;
+    char *place = is_directory(directory) ? copy_text(directory) : directory_of(directory);
+    char *path = join_path(place, "classes.txt");
+    free(place);
+    if (access(path, F_OK) == 0 || errno != ENOENT)
+        return path;
+    free(path);
+    return NULL;
+}
+
+static int names_of_data(const NincModel *model, const NameSource *s, ClassNames *out)
+{
+    char *path = beside_data(model, s->data);
+    int status = path ? names_of_file(model, path, out) : own_names(model, s->data, s->read, out);
+    free(path);
+    return status;
+}
+
+int class_names_read(const NincModel *model, const NameSource *s, ClassNames *out)
+{
+    bool data_first = s->data || (s->read && s->read->class_name);
+    *out = (ClassNames){0};
+    if (s->file)
+        return names_of_file(model, s->file, out);
+    if (data_first && names_of_data(model, s, out) < 0)
+        return -1;
+    for (int i = 0; out->count < model->classes && s->kept && i < s->kept->count; i++)
+        add_name(out, s->kept->name[i]);
+    if (out->count == 0 && !data_first && names_of_data(model, s, out) < 0)
+        return -1;
+    if (out->count == 0)
+        default_names(model, out);
+    return 0;
+}
+
+/* ---- with parameters ---- */
+
+int class_names_kept(const NincModel *model, const char *path, ClassNames *out)
+{
+    TextLines names;
+    *out = (ClassNames){0};
+    int status = tensor_file_classes(path, &names);
+    if (names.count > 0 && names.count != model->classes)
+        notice("%s names %d classes, the model has %d; the names are passed over", path,
+               names.count, model->classes);
+    for (int i = 0; names.count == model->classes && i < names.count; i++)
+        add_printable(out, names.line[i]);
+    text_lines_free(&names);
+    return status;
+}
+
+void class_names_to_keep(const NincModel *model, const char *data, const Dataset *read,
+                         ClassNames *out)
+{
+    char why[256];
+    ClassNames known = {0};
+    *out = (ClassNames){0};
+    Messages before = fault_hold(why, sizeof why);
+    int status = own_names(model, data, read, out);
+    fault_release(before);
+    if (status < 0)
+        notice("%s; the parameters are saved without names of classes", why);
+    default_names(model, &known);
+    bool same = true;
+    for (int i = 0; i < out->count && same; i++)
+        same = strcmp(out->name[i], known.name[i]) == 0;
+    if (same)
+        class_names_free(out);
+    class_names_free(&known);
 }

@@ -212,11 +212,26 @@ int data_archive_read(const DataRequest *request, Dataset *out);
 
 /* ---- classes.c ---- */
 
-/* The names of the model's classes: of `file`, a name a line; where that is NULL, of classes.txt in
- * the data set's directory, or beside its file; else of the data set itself, which is `read` where
- * that is not NULL; else those of a known data set; else the numbers from 0. */
-int class_names_read(const NincModel *model, const char *file, const char *data,
-                     const Dataset *read, ClassNames *out);
+/* What is known of the names of a model's classes. */
+typedef struct NameSource {
+    const char *file;       /* --classes; NULL: not given */
+    const char *data;       /* --data; NULL: not given */
+    const Dataset *read;    /* of the data set that was read; NULL: none was */
+    const ClassNames *kept; /* class_names_kept; NULL: there are no parameters */
+} NameSource;
+
+/* The names: of `file`, a name a line; where that is NULL, those that the data set has: of
+ * classes.txt in its directory, or beside its file, else its own. Where neither --data nor what was
+ * read names them, those that the parameters' file keeps go before. Else those of a known data set;
+ * else the numbers from 0. */
+int class_names_read(const NincModel *model, const NameSource *source, ClassNames *out);
+/* The names that a file of parameters has in its metadata; none, after a notice, where they are not
+ * as many as the model has classes. */
+int class_names_kept(const NincModel *model, const char *path, ClassNames *out);
+/* Those that a file of parameters should have: the data set's own, unless they are those that the
+ * model's classes have in any case. */
+void class_names_to_keep(const NincModel *model, const char *data, const Dataset *read,
+                         ClassNames *out);
 void class_names_free(ClassNames *names);
 
 /* ---- image_list.c ---- */

@@ -119,6 +119,18 @@ static bool all_right(const Packed *p, const FileMap *m, const PackedHead *head)
     return true;
 }
 
+/* Another program may cut the file while it is used. */
+static void guard(const Packed *p, const FileMap *m)
+{
+    char path[PATH_MAX];
+    if (p->path[0])
+        filemap_guard(m,
+                      "%s, the packed images, was cut or its disk fails while they are used; "
+                      "remove it and start again, which packs the images again; a run with "
+                      "checkpoints goes on with --resume",
+                      printable(p->path, path, sizeof path));
+}
+
 static Found look(const Packed *p, const char *path, FileMap *m, PackedHead *head)
 {
     char why[MAX_ERROR];
@@ -127,6 +139,7 @@ static Found look(const Packed *p, const char *path, FileMap *m, PackedHead *hea
     fault_release(before);
     if (status < 0)
         return errno == ENOENT ? FOUND_NOTHING : FOUND_DAMAGED;
+    guard(p, m);
     Found found = !is_whole(p, m, head)             ? FOUND_DAMAGED
                   : head->state != p->source->state ? FOUND_OTHERS
                   : !all_right(p, m, head)          ? FOUND_DAMAGED

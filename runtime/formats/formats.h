@@ -46,6 +46,8 @@ typedef struct TensorList {
     const char *what, *model; /* for messages: the parameters, nin */
     NamedTensor *item;
     int count;
+    char *const *class_name; /* [classes] written into the metadata */
+    int classes;             /* 0: no names are */
 } TensorList;
 
 /* A file that may be gzipped. */
@@ -366,8 +368,12 @@ bool tensor_dtype_readable(const char *dtype, bool whole);
  * that is not finite (in F32) is an error. */
 int tensor_file_load(const TensorFile *f, const char *name, const NamedTensor *t);
 
-/* Writes all, F32, or I64 what is whole. */
+/* Writes all, F32, or I64 what is whole; the names of the classes, UTF-8, as `classes` of
+ * __metadata__: the text of a JSON list. */
 int tensors_write(const char *path, const TensorList *list);
+/* The names that are written so; none where there is no `classes`, or where that is no list of
+ * texts, after a notice. A name may have any bytes of UTF-8 but 0, and any length. */
+int tensor_file_classes(const char *path, TextLines *out);
 
 /* ---- tensors_fit.c ---- */
 

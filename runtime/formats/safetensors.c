@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,9 @@
 #include <unistd.h>
 
 enum { MAX_HEADER = 100 << 20, MAX_NAME = 80, BEGIN_BYTES = 64 };
+
+/* The key of the metadata that has the names of the classes. */
+#define CLASSES "classes"
 
 typedef struct Entry {
     const char *name;
@@ -371,6 +375,39 @@ void tensor_file_close(TensorFile *f)
     *f = (TensorFile){0};
 }
 
+/* ---- the names of classes ---- */
+
+static bool take_texts(const json_t *list, TextLines *out)
+{
+    size_t count = json_array_size(list);
+    for (size_t i = 0; i < count; i++)
+        if (!json_is_string(json_array_get(list, i)))
+            return false;
+    if (!json_is_array(list) || count > INT_MAX)
+        return false;
+    out->line = xmalloc((count + 1) * sizeof *out->line);
+    for (size_t i = 0; i < count; i++)
+        out->line[out->count++] = copy_text(json_string_value(json_array_get(list, i)));
+    return true;
+}
+
+int tensor_file_classes(const char *path, TextLines *out)
+{
+    TensorFile f;
+    *out = (TextLines){0};
+    if (tensor_file_open(&f, path) < 0)
+        return -1;
+    const json_t *text =
+        json_object_get(json_object_get(f.header, "__metadata__"), CLASSES);
+    json_t *list = json_is_string(text) ? json_loads(json_string_value(text), 0, NULL) : NULL;
+    if (text && !take_texts(list, out))
+        notice("%s: \"" CLASSES "\" of its metadata is no JSON list of names, and is passed over",
+               path);
+    json_decref(list);
+    tensor_file_close(&f);
+    return 0;
+}
+
 /* ---- writing ---- */
 
 static int64_t bytes_in_file(const NamedTensor *t)
@@ -400,11 +437,25 @@ static void add_claim(json_t *header, const NamedTensor *t, int64_t at)
                                   (json_int_t)(at + bytes_in_file(t))));
 }
 
+/* Values of metadata are texts, so the list is one. */
+static void add_classes(json_t *header, const TensorList *list)
+{
+    json_t *names = json_array();
+    for (int i = 0; i < list->classes; i++)
+        json_array_append_new(names, json_name(list->class_name[i]));
+    char *text = json_dumps(names, JSON_COMPACT);
+    json_object_set_new(json_object_get(header, "__metadata__"), CLASSES, json_string(text));
+    free(text);
+    json_decref(names);
+}
+
 /* The JSON header, padded with spaces so that the data starts at a multiple of 8. */
 static char *make_header(const TensorList *list, size_t *length)
 {
     json_t *header =
         json_pack("{s:{s:s, s:s}}", "__metadata__", "format", "pt", "model", list->model);
+    if (header && list->classes > 0)
+        add_classes(header, list);
     for (int i = 0; header && i < list->count; i++)
         add_claim(header, &list->item[i], begin_in_file(list, i));
     char *text = header ? json_dumps(header, JSON_COMPACT) : NULL;

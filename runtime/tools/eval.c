@@ -13,7 +13,7 @@ typedef struct EvalRun {
     Device *device;
     Weights *weights;
     Dataset data;
-    ClassNames names;
+    ClassNames names, kept; /* kept: of the weights' file */
     float *class_weight;
     DataSource source;
     EvalRows rows;
@@ -130,6 +130,7 @@ static void tear_down(EvalRun *e)
         e->table->close(e->device);
     dataset_free(&e->data);
     class_names_free(&e->names);
+    class_names_free(&e->kept);
     eval_rows_free(&e->rows);
     free(e->class_weight);
     weights_free(e->weights);
@@ -143,7 +144,7 @@ int evaluate(const NincModel *model, const DeviceTable *table, const EvalOptions
                             .seed = o->seed,
                             .skip_bad = o->skip_bad,
                             .threads = o->device.threads};
-    int status = e.weights ? weights_read(o->weights, e.weights) : -1;
+    int status = e.weights ? weights_read_named(o->weights, e.weights, &e.kept) : -1;
     if (status == 0)
         status = check_outputs(&e);
     if (status == 0)
@@ -151,7 +152,8 @@ int evaluate(const NincModel *model, const DeviceTable *table, const EvalOptions
     if (status == 0)
         status = dataset_load(&e.source, o->split, &e.data);
     if (status == 0)
-        status = class_names_read(model, o->classes, o->data, &e.data, &e.names);
+        status = class_names_read(model, &(NameSource){o->classes, o->data, &e.data, &e.kept},
+                                  &e.names);
     if (status == 0)
         status = take_class_weights(&e);
     if (status == 0)

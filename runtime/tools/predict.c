@@ -183,8 +183,9 @@ static int open_model(Predict *p)
     DeviceOptions device = o->device;
     p->told = o->top < p->model->classes ? o->top : p->model->classes;
     p->weights = weights_new(p->model);
-    if (!p->weights || weights_read(o->weights, p->weights) < 0 ||
-        class_names_read(p->model, o->classes, o->data, NULL, &p->names) < 0)
+    if (!p->weights || weights_read_named(o->weights, p->weights, &p->kept) < 0 ||
+        class_names_read(p->model, &(NameSource){o->classes, o->data, NULL, &p->kept},
+                         &p->names) < 0)
         return -1;
     device.images[0] = predict_group_most(p);
     p->device = device_open(p->model, &p->table, &device, NULL);
@@ -211,6 +212,7 @@ static void tear_down(Predict *p)
     text_lines_free(&p->files);
     weights_free(p->weights);
     class_names_free(&p->names);
+    class_names_free(&p->kept);
     dataset_free(&p->data);
     image_free(&p->original);
 }

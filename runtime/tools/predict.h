@@ -19,7 +19,7 @@ typedef struct Predict {
     const PredictOptions *options;
     Device *device;
     Weights *weights;
-    ClassNames names;
+    ClassNames names, kept; /* kept: of the weights' file */
     TextLines files;
     int told;         /* classes an image */
     int group, first; /* images that are in memory at once, and the first of them in `list` */

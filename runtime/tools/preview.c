@@ -183,7 +183,8 @@ static int open_all(Preview *p)
                      p->model->name, p->model->image_c);
     if (json_check(o->out) < 0 ||
         dataset_read(p->model, o->data, o->seed, SPLIT_TRAIN, &p->data) < 0 ||
-        class_names_read(p->model, o->classes, o->data, &p->data, &p->names) < 0)
+        class_names_read(p->model, &(NameSource){o->classes, o->data, &p->data, NULL},
+                         &p->names) < 0)
         return -1;
     order_images(p);
     device.with_train = true;

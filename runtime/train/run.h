@@ -17,6 +17,7 @@ typedef struct Run {
     /* With moments where there are checkpoints; elsewhere NULL while the device has them. */
     Weights *weights;
     Dataset train, test; /* test: what evaluations go over */
+    ClassNames names;    /* of the data set, for files of parameters */
     bool validates;      /* these are no test images: the run never sees those */
     float *class_weight; /* class_weights' */
     int32_t *order; /* of the training images in this epoch */

@@ -14,6 +14,7 @@ typedef struct Weights {
     const NincModel *model;
     float **value;
     int *average, *parameter; /* by storage: which has its average, of which it is one; or -1 */
+    const ClassNames *names;  /* that go into a file of them; NULL: none do */
 } Weights;
 
 /* A graph of the plan's IR, the program that it became, and where that runs. */
@@ -212,7 +213,9 @@ int moments_write(const char *path, const Weights *w);
  * (safetensors_read_foreign), or a directory of checkpoints, of which the newest whole one is taken
  * after a notice, or one checkpoint. */
 int weights_read(const char *path, Weights *w);
-/* The same for --init-partial (safetensors_read_partial). */
+/* The same, and the names of the classes that the file has (class_names_kept). */
+int weights_read_named(const char *path, Weights *w, ClassNames *names);
+/* The same as weights_read for --init-partial (safetensors_read_partial). */
 int weights_read_partial(const char *path, Weights *w);
 
 /* ---- values.c ---- */

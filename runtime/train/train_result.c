@@ -152,6 +152,7 @@ int run_save(Run *r)
         return 0;
     if (!r->weights && !(r->weights = weights_new(r->model)))
         return -1;
+    r->weights->names = &r->names;
     if (weights_from_device(r->weights, r->table, r->device) < 0 ||
         weights_check_finite(r->weights, r->state.step) < 0)
         return -1;

@@ -124,6 +124,10 @@ static int load_data(Run *r)
                          .threads = r->options->device.threads};
     if (run_check_order(r) < 0 || dataset_load_training(&source, &r->train, &r->test) < 0)
         return -1;
+    class_names_to_keep(r->model, source.data, &r->train, &r->names);
+    r->weights->names = &r->names;
+    if (r->best)
+        r->best->names = &r->names;
     r->order = dataset_order(&r->train);
     r->class_weight = class_weights(r->model, &r->train);
     if (!r->state.random_data && !r->model->balanced) /* class_weights says it of those */
@@ -344,6 +348,7 @@ void run_tear_down(Run *r)
         r->table->close(r->device);
     weights_free(r->weights);
     dataset_free(&r->train);
+    class_names_free(&r->names);
     weights_free(r->best);
     dataset_free(&r->test);
     free(r->order);

@@ -28,6 +28,7 @@ static Weights *allocate(const NincModel *model, bool moments)
 {
     Weights *w = xmalloc(sizeof *w);
     w->model = model;
+    w->names = NULL;
     w->value = xmalloc((size_t)(model->storages + 1) * sizeof *w->value);
     for (int i = 0; i < model->storages; i++)
         w->value[i] = NULL;
@@ -253,6 +254,10 @@ static TensorList tensor_list(const Weights *w, bool moments)
     TensorList list = {.what = moments ? "the optimizer's state" : "the parameters",
                        .model = model->name,
                        .item = xmalloc((size_t)(model->storages + 1) * sizeof *list.item)};
+    if (w->names && !moments) {
+        list.class_name = w->names->name;
+        list.classes = w->names->count;
+    }
     for (int i = 0; i < model->storages; i++) {
         const NincStorage *s = &model_storage(model)[i];
         const NincStorage *named = w->parameter[i] < 0 ? s : &model_storage(model)[w->parameter[i]];

@@ -121,6 +121,37 @@ names() {
 }
 check "classes have the names of the directories" names
 
+# Without the data set; of the best, of the last and of a checkpoint. The data set goes before them.
+kept_names() {
+    local file
+    rm -rf "$work/run"
+    "$work/small/trainer" train --data "$work/set" --max-steps 6 --save "$work/last.safetensors" \
+        --save-best "$work/best.safetensors" --checkpoint-dir "$work/run" >"$work/out" 2>&1 ||
+        { cat "$work/out"; return 1; }
+    for file in "$work/last.safetensors" "$work/best.safetensors" "$work/run"; do
+        "$work/small/trainer" predict --weights "$file" "$work/set/test/eel/00.png" >"$work/out" 2>&1
+        cat "$work/out"
+        grep -q 'b-c 0' "$work/out" && grep -q 'eel [01]' "$work/out" || return 1
+    done
+    mv "$work/set" "$work/moved" && mkdir "$work/set" && printf '%s\n' x y z >"$work/set/classes.txt"
+    "$work/small/trainer" predict --weights "$work/last.safetensors" --data "$work/set" \
+        "$work/moved/test/eel/00.png" >"$work/out" 2>&1
+    rm -r "$work/set" && mv "$work/moved" "$work/set" && grep -q 'z [01]' "$work/out"
+}
+check "the names go with the parameters" kept_names
+
+load_names() {
+    python3 - "$work/last.safetensors" <<'END'
+import json, struct, sys
+
+with open(sys.argv[1], "rb") as f:
+    header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
+assert all(isinstance(v, str) for v in header["__metadata__"].values())
+assert json.loads(header["__metadata__"]["classes"]) == ["b", "b-c", "eel"], header
+END
+}
+check_with python3 "the metadata are a map of texts" load_names
+
 hidden() {
     cp -r "$work/set" "$work/hidden" &&
         cp "$work/set/train/b/00.png" "$work/hidden/train/b/.x.png" &&
@@ -237,6 +268,32 @@ damaged() {
     done
 }
 check "a packed file that is damaged is made again" damaged
+
+# The file is cut while a run that uses it stands still.
+cut_in_use() {
+    local child status i
+    fresh
+    "$work/small/trainer" train --data "$work/set" --epochs 1000000 --no-save --threads 2 \
+        --log "$work/cut_log" >"$work/out" 2>"$work/said" </dev/null &
+    child=$!
+    for ((i = 0; i < 300; i++)); do
+        [ -s "$work/cut_log" ] && break
+        sleep 0.1
+    done
+    kill -STOP $child && truncate -s 4096 "$NINC_CACHE_DIR"/packed-* && kill -CONT $child
+    for ((i = 0; i < 100; i++)); do
+        kill -0 $child 2>/dev/null || break
+        sleep 0.1
+    done
+    kill -9 $child 2>/dev/null
+    wait $child
+    status=$?
+    cat "$work/said"
+    [ $status -eq 1 ] && [ "$(grep -c ' error: ' "$work/said")" -eq 1 ] &&
+        grep -q "$NINC_CACHE_DIR/packed-.*, the packed images, was cut .*; remove it" "$work/said" &&
+        trained "$work/set" && cmp "$work/losses" "$work/wanted"
+}
+check "a packed file that is cut while it is used ends the run with a message" cut_in_use
 
 without_cache() {
     fresh

@@ -349,7 +349,7 @@ static void expect_planes(Split split, int count, int first, int names)
 static void expect_names(const char *first, const char *last)
 {
     ClassNames names;
-    ck_assert_int_eq(class_names_read(&model, NULL, directory, NULL, &names), 0);
+    ck_assert_int_eq(class_names_read(&model, &(NameSource){.data = directory}, &names), 0);
     ck_assert_int_eq(names.count, model.classes);
     ck_assert_str_eq(names.name[0], first);
     ck_assert_str_eq(names.name[names.count - 1], last);

@@ -415,7 +415,7 @@ static void make_names(void)
 static int load_names(void)
 {
     ClassNames names;
-    int status = class_names_read(&ninc_model, at("names.txt"), NULL, NULL, &names);
+    int status = class_names_read(&ninc_model, &(NameSource){.file = at("names.txt")}, &names);
     class_names_free(&names);
     return status;
 }

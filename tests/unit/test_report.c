@@ -225,7 +225,7 @@ static void expect_names(const NincModel *model, const char *file, const char *d
                          const char *first, const char *last)
 {
     ClassNames n;
-    ck_assert_int_eq(class_names_read(model, file, data, NULL, &n), 0);
+    ck_assert_int_eq(class_names_read(model, &(NameSource){file, data, NULL, NULL}, &n), 0);
     ck_assert_int_eq(n.count, model->classes);
     ck_assert_str_eq(n.name[0], first);
     ck_assert_str_eq(n.name[n.count - 1], last);
@@ -236,7 +236,8 @@ static void expect_no_names(const NincModel *model, const char *text, const char
 {
     ClassNames n;
     catch_errors();
-    ck_assert_int_eq(class_names_read(model, write_text("bad.txt", text), NULL, NULL, &n), -1);
+    NameSource source = {.file = write_text("bad.txt", text)};
+    ck_assert_int_eq(class_names_read(model, &source, &n), -1);
     expect_error(message);
 }
 
@@ -273,21 +274,74 @@ START_TEST(test_own_names)
     ClassNames n;
     char *own[] = {"left", "right"};
     Dataset read = {.class_name = own, .classes = 2};
+    NameSource source = {.data = directory, .read = &read};
     model.classes = 2;
     snprintf(path, sizeof path, "%s/classes.txt", directory);
     unlink(path);
-    ck_assert_int_eq(class_names_read(&model, NULL, directory, &read, &n), 0);
+    ck_assert_int_eq(class_names_read(&model, &source, &n), 0);
     ck_assert_str_eq(n.name[1], "right");
     class_names_free(&n);
     write_text("classes.txt", "cat\ndog");
-    ck_assert_int_eq(class_names_read(&model, NULL, directory, &read, &n), 0);
+    ck_assert_int_eq(class_names_read(&model, &source, &n), 0);
     ck_assert_str_eq(n.name[1], "dog");
     class_names_free(&n);
     unlink(path);
     model.classes = 3;
-    ck_assert_int_eq(class_names_read(&model, NULL, directory, &read, &n), 0);
+    ck_assert_int_eq(class_names_read(&model, &source, &n), 0);
     ck_assert_str_eq(n.name[1], "1");
     class_names_free(&n);
+}
+END_TEST
+
+/* Those of a file of parameters go before what is found without --data, not before that. */
+START_TEST(test_kept_names)
+{
+    NincModel model = ninc_model;
+    char *own[] = {"left", "right"}, *of_file[] = {"x", "y"};
+    Dataset read = {.class_name = own, .classes = 2};
+    const ClassNames kept = {of_file, 2};
+    snprintf(path, sizeof path, "%s/classes.txt", directory);
+    unlink(path);
+    const struct {
+        NameSource source;
+        const char *wanted;
+    } rows[] = {{{.kept = &kept}, "x"},
+                {{.kept = &kept, .read = &read}, "left"},
+                {{.kept = &kept, .read = &(Dataset){0}}, "x"},
+                {{.kept = &kept, .data = directory}, "x"},
+                {{.kept = &kept, .data = directory, .read = &read}, "left"},
+                {{.kept = &(ClassNames){0}}, "0"},
+                {{.kept = &kept, .file = write_text("a.txt", "p\nq\n")}, "p"}};
+    model.classes = 2;
+    model.dataset = "idx";
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        ClassNames n;
+        ck_assert_int_eq(class_names_read(&model, &rows[i].source, &n), 0);
+        ck_assert_int_eq(n.count, 2);
+        ck_assert_str_eq(n.name[0], rows[i].wanted);
+        class_names_free(&n);
+    }
+}
+END_TEST
+
+/* Names that the program has are not kept. */
+START_TEST(test_names_to_keep)
+{
+    NincModel model = ninc_model;
+    char *numbers[] = {"0", "1"}, *own[] = {"left", "ri\nght"};
+    Dataset read = {.class_name = own, .classes = 2};
+    ClassNames n;
+    model.classes = 2;
+    model.dataset = "folder";
+    class_names_to_keep(&model, "random", &read, &n);
+    ck_assert_int_eq(n.count, 2);
+    ck_assert_str_eq(n.name[1], "ri?ght");
+    class_names_free(&n);
+    read.class_name = numbers;
+    class_names_to_keep(&model, "random", &read, &n);
+    ck_assert_int_eq(n.count, 0);
+    class_names_to_keep(&model, "random", &(Dataset){0}, &n);
+    ck_assert_int_eq(n.count, 0);
 }
 END_TEST
 
@@ -324,14 +378,14 @@ START_TEST(test_bad_names)
     expect_no_names(&model, "one\n\xff\n", "bad.txt:2: the class name is not UTF-8");
     expect_no_names(&model, long_name, "bad.txt:1: a class name is longer than 254 bytes");
     catch_errors();
-    ck_assert_int_eq(class_names_read(&model, "/nowhere/n.txt", NULL, NULL, &n), -1);
+    ck_assert_int_eq(class_names_read(&model, &(NameSource){.file = "/nowhere/n.txt"}, &n), -1);
     expect_error("cannot read /nowhere/n.txt: No such file");
     snprintf(path, sizeof path, "%s/zero.txt", directory);
     FILE *f = fopen(path, "w");
     fwrite("a\0b\0", 1, 4, f); /* UTF-16 without its mark */
     fclose(f);
     catch_errors();
-    ck_assert_int_eq(class_names_read(&model, path, NULL, NULL, &n), -1);
+    ck_assert_int_eq(class_names_read(&model, &(NameSource){.file = path}, &n), -1);
     expect_error("zero.txt is not text in UTF-8: it has bytes of 0");
 }
 END_TEST
@@ -372,6 +426,8 @@ int main(void)
     tcase_add_test(all, test_names);
     tcase_add_test(all, test_sets);
     tcase_add_test(all, test_own_names);
+    tcase_add_test(all, test_kept_names);
+    tcase_add_test(all, test_names_to_keep);
     tcase_add_test(all, test_bad_names);
     tcase_add_test(all, test_without_logits);
     suite_add_tcase(suite, all);

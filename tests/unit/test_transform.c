@@ -5,7 +5,10 @@
 #include "scratch.h"
 #include "tiny_plan.h"
 
+#include <signal.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static NincModel model_of(const DataSettings *d)
 {
@@ -144,6 +147,47 @@ START_TEST(test_data_set)
 }
 END_TEST
 
+/* Reads behind the end of a file that was cut while it was mapped; the child's status. */
+static int read_cut(bool guarded, char *said, size_t size)
+{
+    int ends[2], status;
+    ck_assert_int_eq(pipe(ends), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        FileMap m[2];
+        uint8_t page[8192] = {1};
+        dup2(ends[1], STDERR_FILENO);
+        signal(SIGBUS, SIG_DFL); /* the sanitizers' */
+        write_file("cut", page, sizeof page);
+        write_file("whole", page, sizeof page);
+        if (filemap_open(&m[0], at("cut")) < 0 || filemap_open(&m[1], at("whole")) < 0)
+            _exit(3);
+        filemap_guard(&m[!guarded], "the file is %s", "cut");
+        if (truncate(at("cut"), 0) == 0)
+            _exit(*(volatile uint8_t *)(m[0].bytes + 5000) + 4);
+        _exit(3);
+    }
+    close(ends[1]);
+    ssize_t got = read(ends[0], said, size - 1);
+    said[got > 0 ? got : 0] = '\0';
+    close(ends[0]);
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    return status;
+}
+
+/* It ends with the message where the file is guarded, and by the signal elsewhere. */
+START_TEST(test_cut)
+{
+    char said[256];
+    int status = read_cut(true, said, sizeof said);
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+    ck_assert_ptr_nonnull(strstr(said, ": error: the file is cut\n"));
+    status = read_cut(false, said, sizeof said);
+    ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+    ck_assert_str_eq(said, "");
+}
+END_TEST
+
 /* Images in a mapped file stay as they are in it. */
 START_TEST(test_mapped)
 {
@@ -171,6 +215,6 @@ int main(void)
 {
     const TTest *const tests[] = {test_transpose,   test_grayscale, test_center_crop,
                                   test_crop_too_large, test_resize_size, test_resize,
-                                  test_list,        test_data_set,  test_mapped};
+                                  test_list,        test_data_set,  test_mapped,    test_cut};
     return run_in_scratch("transform", tests, sizeof tests / sizeof *tests, NULL);
 }

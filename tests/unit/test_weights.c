@@ -25,6 +25,86 @@ START_TEST(test_safetensors_round_trip)
 }
 END_TEST
 
+/* The names of classes that a file has in its metadata; NULL: none. */
+static char *kept_names(const char *file)
+{
+    ClassNames names;
+    Text t = {0};
+    ck_assert_int_eq(class_names_kept(&ninc_model, at(file), &names), 0);
+    for (int i = 0; i < names.count; i++)
+        text_append(&t, "%s\n", names.name[i]);
+    class_names_free(&names);
+    return t.data;
+}
+
+/* They come back as they were; a file without them has the bytes that it had. */
+START_TEST(test_class_names)
+{
+    Weights *w = random_weights(3);
+    char *name[TINY_CLASSES] = {"a \"b\"", "\xc3\xa9t\xc3\xa9", "c\\d"};
+    const ClassNames names = {name, TINY_CLASSES};
+    size_t count;
+    ck_assert_int_eq(safetensors_write(at("w.safetensors"), w), 0);
+    ck_assert_ptr_null(kept_names("w.safetensors"));
+    char *bytes = read_file("w.safetensors", &count);
+    ck_assert_ptr_null(strstr(bytes + 8, "classes"));
+    free(bytes);
+    w->names = &names;
+    ck_assert_int_eq(safetensors_write(at("w.safetensors"), w), 0);
+    char *back = kept_names("w.safetensors");
+    ck_assert_str_eq(back, "a \"b\"\n\xc3\xa9t\xc3\xa9\nc\\d\n");
+    free(back);
+    ck_assert_int_eq(safetensors_read(at("w.safetensors"), w), 0);
+    weights_free(w);
+}
+END_TEST
+
+static char *kept_of(const char *classes)
+{
+    Text t = {0};
+    text_append(&t, "00000000{\"__metadata__\":{\"classes\":%s}}", classes);
+    uint64_t length = t.length - 8;
+    memcpy(t.data, &length, sizeof length);
+    write_file("kept.safetensors", t.data, t.length);
+    text_free(&t);
+    return kept_names("kept.safetensors");
+}
+
+static void expect_kept(const char *classes, const char *wanted)
+{
+    char *got = kept_of(classes);
+    if (wanted)
+        ck_assert_str_eq(got, wanted);
+    else
+        ck_assert_msg(!got, "%s: %s", classes, got);
+    free(got);
+}
+
+/* What no program of ours writes: it is not believed, or made harmless. */
+START_TEST(test_hostile_class_names)
+{
+    fault_errors_only = true;
+    expect_kept("\"[\\\"a\\\",\\\"b\\\",\\\"c\\\"]\"", "a\nb\nc\n");
+    expect_kept("\"[\\\"a\\\",\\\"b\\\"]\"", NULL);
+    expect_kept("\"[\\\"a\\\",\\\"b\\\",1]\"", NULL);
+    expect_kept("\"{}\"", NULL);
+    expect_kept("\"a,b,c\"", NULL);
+    expect_kept("[\"a\",\"b\",\"c\"]", NULL);
+    expect_kept("\"[\\\"a\\\\u0000\\\",\\\"b\\\",\\\"c\\\"]\"", NULL);
+    expect_kept("\"[\\\"\\\\u001b[2J\\\",\\\"b\\\\n\\\",\\\"\\\"]\"", "?[2J\nb?\n\n");
+    Text t = {0};
+    text_append(&t, "\"[\\\"a\\\",\\\"b\\\",\\\"x");
+    for (int i = 0; i < 1 << 19; i++) /* 1 MB, which is cut between two characters */
+        text_append(&t, "\xc3\xa9");
+    text_append(&t, "\\\"]\"");
+    char *got = kept_of(t.data);
+    ck_assert_uint_eq(strlen(got), 2 + 2 + 253 + 1);
+    free(got);
+    text_free(&t);
+    fault_errors_only = false;
+}
+END_TEST
+
 /* A file of this header (any length field) and this much data. */
 static void expect_tensor_fault(const char *header, uint64_t length, size_t data,
                                 const char *wanted)
@@ -364,7 +444,8 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {test_safetensors_round_trip, test_safetensors_lies,
+    const TTest *const tests[] = {test_safetensors_round_trip, test_class_names,
+                                  test_hostile_class_names, test_safetensors_lies,
                                   test_safetensors_misfits, test_safetensors_not_finite,
                                   test_foreign_shapes, test_foreign_convolution,
                                   test_foreign_prefixes, test_foreign_extras, test_foreign_kinds,
