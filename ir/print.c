@@ -79,18 +79,6 @@ static bool is_bare(const char *file)
     return *file != '\0';
 }
 
-void print_quoted(const char *text, Text *out)
-{
-    text_append(out, "\"");
-    for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
-        if (*p < ' ' || *p == '"' || *p == '\\' || *p == 127)
-            text_append(out, "\\x%02x", *p);
-        else
-            text_append(out, "%c", *p);
-    }
-    text_append(out, "\"");
-}
-
 static void print_loc(Loc loc, Text *out)
 {
     if (!loc.file)

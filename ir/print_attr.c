@@ -3,6 +3,18 @@
 
 #include <string.h>
 
+void print_quoted(const char *text, Text *out)
+{
+    text_append(out, "\"");
+    for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
+        if (*p < ' ' || *p == '"' || *p == '\\' || *p == 127)
+            text_append(out, "\\x%02x", *p);
+        else
+            text_append(out, "%c", *p);
+    }
+    text_append(out, "\"");
+}
+
 static void print_window(const Window *w, Text *out)
 {
     text_append(out, " {kernel=%dx%d", w->kernel_h, w->kernel_w);

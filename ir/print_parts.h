@@ -4,7 +4,7 @@
 
 #include "ir.h"
 
-/* ---- ir/print.c ---- */
+/* ---- ir/print_attr.c ---- */
 
 /* In double quotes; these, backslashes and control characters as \xHH. */
 void print_quoted(const char *text, Text *out);

@@ -51,8 +51,8 @@ void schedule_cuda_graph(Graph *g);
 
 /* ---- candidates.c ---- */
 
-/* The schedules of a convolution on tensor cores, the fastest first: at most MAX_SCHEDULES, of which
- * one at least fits each GPU from 8.0 on. Returns how many. */
+/* The schedules of a convolution on tensor cores, the fastest first: at most MAX_SCHEDULES, of
+ * which one at least fits each GPU from 8.0 on. Returns how many. */
 int schedule_candidates(const GpuWork *w, Schedule *out);
 
 /* ---- layout.c ---- */

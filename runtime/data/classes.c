@@ -9,35 +9,6 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { NAME_BYTES = 254 };
-
-static void add_name(ClassNames *names, const char *text)
-{
-    size_t bytes = strlen(text) + 1;
-    names->name = xrealloc(names->name, ((size_t)names->count + 1) * sizeof *names->name);
-    names->name[names->count++] = memcpy(xmalloc(bytes), text, bytes);
-}
-
-void class_names_free(ClassNames *names)
-{
-    for (int i = 0; i < names->count; i++)
-        free(names->name[i]);
-    free(names->name);
-    *names = (ClassNames){0};
-}
-
-/* Of any text in UTF-8: without control characters, and no longer than names are. */
-static void add_printable(ClassNames *names, const char *text)
-{
-    char name[NAME_BYTES + 1];
-    size_t bytes = strlen(printable(text, name, sizeof name));
-    /* A character is not cut in two. */
-    while (bytes > 0 && ((unsigned char)text[bytes] & 0xc0) == 0x80)
-        bytes--;
-    name[bytes] = '\0';
-    add_name(names, name);
-}
-
 /* Those of the data set that was read, or lies there. */
 static int own_names(const NincModel *model, const char *data, const Dataset *read, ClassNames *out)
 {
@@ -46,7 +17,7 @@ static int own_names(const NincModel *model, const char *data, const Dataset *re
         return -1;
     const Dataset *d = read && read->class_name ? read : &found;
     for (int i = 0; d->class_name && d->classes == model->classes && i < d->classes; i++)
-        add_printable(out, d->class_name[i]);
+        class_names_add_printable(out, d->class_name[i]);
     dataset_free(&found);
     return 0;
 }
@@ -59,7 +30,7 @@ static void default_names(const NincModel *model, ClassNames *out)
     for (int i = 0; i < model->classes; i++) {
         char number[16];
         snprintf(number, sizeof number, "%d", i);
-        add_name(out, named ? known->class_name[i] : number);
+        class_names_add(out, named ? known->class_name[i] : number);
     }
 }
 
@@ -70,8 +41,8 @@ static int check_line(char *line, const char *path, int number)
 {
     if (line[0] == '\0')
         return fault("%s:%d: the line is empty; a class name is needed on each", path, number);
-    if (strlen(line) > NAME_BYTES)
-        return fault("%s:%d: a class name is longer than %d bytes", path, number, NAME_BYTES);
+    if (strlen(line) > CLASS_NAME_BYTES)
+        return fault("%s:%d: a class name is longer than %d bytes", path, number, CLASS_NAME_BYTES);
     json_t *text = json_string(line);
     if (!text)
         return fault("%s:%d: the class name is not UTF-8", path, number);
@@ -138,7 +109,7 @@ int class_names_read(const NincModel *model, const NameSource *s, ClassNames *ou
     if (data_first && names_of_data(model, s, out) < 0)
         return -1;
     for (int i = 0; out->count < model->classes && s->kept && i < s->kept->count; i++)
-        add_name(out, s->kept->name[i]);
+        class_names_add(out, s->kept->name[i]);
     if (out->count == 0 && !data_first && names_of_data(model, s, out) < 0)
         return -1;
     if (out->count == 0)
@@ -147,20 +118,6 @@ int class_names_read(const NincModel *model, const NameSource *s, ClassNames *ou
 }
 
 /* ---- with parameters ---- */
-
-int class_names_kept(const NincModel *model, const char *path, ClassNames *out)
-{
-    TextLines names;
-    *out = (ClassNames){0};
-    int status = tensor_file_classes(path, &names);
-    if (names.count > 0 && names.count != model->classes)
-        notice("%s names %d classes, the model has %d; the names are passed over", path,
-               names.count, model->classes);
-    for (int i = 0; names.count == model->classes && i < names.count; i++)
-        add_printable(out, names.line[i]);
-    text_lines_free(&names);
-    return status;
-}
 
 void class_names_to_keep(const NincModel *model, const char *data, const Dataset *read,
                          ClassNames *out)

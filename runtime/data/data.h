@@ -106,16 +106,19 @@ int dataset_load_training(const DataSource *source, Dataset *train, Dataset *val
 /* The same, where it says no more than that. */
 int dataset_read(const NincModel *model, const char *data, uint64_t seed, Split split,
                  Dataset *out);
-void dataset_free(Dataset *d);
 /* The names that the data set itself has for its classes, as class_name and classes of *out; none
  * where there is none, or it says nothing of them. */
 int dataset_names(const NincModel *model, const char *data, Dataset *out);
-/* 0, 1, ... count-1: the images in the order of the file; the caller frees it. */
-int32_t *dataset_order(const Dataset *d);
 
 /* The directory or file that dataset_read takes the model's data from, in `out` of DATA_PATH bytes;
  * false where there is none. */
 bool dataset_directory(const NincModel *model, const char *data, char *out);
+
+/* ---- dataset.c ---- */
+
+void dataset_free(Dataset *d);
+/* 0, 1, ... count-1: the images in the order of the file; the caller frees it. */
+int32_t *dataset_order(const Dataset *d);
 
 /* ---- transform.c ---- */
 
@@ -210,6 +213,18 @@ bool data_archive_has(const char *path, Split split);
 int data_archive_names(const DataRequest *request, Dataset *out);
 int data_archive_read(const DataRequest *request, Dataset *out);
 
+/* ---- class_list.c ---- */
+
+enum { CLASS_NAME_BYTES = 254 }; /* of a class, at most */
+
+void class_names_add(ClassNames *names, const char *text);
+/* Of any text in UTF-8: without control characters, and no longer than names are. */
+void class_names_add_printable(ClassNames *names, const char *text);
+/* The names that a file of parameters has in its metadata; none, after a notice, where they are not
+ * as many as the model has classes. */
+int class_names_kept(const NincModel *model, const char *path, ClassNames *out);
+void class_names_free(ClassNames *names);
+
 /* ---- classes.c ---- */
 
 /* What is known of the names of a model's classes. */
@@ -225,14 +240,10 @@ typedef struct NameSource {
  * read names them, those that the parameters' file keeps go before. Else those of a known data set;
  * else the numbers from 0. */
 int class_names_read(const NincModel *model, const NameSource *source, ClassNames *out);
-/* The names that a file of parameters has in its metadata; none, after a notice, where they are not
- * as many as the model has classes. */
-int class_names_kept(const NincModel *model, const char *path, ClassNames *out);
 /* Those that a file of parameters should have: the data set's own, unless they are those that the
  * model's classes have in any case. */
 void class_names_to_keep(const NincModel *model, const char *data, const Dataset *read,
                          ClassNames *out);
-void class_names_free(ClassNames *names);
 
 /* ---- image_list.c ---- */
 
