@@ -69,7 +69,7 @@ TOOLS           = $(patsubst tests/tools/%.c,$(BUILD)/%,$(wildcard tests/tools/*
 # Compiled into ninc as data: the runtime, without what trainers leave out of it (STRIP below), and
 # the headers that emitted code carries along.
 CARRIED         = $(if $(SANITIZERS),$(RUNTIME),$(BUILD)/carried/libninc_runtime.a)
-EMBEDDED        = $(CARRIED) ir/tensor.h ir/rate.h ir/images.h ir/tiles.h ir/gpu_work.h runtime/plan.h runtime/library.h \
+EMBEDDED        = $(CARRIED) ir/tensor.h ir/rate.h ir/images.h ir/tiles.h runtime/plan.h runtime/library.h \
                   $(wildcard codegen/cpu/*.h codegen/cuda/*.cuh codegen/library/*.in)
 
 all: $(NINC)

@@ -17,7 +17,7 @@ extern const Embedded embedded_tensor_h, embedded_rate_h, embedded_images_h,
     embedded_amx_h, embedded_pool_h, embedded_image_h, embedded_winograd_h, embedded_fold_h,
     embedded_norm_h, embedded_inside_h, embedded_root_h, embedded_lrn_h,
     embedded_depthwise_h, embedded_dilated_h, embedded_grouped_h, embedded_dense_h,
-    embedded_tiles_h, embedded_gpu_work_h;
+    embedded_tiles_h;
 /* The library: its runtime's header, and the texts of codegen/library. */
 extern const Embedded embedded_library_h, embedded_network_h, embedded_network_c,
     embedded_network_map, embedded_network_pc;

@@ -1,6 +1,5 @@
 /* plan.c: the storage, the launch lists and the settings of a compiled model, as data. */
 #include "../ir/numbers.h"
-#include "../ir/roofline.h"
 #include "codegen.h"
 #include "target.h"
 #include "emit.h"
@@ -383,30 +382,6 @@ static void emit_levels(const Module *m, CpuLevelSet wanted, Text *out)
     text_append(out, "#endif\n");
 }
 
-static void emit_work(const Kernel *k, Text *out)
-{
-    GpuWork w = gpu_work_of(k, gpu_reads_thin(k));
-    text_append(out, "    {\"%s\", %d, %d, %lld, %lld, %lld, %lld, %d, %d, %lld},\n", k->name,
-                w.pass, w.math, (long long)w.rows, (long long)w.columns, (long long)w.terms,
-                (long long)w.inner, w.convolutions, w.thin, (long long)w.bytes);
-}
-
-/* What CUDA kernels with tiles have to do, by which the runtime chooses among their schedules. */
-static void emit_works(const Module *m, Text *out)
-{
-    const Graph *g;
-    const Kernel *k = target_kernel(m, TARGET_CUDA, 0, &g);
-    if (!k)
-        return;
-    text_append(out, "\n");
-    emit_header(&embedded_gpu_work_h, out);
-    text_append(out, "\nconst GpuWork ninc_gpu_work[] = {\n");
-    for (int i = 0; (k = target_kernel(m, TARGET_CUDA, i, &g)); i++)
-        if (gpu_is_tiled(k->class))
-            emit_work(k, out);
-    text_append(out, "    {0, 0, 0, 0, 0, 0, 0, 0, 0, 0},\n};\n");
-}
-
 void emit_plan(const Module *m, CpuLevelSet levels, Text *out)
 {
     Text targets = {0};
@@ -422,6 +397,5 @@ void emit_plan(const Module *m, CpuLevelSet levels, Text *out)
     emit_data_settings(&m->data, out);
     emit_model(m, &targets, out);
     emit_levels(m, levels, out);
-    emit_works(m, out);
     text_free(&targets);
 }

@@ -11,16 +11,6 @@ bool gpu_is_tiled(KernelClass class)
            class == KERNEL_MLPCONV_BACKWARD;
 }
 
-bool gpu_reads_thin(const Kernel *k)
-{
-    for (int i = 0; i < k->node_count; i++)
-        if (op_is(k->node[i]->op, F_CONTRACTION)) {
-            const Layout *l = &k->node[i]->in[0]->tensor.layout;
-            return l->kind == LAYOUT_NHWC && l->block == 0;
-        }
-    return false;
-}
-
 static int64_t lanes(const Node *map)
 {
     return round_up(map->tensor.shape.dim[3], LANES);

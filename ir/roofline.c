@@ -20,19 +20,17 @@
  * half the rate of others with sums in float, and the 90 series stands here). On 9.0 it reaches 63
  * % of wgmma's 4096 (arXiv 2501.12084). On 10.0 no figure is public; taken as on 9.0.
  *
- * cache: bytes a clock and processor of the second-level cache, about what microbenchmarks of the
- * H100 PCIe (5.6 TB/s), A100, RTX 3090 and RTX 4090 have reported; the others as their relatives.
  * bytes: an H200's copies reach 4.3 of 4.8 TB/s (measured); the others 0.9 of their data sheet. Its
  * 1.85 GHz is between boost and what it held in products of matrices. */
 static const GpuKind kinds[] = {
-    {75, "RTX 2080 Ti", 68, 1.55e9, 1024, 16, 64, 64, {128, 0, 0}, 16, 0.55e12},
-    {80, "A100", 108, 1.41e9, 2048, 32, 164, 163, {128, 1024, 2048}, 32, 1.84e12},
-    {86, "RTX 3090", 82, 1.70e9, 1536, 16, 100, 99, {256, 256, 512}, 14, 0.84e12},
-    {87, "Orin", 16, 1.30e9, 1536, 16, 164, 163, {256, 1024, 2048}, 14, 0.18e12},
-    {89, "RTX 4090", 128, 2.52e9, 1536, 24, 100, 99, {256, 256, 512}, 16, 0.91e12},
-    {90, "H200", 132, 1.85e9, 2048, 32, 228, 227, {256, 1290, 2580}, 28, 4.3e12},
-    {100, "B200", 148, 1.85e9, 2048, 32, 228, 227, {256, 1290, 2580}, 28, 7.2e12},
-    {120, "RTX 5090", 170, 2.41e9, 1536, 24, 100, 99, {256, 256, 512}, 16, 1.61e12},
+    {75, "RTX 2080 Ti", 68, 1.55e9, 1024, 16, 64, 64, {128, 0, 0}, 0.55e12},
+    {80, "A100", 108, 1.41e9, 2048, 32, 164, 163, {128, 1024, 2048}, 1.84e12},
+    {86, "RTX 3090", 82, 1.70e9, 1536, 16, 100, 99, {256, 256, 512}, 0.84e12},
+    {87, "Orin", 16, 1.30e9, 1536, 16, 164, 163, {256, 1024, 2048}, 0.18e12},
+    {89, "RTX 4090", 128, 2.52e9, 1536, 24, 100, 99, {256, 256, 512}, 0.91e12},
+    {90, "H200", 132, 1.85e9, 2048, 32, 228, 227, {256, 1290, 2580}, 4.3e12},
+    {100, "B200", 148, 1.85e9, 2048, 32, 228, 227, {256, 1290, 2580}, 7.2e12},
+    {120, "RTX 5090", 170, 2.41e9, 1536, 24, 100, 99, {256, 256, 512}, 1.61e12},
 };
 
 enum { KINDS = sizeof kinds / sizeof *kinds };
@@ -47,17 +45,13 @@ const double GPU_LAUNCH = 1.25e-6;
  * schedulers, each of which issues an instruction a clock; bytes a clock of shared memory.
  * (Programming Guide.) */
 enum { REGISTERS = 65536, WARP = 32, REGISTER_UNIT = 256, SHARED_UNIT = 128, RESERVED = 1024 };
-enum { SCHEDULERS = 4, SHARED_BYTES = 128, FRAGMENT = 16 };
+enum { SCHEDULERS = 4, SHARED_BYTES = 128, FRAGMENT = 16, MOST_REGISTERS = 255 };
 
 /* How much of a step's longest part a processor does, by the blocks that are resident: alone, a
  * block waits for its barrier and its loads. Phases of fused blocks follow one another with
  * barriers between, so that less of them overlaps. */
 static const double overlap_of[] = {0.70, 0.85, 0.90};
 static const double FUSED_OVERLAP = 0.75;
-
-/* Clocks of a barrier at the end of a step, and from the start of a copy to its end: the copies of
- * the stages but one are under way together. */
-static const double BARRIER = 30, LATENCY = 900;
 
 /* Clocks from a block's start to its first tile: launch, addresses, device memory. */
 static const double FILL = 900;
@@ -70,11 +64,10 @@ enum { FILTER_LINES = 32 };
 
 /* As NVRTC 13 compiles for 8.0 to 12.0, for each pass. Instructions of a warp and step beside mma
  * and ldmatrix, with each copy of 16 bytes, and with each element that is gathered; registers of a
- * thread beside sums and fragments of operands, with each copy and with each gathered element. */
-enum { STEP_INSTRUCTIONS = 30, GATHER_INSTRUCTIONS = 14, BASE_REGISTERS = 34, BIAS_REGISTERS = 8 };
+ * thread beside sums and fragments of operands, and with each copy. */
+enum { STEP_INSTRUCTIONS = 30, GATHER_INSTRUCTIONS = 14, BASE_REGISTERS = 34 };
 static const int copy_instructions[] = {9, 13, 28, 9, 9};
 static const int copy_registers[] = {3, 1, 1, 2, 0};
-static const int gather_registers[] = {1, 0, 4, 1, 0};
 
 /* ---- what follows ---- */
 
@@ -169,24 +162,14 @@ static double copies_of(const GpuWork *w, const Schedule *s, double *gathered)
     return w->thin ? (w->pass == GPU_WGRAD ? a / chunk : 0) : (a + b) / chunk;
 }
 
-/* Of the gradients of a block: the sums of all its filters, and of the map. */
-static int backward_registers(const GpuWork *w, const Schedule *s)
-{
-    int n = (int)round_up(w->columns, FRAGMENT);
-    int filter = warp_product(w, n, n, s->tile_m, s->threads).registers;
-    int map = warp_product(w, s->tile_m, n, s->tile_k, s->threads).registers;
-    return map + w->convolutions * (filter + BIAS_REGISTERS) + BASE_REGISTERS;
-}
-
 int gpu_registers(const GpuWork *w, const Schedule *s)
 {
     double gathered, copies = copies_of(w, s, &gathered);
     WarpProduct p = warp_product(w, s->tile_m, s->tile_n, s->tile_k, s->threads);
-    int all = p.registers + BASE_REGISTERS +
-              (int)(copies * copy_registers[w->pass] + gathered * gather_registers[w->pass]);
+    int all = p.registers + BASE_REGISTERS + (int)(copies * copy_registers[w->pass] + gathered);
     if (w->pass == GPU_BLOCK_BACKWARD)
-        all = backward_registers(w, s);
-    return (int)round_up(all, 8);
+        all += (w->convolutions - 1) * p.registers;
+    return (int)smaller(round_up(all, 8), MOST_REGISTERS);
 }
 
 static double estimated_instructions(const GpuWork *w, const Schedule *s)
@@ -194,11 +177,6 @@ static double estimated_instructions(const GpuWork *w, const Schedule *s)
     double gathered, copies = copies_of(w, s, &gathered);
     return warp_product(w, s->tile_m, s->tile_n, s->tile_k, s->threads).instructions +
            copies * copy_instructions[w->pass] + gathered * GATHER_INSTRUCTIONS + STEP_INSTRUCTIONS;
-}
-
-static double longer(double a, double b)
-{
-    return a > b ? a : b;
 }
 
 static double overlap(int resident, bool fused)
@@ -210,7 +188,7 @@ static double overlap(int resident, bool fused)
 
 /* Clocks of one step of one block. */
 typedef struct Step {
-    double mma, shared, issue, cache;
+    double mma, shared, issue;
 } Step;
 
 static Step step_of(const GpuKind *kind, const GpuWork *w, const Schedule *s, int instructions)
@@ -219,7 +197,6 @@ static Step step_of(const GpuKind *kind, const GpuWork *w, const Schedule *s, in
     Step step = {.mma = 2.0 * m * n * k / (flop > 0 ? flop : 1)};
     double bytes = (double)(m + n) * k * size_of(w) + warp_product(w, m, n, k, s->threads).bytes;
     step.shared = bytes / SHARED_BYTES;
-    step.cache = (double)(m + n) * k * size_of(w) / kind->cache;
     step.issue = instructions * (double)(s->threads / WARP) / SCHEDULERS;
     return step;
 }
@@ -241,7 +218,8 @@ static Step tile_of_backward(const GpuKind *kind, const GpuWork *w, const Schedu
 
 static double longest(const Step *s)
 {
-    return BARRIER + longer(s->mma, longer(s->shared, s->issue));
+    double longer = s->mma > s->shared ? s->mma : s->shared;
+    return longer > s->issue ? longer : s->issue;
 }
 
 /* Blocks of the grid, and what each writes at its end: bytes. */
@@ -273,18 +251,16 @@ static double gather_clocks(const GpuWork *w, const Schedule *s)
 /* What one block takes of its processor, whatever else is resident there. */
 typedef struct Block {
     double steps;  /* clocks of all steps, of which overlap() says how many are hidden */
-    double caches; /* clocks of the first- or second-level cache */
-    double
-        copies;   /* clocks that pass until the copies of all steps have ended, one after another */
-    double drain; /* clocks in which its share of the device's memory takes its results */
+    double gather; /* clocks of the first-level cache */
+    double drain;  /* clocks in which its share of the device's memory takes its results */
     bool fused;
 } Block;
 
 /* Clocks of a wave of `resident` blocks a processor. */
 static double wave_clocks(const Block *b, int resident)
 {
-    double busy = resident * longer(b->drain + b->steps / overlap(resident, b->fused), b->caches);
-    return FILL + longer(busy, b->drain + b->copies);
+    double steps = b->drain + b->steps / overlap(resident, b->fused);
+    return FILL + resident * (steps > b->gather ? steps : b->gather);
 }
 
 /* Of all waves: whole ones, and the last with fewer blocks a processor. */
@@ -307,16 +283,14 @@ static double inner_clocks(const GpuKind *kind, const GpuWork *w, const Schedule
 static Block block_of(const GpuKind *kind, int processors, const GpuWork *w, const Schedule *s,
                       const GpuTime *t)
 {
-    Step step = {t->mma / t->resident, t->shared / t->resident, t->issue / t->resident,
-                 t->cache / t->resident};
+    Step step = {t->mma / t->resident, t->shared / t->resident, t->issue / t->resident};
     double inner = ceil((double)w->inner / s->tile_k), outer = t->steps;
     double share = kind->bytes / kind->clock / processors;
     Block b = {.fused = w->pass == GPU_BLOCK || w->pass == GPU_BLOCK_BACKWARD};
     if (w->pass == GPU_BLOCK)
         outer -= inner, b.steps = inner * inner_clocks(kind, w, s);
     b.steps += outer * longest(&step);
-    b.caches = outer * longer(gather_clocks(w, s), w->thin ? 0 : step.cache);
-    b.copies = s->stages > 1 ? outer * LATENCY / (s->stages - 1) : 0;
+    b.gather = outer * gather_clocks(w, s);
     b.drain = w->pass == GPU_BLOCK_BACKWARD ? 0 : result_bytes(w, s) / share;
     return b;
 }
@@ -345,37 +319,25 @@ GpuTime gpu_time(const GpuKind *kind, int processors, const GpuWork *w, const Sc
         t.steps = ceil(ceil((double)w->rows / s->tile_m) / split);
     Step step = backward ? tile_of_backward(kind, w, s) : step_of(kind, w, s, t.instructions);
     t.mma = step.mma * t.resident, t.shared = step.shared * t.resident;
-    t.issue = step.issue * t.resident, t.cache = step.cache * t.resident;
+    t.issue = step.issue * t.resident;
     t.waves = blocks / ((double)processors * t.resident);
     t.bytes = (double)w->bytes + part_bytes(w, split);
     t.memory = t.bytes / kind->bytes;
     Block block = block_of(kind, processors, w, s, &t);
     t.seconds = clocks_of_waves(&block, t.resident, blocks, processors) / kind->clock;
-    t.seconds = longer(t.seconds, t.memory);
+    if (t.memory > t.seconds)
+        t.seconds = t.memory;
     return t;
 }
 
-/* The kernel and what the update takes to read its parts. */
-static double time_with_parts(const GpuKind *kind, int processors, const GpuWork *w,
-                              const Schedule *s, int split)
-{
-    return gpu_time(kind, processors, w, s, split, NULL).seconds +
-           part_bytes(w, split) / kind->bytes;
-}
-
-/* Blocks of one part and of the parts that end one, two, ... waves: one more would begin another.
- */
 int gpu_split(const GpuKind *kind, int processors, const GpuWork *w, const Schedule *s)
 {
-    enum { WAVES = 4 };
-    int64_t slots = (int64_t)processors * gpu_time(kind, processors, w, s, 1, NULL).resident;
-    double best = s->split > 1 ? time_with_parts(kind, processors, w, s, 1) : 0;
+    double best = 0;
     int at = 1;
-    for (int waves = 1; waves <= WAVES && s->split > 1; waves++) {
-        int64_t parts = waves * slots / ((int64_t)s->grid_x * s->grid_y);
-        int split = (int)larger(smaller(parts, s->split), 1);
-        double seconds = time_with_parts(kind, processors, w, s, split);
-        if (seconds < 0.99 * best)
+    for (int split = 1; split <= s->split; split++) {
+        double seconds = gpu_time(kind, processors, w, s, split, NULL).seconds +
+                         part_bytes(w, split) / kind->bytes;
+        if (split == 1 || seconds < 0.99 * best)
             best = seconds, at = split;
     }
     return at;
@@ -385,5 +347,5 @@ double gpu_simple_time(const GpuKind *kind, int processors, double bytes, double
 {
     double memory = bytes / (SIMPLE_BYTES * kind->bytes);
     double issue = instructions / (SIMPLE_ISSUE * processors * SCHEDULERS * kind->clock);
-    return longer(memory, issue) + SIMPLE_RAMP;
+    return (memory > issue ? memory : issue) + SIMPLE_RAMP;
 }

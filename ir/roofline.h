@@ -19,7 +19,6 @@ typedef struct GpuKind {
     int shared_kb;       /* shared memory of a processor */
     int block_shared_kb; /* of it a block may ask for */
     int flop[GPU_MATHS]; /* a clock and processor, as FFMA and mma.sync reach it; 0: it has none */
-    double cache;        /* bytes a clock and processor, of the second-level cache */
     double bytes;        /* a second, of device memory, as copies reach it */
 } GpuKind;
 
@@ -37,11 +36,11 @@ int gpu_resident(const GpuKind *kind, int threads, int registers, int shared_byt
  * that are resident on a processor together. */
 typedef struct GpuTime {
     int registers, resident;
-    int instructions;                 /* a warp and step */
-    double mma, shared, issue, cache; /* clocks */
-    double steps, waves;              /* of a block; of blocks, the last one may be part of one */
-    double bytes, memory; /* that it moves, parts of sums included; seconds of that alone */
-    double seconds;       /* without the launch */
+    int instructions;          /* a warp and step */
+    double mma, shared, issue; /* clocks */
+    double steps, waves;       /* of a block; of blocks, the last one may be part of one */
+    double bytes, memory;      /* that it moves, parts of sums included; seconds of that alone */
+    double seconds;            /* without the launch */
 } GpuTime;
 
 /* What a compiler made of a schedule; 0: not known, then as estimated. */
@@ -53,11 +52,11 @@ typedef struct GpuCode {
 /* On `processors` of the kind, with `split` parts. */
 GpuTime gpu_time(const GpuKind *kind, int processors, const GpuWork *w, const Schedule *s,
                  int split, const GpuCode *code);
-/* The split, from 1 to s->split, that takes least time, the reading of its parts included. */
+/* The split, from 1 to s->split, that takes least time; the smallest of those within 1 %. */
 int gpu_split(const GpuKind *kind, int processors, const GpuWork *w, const Schedule *s);
 /* Seconds of a kernel without tiles that moves `bytes` and issues `instructions`, of all warps. */
 double gpu_simple_time(const GpuKind *kind, int processors, double bytes, double instructions);
-/* Registers that a thread is expected to need; above 255 a kernel spills. */
+/* Registers that a thread is expected to need, and whether no schedule with them spills. */
 int gpu_registers(const GpuWork *w, const Schedule *s);
 
 /* The parts that a tile of m x n is in for the warps of a block: the C form of tile.cuh's
@@ -73,7 +72,5 @@ WarpGrid gpu_warps(GpuMath math, int m, int n, int warps);
 /* What the kernel, a tiled one, has to do. thin: its image has its own number of channels. */
 GpuWork gpu_work_of(const Kernel *k, bool thin);
 bool gpu_is_tiled(KernelClass class);
-/* Whether its first contraction reads an image of few channels as it lies; behind `layout`. */
-bool gpu_reads_thin(const Kernel *k);
 
 #endif

@@ -1,7 +1,6 @@
 /* What a GPU's kernels need of schedules and layouts: the numbers that reach the device library,
  * and how its functions read maps and filters. */
 #include "numbers.h"
-#include "roofline.h"
 #include "targets.h"
 #include "tiles.h"
 #include "verify.h"
@@ -80,48 +79,22 @@ static int64_t shared_of(const Product *p, KernelClass class, const Schedule *s)
 }
 
 enum { LEAST_TILE = 16, MOST_TILE = 128, MOST_STAGES = 4, TILE_THREADS = 256 };
-enum { MOST_SUMS = 128, LEAST_SUMS = 8, LARGEST_TILE = 256 }; /* on tensor cores: of a thread */
 
-static bool is_power(int n)
-{
-    return (n & (n - 1)) == 0;
-}
-
-/* In fp32: a tile that the threads of a block can share and copy. */
-static bool is_simple_tile(const Product *p, KernelClass class, const Schedule *s)
-{
-    int least = class == KERNEL_CONV_WGRAD ? 32 : LEAST_TILE;
-    bool halves = class == KERNEL_CONV_WGRAD || s->tile_m >= MOST_TILE / 2;
-    bool power = s->tile_n <= MOST_TILE && is_power(s->tile_n);
-    bool wide = s->tile_n == 96 && class == KERNEL_CONV_FORWARD && s->tile_m >= MOST_TILE / 2 &&
-                p->contraction->in[0]->tensor.layout.block > 0;
-    int threads =
-        s->tile_m * s->tile_n >= MOST_TILE * MOST_TILE / 2 ? TILE_THREADS : TILE_THREADS / 2;
-    return s->tile_m >= least && s->tile_m <= MOST_TILE && is_power(s->tile_m) && halves &&
-           s->tile_n >= least && (power || wide) && s->tile_k == 16 && s->threads == threads;
-}
-
-/* On tensor cores: one that the warps can share in fragments, of as many sums a thread as its
- * registers hold, and whose rows the threads copy. */
-static bool is_mma_tile(const Product *p, KernelClass class, const Schedule *s)
-{
-    int depth = p->size == 2 ? 32 : 16,
-        sums = s->threads > 0 ? s->tile_m * s->tile_n / s->threads : 0;
-    bool wgrad = class == KERNEL_CONV_WGRAD;
-    bool thin = p->contraction->in[0]->tensor.layout.block == 0 && !wgrad;
-    return (is_power(s->tile_m) || (wgrad && s->tile_m == 96)) &&
-           (is_power(s->tile_n) || s->tile_n == 96) && s->tile_m >= (wgrad ? 32 : 64) &&
-           s->tile_m <= LARGEST_TILE && s->tile_n >= (wgrad ? 32 : LEAST_TILE) &&
-           s->tile_n <= LARGEST_TILE && (s->tile_k == depth || s->tile_k == 2 * depth) &&
-           (s->threads == TILE_THREADS || s->threads == TILE_THREADS / 2) && sums >= LEAST_SUMS &&
-           sums <= MOST_SUMS && gpu_warps(GPU_BF16, s->tile_m, s->tile_n, s->threads / 32).m > 0 &&
-           (!thin || (s->tile_m <= s->threads && s->tile_n <= s->threads));
-}
-
+/* A tile that the threads of a block can share and copy. */
 static bool is_conv_tile(const Product *p, KernelClass class, const Schedule *s)
 {
-    return (p->simple ? is_simple_tile : is_mma_tile)(p, class, s) && s->stages >= 2 &&
-           s->stages <= MOST_STAGES && s->grid_x == ceil_div(p->rows, s->tile_m) &&
+    int depth = p->size == 2 ? 32 : 16, least = class == KERNEL_CONV_WGRAD ? 32 : LEAST_TILE;
+    bool halves = class == KERNEL_CONV_WGRAD || s->tile_m >= MOST_TILE / 2;
+    bool power = s->tile_n <= MOST_TILE && (s->tile_n & (s->tile_n - 1)) == 0;
+    bool wide = s->tile_n == 96 && class == KERNEL_CONV_FORWARD && s->tile_m >= MOST_TILE / 2 &&
+                p->contraction->in[0]->tensor.layout.block > 0;
+    int threads = s->tile_m * s->tile_n >= MOST_TILE * MOST_TILE / 2 ? TILE_THREADS
+                                                                     : TILE_THREADS / 2;
+    return s->tile_m >= least && s->tile_m <= MOST_TILE && (s->tile_m & (s->tile_m - 1)) == 0 &&
+           halves && s->tile_n >= least && (power || wide) &&
+           (s->tile_k == depth || (s->tile_k == 2 * depth && !p->simple)) && s->stages >= 2 &&
+           s->stages <= MOST_STAGES && s->threads == threads &&
+           s->grid_x == ceil_div(p->rows, s->tile_m) &&
            s->grid_y == ceil_div(p->columns, s->tile_n) &&
            (s->split == 1 || class == KERNEL_CONV_WGRAD);
 }
@@ -229,9 +202,8 @@ static bool check_schedule(const Verifier *v, const Kernel *k, const Schedule *s
         s->shared_bytes > MAX_SHARED || s->architecture < 0)
         return verify_kernel_fault(v, k, "a schedule's numbers are missing or too large");
     bool sound = is_tiled(k->class) ? is_tiled_schedule(k, s) : is_untiled_schedule(v->g, k, s);
-    return sound || verify_kernel_fault(v, k,
-                                        "a schedule's tile, threads, grid or shared memory "
-                                        "is not one that its class can run with");
+    return sound || verify_kernel_fault(v, k, "a schedule's tile, threads, grid or shared memory "
+                                              "is not one that its class can run with");
 }
 
 bool verify_gpu_schedules(const Verifier *v)
@@ -322,8 +294,8 @@ static bool lies_for_loops(const Verifier *v, const Node *n)
 static bool uses_library(const Kernel *k)
 {
     return is_tiled(k->class) || k->class == KERNEL_POOL_FORWARD ||
-           k->class == KERNEL_POOL_BACKWARD || k->class == KERNEL_HEAD || k->class == KERNEL_NORM ||
-           k->class == KERNEL_LRN || k->class == KERNEL_STATISTICS;
+           k->class == KERNEL_POOL_BACKWARD || k->class == KERNEL_HEAD ||
+           k->class == KERNEL_NORM || k->class == KERNEL_LRN || k->class == KERNEL_STATISTICS;
 }
 
 bool verify_gpu_layouts(const Verifier *v)
@@ -334,9 +306,8 @@ bool verify_gpu_layouts(const Verifier *v)
         for (int j = 0; j < k->node_count; j++)
             if (!lies_for_loops(v, k->node[j]) ||
                 (uses_library(k) && !lies_for_library(k->node[j])))
-                return verify_node_fault(v, k->node[j],
-                                         "its kernel cannot read how it or its "
-                                         "operands lie");
+                return verify_node_fault(v, k->node[j], "its kernel cannot read how it or its "
+                                                        "operands lie");
         for (int j = 0; j < k->schedule_count; j++)
             if (!check_schedule(v, k, &k->schedule[j]))
                 return false;

@@ -2,7 +2,7 @@
 # Every CUDA kernel of every model, in each precision, compiled by NVRTC for each kind of GPU: no
 # spills, no stack, shared memory and registers within the GPU's, no warnings. Prints a table of
 # what the kernels use at the end. $TARGETS: other architectures; $NVRTC_OUT: a file for the long
-# tables, one an architecture; $WIDTHS=520: every width of a block's convolutions (hours), else a few.
+# tables, one an architecture.
 # shellcheck source=tests/lib.sh
 . tests/lib.sh
 
@@ -53,18 +53,6 @@ blocks_of() {
     done
     all_targets "blocks of $1 channels $2" "${TARGETS:-sm_86 sm_90a}" --precision="$2" \
         "${block[@]}" tests/models/golden/cuda/blocks.yaml
-}
-
-# any_widths COUNT: blocks whose three widths each go once through COUNT of 1 to 520, an odd stride
-# apart; on the oldest and the newest of the architectures in turns.
-any_widths() {
-    local i second third on=(sm_80 sm_90a)
-    for ((i = 0; i < $1; i++)); do
-        local first=$((i * 520 / $1 + 1 + (520 / $1) / 2))
-        first=$((first > 520 ? 520 : first))
-        second=$((first * 77 % 521)) third=$((first * 241 % 521))
-        TARGETS=${TARGETS:-${on[$((i % 2))]}} blocks_of "[$first,$second,$third]" bf16
-    done
 }
 
 # What each kernel uses, a column an architecture.
@@ -132,7 +120,6 @@ blocks_of '[200,97,33]' tf32
 blocks_of 40 tf32
 blocks_of 184 tf32
 blocks_of 72 bf16
-any_widths "${WIDTHS:-4}"
 all_targets "resnet20 bf16" "sm_90a" --precision=bf16 models/resnet20.yaml
 all_targets "activations fp32" "sm_75 sm_90a" tests/models/chains/activations.yaml
 all_targets "activations bf16" "sm_80" --precision=bf16 tests/models/chains/activations.yaml

@@ -35,14 +35,10 @@ static bool choose_schedule(Pool *pool, const Kernel *k, const GpuLimits *limits
     *launch = (NincLaunch){.name = k->name, .schedule = schedule, .schedules = k->schedule_count};
     out->name = k->name;
     out->launch = launch;
-    GpuWork work = {.kernel = NULL};
-    bool tiled = gpu_is_tiled(k->class);
-    if (tiled)
-        work = gpu_work_of(k, gpu_reads_thin(k));
-    out->schedule = schedule_for(launch, tiled ? &work : NULL, limits);
+    out->schedule = schedule_for(launch, limits);
     if (!out->schedule)
         return schedule_fault(launch, limits) == 0;
-    out->split = split_for(out->schedule, tiled ? &work : NULL, limits);
+    out->split = split_for(out->schedule, limits);
     return true;
 }
 

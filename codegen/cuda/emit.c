@@ -66,7 +66,7 @@ static bool is_ragged(const Node *contraction)
 static bool wants_registers(const Kernel *k)
 {
     if (k->class == KERNEL_UPDATE || k->class == KERNEL_NORM || k->class == KERNEL_LRN ||
-        k->class == KERNEL_STATISTICS || k->class == KERNEL_MLPCONV_BACKWARD)
+        k->class == KERNEL_STATISTICS)
         return true;
     for (int i = 0; is_tiled(k) && i < k->node_count; i++) {
         const Node *n = k->node[i];

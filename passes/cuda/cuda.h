@@ -3,7 +3,6 @@
 #define NINC_PASSES_CUDA_H
 
 #include "../../ir/numbers.h"
-#include "../../ir/roofline.h"
 #include "../targets.h"
 #include "machine.h"
 
@@ -48,12 +47,6 @@ int schedule_block_backward(DType dtype, Math math, int channels, int steps, Sch
 /* Bytes of shared memory of a block of the head. */
 int64_t schedule_head_shared(const Node *logits);
 void schedule_cuda_graph(Graph *g);
-
-/* ---- candidates.c ---- */
-
-/* The schedules of a convolution on tensor cores, the fastest first: at most MAX_SCHEDULES, of
- * which one at least fits each GPU from 8.0 on. Returns how many. */
-int schedule_candidates(const GpuWork *w, Schedule *out);
 
 /* ---- layout.c ---- */
 

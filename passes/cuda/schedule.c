@@ -152,30 +152,22 @@ static void add_tiled(Kernel *k, const Node *n, const Gemm *m, Schedule s, int l
     s.split = 1;
     if (n->op == OP_CONV2D_WGRAD)
         s.split = (int)wgrad_split(m, (int64_t)s.grid_x * s.grid_y);
-    s.architecture = 75;
+    s.architecture = is_float(m) ? 75 : 80;
     s.shared_bytes = shared_bytes(n->op, &s, dtype_bytes(m->dtype));
     if (s.shared_bytes <= limit)
         add_schedule(k, s);
 }
 
-/* On tensor cores: by the roofline. */
-static void schedule_mma(const CudaGraph *c, Kernel *k, const Node *n)
+/* Terms of the reduction a stage: 64 bytes of a row. */
+static int stage_depth(const Gemm *m)
 {
-    GpuWork w = gpu_work_of(k, cuda_is_thin_image(c, n->in[0]));
-    Schedule found[MAX_SCHEDULES];
-    int count = schedule_candidates(&w, found);
-    for (int i = 0; i < count; i++)
-        add_schedule(k, found[i]);
+    return m->dtype == DT_BF16 ? 32 : 16;
 }
 
 static void schedule_conv(const CudaGraph *c, Kernel *k, const Node *n)
 {
     Gemm m = gemm_of(c, n);
-    if (!is_float(&m)) {
-        schedule_mma(c, k, n);
-        return;
-    }
-    Schedule s = {.tile_m = 128, .tile_k = 16};
+    Schedule s = {.tile_m = 128, .tile_k = stage_depth(&m)};
     int least = n->op == OP_CONV2D_WGRAD ? 32 : 16; /* what the warps of a block can share */
     bool any = n->op == OP_CONV2D && !cuda_is_thin_image(c, n->in[0]);
     s.tile_n = tile_width(m.columns, least, any);
@@ -185,7 +177,13 @@ static void schedule_conv(const CudaGraph *c, Kernel *k, const Node *n)
     if (n->op != OP_CONV2D_WGRAD && few)
         s.tile_m = 64;
     s.threads = s.tile_m * s.tile_n >= 128 * 64 ? 256 : 128;
-    s.stages = 3;
+    if (!is_float(&m)) { /* deeper stages where there is room */
+        Schedule deep = s;
+        deep.tile_k *= 2;
+        deep.stages = 3;
+        add_tiled(k, n, &m, deep, LARGE_SHARED);
+    }
+    s.stages = is_float(&m) ? 3 : 4;
     add_tiled(k, n, &m, s, shared_limit(m.dtype, m.math));
     s.stages = 2;
     add_tiled(k, n, &m, s, shared_limit(m.dtype, m.math));
@@ -295,7 +293,7 @@ static void schedule_backward(Kernel *k)
                                         fits, &least);
     for (int i = 0; i < count; i++) {
         int64_t tiles = ceil_div(map_pixels(dy), fits[i].tile_m);
-        fits[i].split = (int)smaller(tiles, MOST_PROCESSORS);
+        fits[i].split = (int)smaller(tiles, PROCESSORS);
         fits[i].grid_x = 1;
         add_schedule(k, fits[i]);
     }

@@ -7,7 +7,6 @@
 #ifndef NINC_GPU_H
 #define NINC_GPU_H
 
-#include "../../ir/gpu_work.h"
 #include "device.h"
 
 #include <limits.h>
@@ -83,18 +82,13 @@ int64_t gpu_arena_bytes(const NincTarget *target, bool with_train);
 
 /* ---- specialise.c: from a plan to what fits a device ---- */
 
-/* Of the launch's schedules that fit the limits the fastest for the work there, by ir/roofline.h;
- * the first where the work is not known (NULL). NULL when none fits. */
-const NincSchedule *schedule_for(const NincLaunch *launch, const GpuWork *work,
-                                 const GpuLimits *limits);
-/* The plan's work of a kernel; NULL: it has no tiles. */
-const GpuWork *work_of(const char *kernel);
+/* The first of the launch's schedules that fits the limits; NULL when none does. */
+const NincSchedule *schedule_for(const NincLaunch *launch, const GpuLimits *limits);
 /* Says why none of them fits; always -1. */
 int schedule_fault(const NincLaunch *launch, const GpuLimits *limits);
-/* How many parts of the reduction to run: at most schedule->split, and as many as are fastest on
- * the device; where its processors are not known (0), on one that stands for its compute
- * capability. All of them where the work is not known. */
-int split_for(const NincSchedule *schedule, const GpuWork *work, const GpuLimits *limits);
+/* How many parts of the reduction to run: at most schedule->split, and no more than fill the
+ * device's processors a few times over. All of them where the processors are not known (0). */
+int split_for(const NincSchedule *schedule, const GpuLimits *limits);
 /* Limits by compute capability, for compiling ahead: shared memory of a block; processors 0. */
 GpuLimits limits_of_architecture(int architecture);
 /* Definitions of the schedule macros of all kernels, sorted by name: -DCONV_2_0_FORWARD_TILE_M=128.

@@ -5,8 +5,8 @@
 
 /* ---- kernels ---- */
 
-/* The device's limits, but with the processors that stand for its compute capability where the
- * trainer has kernels for it: those were compiled for them. */
+/* The device's limits, but with all parts of the reductions where the trainer has kernels for it:
+ * those were compiled without knowing its processors. */
 static GpuLimits limits_for_code(const Device *d)
 {
     GpuLimits limits = d->limits;
@@ -22,15 +22,14 @@ static int add_program(Device *d, const NincProgram *p, bool needed)
     const GpuLimits limits = limits_for_code(d);
     for (int i = 0; i < launches_of(p); i++) {
         const NincLaunch *launch = launch_at(p, i);
-        const GpuWork *work = work_of(launch->name);
-        const NincSchedule *schedule = schedule_for(launch, work, &limits);
+        const NincSchedule *schedule = schedule_for(launch, &d->limits);
         if (!schedule && needed)
             return schedule_fault(launch, &d->limits);
         d->kernel[d->kernels++] =
             (GpuKernel){.name = launch->name,
                         .launch = launch,
                         .schedule = schedule,
-                        .split = schedule ? split_for(schedule, work, &limits) : 1,
+                        .split = schedule ? split_for(schedule, &limits) : 1,
                         .number = launch->kernel};
     }
     return 0;

@@ -1,14 +1,15 @@
-/* From the schedules of a plan to what one device runs: of those that fit it the fastest by
- * ir/roofline.h, how many parts of a reduction fill it, and the macros that tell the CUDA text so.
- * All of it follows from the plan and the device's limits alone, so that every run on devices of
- * one compute capability and number of processors gives the same bits; others may add in another
- * order. */
+/* From the schedules of a plan to what one device runs: the first schedule that fits it, how many
+ * parts of a reduction fill it, and the macros that tell the CUDA text so. All of it follows from
+ * the plan and the device's limits alone, so that every run on a device gives the same bits. */
 #include "../../ir/roofline.h"
 #include "gpu.h"
 
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Blocks of a split reduction for each processor: enough to fill it and to even out the end. */
+enum { ROUNDS = 4 };
 
 /* That any kernel runs on: what fp32 ones need. */
 enum { LEAST_ARCHITECTURE = 75 };
@@ -18,47 +19,11 @@ static bool fits(const NincSchedule *s, const GpuLimits *limits)
     return s->architecture <= limits->architecture && s->shared_bytes <= limits->shared_bytes;
 }
 
-static int processors_of(const GpuLimits *limits)
+const NincSchedule *schedule_for(const NincLaunch *launch, const GpuLimits *limits)
 {
-    return limits->processors > 0 ? limits->processors : gpu_kind(limits->architecture)->processors;
-}
-
-static Schedule schedule_of(const NincSchedule *s)
-{
-    return (Schedule){s->tile_m,  s->tile_n,       s->tile_k, s->stages, s->split,
-                      s->threads, s->shared_bytes, s->grid_x, s->grid_y, s->architecture};
-}
-
-static double seconds_of(const NincSchedule *s, const GpuWork *work, const GpuLimits *limits)
-{
-    const GpuKind *kind = gpu_kind(limits->architecture);
-    Schedule schedule = schedule_of(s);
-    int processors = processors_of(limits);
-    int split = gpu_split(kind, processors, work, &schedule);
-    return gpu_time(kind, processors, work, &schedule, split, NULL).seconds;
-}
-
-const NincSchedule *schedule_for(const NincLaunch *launch, const GpuWork *work,
-                                 const GpuLimits *limits)
-{
-    const NincSchedule *best = NULL;
-    double least = 0;
-    for (int i = 0; i < launch->schedules; i++) {
-        const NincSchedule *s = &launch->schedule[i];
-        if (!fits(s, limits) || (best && !work))
-            continue;
-        double seconds = work ? seconds_of(s, work, limits) : 0;
-        if (!best || seconds < least)
-            best = s, least = seconds;
-    }
-    return best;
-}
-
-const GpuWork *work_of(const char *kernel)
-{
-    for (const GpuWork *w = ninc_gpu_work; w->kernel; w++)
-        if (strcmp(w->kernel, kernel) == 0)
-            return w;
+    for (int i = 0; i < launch->schedules; i++)
+        if (fits(&launch->schedule[i], limits))
+            return &launch->schedule[i];
     return NULL;
 }
 
@@ -97,12 +62,14 @@ int schedule_fault(const NincLaunch *launch, const GpuLimits *limits)
                  limits->architecture / 10, limits->architecture % 10);
 }
 
-int split_for(const NincSchedule *schedule, const GpuWork *work, const GpuLimits *limits)
+int split_for(const NincSchedule *schedule, const GpuLimits *limits)
 {
-    Schedule s = schedule_of(schedule);
-    if (!work || s.split <= 1)
-        return s.split > 0 ? s.split : 1;
-    return gpu_split(gpu_kind(limits->architecture), processors_of(limits), work, &s);
+    int64_t blocks = (int64_t)schedule->grid_x * schedule->grid_y;
+    int64_t fill = (int64_t)limits->processors * ROUNDS;
+    int64_t most = blocks > 0 ? fill / blocks : 1;
+    if (limits->processors == 0 || most >= schedule->split)
+        return schedule->split > 0 ? schedule->split : 1;
+    return most > 0 ? (int)most : 1;
 }
 
 GpuLimits limits_of_architecture(int architecture)
@@ -135,8 +102,8 @@ static int define_kernel(const GpuKernel *k, char **out)
         const char *name;
         int value;
     } macro[MACROS] = {
-        {"TILE_M", s->tile_m},       {"TILE_N", s->tile_n}, {"TILE_K", s->tile_k},
-        {"STAGES", s->stages},       {"SPLIT", k->split},   {"THREADS", s->threads},
+        {"TILE_M", s->tile_m}, {"TILE_N", s->tile_n},   {"TILE_K", s->tile_k},
+        {"STAGES", s->stages}, {"SPLIT", k->split},     {"THREADS", s->threads},
         {"SHARED", s->shared_bytes},
     };
     for (int i = 0; i < MACROS; i++)

@@ -133,6 +133,16 @@ typedef struct Row {
     Count loop, all; /* nothing where there is no disassembler */
 } Row;
 
+static bool is_thin(const Kernel *k)
+{
+    for (int i = 0; i < k->node_count; i++)
+        if (op_is(k->node[i]->op, F_CONTRACTION)) {
+            const Layout *l = &k->node[i]->in[0]->tensor.layout;
+            return l->kind == LAYOUT_NHWC && l->block == 0;
+        }
+    return false;
+}
+
 static void print_heading(void)
 {
     printf("%-22s %7s %6s %7s %7s  %-16s %5s %6s %2s %8s %6s %6s %5s %6s %6s %6s  %s\n", "kernel",
@@ -153,7 +163,7 @@ static const char *bound_of(const GpuTime *t)
 static double print_tiled(const Row *r, const GpuKind *kind)
 {
     const Schedule *s = &r->kernel->schedule[r->code->schedule];
-    GpuWork w = gpu_work_of(r->kernel, gpu_reads_thin(r->kernel));
+    GpuWork w = gpu_work_of(r->kernel, is_thin(r->kernel));
     bool fused = w.pass == GPU_BLOCK || w.pass == GPU_BLOCK_BACKWARD;
     GpuCode code = {.registers = r->code->registers, .instructions = fused ? 0 : r->loop.all};
     GpuTime t = gpu_time(kind, kind->processors, &w, s, r->code->split, &code);

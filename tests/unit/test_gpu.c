@@ -21,12 +21,12 @@ START_TEST(test_schedule_for)
     GpuLimits large = limits(86, 8, 101376), small = limits(86, 8, 89999);
     GpuLimits old = limits(75, 8, 101376), least = limits(75, 8, 40000);
     GpuLimits tiny = limits(90, 8, 39999), ancient = limits(61, 8, 101376);
-    ck_assert_ptr_eq(schedule_for(rows, NULL, &large), &tiny_tiled[0]);
-    ck_assert_ptr_eq(schedule_for(rows, NULL, &small), &tiny_tiled[1]);
-    ck_assert_ptr_eq(schedule_for(rows, NULL, &old), &tiny_tiled[1]);
-    ck_assert_ptr_eq(schedule_for(rows, NULL, &least), &tiny_tiled[1]);
-    ck_assert_ptr_null(schedule_for(rows, NULL, &tiny));
-    ck_assert_ptr_null(schedule_for(rows, NULL, &ancient));
+    ck_assert_ptr_eq(schedule_for(rows, &large), &tiny_tiled[0]);
+    ck_assert_ptr_eq(schedule_for(rows, &small), &tiny_tiled[1]);
+    ck_assert_ptr_eq(schedule_for(rows, &old), &tiny_tiled[1]);
+    ck_assert_ptr_eq(schedule_for(rows, &least), &tiny_tiled[1]);
+    ck_assert_ptr_null(schedule_for(rows, &tiny));
+    ck_assert_ptr_null(schedule_for(rows, &ancient));
     catch_errors();
     ck_assert_int_eq(schedule_fault(rows, &tiny), -1);
     expect_error("kernel rows needs 40000 bytes of shared memory a block, Fake has 39999; "
@@ -60,41 +60,20 @@ START_TEST(test_schedule_fault)
 }
 END_TEST
 
-/* What large devices do fastest is not what small ones do, and a device of unknown processors is
- * one that stands for its kind. */
-static const GpuWork wgrad = {"wgrad", GPU_WGRAD, GPU_BF16, 256, 2400, 93312, 0, 1, 0, 65700000};
-
-/* The tiny plan's. */
-const GpuWork ninc_gpu_work[] = {
-    {"rows", GPU_WGRAD, GPU_BF16, 128, 32, 1 << 20, 0, 1, 0, 1 << 20}, {.kernel = NULL}};
-
-START_TEST(test_schedule_by_work)
-{
-    static const NincSchedule tiles[] = {
-        {128, 128, 64, 2, 6, 256, 69632, 2, 19, 80}, {64, 32, 64, 2, 6, 128, 33792, 4, 75, 80}};
-    NincLaunch launch = {.name = "wgrad", .schedule = tiles, .schedules = 2};
-    GpuLimits large = limits(90, 132, 232448), little = limits(90, 132, 40000);
-    ck_assert_ptr_eq(schedule_for(&launch, &wgrad, &large), &tiles[0]);
-    ck_assert_ptr_eq(schedule_for(&launch, &wgrad, &little), &tiles[1]);
-    ck_assert_ptr_eq(work_of("rows"), &ninc_gpu_work[0]);
-    ck_assert_ptr_null(work_of("metrics"));
-}
-END_TEST
-
 START_TEST(test_split_for)
 {
-    NincSchedule s = {128, 128, 64, 3, 100, 256, 104448, 2, 19, 80};
-    GpuLimits unknown = limits(90, 0, 0), h200 = limits(90, 132, 0), one = limits(90, 1, 0);
-    ck_assert_int_eq(split_for(&s, NULL, &h200), 100);
-    int parts = split_for(&s, &wgrad, &h200);
-    ck_assert_int_eq(split_for(&s, &wgrad, &unknown), parts);
-    ck_assert_int_ge(parts, 3);
-    ck_assert_int_lt(parts, 100);
-    ck_assert_int_eq(split_for(&s, &wgrad, &one), 1);
-    s.split = 2;
-    ck_assert_int_le(split_for(&s, &wgrad, &h200), 2);
+    NincSchedule s = {.split = 100, .grid_x = 4, .grid_y = 2};
+    GpuLimits unknown = limits(86, 0, 0), large = limits(86, 1000, 0), eight = limits(86, 8, 0);
+    GpuLimits one = limits(86, 1, 0);
+    ck_assert_int_eq(split_for(&s, &unknown), 100);
+    ck_assert_int_eq(split_for(&s, &large), 100);
+    int few = split_for(&s, &eight);
+    ck_assert_int_ge(few, 1);
+    ck_assert_int_lt(few, 100);
+    ck_assert_int_ge(few * 8, 8); /* every processor has a block */
+    ck_assert_int_eq(split_for(&s, &one), 1);
     s.split = 1;
-    ck_assert_int_eq(split_for(&s, &wgrad, &h200), 1);
+    ck_assert_int_eq(split_for(&s, &large), 1);
 }
 END_TEST
 
@@ -153,9 +132,9 @@ START_TEST(test_split_in_use)
 {
     fake.processors = 1;
     Device *d = opened(true);
-    ck_assert_int_eq(table.copies(d, &tiny_cuda_train[0]), 1);
+    ck_assert_int_eq(table.copies(d, &tiny_cuda_train[0]), 2);
     ck_assert_int_eq(table.copies(d, &tiny_cuda_train_after[1]), 1);
-    ck_assert_ptr_nonnull(strstr(fake.options, "-DROWS_SPLIT=1\n"));
+    ck_assert_ptr_nonnull(strstr(fake.options, "-DROWS_SPLIT=2\n"));
     table.close(d);
 }
 END_TEST
@@ -332,8 +311,7 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {test_schedule_for, test_schedule_fault,
-                                  test_schedule_by_work, test_split_for,
+    const TTest *const tests[] = {test_schedule_for, test_schedule_fault, test_split_for,
                                   test_limits_of_architecture, test_load, test_load_on_small_device,
                                   test_split_in_use, test_describe, test_no_cuda_code,
                                   test_too_little_memory, test_no_room_for_data, test_device_parse,
